@@ -1,0 +1,3 @@
+"""The calibration set: which images teach a quantizer its ranges."""
+
+from __future__ import annotations

@@ -1,0 +1,86 @@
+"""Keras to ONNX (tf2onnx), and ONNX to int8 with U8 activations for CPUs (ONNX Runtime's static QDQ)."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+# The highest that tf2onnx writes.
+OPSET = 18
+
+
+def to_onnx_float32(model: Any) -> bytes:
+    """Convert without quantization: input (n, H, W, C) float32 named ``input``, output ``output``."""
+    import tensorflow as tf
+    import tf2onnx
+
+    _, height, width, channels = model.input_shape
+    signature = [tf.TensorSpec((None, height, width, channels), tf.float32, name="input")]
+    # tf2onnx's from_keras fails on models of Keras 3; from_function does not.
+    function = tf.function(lambda tensors: model(tensors, training=False))
+    proto, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=OPSET)
+    _rename_output(proto, "output")
+    data: bytes = proto.SerializeToString()
+    return data
+
+
+def to_onnx_int8(float_model: bytes, tensors: npt.NDArray[np.float32]) -> bytes:
+    """Quantize to int8: unsigned activations, signed weights per channel, ranges min-max of `tensors`.
+
+    Parameters
+    ----------
+    float_model : bytes
+        From `to_onnx_float32`.
+    tensors : (n, H, W, C) float32
+        Real input of the calibration images.
+    """
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    with tempfile.TemporaryDirectory() as folder:
+        source, ready, target = (Path(folder, name) for name in ("float.onnx", "ready.onnx", "int8.onnx"))
+        source.write_bytes(float_model)
+        logger = logging.getLogger()
+        level = logger.level
+        logger.setLevel(logging.ERROR)  # it recommends what is done here anyway
+        try:
+            quant_pre_process(source, ready)
+            quantize_static(
+                ready,
+                target,
+                _Reader(tensors),
+                quant_format=QuantFormat.QDQ,
+                per_channel=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                calibrate_method=CalibrationMethod.MinMax,
+            )
+        finally:
+            logger.setLevel(level)
+        return target.read_bytes()
+
+
+class _Reader:
+    """Feeds calibration tensors one at a time, as ONNX Runtime asks for them."""
+
+    def __init__(self, tensors: npt.NDArray[np.float32]) -> None:
+        self._tensors = iter(tensors)
+
+    def get_next(self) -> dict[str, npt.NDArray[np.float32]] | None:
+        tensor = next(self._tensors, None)
+        return None if tensor is None else {"input": tensor[None]}
+
+
+def _rename_output(proto: Any, name: str) -> None:
+    graph = proto.graph
+    old = graph.output[0].name
+    for node in graph.node:
+        node.output[:] = [name if output == old else output for output in node.output]
+        node.input[:] = [name if source == old else source for source in node.input]
+    graph.output[0].name = name

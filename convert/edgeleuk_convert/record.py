@@ -1,0 +1,91 @@
+"""What a training leaves beside its network: ``NAME.training.json``.
+
+Whatever comes after (evaluation, conversion, the bundle) learns from it how crops become tensors and
+which subjects and images the network has seen.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from edgeleuk.bundle.manifest import Envelope, InputContract, OutputContract, Struct
+from edgeleuk.errors import DataRefusedError, IntegrityError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class TrainingRecord(Struct, frozen=True):
+    """How a network was trained.
+
+    Attributes
+    ----------
+    architecture : str
+    parameters : int
+    input, output, envelope
+        What the bundle's manifest will say.
+    settings : dict
+        Every setting of the training, the seed among them.
+    training_subjects, held_out_subjects : tuple of str
+        Seen in training (early stopping and temperature included), and never seen.
+    training_hashes : tuple of str
+        First 16 hex digits of the sha256 of each seen image's decoded pixels.
+    tools : dict
+        Package name to version.
+    """
+
+    architecture: str
+    parameters: int
+    input: InputContract
+    output: OutputContract
+    envelope: Envelope
+    settings: dict[str, str | int | float | bool | None]
+    training_subjects: tuple[str, ...]
+    held_out_subjects: tuple[str, ...]
+    training_hashes: tuple[str, ...]
+    tools: dict[str, str]
+    schema_version: int = 1
+
+
+def record_path(model: Path) -> Path:
+    """Return where the record of a network lies: ``resnet.keras`` -> ``resnet.training.json``."""
+    return model.with_suffix(".training.json")
+
+
+def write_record(record: TrainingRecord, model: Path) -> None:
+    """Write the record beside `model`, first under another name, then renamed."""
+    path = record_path(model)
+    beside = path.with_suffix(".json.part")
+    beside.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=1))
+    beside.replace(path)
+
+
+def read_record(model: Path) -> TrainingRecord:
+    """Read the record beside `model`.
+
+    Raises
+    ------
+    DataRefusedError
+        There is none, so nobody knows what the network has seen.
+    IntegrityError
+        It cannot be decoded.
+    """
+    path = record_path(model)
+    try:
+        return decode_record(path.read_bytes())
+    except FileNotFoundError:
+        raise DataRefusedError(
+            f"{model.name} has no training record",
+            got=f"no {path.name} beside it",
+            cure="train it with `edgeleuk train`, or copy the record beside it",
+        ) from None
+
+
+def decode_record(data: bytes) -> TrainingRecord:
+    """Decode a record, with an `IntegrityError` where it is damaged."""
+    try:
+        return msgspec.json.decode(data, type=TrainingRecord)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise IntegrityError("the training record is damaged", got=str(error)) from error

@@ -1,0 +1,76 @@
+"""Keras to TensorFlow Lite: float32 and full-integer int8."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgeleuk.errors import GateFailedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy.typing as npt
+
+
+def to_tflite_float32(model: Any) -> bytes:
+    """Convert without quantization: the reference that int8 is compared with."""
+    import tensorflow as tf
+
+    converted: bytes = tf.lite.TFLiteConverter.from_keras_model(model).convert()
+    return converted
+
+
+def to_tflite_int8(model: Any, tensors: npt.NDArray[np.float32]) -> bytes:
+    """Quantize every tensor to int8, weights per channel, ranges from `tensors` (min-max).
+
+    Parameters
+    ----------
+    model : keras.Model
+    tensors : (n, H, W, C) float32
+        Real input of the calibration images.
+
+    Returns
+    -------
+    bytes
+        A flatbuffer with int8 input and output.
+
+    Raises
+    ------
+    GateFailedError
+        An operation stayed in float.
+    """
+    import tensorflow as tf
+
+    def representative() -> Iterator[list[npt.NDArray[np.float32]]]:
+        for tensor in tensors:
+            yield [tensor[np.newaxis]]
+
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = representative
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = tf.int8
+    converter.inference_output_type = tf.int8
+    converted: bytes = converter.convert()
+    if left := float_tensors(converted):
+        raise GateFailedError("tensors stayed in float after int8 conversion", got=", ".join(left[:5]))
+    return converted
+
+
+def float_tensors(model: bytes) -> list[str]:
+    """Return the names of the tensors of a flatbuffer that hold floats."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=model)
+    return [
+        details["name"] for details in interpreter.get_tensor_details() if details["dtype"] in (np.float32, np.float16)
+    ]
+
+
+def output_step(model: bytes) -> float:
+    """Return the real value of one step of an int8 network's output; 0 for a float network."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    return float(Interpreter(model_content=model).get_output_details()[0]["quantization"][0])

@@ -1,0 +1,114 @@
+"""Golden vectors: cells drawn by the project, and what each network answered when it was packed.
+
+Replaying them on the device tests its preprocessing, its runtime and the model file together.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeleuk.bundle.manifest import GOLDEN, MODEL_FILES
+from edgeleuk.errors import BundleError
+from edgeleuk.frames import CellCrop
+from edgeleuk.preprocessing import to_batch
+from edgeleuk.runtimes import available_runtimes, open_runtime
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy.typing as npt
+
+    from edgeleuk.bundle.manifest import InputContract
+    from edgeleuk.bundle.reading import Bundle
+
+# Two int8 kernels may differ by one step of the output; floats by rounding.
+FLOAT_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenResult:
+    """How one network answered the golden vectors.
+
+    Attributes
+    ----------
+    model : str
+        Member of the bundle.
+    runtime : str
+    status : str
+        ``ok``, ``moved`` or ``not installed``.
+    largest_difference, tolerance : float
+        In units of the network's output.
+    """
+
+    model: str
+    runtime: str
+    status: str
+    largest_difference: float = 0.0
+    tolerance: float = 0.0
+
+
+def encode_golden(
+    crops: Sequence[CellCrop],
+    contract: InputContract,
+    outputs: Mapping[str, npt.NDArray[np.float32]],
+    tolerances: Mapping[str, float],
+) -> bytes:
+    """Pack crops, their tensors, and each member's outputs (n, K) into ``golden.npz``."""
+    arrays: dict[str, npt.NDArray[np.generic]] = {"tensors": to_batch(crops, contract)}
+    for index, crop in enumerate(crops):
+        arrays[f"crop{index}.pixels"] = crop.pixels
+        arrays[f"crop{index}.px_per_um"] = np.float64(crop.px_per_um).reshape(1)
+    for name, output in outputs.items():
+        arrays[f"{name}.output"] = output
+        arrays[f"{name}.tolerance"] = np.float64(tolerances[name]).reshape(1)
+    buffer = io.BytesIO()
+    # savez writes members with a fixed time, so that the bytes depend on the arrays alone.
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def replay(bundle: Bundle, *, threads: int = 1) -> list[GoldenResult]:
+    """Run the golden vectors through this machine's preprocessing and every runtime it has.
+
+    Raises
+    ------
+    BundleError
+        The vectors cannot be read.
+    """
+    contract = bundle.manifest.input
+    try:
+        with np.load(io.BytesIO(bundle.members[GOLDEN]), allow_pickle=False) as golden:
+            arrays = dict(golden)
+        crops = [
+            CellCrop.on_black(arrays[f"crop{index}.pixels"], float(arrays[f"crop{index}.px_per_um"][0]))
+            for index in range(len(arrays["tensors"]))
+        ]
+        expected = {name: arrays[f"{name}.output"] for name in bundle.manifest.model_names}
+        tolerances = {name: float(arrays[f"{name}.tolerance"][0]) for name in expected}
+    except (ValueError, KeyError, OSError) as error:
+        raise BundleError("the golden vectors cannot be read", got=str(error)) from error
+    tensors = to_batch(crops, contract)
+    results = [_preprocessing_result(tensors, arrays["tensors"])]
+    for name, outputs in expected.items():
+        runtime = MODEL_FILES[name].runtime
+        if runtime not in available_runtimes():
+            results.append(GoldenResult(name, runtime, "not installed"))
+            continue
+        model = open_runtime(runtime, bundle.members[name], contract, threads=threads)
+        difference = float(np.abs(model.predict(tensors) - outputs).max())
+        model.close()
+        # `not <=` also catches NaN.
+        status = "ok" if difference <= tolerances[name] else "moved"
+        results.append(GoldenResult(name, runtime, status, difference, tolerances[name]))
+    return results
+
+
+def _preprocessing_result(tensors: npt.NDArray[np.uint8], expected: npt.NDArray[np.uint8]) -> GoldenResult:
+    if tensors.shape != expected.shape:
+        return GoldenResult("preprocessing", "numpy", "moved", float("inf"))
+    difference = float(np.abs(tensors.astype(np.int16) - expected.astype(np.int16)).max(initial=0))
+    return GoldenResult("preprocessing", "numpy", "ok" if difference == 0 else "moved", difference)

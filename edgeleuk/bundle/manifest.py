@@ -1,0 +1,194 @@
+"""What a bundle says of itself: ``manifest.json`` as typed structs, checked when decoded.
+
+The *input contract* tells how a crop becomes the input tensor, the *output contract* what the number
+that comes back means. Both wings of the house read them from here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from edgeleuk import RESEARCH_USE
+
+SCHEMA_VERSION = 1
+
+MANIFEST = "manifest.json"
+LABELS = "labels.json"
+CALIBRATION = "calibration.json"
+VALIDATION = "validation.json"
+GOLDEN = "golden.npz"
+CARD = "card.md"
+TRAINING = "training.json"
+
+Channel = Literal["red", "green", "blue", "luminance", "mask"]
+Runtime = Literal["litert", "onnxruntime"]
+Precision = Literal["int8", "float32"]
+
+
+class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base: immutable, and a field that nobody knows is an error, not a surprise."""
+
+
+class ModelFile(Struct, frozen=True):
+    """A member that holds a network: what runs it, and in which precision."""
+
+    key: str
+    runtime: Runtime
+    precision: Precision
+
+
+# Every model a bundle may carry. The key is the name in reports and in JSON.
+MODEL_FILES: dict[str, ModelFile] = {
+    "model.int8.tflite": ModelFile(key="tflite_int8", runtime="litert", precision="int8"),
+    "model.int8.onnx": ModelFile(key="onnx_int8", runtime="onnxruntime", precision="int8"),
+    "model.float32.tflite": ModelFile(key="reference", runtime="litert", precision="float32"),
+}
+REQUIRED_MEMBERS = ("model.int8.tflite", LABELS, CALIBRATION, VALIDATION, GOLDEN, CARD)
+
+
+class InputContract(Struct, frozen=True):
+    """How a crop of one cell becomes the network's input tensor.
+
+    Attributes
+    ----------
+    height, width : int
+        Of the tensor, in pixels; layout is NHWC.
+    channels : tuple of str
+        What each channel holds, in order.
+    normalise : bool
+        Colour channels are brought to mean 128 and standard deviation 48 within the cell, so that stain
+        and lamp drop out; the outside of the cell becomes 128. Otherwise colours stay, the outside is 0.
+    px_per_um : float
+        Scale of the tensor. A crop of another scale is resized to it, so that size stays a cue.
+    crop_px_per_um : float
+        Scale to assume for a stand-alone crop whose own scale nobody knows.
+    scale, offset : float
+        The network's real input is ``byte * scale + offset``.
+    resize : str
+        The resampling method. ``halve-exact``: exact halvings, then one bit-exact bilinear step.
+    centring : str
+        What is put in the middle of the tensor: the cell's bounding box.
+    """
+
+    height: int
+    width: int
+    channels: tuple[Channel, ...]
+    normalise: bool
+    px_per_um: float
+    crop_px_per_um: float
+    scale: float = 1.0
+    offset: float = 0.0
+    resize: Literal["halve-exact"] = "halve-exact"
+    centring: Literal["bounding-box"] = "bounding-box"
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("height", 8, 4096),
+            ("width", 8, 4096),
+            ("px_per_um", 0.01, 1000),
+            ("crop_px_per_um", 0.01, 1000),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                msg = f"expected {name} from {low} to {high}, got {value}"
+                raise ValueError(msg)
+        if not self.channels:
+            msg = "expected at least one channel, got none"
+            raise ValueError(msg)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of the tensor."""
+        return self.height, self.width, len(self.channels)
+
+
+class OutputContract(Struct, frozen=True):
+    """What the network's output means, and how a decision is made of it.
+
+    Attributes
+    ----------
+    kind : str
+        ``logit``: before the sigmoid; ``probability``: after it.
+    labels : (negative, positive)
+    temperature : float
+        Divides the logit before the sigmoid.
+    threshold : float
+        Probability at and above which a cell is called positive.
+    abstain : (low, high)
+        Probabilities strictly between these are ``uncertain``; equal ends switch abstention off.
+    """
+
+    kind: Literal["logit", "probability"]
+    labels: tuple[str, str] = ("normal", "blast")
+    temperature: float = 1.0
+    threshold: float = 0.5
+    abstain: tuple[float, float] = (0.5, 0.5)
+
+    def __post_init__(self) -> None:
+        low, high = self.abstain
+        if not (0 <= low <= high <= 1 and 0 < self.threshold < 1 and self.temperature > 0):
+            msg = f"expected 0 <= low <= high <= 1, 0 < threshold < 1, temperature > 0, got {self}"
+            raise ValueError(msg)
+
+
+class Envelope(Struct, frozen=True):
+    """What the training cells looked like; a cell outside is ``uncertain``, not classified.
+
+    Attributes
+    ----------
+    area_um2 : (low, high)
+        Area of the whole cell.
+    """
+
+    area_um2: tuple[float, float]
+
+
+class Member(Struct, frozen=True):
+    """Hash and size of one member of the bundle."""
+
+    sha256: str
+    size_bytes: int
+
+
+class Provenance(Struct, frozen=True):
+    """Where the network comes from.
+
+    Attributes
+    ----------
+    float_parent_sha256 : str
+        Hash of the Keras file that was converted.
+    architecture : str
+    parameters : int
+    tools : dict
+        Package name to version.
+    training_subjects : tuple of str
+        Subjects the network has seen; evaluation leaves them out.
+    """
+
+    float_parent_sha256: str
+    architecture: str
+    parameters: int
+    tools: dict[str, str]
+    training_subjects: tuple[str, ...] = ()
+
+
+class Manifest(Struct, frozen=True):
+    """The whole of ``manifest.json``."""
+
+    schema_version: int
+    name: str
+    input: InputContract
+    output: OutputContract
+    envelope: Envelope
+    provenance: Provenance
+    members: dict[str, Member]
+    licence: str
+    data_citation: str
+    intended_use: str = RESEARCH_USE
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """Members that are networks, in the order of `MODEL_FILES`."""
+        return tuple(name for name in MODEL_FILES if name in self.members)

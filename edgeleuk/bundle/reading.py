@@ -1,0 +1,147 @@
+"""Reading a bundle: every member is hashed before anything is believed."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from edgeleuk.bundle.manifest import MANIFEST, MODEL_FILES, REQUIRED_MEMBERS, SCHEMA_VERSION, Manifest
+from edgeleuk.errors import BundleError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DEFAULT = "default"
+DEFAULT_PATH = Path(__file__).resolve().parents[1] / "models" / "default.edgeleuk"
+# A bundle is read into memory; nothing of ours comes near this.
+LARGEST_BYTES = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle whose members are what its manifest says.
+
+    Attributes
+    ----------
+    path : Path
+    sha256 : str
+        Of the whole file.
+    manifest : Manifest
+    members : mapping of str to bytes
+        All members but the manifest.
+    """
+
+    path: Path
+    sha256: str
+    manifest: Manifest
+    members: Mapping[str, bytes]
+
+    def model_name(self, runtime: str, precision: str) -> str:
+        """Return the member that `runtime` runs in `precision`.
+
+        Raises
+        ------
+        UsageError
+            The bundle carries no such network.
+        """
+        names = self.manifest.model_names
+        for name in names:
+            model = MODEL_FILES[name]
+            if (model.runtime, model.precision) == (runtime, precision):
+                return name
+        raise UsageError(
+            f"{self.path.name} carries no {precision} network for {runtime}",
+            allowed=", ".join(f"{MODEL_FILES[name].precision} for {MODEL_FILES[name].runtime}" for name in names),
+        )
+
+
+def read_bundle(path: Path | str) -> Bundle:
+    """Read and check a bundle.
+
+    Parameters
+    ----------
+    path : Path or str
+        A file, or ``default`` for the bundle that is shipped.
+
+    Raises
+    ------
+    UsageError
+        There is no such file.
+    BundleError
+        It is truncated, altered, incomplete, or of a schema that this version does not know.
+    """
+    path = DEFAULT_PATH if str(path) == DEFAULT else Path(path)
+    try:
+        if path.stat().st_size > LARGEST_BYTES:
+            raise BundleError(f"{path.name} is too large for a bundle", allowed=f"{LARGEST_BYTES} bytes")
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise UsageError(
+            "there is no such bundle", got=path, cure="pass a .edgeleuk file, or `default` for the shipped one"
+        ) from None
+    except IsADirectoryError:
+        raise UsageError("a bundle is a file", got=f"the folder {path}") from None
+    members = _members(data, path)
+    manifest = decode_manifest(members.pop(MANIFEST), path)
+    _check_members(manifest, members, path)
+    return Bundle(path, hashlib.sha256(data).hexdigest(), manifest, members)
+
+
+def decode_manifest(data: bytes, path: Path) -> Manifest:
+    """Decode ``manifest.json``; the schema version is looked at first, since all else hangs on it."""
+    try:
+        version = msgspec.json.decode(data, type=_Version).schema_version
+        if version != SCHEMA_VERSION:
+            raise BundleError(
+                f"{path.name} has another schema version",
+                got=version,
+                allowed=SCHEMA_VERSION,
+                cure="update edgeleuk" if version > SCHEMA_VERSION else "convert the network again",
+            )
+        return msgspec.json.decode(data, type=Manifest)
+    except msgspec.DecodeError as error:
+        raise BundleError(f"the manifest of {path.name} cannot be read", got=str(error)) from error
+
+
+class _Version(msgspec.Struct):
+    schema_version: int
+
+
+def _members(data: bytes, path: Path) -> dict[str, bytes]:
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            # Our members are stored, not deflated: anything larger than the file was made by another.
+            if sum(info.file_size for info in archive.infolist()) > len(data):
+                raise BundleError(f"{path.name} is no bundle", got="compressed members")
+            members = {info.filename: archive.read(info) for info in archive.infolist()}
+    except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
+        raise BundleError(
+            f"{path.name} is no bundle, or a truncated one", got=str(error), cure="copy or convert it again"
+        ) from error
+    if MANIFEST not in members:
+        raise BundleError(f"{path.name} is no bundle", got=f"no {MANIFEST} in it")
+    return members
+
+
+def _check_members(manifest: Manifest, members: dict[str, bytes], path: Path) -> None:
+    cure = "the file is damaged or was altered: copy or convert it again"
+    wanted = set(REQUIRED_MEMBERS) | set(manifest.members)
+    if missing := sorted(wanted - set(members)):
+        raise BundleError(f"{path.name} lacks {', '.join(missing)}", cure=cure)
+    if unknown := sorted(set(members) - set(manifest.members)):
+        raise BundleError(f"{path.name} holds what its manifest does not name", got=", ".join(unknown), cure=cure)
+    for name, entry in sorted(manifest.members.items()):
+        found = hashlib.sha256(members[name]).hexdigest()
+        if found != entry.sha256:
+            raise BundleError(
+                f"{name} in {path.name} has the wrong hash",
+                got=found[:16],
+                allowed=entry.sha256[:16],
+                cure=cure,
+            )

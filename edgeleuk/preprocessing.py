@@ -1,0 +1,139 @@
+"""A crop of one cell becomes the network's input tensor: the same code in training and on the device.
+
+Bit-equal on every architecture: integer or IEEE-exact arithmetic, and of OpenCV only
+``INTER_LINEAR_EXACT`` and the fixed-point grey conversion (plain bilinear, area and cubic resizing
+differ between x86-64 and aarch64).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from edgeleuk.bundle.manifest import InputContract
+    from edgeleuk.frames import CellCrop
+
+NORMAL_MEAN = 128
+NORMAL_STD = 48
+# Below this spread (grey levels) a cell is flat and stretching it would show noise as texture.
+LEAST_STD = 4.0
+
+
+def to_tensor(crop: CellCrop, contract: InputContract) -> npt.NDArray[np.uint8]:
+    """Bring one crop to the network's scale, centre it, and normalise it as the contract says.
+
+    Parameters
+    ----------
+    crop : CellCrop
+    contract : InputContract
+
+    Returns
+    -------
+    (H, W, C) uint8
+        Parts of the cell that stick out of the tensor are cut.
+    """
+    pixels, mask = _scaled(crop, contract.px_per_um / crop.px_per_um)
+    tensor = np.empty(contract.shape, np.uint8)
+    target, source = _centred(mask.shape, (contract.height, contract.width))
+    inside = mask[source] >= 128
+    for index, channel in enumerate(contract.channels):
+        plane = tensor[:, :, index]
+        if channel == "mask":
+            plane.fill(0)
+            plane[target] = np.where(inside, np.uint8(255), np.uint8(0))
+            continue
+        plane.fill(NORMAL_MEAN if contract.normalise else 0)
+        values = _channel(pixels, channel)[source]
+        if contract.normalise:
+            values = normalised(values, inside)
+        plane[target] = values
+    return tensor
+
+
+def to_batch(crops: Sequence[CellCrop], contract: InputContract) -> npt.NDArray[np.uint8]:
+    """Stack the tensors of several crops: (n, H, W, C) uint8."""
+    batch = np.empty((len(crops), *contract.shape), np.uint8)
+    for row, crop in zip(batch, crops, strict=True):
+        row[...] = to_tensor(crop, contract)
+    return batch
+
+
+def normalised(values: npt.NDArray[np.uint8], inside: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
+    """Bring one channel to a fixed mean and spread within the cell; the outside becomes the mean.
+
+    Parameters
+    ----------
+    values : (h, w) uint8
+    inside : (h, w) bool
+
+    Returns
+    -------
+    (h, w) uint8
+    """
+    counts = np.bincount(values[inside], minlength=256)
+    total = int(counts.sum())
+    if total == 0:
+        return np.full(values.shape, NORMAL_MEAN, np.uint8)
+    levels = np.arange(256)
+    # Sums of integers are exact, so that the table below is the same on every machine.
+    mean = int((counts * levels).sum()) / total
+    std = max(float(np.sqrt(int((counts * levels * levels).sum()) / total - mean * mean)), LEAST_STD)
+    table = np.clip(np.rint(NORMAL_MEAN + (levels - mean) * (NORMAL_STD / std)), 0, 255).astype(np.uint8)
+    return np.where(inside, table[values], np.uint8(NORMAL_MEAN))
+
+
+def _channel(pixels: npt.NDArray[np.uint8], channel: str) -> npt.NDArray[np.uint8]:
+    if channel == "luminance":
+        grey: npt.NDArray[np.uint8] = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)  # type: ignore[assignment]
+        return grey
+    return pixels[:, :, ("red", "green", "blue").index(channel)]
+
+
+def _scaled(crop: CellCrop, factor: float) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Cut the crop to its cell and resize it by `factor`, colours filled in around the cell."""
+    x, y, w, h = cv2.boundingRect(crop.mask)
+    if w == 0:
+        return np.zeros((1, 1, 3), np.uint8), np.zeros((1, 1), np.uint8)
+    pixels = crop.pixels[y : y + h, x : x + w]
+    mask = crop.mask[y : y + h, x : x + w]
+    size = (max(1, round(w * factor)), max(1, round(h * factor)))
+    return _resized(_padded_with_cell(pixels, mask), size), _resized(mask, size)
+
+
+def _padded_with_cell(pixels: npt.NDArray[np.uint8], mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Put the cell's mean colour around it: resizing must not mix black into the rim."""
+    inside = mask > 0
+    count = int(np.count_nonzero(inside))
+    sums = pixels.reshape(-1, 3).sum(axis=0, dtype=np.int64, where=inside.reshape(-1, 1))
+    mean = ((sums + count // 2) // count).astype(np.uint8)
+    return np.where(inside[:, :, None], pixels, mean)
+
+
+def _resized(image: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """Resize to (width, height): halve while more than half is too much, then one bilinear step."""
+    while image.shape[1] >= 2 * size[0] and image.shape[0] >= 2 * size[1]:
+        half = (max(size[0], image.shape[1] // 2), max(size[1], image.shape[0] // 2))
+        image = cv2.resize(image, half, interpolation=cv2.INTER_LINEAR_EXACT)  # type: ignore[assignment]
+    if (image.shape[1], image.shape[0]) == size:
+        return image
+    return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR_EXACT)  # type: ignore[return-value]
+
+
+def _centred(
+    shape: tuple[int, ...], target: tuple[int, int]
+) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Slices that put an array of `shape` into the middle of `target`, cutting what sticks out."""
+    pairs = []
+    for have, want in zip(shape, target, strict=False):
+        length = min(have, want)
+        pairs.append((slice((want - length) // 2, (want - length) // 2 + length),
+                      slice((have - length) // 2, (have - length) // 2 + length)))
+    (ty, sy), (tx, sx) = pairs
+    return (ty, tx), (sy, sx)

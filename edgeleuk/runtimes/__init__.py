@@ -1,0 +1,7 @@
+"""Runtimes that execute a network: one protocol, one table, nothing chosen silently."""
+
+from __future__ import annotations
+
+from edgeleuk.runtimes.base import RUNTIMES, ModelRuntime, available_runtimes, open_runtime
+
+__all__ = ["RUNTIMES", "ModelRuntime", "available_runtimes", "open_runtime"]

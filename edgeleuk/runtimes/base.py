@@ -1,0 +1,96 @@
+"""The protocol that every runtime keeps, and the table that finds them."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from edgeleuk.errors import MissingDependencyError, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from edgeleuk.bundle.manifest import InputContract
+
+
+class ModelRuntime(Protocol):
+    """A network, loaded and ready."""
+
+    name: str
+
+    def predict(self, tensors: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Run the network on (n, H, W, C) uint8 tensors; return its (n, K) real outputs."""
+        ...
+
+    def close(self) -> None:
+        """Free the network."""
+        ...
+
+
+class RuntimeEntry(NamedTuple):
+    """Where a runtime lives and what brings it."""
+
+    target: str
+    modules: tuple[str, ...]
+    install: str
+
+
+# litert comes first in `modules` from its successor package, else from tflite-runtime.
+RUNTIMES: dict[str, RuntimeEntry] = {
+    "litert": RuntimeEntry(
+        "edgeleuk.runtimes.litert:LiteRtRuntime",
+        ("ai_edge_litert", "tflite_runtime"),
+        "pip install ai-edge-litert",
+    ),
+    "onnxruntime": RuntimeEntry(
+        "edgeleuk.runtimes.onnxruntime:OnnxRuntime", ("onnxruntime",), "pip install 'edgeleuk[onnx]'"
+    ),
+}
+
+
+def available_runtimes() -> tuple[str, ...]:
+    """Names of the runtimes whose package is installed."""
+    return tuple(
+        name
+        for name, entry in RUNTIMES.items()
+        if any(importlib.util.find_spec(module) for module in entry.modules)
+    )
+
+
+def open_runtime(name: str, model: bytes, contract: InputContract, *, threads: int = 1) -> ModelRuntime:
+    """Load a network.
+
+    Parameters
+    ----------
+    name : str
+        A key of `RUNTIMES`.
+    model : bytes
+        The model file.
+    contract : InputContract
+    threads : int
+
+    Raises
+    ------
+    UsageError
+        `name` is unknown, or `threads` is not from 1 to 64.
+    MissingDependencyError
+        The runtime's package is not installed.
+    """
+    entry = RUNTIMES.get(name)
+    if entry is None:
+        raise UsageError("unknown runtime", got=name, allowed=", ".join(RUNTIMES))
+    if not 1 <= threads <= 64:
+        raise UsageError("threads is out of range", got=threads, allowed="1 to 64")
+    if name not in available_runtimes():
+        raise MissingDependencyError(
+            f"the runtime {name} is not installed",
+            allowed=", ".join(available_runtimes()) or "none",
+            cure=f"install it with: {entry.install}",
+        )
+    module_name, class_name = entry.target.split(":")
+    runtime: ModelRuntime = getattr(importlib.import_module(module_name), class_name)(
+        model, contract, threads=threads
+    )
+    return runtime

@@ -1,0 +1,82 @@
+"""ONNX models through ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeleuk.errors import BundleError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from edgeleuk.bundle.manifest import InputContract
+
+# A batch bounds the memory of one call; larger ones gain nothing on a CPU.
+BATCH = 16
+
+
+class OnnxRuntime:
+    """An ONNX network with a free batch dimension and a float32 input.
+
+    Parameters
+    ----------
+    model : bytes
+    contract : InputContract
+    threads : int
+
+    Raises
+    ------
+    BundleError
+        The bytes are no ONNX model, or its input has another shape than the contract's.
+    """
+
+    name = "onnxruntime"
+
+    def __init__(self, model: bytes, contract: InputContract, *, threads: int = 1) -> None:
+        import onnxruntime  # noqa: PLC0415
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(
+                model, options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # its exceptions share no public base class
+            raise BundleError("the ONNX model cannot be loaded", got=str(error).splitlines()[0]) from error
+        source = self._session.get_inputs()[0]
+        if tuple(source.shape[1:]) != contract.shape:
+            raise BundleError(
+                "the model's input does not fit the manifest",
+                got=tuple(source.shape),
+                allowed=("n", *contract.shape),
+            )
+        self._input = source.name
+        self._table = (np.arange(256) * contract.scale + contract.offset).astype(np.float32)
+
+    def predict(self, tensors: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Run the network on the tensors in batches.
+
+        Parameters
+        ----------
+        tensors : (n, H, W, C) uint8
+
+        Returns
+        -------
+        (n, K) float32
+        """
+        outputs = [
+            self._session.run(None, {self._input: self._table[tensors[start : start + BATCH]]})[0]
+            for start in range(0, len(tensors), BATCH)
+        ]
+        if not outputs:
+            return np.empty((0, self._session.get_outputs()[0].shape[-1]), np.float32)
+        result: npt.NDArray[np.float32] = np.concatenate(outputs).reshape(len(tensors), -1)
+        return result
+
+    def close(self) -> None:
+        """Free the session."""
+        del self._session

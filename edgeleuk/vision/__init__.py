@@ -1,0 +1,1 @@
+"""Pure functions over arrays: scale, segmentation, crops, and the tracker that counts each cell once."""

@@ -1,0 +1,44 @@
+"""Cutting a found cell out of its field, the way the training set shows cells: alone, on black."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeleuk.frames import CellCrop, require_rgb
+
+if TYPE_CHECKING:
+    from edgeleuk.frames import Cell, RgbImage
+
+
+def crop_cell(pixels: RgbImage, cell: Cell, px_per_um: float) -> CellCrop:
+    """Cut out one cell, tight to its box, with pure black outside its mask.
+
+    Parameters
+    ----------
+    pixels : (H, W, 3) uint8, RGB
+        The field in which the cell was found.
+    cell : Cell
+        Its box must lie inside `pixels`.
+    px_per_um : float
+        Scale of the field; the crop is not resized.
+
+    Returns
+    -------
+    CellCrop
+        Owns its pixels: the field may be reused by the camera.
+    """
+    require_rgb(pixels)
+    x, y, w, h = cell.box
+    height, width = pixels.shape[:2]
+    if not (0 <= x and 0 <= y and w > 0 and h > 0 and x + w <= width and y + h <= height):
+        msg = f"expected a box inside {width}x{height} px, got {tuple(cell.box)}"
+        raise ValueError(msg)
+    inside = cell.mask > 0
+    window = pixels[cell.box.slices]
+    return CellCrop(
+        pixels=np.where(inside[..., None], window, np.uint8(0)),
+        mask=np.where(inside, np.uint8(255), np.uint8(0)),
+        px_per_um=px_per_um,
+    )

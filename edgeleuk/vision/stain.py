@@ -1,0 +1,114 @@
+"""What a stained smear does to light: background, optical density, thresholds.
+
+Every rule of this room works on optical density relative to the picture's own background, so that a yellow
+filter, a dim lamp or another camera's white balance cancels out before anything is compared.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from edgeleuk.frames import RgbImage
+
+    Floats = npt.NDArray[np.float32]
+
+# Keeps the density of a pixel that clips at 0 finite, at a value noise does not dominate.
+_DARK_OFFSET = 8.0
+# Blue-violet nuclei absorb red and green and let blue pass; haemoglobin and eosin absorb blue as well.
+_NUCLEUS_WEIGHTS = np.array([[1.0, 1.0, -1.0]], np.float32)
+
+
+def background_colour(pixels: RgbImage) -> Floats:
+    """Colour of the empty glass: the highest peak of green above Otsu's threshold.
+
+    Parameters
+    ----------
+    pixels : (H, W, 3) uint8, RGB
+
+    Returns
+    -------
+    (3,) float32, RGB, at least 1
+    """
+    green = np.ascontiguousarray(pixels[..., 1])
+    threshold = int(cv2.threshold(green, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)[0])
+    counts = np.bincount(green.ravel(), minlength=256).astype(np.float64)
+    counts = np.convolve(counts, np.full(9, 1 / 9), "same")
+    first = min(threshold + 1, 255)
+    peak = first + int(np.argmax(counts[first:]))
+    near = cv2.inRange(green, max(peak - 5, 0), min(peak + 5, 255)) > 0
+    if not near.any():
+        return np.full(3, 255, np.float32)
+    return np.maximum(np.median(pixels[near], axis=0), 1).astype(np.float32)
+
+
+def optical_density(pixels: RgbImage, background: Floats) -> Floats:
+    """Beer-Lambert: ``-log(I / I0)`` for each channel, natural logarithm.
+
+    Parameters
+    ----------
+    pixels : (H, W, 3) uint8, RGB
+    background : (3,) float32, RGB
+
+    Returns
+    -------
+    (H, W, 3) float32, 0 for the background, negative where brighter
+    """
+    levels = np.arange(256, dtype=np.float32)[:, None]
+    table = -np.log((levels + _DARK_OFFSET) / (background + _DARK_OFFSET))
+    return np.asarray(cv2.LUT(pixels, table[None].astype(np.float32)), np.float32)
+
+
+def nuclear_density(density: Floats) -> Floats:
+    """Red plus green minus blue density: high in nuclei, low in red cells.
+
+    Parameters
+    ----------
+    density : (H, W, 3) float32
+
+    Returns
+    -------
+    (H, W) float32
+    """
+    return np.asarray(cv2.transform(density, _NUCLEUS_WEIGHTS), np.float32)
+
+
+def otsu(values: Floats, classes: int) -> tuple[float, ...]:
+    """Thresholds that maximise the variance between 2 or 3 classes (Otsu, 1979).
+
+    Parameters
+    ----------
+    values : (n,) float32
+        Not empty.
+    classes : int
+        2 or 3.
+
+    Returns
+    -------
+    tuple of `classes` - 1 floats, ascending
+    """
+    low, high = float(values.min()), float(values.max())
+    if high <= low:
+        return (low,) * (classes - 1)
+    bins = 128
+    codes = ((values - low) * np.float32((bins - 1) / (high - low))).astype(np.uint8)
+    share = np.bincount(codes.ravel(), minlength=bins) / codes.size
+    weight, moment = np.cumsum(share), np.cumsum(share * np.arange(bins))
+
+    def spread(mass: npt.NDArray[np.float64], first: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return np.divide(first**2, mass, out=np.zeros_like(first), where=mass > 1e-9)
+
+    below = spread(weight, moment)
+    above = spread(1 - weight, moment[-1] - moment)
+    if classes == 2:
+        cuts: tuple[int, ...] = (int(np.argmax(below + above)),)
+    else:
+        between = spread(weight[None] - weight[:, None], moment[None] - moment[:, None])
+        total = np.triu(below[:, None] + between + above[None], 1)
+        cuts = tuple(int(i) for i in np.unravel_index(int(np.argmax(total)), total.shape))
+    return tuple(low + (cut + 0.5) * (high - low) / (bins - 1) for cut in cuts)

@@ -50,7 +50,8 @@ def to_onnx_int8(float_model: bytes, tensors: npt.NDArray[np.float32]) -> bytes:
         level = logger.level
         logger.setLevel(logging.ERROR)  # it recommends what is done here anyway
         try:
-            quant_pre_process(source, ready)
+            # Static shapes need no symbolic inference, and so no sympy.
+            quant_pre_process(source, ready, skip_symbolic_shape=True)
             quantize_static(
                 ready,
                 target,

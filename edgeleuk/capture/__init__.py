@@ -1,1 +1,28 @@
-"""Images out of files and cameras."""
+"""Images out of files and cameras: one protocol, one table of URI schemes, newest frame first."""
+
+from __future__ import annotations
+
+from edgeleuk.capture.base import (
+    SOURCES,
+    EncodedFrame,
+    FrameRejectedError,
+    FrameSource,
+    SourceEvent,
+    decoded,
+    open_source,
+    public_uri,
+)
+from edgeleuk.capture.newest import FrameReader, open_reader
+
+__all__ = [
+    "SOURCES",
+    "EncodedFrame",
+    "FrameReader",
+    "FrameRejectedError",
+    "FrameSource",
+    "SourceEvent",
+    "decoded",
+    "open_reader",
+    "open_source",
+    "public_uri",
+]

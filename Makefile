@@ -1,0 +1,56 @@
+# `make demo` and `make test` are all a newcomer needs; both work in a clean clone, in any order.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+DEMO   := demo
+
+.PHONY: demo test install lint format bench models clean
+
+# The device set alone, without TensorFlow, on the built-in virtual slide.
+demo: $(VENV)/.device
+	@mkdir -p $(DEMO)
+	@rm -f $(DEMO)/session.db $(DEMO)/session.db-wal $(DEMO)/session.db-shm $(DEMO)/last-field.png
+	$(BIN)/edgeleuk run --camera 'virtual://?seed=7' --frames 300 \
+	  --session $(DEMO)/session.db --picture $(DEMO)/last-field.png
+
+test: install
+	$(BIN)/python -m pytest
+
+# Everything into $(VENV), nothing run.
+install: $(VENV)/.everything
+
+lint: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: install
+	$(BIN)/python -m pytest tests/bench --benchmark-only --benchmark-sort=name
+	$(BIN)/python tests/bench/staleness.py
+
+# Trains and converts the shipped bundle anew; DATA is a C-NMC folder. Takes about an hour on 2 cores.
+DATA ?= ../shared/data/cnmc
+models: install
+	mkdir -p runs
+	$(BIN)/edgeleuk train --data $(DATA) --architecture resnet --out runs/default.keras
+	$(BIN)/edgeleuk convert runs/default.keras --int8 --calibration $(DATA) --out edgeleuk/models/default.edgeleuk
+	$(BIN)/edgeleuk verify edgeleuk/models/default.edgeleuk
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.device: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.everything: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[onnx,workstation,dev]'
+	@touch $@ $(VENV)/.device
+
+clean:
+	rm -rf $(VENV) $(DEMO) build dist

@@ -1,0 +1,116 @@
+"""``card.md``: what a reader should know of a bundle before using it."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Any
+
+from edgeleuk import RESEARCH_USE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from edgeleuk_convert.packing import Converted
+    from edgeleuk_convert.record import TrainingRecord
+
+LICENCE = "Apache-2.0; trained on images under Creative Commons Attribution 3.0"
+DATA_CITATION = (
+    "Gupta, A. and Gupta, R.: ISBI 2019 C-NMC Challenge: Classification in Cancer Cell Imaging. "
+    "The Cancer Imaging Archive, doi:10.7937/tcia.2019.dc64i46r"
+)
+METRICS = (
+    ("weighted_f1", "weighted F1"),
+    ("auroc", "AUROC"),
+    ("sensitivity", "sensitivity (blasts)"),
+    ("specificity", "specificity (normal cells)"),
+    ("subject_specificity_mean", "specificity, mean over subjects"),
+    ("ece", "expected calibration error"),
+)
+
+
+def command_line(command: str, settings: Mapping[str, object]) -> str:
+    """Return the command that has these settings: flags in kebab case, what is None left out."""
+    words = ["edgeleuk", *shlex.split(command)]
+    for key, value in settings.items():
+        flag = "--" + key.replace("_", "-")
+        if value is True:
+            words.append(flag)
+        elif value is not None and value is not False:
+            words += [flag, str(value)]
+    return shlex.join(words)
+
+
+def card(
+    name: str,
+    record: TrainingRecord,
+    converted: Converted,
+    validation: Mapping[str, Any],
+    calibration_images: int,
+    notes: Mapping[str, object],
+) -> str:
+    """Write the card."""
+    sizes = "\n".join(
+        f"| {a.member} | {a.size_bytes:,} | {a.largest_difference:.3f} | {a.correlation:.4f} |"
+        for a in converted.agreements
+    )
+    return f"""# {name}
+
+{RESEARCH_USE}
+
+A network ({record.architecture}, {record.parameters:,} parameters) that tells leukemic blasts (acute
+lymphoblastic leukemia) from normal lymphoid cells, one white cell at a time. It gives a probability for each cell;
+it says nothing about a patient.
+
+## Data
+
+{DATA_CITATION}. Creative Commons Attribution 3.0.
+Trained on {len(record.training_subjects)} subjects. Held out, by group, and never seen:
+{", ".join(record.held_out_subjects) or "none"}.
+
+## How it was made
+
+    {command_line("train --data DIR --out MODEL.keras", record.settings)}
+    {command_line("convert MODEL.keras --int8 --calibration DIR --out FILE.edgeleuk", notes)}
+
+Calibrated with {calibration_images} images of training subjects, balanced by class and subject.
+
+| member | bytes | largest difference from Keras | correlation |
+|---|---|---|---|
+{sizes}
+
+The float32 ONNX network that was quantized has {converted.float_onnx_bytes:,} bytes.
+
+## Accuracy on the held-out subjects
+
+{_accuracy(validation)}
+
+## Limits
+
+Trained on one laboratory's stain and camera, on cells already cut out. Size and chromatin are what it
+goes by, so the scale of the picture (px/um) must be right. Normal cells of subjects it has never seen are its
+weak spot. Cells other than lymphoid ones (granulocytes, monocytes) were not in the training set.
+"""
+
+
+def _accuracy(validation: Mapping[str, Any]) -> str:
+    if "reference" not in validation:
+        return "Not measured: no held-out subject was among the images at hand."
+    models = [key for key in ("reference", "tflite_int8", "onnx_int8") if key in validation]
+    head = "| metric | " + " | ".join("float32" if key == "reference" else key for key in models) + " |"
+    lines = [head, "|---" * (len(models) + 1) + "|"]
+    for key, title in METRICS:
+        cells = []
+        for model in models:
+            value, interval = validation[model][key], validation[model]["interval_95"].get(key)
+            if value is None:
+                cells.append("-")
+                continue
+            cells.append(f"{value:.3f}" + (f" ({interval[0]:.3f}-{interval[1]:.3f})" if interval else ""))
+        lines.append(f"| {title} | " + " | ".join(cells) + " |")
+    reference = validation["reference"]
+    lines.append("")
+    lines.append(
+        f"{reference['cells']} cells of {reference['subjects']} subjects in {reference['groups']} groups; 95 % "
+        f"intervals from a bootstrap over groups. Area alone reaches an AUROC of {reference['baseline_area_auroc']:.3f}."
+    )
+    return "\n".join(lines)

@@ -1,0 +1,217 @@
+"""A Keras network, its record and a calibration folder become one bundle."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from edgeleuk.bundle.golden import FLOAT_TOLERANCE, encode_golden
+from edgeleuk.bundle.manifest import (
+    CALIBRATION,
+    CARD,
+    GOLDEN,
+    LABELS,
+    MODEL_FILES,
+    SCHEMA_VERSION,
+    TRAINING,
+    VALIDATION,
+    Manifest,
+    Provenance,
+)
+from edgeleuk.bundle.writing import describe_members
+from edgeleuk.errors import GateFailedError
+from edgeleuk.runtimes import open_runtime
+from edgeleuk.virtual.slide import VirtualSlide
+from edgeleuk_convert.cards import DATA_CITATION, LICENCE, card
+from edgeleuk_convert.onnx import to_onnx_float32, to_onnx_int8
+from edgeleuk_convert.tflite import output_step, to_tflite_float32, to_tflite_int8
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import numpy.typing as npt
+
+    from edgeleuk.frames import CellCrop
+    from edgeleuk_calibration.selection import CalibrationSet
+    from edgeleuk_convert.cnmc import LabelledCell
+    from edgeleuk_convert.record import TrainingRecord
+
+# Cells drawn by the project for the golden vectors, half of each class.
+GOLDEN_CELLS = 6
+# The least correlation of an int8 network's outputs with Keras's that can come of rounding.
+LEAST_CORRELATION = 0.95
+TOOLS = ("tensorflow-cpu", "tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "ai-edge-litert", "numpy")
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How one converted network compares with Keras on the calibration images.
+
+    Attributes
+    ----------
+    member : str
+    size_bytes : int
+    largest_difference : float
+        In units of the output.
+    correlation : float
+        Pearson's, of the outputs.
+    """
+
+    member: str
+    size_bytes: int
+    largest_difference: float
+    correlation: float
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """Networks by member name, and how each agrees with Keras."""
+
+    networks: Mapping[str, bytes]
+    float_onnx_bytes: int
+    agreements: tuple[Agreement, ...]
+
+
+def convert_networks(
+    model: Any,
+    record: TrainingRecord,
+    tensors: npt.NDArray[np.uint8],
+    *,
+    progress: Callable[[str], None],
+) -> Converted:
+    """Make every network of a bundle and compare each with Keras.
+
+    Parameters
+    ----------
+    model : keras.Model
+    record : TrainingRecord
+    tensors : (n, H, W, C) uint8
+        Calibration images, preprocessed.
+    progress : callable
+        Told what begins.
+
+    Raises
+    ------
+    GateFailedError
+        A network's outputs are not finite, or have nothing to do with Keras's.
+    """
+    real = tensors.astype(np.float32) * np.float32(record.input.scale) + np.float32(record.input.offset)
+    networks: dict[str, bytes] = {}
+    progress("TFLite float32")
+    networks["model.float32.tflite"] = to_tflite_float32(model)
+    progress("TFLite int8")
+    networks["model.int8.tflite"] = to_tflite_int8(model, real)
+    progress("ONNX float32")
+    float_onnx = to_onnx_float32(model)
+    progress("ONNX int8")
+    networks["model.int8.onnx"] = to_onnx_int8(float_onnx, real)
+    progress("comparing with Keras")
+    expected = np.asarray(model.predict(real, verbose=0), np.float32)
+    agreements = tuple(
+        _agreement(name, networks[name], record, tensors, expected) for name in sorted(networks)
+    )
+    return Converted(networks, len(float_onnx), agreements)
+
+
+def make_manifest_and_members(
+    name: str,
+    keras_bytes: bytes,
+    record: TrainingRecord,
+    converted: Converted,
+    calibration: CalibrationSet[LabelledCell],
+    *,
+    validation: Mapping[str, object],
+    calibration_card: bytes,
+    card_notes: Mapping[str, object],
+) -> tuple[Manifest, dict[str, bytes]]:
+    """Put together all that a bundle holds."""
+    members = dict(converted.networks)
+    members[GOLDEN] = _golden(record, converted.networks)
+    members[LABELS] = msgspec.json.encode({"negative": record.output.labels[0], "positive": record.output.labels[1]})
+    members[CALIBRATION] = calibration_card
+    members[VALIDATION] = msgspec.json.format(msgspec.json.encode(validation), indent=1)
+    members[TRAINING] = msgspec.json.encode(record)
+    members[CARD] = card(name, record, converted, validation, len(calibration.images), card_notes).encode()
+    manifest = Manifest(
+        schema_version=SCHEMA_VERSION,
+        name=name,
+        input=record.input,
+        output=record.output,
+        envelope=record.envelope,
+        provenance=Provenance(
+            float_parent_sha256=hashlib.sha256(keras_bytes).hexdigest(),
+            architecture=record.architecture,
+            parameters=record.parameters,
+            tools=tool_versions(),
+            training_subjects=record.training_subjects,
+        ),
+        members=describe_members(members),
+        licence=LICENCE,
+        data_citation=DATA_CITATION,
+    )
+    return manifest, members
+
+
+def tool_versions() -> dict[str, str]:
+    """Return the versions of the packages that a conversion depends on, those installed."""
+    versions = {}
+    for tool in TOOLS:
+        try:
+            versions[tool] = importlib.metadata.version(tool)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def golden_crops() -> list[CellCrop]:
+    """Draw the cells of the golden vectors at 13 px/um, where the crops of a device lie too."""
+    slide = VirtualSlide(seed=0)
+    return [
+        slide.single_cell(label, seed=seed)
+        for seed in range(GOLDEN_CELLS // 2)
+        for label in ("blast", "normal")
+    ]
+
+
+def _golden(record: TrainingRecord, networks: Mapping[str, bytes]) -> bytes:
+    from edgeleuk.preprocessing import to_batch
+
+    crops = golden_crops()
+    tensors = to_batch(crops, record.input)
+    outputs, tolerances = {}, {}
+    step = output_step(networks["model.int8.tflite"])
+    for name, network in networks.items():
+        runtime = open_runtime(MODEL_FILES[name].runtime, network, record.input)
+        outputs[name] = runtime.predict(tensors)
+        runtime.close()
+        # One step of rounding may differ between kernels; the ONNX network has steps of like size.
+        tolerances[name] = 1.5 * step if MODEL_FILES[name].precision == "int8" else FLOAT_TOLERANCE
+    return encode_golden(crops, record.input, outputs, tolerances)
+
+
+def _agreement(
+    name: str,
+    network: bytes,
+    record: TrainingRecord,
+    tensors: npt.NDArray[np.uint8],
+    expected: npt.NDArray[np.float32],
+) -> Agreement:
+    runtime = open_runtime(MODEL_FILES[name].runtime, network, record.input)
+    outputs = runtime.predict(tensors)
+    runtime.close()
+    if not np.isfinite(outputs).all():
+        raise GateFailedError(f"{name} answers with numbers that are not finite", cure="report the network")
+    correlation = float(np.corrcoef(outputs[:, -1], expected[:, -1])[0, 1])
+    if not correlation >= LEAST_CORRELATION:
+        raise GateFailedError(
+            f"{name} does not agree with the Keras network",
+            got=f"correlation {correlation:.3f}",
+            allowed=f"{LEAST_CORRELATION} or more",
+            cure="calibrate with more, or more typical, images",
+        )
+    return Agreement(name, len(network), float(np.abs(outputs - expected).max()), correlation)

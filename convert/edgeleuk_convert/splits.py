@@ -1,0 +1,197 @@
+"""Divide cells into folds by group, so that no child stands on both sides of a split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from edgeleuk.errors import DataRefusedError, UsageError
+from edgeleuk_convert.cnmc import LABELS, LabelledCell
+from edgeleuk_convert.cnmc_layouts import natural_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+_T = TypeVar("_T")
+
+# The healthy subjects of this official fold have cells as large as blasts: few, hard and precious.
+HARD_FOLD = "fold_2"
+# Of the groups that are not tested, one in so many serves early stopping, temperature and threshold.
+INNER_FOLDS = 5
+_TRIES = 500
+_NAMED_AT_MOST = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Cells to learn from, cells to stop and to calibrate by, cells that are never looked at."""
+
+    train: tuple[LabelledCell, ...]
+    validation: tuple[LabelledCell, ...]
+    test: tuple[LabelledCell, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    name: str
+    label: str
+    hard: bool
+    cells: int
+    hard_cells: int
+
+
+def grouped_folds(cells: Sequence[LabelledCell], folds: int, seed: int) -> dict[str, int]:
+    """Assign every group to a fold.
+
+    Each fold gets its share of each class: of groups (to within one), and of cells as nearly as the
+    groups allow. The groups of the hard official fold are dealt out first.
+
+    Parameters
+    ----------
+    cells : sequence of LabelledCell
+        Unlabelled ones are ignored. Their order does not matter.
+    folds : int
+        At least 2.
+    seed : int
+        The same cells and seed give the same folds.
+
+    Returns
+    -------
+    dict
+        Group to fold, 0 to ``folds - 1``.
+
+    Raises
+    ------
+    DataRefusedError
+        A class has fewer groups than there are folds.
+    """
+    if folds < 2:
+        raise UsageError("the number of folds is out of range", got=folds, allowed="2 or more")
+    groups = _groups(cells)
+    assigned: dict[str, int] = {}
+    for label in LABELS:
+        of_label = [group for group in groups if group.label == label]
+        if len(of_label) < folds:
+            raise DataRefusedError(
+                f"too few groups of {label} cells for {folds} folds",
+                got=len(of_label),
+                allowed=f"{folds} or more",
+                cure="use fewer folds or more subjects",
+            )
+        rng = np.random.default_rng([seed, LABELS.index(label)])
+        assigned |= min((_deal(of_label, folds, rng) for _ in range(_TRIES)), key=lambda deal: deal[0])[1]
+    return assigned
+
+
+def holdout(cells: Sequence[LabelledCell], *, folds: int, fold: int, seed: int) -> Split:
+    """Split into training, inner validation and test cells, all by group.
+
+    Parameters
+    ----------
+    cells : sequence of LabelledCell
+    folds, fold : int
+        Fold `fold` of `folds` is the test.
+    seed : int
+
+    Returns
+    -------
+    Split
+        Training holds each image once; identical twins that share a group are dropped there.
+    """
+    if not 0 <= fold < folds:
+        raise UsageError("the fold is out of range", got=fold, allowed=f"0 to {folds - 1}")
+    labelled = [cell for cell in cells if cell.label is not None]
+    outer = grouped_folds(labelled, folds, seed)
+    test = tuple(cell for cell in labelled if outer[cell.group or ""] == fold)
+    rest = [cell for cell in labelled if outer[cell.group or ""] != fold]
+    inner_folds = min(INNER_FOLDS, *(_count_groups(rest, label) for label in LABELS))
+    inner = grouped_folds(rest, inner_folds, seed) if inner_folds >= 2 else _refuse_inner(folds)
+    train = unique(cell for cell in rest if inner[cell.group or ""] != 0)
+    validation = unique(cell for cell in rest if inner[cell.group or ""] == 0)
+    for one, other in ((train, test), (validation, test), (train, validation)):
+        refuse_leakage(one, other)
+    return Split(train, validation, test)
+
+
+def unique(cells: Iterable[LabelledCell]) -> tuple[LabelledCell, ...]:
+    """Keep the first of identical images."""
+    first: dict[str, LabelledCell] = {}
+    for cell in cells:
+        first.setdefault(cell.sha256, cell)
+    return tuple(first.values())
+
+
+def refuse_leakage(train: Iterable[LabelledCell], test: Iterable[LabelledCell]) -> None:
+    """Raise `DataRefusedError` where a subject, a group or an image stands on both sides."""
+    train, test = tuple(train), tuple(test)
+    keys: dict[str, Callable[[LabelledCell], str | None]] = {
+        "image": lambda cell: cell.sha256,
+        "subject": lambda cell: cell.subject,
+        "group": lambda cell: cell.group,
+    }
+    for what, key in keys.items():
+        seen = _first_by(train, key)
+        leaks = [(seen[value], cell) for cell in test if (value := key(cell)) is not None and value in seen]
+        if leaks:
+            named = ", ".join(f"{one.path.name} and {other.path.name}" for one, other in leaks[:_NAMED_AT_MOST])
+            raise DataRefusedError(
+                f"the same {what} stands in training and in test",
+                got=f"{len(leaks)} test cells, such as {named}",
+                cure="split by group",
+            )
+
+
+def _first_by(cells: Iterable[_T], key: Callable[[_T], str | None]) -> Mapping[str, _T]:
+    first: dict[str, _T] = {}
+    for cell in cells:
+        value = key(cell)
+        if value is not None:
+            first.setdefault(value, cell)
+    return first
+
+
+def _refuse_inner(folds: int) -> dict[str, int]:
+    raise DataRefusedError(
+        "too few groups are left to hold some out inside the training folds",
+        got="one group of a class",
+        allowed="2 or more of each class",
+        cure=f"use more than {folds} folds or more subjects",
+    )
+
+
+def _count_groups(cells: Iterable[LabelledCell], label: str) -> int:
+    return sum(group.label == label for group in _groups(cells))
+
+
+def _groups(cells: Iterable[LabelledCell]) -> list[_Group]:
+    members: dict[str, list[LabelledCell]] = {}
+    for cell in cells:
+        if cell.label is not None and cell.group is not None:
+            members.setdefault(cell.group, []).append(cell)
+    groups = []
+    for name in sorted(members, key=natural_key):
+        of_group = members[name]
+        blasts = sum(cell.label == "blast" for cell in of_group)
+        hard = sum(cell.fold == HARD_FOLD for cell in of_group)
+        label = "blast" if 2 * blasts > len(of_group) else "normal"
+        groups.append(_Group(name, label, hard > 0, len(of_group), hard))
+    return groups
+
+
+def _deal(groups: list[_Group], folds: int, rng: np.random.Generator) -> tuple[float, dict[str, int]]:
+    """Deal groups out like cards, the hard ones first, large before small; return (unevenness, deal)."""
+    ordered = sorted(groups, key=lambda group: (not group.hard, -group.cells))
+    fold_of: list[int] = []
+    while len(fold_of) < len(ordered):
+        fold_of.extend(int(fold) for fold in rng.permutation(folds))
+    deal = {group.name: fold for group, fold in zip(ordered, fold_of, strict=False)}
+    cells, hard = np.zeros(folds), np.zeros(folds)
+    for group in groups:
+        cells[deal[group.name]] += group.cells
+        hard[deal[group.name]] += group.hard_cells
+    unevenness = float(np.ptp(cells) / cells.mean() + np.ptp(hard) / max(hard.mean(), 1.0))
+    return unevenness, deal
+
+

@@ -1,0 +1,385 @@
+"""Train a network on labelled cells, honestly: nobody in the test fold is ever looked at.
+
+The folds are by group. Within the training folds some groups are held out once more; early stopping,
+temperature and decision threshold come from those. What is written: ``NAME.keras``, its record
+``NAME.training.json``, ``NAME.log.csv``, ``NAME.history.png``. While it runs there is
+``NAME.checkpoint/``, from which the same command goes on after a kill.
+"""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgeleuk.bundle.manifest import Envelope, InputContract, OutputContract
+from edgeleuk.errors import GateFailedError, UsageError
+from edgeleuk_convert.architectures import ARCHITECTURES, build
+from edgeleuk_convert.augmentation import Augmentation, augmented_batch, epoch_rows, sampling_weights
+from edgeleuk_convert.checkpoint import Checkpoint, Row, fingerprint, write_history, write_log
+from edgeleuk_convert.cnmc import CNMC_PX_PER_UM, load_cells, read_crop, require_both_classes
+from edgeleuk_convert.decision import choose_threshold, fit_temperature, sigmoid
+from edgeleuk_convert.metrics import auroc, balanced_weights
+from edgeleuk_convert.record import TrainingRecord, write_record
+from edgeleuk_convert.splits import Split, holdout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from edgeleuk_convert.cnmc import CellSet, LabelledCell
+
+    Tensors = npt.NDArray[np.uint8]
+    Floats = npt.NDArray[np.float64]
+
+TENSOR_PX_PER_UM = 7.4
+PREDICT_BATCH = 128
+ENVELOPE_PERCENTILES = (0.5, 99.5)
+ENVELOPE_MARGIN = 0.15
+
+
+def default_input(size: int = 128, channels: tuple[Any, ...] = ("luminance", "mask")) -> InputContract:
+    """Return the input contract of the project's networks: luminance, normalised in the cell, and mask."""
+    return InputContract(
+        height=size,
+        width=size,
+        channels=channels,
+        normalise=True,
+        px_per_um=TENSOR_PX_PER_UM * size / 128,
+        crop_px_per_um=CNMC_PX_PER_UM,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSettings:
+    """Everything that decides what a training gives.
+
+    Attributes
+    ----------
+    architecture : str
+        A key of `ARCHITECTURES`.
+    epochs, batch : int
+        An epoch draws as many cells as there are training images.
+    learning_rate, weight_decay : float
+        Peak of the cosine schedule, after `warmup_epochs` of rise; AdamW's decay of kernels.
+    average_decay : float
+        Of the running average of the weights, which is what is kept.
+    label_smoothing, dropout : float
+    patience : int
+        Epochs without a better inner AUROC after which it stops early.
+    seed : int
+    folds, fold : int
+        Fold `fold` of `folds` is held out for evaluation.
+    subject_cap : int
+        A subject of more cells than this is drawn as often as one of this many.
+    size_balanced : float
+        0 to 1: how far the sampling takes the size cue away.
+    mixed_precision : bool
+        Compute in bfloat16.
+    input : InputContract
+    augmentation : Augmentation
+    """
+
+    architecture: str = "resnet"
+    epochs: int = 40
+    batch: int = 64
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.02
+    warmup_epochs: float = 2.0
+    average_decay: float = 0.995
+    label_smoothing: float = 0.05
+    dropout: float = 0.2
+    patience: int = 20
+    seed: int = 0
+    folds: int = 5
+    fold: int = 0
+    subject_cap: int = 40
+    size_balanced: float = 0.0
+    mixed_precision: bool = False
+    input: InputContract = field(default_factory=default_input)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+    def __post_init__(self) -> None:
+        if self.architecture not in ARCHITECTURES:
+            allowed = ", ".join(sorted(ARCHITECTURES))
+            raise UsageError("unknown architecture", got=self.architecture, allowed=allowed)
+        for name, low, high in (
+            ("epochs", 1, 10_000),
+            ("batch", 2, 4096),
+            ("learning_rate", 1e-8, 10),
+            ("patience", 1, 10_000),
+            ("folds", 2, 100),
+            ("fold", 0, self.folds - 1),
+            ("seed", 0, 2**32 - 1),
+            ("subject_cap", 1, 1_000_000),
+            ("size_balanced", 0, 1),
+            ("average_decay", 0, 0.999999),
+            ("label_smoothing", 0, 0.5),
+            ("dropout", 0, 0.9),
+        ):
+            if not low <= getattr(self, name) <= high:
+                raise UsageError(f"{name} is out of range", got=getattr(self, name), allowed=f"{low} to {high}")
+
+    def flat(self) -> dict[str, str | int | float | bool | None]:
+        """Return every setting under one level of names, as the record keeps them."""
+        flat = {key: value for key, value in asdict(self).items() if key not in ("input", "augmentation")}
+        return flat | {f"augmentation_{key}": value for key, value in asdict(self.augmentation).items()}
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingProgress:
+    """Where a training stands; `validation_auroc` is that of the last finished epoch."""
+
+    stage: str
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: float | None = None
+    validation_auroc: float | None = None
+    seconds_left: float | None = None
+
+
+def train(
+    data: Path | CellSet,
+    out: Path,
+    settings: TrainingSettings,
+    *,
+    progress: Callable[[TrainingProgress], None] | None = None,
+) -> TrainingRecord:
+    """Train a network and write it with its record, log and history plot.
+
+    Parameters
+    ----------
+    data : Path or CellSet
+        A folder for `load_cells`, or what it returned.
+    out : Path
+        ``NAME.keras``. Appears only when the training is done.
+    settings : TrainingSettings
+    progress : callable, optional
+        Told where it stands, a few times a second.
+
+    Returns
+    -------
+    TrainingRecord
+
+    Raises
+    ------
+    DataRefusedError
+        Too few groups, one class, unreadable images.
+    GateFailedError
+        The loss is no longer finite.
+    """
+    if out.suffix != ".keras":
+        raise UsageError("the network's file has the wrong ending", got=out.name, allowed="NAME.keras")
+    tell = progress or (lambda _: None)
+    total = settings.epochs
+    from_folder = not hasattr(data, "cells")
+    cells = load_cells(
+        data, progress=lambda done, n: tell(TrainingProgress("read", 0, total, done, n))
+    ) if from_folder else data  # fmt: skip
+    require_both_classes(cells.cells, "training")
+    split = holdout(cells.cells, folds=settings.folds, fold=settings.fold, seed=settings.seed)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    seen = (*split.train, *split.validation)
+    tensors = load_tensors(
+        seen, settings.input, progress=lambda done, n: tell(TrainingProgress("prepare", 0, total, done, n))
+    )
+    run = _Run(settings, split, tensors, Checkpoint(out, fingerprint(settings.flat(), settings.input, split)))
+    rows = run.fit(tell)
+    record = _record(run, split, settings)
+    write_log(rows, out)
+    write_history(rows, out)
+    beside = out.with_name(f"{out.stem}.part.keras")
+    run.averaged.save(beside)
+    beside.replace(out)
+    write_record(record, out)
+    run.checkpoint.remove()
+    return record
+
+
+def load_tensors(
+    cells: Sequence[LabelledCell],
+    contract: InputContract,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> Tensors:
+    """Read every cell and bring it to the network's form: (n, H, W, C) uint8."""
+    from edgeleuk.preprocessing import to_tensor
+
+    tensors = np.empty((len(cells), *contract.shape), np.uint8)
+    with ThreadPoolExecutor() as pool:
+        for done, tensor in enumerate(pool.map(lambda cell: to_tensor(read_crop(cell), contract), cells)):
+            tensors[done] = tensor
+            if progress is not None:
+                progress(done + 1, len(cells))
+    return tensors
+
+
+def predict_logits(model: Any, tensors: Tensors) -> Floats:
+    """Run a Keras network over tensors, batch by batch: (n,) float64 logits."""
+    parts = [
+        np.asarray(model(tensors[start : start + PREDICT_BATCH].astype(np.float32), training=False), np.float64)
+        for start in range(0, len(tensors), PREDICT_BATCH)
+    ]
+    return np.concatenate(parts)[:, 0] if parts else np.empty(0)
+
+
+class _Run:
+    """One training in progress: the network, its running average, the optimizer, and where it stands."""
+
+    def __init__(self, settings: TrainingSettings, split: Split, tensors: Tensors, checkpoint: Checkpoint) -> None:
+        import keras
+
+        self.settings = settings
+        self.checkpoint = checkpoint
+        self.train_tensors, self.validation_tensors = np.split(tensors, [len(split.train)])
+        self.truth = np.array([cell.label == "blast" for cell in split.train])
+        self.validation_truth = np.array([cell.label == "blast" for cell in split.validation])
+        self.validation_subjects = np.array([cell.subject or "" for cell in split.validation])
+        self.validation_weights = balanced_weights(self.validation_truth, self.validation_subjects)
+        self.weights = sampling_weights(
+            split.train, subject_cap=settings.subject_cap, size_balanced=settings.size_balanced
+        )
+        keras.utils.set_random_seed(settings.seed)
+        dtype = "mixed_bfloat16" if settings.mixed_precision else "float32"
+        self.model = build(settings.architecture, settings.input, dtype=dtype, dropout=settings.dropout)
+        self.averaged = build(settings.architecture, settings.input, dropout=settings.dropout)
+        self.averaged.set_weights(self.model.get_weights())
+        self.optimizer = keras.optimizers.AdamW(
+            settings.learning_rate, weight_decay=settings.weight_decay, global_clipnorm=5.0
+        )
+        self.optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+        self.optimizer.build(self.model.trainable_variables)
+        self.steps = max(1, round(len(split.train) / settings.batch))
+        self._step = self._compiled_step()
+
+    @property
+    def state(self) -> list[Any]:
+        """Every variable that a checkpoint has to keep."""
+        return [*self.model.variables, *self.averaged.variables, *self.optimizer.variables]
+
+    def fit(self, tell: Callable[[TrainingProgress], None]) -> list[Row]:
+        """Train to the end or to the early stop; leave the best average in `averaged`."""
+        rows, best = self.checkpoint.restore(self.state)
+        started, first = time.monotonic(), len(rows)
+        for epoch in range(len(rows), self.settings.epochs):
+            begun = time.monotonic()
+            loss = 0.0
+            for step, batch_loss in enumerate(self._epoch(epoch), start=1):
+                loss += (batch_loss - loss) / step
+                share = epoch - first + step / self.steps
+                left = (time.monotonic() - started) * (self.settings.epochs - first - share) / share
+                auroc_so_far = rows[-1].validation_auroc if rows else None
+                tell(TrainingProgress(
+                    "train", epoch + 1, self.settings.epochs, step, self.steps, loss, auroc_so_far, left
+                ))  # fmt: skip
+            row = self._judge(epoch + 1, loss, time.monotonic() - begun)
+            if not rows or row.validation_auroc > max(r.validation_auroc for r in rows):
+                best = [np.asarray(variable) for variable in self.averaged.variables]
+            rows.append(row)
+            self.checkpoint.save(self.state, rows, best)
+            write_log(rows, self.checkpoint.out)
+            best_epoch = max(rows, key=lambda r: r.validation_auroc).epoch
+            if row.epoch - best_epoch >= self.settings.patience:
+                break
+        for variable, value in zip(self.averaged.variables, best, strict=True):
+            variable.assign(value)
+        return rows
+
+    def _epoch(self, epoch: int) -> Iterator[float]:
+        """Run one epoch; batches are prepared one ahead in a thread."""
+        settings = self.settings
+        rows = epoch_rows(self.weights, self.steps * settings.batch, (settings.seed, epoch))
+        batches = np.split(rows, self.steps)
+
+        def prepare(step: int) -> npt.NDArray[np.float32]:
+            seed = (settings.seed, epoch, step)
+            return augmented_batch(self.train_tensors, batches[step], settings.input, settings.augmentation, seed)
+
+        with ThreadPoolExecutor(1) as pool:
+            ahead = pool.submit(prepare, 0)
+            for step, chosen in enumerate(batches):
+                tensors = ahead.result()
+                if step + 1 < self.steps:
+                    ahead = pool.submit(prepare, step + 1)
+                self.optimizer.learning_rate.assign(self.learning_rate(epoch + step / self.steps))
+                targets = self.truth[chosen, None] * (1 - settings.label_smoothing) + settings.label_smoothing / 2
+                decay = min(settings.average_decay, (1 + epoch * self.steps + step) / (10 + epoch * self.steps + step))
+                loss = float(self._step(tensors, targets.astype(np.float32), np.float32(decay)))
+                if not np.isfinite(loss):
+                    raise GateFailedError(
+                        f"the loss became {loss} in epoch {epoch + 1}, step {step + 1}",
+                        allowed="a finite number",
+                        cure=f"train with a learning rate below {settings.learning_rate}",
+                    )
+                yield loss
+
+    def learning_rate(self, epoch: float) -> float:
+        """Rise linearly, then fall along a cosine to a hundredth."""
+        settings = self.settings
+        rise = min(1.0, (epoch + 0.05) / settings.warmup_epochs) if settings.warmup_epochs else 1.0
+        fall = 0.01 + 0.99 * (1 + np.cos(np.pi * min(1.0, epoch / settings.epochs))) / 2
+        return float(settings.learning_rate * rise * fall)
+
+    def _judge(self, epoch: int, loss: float, seconds: float) -> Row:
+        logits = predict_logits(self.averaged, self.validation_tensors)
+        truth, weights = self.validation_truth, self.validation_weights
+        nll = float((weights * np.logaddexp(0, np.where(truth, -logits, logits))).sum())
+        return Row(epoch, self.learning_rate(epoch), loss, nll, auroc(truth, logits, weights), seconds)
+
+    def _compiled_step(self) -> Any:
+        import tensorflow as tf
+
+        model, averaged, optimizer = self.model, self.averaged, self.optimizer
+
+        @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
+        def step(tensors: Any, targets: Any, decay: Any) -> Any:
+            with tf.GradientTape() as tape:
+                logits = tf.cast(model(tensors, training=True), tf.float32)
+                loss = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(targets, logits))
+            gradients = tape.gradient(loss, model.trainable_variables)
+            optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+            # The statistics of the batch norms are averaged along with the weights they belong to.
+            for mean, variable in zip(averaged.weights, model.weights, strict=True):
+                mean.assign(mean * decay + tf.cast(variable, mean.dtype) * (1 - decay))
+            return loss
+
+        return step
+
+
+def _record(run: _Run, split: Split, settings: TrainingSettings) -> TrainingRecord:
+    logits = predict_logits(run.averaged, run.validation_tensors)
+    temperature = fit_temperature(logits, run.validation_truth, run.validation_weights)
+    threshold = choose_threshold(sigmoid(logits / temperature), run.validation_truth, run.validation_weights)
+    seen = (*split.train, *split.validation)
+    low, high = np.percentile([cell.area_um2 for cell in split.train], ENVELOPE_PERCENTILES)
+    return TrainingRecord(
+        architecture=settings.architecture,
+        parameters=run.averaged.count_params(),
+        input=settings.input,
+        output=OutputContract(
+            kind="logit", temperature=temperature, threshold=threshold, abstain=(threshold, threshold)
+        ),
+        envelope=Envelope(
+            area_um2=(round(low * (1 - ENVELOPE_MARGIN), 2), round(high * (1 + ENVELOPE_MARGIN), 2))
+        ),
+        settings=settings.flat(),
+        training_subjects=tuple(sorted({cell.subject or "" for cell in seen})),
+        held_out_subjects=tuple(sorted({cell.subject or "" for cell in split.test})),
+        training_hashes=tuple(sorted({cell.sha256[:16] for cell in seen})),
+        tools={name: version(name) for name in ("keras", "numpy", "opencv-python-headless")}
+        | {"tensorflow": _tensorflow_version()},
+    )
+
+
+def _tensorflow_version() -> str:
+    import tensorflow as tf
+
+    return str(tf.__version__)

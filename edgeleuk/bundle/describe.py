@@ -1,0 +1,93 @@
+"""What ``inspect`` and ``verify`` print."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from edgeleuk.bundle.manifest import MODEL_FILES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgeleuk.bundle.golden import GoldenResult
+    from edgeleuk.bundle.reading import Bundle
+
+
+def bundle_facts(bundle: Bundle) -> dict[str, Any]:
+    """Return the manifest with the file's own hash and size."""
+    return {
+        "schema_version": 1,
+        "path": str(bundle.path),
+        "sha256": bundle.sha256,
+        "size_bytes": bundle.path.stat().st_size,
+        "manifest": msgspec.to_builtins(bundle.manifest),
+    }
+
+
+def facts_text(bundle: Bundle) -> str:
+    """Say the same for people."""
+    manifest = bundle.manifest
+    contract, output, low_high = manifest.input, manifest.output, manifest.envelope.area_um2
+    provenance = manifest.provenance
+    networks = [
+        f"  {name}  {MODEL_FILES[name].precision} for {MODEL_FILES[name].runtime},"
+        f" {manifest.members[name].size_bytes / 1000:,.0f} kB"
+        for name in manifest.model_names
+    ]
+    abstain = (
+        f"uncertain between {output.abstain[0]:.2f} and {output.abstain[1]:.2f}"
+        if output.abstain[0] < output.abstain[1]
+        else "no abstention band"
+    )
+    return "\n".join(
+        [
+            f"{manifest.name}  {bundle.path.stat().st_size / 1e6:.2f} MB, sha256 {bundle.sha256[:16]}",
+            manifest.intended_use,
+            "",
+            f"network   {provenance.architecture}, {provenance.parameters:,} parameters,"
+            f" trained on {len(provenance.training_subjects)} subjects",
+            *networks,
+            f"input     {contract.height}x{contract.width}, {' + '.join(contract.channels)},"
+            f" {'normalised within the cell' if contract.normalise else 'as it is'}, {contract.px_per_um:g} px/um",
+            f"output    {output.kind}, positive is {output.labels[1]}, temperature {output.temperature:.3f},"
+            f" threshold {output.threshold:.3f}, {abstain}",
+            f"envelope  cells of {low_high[0]:.0f} to {low_high[1]:.0f} um2",
+            f"licence   {manifest.licence}",
+            f"data      {manifest.data_citation}",
+        ]
+    )
+
+
+def replay_facts(bundle: Bundle, results: Sequence[GoldenResult]) -> dict[str, Any]:
+    """Return the outcome of a replay."""
+    return {
+        "schema_version": 1,
+        "path": str(bundle.path),
+        "sha256": bundle.sha256,
+        "verdict": "fail" if any(result.status == "moved" for result in results) else "pass",
+        "results": [
+            {
+                "model": result.model,
+                "runtime": result.runtime,
+                "status": result.status,
+                "largest_difference": result.largest_difference,
+                "tolerance": result.tolerance,
+            }
+            for result in results
+        ],
+    }
+
+
+def replay_text(bundle: Bundle, results: Sequence[GoldenResult]) -> str:
+    """Say the same for people."""
+    lines = [f"{bundle.path.name}: {len(bundle.members)} members, every hash is right"]
+    for result in results:
+        figures = (
+            ""
+            if result.status == "not installed"
+            else f"  largest difference {result.largest_difference:.4g}, allowed {result.tolerance:.4g}"
+        )
+        lines.append(f"  {result.status:<13} {result.model} on {result.runtime}{figures}")
+    return "\n".join(lines)

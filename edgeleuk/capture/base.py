@@ -1,0 +1,192 @@
+"""What every source of pictures keeps to, and the table that finds it by its URI."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import unquote
+
+from edgeleuk.errors import DataRefusedError, UsageError
+from edgeleuk.frames import Frame
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+
+
+class EncodedFrame(Protocol):
+    """A picture that has arrived and is not decoded yet, because most of a camera's never need to be."""
+
+    @property
+    def sequence(self) -> int:
+        """Number at the source, as in `Frame`."""
+        ...
+
+    def decode(self) -> Frame:
+        """Decode it.
+
+        Raises
+        ------
+        FrameRejectedError
+            The bytes are damaged.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SourceEvent:
+    """Something worth a line in the session that is no frame: a file skipped, a camera that came back.
+
+    Attributes
+    ----------
+    kind : str
+        One word, for counting.
+    text : str
+        One sentence, for reading.
+    """
+
+    kind: str
+    text: str
+
+
+SourceItem = Frame | EncodedFrame | SourceEvent
+
+
+class FrameSource(Protocol):
+    """Where pictures come from.
+
+    A source is opened when it is made, so that a camera which cannot be opened says so at once.
+    """
+
+    @property
+    def uri(self) -> str:
+        """Its address, without the password."""
+        ...
+
+    @property
+    def live(self) -> bool:
+        """True: a camera, which does not wait, so the newest frame wins. False: every frame is processed."""
+        ...
+
+    def frames(self) -> Iterator[SourceItem]:
+        """Yield what arrives, in order, once.
+
+        It ends when a folder or a file does. A live source never ends: it raises.
+
+        Raises
+        ------
+        CameraError
+            The camera died.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the device."""
+        ...
+
+    def __enter__(self) -> FrameSource: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None: ...
+
+
+class FrameRejectedError(DataRefusedError):
+    """One picture is unreadable. The pipeline counts it by its reason and goes on.
+
+    Parameters
+    ----------
+    reason : str
+        Few words, the same for all pictures with the same fault.
+    where : str
+        Which picture.
+    """
+
+    def __init__(self, reason: str, where: str) -> None:
+        self.reason = reason
+        super().__init__(f"a picture was rejected, {reason}", got=where)
+
+
+SOURCES: dict[str, str] = {
+    "dir": "edgeleuk.capture.folder:open_folder",
+    "file": "edgeleuk.capture.video:open_file",
+    "http": "edgeleuk.capture.video:open_stream",
+    "https": "edgeleuk.capture.video:open_stream",
+    "rtsp": "edgeleuk.capture.video:open_stream",
+    "virtual": "edgeleuk.capture.virtual:open_virtual",
+}
+
+
+def open_source(uri: str) -> FrameSource:
+    """Open a camera, a file or a folder by its URI, or a file or a folder by its path.
+
+    Parameters
+    ----------
+    uri : str
+        ``dir://folder``, ``file://video.mp4``, ``http://``, ``https://``, ``rtsp://``, ``virtual://``, or
+        a path that exists.
+
+    Raises
+    ------
+    UsageError
+        The scheme is unknown.
+    CameraError
+        It cannot be opened.
+    DataRefusedError
+        A folder without pictures.
+    """
+    if re.match(r"[a-z0-9+.-]+://", uri, re.IGNORECASE) is None:
+        path = Path(uri)
+        if not uri or not path.exists():
+            raise UsageError("neither a camera URI nor an existing path", got=repr(uri), allowed=_allowed())
+        uri = f"{'dir' if _is_pictures(path) else 'file'}://{uri}"
+    scheme, rest = uri.split("://", 1)
+    scheme = scheme.lower()
+    if scheme not in SOURCES:
+        raise UsageError("unknown camera URI", got=public_uri(uri), allowed=_allowed())
+    if scheme == "file" and _is_pictures(local_path(rest)):
+        scheme = "dir"
+    module, function = SOURCES[scheme].split(":")
+    source: FrameSource = getattr(importlib.import_module(module), function)(f"{scheme}://{rest}")
+    return source
+
+
+def local_path(text: str) -> Path:
+    """Path of a ``dir://`` or ``file://`` URI's rest; ``%20`` is understood where no such name exists."""
+    path = Path(text)
+    return path if path.exists() else Path(unquote(text))
+
+
+def public_uri(uri: str) -> str:
+    """Take the password out of a URI, for logs and records.
+
+    Examples
+    --------
+    >>> public_uri("rtsp://admin:s3cret@10.0.0.5/live?token=abc&channel=1")
+    'rtsp://admin:***@10.0.0.5/live?token=***&channel=1'
+    """
+    # The last @ before the path: passwords that hold an @ are common and seldom escaped.
+    uri = re.sub(r"^([^:/]+://[^/:@]*):[^/]*@", r"\1:***@", uri)
+    return re.sub(r"(?i)([?&][^=&]*(?:pass|pwd|token|key|secret|auth)[^=&]*)=[^&#]*", r"\1=***", uri)
+
+
+def decoded(item: Frame | EncodedFrame) -> Frame:
+    """Turn what a source yields into a frame; see `EncodedFrame.decode` for the error."""
+    return item if isinstance(item, Frame) else item.decode()
+
+
+def _is_pictures(path: Path) -> bool:
+    return path.is_dir() or path.suffix.lower() in PICTURE_SUFFIXES
+
+
+def _allowed() -> str:
+    return ", ".join(f"{scheme}://" for scheme in SOURCES) + ", a path"

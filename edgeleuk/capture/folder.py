@@ -1,0 +1,151 @@
+"""``dir://``: the pictures of a folder, in the order a person would count them."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeleuk.capture.base import PICTURE_SUFFIXES, FrameRejectedError, SourceEvent, local_path
+from edgeleuk.errors import CameraError, DataRefusedError
+from edgeleuk.frames import Frame
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from types import TracebackType
+
+    from edgeleuk.frames import RgbImage
+
+# JPEG leaves this much colour in a grey picture; stained smears have many times as much.
+_GREY = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _Unreadable:
+    """A file that is no picture; it fails when it is decoded, like a camera's."""
+
+    sequence: int
+    where: str
+
+    def decode(self) -> Frame:
+        raise FrameRejectedError("unreadable file", self.where)
+
+
+class FolderSource:
+    """Pictures of one folder, each once, in natural order; folders inside it are not entered.
+
+    Pictures without colour, such as the masks that data sets keep beside their pictures, are skipped with
+    an event. Files that are no pictures inside are counted as rejected.
+
+    Parameters
+    ----------
+    folder : Path
+        Or one picture.
+
+    Raises
+    ------
+    CameraError
+        There is no such folder.
+    DataRefusedError
+        It holds no pictures.
+    """
+
+    live = False
+
+    def __init__(self, folder: Path) -> None:
+        self.uri = f"dir://{folder}"
+        if folder.is_dir():
+            files = (path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
+            self.files = sorted((path for path in files if path.is_file()), key=_natural)
+        elif folder.is_file():
+            self.files = [folder]
+        else:
+            raise CameraError("there is no such folder", got=folder, cure="check the path after dir://")
+        if not self.files:
+            raise DataRefusedError(
+                f"no pictures in {folder}",
+                allowed=" ".join(PICTURE_SUFFIXES),
+                cure="pass the folder that holds the pictures itself, folders inside it are not entered",
+            )
+
+    def frames(self) -> Iterator[Frame | _Unreadable | SourceEvent]:
+        """Yield each picture; see `FrameSource.frames`.
+
+        Raises
+        ------
+        DataRefusedError
+            At the end, if every file was skipped.
+        """
+        sequence = 0
+        for path in self.files:
+            captured_at, captured_monotonic = time.time(), time.monotonic()
+            where = f"dir://{path}"
+            pixels = _read(path)
+            if pixels is None:
+                yield SourceEvent("unreadable", f"{path.name} is no readable picture")
+                yield _Unreadable(sequence, where)
+            elif _is_grey(pixels):
+                yield SourceEvent("skipped", f"{path.name} has no colour (a mask?)")
+                continue
+            else:
+                yield Frame(pixels, sequence, captured_at, captured_monotonic, where)
+            sequence += 1
+        if sequence == 0:
+            raise DataRefusedError(
+                f"none of the {len(self.files)} pictures has colour",
+                got=self.uri,
+                cure="pass a folder of stained smears, not of masks",
+            )
+
+    def close(self) -> None:
+        """Do nothing: each file is closed as soon as it is read."""
+
+    def __enter__(self) -> FolderSource:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def open_folder(uri: str) -> FolderSource:
+    """Open ``dir://folder``; see `FolderSource` for the errors."""
+    return FolderSource(local_path(uri.split("://", 1)[1]))
+
+
+def _natural(path: Path) -> list[tuple[int, int, str]]:
+    """Sort key that puts ``field2`` before ``field10``."""
+    parts = re.split(r"(\d+)", path.name.lower())
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
+
+
+def _read(path: Path) -> RgbImage | None:
+    """Read the stored pixels of a picture as RGB, or None; a camera's orientation flag is not applied."""
+    import cv2
+
+    try:
+        data = path.read_bytes()
+        if _is_cut_off(data):
+            return None
+        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except (OSError, cv2.error):
+        return None
+    return None if bgr is None else np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def _is_cut_off(data: bytes) -> bool:
+    """Whether an empty file, or a JPEG without its end: OpenCV 4 fills up the rest of those with grey."""
+    return not data or (data[:2] == b"\xff\xd8" and b"\xff\xd9" not in data[-4096:])
+
+
+def _is_grey(pixels: RgbImage) -> bool:
+    return int((pixels.max(axis=2) - pixels.min(axis=2)).max()) <= _GREY

@@ -1,0 +1,192 @@
+"""The newest frame of a camera that does not wait, or every frame of a file that does.
+
+The reader thread lives here, beside the slot it fills: nothing else shares its lock.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
+
+from edgeleuk.capture.base import SourceEvent
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from edgeleuk.capture.base import EncodedFrame, FrameSource
+    from edgeleuk.frames import Frame
+
+# A waiting consumer looks this often whether it was told to stop.
+_WAIT_S = 0.1
+_MOST_EVENTS = 1000
+
+
+class FrameReader(Protocol):
+    """Hands out a source's frames and keeps count: captured = taken + dropped, once it is closed."""
+
+    @property
+    def captured(self) -> int:
+        """Frames that arrived."""
+        ...
+
+    @property
+    def dropped(self) -> int:
+        """Frames that a newer one replaced before they were taken."""
+        ...
+
+    def take(self, stop: threading.Event) -> Frame | EncodedFrame | None:
+        """Wait for the next frame; None when the source has ended or `stop` is set.
+
+        Raises
+        ------
+        CameraError
+            The camera died, and what it had sent before is taken.
+        """
+        ...
+
+    def events(self) -> list[SourceEvent]:
+        """Take what else happened since the last call; at most the newest 1000."""
+        ...
+
+    def close(self) -> None:
+        """Stop reading; a frame still waiting counts as dropped."""
+        ...
+
+    def __enter__(self) -> FrameReader: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None: ...
+
+
+def open_reader(source: FrameSource) -> FrameReader:
+    """Start to read a source the way it wants to be read: the newest frame of a camera, all of a file."""
+    return NewestFrameReader(source) if source.live else InOrderReader(source)
+
+
+class _Reader:
+    def __init__(self, source: FrameSource) -> None:
+        self.captured = 0
+        self.dropped = 0
+        self._source = source
+        self._events: deque[SourceEvent] = deque(maxlen=_MOST_EVENTS)
+
+    def events(self) -> list[SourceEvent]:
+        """See `FrameReader.events`."""
+        taken = []
+        while self._events:
+            taken.append(self._events.popleft())
+        return taken
+
+    def close(self) -> None:
+        """See `FrameReader.close`."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class InOrderReader(_Reader):
+    """Every frame, read when it is asked for; see `FrameReader`.
+
+    Parameters
+    ----------
+    source : FrameSource
+    """
+
+    def __init__(self, source: FrameSource) -> None:
+        super().__init__(source)
+        self._items = iter(source.frames())
+
+    def __enter__(self) -> InOrderReader:
+        return self
+
+    def take(self, stop: threading.Event) -> Frame | EncodedFrame | None:
+        """See `FrameReader.take`."""
+        while not stop.is_set():
+            item = next(self._items, None)
+            if isinstance(item, SourceEvent):
+                self._events.append(item)
+                continue
+            if item is not None:
+                self.captured += 1
+            return item
+        return None
+
+
+class NewestFrameReader(_Reader):
+    """One slot, filled by a thread that never waits for the consumer; see `FrameReader`.
+
+    Memory holds one frame, undecoded, however slow the consumer is.
+
+    Parameters
+    ----------
+    source : FrameSource
+    """
+
+    def __init__(self, source: FrameSource) -> None:
+        super().__init__(source)
+        self._changed = threading.Condition()
+        self._slot: Frame | EncodedFrame | None = None
+        self._error: BaseException | None = None
+        self._ended = False
+        self._closing = False
+        # A daemon: a driver that hangs in a read must not keep the process alive.
+        self._thread = threading.Thread(target=self._read, name="newest-frame", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> NewestFrameReader:
+        return self
+
+    def take(self, stop: threading.Event) -> Frame | EncodedFrame | None:
+        """See `FrameReader.take`."""
+        with self._changed:
+            while not stop.is_set():
+                if self._slot is not None:
+                    item, self._slot = self._slot, None
+                    return item
+                if self._error is not None:
+                    raise self._error
+                if self._ended:
+                    return None
+                self._changed.wait(_WAIT_S)
+        return None
+
+    def close(self) -> None:
+        """See `FrameReader.close`."""
+        with self._changed:
+            self._closing = True
+            if self._slot is not None:
+                self._slot = None
+                self.dropped += 1
+        # Normally the next frame ends it; a silent camera's read runs into its time-out without us.
+        self._thread.join(1.0)
+
+    def _read(self) -> None:
+        try:
+            for item in self._source.frames():
+                if isinstance(item, SourceEvent):
+                    self._events.append(item)
+                    continue
+                with self._changed:
+                    if self._closing:
+                        return
+                    self.captured += 1
+                    self.dropped += self._slot is not None
+                    self._slot = item
+                    self._changed.notify()
+        except BaseException as error:  # noqa: BLE001 - raised again where the frames are taken
+            self._error = error
+        finally:
+            with self._changed:
+                self._ended = True
+                self._changed.notify()

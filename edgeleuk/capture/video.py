@@ -1,0 +1,224 @@
+"""``file://``, ``http(s)://`` and ``rtsp://`` through PyAV: typed errors, time-outs, undecoded packets."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeleuk.capture.base import FrameRejectedError, local_path, public_uri
+from edgeleuk.errors import CameraError
+from edgeleuk.frames import Frame
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from types import TracebackType
+
+    from av import Packet, VideoFrame, VideoStream
+    from av.container import InputContainer
+
+OPEN_TIMEOUT_S = 5.0
+READ_TIMEOUT_S = 5.0
+
+_CHECK = "check the address with a browser or a player"
+# Substrings of FFmpeg's sentences -> what the user can do about it.
+_CURES = {
+    "refused": "switch the camera on, and check its address and port",
+    "404": "check the part of the address after the host",
+    "401": "put user and password into the address: http://user:password@host/",
+    "Invalid data": "give the address of the stream itself, not of a web page that shows it",
+    "Immediate exit": "check the cable and the network",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _JpegPacket:
+    """One JPEG of a stream, as it came."""
+
+    packet: Packet[VideoStream]
+    sequence: int
+    captured_at: float
+    captured_monotonic: float
+    source: str
+
+    def decode(self) -> Frame:
+        import cv2
+
+        data = bytes(self.packet)
+        where = f"{self.source} frame {self.sequence}"
+        # OpenCV 4 fills the missing rest of a picture with grey; cameras may pad behind the end marker.
+        if self.packet.is_corrupt or b"\xff\xd9" not in data[-4096:]:
+            raise FrameRejectedError("truncated JPEG", where)
+        try:
+            bgr = cv2.imdecode(
+                np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+            )
+        except cv2.error:
+            bgr = None
+        if bgr is None:
+            raise FrameRejectedError("damaged JPEG", where)
+        pixels = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+        return Frame(pixels, self.sequence, self.captured_at, self.captured_monotonic, self.source)
+
+
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    """One picture of an inter-coded stream: decoded, because the next ones need it, but not yet RGB."""
+
+    picture: VideoFrame | None
+    sequence: int
+    captured_at: float
+    captured_monotonic: float
+    source: str
+
+    def decode(self) -> Frame:
+        if self.picture is None or self.picture.is_corrupt:
+            raise FrameRejectedError("damaged video frame", f"{self.source} frame {self.sequence}")
+        pixels = np.ascontiguousarray(self.picture.to_ndarray(format="rgb24"), np.uint8)
+        return Frame(pixels, self.sequence, self.captured_at, self.captured_monotonic, self.source)
+
+
+class VideoSource:
+    """A video file or a network stream.
+
+    Parameters
+    ----------
+    address : str
+        What FFmpeg opens; may hold a password.
+    uri : str
+        The same without it.
+    file : bool
+        A local file, which ends; a network stream that knows its length is one as well.
+    open_timeout_s, read_timeout_s : float
+
+    Raises
+    ------
+    CameraError
+        It cannot be opened, with the reason.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        uri: str,
+        *,
+        file: bool,
+        open_timeout_s: float = OPEN_TIMEOUT_S,
+        read_timeout_s: float = READ_TIMEOUT_S,
+    ) -> None:
+        import av
+
+        self.uri = uri
+        self._read_timeout_s = read_timeout_s
+        # Held while FFmpeg works: closing a container under a reader's hands is a segmentation fault.
+        self._busy = threading.Lock()
+        self._closed = False
+        # Frames looked at to guess the frame rate would reach the consumer late.
+        options = {"fpsprobesize": "0"}
+        if address.startswith("rtsp:"):
+            options["rtsp_transport"] = "tcp"
+        try:
+            self._container: InputContainer = av.open(
+                address, options=options, timeout=(open_timeout_s, read_timeout_s)
+            )
+        except (av.error.FFmpegError, OSError) as error:
+            raise self._error("cannot be opened", error, open_timeout_s) from None
+        if not self._container.streams.video:
+            self._container.close()
+            raise CameraError(f"{uri} holds no video", cure=_CHECK)
+        self._stream: VideoStream = self._container.streams.video[0]
+        self.live = not file and self._container.duration is None
+        # Frame threads hold back as many frames as there are threads: fine in a file, late on a camera.
+        self._stream.thread_type = "SLICE" if self.live else "AUTO"
+
+    def frames(self) -> Iterator[_JpegPacket | _Picture]:
+        """Yield each frame; see `FrameSource.frames`."""
+        packets = self._container.demux(self._stream)
+        is_jpeg = self._stream.codec_context.name == "mjpeg"
+        sequence = 0
+        while (packet := self._next(packets)) is not None:
+            now = time.time(), time.monotonic()
+            if is_jpeg:
+                if packet.size:
+                    yield _JpegPacket(packet, sequence, *now, self.uri)
+                    sequence += 1
+                continue
+            for picture in self._decode(packet):
+                yield _Picture(picture, sequence, *now, self.uri)
+                sequence += 1
+        if self.live and not self._closed:
+            raise CameraError(f"{self.uri} closed the stream", cure="check the camera, then run again")
+
+    def close(self) -> None:
+        """Close the container; waits for a read that is under way, at most as long as its time-out."""
+        self._closed = True
+        if self._busy.acquire(timeout=self._read_timeout_s + 1):
+            self._container.close()
+            self._busy.release()
+
+    def __enter__(self) -> VideoSource:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _next(self, packets: Iterator[Packet[VideoStream]]) -> Packet[VideoStream] | None:
+        """Next packet; None at the end, or after `close`."""
+        import av
+
+        with self._busy:
+            if self._closed:
+                return None
+            try:
+                return next(packets, None)
+            except (av.error.FFmpegError, OSError) as error:
+                raise self._error("died", error, self._read_timeout_s) from None
+
+    def _decode(self, packet: Packet[VideoStream]) -> list[VideoFrame] | list[None]:
+        """Pictures that a packet completes; one None for a damaged packet."""
+        import av
+
+        with self._busy:
+            if self._closed:
+                return []
+            try:
+                return [frame for frame in packet.decode() if isinstance(frame, av.VideoFrame)]
+            except av.error.FFmpegError:
+                return [None]
+
+    def _error(self, what: str, error: Exception, timeout_s: float) -> CameraError:
+        """Say it without FFmpeg's own sentence, which repeats the address with its password."""
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        cure = next((cure for text, cure in _CURES.items() if text in reason), _CHECK)
+        if "Immediate exit" in reason:
+            reason = f"no answer within {timeout_s:g} s"
+        return CameraError(f"{self.uri} {what}", got=reason, cure=cure)
+
+
+def open_stream(uri: str) -> VideoSource:
+    """Open a network camera; see `VideoSource` for the errors."""
+    return VideoSource(uri, public_uri(uri), file=False)
+
+
+def open_file(uri: str) -> VideoSource:
+    """Open ``file://video.mp4``.
+
+    Raises
+    ------
+    CameraError
+        There is no such file, or it holds no video.
+    """
+    path: Path = local_path(uri.split("://", 1)[1])
+    if not path.is_file():
+        raise CameraError("there is no such video file", got=path, cure="check the path after file://")
+    # The file protocol by name, lest a colon in the file's name be taken for another one.
+    return VideoSource(f"file:{path}", f"file://{path}", file=True)

@@ -1,0 +1,281 @@
+"""The command line: parse, wire, print. What a command does stands in the room it calls."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from edgeleuk import RESEARCH_USE, __version__
+from edgeleuk.errors import EdgeleukError, UsageError
+
+app = typer.Typer(
+    name="edgeleuk",
+    help=f"Put a trained leukemic-blast classifier on a microscope. {RESEARCH_USE}",
+    no_args_is_help=True,
+    add_completion=False,
+    # Plain help: drawing it with rich would load rich for every start.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+BundleOption = Annotated[
+    str, typer.Option("--bundle", metavar="FILE", help="A .edgeleuk file, or `default` for the shipped one.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+DataOption = Annotated[
+    Path, typer.Option("--data", metavar="DIR", help="Folder of C-NMC images, in any of its layouts.")
+]
+RuntimeOption = Annotated[
+    Optional[str], typer.Option("--runtime", help="`litert` (default) or `onnxruntime`.")
+]
+PrecisionOption = Annotated[Optional[str], typer.Option("--precision", help="`int8` (default) or `float32`.")]
+ThreadsOption = Annotated[Optional[int], typer.Option("--threads", help="Threads of the network [default: 1].")]
+ScaleOption = Annotated[
+    Optional[float],
+    typer.Option("--px-per-um", help="Scale of the picture; without it, estimated from the red cells."),
+]
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"edgeleuk {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def train(
+    data: DataOption,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE.keras", help="Where the network goes.")],
+    architecture: Annotated[str, typer.Option("--architecture", help="Which network.")] = "resnet",
+    epochs: Annotated[Optional[int], typer.Option("--epochs", help="Passes over the training cells.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Fixes the split, the start and the order.")] = 0,
+    folds: Annotated[int, typer.Option("--folds", help="Parts that the groups are split into.")] = 5,
+    fold: Annotated[int, typer.Option("--fold", help="The part that is held out, counted from 0.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a network on C-NMC cells, split by group."""
+    from edgeleuk.console import print_json
+    from edgeleuk_convert import commands
+
+    result = commands.train(data, out, architecture, epochs=epochs, seed=seed, folds=folds, fold=fold)
+    print_json(result) if as_json else typer.echo(commands.training_text(result))
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(metavar="MODEL_OR_BUNDLE", help="A .keras file, a bundle, or `default`.")],
+    data: DataOption,
+    runtime: RuntimeOption = None,
+    precision: PrecisionOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a network on the cells of subjects that it has never seen."""
+    from edgeleuk.console import print_json
+    from edgeleuk_convert import commands
+
+    result = commands.evaluate(model, data, runtime=runtime or "litert", precision=precision or "int8")
+    print_json(result) if as_json else typer.echo(commands.evaluation_text(result))
+
+
+@app.command()
+def convert(
+    model: Annotated[Path, typer.Argument(metavar="MODEL.keras", help="With its .training.json beside it.")],
+    calibration: Annotated[
+        Path, typer.Option("--calibration", metavar="DIR", help="Folder of labelled images to calibrate with.")
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE.edgeleuk", help="Where the bundle goes.")],
+    int8: Annotated[bool, typer.Option("--int8", help="Full-integer networks, TFLite and ONNX.")] = False,
+    images: Annotated[int, typer.Option("--images", help="How many images to calibrate with.")] = 200,
+    seed: Annotated[int, typer.Option("--seed", help="Fixes which images those are.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Quantize a network to int8 TFLite and ONNX and pack it into a bundle."""
+    from edgeleuk.console import print_json
+    from edgeleuk_convert import commands
+
+    if not int8:
+        raise UsageError("the precision to convert to is not given", allowed="--int8")
+    result = commands.convert(model, calibration, out, images=images, seed=seed)
+    print_json(result) if as_json else typer.echo(commands.conversion_text(result))
+
+
+@app.command()
+def validate(
+    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="A .edgeleuk file, or `default`.")],
+    data: DataOption,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare a bundle's int8 networks with its float network on subjects none of them has seen."""
+    from edgeleuk.console import print_json
+    from edgeleuk_convert import commands
+
+    result = commands.validate(bundle, data)
+    print_json(result) if as_json else typer.echo(commands.validation_text(result))
+    if result["verdict"] == "fail":
+        raise typer.Exit(3)
+
+
+@app.command()
+def inspect(
+    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="A .edgeleuk file, or `default`.")] = "default",
+    as_json: JsonOption = False,
+) -> None:
+    """Print what a bundle holds and says of itself."""
+    from edgeleuk.bundle.describe import bundle_facts, facts_text
+    from edgeleuk.bundle.reading import read_bundle
+    from edgeleuk.console import print_json
+
+    opened = read_bundle(bundle)
+    print_json(bundle_facts(opened)) if as_json else typer.echo(facts_text(opened))
+
+
+@app.command()
+def verify(
+    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="A .edgeleuk file, or `default`.")] = "default",
+    as_json: JsonOption = False,
+) -> None:
+    """Check a bundle's hashes and replay its golden vectors on every runtime that is installed."""
+    from edgeleuk.bundle.describe import replay_facts, replay_text
+    from edgeleuk.bundle.golden import replay
+    from edgeleuk.bundle.reading import read_bundle
+    from edgeleuk.console import print_json
+
+    opened = read_bundle(bundle)
+    results = replay(opened)
+    print_json(replay_facts(opened, results)) if as_json else typer.echo(replay_text(opened, results))
+    if any(result.status == "moved" for result in results):
+        raise typer.Exit(3)
+
+
+@app.command()
+def run(
+    camera: Annotated[
+        str,
+        typer.Option(
+            "--camera",
+            metavar="URI",
+            help="dir://FOLDER, file://VIDEO, http://HOST/STREAM, rtsp://..., or virtual:// (simulated).",
+        ),
+    ],
+    bundle: BundleOption = "default",
+    session: Annotated[
+        Optional[Path], typer.Option("--session", metavar="FILE", help="Record [default: session-TIME.db].")
+    ] = None,
+    frames: Annotated[Optional[int], typer.Option("--frames", help="Stop after so many processed frames.")] = None,
+    px_per_um: ScaleOption = None,
+    runtime: RuntimeOption = None,
+    precision: PrecisionOption = None,
+    threads: ThreadsOption = None,
+    config: Annotated[
+        Optional[Path], typer.Option("--config", envvar="EDGELEUK_CONFIG", help="TOML file of settings.")
+    ] = None,
+    picture: Annotated[
+        Optional[Path],
+        typer.Option("--picture", metavar="PNG", help="Last annotated field [default: beside the session]."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Watch a camera: find the white cells, classify each, count each once, record everything."""
+    from edgeleuk import running
+    from edgeleuk.config import RunSettings, load_settings
+    from edgeleuk.console import print_json
+
+    settings = load_settings(
+        RunSettings,
+        file=config,
+        flags={"px_per_um": px_per_um, "runtime": runtime, "precision": precision, "threads": threads},
+    )
+    summary = running.run(camera, bundle, settings, session=session, frames=frames, picture=picture, show=not as_json)
+    print_json(summary.to_json()) if as_json else typer.echo(running.summary_text(summary))
+
+
+@app.command()
+def classify(
+    files: Annotated[list[Path], typer.Argument(metavar="FILES...", help="Cells on black, or whole fields.")],
+    bundle: BundleOption = "default",
+    px_per_um: ScaleOption = None,
+    runtime: RuntimeOption = None,
+    precision: PrecisionOption = None,
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Classify the white cells of image files: single cells on black, or whole fields."""
+    from edgeleuk import files as image_files
+    from edgeleuk.config import RunSettings, load_settings
+    from edgeleuk.console import print_json
+
+    settings = load_settings(
+        RunSettings,
+        flags={"px_per_um": px_per_um, "runtime": runtime, "precision": precision, "threads": threads},
+    )
+    result = image_files.classify_files(files, bundle, settings)
+    print_json(result) if as_json else typer.echo(image_files.classification_text(result))
+
+
+@app.command()
+def segment(
+    files: Annotated[list[Path], typer.Argument(metavar="FILES...", help="Fields, or pictures of one cell.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the masks go.")],
+    px_per_um: ScaleOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find the white cells of image files and write their masks."""
+    from edgeleuk import files as image_files
+    from edgeleuk.console import print_json
+
+    result = image_files.segment_files(files, out, px_per_um)
+    print_json(result) if as_json else typer.echo(image_files.segmentation_text(result))
+
+
+@app.command()
+def export(
+    session: Annotated[Path, typer.Argument(metavar="SESSION", help="A file that `run` recorded.")],
+    csv: Annotated[bool, typer.Option("--csv", help="One row for each cell, as CSV.")] = False,
+    out: Annotated[Optional[Path], typer.Option("--out", help="A file instead of standard output.")] = None,
+) -> None:
+    """Write the cells of a session for other programs."""
+    from edgeleuk.record.export import export_csv
+
+    if not csv:
+        raise UsageError("no format was asked for", allowed="--csv")
+    export_csv(session, out)
+
+
+def main() -> None:
+    """Run the command line and exit with the code that the design promises for what happened."""
+    # Libraries that decorate standard error with their own start-up notices are asked not to.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        app()
+    except EdgeleukError as error:
+        _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
+    except BrokenPipeError:
+        # The reader of our output has gone (`| head`): nothing is left to say.
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+        sys.exit(0)
+    except Exception:  # noqa: BLE001
+        traceback.print_exc()
+        _fail("internal error: this is a bug in edgeleuk, please report the lines above", 1)
+
+
+def _fail(sentence: str, code: int) -> None:
+    typer.echo(f"error: {sentence}", err=True)
+    sys.exit(code)
+
+

@@ -1,0 +1,191 @@
+"""Image files on disk: classify them, segment them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+from edgeleuk import RESEARCH_USE
+from edgeleuk.bundle.reading import read_bundle
+from edgeleuk.classify import open_classifier
+from edgeleuk.console import progress_bar
+from edgeleuk.errors import DataRefusedError, UsageError
+from edgeleuk.frames import CellCrop
+from edgeleuk.results import Decision, Prediction
+from edgeleuk.vision.crops import crop_cell
+from edgeleuk.vision.scale import estimate_px_per_um
+from edgeleuk.vision.segmentation import nucleus_and_cell_mask, segment
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgeleuk.classify import Classifier
+    from edgeleuk.config import RunSettings
+    from edgeleuk.frames import Cell, RgbImage
+
+
+def read_image(path: Path) -> RgbImage:
+    """Read a picture as (H, W, 3) uint8 RGB.
+
+    Raises
+    ------
+    UsageError
+        There is no such file.
+    DataRefusedError
+        It is no image, or a damaged one.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise UsageError("there is no such file", got=path) from None
+    except IsADirectoryError:
+        raise UsageError("expected image files", got=f"the folder {path}", cure=f"pass {path}/*") from None
+    bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    if bgr is None:
+        raise DataRefusedError(f"{path} is no image, or a damaged one", allowed="PNG, JPEG, BMP, TIFF, WebP")
+    return np.ascontiguousarray(bgr[:, :, ::-1])  # type: ignore[no-any-return]
+
+
+def is_single_cell(pixels: RgbImage) -> bool:
+    """Tell a cell cut out on pure black, as C-NMC has them, from a field: its border is black."""
+    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    return bool(np.mean(border.any(axis=1)) < 0.05)
+
+
+def classify_files(files: Sequence[Path], bundle: str, settings: RunSettings) -> dict[str, Any]:
+    """Classify every white cell of every file.
+
+    Returns
+    -------
+    dict
+        As ``edgeleuk classify --json`` prints it.
+
+    Raises
+    ------
+    UsageError, DataRefusedError
+        A file is missing or no image; nothing is printed then.
+    """
+    opened = read_bundle(bundle)
+    classifier = open_classifier(
+        opened, runtime=settings.runtime, precision=settings.precision, threads=settings.threads
+    )
+    entries = []
+    with progress_bar("classifying") as report:
+        for done, file in enumerate(files, start=1):
+            entries.append(_classify_picture(file, read_image(file), classifier, settings.px_per_um))
+            report(done, len(files))
+    classifier.close()
+    decisions = [cell["decision"] for entry in entries for cell in entry["cells"]]
+    return {
+        "schema_version": 1,
+        "bundle": opened.manifest.name,
+        "bundle_sha256": opened.sha256,
+        "runtime": settings.runtime,
+        "precision": settings.precision,
+        "cells": {decision.value: decisions.count(decision.value) for decision in Decision},
+        "files": entries,
+        "research_use": RESEARCH_USE,
+    }
+
+
+def classification_text(result: dict[str, Any]) -> str:
+    """Return the same as lines for people: one for each cell."""
+    lines = []
+    for entry in result["files"]:
+        if not entry["cells"]:
+            lines.append(f"{entry['file']}: no white cell")
+        for cell in entry["cells"]:
+            box = "" if entry["kind"] == "cell" else " at " + ",".join(str(n) for n in cell["box"])
+            reason = f" ({cell['reason']})" if cell["reason"] else ""
+            p = "-" if cell["probability"] is None else f"{cell['probability']:.3f}"
+            lines.append(f"{entry['file']}{box}: {cell['decision']}, probability of blast {p}{reason}")
+    counts = ", ".join(f"{count} {decision}" for decision, count in result["cells"].items())
+    return "\n".join([*lines, f"{counts}. {RESEARCH_USE}"])
+
+
+def segment_files(files: Sequence[Path], out: Path, px_per_um: float | None) -> dict[str, Any]:
+    """Write ``STEM_mask.png`` (255 nucleus, 128 cytoplasm, 0 rest) for every file.
+
+    Returns
+    -------
+    dict
+        As ``edgeleuk segment --json`` prints it.
+    """
+    if len({file.stem for file in files}) < len(files):
+        raise UsageError("two files have one name, and so would their masks", cure="use one --out for each folder")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"the folder {out} cannot be made", got=error.strerror) from error
+    entries = []
+    with progress_bar("segmenting") as report:
+        for done, file in enumerate(files, start=1):
+            pixels = read_image(file)
+            cells = segment(pixels, px_per_um=px_per_um)
+            encoded, data = cv2.imencode(".png", nucleus_and_cell_mask(cells, pixels.shape[:2]))
+            assert encoded
+            (out / f"{file.stem}_mask.png").write_bytes(data.tobytes())
+            entries.append({"file": str(file), "cells": [_cell_facts(cell) for cell in cells]})
+            report(done, len(files))
+    return {"schema_version": 1, "files": entries}
+
+
+def segmentation_text(result: dict[str, Any]) -> str:
+    """Return the same as lines for people: one for each file."""
+    return "\n".join(
+        f"{entry['file']}: {len(entry['cells'])} white cell{'s' * (len(entry['cells']) != 1)}"
+        for entry in result["files"]
+    )
+
+
+def _cell_facts(cell: Cell) -> dict[str, Any]:
+    return {"box": list(cell.box), "area_px": cell.area_px, "nucleus_area_px": cell.nucleus_area_px}
+
+
+def _classify_picture(
+    file: Path, pixels: RgbImage, classifier: Classifier, px_per_um: float | None
+) -> dict[str, Any]:
+    if is_single_cell(pixels):
+        # A cell without its field shows no red cells to measure: C-NMC's scale, unless told otherwise.
+        crop = CellCrop.on_black(pixels, px_per_um or classifier.manifest.input.crop_px_per_um)
+        if not crop.mask.any():
+            raise DataRefusedError(f"{file} is all black")
+        return {"file": str(file), "kind": "cell", "cells": [_prediction_facts(classifier.classify([crop])[0])]}
+    scale = px_per_um
+    if scale is None:
+        estimate = estimate_px_per_um(pixels)
+        scale = estimate.px_per_um if estimate else None
+    cells = segment(pixels, px_per_um=scale)
+    if scale is None:
+        predictions = [None] * len(cells)
+    else:
+        predictions = classifier.classify([crop_cell(pixels, cell, scale) for cell in cells])
+    return {
+        "file": str(file),
+        "kind": "field",
+        "px_per_um": scale,
+        "cells": [
+            _cell_facts(cell) | _field_cell_facts(cell, prediction)
+            for cell, prediction in zip(cells, predictions, strict=True)
+        ],
+    }
+
+
+def _field_cell_facts(cell: Cell, prediction: Prediction | None) -> dict[str, Any]:
+    if cell.touches_border:
+        return {"decision": Decision.UNCERTAIN.value, "probability": None, "reason": "cut by the border"}
+    if prediction is None:
+        reason = "the scale is unknown: pass --px-per-um"
+        return {"decision": Decision.UNCERTAIN.value, "probability": None, "reason": reason}
+    return _prediction_facts(prediction)
+
+
+def _prediction_facts(prediction: Prediction) -> dict[str, Any]:
+    return {
+        "decision": prediction.decision.value,
+        "probability": prediction.probability,
+        "reason": prediction.reason,
+    }

@@ -12,11 +12,11 @@ from edgeleuk.results import Decision, Prediction
 from edgeleuk.runtimes import open_runtime
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
-    from edgeleuk.bundle.manifest import Envelope, Manifest, OutputContract
+    from edgeleuk.bundle.manifest import Envelope, InputContract, Manifest, OutputContract
     from edgeleuk.bundle.reading import Bundle
     from edgeleuk.frames import CellCrop
     from edgeleuk.runtimes import ModelRuntime
@@ -73,15 +73,14 @@ def open_classifier(
     return Classifier(open_runtime(runtime, member, bundle.manifest.input, threads=threads), bundle.manifest)
 
 
-def open_models(bundle: Bundle, *, threads: int = 1) -> dict[str, Classifier]:
-    """Load every network of a bundle, by its key (``reference``, ``tflite_int8``, ``onnx_int8``)."""
-    models = ((name, MODEL_FILES[name]) for name in bundle.manifest.model_names)
+def open_networks(
+    members: Mapping[str, bytes], contract: InputContract, *, threads: int = 1
+) -> dict[str, ModelRuntime]:
+    """Load every network among a bundle's members, by its key (``reference``, ``tflite_int8``, ...)."""
     return {
-        model.key: Classifier(
-            open_runtime(model.runtime, bundle.members[name], bundle.manifest.input, threads=threads),
-            bundle.manifest,
-        )
-        for name, model in models
+        model.key: open_runtime(model.runtime, members[name], contract, threads=threads)
+        for name, model in MODEL_FILES.items()
+        if name in members
     }
 
 

@@ -41,3 +41,31 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(title, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+@contextmanager
+def training_progress() -> Iterator[Callable[[Any], None]]:
+    """Show where a training stands: a bar with the time left on a terminal, else a line for each epoch.
+
+    Yields
+    ------
+    callable
+        To be told objects with ``stage epoch epochs step steps loss validation_auroc seconds_left``.
+    """
+    with progress_bar("training") as bar:
+        last = [0]
+
+        def report(progress: Any) -> None:
+            if progress.stage != "train":
+                return
+            bar((progress.epoch - 1) * progress.steps + progress.step, progress.epochs * progress.steps)
+            if progress.step == progress.steps and progress.epoch != last[0]:
+                last[0] = progress.epoch
+                minutes = (progress.seconds_left or 0) / 60
+                say(
+                    f"  epoch {progress.epoch}/{progress.epochs}  loss {progress.loss:.4f}"
+                    + (f"  AUROC before it {progress.validation_auroc:.4f}" if progress.validation_auroc else "")
+                    + f"  {minutes:.0f} min left"
+                )
+
+        yield report

@@ -92,6 +92,24 @@ def interval_95(judged: Judged, *, resamples: int = RESAMPLES, seed: int = 0) ->
     }
 
 
+def paired_drop(
+    reference: Judged, other: Judged, metric: str, *, resamples: int = RESAMPLES, seed: int = 0
+) -> tuple[float, Floats]:
+    """Return by how much `other` is below `reference` on the same cells, and that of every resample.
+
+    Returns
+    -------
+    drop : float
+    drops : (resamples,) float64
+        The same groups are drawn for both.
+    """
+    one, two = _Sums(reference), _Sums(other)
+    as_they_are = np.ones((1, one.groups))
+    weights = bootstrap_weights(one.group_is_blast, resamples=resamples, seed=seed)
+    drop, drops = (one.metrics(rows)[metric] - two.metrics(rows)[metric] for rows in (as_they_are, weights))
+    return float(drop[0]), drops
+
+
 def bootstrap_weights(group_is_blast: npt.NDArray[np.bool_], *, resamples: int, seed: int) -> Floats:
     """Draw groups with replacement, blast and normal groups apart.
 

@@ -24,15 +24,17 @@ from edgeleuk.bundle.manifest import (
     Provenance,
 )
 from edgeleuk.bundle.writing import describe_members
-from edgeleuk.errors import GateFailedError
-from edgeleuk.runtimes import open_runtime
+from edgeleuk.errors import GateFailedError, IntegrityError
+from edgeleuk.classify import open_networks
+from edgeleuk.preprocessing import to_batch
 from edgeleuk.virtual.slide import VirtualSlide
 from edgeleuk_convert.cards import DATA_CITATION, LICENCE, card
 from edgeleuk_convert.onnx import to_onnx_float32, to_onnx_int8
-from edgeleuk_convert.tflite import output_step, to_tflite_float32, to_tflite_int8
+from edgeleuk_convert.tflite import output_step, silenced, to_tflite_float32, to_tflite_int8
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     import numpy.typing as npt
 
@@ -100,6 +102,37 @@ def convert_networks(
     GateFailedError
         A network's outputs are not finite, or have nothing to do with Keras's.
     """
+    with silenced():
+        return _converted(model, record, tensors, progress)
+
+
+def load_keras(path: Path, record: TrainingRecord) -> Any:
+    """Load a ``.keras`` file whose record is at hand.
+
+    Raises
+    ------
+    IntegrityError
+        It cannot be read, or is not the network that the record is about.
+    """
+    import keras
+
+    try:
+        model = keras.models.load_model(path, compile=False)
+    except Exception as error:  # Keras raises whatever its readers raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise IntegrityError(f"{path.name} is no Keras network, or a damaged one", got=reason) from error
+    if tuple(model.input_shape[1:]) != record.input.shape or model.count_params() != record.parameters:
+        raise IntegrityError(
+            f"{path.name} is not the network of its training record",
+            got=f"input {tuple(model.input_shape[1:])}, {model.count_params():,} parameters",
+            allowed=f"input {record.input.shape}, {record.parameters:,} parameters",
+        )
+    return model
+
+
+def _converted(
+    model: Any, record: TrainingRecord, tensors: npt.NDArray[np.uint8], progress: Callable[[str], None]
+) -> Converted:
     real = tensors.astype(np.float32) * np.float32(record.input.scale) + np.float32(record.input.offset)
     networks: dict[str, bytes] = {}
     progress("TFLite float32")
@@ -112,8 +145,10 @@ def convert_networks(
     networks["model.int8.onnx"] = to_onnx_int8(float_onnx, real)
     progress("comparing with Keras")
     expected = np.asarray(model.predict(real, verbose=0), np.float32)
+    runtimes = open_networks(networks, record.input)
     agreements = tuple(
-        _agreement(name, networks[name], record, tensors, expected) for name in sorted(networks)
+        _agreement(name, networks[name], runtimes[MODEL_FILES[name].key].predict(tensors), expected)
+        for name in sorted(networks)
     )
     return Converted(networks, len(float_onnx), agreements)
 
@@ -179,31 +214,22 @@ def golden_crops() -> list[CellCrop]:
 
 
 def _golden(record: TrainingRecord, networks: Mapping[str, bytes]) -> bytes:
-    from edgeleuk.preprocessing import to_batch
-
     crops = golden_crops()
     tensors = to_batch(crops, record.input)
-    outputs, tolerances = {}, {}
     step = output_step(networks["model.int8.tflite"])
-    for name, network in networks.items():
-        runtime = open_runtime(MODEL_FILES[name].runtime, network, record.input)
-        outputs[name] = runtime.predict(tensors)
-        runtime.close()
+    outputs, tolerances = {}, {}
+    runtimes = open_networks(networks, record.input)
+    for name in networks:
+        model = MODEL_FILES[name]
+        outputs[name] = runtimes[model.key].predict(tensors)
         # One step of rounding may differ between kernels; the ONNX network has steps of like size.
-        tolerances[name] = 1.5 * step if MODEL_FILES[name].precision == "int8" else FLOAT_TOLERANCE
+        tolerances[name] = 1.5 * step if model.precision == "int8" else FLOAT_TOLERANCE
     return encode_golden(crops, record.input, outputs, tolerances)
 
 
 def _agreement(
-    name: str,
-    network: bytes,
-    record: TrainingRecord,
-    tensors: npt.NDArray[np.uint8],
-    expected: npt.NDArray[np.float32],
+    name: str, network: bytes, outputs: npt.NDArray[np.float32], expected: npt.NDArray[np.float32]
 ) -> Agreement:
-    runtime = open_runtime(MODEL_FILES[name].runtime, network, record.input)
-    outputs = runtime.predict(tensors)
-    runtime.close()
     if not np.isfinite(outputs).all():
         raise GateFailedError(f"{name} answers with numbers that are not finite", cure="report the network")
     correlation = float(np.corrcoef(outputs[:, -1], expected[:, -1])[0, 1])

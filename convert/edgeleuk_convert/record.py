@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from edgeleuk.bundle.manifest import Envelope, InputContract, OutputContract, Struct
+from edgeleuk.bundle.manifest import TRAINING, Envelope, InputContract, OutputContract, Struct
 from edgeleuk.errors import DataRefusedError, IntegrityError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from edgeleuk.bundle.reading import Bundle
 
 
 class TrainingRecord(Struct, frozen=True):
@@ -81,6 +83,11 @@ def read_record(model: Path) -> TrainingRecord:
             got=f"no {path.name} beside it",
             cure="train it with `edgeleuk train`, or copy the record beside it",
         ) from None
+
+
+def bundle_record(bundle: Bundle) -> TrainingRecord:
+    """Read the record that was packed into a bundle."""
+    return decode_record(bundle.members[TRAINING])
 
 
 def decode_record(data: bytes) -> TrainingRecord:

@@ -14,13 +14,17 @@ from edgeleuk_convert.cnmc_layouts import natural_key
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    import numpy.typing as npt
+
 _T = TypeVar("_T")
 
 # The healthy subjects of this official fold have cells as large as blasts: few, hard and precious.
 HARD_FOLD = "fold_2"
 # Of the groups that are not tested, one in so many serves early stopping, temperature and threshold.
 INNER_FOLDS = 5
-_TRIES = 500
+_TRIES = 2000
+# A group of more cells than this says no more about the sizes in its fold than one of this many.
+_SIZE_CAP = 40
 _NAMED_AT_MOST = 5
 
 
@@ -40,13 +44,15 @@ class _Group:
     hard: bool
     cells: int
     hard_cells: int
+    size: float
 
 
 def grouped_folds(cells: Sequence[LabelledCell], folds: int, seed: int) -> dict[str, int]:
     """Assign every group to a fold.
 
-    Each fold gets its share of each class: of groups (to within one), and of cells as nearly as the
-    groups allow. The groups of the hard official fold are dealt out first.
+    Each fold gets its share of each class: of groups (to within one), and of cells, of cells of the hard
+    official fold, and of large and small cells as nearly as the groups allow. Size matters because a
+    fold of large healthy cells is another task than one of small ones.
 
     Parameters
     ----------
@@ -176,22 +182,25 @@ def _groups(cells: Iterable[LabelledCell]) -> list[_Group]:
         blasts = sum(cell.label == "blast" for cell in of_group)
         hard = sum(cell.fold == HARD_FOLD for cell in of_group)
         label = "blast" if 2 * blasts > len(of_group) else "normal"
-        groups.append(_Group(name, label, hard > 0, len(of_group), hard))
+        size = float(np.median(np.log([max(cell.foreground_px, 1) for cell in of_group])))
+        groups.append(_Group(name, label, hard > 0, len(of_group), hard, size))
     return groups
 
 
 def _deal(groups: list[_Group], folds: int, rng: np.random.Generator) -> tuple[float, dict[str, int]]:
     """Deal groups out like cards, the hard ones first, large before small; return (unevenness, deal)."""
     ordered = sorted(groups, key=lambda group: (not group.hard, -group.cells))
-    fold_of: list[int] = []
-    while len(fold_of) < len(ordered):
-        fold_of.extend(int(fold) for fold in rng.permutation(folds))
-    deal = {group.name: fold for group, fold in zip(ordered, fold_of, strict=False)}
-    cells, hard = np.zeros(folds), np.zeros(folds)
-    for group in groups:
-        cells[deal[group.name]] += group.cells
-        hard[deal[group.name]] += group.hard_cells
-    unevenness = float(np.ptp(cells) / cells.mean() + np.ptp(hard) / max(hard.mean(), 1.0))
-    return unevenness, deal
+    hands = rng.permuted(np.tile(np.arange(folds), (-(-len(ordered) // folds), 1)), axis=1)
+    fold_of = hands.reshape(-1)[: len(ordered)]
+    cells = np.array([group.cells for group in ordered], np.float64)
+    votes = np.minimum(cells, _SIZE_CAP)
+    sizes = np.array([group.size for group in ordered])
 
+    def per_fold(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return np.bincount(fold_of, weights=values, minlength=folds)
 
+    in_fold, hard = per_fold(cells), per_fold(np.array([float(group.hard_cells) for group in ordered]))
+    size = per_fold(votes * sizes) / per_fold(votes)
+    unevenness = np.ptp(in_fold) / in_fold.mean() + np.ptp(hard) / max(hard.mean(), 1.0)
+    unevenness += np.ptp(size) / max(float(sizes.std()), 1e-9)
+    return float(unevenness), {group.name: int(fold) for group, fold in zip(ordered, fold_of, strict=True)}

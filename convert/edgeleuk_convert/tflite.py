@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import tempfile
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,6 +61,30 @@ def to_tflite_int8(model: Any, tensors: npt.NDArray[np.float32]) -> bytes:
     if left := float_tensors(converted):
         raise GateFailedError("tensors stayed in float after int8 conversion", got=", ".join(left[:5]))
     return converted
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Keep what the converters print, from C++ too, off both streams; show it if the body fails."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = os.dup(1), os.dup(2)
+    with tempfile.TemporaryFile() as sink:
+        os.dup2(sink.fileno(), 1)
+        os.dup2(sink.fileno(), 2)
+        failed = True
+        try:
+            yield
+            failed = False
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for kept, stream in zip(saved, (1, 2), strict=True):
+                os.dup2(kept, stream)
+                os.close(kept)
+            if failed:
+                sink.seek(0)
+                os.write(2, sink.read()[-4000:])
 
 
 def float_tensors(model: bytes) -> list[str]:

@@ -198,8 +198,9 @@ def train(
     write_history(rows, out)
     beside = out.with_name(f"{out.stem}.part.keras")
     run.averaged.save(beside)
-    beside.replace(out)
+    # The record first: a network without one could be judged on cells it has seen.
     write_record(record, out)
+    beside.replace(out)
     run.checkpoint.remove()
     return record
 
@@ -359,7 +360,7 @@ def _record(run: _Run, split: Split, settings: TrainingSettings) -> TrainingReco
     temperature = fit_temperature(logits, run.validation_truth, run.validation_weights)
     threshold = choose_threshold(sigmoid(logits / temperature), run.validation_truth, run.validation_weights)
     seen = (*split.train, *split.validation)
-    low, high = np.percentile([cell.area_um2 for cell in split.train], ENVELOPE_PERCENTILES)
+    low, high = map(float, np.percentile([cell.area_um2 for cell in split.train], ENVELOPE_PERCENTILES))
     return TrainingRecord(
         architecture=settings.architecture,
         parameters=run.averaged.count_params(),

@@ -1,3 +1,100 @@
 """int8 against float, cell by cell, on the device's own preprocessing and runtimes."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgeleuk.classify import calibrated
+from edgeleuk_convert.evaluation import judge
+from edgeleuk_convert.metrics import interval_95, paired_drop, point_metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy.typing as npt
+
+    from edgeleuk.bundle.manifest import OutputContract
+    from edgeleuk.runtimes import ModelRuntime
+    from edgeleuk_convert.cnmc import LabelledCell
+    from edgeleuk_convert.metrics import Judged
+
+REFERENCE = "reference"
+# What an int8 network may lose before it is refused.
+LARGEST_F1_DROP = 0.01
+LARGEST_FLIP_RATE = 0.01
+LARGEST_PROBABILITY_CHANGE = 0.15
+
+
+def compare(
+    models: Mapping[str, ModelRuntime],
+    output: OutputContract,
+    cells: Sequence[LabelledCell],
+    tensors: npt.NDArray[np.uint8],
+    *,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Judge every network on the same held-out cells, and each int8 one against the float one.
+
+    Parameters
+    ----------
+    models : mapping of key to ModelRuntime
+        With ``reference`` among them.
+    output : OutputContract
+    cells : sequence of LabelledCell
+        Held out, of both classes.
+    tensors : (n, H, W, C) uint8
+        The same cells, preprocessed.
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    dict
+        As ``edgeleuk validate --json`` prints it: metrics of each network, for the int8 ones also
+        ``flips flip_rate max_probability_change weighted_f1_drop weighted_f1_drop_upper_95``, and
+        ``verdict``. The upper bound is the 95th percentile of a paired bootstrap over groups.
+    """
+    judged = {}
+    for key, model in models.items():
+        probabilities = calibrated(model.predict(tensors)[:, -1], output)
+        judged[key] = judge(cells, probabilities, output.threshold)
+    result: dict[str, Any] = {"schema_version": 1}
+    for key, of_model in judged.items():
+        result[key] = {
+            "cells": len(cells),
+            "subjects": len(np.unique(of_model.subject)),
+            "groups": len(np.unique(of_model.group)),
+            **point_metrics(of_model),
+            "interval_95": {name: list(ends) for name, ends in interval_95(of_model, seed=seed).items()},
+        }
+        if key != REFERENCE:
+            result[key] |= _against(judged[REFERENCE], of_model, seed)
+    result["verdict"] = _verdict([result[key] for key in judged if key != REFERENCE])
+    return result
+
+
+def _against(reference: Judged, other: Judged, seed: int) -> dict[str, float]:
+    flips = int(np.count_nonzero(reference.called != other.called))
+    drop, drops = paired_drop(reference, other, "weighted_f1", seed=seed)
+    return {
+        "flips": flips,
+        "flip_rate": flips / len(reference.truth),
+        "max_probability_change": float(np.abs(reference.probability - other.probability).max()),
+        "weighted_f1_drop": drop,
+        "weighted_f1_drop_upper_95": float(np.percentile(drops, 95)),
+    }
+
+
+def _verdict(models: Sequence[Mapping[str, float]]) -> str:
+    """``fail`` where a figure itself is over its limit, ``undecided`` where only its bound is."""
+    if any(
+        model["weighted_f1_drop"] > LARGEST_F1_DROP
+        or model["flip_rate"] > LARGEST_FLIP_RATE
+        or model["max_probability_change"] > LARGEST_PROBABILITY_CHANGE
+        for model in models
+    ):
+        return "fail"
+    bounds = [model["weighted_f1_drop_upper_95"] for model in models]
+    return "undecided" if any(bound > LARGEST_F1_DROP for bound in bounds) else "pass"

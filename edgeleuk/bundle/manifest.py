@@ -45,7 +45,7 @@ MODEL_FILES: dict[str, ModelFile] = {
     "model.int8.onnx": ModelFile(key="onnx_int8", runtime="onnxruntime", precision="int8"),
     "model.float32.tflite": ModelFile(key="reference", runtime="litert", precision="float32"),
 }
-REQUIRED_MEMBERS = ("model.int8.tflite", LABELS, CALIBRATION, VALIDATION, GOLDEN, CARD)
+REQUIRED_MEMBERS = ("model.int8.tflite", LABELS, CALIBRATION, VALIDATION, GOLDEN, TRAINING, CARD)
 
 
 class InputContract(Struct, frozen=True):

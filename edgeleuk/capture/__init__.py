@@ -9,6 +9,7 @@ from edgeleuk.capture.base import (
     FrameSource,
     SourceEvent,
     decoded,
+    is_simulated,
     open_source,
     public_uri,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "FrameSource",
     "SourceEvent",
     "decoded",
+    "is_simulated",
     "open_reader",
     "open_source",
     "public_uri",

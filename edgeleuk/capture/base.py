@@ -179,6 +179,11 @@ def public_uri(uri: str) -> str:
     return re.sub(r"(?i)([?&][^=&]*(?:pass|pwd|token|key|secret|auth)[^=&]*)=[^&#]*", r"\1=***", uri)
 
 
+def is_simulated(uri: str) -> bool:
+    """Whether a source draws its pictures instead of taking them."""
+    return uri.startswith("virtual:")
+
+
 def decoded(item: Frame | EncodedFrame) -> Frame:
     """Turn what a source yields into a frame; see `EncodedFrame.decode` for the error."""
     return item if isinstance(item, Frame) else item.decode()

@@ -30,8 +30,11 @@ DEFOCUS_PX_PER_PX = 0.22  # standard deviation of the blur for a unit of defocus
 LARGEST_BLUR_PX = 60.0
 NOISE_STD = 1.5
 VIGNETTE = 0.12  # of the light is lost in the corners
+# C-NMC's cells are dark beside a background of 220; a factor leaves normalised luminance as it is.
+EXPOSURE = 1.35
 
 _RED_REACH_UM = 6.5
+_RIM_BLUR_UM = 0.08
 _NOISE_SHIFTS = 64
 # Streams of random numbers, apart from those of the geometry.
 _LIBRARY, _STAIN, _SHADE, _SENSOR = range(100, 104)
@@ -222,10 +225,13 @@ class VirtualSlide:
         )
 
     def _white(self, cell: WhiteCell) -> WhiteSprite:
-        return self._whites.get(
-            cell.identity,
-            lambda: white_sprite(cell.measures, np.random.default_rng(cell.seed), self.px_per_um),
-        )
+        def make() -> WhiteSprite:
+            sharp = white_sprite(cell.measures, np.random.default_rng(cell.seed), self.px_per_um)
+            pixels = cv2.convertScaleAbs(sharp.pixels, alpha=EXPOSURE)
+            alpha = cv2.GaussianBlur(sharp.alpha, (0, 0), _RIM_BLUR_UM * self.px_per_um)
+            return WhiteSprite(pixels, alpha)
+
+        return self._whites.get(cell.identity, make)
 
     def _pixel(self, position_um: float) -> int:
         return round(position_um * self.px_per_um)

@@ -66,7 +66,7 @@ def estimate_px_per_um(pixels: RgbImage) -> ScaleEstimate | None:
     return scale_from_density(optical_density(small, background_colour(small)), factor)
 
 
-def scale_from_density(density: Floats, factor: float) -> ScaleEstimate | None:
+def scale_from_density(density: Floats, factor: float, fewest: int = _FEWEST) -> ScaleEstimate | None:
     """Do the work of `estimate_px_per_um` for a caller who has the densities already.
 
     Parameters
@@ -75,19 +75,21 @@ def scale_from_density(density: Floats, factor: float) -> ScaleEstimate | None:
         Optical density of a picture that was reduced `factor` times.
     factor : float
         1 or more; the answer is in pixels of the picture before it was reduced.
+    fewest : int, optional
+        Red cells that are enough.
 
     Returns
     -------
     ScaleEstimate or None
     """
     diameters = _red_cell_diameters(_red_cell_mask(density))
-    if len(diameters) < _FEWEST:
+    if len(diameters) < fewest:
         return None
     # Platelets and fragments are many but small, clumps few but large: weigh by area to find the red cells.
     order = np.sort(diameters)
     heaviest = order[int(np.searchsorted(np.cumsum(order**2), 0.5 * float(np.sum(order**2))))]
     kept = order[(order > 0.75 * heaviest) & (order < 1.3 * heaviest)]
-    if len(kept) < _FEWEST:
+    if len(kept) < fewest:
         return None
     diameter = float(np.median(kept))
     spread = 1.4826 * float(np.median(np.abs(kept - diameter)))

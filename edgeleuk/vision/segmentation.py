@@ -30,10 +30,27 @@ if TYPE_CHECKING:
 _LEAST_NUCLEUS_UM2 = 14.0
 _LEAST_NUCLEUS_AT_BORDER_UM2 = 10.0
 _TYPICAL_NUCLEUS_UM = 8.0
-_LOBE_GAP_UM = 2.5
-_WIDEST_NUCLEUS_UM = 15.0
-_CYTOPLASM_REACH_UM = 5.0
+_TYPICAL_CELL_UM = 14.0
+_LOBE_GAP_UM = 4.0
+_WIDEST_NUCLEUS_UM = 18.0
+_LARGEST_NUCLEUS_UM2 = 150.0
+_CYTOPLASM_REACH_UM = 6.0
 _WINDOW_PX_PER_UM = 7.0
+# Red cells are looked for where no cytoplasm can be, and are wider than most rims of cytoplasm.
+_FAR_UM = 3.0
+_LEARN_UM = 4.0
+_RED_CELL_CORE_UM = 3.2
+# Red plus green density of the thinnest cytoplasm that can be told from the glass.
+_LEAST_CELL_DENSITY = 0.14
+
+
+class _RedCells(NamedTuple):
+    """What the picture's red cells look like: blue's share of the density, and the density of all three."""
+
+    share: float
+    share_spread: float
+    density: float
+    density_spread: float
 
 
 class _Nucleus(NamedTuple):
@@ -68,13 +85,14 @@ def segment(pixels: RgbImage, *, px_per_um: float | None = None) -> list[Cell]:
     nuclear = nuclear_density(density)
     threshold = _nuclear_threshold(nuclear)
     raw = np.where(nuclear > threshold, np.uint8(255), np.uint8(0))
-    scale = px_per_um / factor if px_per_um is not None else _scale(density, raw)
-    nuclei = _nuclei(raw, scale)
-    red_cells = None
-    cells = [
-        _cell(pixels, nucleus, nuclei, factor, scale, background, threshold, red_cells) for nucleus in nuclei
-    ]
-    return _reading_order(cell for cell in cells if cell is not None)
+    stained = density[..., 0] + density[..., 1] > _LEAST_CELL_DENSITY
+    scale = px_per_um / factor if px_per_um is not None else _scale(density, raw, stained)
+    nuclei = _nuclei(raw, stained, scale)
+    if not nuclei:
+        return []
+    red_cells = _red_cells(density, raw, scale)
+    finder = _Refiner(pixels, background, red_cells, nuclei, factor, scale)
+    return _reading_order(cell for cell in map(finder.cell, nuclei) if cell is not None)
 
 
 def nucleus_and_cell_mask(cells: Iterable[Cell], shape: tuple[int, int]) -> Mask:
@@ -110,18 +128,29 @@ def _reduced(pixels: RgbImage) -> tuple[RgbImage, float]:
 
 def _nuclear_threshold(nuclear: Floats) -> float:
     """Lower bound of a nucleus: between cytoplasm and nuclei, never so low that red cells pass."""
-    return float(np.clip(otsu(nuclear, 3)[1], 0.5, 1.1))
+    return max(0.5, otsu(nuclear, 3)[1])
 
 
-def _scale(density: Floats, raw: Mask) -> float:
+def _scale(density: Floats, raw: Mask, stained: npt.NDArray[np.bool_]) -> float:
     """Pixels per micrometre of the reduced picture."""
-    estimate = scale_from_density(density, 1.0)
-    _, _, stats, _ = cv2.connectedComponentsWithStats(raw)
-    largest = float(stats[1:, cv2.CC_STAT_AREA].max()) if len(stats) > 1 else 0.0
-    by_nucleus = 2 * (largest / np.pi) ** 0.5 / _TYPICAL_NUCLEUS_UM
-    if estimate is None:
-        return max(by_nucleus, 1.0)
-    return estimate.px_per_um
+    estimate = scale_from_density(density, 1.0, fewest=2)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(raw)
+    if count == 1:
+        return 1.0 if estimate is None else estimate.px_per_um
+    areas = stats[:, cv2.CC_STAT_AREA].astype(np.float64)
+    areas[0] = 0
+    largest = int(np.argmax(areas))
+    # The lobes of one nucleus lie within half its width of each other.
+    near = _distance_from((labels == largest).astype(np.uint8)) < (areas[largest] / np.pi) ** 0.5
+    nucleus = 2 * (float(areas[np.unique(labels[near & (raw > 0)])].sum()) / np.pi) ** 0.5
+    if estimate is not None and 4 < nucleus / estimate.px_per_um < 18:
+        return estimate.px_per_um
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(np.where(stained, np.uint8(255), np.uint8(0)))
+    whole = np.bincount(labels[raw > 0], minlength=len(stats))
+    whole[0] = 0
+    cell = 2 * (float(stats[int(np.argmax(whole)), cv2.CC_STAT_AREA]) / np.pi) ** 0.5
+    # A cell that lies alone tells more than its nucleus, which may be lobed; a clump of cells misleads.
+    return max(1.0, nucleus / _TYPICAL_NUCLEUS_UM, min(cell / _TYPICAL_CELL_UM, 1.6 * nucleus / _TYPICAL_NUCLEUS_UM))
 
 
 def _disc(diameter: float) -> Mask:
@@ -135,13 +164,13 @@ def _filled(mask: Mask) -> Mask:
     return np.asarray(cv2.drawContours(np.zeros_like(mask), contours, -1, 255, cv2.FILLED), np.uint8)
 
 
-def _nuclei(raw: Mask, scale: float) -> list[_Nucleus]:
+def _nuclei(raw: Mask, stained: npt.NDArray[np.bool_], scale: float) -> list[_Nucleus]:
     """Nuclei of a reduced picture: lobes joined, touching cells parted, platelets left out."""
     cleaned = cv2.morphologyEx(raw, cv2.MORPH_OPEN, _disc(0.6 * scale))
     count, labels, stats, _ = cv2.connectedComponentsWithStats(cleaned)
     least = _LEAST_NUCLEUS_UM2 * scale**2
     lobes = [i for i in range(1, count) if stats[i, cv2.CC_STAT_AREA] > 0.15 * least]
-    groups = _joined(labels, stats, lobes, scale)
+    groups = _joined(labels, stats, stained, lobes, scale)
     found = []
     height, width = raw.shape
     for group in groups:
@@ -157,102 +186,201 @@ def _nuclei(raw: Mask, scale: float) -> list[_Nucleus]:
     return found
 
 
-def _joined(labels: Labels, stats: Labels, lobes: list[int], scale: float) -> list[list[int]]:
+def _joined(
+    labels: Labels, stats: Labels, stained: npt.NDArray[np.bool_], lobes: list[int], scale: float
+) -> list[list[int]]:
     """Groups of components that are lobes of one nucleus."""
     groups = [[i] for i in lobes]
-    contours = {}
+    outlines = {}
     for i in lobes:
         x, y, w, h = (int(v) for v in stats[i, :4])
         part = np.where(labels[y : y + h, x : x + w] == i, np.uint8(255), np.uint8(0))
         found, _ = cv2.findContours(part, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE, offset=(x, y))
-        contours[i] = np.concatenate(found)[:, 0].astype(np.float32)
-    merged = True
-    while merged:
-        merged = False
-        for a in range(len(groups)):
-            for b in range(a + 1, len(groups)):
-                if _one_nucleus(groups[a], groups[b], contours, stats, scale):
-                    groups[a] += groups.pop(b)
-                    merged = True
-                    break
-            if merged:
-                break
+        outlines[i] = np.concatenate(found)[:, 0]
+
+    def one_nucleus(a: list[int], b: list[int]) -> bool:
+        first, second = (np.concatenate([outlines[i] for i in group]) for group in (a, b))
+        if stats[a + b, cv2.CC_STAT_AREA].sum() > _LARGEST_NUCLEUS_UM2 * scale**2:
+            return False
+        if np.hypot(*(first[::2, None] - second[None, ::2]).transpose(2, 0, 1)).min() > _LOBE_GAP_UM * scale:
+            return False
+        both = np.concatenate([first, second])
+        if 2 * cv2.minEnclosingCircle(both)[1] > _WIDEST_NUCLEUS_UM * scale:
+            return False
+        # Two cells that touch leave a notch of glass between their nuclei; one cell's lobes lie in cytoplasm.
+        x, y, w, h = cv2.boundingRect(both)
+        hull = cv2.fillConvexPoly(np.zeros((h, w), np.uint8), cv2.convexHull(both) - (x, y), 1)
+        between = (hull > 0) & ~np.isin(labels[y : y + h, x : x + w], a + b)
+        return bool(stained[y : y + h, x : x + w][between].sum() >= 0.93 * between.sum())
+
+    pairs = [(i, j) for i in range(len(groups)) for j in range(i)]
+    while pairs:
+        i, j = pairs.pop()
+        if one_nucleus(groups[i], groups[j]):
+            groups[j] += groups.pop(i)
+            pairs = [(i, j) for i in range(len(groups)) for j in range(i)]
     return groups
 
 
-def _one_nucleus(
-    a: list[int], b: list[int], contours: dict[int, Floats], stats: Labels, scale: float
-) -> bool:
-    """Whether two groups of lobes are near and small enough together to be one nucleus."""
-    first, second = (np.concatenate([contours[i] for i in group])[::2] for group in (a, b))
-    gap = np.hypot(*(first[:, None] - second[None]).transpose(2, 0, 1)).min()
-    if gap > _LOBE_GAP_UM * scale:
-        return False
-    _, radius = cv2.minEnclosingCircle(np.concatenate([first, second]))
-    if 2 * radius > _WIDEST_NUCLEUS_UM * scale:
-        return False
-    whole = 35 * scale**2
-    return not all(stats[group, cv2.CC_STAT_AREA].sum() > whole for group in (a, b))
+def _red_cells(density: Floats, raw: Mask, scale: float) -> _RedCells | None:
+    """Learn the colour of red cells far from all nuclei of a reduced picture; None if there are too few."""
+    total, share = _total_and_share(density)
+    far = _distance_from(raw) > _LEARN_UM * scale
+    chosen = far & (total > 0.25)
+    if np.count_nonzero(chosen) < 10 * scale**2:
+        return None
+    totals, shares = total[chosen], share[chosen]
+    middle, share_middle = float(np.median(totals)), float(np.median(shares))
+    return _RedCells(
+        share=share_middle,
+        share_spread=1.4826 * float(np.median(np.abs(shares - share_middle))) + 0.01,
+        density=middle,
+        density_spread=1.4826 * float(np.median(np.abs(totals - middle))) + 0.03,
+    )
 
 
-def _cell(
-    pixels: RgbImage,
-    nucleus: _Nucleus,
-    others: list[_Nucleus],
-    factor: float,
-    scale: float,
-    background: Floats,
-    threshold: float,
-    red_cells: object,
-) -> Cell | None:
-    """Refine one nucleus and grow its cell, in a window cut from the unreduced picture."""
-    reach = (_CYTOPLASM_REACH_UM + 1) * scale
-    height, width = pixels.shape[:2]
-    x0 = max(0, int((nucleus.box.x - reach) * factor))
-    y0 = max(0, int((nucleus.box.y - reach) * factor))
-    x1 = min(width, int(np.ceil((nucleus.box.x + nucleus.box.w + reach) * factor)))
-    y1 = min(height, int(np.ceil((nucleus.box.y + nucleus.box.h + reach) * factor)))
-    window = pixels[y0:y1, x0:x1]
-    shrink = max(1.0, scale * factor / _WINDOW_PX_PER_UM) if scale > 0 else 1.0
-    size = (max(1, round((x1 - x0) / shrink)), max(1, round((y1 - y0) / shrink)))
-    small = np.asarray(cv2.resize(window, size, interpolation=cv2.INTER_AREA), np.uint8)
-    small = cv2.GaussianBlur(small, (3, 3), 0).astype(np.uint8, copy=False)
-    fine = scale * factor / shrink
-    density = optical_density(small, background)
-    nuclear = nuclear_density(density)
+def _total_and_share(density: Floats) -> tuple[Floats, Floats]:
+    """Density of all channels, and blue's share of it: high in red cells, low in cytoplasm and nuclei."""
+    total = cv2.transform(density, np.ones((1, 3), np.float32))
+    return total, density[..., 2] / (np.maximum(total, 0) + np.float32(0.1))
 
-    def placed(other: _Nucleus) -> Mask:
-        """A nucleus of the reduced picture in this window."""
+
+def _distance_from(mask: Mask) -> Floats:
+    """Distance in pixels of each pixel from the nearest set one."""
+    if not mask.any():
+        return np.full(mask.shape, np.inf, np.float32)
+    return np.asarray(cv2.distanceTransform(np.where(mask, np.uint8(0), np.uint8(1)), cv2.DIST_L2, 3), np.float32)
+
+
+def _opened(mask: Mask, diameter: float) -> Mask:
+    """Open by a disc, whose cost does not grow with its size; what lies beyond the border counts as set."""
+    core = cv2.distanceTransform(mask, cv2.DIST_L2, 3) > diameter / 2
+    return np.where(_distance_from(core.astype(np.uint8)) < diameter / 2, mask, np.uint8(0))
+
+
+def _closed(mask: Mask, diameter: float) -> Mask:
+    """Close by a disc."""
+    grown = (_distance_from(mask) <= diameter / 2).astype(np.uint8)
+    return np.where(cv2.distanceTransform(grown, cv2.DIST_L2, 3) > diameter / 2, np.uint8(255), mask)
+
+
+class _Refiner:
+    """Grows and refines the cells of one picture, each in a window cut from the unreduced pixels."""
+
+    def __init__(
+        self,
+        pixels: RgbImage,
+        background: Floats,
+        red_cells: _RedCells | None,
+        nuclei: list[_Nucleus],
+        factor: float,
+        scale: float,
+    ) -> None:
+        self.pixels = pixels
+        self.background = background
+        self.red_cells = red_cells
+        self.nuclei = nuclei
+        self.factor = factor
+        self.scale = scale
+
+    def cell(self, nucleus: _Nucleus) -> Cell | None:
+        """Whole cell of one nucleus."""
+        height, width = self.pixels.shape[:2]
+        reach = (_CYTOPLASM_REACH_UM + 2) * self.scale
+        left = max(0, int((nucleus.box.x - reach) * self.factor))
+        top = max(0, int((nucleus.box.y - reach) * self.factor))
+        right = min(width, int(np.ceil((nucleus.box.x + nucleus.box.w + reach) * self.factor)))
+        bottom = min(height, int(np.ceil((nucleus.box.y + nucleus.box.h + reach) * self.factor)))
+        window = Box(left, top, right - left, bottom - top)
+        shrink = max(1.0, self.scale * self.factor / _WINDOW_PX_PER_UM)
+        size = (max(1, round(window.w / shrink)), max(1, round(window.h / shrink)))
+        small = self.pixels[window.slices]
+        if shrink > 1:
+            small = np.asarray(cv2.resize(small, size, interpolation=cv2.INTER_AREA), np.uint8)
+        small = np.asarray(cv2.GaussianBlur(small, (3, 3), 0), np.uint8)
+        scale = self.scale * self.factor / shrink
+
+        seed = self._placed(nucleus, window, shrink, size)
+        foreign = np.zeros_like(seed)
+        for other in self.nuclei:
+            if other is not nucleus:
+                foreign |= self._placed(other, window, shrink, size)
+        whole = _whole_cell(optical_density(small, self.background), seed, foreign, self.red_cells, scale)
+        kernel = _nucleus_in(small, self.background, whole, seed, scale)
+        return _as_cell(kernel, whole, window, (height, width))
+
+    def _placed(self, nucleus: _Nucleus, window: Box, shrink: float, size: tuple[int, int]) -> Mask:
+        """Mask of a nucleus of the reduced picture, in a window of the unreduced one."""
+        zoom = self.factor / shrink
         move = np.array(
             [
-                [factor / shrink, 0, (other.box.x * factor - x0) / shrink],
-                [0, factor / shrink, (other.box.y * factor - y0) / shrink],
+                [zoom, 0, (nucleus.box.x * self.factor - window.x) / shrink],
+                [0, zoom, (nucleus.box.y * self.factor - window.y) / shrink],
             ]
         )
-        return np.asarray(cv2.warpAffine(other.mask, move, size, flags=cv2.INTER_NEAREST), np.uint8)
-
-    seed = placed(nucleus)
-    foreign = np.zeros_like(seed)
-    for other in others:
-        if other is not nucleus:
-            foreign |= placed(other)
-    near = cv2.dilate(seed, _disc(2 * fine)) > 0
-    fine_nucleus = np.where((nuclear > threshold) & near & (foreign == 0), np.uint8(255), np.uint8(0))
-    whole = _whole_cell(density, fine_nucleus, foreign, fine)
-    return _as_cell(fine_nucleus, whole, Box(x0, y0, x1 - x0, y1 - y0), (height, width))
+        return np.asarray(cv2.warpAffine(nucleus.mask, move, size, flags=cv2.INTER_NEAREST), np.uint8)
 
 
-def _whole_cell(density: Floats, nucleus: Mask, foreign: Mask, scale: float) -> Mask:
-    """Grow a nucleus over its cytoplasm."""
-    green = density[..., 1]
-    reach = cv2.dilate(nucleus, _disc(2 * _CYTOPLASM_REACH_UM * scale))
-    cell = np.where((green > 0.12) & (reach > 0) & (foreign == 0), np.uint8(255), np.uint8(0))
-    cell |= nucleus
-    cell = cv2.morphologyEx(cell, cv2.MORPH_OPEN, _disc(1.5 * scale)).astype(np.uint8) | nucleus
+def _whole_cell(density: Floats, nucleus: Mask, foreign: Mask, red_cells: _RedCells | None, scale: float) -> Mask:
+    """Grow a nucleus over its cytoplasm: what is neither glass nor red cell nor nearer to another nucleus."""
+    away = _distance_from(nucleus)
+    stained = density[..., 0] + density[..., 1] > _LEAST_CELL_DENSITY
+    allowed = (away <= _CYTOPLASM_REACH_UM * scale) & (away <= _distance_from(foreign))
+    red = np.zeros(stained.shape, bool)
+    if red_cells is not None:
+        total, share = _total_and_share(density)
+        alike = (
+            stained
+            & (nucleus == 0)
+            & (share > red_cells.share - 1.5 * red_cells.share_spread)
+            & (total < red_cells.density + 2.5 * red_cells.density_spread)
+        )
+        cores = _opened(alike.astype(np.uint8), _RED_CELL_CORE_UM * scale)
+        # Cytoplasm that looks like a red cell keeps to its nucleus; a red cell reaches further out.
+        count, labels = cv2.connectedComponents(cores)
+        sizes = np.bincount(labels.ravel(), minlength=count)
+        outside = np.bincount(labels[away > _FAR_UM * scale], minlength=count)
+        is_red = outside > 0.5 * sizes
+        is_red[0] = False
+        red = (_distance_from(is_red[labels].astype(np.uint8)) < 0.4 * scale) & (nucleus == 0)
+    cell = np.where((stained & allowed & ~red) | (nucleus > 0), np.uint8(255), np.uint8(0))
+    cell = np.where(red, np.uint8(0), _filled(cell))
+    cell = _opened(cell, 1.6 * scale) | nucleus
     _, labels = cv2.connectedComponents(cell)
-    own = np.unique(labels[nucleus > 0])
-    cell = np.where(np.isin(labels, own[own > 0]), np.uint8(255), np.uint8(0))
+    own = np.bincount(labels[nucleus > 0], minlength=int(labels.max()) + 1) > 0
+    own[0] = False
+    cell = _closed(np.where(own[labels], np.uint8(255), np.uint8(0)), 1.6 * scale)
     return _filled(cell)
+
+
+def _nucleus_in(small: RgbImage, background: Floats, whole: Mask, seed: Mask, scale: float) -> Mask:
+    """Refine a nucleus in its cell, by a threshold of its own on green, which nuclei absorb, against blue."""
+    weights = np.array([[0, -1 / background[1], 0.5 / background[2]]], np.float32)
+    darkness = cv2.transform(small.astype(np.float32), weights)
+    ring = darkness[_distance_from(whole) <= scale]
+    low, high = (float(v) for v in np.percentile(ring, [0.5, 99.5]))
+    threshold = otsu(np.clip(ring, low, high), 3)[1]
+    mask = np.where((darkness > threshold) & (whole > 0), np.uint8(255), np.uint8(0))
+    mask = _without_specks(_opened(mask, 0.6 * scale), scale)
+    # A cell with hardly any cytoplasm offers three classes inside its nucleus: then the first finding stands.
+    if np.count_nonzero(mask) < 0.6 * np.count_nonzero(seed):
+        return _without_specks(seed, scale)
+    return mask
+
+
+def _without_specks(mask: Mask, scale: float) -> Mask:
+    """Fill small holes and leave out granules."""
+    inverse = np.where(mask, np.uint8(0), np.uint8(255))
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(inverse, connectivity=4)
+    small = stats[:, cv2.CC_STAT_AREA] < 3 * scale**2
+    small[0] = False
+    mask = np.where(small[labels], np.uint8(255), mask)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask)
+    if count == 1:
+        return mask
+    large = stats[:, cv2.CC_STAT_AREA] >= 0.1 * stats[1:, cv2.CC_STAT_AREA].max()
+    large[0] = False
+    return np.where(large[labels], np.uint8(255), np.uint8(0))
 
 
 def _as_cell(nucleus: Mask, whole: Mask, window: Box, shape: tuple[int, int]) -> Cell | None:

@@ -1,0 +1,271 @@
+"""What the workstation's commands do, and how they say it."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeleuk.console import progress_bar, say, training_progress
+from edgeleuk.errors import MissingDependencyError, UsageError
+from edgeleuk_convert.cnmc import load_cells
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from edgeleuk.bundle.manifest import InputContract, OutputContract
+    from edgeleuk.runtimes import ModelRuntime
+    from edgeleuk_convert.cnmc import CellSet, LabelledCell
+
+METRIC_TITLES = {
+    "weighted_f1": "weighted F1",
+    "accuracy": "accuracy",
+    "auroc": "AUROC",
+    "sensitivity": "sensitivity (blasts)",
+    "specificity": "specificity (normal cells)",
+    "subject_sensitivity_mean": "sensitivity, mean of subjects",
+    "subject_specificity_mean": "specificity, mean of subjects",
+    "ece": "expected calibration error",
+    "baseline_area_auroc": "AUROC of the area alone",
+}
+
+
+def train(
+    data: Path, out: Path, architecture: str, *, epochs: int | None, seed: int, folds: int, fold: int
+) -> dict[str, Any]:
+    """Train, then judge the network on the fold that was held out."""
+    from edgeleuk_convert.evaluation import evaluate_with, keras_predictor
+    from edgeleuk_convert.training import TrainingSettings
+    from edgeleuk_convert.training import train as train_network
+
+    given = {} if epochs is None else {"epochs": epochs}
+    settings = TrainingSettings(architecture=architecture, seed=seed, folds=folds, fold=fold, **given)
+    if out.suffix != ".keras":
+        raise UsageError("the network's file has the wrong ending", got=out.name, allowed="NAME.keras")
+    _require_writable(out)
+    with _quiet_tensorflow():
+        cells = _read(data)
+        with training_progress() as report:
+            record = train_network(cells, out, settings, progress=report)
+        evaluation = evaluate_with(
+            keras_predictor(out, record), cells, record=record, threshold=record.output.threshold
+        )
+    return {
+        "schema_version": 1,
+        "model": str(out),
+        "architecture": record.architecture,
+        "parameters": record.parameters,
+        "training_subjects": len(record.training_subjects),
+        "held_out_subjects": list(record.held_out_subjects),
+        "held_out": evaluation.to_json(),
+    }
+
+
+def training_text(result: dict[str, Any]) -> str:
+    """Say what a training gave."""
+    return (
+        f"{result['model']}: {result['architecture']}, {result['parameters']:,} parameters,"
+        f" trained on {result['training_subjects']} subjects\n"
+        f"on the {len(result['held_out_subjects'])} subjects held out:\n{evaluation_text(result['held_out'])}"
+    )
+
+
+def evaluate(model: str, data: Path, *, runtime: str, precision: str) -> dict[str, Any]:
+    """Judge a Keras file, or one network of a bundle, on what it has not seen."""
+    from edgeleuk_convert import evaluation
+
+    if model.endswith(".keras"):
+        with _quiet_tensorflow(), progress_bar("evaluating") as report:
+            return evaluation.evaluate(Path(model), data, progress=report).to_json()
+
+    from edgeleuk.bundle.reading import read_bundle
+    from edgeleuk.classify import open_classifier
+    from edgeleuk_convert.record import bundle_record
+
+    bundle = read_bundle(model)
+    classifier = open_classifier(bundle, runtime=runtime, precision=precision, threads=os.cpu_count() or 1)
+    cells = _read(data)
+    with progress_bar("evaluating") as report:
+        result = evaluation.evaluate_with(
+            classifier.probabilities,
+            cells,
+            record=bundle_record(bundle),
+            threshold=bundle.manifest.output.threshold,
+            progress=report,
+        )
+    classifier.close()
+    return result.to_json() | {"runtime": runtime, "precision": precision}
+
+
+def evaluation_text(result: dict[str, Any]) -> str:
+    """Say what a network is worth, the baseline beside it."""
+    lines = [
+        f"{result['cells']} cells of {result['subjects']} subjects in {result['groups']} groups"
+        + (f"; {result['left_out']} cells left out, for the network has seen their group" * bool(result["left_out"]))
+    ]
+    for key, title in METRIC_TITLES.items():
+        low, high = result["interval_95"][key]
+        lines.append(f"  {title:<30} {result[key]:.3f}   95 % {low:.3f} to {high:.3f}")
+    if result["baseline_area_weighted_f1"] is not None:
+        lines.append(f"  {'weighted F1 of the area alone':<30} {result['baseline_area_weighted_f1']:.3f}")
+    return "\n".join(lines)
+
+
+def convert(model: Path, calibration: Path, out: Path, *, images: int, seed: int) -> dict[str, Any]:
+    """Make the networks, compare them on what was held out, pack them."""
+    from edgeleuk.bundle.writing import write_bundle
+    from edgeleuk.classify import open_networks
+    from edgeleuk_calibration.selection import encode_card, select_balanced
+    from edgeleuk_convert.evaluation import unseen
+    from edgeleuk_convert.packing import convert_networks, load_keras, make_manifest_and_members
+    from edgeleuk_convert.record import read_record
+    from edgeleuk_convert.training import load_tensors
+
+    if images < 1:
+        raise UsageError("the number of calibration images is out of range", got=images, allowed="10 or more")
+    _require_writable(out)
+    record = read_record(model)
+    with _quiet_tensorflow():
+        network = load_keras(model, record)
+        cells = _read(calibration)
+        fresh, seen = unseen(cells.cells, record)
+        # Only cells that the network has seen may calibrate it: the others are for judging.
+        chosen = select_balanced(seen, images, seed=seed)
+        with progress_bar("preparing") as report:
+            tensors = load_tensors(chosen.images, record.input, progress=report)
+        converted = convert_networks(network, record, tensors, progress=lambda what: say(f"  {what} ..."))
+        validation: dict[str, Any] = {"schema_version": 1, "verdict": "undecided"}
+        if len({cell.label for cell in fresh}) == 2:
+            networks = open_networks(converted.networks, record.input, threads=os.cpu_count() or 1)
+            validation = _compared(networks, record.input, record.output, fresh)
+        manifest, members = make_manifest_and_members(
+            out.stem,
+            model.read_bytes(),
+            record,
+            converted,
+            len(chosen.images),
+            validation=validation,
+            calibration_card=encode_card(chosen.card),
+            card_notes={"images": images, "seed": seed},
+        )
+    write_bundle(out, manifest, members)
+    return {
+        "schema_version": 1,
+        "bundle": str(out),
+        "size_bytes": out.stat().st_size,
+        "calibration_images": len(chosen.images),
+        "networks": [
+            {
+                "member": agreement.member,
+                "size_bytes": agreement.size_bytes,
+                "largest_difference": agreement.largest_difference,
+                "correlation": agreement.correlation,
+            }
+            for agreement in converted.agreements
+        ],
+        "float_onnx_bytes": converted.float_onnx_bytes,
+        "validation": validation,
+    }
+
+
+def conversion_text(result: dict[str, Any]) -> str:
+    """Say what a conversion gave."""
+    lines = [
+        f"{result['bundle']}: {result['size_bytes'] / 1e6:.2f} MB,"
+        f" calibrated with {result['calibration_images']} images"
+    ]
+    lines += [
+        f"  {network['member']:<22} {network['size_bytes'] / 1000:>7,.0f} kB   correlation with Keras"
+        f" {network['correlation']:.4f}, largest difference {network['largest_difference']:.3f}"
+        for network in result["networks"]
+    ]
+    return "\n".join([*lines, validation_text(result["validation"])])
+
+
+def validate(bundle: str, data: Path) -> dict[str, Any]:
+    """Compare a bundle's networks on what none of them has seen."""
+    from edgeleuk.bundle.reading import read_bundle
+    from edgeleuk.classify import open_networks
+    from edgeleuk_convert.cnmc import require_both_classes
+    from edgeleuk_convert.evaluation import unseen
+    from edgeleuk_convert.record import bundle_record
+    from edgeleuk_convert.validation import REFERENCE
+
+    opened = read_bundle(bundle)
+    networks = open_networks(opened.members, opened.manifest.input, threads=os.cpu_count() or 1)
+    if REFERENCE not in networks:
+        raise UsageError(f"{opened.path.name} carries no float network to compare with")
+    fresh, _ = unseen(_read(data).cells, bundle_record(opened))
+    require_both_classes(fresh, "validation")
+    return _compared(networks, opened.manifest.input, opened.manifest.output, fresh)
+
+
+def validation_text(result: dict[str, Any]) -> str:
+    """Say how much int8 lost."""
+    if "reference" not in result:
+        return "not validated: no held-out subject of both classes is among the images"
+    reference = result["reference"]
+    lines = [
+        f"on {reference['cells']} cells of {reference['subjects']} subjects that were held out:",
+        f"  {'network':<12} {'weighted F1':>11} {'AUROC':>7} {'drop':>8} {'at most':>8} {'flips':>6} {'largest change':>15}",
+        f"  {'float32':<12} {reference['weighted_f1']:>11.4f} {reference['auroc']:>7.4f}",
+    ]
+    lines += [
+        f"  {key:<12} {result[key]['weighted_f1']:>11.4f} {result[key]['auroc']:>7.4f}"
+        f" {result[key]['weighted_f1_drop']:>8.4f} {result[key]['weighted_f1_drop_upper_95']:>8.4f}"
+        f" {result[key]['flips']:>6} {result[key]['max_probability_change']:>15.3f}"
+        for key in ("tflite_int8", "onnx_int8")
+        if key in result
+    ]
+    return "\n".join([*lines, f"verdict: {result['verdict']}"])
+
+
+def _compared(
+    networks: Mapping[str, ModelRuntime],
+    contract: InputContract,
+    output: OutputContract,
+    fresh: Sequence[LabelledCell],
+) -> dict[str, Any]:
+    from edgeleuk_convert.training import load_tensors
+    from edgeleuk_convert.validation import compare
+
+    with progress_bar("preparing") as report:
+        tensors = load_tensors(fresh, contract, progress=report)
+    say("  comparing int8 with float ...")
+    return compare(networks, output, fresh, tensors)
+
+
+def _read(data: Path) -> CellSet:
+    """Load a folder of cells and say what was found."""
+    with progress_bar("reading") as report:
+        cells = load_cells(data, progress=report)
+    say(str(cells.summary()))
+    return cells
+
+
+def _require_writable(out: Path) -> None:
+    """Find out now, not after an hour of work, that the result could not be written."""
+    if not out.parent.is_dir():
+        raise UsageError("the output's folder does not exist", got=out.parent, cure=f"make it: mkdir -p {out.parent}")
+    if not os.access(out.parent, os.W_OK):
+        raise UsageError("the output's folder cannot be written to", got=out.parent)
+
+
+@contextmanager
+def _quiet_tensorflow() -> Iterator[None]:
+    """Load TensorFlow, or say how to install it; keep its notices off standard output."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import tensorflow  # noqa: F401
+    except ImportError as error:
+        raise MissingDependencyError(
+            "TensorFlow is not installed",
+            got=str(error),
+            cure="install it with: pip install 'edgeleuk[workstation]'",
+        ) from error
+    yield
+
+

@@ -1,0 +1,185 @@
+"""A field with its results drawn on it: for the live window, the demo, and the reader of a report."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from edgeleuk import RESEARCH_USE
+from edgeleuk.frames import require_rgb
+from edgeleuk.results import Decision
+
+if TYPE_CHECKING:
+    from edgeleuk.frames import Box, Cell, RgbImage
+    from edgeleuk.results import FrameResult
+
+    Colour = tuple[int, int, int]
+
+# Okabe and Ito's palette, told apart with any colour vision; the words beside the cells say the same.
+COLOURS: dict[Decision, Colour] = {
+    Decision.BLAST: (213, 94, 0),
+    Decision.NORMAL: (0, 114, 178),
+    Decision.UNCERTAIN: (240, 228, 66),
+}
+EXCLUDED_COLOUR: Colour = (128, 128, 128)
+_WHITE: Colour = (255, 255, 255)
+_BLACK: Colour = (0, 0, 0)
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+# Height of a capital letter at font scale 1, in pixels.
+_CAPITAL_PX = 22.0
+_BAR_SHARE = 0.2
+
+
+def annotate(
+    pixels: RgbImage, result: FrameResult, *, simulated: bool, scale: float | None = None
+) -> RgbImage:
+    """Draw what was found in a field.
+
+    Each cell has its outline and its decision with the probability; a band below the picture holds the
+    legend, the scale bar and the research-use sentence.
+
+    Parameters
+    ----------
+    pixels : (H, W, 3) uint8, RGB
+        The frame that `result` is about; not changed.
+    result : FrameResult
+    simulated : bool
+        Stamps SIMULATED on the picture.
+    scale : float, optional
+        Pixels per micrometre; by default the result's. Without either there is no scale bar.
+
+    Returns
+    -------
+    (H + band, W, 3) uint8, RGB
+    """
+    require_rgb(pixels)
+    height, width = pixels.shape[:2]
+    unit = max(1.0, min(height, width) / 480)
+    # Wide enough for the longest line, tall enough to be read: 11 px capitals at 640x480.
+    letter = min(11 * unit, width / 44)
+    picture = pixels.copy()
+    by_box = {cell.box: cell for cell in result.found}
+    line = max(1, round(1.5 * unit))
+    for excluded in result.excluded:
+        _outline(picture, excluded.box, by_box.get(excluded.box), EXCLUDED_COLOUR, line)
+    for cell in result.cells:
+        _outline(picture, cell.box, by_box.get(cell.box), COLOURS[cell.prediction.decision], line)
+    # Words after all outlines, so that no line runs through them.
+    for cell in result.cells:
+        prediction = cell.prediction
+        number = "" if math.isnan(prediction.probability) else f" {prediction.probability:.2f}"
+        _tag(picture, cell.box, prediction.decision.value + number, COLOURS[prediction.decision], letter)
+    if simulated:
+        margin = round(letter)
+        _boxed(picture, "SIMULATED", (margin, margin), 1.6 * letter, _WHITE, _BLACK)
+    return np.vstack([picture, _band(width, letter, scale or result.px_per_um, simulated)])
+
+
+def _outline(picture: RgbImage, box: Box, cell: Cell | None, colour: Colour, line: int) -> None:
+    """Draw a cell's contour, or its box, in its colour on white, so that it shows on any stain."""
+    if cell is None:
+        contours = [np.array(_corners(box), np.int32)[:, None]]
+    else:
+        mask = np.pad((cell.mask > 0).astype(np.uint8), 1)
+        offset = (box.x - 1, box.y - 1)
+        found, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE, offset=offset)
+        contours = [np.asarray(contour, np.int32) for contour in found]
+    for shade, thickness in ((_WHITE, line + 2), (colour, line)):
+        cv2.polylines(
+            picture, contours, isClosed=True, color=shade, thickness=thickness, lineType=cv2.LINE_AA
+        )
+
+
+def _corners(box: Box) -> list[tuple[int, int]]:
+    right, bottom = box.x + box.w - 1, box.y + box.h - 1
+    return [(box.x, box.y), (right, box.y), (right, bottom), (box.x, bottom)]
+
+
+def _tag(picture: RgbImage, box: Box, text: str, colour: Colour, letter: float) -> None:
+    """Write above a cell, or below it where there is no room, always inside the picture."""
+    width, height = _boxed_size(text, letter)
+    x = int(np.clip(box.centre[0] - width / 2, 0, max(0, picture.shape[1] - width)))
+    above = box.y - height - round(letter / 2)
+    y = above if above >= 0 else min(box.y + box.h + round(letter / 2), picture.shape[0] - height)
+    # Black letters on yellow, white on the darker colours.
+    ink = _BLACK if sum(colour) > 400 else _WHITE
+    _boxed(picture, text, (x, y), letter, ink, colour)
+
+
+def _band(width: int, letter: float, px_per_um: float | None, simulated: bool) -> RgbImage:
+    """Legend and scale bar above the research-use sentence, white on black."""
+    row = round(2.4 * letter)
+    band = np.zeros((2 * row, width, 3), np.uint8)
+    x = round(letter)
+    entries = [(decision.value, colour) for decision, colour in COLOURS.items()]
+    for text, colour in [*entries, ("cut", EXCLUDED_COLOUR)]:
+        side = round(letter)
+        top = (row - side) // 2
+        cv2.rectangle(band, (x, top), (x + side, top + side), colour, cv2.FILLED)
+        x += round(1.5 * side)
+        _write(band, text, (x, top + side), 0.85 * letter, _WHITE)
+        x += _text_width(text, 0.85 * letter) + side
+    if px_per_um is not None:
+        _scale_bar(band[:row], px_per_um, letter, room=width - x)
+    sentence = f"{'Simulated. ' if simulated else ''}{RESEARCH_USE}"
+    size = letter * min(1.0, (width - 2 * letter) / _text_width(sentence, letter))
+    _write(band, sentence, (round(letter), 2 * row - round(0.8 * letter)), size, _WHITE)
+    return band
+
+
+def _scale_bar(row: RgbImage, px_per_um: float, letter: float, *, room: int) -> None:
+    """Draw a bar of 1, 2 or 5 times a power of ten micrometres at the right end, where it fits."""
+    height, width = row.shape[:2]
+    longest_um = _BAR_SHARE * width / px_per_um
+    power = 10.0 ** math.floor(math.log10(longest_um))
+    length_um = max(step * power for step in (1, 2, 5) if step * power <= longest_um)
+    text = f"{length_um:g} um"
+    length = round(length_um * px_per_um)
+    words = _text_width(text, 0.85 * letter)
+    if length + words + 3 * letter > room:
+        return
+    right, middle = width - round(letter), height // 2
+    tick = max(2, round(letter / 3))
+    thickness = max(1, round(letter / 6))
+    for start, end in (
+        ((right - length, middle), (right, middle)),
+        ((right - length, middle - tick), (right - length, middle + tick)),
+        ((right, middle - tick), (right, middle + tick)),
+    ):
+        cv2.line(row, start, end, _WHITE, thickness)
+    _write(
+        row,
+        text,
+        (right - length - words - round(letter / 2), middle + round(letter / 2)),
+        0.85 * letter,
+        _WHITE,
+    )
+
+
+def _boxed(
+    picture: RgbImage, text: str, corner: tuple[int, int], letter: float, ink: Colour, ground: Colour
+) -> None:
+    width, height = _boxed_size(text, letter)
+    x, y = corner
+    cv2.rectangle(picture, corner, (x + width - 1, y + height - 1), ground, cv2.FILLED)
+    _write(picture, text, (x + round(0.5 * letter), y + round(1.4 * letter)), letter, ink)
+
+
+def _boxed_size(text: str, letter: float) -> tuple[int, int]:
+    return _text_width(text, letter) + round(letter), round(1.8 * letter)
+
+
+def _text_width(text: str, letter: float) -> int:
+    size, _ = cv2.getTextSize(text, _FONT, letter / _CAPITAL_PX, _thickness(letter))
+    return int(size[0])
+
+
+def _write(picture: RgbImage, text: str, base: tuple[int, int], letter: float, ink: Colour) -> None:
+    cv2.putText(picture, text, base, _FONT, letter / _CAPITAL_PX, ink, _thickness(letter), cv2.LINE_AA)
+
+
+def _thickness(letter: float) -> int:
+    return max(1, round(letter / 8))

@@ -1,0 +1,106 @@
+"""A session's cells for other programs."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, TextIO
+
+from edgeleuk import RESEARCH_USE
+from edgeleuk.errors import UsageError
+from edgeleuk.record.session import read_session
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+# Column -> what it holds, in the order of the file. docs and tests read this table.
+COLUMNS: dict[str, str] = {
+    "track": "number of the cell in the session, from 0",
+    "frame": "number of the frame in which it was judged, from 0",
+    "captured_at": "when that frame arrived, ISO 8601, UTC",
+    "source": "camera, or file, that the frame came from",
+    "x": "left edge of the cell's box in the frame, px",
+    "y": "top edge of the cell's box in the frame, px",
+    "w": "width of the box, px",
+    "h": "height of the box, px",
+    "area_px": "area of the whole cell, px",
+    "nucleus_area_px": "area of its nucleus, px",
+    "area_um2": "area of the whole cell, um2; empty where the scale is unknown",
+    "nucleus_area_um2": "area of its nucleus, um2; empty where the scale is unknown",
+    "px_per_um": "scale of the frame, pixels per micrometre; empty where it is unknown",
+    "decision": "blast, normal or uncertain",
+    "probability": "calibrated probability of blast, 0 to 1; empty where none was computed",
+    "reason": "why the cell is uncertain; empty otherwise",
+    "simulated": "1 for cells of the virtual slide, 0 for photographs",
+    "truth": "real label of a simulated cell; empty otherwise",
+    "bundle_sha256": "hash of the bundle that judged it; empty where it was not recorded",
+    "research_use_only": "the notice that goes with every result",
+}
+_ROUNDED = {"area_um2": 3, "nucleus_area_um2": 3, "px_per_um": 4, "probability": 6}
+
+
+def export_csv(session: Path, out: Path | None = None) -> int:
+    """Write one row for each cell of a session, in UTF-8 with decimal points, header first.
+
+    Parameters
+    ----------
+    session : Path
+    out : Path, optional
+        Replaced as a whole when the export is complete; standard output without it.
+
+    Returns
+    -------
+    int
+        Number of cells.
+
+    Raises
+    ------
+    UsageError
+        There is no such session, or `out` cannot be written.
+    SessionError
+        See `read_session`.
+    """
+    if out is None:
+        return _write(session, sys.stdout)
+    if out.exists() and out.samefile(session):
+        raise UsageError("the export would overwrite the session", got=out, cure="choose another --out")
+    part = out.with_name(out.name + ".part")
+    try:
+        with part.open("w", encoding="utf-8", newline="") as file:
+            cells = _write(session, file)
+        part.replace(out)
+    except OSError as error:
+        raise UsageError(
+            f"{out} cannot be written", got=error.strerror, cure="choose another --out"
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+    return cells
+
+
+def _write(session: Path, file: TextIO) -> int:
+    with read_session(session) as reader:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        constants = {
+            "simulated": int(bool(reader.settings.get("simulated"))),
+            "bundle_sha256": reader.settings.get("bundle_sha256"),
+            "research_use_only": RESEARCH_USE,
+        }
+        cells = 0
+        for row in reader.rows("cells"):
+            writer.writerow(_field(name, {**row, **constants}) for name in COLUMNS)
+            cells += 1
+    return cells
+
+
+def _field(name: str, row: Mapping[str, object]) -> object:
+    value = row[name]
+    if isinstance(value, float):
+        if name == "captured_at":
+            return datetime.fromtimestamp(value, timezone.utc).isoformat(timespec="milliseconds")
+        return f"{value:.{_ROUNDED[name]}f}"
+    # A spreadsheet would run a file's name that begins like a formula.
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value

@@ -1,0 +1,69 @@
+"""Settings: which layer wins, and what is refused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from edgeleuk.config import RunSettings, load_settings
+from edgeleuk.errors import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def toml(folder: Path, text: str) -> Path:
+    file = folder / "edgeleuk.toml"
+    file.write_text(text)
+    return file
+
+
+def test_nothing_given_gives_the_defaults() -> None:
+    assert load_settings(RunSettings, environ={}) == RunSettings()
+
+
+def test_the_later_layer_wins(tmp_path: Path) -> None:
+    file = toml(tmp_path, 'threads = 2\nruntime = "onnxruntime"\npx_per_um = 10.0\n')
+    settings = load_settings(
+        RunSettings,
+        file=file,
+        environ={"EDGELEUK_THREADS": "3", "EDGELEUK_PX_PER_UM": "11.5", "HOME": "/"},
+        flags={"threads": 4, "runtime": None},
+    )
+    assert settings == RunSettings(threads=4, runtime="onnxruntime", px_per_um=11.5)
+
+
+def test_an_unknown_key_is_refused_with_its_line(tmp_path: Path) -> None:
+    file = toml(tmp_path, "# a comment\nthreads = 2\nthread = 3\n")
+    with pytest.raises(UsageError, match=r"line 3: got thread, allowed runtime, precision, threads"):
+        load_settings(RunSettings, file=file, environ={})
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ('threads = "two"', "bad setting"),
+        ("threads = 0", "threads from 1 to 64, got 0"),
+        ('runtime = "tensorrt"', "bad setting: Invalid enum value 'tensorrt'"),
+        ("px_per_um = -1.0", "px_per_um from 0.1 to 200"),
+        ("threads = = 2", "is no TOML"),
+    ],
+)
+def test_bad_values_are_refused(tmp_path: Path, text: str, sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        load_settings(RunSettings, file=toml(tmp_path, text), environ={})
+
+
+def test_an_unknown_variable_is_refused() -> None:
+    with pytest.raises(UsageError, match="unknown variable EDGELEUK_THREAD: allowed EDGELEUK_RUNTIME"):
+        load_settings(RunSettings, environ={"EDGELEUK_THREAD": "1"})
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such configuration file"):
+        load_settings(RunSettings, file=tmp_path / "none.toml", environ={})
+
+
+def test_variables_that_are_no_settings_are_left_alone() -> None:
+    assert load_settings(RunSettings, environ={"EDGELEUK_DATA": "/x", "EDGELEUK_CONFIG": "/y"}) == RunSettings()

@@ -1,0 +1,99 @@
+"""Folds by group: who may stand where, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edgeleuk.errors import DataRefusedError, UsageError
+from edgeleuk_convert.cnmc import Label, LabelledCell
+from edgeleuk_convert.splits import grouped_folds, holdout, refuse_leakage, unique
+
+
+def cell(subject: str, number: int, label: Label, *, fold: str | None = None, group: str | None = None) -> LabelledCell:
+    """Make a cell without a file."""
+    name = f"UID_{subject}_{number}_1_{'all' if label == 'blast' else 'hem'}.bmp"
+    digest = f"{subject}-{number}".encode().hex().ljust(64, "0")
+    return LabelledCell(Path(name), label, subject, group or subject, digest, 1000, 450, 450, fold)
+
+
+def cohort(blasts: int = 9, normals: int = 6, cells: int = 10) -> list[LabelledCell]:
+    """Make subjects of increasing size, a third of the normal ones from the hard fold."""
+    return [
+        *(cell(str(s), n, "blast") for s in range(blasts) for n in range(cells + s)),
+        *(
+            cell(f"H{s}", n, "normal", fold="fold_2" if s % 3 == 0 else "fold_0")
+            for s in range(normals)
+            for n in range(cells + s)
+        ),
+    ]
+
+
+def test_each_fold_has_its_share() -> None:
+    cells = cohort()
+    folds = grouped_folds(cells, 3, seed=0)
+    for fold in range(3):
+        groups = {name for name, where in folds.items() if where == fold}
+        assert sum(name.startswith("H") for name in groups) == 2
+        assert sum(not name.startswith("H") for name in groups) == 3
+        size = sum(folds[c.group or ""] == fold for c in cells)
+        assert abs(size - len(cells) / 3) <= 3
+
+
+def test_hard_subjects_are_spread() -> None:
+    cells = cohort(normals=9)
+    folds = grouped_folds(cells, 3, seed=0)
+    assert {folds[f"H{s}"] for s in (0, 3, 6)} == {0, 1, 2}
+
+
+def test_holdout_keeps_groups_apart_and_twins_once() -> None:
+    cells = cohort()
+    twin = replace(cells[0], path=Path("twin.bmp"))
+    split = holdout([*cells, twin], folds=3, fold=1, seed=0)
+    sides = [{c.group for c in side} for side in (split.train, split.validation, split.test)]
+    assert not (sides[0] & sides[1] or sides[0] & sides[2] or sides[1] & sides[2])
+    assert all({c.label for c in side} == {"blast", "normal"} for side in (split.train, split.validation, split.test))
+    seen = [c.sha256 for c in (*split.train, *split.validation)]
+    assert len(seen) == len(set(seen))
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_every_cell_is_tested_once(seed: int) -> None:
+    cells = cohort()
+    tested = [c.path for fold in range(3) for c in holdout(cells, folds=3, fold=fold, seed=seed).test]
+    assert sorted(tested) == sorted(c.path for c in cells)
+
+
+def test_unique_keeps_the_first() -> None:
+    first, second = cell("1", 1, "blast"), cell("1", 2, "blast")
+    twin = replace(first, path=Path("twin.bmp"))
+    assert unique([first, twin, second]) == (first, second)
+
+
+def test_too_few_groups_are_refused() -> None:
+    with pytest.raises(DataRefusedError, match="too few groups of normal cells for 3 folds: got 2, allowed 3 or more"):
+        grouped_folds(cohort(normals=2), 3, seed=0)
+
+
+def test_nobody_left_for_the_inner_validation_is_refused() -> None:
+    with pytest.raises(DataRefusedError, match="too few groups are left"):
+        holdout(cohort(normals=2), folds=2, fold=0, seed=0)
+
+
+@pytest.mark.parametrize(("folds", "fold"), [(1, 0), (3, 3), (3, -1)])
+def test_folds_out_of_range_are_refused(folds: int, fold: int) -> None:
+    with pytest.raises(UsageError, match="out of range"):
+        holdout(cohort(), folds=folds, fold=fold, seed=0)
+
+
+def test_leakage_is_refused_by_name() -> None:
+    one, other = cell("1", 1, "blast"), cell("2", 1, "blast")
+    refuse_leakage([one], [other])
+    with pytest.raises(DataRefusedError, match=r"same subject.*UID_1_1_1_all.bmp and UID_1_2_1_all.bmp"):
+        refuse_leakage([one], [cell("1", 2, "blast", group="elsewhere")])
+    with pytest.raises(DataRefusedError, match="same group"):
+        refuse_leakage([one], [replace(other, group="1")])
+    with pytest.raises(DataRefusedError, match="same image"):
+        refuse_leakage([one], [replace(other, sha256=one.sha256)])

@@ -74,7 +74,7 @@ def annotate(
         _tag(picture, cell.box, prediction.decision.value + number, COLOURS[prediction.decision], letter)
     if simulated:
         margin = round(letter)
-        _boxed(picture, "SIMULATED", (margin, margin), 1.6 * letter, _WHITE, _BLACK)
+        _boxed(picture, "SIMULATED", (margin, margin), 1.6 * letter, ink=_WHITE, ground=_BLACK)
     return np.vstack([picture, _band(width, letter, scale or result.px_per_um, simulated)])
 
 
@@ -106,7 +106,7 @@ def _tag(picture: RgbImage, box: Box, text: str, colour: Colour, letter: float) 
     y = above if above >= 0 else min(box.y + box.h + round(letter / 2), picture.shape[0] - height)
     # Black letters on yellow, white on the darker colours.
     ink = _BLACK if sum(colour) > 400 else _WHITE
-    _boxed(picture, text, (x, y), letter, ink, colour)
+    _boxed(picture, text, (x, y), letter, ink=ink, ground=colour)
 
 
 def _band(width: int, letter: float, px_per_um: float | None, simulated: bool) -> RgbImage:
@@ -160,7 +160,7 @@ def _scale_bar(row: RgbImage, px_per_um: float, letter: float, *, room: int) -> 
 
 
 def _boxed(
-    picture: RgbImage, text: str, corner: tuple[int, int], letter: float, ink: Colour, ground: Colour
+    picture: RgbImage, text: str, corner: tuple[int, int], letter: float, *, ink: Colour, ground: Colour
 ) -> None:
     width, height = _boxed_size(text, letter)
     x, y = corner

@@ -199,8 +199,12 @@ def run(
         file=config,
         flags={"px_per_um": px_per_um, "runtime": runtime, "precision": precision, "threads": threads},
     )
-    summary = running.run(camera, bundle, settings, session=session, frames=frames, picture=picture, show=not as_json)
+    summary, error = running.run(
+        camera, bundle, settings, session=session, frames=frames, picture=picture, show=not as_json
+    )
     print_json(summary.to_json()) if as_json else typer.echo(running.summary_text(summary))
+    if error is not None:
+        raise error
 
 
 @app.command()

@@ -18,6 +18,8 @@ DATA_CITATION = (
     "Gupta, A. and Gupta, R.: ISBI 2019 C-NMC Challenge: Classification in Cancer Cell Imaging. "
     "The Cancer Imaging Archive, doi:10.7937/tcia.2019.dc64i46r"
 )
+# Those of a training's settings that are flags; the others are the program's own.
+TRAIN_FLAGS = ("architecture", "epochs", "seed", "folds", "fold")
 METRICS = (
     ("weighted_f1", "weighted F1"),
     ("auroc", "AUROC"),
@@ -53,6 +55,7 @@ def card(
         f"| {a.member} | {a.size_bytes:,} | {a.largest_difference:.3f} | {a.correlation:.4f} |"
         for a in converted.agreements
     )
+    settings = {flag: record.settings[flag] for flag in TRAIN_FLAGS}
     return f"""# {name}
 
 {RESEARCH_USE}
@@ -69,7 +72,7 @@ Trained on {len(record.training_subjects)} subjects. Held out, by group, and nev
 
 ## How it was made
 
-    {command_line("train --data DIR --out MODEL.keras", record.settings)}
+    {command_line("train --data DIR --out MODEL.keras", settings)}
     {command_line("convert MODEL.keras --int8 --calibration DIR --out FILE.edgeleuk", notes)}
 
 Calibrated with {calibration_images} images of training subjects, balanced by class and subject.

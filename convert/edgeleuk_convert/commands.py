@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from edgeleuk.console import progress_bar, say, training_progress
 from edgeleuk.errors import MissingDependencyError, UsageError
 from edgeleuk_convert.cnmc import load_cells
+from edgeleuk_convert.tflite import silenced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -117,7 +118,7 @@ def convert(model: Path, calibration: Path, out: Path, *, images: int, seed: int
     """Make the networks, compare them on what was held out, pack them."""
     from edgeleuk.bundle.writing import write_bundle
     from edgeleuk.classify import open_networks
-    from edgeleuk_calibration.selection import encode_card, select_balanced
+    from edgeleuk_calibration.selection import select_balanced
     from edgeleuk_convert.evaluation import unseen
     from edgeleuk_convert.packing import convert_networks, load_keras, make_manifest_and_members
     from edgeleuk_convert.record import read_record
@@ -145,9 +146,8 @@ def convert(model: Path, calibration: Path, out: Path, *, images: int, seed: int
             model.read_bytes(),
             record,
             converted,
-            len(chosen.images),
+            chosen,
             validation=validation,
-            calibration_card=encode_card(chosen.card),
             card_notes={"images": images, "seed": seed},
         )
     write_bundle(out, manifest, members)
@@ -257,9 +257,13 @@ def _require_writable(out: Path) -> None:
 def _quiet_tensorflow() -> Iterator[None]:
     """Load TensorFlow, or say how to install it; keep its notices off standard output."""
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), silenced():
             warnings.simplefilter("ignore")
+            import keras
             import tensorflow  # noqa: F401
+
+            # Its first computation prints notices too.
+            keras.ops.ones(1)
     except ImportError as error:
         raise MissingDependencyError(
             "TensorFlow is not installed",

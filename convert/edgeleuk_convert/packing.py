@@ -27,7 +27,8 @@ from edgeleuk.bundle.writing import describe_members
 from edgeleuk.errors import GateFailedError, IntegrityError
 from edgeleuk.classify import open_networks
 from edgeleuk.preprocessing import to_batch
-from edgeleuk.virtual.slide import VirtualSlide
+from edgeleuk.virtual.cells import single_cell
+from edgeleuk_calibration.selection import encode_card
 from edgeleuk_convert.cards import DATA_CITATION, LICENCE, card
 from edgeleuk_convert.onnx import to_onnx_float32, to_onnx_int8
 from edgeleuk_convert.tflite import output_step, silenced, to_tflite_float32, to_tflite_int8
@@ -102,8 +103,29 @@ def convert_networks(
     GateFailedError
         A network's outputs are not finite, or have nothing to do with Keras's.
     """
+    real = tensors.astype(np.float32) * np.float32(record.input.scale) + np.float32(record.input.offset)
+    networks: dict[str, bytes] = {}
+    progress("TFLite float32")
     with silenced():
-        return _converted(model, record, tensors, progress)
+        networks["model.float32.tflite"] = to_tflite_float32(model)
+    progress("TFLite int8")
+    with silenced():
+        networks["model.int8.tflite"] = to_tflite_int8(model, real)
+    progress("ONNX float32")
+    with silenced():
+        float_onnx = to_onnx_float32(model)
+    progress("ONNX int8")
+    with silenced():
+        networks["model.int8.onnx"] = to_onnx_int8(float_onnx, real)
+    progress("comparing with Keras")
+    expected = np.asarray(model.predict(real, verbose=0), np.float32)
+    with silenced():
+        runtimes = open_networks(networks, record.input)
+    agreements = tuple(
+        _agreement(name, networks[name], runtimes[MODEL_FILES[name].key].predict(tensors), expected)
+        for name in sorted(networks)
+    )
+    return Converted(networks, len(float_onnx), agreements)
 
 
 def load_keras(path: Path, record: TrainingRecord) -> Any:
@@ -130,29 +152,6 @@ def load_keras(path: Path, record: TrainingRecord) -> Any:
     return model
 
 
-def _converted(
-    model: Any, record: TrainingRecord, tensors: npt.NDArray[np.uint8], progress: Callable[[str], None]
-) -> Converted:
-    real = tensors.astype(np.float32) * np.float32(record.input.scale) + np.float32(record.input.offset)
-    networks: dict[str, bytes] = {}
-    progress("TFLite float32")
-    networks["model.float32.tflite"] = to_tflite_float32(model)
-    progress("TFLite int8")
-    networks["model.int8.tflite"] = to_tflite_int8(model, real)
-    progress("ONNX float32")
-    float_onnx = to_onnx_float32(model)
-    progress("ONNX int8")
-    networks["model.int8.onnx"] = to_onnx_int8(float_onnx, real)
-    progress("comparing with Keras")
-    expected = np.asarray(model.predict(real, verbose=0), np.float32)
-    runtimes = open_networks(networks, record.input)
-    agreements = tuple(
-        _agreement(name, networks[name], runtimes[MODEL_FILES[name].key].predict(tensors), expected)
-        for name in sorted(networks)
-    )
-    return Converted(networks, len(float_onnx), agreements)
-
-
 def make_manifest_and_members(
     name: str,
     keras_bytes: bytes,
@@ -161,14 +160,13 @@ def make_manifest_and_members(
     calibration: CalibrationSet[LabelledCell],
     *,
     validation: Mapping[str, object],
-    calibration_card: bytes,
     card_notes: Mapping[str, object],
 ) -> tuple[Manifest, dict[str, bytes]]:
     """Put together all that a bundle holds."""
     members = dict(converted.networks)
     members[GOLDEN] = _golden(record, converted.networks)
     members[LABELS] = msgspec.json.encode({"negative": record.output.labels[0], "positive": record.output.labels[1]})
-    members[CALIBRATION] = calibration_card
+    members[CALIBRATION] = encode_card(calibration.card)
     members[VALIDATION] = msgspec.json.format(msgspec.json.encode(validation), indent=1)
     members[TRAINING] = msgspec.json.encode(record)
     members[CARD] = card(name, record, converted, validation, len(calibration.images), card_notes).encode()
@@ -204,12 +202,9 @@ def tool_versions() -> dict[str, str]:
 
 
 def golden_crops() -> list[CellCrop]:
-    """Draw the cells of the golden vectors at 13 px/um, where the crops of a device lie too."""
-    slide = VirtualSlide(seed=0)
+    """Draw the cells of the golden vectors."""
     return [
-        slide.single_cell(label, seed=seed)
-        for seed in range(GOLDEN_CELLS // 2)
-        for label in ("blast", "normal")
+        single_cell(label, seed) for seed in range(GOLDEN_CELLS // 2) for label in ("blast", "normal")
     ]
 
 

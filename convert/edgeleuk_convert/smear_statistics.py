@@ -34,7 +34,10 @@ QUANTILE_P = (0.005, 0.025, 0.1, 0.25, 0.5, 0.75, 0.9, 0.975, 0.995)
 
 # Borders between the difference-of-Gaussian bands, and between the rings of the depth profile.
 BAND_SIGMAS_UM = (0.08, 0.14, 0.24, 0.42, 0.72, 1.25, 2.16)
-DEPTHS_UM = (0.0, 0.15, 0.35, 0.7, 1.2, 2.0)
+DEPTHS_UM = (0.1, 0.2, 0.35, 0.7, 1.2, 2.0)
+# C-NMC's outermost two pixels are mixed with the black around the cell: they say nothing of the cell, yet
+# make a quarter of the luminance's standard deviation. Size and outline count them, nothing else does.
+MIXED_PX = 2.2
 OUTLINE_HARMONICS = ((2, 3), (3, 4), (4, 7), (7, 17))
 COLOUR_MEASURES = ("colour_l", "colour_a", "colour_b")
 _EXTENSIONS = {".bmp", ".png", ".webp", ".tif", ".tiff"}
@@ -156,9 +159,12 @@ def measure(rgb: Mask, px_per_um: float = PX_PER_UM) -> dict[str, float] | None:
     pad = 2
     mask = np.pad(mask[y : y + h, x : x + w], pad)
     pixels = np.pad(rgb[y : y + h, x : x + w], ((pad, pad), (pad, pad), (0, 0))).astype(np.float32)
-    inside = mask > 0
-    depth_um = (cv2.distanceTransform(mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) - 0.5) / px_per_um
+    depth_px = cv2.distanceTransform(mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    inside = depth_px > MIXED_PX
+    depth_um = (depth_px - 0.5) / px_per_um
     luminance = pixels @ np.array([0.299, 0.587, 0.114], np.float32)
+    if not inside.any():
+        return None
     mean, std = float(luminance[inside].mean()), float(luminance[inside].std())
     if mean < 1 or std < 0.1:
         return None
@@ -217,7 +223,7 @@ def _colour(
         slope = float((deviation * (values[core] - core_mean)).mean()) / variance
         measures[f"{name}_slope"] = slope
         tint = values - core_mean - slope * (luminance - float(luminance[core].mean()))
-        for ring, (low, high) in enumerate(((0.0, 0.35), (0.35, 0.7))):
+        for ring, (low, high) in enumerate(((0.1, 0.35), (0.35, 0.7))):
             measures[f"{name}_rim_{ring}"] = float(tint[inside & (depth_um > low) & (depth_um <= high)].mean())
     return measures
 
@@ -258,7 +264,7 @@ def _profile(normalised: Floats, inside: npt.NDArray[np.bool_], depth_um: Floats
     angle = np.arctan2(
         np.arange(inside.shape[0])[:, None] - rows.mean(), np.arange(inside.shape[1])[None, :] - columns.mean()
     )
-    for name, low, high in (("log_side_0", 0.0, 0.7), ("log_side_1", 0.7, 1.6)):
+    for name, low, high in (("log_side_0", 0.1, 0.7), ("log_side_1", 0.7, 1.6)):
         ring_mask = inside & (depth_um > low) & (depth_um <= high)
         values, direction = normalised[ring_mask], angle[ring_mask]
         design = np.stack([np.ones_like(direction), np.cos(direction), np.sin(direction)], axis=1)

@@ -499,6 +499,12 @@ def _explained(path: Path) -> Iterator[None]:
                 got=text,
                 cure="copy it, with the -wal file beside it, to a folder that may be written",
             ) from error
+        if "I/O" in text:
+            raise SessionError(
+                f"{path} cannot be read or written",
+                got=text,
+                cure="see whether the disk is full, failing or gone; what was recorded before is readable",
+            ) from error
         if "locked" in text:
             raise SessionError(
                 f"{path} is in use by another program", cure="wait until it is done"

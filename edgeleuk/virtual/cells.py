@@ -30,6 +30,9 @@ _OUTLINE_POINTS = 192
 _HARMONICS = {"log_outline_2": (2, 3), "log_outline_3": (3, 4), "log_outline_4": (4, 7), "log_outline_7": (7, 17)}
 _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 _SUBPIXEL_BITS = 4
+_MIXED_PX = 0.6
+_LEAST_SHARE = 51  # of 255; C-NMC's masks reach this far out
+_MIXED_UM = 0.035  # from there to the true outline
 _RIM_PATCH_UM = 0.8
 _RIM_DEPTH_UM = 0.36
 # What the rim and the profile add to each band of the core, measured on drawn cells without chromatin's share.
@@ -69,15 +72,25 @@ def single_cell(label: str, seed: int | np.random.Generator) -> CellCrop:
     rng = np.random.default_rng(seed)
     px_per_um = statistics().px_per_um
     sprite = white_sprite(draw_measures(label, rng), rng, px_per_um)
+    # C-NMC's outermost pixels are mixed with the black beside them.
+    share = cv2.GaussianBlur(sprite.alpha, (0, 0), _MIXED_PX).astype(np.uint16)[..., None]
+    mixed = ((sprite.pixels * share + 127) // 255).astype(np.uint8)
+    mixed = np.where(share < _LEAST_SHARE, np.uint8(0), np.maximum(mixed, 1))
     picture = np.zeros((CROP_SIZE_PX, CROP_SIZE_PX, 3), np.uint8)
-    cut = max(sprite.half - CROP_SIZE_PX // 2, 0)
-    inner = slice(cut, sprite.alpha.shape[0] - cut)
-    pixels = np.where(sprite.alpha[inner, inner, None] >= 128, np.maximum(sprite.pixels[inner, inner], 1), 0)
-    start = CROP_SIZE_PX // 2 - min(sprite.half, CROP_SIZE_PX // 2)
-    room = picture[start:, start:]
-    height, width = min(pixels.shape[0], room.shape[0]), min(pixels.shape[1], room.shape[1])
-    room[:height, :width] = pixels[:height, :width]
+    under, over = overlap(picture, mixed, CROP_SIZE_PX // 2 - sprite.half, CROP_SIZE_PX // 2 - sprite.half)
+    under[...] = over
     return CellCrop.on_black(picture, px_per_um)
+
+
+def overlap(
+    below: npt.NDArray[np.uint8], above: npt.NDArray[np.uint8], x: int, y: int
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Views of the parts of two pictures that lie on each other, the upper one's corner at (x, y)."""
+    rows = slice(max(y, 0), max(min(y + above.shape[0], below.shape[0]), 0))
+    columns = slice(max(x, 0), max(min(x + above.shape[1], below.shape[1]), 0))
+    return below[rows, columns], above[
+        rows.start - y : max(rows.stop - y, 0), columns.start - x : max(columns.stop - x, 0)
+    ]
 
 
 def white_sprite(measures: Mapping[str, float], rng: np.random.Generator, px_per_um: float) -> WhiteSprite:
@@ -95,11 +108,12 @@ def white_sprite(measures: Mapping[str, float], rng: np.random.Generator, px_per
     radius_um, outline = _outline(measures, rng)
     reach_um = radius_um * float(outline.max()) + 0.3
     half = math.ceil(reach_um * px_per_um)
-    alpha = _filled_outline(radius_um * outline * px_per_um, half)
+    alpha = _filled_outline((radius_um * outline - _MIXED_UM) * px_per_um, half)
     inside = alpha >= 128
     depth = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    depth_um = np.maximum((depth - 0.5) / px_per_um, 0)
+    depth_um = np.maximum((depth - 0.5) / px_per_um + _MIXED_UM, 0)
     along_um = (np.arange(2 * half + 1, dtype=np.float32) - half) / np.float32(px_per_um)
+    inside &= depth_um >= statistics().depths_um[0]  # what the measures speak of
 
     luminance = _profile(measures, depth_um) + _one_sided(measures, depth_um, along_um, rng)
     luminance += _chromatin(measures, rng, along_um, math.ceil(reach_um) + 1)
@@ -139,7 +153,7 @@ def _profile(measures: Mapping[str, float], depth_um: Floats) -> Floats:
     """Mean normalised luminance from the rim inwards."""
     edges = statistics().depths_um
     centres = np.append((edges[:-1] + edges[1:]) / 2, edges[-1] + 0.8)
-    centres[2:4] -= 0.1  # the profile is steep and hollow there: a ring's mean lies above its middle
+    centres[1:4] -= (0.03, 0.07, 0.1)  # the profile is hollow: a ring's mean lies above its middle
     values = [measures[f"ring_{ring}"] for ring in range(centres.size)]
     return np.interp(depth_um, centres, values).astype(np.float32)
 

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from edgeleuk.frames import TrueCell, require_rgb
-from edgeleuk.virtual.cells import CLEAR, WhiteSprite, platelet_library, red_library, white_sprite
+from edgeleuk.virtual.cells import CLEAR, WhiteSprite, overlap, platelet_library, red_library, white_sprite
 from edgeleuk.virtual.slide import PLATELET_SHAPES, RED_SHAPES, WHITE_REACH_UM, Recent, Smear, WhiteCell
 
 if TYPE_CHECKING:
@@ -192,15 +192,15 @@ class VirtualSlide:
                 sprite = library[particle.shape]
                 half = sprite.shape[0] // 2
                 x, y = self._pixel(particle.x_um) - left - half, self._pixel(particle.y_um) - top - half
-                under, over = _overlap(block, sprite, x, y)
+                under, over = overlap(block, sprite, x, y)
                 if over.size:
                     under[...] = cv2.multiply(under, over, scale=1 / CLEAR)
         for cell in self._white_cells_near(left, top, BLOCK_PX, BLOCK_PX):
             white = self._white(cell)
             x, y = self._pixel(cell.x_um) - left - white.half, self._pixel(cell.y_um) - top - white.half
-            under, over = _overlap(block, white.pixels, x, y)
+            under, over = overlap(block, white.pixels, x, y)
             if over.size:
-                alpha = _overlap(block, white.alpha, x, y)[1][..., None].astype(np.uint16)
+                alpha = overlap(block, white.alpha, x, y)[1][..., None].astype(np.uint16)
                 under[...] = (under * (255 - alpha) + over * alpha + 127) // 255
         return block
 
@@ -255,17 +255,8 @@ class VirtualSlide:
         return self._noises.get((width, height), make)
 
 
-def _overlap(block: RgbImage, sprite: RgbImage, x: int, y: int) -> tuple[RgbImage, RgbImage]:
-    """Views of the parts of a block and of a sprite that lie on each other, the sprite's corner at (x, y)."""
-    rows = slice(max(y, 0), max(min(y + sprite.shape[0], block.shape[0]), 0))
-    columns = slice(max(x, 0), max(min(x + sprite.shape[1], block.shape[1]), 0))
-    return block[rows, columns], sprite[
-        rows.start - y : max(rows.stop - y, 0), columns.start - x : max(columns.stop - x, 0)
-    ]
-
-
 def _paste(picture: RgbImage, block: RgbImage, x: int, y: int) -> None:
-    under, over = _overlap(picture, block, x, y)
+    under, over = overlap(picture, block, x, y)
     under[...] = over
 
 

@@ -82,12 +82,20 @@ def scale_from_density(density: Floats, factor: float, fewest: int = _FEWEST) ->
     -------
     ScaleEstimate or None
     """
-    diameters = _red_cell_diameters(_red_cell_mask(density))
+    longest = max(density.shape[:2])
+    if longest > _LONGEST_SIDE:
+        density = np.asarray(
+            cv2.resize(density, None, fx=_LONGEST_SIDE / longest, fy=_LONGEST_SIDE / longest), np.float32
+        )
+        factor *= longest / _LONGEST_SIDE
+    nuclear = nuclear_density(density)
+    nucleus = np.where(nuclear > max(0.5, otsu(nuclear, 3)[1]), np.uint8(255), np.uint8(0))
+    diameters = _red_cell_diameters(_red_cell_mask(density, nucleus), nucleus)
     if len(diameters) < fewest:
         return None
     # Platelets and fragments are many but small, clumps few but large: weigh by area to find the red cells.
     order = np.sort(diameters)
-    heaviest = order[int(np.searchsorted(np.cumsum(order**2), 0.5 * float(np.sum(order**2))))]
+    heaviest = order[int(np.searchsorted(np.cumsum(order**3), 0.5 * float(np.sum(order**3))))]
     kept = order[(order > 0.75 * heaviest) & (order < 1.3 * heaviest)]
     if len(kept) < fewest:
         return None
@@ -98,11 +106,9 @@ def scale_from_density(density: Floats, factor: float, fewest: int = _FEWEST) ->
     return ScaleEstimate(px_per_um=scale, std_px_per_um=std, red_cells=len(kept))
 
 
-def _red_cell_mask(density: Floats) -> Mask:
+def _red_cell_mask(density: Floats, nucleus: Mask) -> Mask:
     """255 where neither glass nor white cell nor platelet is."""
     green = density[..., 1]
-    nuclear = nuclear_density(density)
-    nucleus = (nuclear > max(0.5, otsu(nuclear, 3)[1])).astype(np.uint8)
     reach = 2 * (max(density.shape[:2]) // 40) + 1
     near_nucleus = cv2.dilate(nucleus, np.ones((reach, reach), np.uint8)) > 0
     outside = green[~near_nucleus]
@@ -113,7 +119,7 @@ def _red_cell_mask(density: Floats) -> Mask:
     return np.asarray(cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)), np.uint8)
 
 
-def _red_cell_diameters(mask: Mask) -> Floats:
+def _red_cell_diameters(mask: Mask, nucleus: Mask) -> Floats:
     """Diameters in pixels of circles on the mask's outline, (n,) float32.
 
     A Hough transform in which each outline pixel votes only along its normal, into the mask: the rims of central
@@ -121,6 +127,7 @@ def _red_cell_diameters(mask: Mask) -> Floats:
     """
     smooth = cv2.GaussianBlur(mask, (0, 0), 1.5).astype(np.float32)
     gx, gy = cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1)
+    from_nucleus = cv2.distanceTransform(255 - nucleus, cv2.DIST_L2, 3)
     outline = (mask > 0) & (cv2.erode(mask, np.ones((3, 3), np.uint8), borderValue=255) == 0)
     ys, xs = (index.astype(np.float32) for index in np.nonzero(outline))
     if len(xs) == 0:
@@ -132,7 +139,7 @@ def _red_cell_diameters(mask: Mask) -> Floats:
     circles: list[tuple[float, float, float, float]] = []
     radius = _SMALLEST_RADIUS
     while radius < 0.25 * min(height, width):
-        circles += _votes(xs + radius * nx, ys + radius * ny, radius, (height, width))
+        circles += _votes(xs + radius * nx, ys + radius * ny, radius, from_nucleus)
         radius *= 1.08
     kept: list[tuple[float, float, float]] = []
     for _, radius, x, y in sorted(circles, reverse=True):
@@ -142,22 +149,24 @@ def _red_cell_diameters(mask: Mask) -> Floats:
 
 
 def _votes(
-    xs: Floats, ys: Floats, radius: float, shape: tuple[int, int]
+    xs: Floats, ys: Floats, radius: float, from_nucleus: Floats
 ) -> list[tuple[float, float, float, float]]:
     """Peaks of the votes for centres at one radius: (share of the full circle, radius, x, y)."""
+    height, width = from_nucleus.shape
     step = max(1.0, radius / 6)
-    rows, columns = int(shape[0] / step) + 1, int(shape[1] / step) + 1
-    inside = (xs >= 0) & (ys >= 0) & (xs < shape[1]) & (ys < shape[0])
+    rows, columns = int(height / step) + 1, int(width / step) + 1
+    inside = (xs >= 0) & (ys >= 0) & (xs < width) & (ys < height)
     cells = (ys[inside] / step).astype(np.intp) * columns + (xs[inside] / step).astype(np.intp)
     votes = np.bincount(cells, minlength=rows * columns).reshape(rows, columns).astype(np.float32)
-    share = cv2.boxFilter(votes, -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT) / (
-        2 * np.pi * radius
-    )
-    peaks = (share >= _LEAST_ARC) & (share >= cv2.dilate(share, np.ones((5, 5), np.uint8)))
-    return [
-        (float(share[row, column]), radius, (column + 0.5) * step, (row + 0.5) * step)
-        for row, column in np.argwhere(peaks)
-    ]
+    votes = cv2.boxFilter(votes, -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT)
+    peaks = votes >= np.maximum(cv2.dilate(votes, np.ones((5, 5), np.uint8)), _LEAST_ARC * 2 * np.pi * radius)
+    found = []
+    for row, column in np.argwhere(peaks):
+        x, y = min((column + 0.5) * step, width - 1.0), min((row + 0.5) * step, height - 1.0)
+        # A circle about a nucleus is a white cell.
+        if from_nucleus[int(y), int(x)] > 0.8 * radius:
+            found.append((float(votes[row, column]) / (2 * np.pi * radius), radius, x, y))
+    return found
 
 
 def _radius_about(x: float, y: float, radius: float, outline: tuple[Floats, Floats, Floats, Floats]) -> float:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from edgeleuk.frames import Mask, RgbImage
     from edgeleuk.vision.stain import Floats
 
+    Bools = npt.NDArray[np.bool_]
     Labels = npt.NDArray[np.int32]
 
 # Sizes in micrometres, of cells on smears: platelets are 2-3 across, the smallest lymphocyte's nucleus 6,
@@ -31,17 +32,18 @@ _LEAST_NUCLEUS_UM2 = 14.0
 _LEAST_NUCLEUS_AT_BORDER_UM2 = 10.0
 _TYPICAL_NUCLEUS_UM = 8.0
 _TYPICAL_CELL_UM = 14.0
-_LOBE_GAP_UM = 4.0
-_WIDEST_NUCLEUS_UM = 18.0
-_LARGEST_NUCLEUS_UM2 = 150.0
+_LOBE_GAP_UM = 3.5
+_WIDEST_NUCLEUS_UM = 20.0
+_LARGEST_NUCLEUS_UM2 = 180.0
 _CYTOPLASM_REACH_UM = 6.0
 _WINDOW_PX_PER_UM = 7.0
 # Red cells are looked for where no cytoplasm can be, and are wider than most rims of cytoplasm.
 _FAR_UM = 3.0
-_LEARN_UM = 4.0
+_LEARN_UM = 6.0
 _RED_CELL_CORE_UM = 3.2
 # Red plus green density of the thinnest cytoplasm that can be told from the glass.
 _LEAST_CELL_DENSITY = 0.14
+_LEAST_VIOLET = 0.06
 
 
 class _RedCells(NamedTuple):
@@ -85,7 +87,7 @@ def segment(pixels: RgbImage, *, px_per_um: float | None = None) -> list[Cell]:
     nuclear = nuclear_density(density)
     threshold = _nuclear_threshold(nuclear)
     raw = np.where(nuclear > threshold, np.uint8(255), np.uint8(0))
-    stained = density[..., 0] + density[..., 1] > _LEAST_CELL_DENSITY
+    stained = _stained(density)
     scale = px_per_um / factor if px_per_um is not None else _scale(density, raw, stained)
     nuclei = _nuclei(raw, stained, scale)
     if not nuclei:
@@ -131,7 +133,7 @@ def _nuclear_threshold(nuclear: Floats) -> float:
     return max(0.5, otsu(nuclear, 3)[1])
 
 
-def _scale(density: Floats, raw: Mask, stained: npt.NDArray[np.bool_]) -> float:
+def _scale(density: Floats, raw: Mask, stained: Bools) -> float:
     """Pixels per micrometre of the reduced picture."""
     estimate = scale_from_density(density, 1.0, fewest=2)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(raw)
@@ -143,8 +145,11 @@ def _scale(density: Floats, raw: Mask, stained: npt.NDArray[np.bool_]) -> float:
     # The lobes of one nucleus lie within half its width of each other.
     near = _distance_from((labels == largest).astype(np.uint8)) < (areas[largest] / np.pi) ** 0.5
     nucleus = 2 * (float(areas[np.unique(labels[near & (raw > 0)])].sum()) / np.pi) ** 0.5
-    if estimate is not None and 4 < nucleus / estimate.px_per_um < 18:
-        return estimate.px_per_um
+    if estimate is not None:
+        # Few red cells are believed when they agree with the nucleus.
+        doubt = 2.2 if estimate.red_cells > 3 else 1.5
+        if 1 / doubt < nucleus / (_TYPICAL_NUCLEUS_UM * estimate.px_per_um) < doubt:
+            return estimate.px_per_um
     _, labels, stats, _ = cv2.connectedComponentsWithStats(np.where(stained, np.uint8(255), np.uint8(0)))
     whole = np.bincount(labels[raw > 0], minlength=len(stats))
     whole[0] = 0
@@ -164,7 +169,7 @@ def _filled(mask: Mask) -> Mask:
     return np.asarray(cv2.drawContours(np.zeros_like(mask), contours, -1, 255, cv2.FILLED), np.uint8)
 
 
-def _nuclei(raw: Mask, stained: npt.NDArray[np.bool_], scale: float) -> list[_Nucleus]:
+def _nuclei(raw: Mask, stained: Bools, scale: float) -> list[_Nucleus]:
     """Nuclei of a reduced picture: lobes joined, touching cells parted, platelets left out."""
     cleaned = cv2.morphologyEx(raw, cv2.MORPH_OPEN, _disc(0.6 * scale))
     count, labels, stats, _ = cv2.connectedComponentsWithStats(cleaned)
@@ -187,7 +192,7 @@ def _nuclei(raw: Mask, stained: npt.NDArray[np.bool_], scale: float) -> list[_Nu
 
 
 def _joined(
-    labels: Labels, stats: Labels, stained: npt.NDArray[np.bool_], lobes: list[int], scale: float
+    labels: Labels, stats: Labels, stained: Bools, lobes: list[int], scale: float
 ) -> list[list[int]]:
     """Groups of components that are lobes of one nucleus."""
     groups = [[i] for i in lobes]
@@ -211,7 +216,7 @@ def _joined(
         x, y, w, h = cv2.boundingRect(both)
         hull = cv2.fillConvexPoly(np.zeros((h, w), np.uint8), cv2.convexHull(both) - (x, y), 1)
         between = (hull > 0) & ~np.isin(labels[y : y + h, x : x + w], a + b)
-        return bool(stained[y : y + h, x : x + w][between].sum() >= 0.93 * between.sum())
+        return bool(stained[y : y + h, x : x + w][between].sum() >= 0.8 * between.sum())
 
     pairs = [(i, j) for i in range(len(groups)) for j in range(i)]
     while pairs:
@@ -223,11 +228,16 @@ def _joined(
 
 
 def _red_cells(density: Floats, raw: Mask, scale: float) -> _RedCells | None:
-    """Learn the colour of red cells far from all nuclei of a reduced picture; None if there are too few."""
+    """Learn the colour of red cells; None if there are too few."""
     total, share = _total_and_share(density)
-    far = _distance_from(raw) > _LEARN_UM * scale
-    chosen = far & (total > 0.25)
-    if np.count_nonzero(chosen) < 10 * scale**2:
+    dense = total > 0.25
+    count, labels = cv2.connectedComponents(dense.astype(np.uint8))
+    has_nucleus = np.bincount(labels[raw > 0], minlength=count) > 0
+    # Red cells that touch no white cell are beyond doubt; next to one, only what no cytoplasm reaches.
+    chosen = dense & ~has_nucleus[labels]
+    if np.count_nonzero(chosen) < 20 * scale**2:
+        chosen = dense & (_distance_from(raw) > _LEARN_UM * scale)
+    if np.count_nonzero(chosen) < 20 * scale**2:
         return None
     totals, shares = total[chosen], share[chosen]
     middle, share_middle = float(np.median(totals)), float(np.median(shares))
@@ -243,6 +253,13 @@ def _total_and_share(density: Floats) -> tuple[Floats, Floats]:
     """Density of all channels, and blue's share of it: high in red cells, low in cytoplasm and nuclei."""
     total = cv2.transform(density, np.ones((1, 3), np.float32))
     return total, density[..., 2] / (np.maximum(total, 0) + np.float32(0.1))
+
+
+def _stained(density: Floats) -> Bools:
+    """What is not glass: denser, or more violet, which uneven light does not imitate."""
+    weights = np.array([[1, 1, 0], [0.5, 0.5, -1]], np.float32)
+    dense, violet = cv2.split(cv2.transform(density, weights))
+    return np.asarray((dense > _LEAST_CELL_DENSITY) | (violet > _LEAST_VIOLET))
 
 
 def _distance_from(mask: Mask) -> Floats:
@@ -305,7 +322,7 @@ class _Refiner:
         for other in self.nuclei:
             if other is not nucleus:
                 foreign |= self._placed(other, window, shrink, size)
-        whole = _whole_cell(optical_density(small, self.background), seed, foreign, self.red_cells, scale)
+        whole = _whole_cell(small, optical_density(small, self.background), seed, foreign, self.red_cells, scale)
         kernel = _nucleus_in(small, self.background, whole, seed, scale)
         return _as_cell(kernel, whole, window, (height, width))
 
@@ -321,36 +338,53 @@ class _Refiner:
         return np.asarray(cv2.warpAffine(nucleus.mask, move, size, flags=cv2.INTER_NEAREST), np.uint8)
 
 
-def _whole_cell(density: Floats, nucleus: Mask, foreign: Mask, red_cells: _RedCells | None, scale: float) -> Mask:
+def _whole_cell(
+    small: RgbImage, density: Floats, nucleus: Mask, foreign: Mask, red_cells: _RedCells | None, scale: float
+) -> Mask:
     """Grow a nucleus over its cytoplasm: what is neither glass nor red cell nor nearer to another nucleus."""
     away = _distance_from(nucleus)
-    stained = density[..., 0] + density[..., 1] > _LEAST_CELL_DENSITY
+    stained = _stained(density)
     allowed = (away <= _CYTOPLASM_REACH_UM * scale) & (away <= _distance_from(foreign))
-    red = np.zeros(stained.shape, bool)
-    if red_cells is not None:
-        total, share = _total_and_share(density)
-        alike = (
-            stained
-            & (nucleus == 0)
-            & (share > red_cells.share - 1.5 * red_cells.share_spread)
-            & (total < red_cells.density + 2.5 * red_cells.density_spread)
-        )
-        cores = _opened(alike.astype(np.uint8), _RED_CELL_CORE_UM * scale)
-        # Cytoplasm that looks like a red cell keeps to its nucleus; a red cell reaches further out.
-        count, labels = cv2.connectedComponents(cores)
-        sizes = np.bincount(labels.ravel(), minlength=count)
-        outside = np.bincount(labels[away > _FAR_UM * scale], minlength=count)
-        is_red = outside > 0.5 * sizes
-        is_red[0] = False
-        red = (_distance_from(is_red[labels].astype(np.uint8)) < 0.4 * scale) & (nucleus == 0)
+    red = _red_in(small, density, stained, away, red_cells, scale)
     cell = np.where((stained & allowed & ~red) | (nucleus > 0), np.uint8(255), np.uint8(0))
-    cell = np.where(red, np.uint8(0), _filled(cell))
-    cell = _opened(cell, 1.6 * scale) | nucleus
+    cell = np.where(red & (nucleus == 0), np.uint8(0), _filled(cell))
+    cell = _opened(cell, 2.0 * scale) | nucleus
     _, labels = cv2.connectedComponents(cell)
     own = np.bincount(labels[nucleus > 0], minlength=int(labels.max()) + 1) > 0
     own[0] = False
     cell = _closed(np.where(own[labels], np.uint8(255), np.uint8(0)), 1.6 * scale)
     return _filled(cell)
+
+
+def _red_in(
+    small: RgbImage, density: Floats, stained: Bools, away: Floats, red_cells: _RedCells | None, scale: float
+) -> Bools:
+    """Red cells of a window: flooded from their cores against the cell's, so that they meet at the edge."""
+    if red_cells is None:
+        return np.zeros(stained.shape, bool)
+    total, share = _total_and_share(density)
+    alike = (
+        stained
+        & (away > 0)
+        & (share > red_cells.share - 1.5 * red_cells.share_spread)
+        & (total < red_cells.density + 2.5 * red_cells.density_spread)
+    )
+    # Rims of cytoplasm may have the colour of red cells, but are narrower.
+    cores = _opened(alike.astype(np.uint8), _RED_CELL_CORE_UM * scale)
+    count, labels = cv2.connectedComponents(cores)
+    sizes = np.bincount(labels.ravel(), minlength=count)
+    outside = np.bincount(labels[away > _FAR_UM * scale], minlength=count)
+    is_red = outside > 0.5 * sizes
+    is_red[0] = False
+    red = is_red[labels]
+    if not red.any():
+        return red
+    markers = np.zeros(stained.shape, np.int32)
+    markers[~stained] = 1
+    markers[red & (away > 1.0 * scale)] = 2
+    markers[(away < 1.0 * scale) & stained & ~red] = 3
+    markers[away == 0] = 3
+    return np.asarray(cv2.watershed(small, markers) == 2)
 
 
 def _nucleus_in(small: RgbImage, background: Floats, whole: Mask, seed: Mask, scale: float) -> Mask:
@@ -387,7 +421,7 @@ def _as_cell(nucleus: Mask, whole: Mask, window: Box, shape: tuple[int, int]) ->
     """Bring the masks of a window back to the picture's pixels."""
     size = (window.w, window.h)
 
-    def enlarged(mask: Mask) -> npt.NDArray[np.bool_]:
+    def enlarged(mask: Mask) -> Bools:
         return cv2.resize(mask, size, interpolation=cv2.INTER_LINEAR_EXACT) > 127
 
     inside = enlarged(whole)

@@ -1,0 +1,261 @@
+"""``edgeleuk run``: open the parts, watch the camera, show what is seen, leave a session and a picture."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import msgspec
+
+from edgeleuk import RESEARCH_USE, __version__
+from edgeleuk.annotate import annotate
+from edgeleuk.bundle.reading import read_bundle
+from edgeleuk.capture import is_simulated, open_source
+from edgeleuk.classify import open_classifier
+from edgeleuk.console import say
+from edgeleuk.errors import EdgeleukError, UsageError
+from edgeleuk.pipeline import Engine
+from edgeleuk.pipeline import run as run_pipeline
+from edgeleuk.record.session import create_session
+from edgeleuk.vision.tracking import FieldTracker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from edgeleuk.config import RunSettings
+    from edgeleuk.frames import RgbImage
+    from edgeleuk.results import FrameResult, SessionSummary
+
+REFRESHES_PER_S = 4
+# Without a terminal a line now and then shows that it is alive.
+LINE_EVERY_S = 5.0
+RECENT_CELLS = 8
+
+
+def run(
+    camera: str,
+    bundle: str,
+    settings: RunSettings,
+    *,
+    session: Path | None,
+    frames: int | None,
+    picture: Path | None,
+    show: bool,
+) -> tuple[SessionSummary, EdgeleukError | None]:
+    """Watch `camera` until it ends, `frames` are processed, or the user stops it.
+
+    Parameters
+    ----------
+    camera : str
+        URI of a source.
+    bundle : str
+        A bundle's path, or ``default``.
+    settings : RunSettings
+    session : Path, optional
+        Where to record; by default ``session-YYYYmmdd-HHMMSS.db`` in the working folder.
+    frames : int, optional
+    picture : Path, optional
+        PNG of the last field with cells; by default the session's path with ``.png``.
+    show : bool
+        Draw a live table on standard error.
+
+    Returns
+    -------
+    summary : SessionSummary
+    error : EdgeleukError or None
+        What ended the run before its time; all that the summary counts is recorded all the same.
+    """
+    if frames is not None and frames < 1:
+        raise UsageError("the number of frames is out of range", got=frames, allowed="1 or more")
+    path = session or Path(time.strftime("session-%Y%m%d-%H%M%S.db"))
+    opened = read_bundle(bundle)
+    classifier = open_classifier(
+        opened, runtime=settings.runtime, precision=settings.precision, threads=settings.threads
+    )
+    facts = {
+        "edgeleuk": __version__,
+        "bundle": opened.manifest.name,
+        "bundle_sha256": opened.sha256,
+        **msgspec.to_builtins(settings),
+    }
+    error = None
+    with open_source(camera) as source, create_session(path, {"camera": source.uri, **facts}) as writer:
+        view = _View(source.uri)
+        with _stop_on_signals() as stop, _shown(view, show=show):
+            try:
+                run_pipeline(
+                    source,
+                    Engine(classifier, FieldTracker()),
+                    writer,
+                    frames=frames,
+                    px_per_um=settings.px_per_um,
+                    on_frame=view.update,
+                    stop=stop,
+                )
+            except EdgeleukError as caught:
+                error = caught
+        summary = writer.summary
+    classifier.close()
+    if summary is None:
+        assert error is not None
+        raise error
+    view.save(picture or path.with_suffix(".png"))
+    return summary, error
+
+
+def summary_text(summary: SessionSummary) -> str:
+    """Say what a session came to."""
+    share = summary.blast_share
+    lines = [
+        f"session   {summary.session}" + ("   SIMULATED" if summary.simulated else ""),
+        f"camera    {summary.camera}, ended: {summary.ended}",
+        f"frames    {summary.captured} captured, {summary.processed} processed, {summary.dropped} dropped,"
+        f" {summary.rejected} rejected, {summary.fps:.1f} a second",
+        f"cells     {summary.unique} counted once each ({summary.detected} sightings):"
+        f" {summary.blast} blast, {summary.normal} normal, {summary.uncertain} uncertain",
+    ]
+    if share.share is not None:
+        lines.append(
+            f"blasts    {share.share:.1%} of {share.total} judged cells, exact 95 % interval"
+            f" {share.low:.1%} to {share.high:.1%}"
+        )
+    if summary.latency_ms:
+        lines.append("latency   " + ", ".join(f"{name} {ms:.0f} ms" for name, ms in summary.latency_ms.items()))
+    if summary.truth is not None:
+        lines.append("truth     " + _truth_text(summary))
+    return "\n".join([*lines, RESEARCH_USE])
+
+
+def _truth_text(summary: SessionSummary) -> str:
+    truth: Any = summary.truth
+    cells, called = truth["cells"], truth["called"]
+    return (
+        f"the slide is simulated and showed {cells['blast']} whole blasts and {cells['normal']} normal cells;"
+        f" of those found, {called['blast']['blast']} of {sum(called['blast'].values())} blasts and"
+        f" {called['normal']['normal']} of {sum(called['normal'].values())} normal cells were called so"
+    )
+
+
+class _View:
+    """What a person wants to see of the run so far."""
+
+    def __init__(self, camera: str) -> None:
+        self.camera = camera
+        self.simulated = is_simulated(camera)
+        self.frames = 0
+        self.cells: Counter[str] = Counter()
+        self.recent: list[tuple[int, str, float, float]] = []
+        self.started = time.monotonic()
+        self.last: FrameResult | None = None
+        self._picture: tuple[RgbImage, FrameResult] | None = None
+        self._lock = threading.Lock()
+
+    def update(self, result: FrameResult, pixels: RgbImage) -> None:
+        with self._lock:
+            self.frames += 1
+            self.last = result
+            for cell in result.cells:
+                if cell.is_new:
+                    self.cells[cell.prediction.decision.value] += 1
+                    row = (cell.track, cell.prediction.decision.value, cell.prediction.probability, cell.area_um2)
+                    self.recent = [row, *self.recent[: RECENT_CELLS - 1]]
+            if self._picture is None or result.cells:
+                self._picture = (pixels, result)
+
+    def save(self, path: Path) -> None:
+        """Write the last field that showed cells, annotated."""
+        if self._picture is None:
+            return
+        pixels, result = self._picture
+        drawn = annotate(pixels, result, simulated=self.simulated)
+        encoded, data = cv2.imencode(".png", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
+        assert encoded
+        try:
+            path.write_bytes(data.tobytes())
+        except OSError as error:
+            raise UsageError(f"the picture {path} cannot be written", got=error.strerror) from error
+        say(f"picture   {path}")
+
+    def line(self) -> str:
+        """Everything in one line, where there is no terminal."""
+        counts = ", ".join(f"{self.cells[name]} {name}" for name in ("blast", "normal", "uncertain"))
+        return f"  {self.frames} frames, {self.rate:.1f} a second; {counts}"
+
+    @property
+    def rate(self) -> float:
+        """Frames a second."""
+        return self.frames / max(time.monotonic() - self.started, 1e-9)
+
+    def table(self) -> Any:
+        """Everything in a table, where there is one."""
+        from rich.table import Table  # noqa: PLC0415  # only a terminal needs rich
+
+        with self._lock:
+            table = Table(title=f"{self.camera}{'  SIMULATED' * self.simulated}", caption=RESEARCH_USE)
+            for column in ("cell", "called", "p(blast)", "area um2"):
+                table.add_column(column, justify="right")
+            for track, decision, probability, area in self.recent:
+                table.add_row(str(track), decision, f"{probability:.3f}", f"{area:.0f}")
+            table.add_section()
+            counts = [f"{self.cells[name]} {name}" for name in ("blast", "normal", "uncertain")]
+            table.add_row(f"{sum(self.cells.values())}", *counts)
+            latency = f"{self.last.latency_ms:.0f} ms" if self.last else "-"
+            table.add_row(f"{self.frames}", "frames", f"{self.rate:.1f} a second", latency)
+            return table
+
+
+@contextmanager
+def _shown(view: _View, *, show: bool) -> Iterator[None]:
+    if not show:
+        yield
+        return
+    if sys.stderr.isatty():
+        from rich.console import Console  # noqa: PLC0415
+        from rich.live import Live  # noqa: PLC0415
+
+        live = Live(
+            get_renderable=view.table, console=Console(stderr=True), refresh_per_second=REFRESHES_PER_S, transient=True
+        )
+        with live:
+            yield
+        return
+    done = threading.Event()
+
+    def report() -> None:
+        while not done.wait(LINE_EVERY_S):
+            say(view.line())
+
+    thread = threading.Thread(target=report, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+@contextmanager
+def _stop_on_signals() -> Iterator[threading.Event]:
+    """Turn the first Ctrl-C or SIGTERM into a stop; the second ends the program at once."""
+    stop = threading.Event()
+    before: dict[int, Any] = {}
+
+    def handle(number: int, _: object) -> None:
+        stop.set()
+        signal.signal(number, before[number])
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, handle)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

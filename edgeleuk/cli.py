@@ -6,7 +6,7 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -30,13 +30,11 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 DataOption = Annotated[
     Path, typer.Option("--data", metavar="DIR", help="Folder of C-NMC images, in any of its layouts.")
 ]
-RuntimeOption = Annotated[
-    Optional[str], typer.Option("--runtime", help="`litert` (default) or `onnxruntime`.")
-]
-PrecisionOption = Annotated[Optional[str], typer.Option("--precision", help="`int8` (default) or `float32`.")]
-ThreadsOption = Annotated[Optional[int], typer.Option("--threads", help="Threads of the network [default: 1].")]
+RuntimeOption = Annotated[str | None, typer.Option("--runtime", help="`litert` (default) or `onnxruntime`.")]
+PrecisionOption = Annotated[str | None, typer.Option("--precision", help="`int8` (default) or `float32`.")]
+ThreadsOption = Annotated[int | None, typer.Option("--threads", help="Threads of the network [default: 1].")]
 ScaleOption = Annotated[
-    Optional[float],
+    float | None,
     typer.Option("--px-per-um", help="Scale of the picture; without it, estimated from the red cells."),
 ]
 
@@ -61,7 +59,7 @@ def train(
     data: DataOption,
     out: Annotated[Path, typer.Option("--out", metavar="FILE.keras", help="Where the network goes.")],
     architecture: Annotated[str, typer.Option("--architecture", help="Which network.")] = "resnet",
-    epochs: Annotated[Optional[int], typer.Option("--epochs", help="Passes over the training cells.")] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", help="Passes over the training cells.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Fixes the split, the start and the order.")] = 0,
     folds: Annotated[int, typer.Option("--folds", help="Parts that the groups are split into.")] = 5,
     fold: Annotated[int, typer.Option("--fold", help="The part that is held out, counted from 0.")] = 0,
@@ -77,7 +75,9 @@ def train(
 
 @app.command()
 def evaluate(
-    model: Annotated[str, typer.Argument(metavar="MODEL_OR_BUNDLE", help="A .keras file, a bundle, or `default`.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL_OR_BUNDLE", help="A .keras file, a bundle, or `default`.")
+    ],
     data: DataOption,
     runtime: RuntimeOption = None,
     precision: PrecisionOption = None,
@@ -95,7 +95,8 @@ def evaluate(
 def convert(
     model: Annotated[Path, typer.Argument(metavar="MODEL.keras", help="With its .training.json beside it.")],
     calibration: Annotated[
-        Path, typer.Option("--calibration", metavar="DIR", help="Folder of labelled images to calibrate with.")
+        Path,
+        typer.Option("--calibration", metavar="DIR", help="Folder of labelled images to calibrate with."),
     ],
     out: Annotated[Path, typer.Option("--out", metavar="FILE.edgeleuk", help="Where the bundle goes.")],
     int8: Annotated[bool, typer.Option("--int8", help="Full-integer networks, TFLite and ONNX.")] = False,
@@ -131,7 +132,9 @@ def validate(
 
 @app.command()
 def inspect(
-    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="A .edgeleuk file, or `default`.")] = "default",
+    bundle: Annotated[
+        str, typer.Argument(metavar="BUNDLE", help="A .edgeleuk file, or `default`.")
+    ] = "default",
     as_json: JsonOption = False,
 ) -> None:
     """Print what a bundle holds and says of itself."""
@@ -145,7 +148,9 @@ def inspect(
 
 @app.command()
 def verify(
-    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="A .edgeleuk file, or `default`.")] = "default",
+    bundle: Annotated[
+        str, typer.Argument(metavar="BUNDLE", help="A .edgeleuk file, or `default`.")
+    ] = "default",
     as_json: JsonOption = False,
 ) -> None:
     """Check a bundle's hashes and replay its golden vectors on every runtime that is installed."""
@@ -173,18 +178,20 @@ def run(
     ],
     bundle: BundleOption = "default",
     session: Annotated[
-        Optional[Path], typer.Option("--session", metavar="FILE", help="Record [default: session-TIME.db].")
+        Path | None, typer.Option("--session", metavar="FILE", help="Record [default: session-TIME.db].")
     ] = None,
-    frames: Annotated[Optional[int], typer.Option("--frames", help="Stop after so many processed frames.")] = None,
+    frames: Annotated[
+        int | None, typer.Option("--frames", help="Stop after so many processed frames.")
+    ] = None,
     px_per_um: ScaleOption = None,
     runtime: RuntimeOption = None,
     precision: PrecisionOption = None,
     threads: ThreadsOption = None,
     config: Annotated[
-        Optional[Path], typer.Option("--config", envvar="EDGELEUK_CONFIG", help="TOML file of settings.")
+        Path | None, typer.Option("--config", envvar="EDGELEUK_CONFIG", help="TOML file of settings.")
     ] = None,
     picture: Annotated[
-        Optional[Path],
+        Path | None,
         typer.Option("--picture", metavar="PNG", help="Last annotated field [default: beside the session]."),
     ] = None,
     as_json: JsonOption = False,
@@ -249,7 +256,7 @@ def segment(
 def export(
     session: Annotated[Path, typer.Argument(metavar="SESSION", help="A file that `run` recorded.")],
     csv: Annotated[bool, typer.Option("--csv", help="One row for each cell, as CSV.")] = False,
-    out: Annotated[Optional[Path], typer.Option("--out", help="A file instead of standard output.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="A file instead of standard output.")] = None,
 ) -> None:
     """Write the cells of a session for other programs."""
     from edgeleuk.record.export import export_csv
@@ -281,5 +288,3 @@ def main() -> None:
 def _fail(sentence: str, code: int) -> None:
     typer.echo(f"error: {sentence}", err=True)
     sys.exit(code)
-
-

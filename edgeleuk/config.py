@@ -106,7 +106,7 @@ def load_settings(
 def _from_file(file: Path, names: list[str]) -> dict[str, Any]:
     try:
         text = file.read_text(encoding="utf-8")
-        values = tomllib.loads(text)
+        values: dict[str, Any] = tomllib.loads(text)
     except FileNotFoundError:
         raise UsageError("there is no such configuration file", got=file) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -34,10 +34,15 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
     if not sys.stderr.isatty():
         yield lambda _done, _total: None
         return
-    from rich.console import Console  # noqa: PLC0415  # only a terminal needs rich
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+    from rich.console import Console  # only a terminal needs rich
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns: list[Any] = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
+    columns: list[Any] = [
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    ]
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(title, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
@@ -64,7 +69,11 @@ def training_progress() -> Iterator[Callable[[Any], None]]:
                 minutes = (progress.seconds_left or 0) / 60
                 say(
                     f"  epoch {progress.epoch}/{progress.epochs}  loss {progress.loss:.4f}"
-                    + (f"  AUROC before it {progress.validation_auroc:.4f}" if progress.validation_auroc else "")
+                    + (
+                        f"  AUROC before it {progress.validation_auroc:.4f}"
+                        if progress.validation_auroc
+                        else ""
+                    )
                     + f"  {minutes:.0f} min left"
                 )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -21,6 +20,7 @@ from edgeleuk.vision.segmentation import nucleus_and_cell_mask, segment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from edgeleuk.classify import Classifier
     from edgeleuk.config import RunSettings
@@ -46,7 +46,7 @@ def read_image(path: Path) -> RgbImage:
     bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     if bgr is None:
         raise DataRefusedError(f"{path} is no image, or a damaged one", allowed="PNG, JPEG, BMP, TIFF, WebP")
-    return np.ascontiguousarray(bgr[:, :, ::-1])  # type: ignore[no-any-return]
+    return np.ascontiguousarray(bgr[:, :, ::-1])
 
 
 def is_single_cell(pixels: RgbImage) -> bool:
@@ -115,7 +115,9 @@ def segment_files(files: Sequence[Path], out: Path, px_per_um: float | None) -> 
         As ``edgeleuk segment --json`` prints it.
     """
     if len({file.stem for file in files}) < len(files):
-        raise UsageError("two files have one name, and so would their masks", cure="use one --out for each folder")
+        raise UsageError(
+            "two files have one name, and so would their masks", cure="use one --out for each folder"
+        )
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -153,16 +155,20 @@ def _classify_picture(
         crop = CellCrop.on_black(pixels, px_per_um or classifier.manifest.input.crop_px_per_um)
         if not crop.mask.any():
             raise DataRefusedError(f"{file} is all black")
-        return {"file": str(file), "kind": "cell", "cells": [_prediction_facts(classifier.classify([crop])[0])]}
+        return {
+            "file": str(file),
+            "kind": "cell",
+            "cells": [_prediction_facts(classifier.classify([crop])[0])],
+        }
     scale = px_per_um
     if scale is None:
         estimate = estimate_px_per_um(pixels)
         scale = estimate.px_per_um if estimate else None
     cells = segment(pixels, px_per_um=scale)
     if scale is None:
-        predictions = [None] * len(cells)
+        predictions: list[Prediction | None] = [None] * len(cells)
     else:
-        predictions = classifier.classify([crop_cell(pixels, cell, scale) for cell in cells])
+        predictions = list(classifier.classify([crop_cell(pixels, cell, scale) for cell in cells]))
     return {
         "file": str(file),
         "kind": "field",

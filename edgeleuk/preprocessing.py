@@ -85,7 +85,8 @@ def normalised(values: npt.NDArray[np.uint8], inside: npt.NDArray[np.bool_]) -> 
     # Sums of integers are exact, so that the table below is the same on every machine.
     mean = int((counts * levels).sum()) / total
     std = max(float(np.sqrt(int((counts * levels * levels).sum()) / total - mean * mean)), LEAST_STD)
-    table = np.clip(np.rint(NORMAL_MEAN + (levels - mean) * (NORMAL_STD / std)), 0, 255).astype(np.uint8)
+    stretched = np.rint(NORMAL_MEAN + (levels - mean) * (NORMAL_STD / std))
+    table: npt.NDArray[np.uint8] = np.clip(stretched, 0, 255).astype(np.uint8)
     return np.where(inside, table[values], np.uint8(NORMAL_MEAN))
 
 
@@ -133,7 +134,11 @@ def _centred(
     pairs = []
     for have, want in zip(shape, target, strict=False):
         length = min(have, want)
-        pairs.append((slice((want - length) // 2, (want - length) // 2 + length),
-                      slice((have - length) // 2, (have - length) // 2 + length)))
+        pairs.append(
+            (
+                slice((want - length) // 2, (want - length) // 2 + length),
+                slice((have - length) // 2, (have - length) // 2 + length),
+            )
+        )
     (ty, sy), (tx, sx) = pairs
     return (ty, tx), (sy, sx)

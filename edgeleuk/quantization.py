@@ -74,7 +74,8 @@ def quantize(real: npt.ArrayLike, affine: Affine) -> npt.NDArray[np.generic]:
     """
     low, high = integer_range(affine.dtype)
     steps = np.rint(np.asarray(real, dtype=np.float64) / affine.scale) + affine.zero_point
-    return np.clip(steps, low, high).astype(affine.dtype)
+    quantized: npt.NDArray[np.generic] = np.clip(steps, low, high).astype(affine.dtype)
+    return quantized
 
 
 def dequantize(quantized: npt.ArrayLike, affine: Affine) -> npt.NDArray[np.float32]:

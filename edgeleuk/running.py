@@ -127,7 +127,9 @@ def summary_text(summary: SessionSummary) -> str:
             f" {share.low:.1%} to {share.high:.1%}"
         )
     if summary.latency_ms:
-        lines.append("latency   " + ", ".join(f"{name} {ms:.0f} ms" for name, ms in summary.latency_ms.items()))
+        lines.append(
+            "latency   " + ", ".join(f"{name} {ms:.0f} ms" for name, ms in summary.latency_ms.items())
+        )
     if summary.truth is not None:
         lines.append("truth     " + _truth_text(summary))
     return "\n".join([*lines, RESEARCH_USE])
@@ -164,7 +166,12 @@ class _View:
             for cell in result.cells:
                 if cell.is_new:
                     self.cells[cell.prediction.decision.value] += 1
-                    row = (cell.track, cell.prediction.decision.value, cell.prediction.probability, cell.area_um2)
+                    row = (
+                        cell.track,
+                        cell.prediction.decision.value,
+                        cell.prediction.probability,
+                        cell.area_um2,
+                    )
                     self.recent = [row, *self.recent[: RECENT_CELLS - 1]]
             if self._picture is None or result.cells:
                 self._picture = (pixels, result)
@@ -195,7 +202,7 @@ class _View:
 
     def table(self) -> Any:
         """Everything in a table, where there is one."""
-        from rich.table import Table  # noqa: PLC0415  # only a terminal needs rich
+        from rich.table import Table  # only a terminal needs rich
 
         with self._lock:
             table = Table(title=f"{self.camera}{'  SIMULATED' * self.simulated}", caption=RESEARCH_USE)
@@ -217,11 +224,14 @@ def _shown(view: _View, *, show: bool) -> Iterator[None]:
         yield
         return
     if sys.stderr.isatty():
-        from rich.console import Console  # noqa: PLC0415
-        from rich.live import Live  # noqa: PLC0415
+        from rich.console import Console
+        from rich.live import Live
 
         live = Live(
-            get_renderable=view.table, console=Console(stderr=True), refresh_per_second=REFRESHES_PER_S, transient=True
+            get_renderable=view.table,
+            console=Console(stderr=True),
+            refresh_per_second=REFRESHES_PER_S,
+            transient=True,
         )
         with live:
             yield
@@ -257,5 +267,5 @@ def _stop_on_signals() -> Iterator[threading.Event]:
     try:
         yield stop
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for known, handler in before.items():
+            signal.signal(known, handler)

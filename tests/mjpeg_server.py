@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
@@ -27,12 +27,16 @@ COUNTER_BITS, CLOCK_BITS = 24, 48
 
 @dataclass
 class Faults:
-    """What goes wrong, each after a number of frames; 0 means never."""
+    """What goes wrong, each after a number of frames; 0 means never.
+
+    ``no_length`` is a flag: OpenFlexure's server, among others, sends pictures without Content-Length.
+    """
 
     close_after: int = 0
     truncate_every: int = 0
     stall_after: int = 0
     die_inside_after: int = 0
+    no_length: int = 0
 
 
 def block_px(width: int) -> int:
@@ -138,10 +142,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("WWW-Authenticate", 'Basic realm="camera"')
             self.end_headers()
         elif self.path in ("/stream", "/private"):
-            try:
+            with suppress(BrokenPipeError, ConnectionResetError):
                 self._stream(self.camera.faults)
-            except (BrokenPipeError, ConnectionResetError):
-                pass
         else:
             self._send(404, "text/plain", b"nothing here")
 
@@ -159,7 +161,8 @@ class Handler(BaseHTTPRequestHandler):
         camera, last, sent = self.camera, -1, 0
         while not camera.closed:
             with camera.changed:
-                camera.changed.wait_for(lambda: camera.counter != last or camera.closed, 5)
+                while camera.counter == last and not camera.closed:
+                    camera.changed.wait(1)
                 last, jpeg = camera.counter, camera.jpeg
             if faults.close_after and sent >= faults.close_after:
                 return
@@ -168,7 +171,8 @@ class Handler(BaseHTTPRequestHandler):
                 return
             if faults.truncate_every and sent % faults.truncate_every == faults.truncate_every - 1:
                 jpeg = jpeg[: len(jpeg) // 2]
-            head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+            length = "" if faults.no_length else f"Content-Length: {len(jpeg)}\r\n"
+            head = f"--frame\r\nContent-Type: image/jpeg\r\n{length}\r\n"
             if faults.die_inside_after and sent >= faults.die_inside_after:
                 self.wfile.write(head.encode() + jpeg[: len(jpeg) // 3])
                 return

@@ -23,15 +23,30 @@ class Labelled(Protocol):
     """What a selection needs to know of an image."""
 
     @property
-    def path(self) -> Path: ...
+    def path(self) -> Path:
+        """The file."""
+        ...
+
     @property
-    def label(self) -> str | None: ...
+    def label(self) -> str | None:
+        """``blast``, ``normal``, or None where nobody knows."""
+        ...
+
     @property
-    def subject(self) -> str | None: ...
+    def subject(self) -> str | None:
+        """Whose cell it is."""
+        ...
+
     @property
-    def group(self) -> str | None: ...
+    def group(self) -> str | None:
+        """Subjects that share images are one group."""
+        ...
+
     @property
-    def sha256(self) -> str: ...
+    def sha256(self) -> str:
+        """Of the decoded pixels."""
+        ...
+
 
 
 T = TypeVar("T", bound=Labelled)
@@ -95,14 +110,17 @@ def select_balanced(candidates: Sequence[T], count: int, *, seed: int = 0) -> Ca
     for label in sorted(by_class):
         chosen += _round_robin(by_class[label], count // len(by_class), generator)
     if len(chosen) < LEAST_IMAGES:
-        raise DataRefusedError("too few images to calibrate with", got=len(chosen), allowed=f"{LEAST_IMAGES} or more")
+        raise DataRefusedError(
+            "too few images to calibrate with", got=len(chosen), allowed=f"{LEAST_IMAGES} or more"
+        )
     order = generator.permutation(len(chosen))
     images = tuple(chosen[index] for index in order)
     card = CalibrationCard(
         strategy="balanced",
         seed=seed,
         images=tuple(
-            ChosenImage(sha256=image.sha256, label=image.label or "", group=image.group or "") for image in images
+            ChosenImage(sha256=image.sha256, label=image.label or "", group=image.group or "")
+            for image in images
         ),
     )
     return CalibrationSet(images, card)

@@ -7,7 +7,7 @@ operations that int8 TFLite has: convolution, addition, ReLU6, mean, fully conne
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from edgeleuk.errors import UsageError
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from edgeleuk.bundle.manifest import InputContract
+
+# A network or a tensor of Keras, which has no types.
+Keras: TypeAlias = Any
 
 # Name on the command line -> "module:function" that builds it.
 ARCHITECTURES: dict[str, str] = {
@@ -27,7 +30,7 @@ OUTPUT_NAME = "logit"
 RESNET_STAGES = ((32, 2), (48, 2), (72, 2), (96, 2))
 
 
-def build(name: str, contract: InputContract, *, dtype: str = "float32", dropout: float = 0.2) -> Any:
+def build(name: str, contract: InputContract, *, dtype: str = "float32", dropout: float = 0.2) -> Keras:
     """Build an untrained network.
 
     Parameters
@@ -49,11 +52,11 @@ def build(name: str, contract: InputContract, *, dtype: str = "float32", dropout
     if name not in ARCHITECTURES:
         raise UsageError("unknown architecture", got=name, allowed=", ".join(sorted(ARCHITECTURES)))
     module, _, function = ARCHITECTURES[name].partition(":")
-    builder: Callable[..., Any] = getattr(import_module(module), function)
+    builder: Callable[..., Keras] = getattr(import_module(module), function)
     return builder(contract, dtype=dtype, dropout=dropout)
 
 
-def build_resnet(contract: InputContract, *, dtype: str, dropout: float) -> Any:
+def build_resnet(contract: InputContract, *, dtype: str, dropout: float) -> Keras:
     """Build the compact residual net: four stages of 3x3 residual blocks, global average pooling.
 
     At 128x128x2 it has 0.61 million parameters and needs 71 million multiply-adds a cell.
@@ -61,14 +64,14 @@ def build_resnet(contract: InputContract, *, dtype: str, dropout: float) -> Any:
     import keras
     from keras import layers
 
-    def conv(x: Any, channels: int, size: int, stride: int, name: str, padding: str = "same") -> Any:
+    def conv(x: Keras, channels: int, size: int, stride: int, name: str, *, padding: str = "same") -> Keras:
         x = layers.Conv2D(
             channels, size, stride, padding, use_bias=False, kernel_initializer="he_normal",
             name=f"{name}_conv", dtype=dtype,
         )(x)  # fmt: skip
         return layers.BatchNormalization(momentum=0.95, name=f"{name}_norm", dtype=dtype)(x)
 
-    def relu6(x: Any, name: str) -> Any:
+    def relu6(x: Keras, name: str) -> Keras:
         return layers.ReLU(6.0, name=name, dtype=dtype)(x)
 
     inputs = keras.Input(contract.shape, name="cell")
@@ -89,7 +92,7 @@ def build_resnet(contract: InputContract, *, dtype: str, dropout: float) -> Any:
     return keras.Model(inputs, logit, name="resnet")
 
 
-def multiply_adds(model: Any) -> int:
+def multiply_adds(model: Keras) -> int:
     """Count the multiply-adds of the convolutions and dense layers for one cell."""
     import math
 

@@ -63,9 +63,7 @@ class Augmentation:
     erode: float = 0.3
 
 
-def augmented(
-    tensor: Tensor, contract: InputContract, how: Augmentation, rng: np.random.Generator
-) -> Tensor:
+def augmented(tensor: Tensor, contract: InputContract, how: Augmentation, rng: np.random.Generator) -> Tensor:
     """Return an altered copy of one tensor.
 
     Parameters
@@ -108,7 +106,11 @@ def augmented(
 
 
 def augmented_batch(
-    tensors: Tensor, rows: npt.NDArray[np.int64], contract: InputContract, how: Augmentation, seed: Sequence[int]
+    tensors: Tensor,
+    rows: npt.NDArray[np.int64],
+    contract: InputContract,
+    how: Augmentation,
+    seed: Sequence[int],
 ) -> npt.NDArray[np.float32]:
     """Alter the chosen rows of `tensors`; (n, H, W, C) float32 bytes."""
     rng = np.random.default_rng(list(seed))
@@ -140,7 +142,9 @@ def sampling_weights(cells: Sequence[LabelledCell], *, subject_cap: int, size_ba
         area = np.log([cell.foreground_px for cell in cells])
         edges = np.quantile(area, np.linspace(0, 1, _AREA_BINS + 1)[1:-1])
         place = np.searchsorted(edges, area)
-        share = np.stack([np.bincount(place, weights=weight * side, minlength=_AREA_BINS) for side in (truth, ~truth)])
+        share = np.stack(
+            [np.bincount(place, weights=weight * side, minlength=_AREA_BINS) for side in (truth, ~truth)]
+        )
         # What both classes have in common in a range, over what this class has there.
         common = 2 * share.prod(axis=0) / np.maximum(share.sum(axis=0), 1e-12)
         factor = common / np.maximum(share, 1e-12)
@@ -170,7 +174,12 @@ def _moved(tensor: Tensor, outside: list[int], how: Augmentation, rng: np.random
     offset = centre - linear @ centre + rng.uniform(-how.shift_px, how.shift_px, 2)
     matrix = np.column_stack([linear, offset])
     moved = cv2.warpAffine(
-        tensor, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=outside
+        tensor,
+        matrix,
+        (width, height),
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=outside,
     )
     return moved.reshape(tensor.shape)  # type: ignore[return-value]
 
@@ -179,7 +188,8 @@ def _inside(tensor: Tensor, contract: InputContract) -> npt.NDArray[np.bool_]:
     if "mask" in contract.channels:
         return tensor[:, :, contract.channels.index("mask")] >= INSIDE
     outside = NORMAL_MEAN if contract.normalise else 0
-    return (tensor != outside).any(axis=2)
+    inside: npt.NDArray[np.bool_] = (tensor != outside).any(axis=2)
+    return inside
 
 
 def _table(exponent: float) -> Tensor:

@@ -60,9 +60,9 @@ def card(
 
 {RESEARCH_USE}
 
-A network ({record.architecture}, {record.parameters:,} parameters) that tells leukemic blasts (acute
-lymphoblastic leukemia) from normal lymphoid cells, one white cell at a time. It gives a probability for each cell;
-it says nothing about a patient.
+A network ({record.architecture}, {record.parameters:,} parameters) that tells leukemic blasts (acute lymphoblastic
+leukemia) from normal lymphoid cells, one white cell at a time. It gives a probability for each cell; it says
+nothing about a patient.
 
 ## Data
 
@@ -77,7 +77,7 @@ Trained on {len(record.training_subjects)} subjects. Held out, by group, and nev
 
 Calibrated with {calibration_images} images of training subjects, balanced by class and subject.
 
-| member | bytes | largest difference from Keras | correlation |
+| member | bytes | largest difference from float32 | correlation |
 |---|---|---|---|
 {sizes}
 
@@ -113,7 +113,8 @@ def _accuracy(validation: Mapping[str, Any]) -> str:
     reference = validation["reference"]
     lines.append("")
     lines.append(
-        f"{reference['cells']} cells of {reference['subjects']} subjects in {reference['groups']} groups; 95 % "
-        f"intervals from a bootstrap over groups. Area alone reaches an AUROC of {reference['baseline_area_auroc']:.3f}."
+        f"{reference['cells']} cells of {reference['subjects']} subjects in {reference['groups']} groups;"
+        " 95 % intervals from a bootstrap over groups. Area alone reaches an AUROC of"
+        f" {reference['baseline_area_auroc']:.3f}."
     )
     return "\n".join(lines)

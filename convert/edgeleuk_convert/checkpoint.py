@@ -116,7 +116,8 @@ def write_log(rows: Sequence[Row], out: Path) -> None:
     writer = csv.DictWriter(text, [f.name for f in fields(Row)], lineterminator="\n")
     writer.writeheader()
     writer.writerows(
-        {key: value if key == "epoch" else f"{value:.6g}" for key, value in asdict(row).items()} for row in rows
+        {key: value if key == "epoch" else f"{value:.6g}" for key, value in asdict(row).items()}
+        for row in rows
     )
     replace_file(log_path(out), text.getvalue().encode())
 
@@ -155,5 +156,3 @@ def replace_file(path: Path, content: bytes) -> None:
         raise UsageError(
             f"{path.name} cannot be written", got=error.strerror, cure="free some space or give another --out"
         ) from error
-
-

@@ -102,16 +102,21 @@ class Summary:
 
     def __str__(self) -> str:
         lines = [
-            f"{label}: {self.cells[label]} cells, {self.subjects[label]} subjects, {self.groups[label]} groups"
+            f"{label}: {self.cells[label]} cells, {self.subjects[label]} subjects,"
+            f" {self.groups[label]} groups"
             for label in LABELS
         ]
         if self.unlabelled:
             lines.append(f"unlabelled: {self.unlabelled} cells")
         if self.duplicates:
             joined = "; ".join(" ".join(group) for group in self.joined_groups)
-            lines.append(f"identical images: {self.duplicates} (subjects that share them: {joined or 'none'})")
+            lines.append(
+                f"identical images: {self.duplicates} (subjects that share them: {joined or 'none'})"
+            )
         if self.odd_sizes:
-            lines.append("unusual sizes: " + ", ".join(f"{n} of {size}" for size, n in self.odd_sizes.items()))
+            lines.append(
+                "unusual sizes: " + ", ".join(f"{n} of {size}" for size, n in self.odd_sizes.items())
+            )
         return "\n".join(lines)
 
 
@@ -133,7 +138,9 @@ class CellSet:
         members: dict[str, set[str]] = {}
         for cell in self.labelled:
             members.setdefault(cell.group or "", set()).add(cell.subject or "")
-        joined = [tuple(sorted(subjects, key=natural_key)) for subjects in members.values() if len(subjects) > 1]
+        joined = [
+            tuple(sorted(subjects, key=natural_key)) for subjects in members.values() if len(subjects) > 1
+        ]
         sizes = Counter((c.width, c.height) for c in self.cells)
         return Summary(
             cells={label: len(of[label]) for label in LABELS},
@@ -227,7 +234,7 @@ def decode(path: Path) -> RgbImage | str:
         return f"cannot be decoded: {error.err}"
     if bgr is None:
         return "no image, or damaged"
-    return np.ascontiguousarray(bgr[:, :, ::-1])  # type: ignore[no-any-return]
+    return np.ascontiguousarray(bgr[:, :, ::-1])
 
 
 def pixel_hash(pixels: RgbImage) -> str:
@@ -275,7 +282,15 @@ def _measure(image: Named) -> LabelledCell | str:
     if foreground > MOST_FOREGROUND * width * height:
         return "not a single cell on black"
     return LabelledCell(
-        image.path, image.label, image.subject, None, pixel_hash(pixels), foreground, width, height, image.fold
+        image.path,
+        image.label,
+        image.subject,
+        None,
+        pixel_hash(pixels),
+        foreground,
+        width,
+        height,
+        image.fold,
     )
 
 

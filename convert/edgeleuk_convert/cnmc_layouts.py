@@ -35,7 +35,9 @@ class Named:
 
 def natural_key(text: str) -> tuple[tuple[str, int], ...]:
     """Sort key that counts: ``2`` before ``10``, ``H2`` before ``H10`` before ``h3``."""
-    return tuple((word, int(digits or -1)) for word, digits in re.findall(r"(\D*)(\d*)", text) if word or digits)
+    return tuple(
+        (word, int(digits or -1)) for word, digits in re.findall(r"(\D*)(\d*)", text) if word or digits
+    )
 
 
 def find_images(folder: Path) -> list[Named]:
@@ -48,7 +50,9 @@ def find_images(folder: Path) -> list[Named]:
         folder and the CSV contradict each other.
     """
     if not folder.is_dir():
-        raise DataRefusedError("the data folder does not exist", got=folder, cure="give --data an existing folder")
+        raise DataRefusedError(
+            "the data folder does not exist", got=folder, cure="give --data an existing folder"
+        )
     paths = sorted(
         (path for path in folder.rglob("*") if _is_image(path, folder)),
         key=lambda path: natural_key(path.relative_to(folder).as_posix()),
@@ -57,7 +61,7 @@ def find_images(folder: Path) -> list[Named]:
         raise DataRefusedError(
             "the data folder holds no images",
             got=folder,
-            allowed=f"{', '.join(IMAGE_SUFFIXES)} files in fold_N/all and fold_N/hem, or a phase with its CSV",
+            allowed=f"{', '.join(IMAGE_SUFFIXES)} in fold_N/all and fold_N/hem, or a phase with its CSV",
         )
     listed = _listed(folder, paths)
     return [_named(path, folder, listed.get(path)) for path in paths]
@@ -95,7 +99,9 @@ def _named(path: Path, folder: Path, listed: tuple[str, Literal["blast", "normal
         )
     subject, label = by_name
     if by_folder not in (None, label):
-        raise DataRefusedError(f"{path.relative_to(folder)} contradicts its folder", got=label, allowed=by_folder)
+        raise DataRefusedError(
+            f"{path.relative_to(folder)} contradicts its folder", got=label, allowed=by_folder
+        )
     fold = next((part for part in reversed((folder.name, *parents)) if _FOLD.match(part)), None)
     return Named(path, label, subject, fold.lower() if fold else None)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,8 +42,9 @@ def train(
     from edgeleuk_convert.training import TrainingSettings
     from edgeleuk_convert.training import train as train_network
 
-    given = {} if epochs is None else {"epochs": epochs}
-    settings = TrainingSettings(architecture=architecture, seed=seed, folds=folds, fold=fold, **given)
+    settings = TrainingSettings(architecture=architecture, seed=seed, folds=folds, fold=fold)
+    if epochs is not None:
+        settings = replace(settings, epochs=epochs)
     if out.suffix != ".keras":
         raise UsageError("the network's file has the wrong ending", got=out.name, allowed="NAME.keras")
     _require_writable(out)
@@ -104,7 +106,10 @@ def evaluation_text(result: dict[str, Any]) -> str:
     """Say what a network is worth, the baseline beside it."""
     lines = [
         f"{result['cells']} cells of {result['subjects']} subjects in {result['groups']} groups"
-        + (f"; {result['left_out']} cells left out, for the network has seen their group" * bool(result["left_out"]))
+        + (
+            f"; {result['left_out']} cells left out, for the network has seen their group"
+            * bool(result["left_out"])
+        )
     ]
     for key, title in METRIC_TITLES.items():
         low, high = result["interval_95"][key]
@@ -177,7 +182,7 @@ def conversion_text(result: dict[str, Any]) -> str:
         f" calibrated with {result['calibration_images']} images"
     ]
     lines += [
-        f"  {network['member']:<22} {network['size_bytes'] / 1000:>7,.0f} kB   correlation with Keras"
+        f"  {network['member']:<22} {network['size_bytes'] / 1000:>7,.0f} kB   correlation with float32"
         f" {network['correlation']:.4f}, largest difference {network['largest_difference']:.3f}"
         for network in result["networks"]
     ]
@@ -209,7 +214,7 @@ def validation_text(result: dict[str, Any]) -> str:
     reference = result["reference"]
     lines = [
         f"on {reference['cells']} cells of {reference['subjects']} subjects that were held out:",
-        f"  {'network':<12} {'weighted F1':>11} {'AUROC':>7} {'drop':>8} {'at most':>8} {'flips':>6} {'largest change':>15}",
+        "  network      weighted F1   AUROC     drop  at most  flips  largest change",
         f"  {'float32':<12} {reference['weighted_f1']:>11.4f} {reference['auroc']:>7.4f}",
     ]
     lines += [
@@ -248,7 +253,9 @@ def _read(data: Path) -> CellSet:
 def _require_writable(out: Path) -> None:
     """Find out now, not after an hour of work, that the result could not be written."""
     if not out.parent.is_dir():
-        raise UsageError("the output's folder does not exist", got=out.parent, cure=f"make it: mkdir -p {out.parent}")
+        raise UsageError(
+            "the output's folder does not exist", got=out.parent, cure=f"make it: mkdir -p {out.parent}"
+        )
     if not os.access(out.parent, os.W_OK):
         raise UsageError("the output's folder cannot be written to", got=out.parent)
 
@@ -260,7 +267,7 @@ def _quiet_tensorflow() -> Iterator[None]:
         with warnings.catch_warnings(), silenced():
             warnings.simplefilter("ignore")
             import keras
-            import tensorflow  # noqa: F401
+            import tensorflow as tf  # noqa: F401
 
             # Its first computation prints notices too.
             keras.ops.ones(1)
@@ -271,5 +278,3 @@ def _quiet_tensorflow() -> Iterator[None]:
             cure="install it with: pip install 'edgeleuk[workstation]'",
         ) from error
     yield
-
-

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 TEMPERATURES = (0.25, 8.0)
 # A threshold from a handful of held-out subjects is not to be trusted far from one half.
-THRESHOLDS = (0.3, 0.7)
+THRESHOLDS = (0.4, 0.6)
 _SMOOTHING = 0.1
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeleuk.errors import DataRefusedError, IntegrityError
-from edgeleuk_convert.cnmc import load_cells, read_crop, require_both_classes
+from edgeleuk_convert.cnmc import CellSet, load_cells, read_crop, require_both_classes
 from edgeleuk_convert.cnmc_layouts import natural_key
 from edgeleuk_convert.decision import sigmoid
 from edgeleuk_convert.metrics import RESAMPLES, Judged, balanced_weights, interval_95, point_metrics
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from edgeleuk.frames import CellCrop
-    from edgeleuk_convert.cnmc import CellSet, LabelledCell
+    from edgeleuk_convert.cnmc import LabelledCell
 
     Floats = npt.NDArray[np.float64]
     # Crops of cells -> (n,) probability of being a blast, temperature applied.
@@ -137,7 +137,12 @@ def unseen(
 
 
 def evaluate(
-    model: Path, data: Path | CellSet, *, resamples: int = RESAMPLES, seed: int = 0, progress: Progress | None = None
+    model: Path,
+    data: Path | CellSet,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    progress: Progress | None = None,
 ) -> Evaluation:
     """Judge a Keras network by what its training record says of it.
 
@@ -157,7 +162,7 @@ def evaluate(
         No record; every cell was seen in training; one class is left.
     """
     record = read_record(model)
-    cell_set = load_cells(data) if not hasattr(data, "cells") else data
+    cell_set = data if isinstance(data, CellSet) else load_cells(data)
     return evaluate_with(
         keras_predictor(model, record),
         cell_set,
@@ -198,7 +203,9 @@ def evaluate_with(
             got=f"{len(seen)} cells, such as {seen[0].path.name}",
             cure="evaluate on subjects the network has not seen",
         )
-    require_both_classes(fresh, "evaluation" + (f" (after leaving out {len(seen)} seen cells)" if seen else ""))
+    require_both_classes(
+        fresh, "evaluation" + (f" (after leaving out {len(seen)} seen cells)" if seen else "")
+    )
     probability = predict_cells(predict, fresh, progress=progress)
     judged = judge(fresh, probability, threshold)
     return Evaluation(
@@ -212,7 +219,8 @@ def evaluate_with(
         baseline_area_weighted_f1=area_baseline_weighted_f1(seen, judged),
         by_subject=_by_subject(judged),
         probabilities={
-            cell.path.relative_to(data.folder).as_posix(): float(p) for cell, p in zip(fresh, probability, strict=True)
+            cell.path.relative_to(data.folder).as_posix(): float(p)
+            for cell, p in zip(fresh, probability, strict=True)
         },
     )
 

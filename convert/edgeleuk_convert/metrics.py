@@ -77,7 +77,9 @@ def point_metrics(judged: Judged) -> dict[str, float]:
     return {name: float(value[0]) for name, value in values.items()}
 
 
-def interval_95(judged: Judged, *, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, tuple[float, float]]:
+def interval_95(
+    judged: Judged, *, resamples: int = RESAMPLES, seed: int = 0
+) -> dict[str, tuple[float, float]]:
     """Bootstrap whole groups, within each class, and take the 2.5th and 97.5th percentile.
 
     A class of one group gives an interval of no width from that class: the numbers are then only as
@@ -123,7 +125,9 @@ def bootstrap_weights(group_is_blast: npt.NDArray[np.bool_], *, resamples: int, 
     for side in (group_is_blast, ~group_is_blast):
         members = np.flatnonzero(side)
         if len(members):
-            weights[:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), resamples)
+            weights[:, members] = rng.multinomial(
+                len(members), np.full(len(members), 1 / len(members)), resamples
+            )
     return weights
 
 
@@ -209,7 +213,7 @@ class _Sums:
         return dict(zip(METRICS, values, strict=True))
 
     def _per_group(self, group: Ints, what: npt.NDArray[np.bool_]) -> Floats:
-        return np.bincount(group, weights=what, minlength=self.groups)
+        return np.bincount(group, weights=what.astype(np.float64), minlength=self.groups).astype(np.float64)
 
     def _subject_rates(self, judged: Judged, group: Ints) -> None:
         """Sum, over the subjects of each group, the share of their cells that was called right."""
@@ -224,7 +228,9 @@ class _Sums:
             rate = np.divide(correct, there, out=np.zeros(len(names)), where=there > 0)
             sums.append(np.bincount(group_of, weights=rate, minlength=self.groups))
             sums.append(np.bincount(group_of, weights=there > 0, minlength=self.groups))
-        self._subject_sensitivity, self._blast_subjects, self._subject_specificity, self._normal_subjects = sums
+        self._subject_sensitivity, self._blast_subjects, self._subject_specificity, self._normal_subjects = (
+            sums
+        )
 
     def _ece_sums(self, judged: Judged, group: Ints) -> None:
         """Sum, in each bin of probability, what the probability is off by: (groups, bins)."""

@@ -26,8 +26,8 @@ def to_onnx_float32(model: Any) -> bytes:
     function = tf.function(lambda tensors: model(tensors, training=False))
     proto, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=OPSET)
     _rename_output(proto, "output")
-    data: bytes = proto.SerializeToString()
-    return data
+    # Its own names hold a counter, so that no two runs would give the same bytes.
+    return compacted(proto.SerializeToString())
 
 
 def to_onnx_int8(float_model: bytes, tensors: npt.NDArray[np.float32]) -> bytes:

@@ -68,7 +68,7 @@ def fit(folder: str | Path) -> dict[str, Any]:
         if label is None or path.suffix.lower() not in _EXTENSIONS:
             continue
         image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        measures = None if image is None else measure(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+        measures = None if image is None else measure(np.ascontiguousarray(image[..., ::-1], np.uint8))
         if measures is not None:
             measured[label].append(measures)
             subjects[label].append(_subject(path))
@@ -105,9 +105,7 @@ def summarise(
             "quantiles": {
                 name: [float(f"{v:.4g}") for v in row] for name, row in zip(names, quantiles, strict=True)
             },
-            "correlation": [
-                [round(float(v), 2) for v in correlation[i, :i]] for i in range(1, len(names))
-            ],
+            "correlation": [[round(float(v), 2) for v in correlation[i, :i]] for i in range(1, len(names))],
             "colour_share_of_slide": [
                 round(_between_share(scores[:, names.index(name)], subjects[label]), 3)
                 for name in COLOUR_MEASURES
@@ -181,7 +179,7 @@ def measure(rgb: Mask, px_per_um: float = PX_PER_UM) -> dict[str, float] | None:
 
 def largest_part(rgb: Mask) -> Mask:
     """Return the largest connected part that is not black, holes filled, as (H, W) uint8 of 0 and 1."""
-    foreground = rgb.any(axis=2).astype(np.uint8)
+    foreground: Mask = np.asarray(rgb.any(axis=2), np.uint8)
     contours, _ = cv2.findContours(foreground, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     filled = np.zeros_like(foreground)
     if contours:
@@ -224,7 +222,9 @@ def _colour(
         measures[f"{name}_slope"] = slope
         tint = values - core_mean - slope * (luminance - float(luminance[core].mean()))
         for ring, (low, high) in enumerate(((0.1, 0.35), (0.35, 0.7))):
-            measures[f"{name}_rim_{ring}"] = float(tint[inside & (depth_um > low) & (depth_um <= high)].mean())
+            measures[f"{name}_rim_{ring}"] = float(
+                tint[inside & (depth_um > low) & (depth_um <= high)].mean()
+            )
     return measures
 
 
@@ -262,7 +262,8 @@ def _profile(normalised: Floats, inside: npt.NDArray[np.bool_], depth_um: Floats
         measures[f"ring_{ring}"] = float(values.mean()) if values.size else core
     rows, columns = np.nonzero(inside)
     angle = np.arctan2(
-        np.arange(inside.shape[0])[:, None] - rows.mean(), np.arange(inside.shape[1])[None, :] - columns.mean()
+        np.arange(inside.shape[0])[:, None] - rows.mean(),
+        np.arange(inside.shape[1])[None, :] - columns.mean(),
     )
     for name, low, high in (("log_side_0", 0.1, 0.7), ("log_side_1", 0.7, 1.6)):
         ring_mask = inside & (depth_um > low) & (depth_um <= high)

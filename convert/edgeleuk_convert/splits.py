@@ -141,7 +141,9 @@ def refuse_leakage(train: Iterable[LabelledCell], test: Iterable[LabelledCell]) 
         seen = _first_by(train, key)
         leaks = [(seen[value], cell) for cell in test if (value := key(cell)) is not None and value in seen]
         if leaks:
-            named = ", ".join(f"{one.path.name} and {other.path.name}" for one, other in leaks[:_NAMED_AT_MOST])
+            named = ", ".join(
+                f"{one.path.name} and {other.path.name}" for one, other in leaks[:_NAMED_AT_MOST]
+            )
             raise DataRefusedError(
                 f"the same {what} stands in training and in test",
                 got=f"{len(leaks)} test cells, such as {named}",
@@ -197,7 +199,7 @@ def _deal(groups: list[_Group], folds: int, rng: np.random.Generator) -> tuple[f
     sizes = np.array([group.size for group in ordered])
 
     def per_fold(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        return np.bincount(fold_of, weights=values, minlength=folds)
+        return np.bincount(fold_of, weights=values, minlength=folds).astype(np.float64)
 
     in_fold, hard = per_fold(cells), per_fold(np.array([float(group.hard_cells) for group in ordered]))
     size = per_fold(votes * sizes) / per_fold(votes)

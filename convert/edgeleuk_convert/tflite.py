@@ -93,7 +93,9 @@ def float_tensors(model: bytes) -> list[str]:
 
     interpreter = Interpreter(model_content=model)
     return [
-        details["name"] for details in interpreter.get_tensor_details() if details["dtype"] in (np.float32, np.float16)
+        details["name"]
+        for details in interpreter.get_tensor_details()
+        if details["dtype"] in (np.float32, np.float16)
     ]
 
 

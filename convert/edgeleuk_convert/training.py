@@ -12,16 +12,16 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from edgeleuk.bundle.manifest import Envelope, InputContract, OutputContract
 from edgeleuk.errors import GateFailedError, UsageError
-from edgeleuk_convert.architectures import ARCHITECTURES, build
+from edgeleuk_convert.architectures import ARCHITECTURES, Keras, build
 from edgeleuk_convert.augmentation import Augmentation, augmented_batch, epoch_rows, sampling_weights
 from edgeleuk_convert.checkpoint import Checkpoint, Row, fingerprint, write_history, write_log
-from edgeleuk_convert.cnmc import CNMC_PX_PER_UM, load_cells, read_crop, require_both_classes
+from edgeleuk_convert.cnmc import CNMC_PX_PER_UM, CellSet, load_cells, read_crop, require_both_classes
 from edgeleuk_convert.decision import choose_threshold, fit_temperature, sigmoid
 from edgeleuk_convert.metrics import auroc, balanced_weights
 from edgeleuk_convert.record import TrainingRecord, write_record
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from edgeleuk_convert.cnmc import CellSet, LabelledCell
+    from edgeleuk_convert.cnmc import LabelledCell
 
     Tensors = npt.NDArray[np.uint8]
     Floats = npt.NDArray[np.float64]
@@ -124,7 +124,9 @@ class TrainingSettings:
             ("dropout", 0, 0.9),
         ):
             if not low <= getattr(self, name) <= high:
-                raise UsageError(f"{name} is out of range", got=getattr(self, name), allowed=f"{low} to {high}")
+                raise UsageError(
+                    f"{name} is out of range", got=getattr(self, name), allowed=f"{low} to {high}"
+                )
 
     def flat(self) -> dict[str, str | int | float | bool | None]:
         """Return every setting under one level of names, as the record keeps them."""
@@ -136,7 +138,7 @@ class TrainingSettings:
 class TrainingProgress:
     """Where a training stands; `validation_auroc` is that of the last finished epoch."""
 
-    stage: str
+    stage: Literal["read", "prepare", "train"]
     epoch: int
     epochs: int
     step: int
@@ -179,18 +181,16 @@ def train(
     if out.suffix != ".keras":
         raise UsageError("the network's file has the wrong ending", got=out.name, allowed="NAME.keras")
     tell = progress or (lambda _: None)
-    total = settings.epochs
-    from_folder = not hasattr(data, "cells")
-    cells = load_cells(
-        data, progress=lambda done, n: tell(TrainingProgress("read", 0, total, done, n))
-    ) if from_folder else data  # fmt: skip
+
+    def telling(stage: Literal["read", "prepare"]) -> Callable[[int, int], None]:
+        return lambda done, n: tell(TrainingProgress(stage, 0, settings.epochs, done, n))
+
+    cells = data if isinstance(data, CellSet) else load_cells(data, progress=telling("read"))
     require_both_classes(cells.cells, "training")
     split = holdout(cells.cells, folds=settings.folds, fold=settings.fold, seed=settings.seed)
     out.parent.mkdir(parents=True, exist_ok=True)
     seen = (*split.train, *split.validation)
-    tensors = load_tensors(
-        seen, settings.input, progress=lambda done, n: tell(TrainingProgress("prepare", 0, total, done, n))
-    )
+    tensors = load_tensors(seen, settings.input, progress=telling("prepare"))
     run = _Run(settings, split, tensors, Checkpoint(out, fingerprint(settings.flat(), settings.input, split)))
     rows = run.fit(tell)
     record = _record(run, split, settings)
@@ -223,10 +223,12 @@ def load_tensors(
     return tensors
 
 
-def predict_logits(model: Any, tensors: Tensors) -> Floats:
+def predict_logits(model: Keras, tensors: Tensors) -> Floats:
     """Run a Keras network over tensors, batch by batch: (n,) float64 logits."""
     parts = [
-        np.asarray(model(tensors[start : start + PREDICT_BATCH].astype(np.float32), training=False), np.float64)
+        np.asarray(
+            model(tensors[start : start + PREDICT_BATCH].astype(np.float32), training=False), np.float64
+        )
         for start in range(0, len(tensors), PREDICT_BATCH)
     ]
     return np.concatenate(parts)[:, 0] if parts else np.empty(0)
@@ -235,7 +237,9 @@ def predict_logits(model: Any, tensors: Tensors) -> Floats:
 class _Run:
     """One training in progress: the network, its running average, the optimizer, and where it stands."""
 
-    def __init__(self, settings: TrainingSettings, split: Split, tensors: Tensors, checkpoint: Checkpoint) -> None:
+    def __init__(
+        self, settings: TrainingSettings, split: Split, tensors: Tensors, checkpoint: Checkpoint
+    ) -> None:
         import keras
 
         self.settings = settings
@@ -302,7 +306,9 @@ class _Run:
 
         def prepare(step: int) -> npt.NDArray[np.float32]:
             seed = (settings.seed, epoch, step)
-            return augmented_batch(self.train_tensors, batches[step], settings.input, settings.augmentation, seed)
+            return augmented_batch(
+                self.train_tensors, batches[step], settings.input, settings.augmentation, seed
+            )
 
         with ThreadPoolExecutor(1) as pool:
             ahead = pool.submit(prepare, 0)
@@ -311,8 +317,12 @@ class _Run:
                 if step + 1 < self.steps:
                     ahead = pool.submit(prepare, step + 1)
                 self.optimizer.learning_rate.assign(self.learning_rate(epoch + step / self.steps))
-                targets = self.truth[chosen, None] * (1 - settings.label_smoothing) + settings.label_smoothing / 2
-                decay = min(settings.average_decay, (1 + epoch * self.steps + step) / (10 + epoch * self.steps + step))
+                targets = (
+                    self.truth[chosen, None] * (1 - settings.label_smoothing) + settings.label_smoothing / 2
+                )
+                decay = min(
+                    settings.average_decay, (1 + epoch * self.steps + step) / (10 + epoch * self.steps + step)
+                )
                 loss = float(self._step(tensors, targets.astype(np.float32), np.float32(decay)))
                 if not np.isfinite(loss):
                     raise GateFailedError(
@@ -335,13 +345,13 @@ class _Run:
         nll = float((weights * np.logaddexp(0, np.where(truth, -logits, logits))).sum())
         return Row(epoch, self.learning_rate(epoch), loss, nll, auroc(truth, logits, weights), seconds)
 
-    def _compiled_step(self) -> Any:
+    def _compiled_step(self) -> Keras:
         import tensorflow as tf
 
         model, averaged, optimizer = self.model, self.averaged, self.optimizer
 
         @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
-        def step(tensors: Any, targets: Any, decay: Any) -> Any:
+        def step(tensors: Keras, targets: Keras, decay: Keras) -> Keras:
             with tf.GradientTape() as tape:
                 logits = tf.cast(model(tensors, training=True), tf.float32)
                 loss = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(targets, logits))

@@ -41,6 +41,7 @@ def facts_text(bundle: Bundle) -> str:
         if output.abstain[0] < output.abstain[1]
         else "no abstention band"
     )
+    colours = "normalised within the cell" if contract.normalise else "colours as they are"
     return "\n".join(
         [
             f"{manifest.name}  {bundle.path.stat().st_size / 1e6:.2f} MB, sha256 {bundle.sha256[:16]}",
@@ -50,7 +51,7 @@ def facts_text(bundle: Bundle) -> str:
             f" trained on {len(provenance.training_subjects)} subjects",
             *networks,
             f"input     {contract.height}x{contract.width}, {' + '.join(contract.channels)},"
-            f" {'normalised within the cell' if contract.normalise else 'as it is'}, {contract.px_per_um:g} px/um",
+            f" {colours}, {contract.px_per_um:g} px/um",
             f"output    {output.kind}, positive is {output.labels[1]}, temperature {output.temperature:.3f},"
             f" threshold {output.threshold:.3f}, {abstain}",
             f"envelope  cells of {low_high[0]:.0f} to {low_high[1]:.0f} um2",

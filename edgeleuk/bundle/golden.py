@@ -6,8 +6,9 @@ Replaying them on the device tests its preprocessing, its runtime and the model 
 from __future__ import annotations
 
 import io
+import zipfile
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -80,16 +81,12 @@ def replay(bundle: Bundle, *, threads: int = 1) -> list[GoldenResult]:
         The vectors cannot be read.
     """
     contract = bundle.manifest.input
+    arrays = _arrays(bundle)
     try:
-        with np.load(io.BytesIO(bundle.members[GOLDEN]), allow_pickle=False) as golden:
-            arrays = dict(golden)
-        crops = [
-            CellCrop.on_black(arrays[f"crop{index}.pixels"], float(arrays[f"crop{index}.px_per_um"][0]))
-            for index in range(len(arrays["tensors"]))
-        ]
+        crops = _crops(arrays)
         expected = {name: arrays[f"{name}.output"] for name in bundle.manifest.model_names}
         tolerances = {name: float(arrays[f"{name}.tolerance"][0]) for name in expected}
-    except (ValueError, KeyError, OSError) as error:
+    except (ValueError, KeyError) as error:
         raise BundleError("the golden vectors cannot be read", got=str(error)) from error
     tensors = to_batch(crops, contract)
     results = [_preprocessing_result(tensors, arrays["tensors"])]
@@ -105,6 +102,26 @@ def replay(bundle: Bundle, *, threads: int = 1) -> list[GoldenResult]:
         status = "ok" if difference <= tolerances[name] else "moved"
         results.append(GoldenResult(name, runtime, status, difference, tolerances[name]))
     return results
+
+
+def golden_crops_of(bundle: Bundle) -> list[CellCrop]:
+    """Return the drawn cells that a bundle carries."""
+    return _crops(_arrays(bundle))
+
+
+def _arrays(bundle: Bundle) -> dict[str, Any]:
+    try:
+        with np.load(io.BytesIO(bundle.members[GOLDEN]), allow_pickle=False) as golden:
+            return dict(golden)
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
+        raise BundleError("the golden vectors cannot be read", got=str(error)) from error
+
+
+def _crops(arrays: Mapping[str, Any]) -> list[CellCrop]:
+    return [
+        CellCrop.on_black(arrays[f"crop{index}.pixels"], float(arrays[f"crop{index}.px_per_um"][0]))
+        for index in range(len(arrays["tensors"]))
+    ]
 
 
 def _preprocessing_result(tensors: npt.NDArray[np.uint8], expected: npt.NDArray[np.uint8]) -> GoldenResult:

@@ -57,7 +57,9 @@ class Bundle:
                 return name
         raise UsageError(
             f"{self.path.name} carries no {precision} network for {runtime}",
-            allowed=", ".join(f"{MODEL_FILES[name].precision} for {MODEL_FILES[name].runtime}" for name in names),
+            allowed=", ".join(
+                f"{MODEL_FILES[name].precision} for {MODEL_FILES[name].runtime}" for name in names
+            ),
         )
 
 
@@ -83,7 +85,9 @@ def read_bundle(path: Path | str) -> Bundle:
         data = path.read_bytes()
     except FileNotFoundError:
         raise UsageError(
-            "there is no such bundle", got=path, cure="pass a .edgeleuk file, or `default` for the shipped one"
+            "there is no such bundle",
+            got=path,
+            cure="pass a .edgeleuk file, or `default` for the shipped one",
         ) from None
     except IsADirectoryError:
         raise UsageError("a bundle is a file", got=f"the folder {path}") from None
@@ -135,7 +139,9 @@ def _check_members(manifest: Manifest, members: dict[str, bytes], path: Path) ->
     if missing := sorted(wanted - set(members)):
         raise BundleError(f"{path.name} lacks {', '.join(missing)}", cure=cure)
     if unknown := sorted(set(members) - set(manifest.members)):
-        raise BundleError(f"{path.name} holds what its manifest does not name", got=", ".join(unknown), cure=cure)
+        raise BundleError(
+            f"{path.name} holds what its manifest does not name", got=", ".join(unknown), cure=cure
+        )
     for name, entry in sorted(manifest.members.items()):
         found = hashlib.sha256(members[name]).hexdigest()
         if found != entry.sha256:

@@ -136,7 +136,7 @@ class VirtualSource:
 
     def __init__(self, uri: str, settings: VirtualSettings) -> None:
         # cv2 takes a third of a second to import: only when a camera is really opened.
-        from edgeleuk.virtual import VirtualSlide  # noqa: PLC0415
+        from edgeleuk.virtual import VirtualSlide
 
         self.uri = uri
         self.settings = settings
@@ -149,7 +149,7 @@ class VirtualSource:
             white_cells_per_field=settings.white_cells_per_field,
         )
 
-    def __enter__(self) -> VirtualSource:
+    def __enter__(self) -> VirtualSource:  # noqa: PYI034  Self is Python 3.11's
         return self
 
     def __exit__(

@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, TextIO
 
 from edgeleuk import RESEARCH_USE
+from edgeleuk.capture.base import is_simulated
 from edgeleuk.errors import UsageError
 from edgeleuk.record.session import read_session
 
@@ -85,7 +86,7 @@ def _write(session: Path, file: TextIO) -> int:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         constants = {
-            "simulated": int(bool(reader.settings.get("simulated"))),
+            "simulated": int(is_simulated(str(reader.settings.get("camera", "")))),
             "bundle_sha256": reader.settings.get("bundle_sha256"),
             "research_use_only": RESEARCH_USE,
         }

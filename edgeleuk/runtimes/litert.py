@@ -82,7 +82,9 @@ class LiteRtRuntime:
             self._interpreter.invoke()
             raw.append(self._interpreter.get_tensor(self._output)[0])
         outputs = np.array(raw).reshape(len(raw), self._width)
-        return dequantize(outputs, self._output_affine) if self._output_affine else outputs.astype(np.float32)
+        if self._output_affine is None:
+            return outputs.astype(np.float32)
+        return dequantize(outputs, self._output_affine)
 
     def close(self) -> None:
         """Free the interpreter."""

@@ -35,16 +35,14 @@ class OnnxRuntime:
     name = "onnxruntime"
 
     def __init__(self, model: bytes, contract: InputContract, *, threads: int = 1) -> None:
-        import onnxruntime  # noqa: PLC0415
+        import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         try:
-            self._session = onnxruntime.InferenceSession(
-                model, options, providers=["CPUExecutionProvider"]
-            )
+            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions share no public base class
             raise BundleError("the ONNX model cannot be loaded", got=str(error).splitlines()[0]) from error
         source = self._session.get_inputs()[0]

@@ -27,16 +27,22 @@ if TYPE_CHECKING:
 CROP_SIZE_PX = 450
 CLEAR = 200  # a library sprite's value that leaves the light as it is
 _OUTLINE_POINTS = 192
-_HARMONICS = {"log_outline_2": (2, 3), "log_outline_3": (3, 4), "log_outline_4": (4, 7), "log_outline_7": (7, 17)}
+_HARMONICS = {
+    "log_outline_2": (2, 3),
+    "log_outline_3": (3, 4),
+    "log_outline_4": (4, 7),
+    "log_outline_7": (7, 17),
+}
 _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 _SUBPIXEL_BITS = 4
-_MIXED_PX = 0.6
-_LEAST_SHARE = 51  # of 255; C-NMC's masks reach this far out
-_MIXED_UM = 0.035  # from there to the true outline
+_MIXED_PX = 0.7
+_LEAST_SHARE = 32  # of 255; C-NMC's masks reach this far out
+_MIXED_UM = 0.045  # from there to the true outline
 _RIM_PATCH_UM = 0.8
+_VEIL = 0.6
 _RIM_DEPTH_UM = 0.36
-# What the rim and the profile add to each band of the core, measured on drawn cells without chromatin's share.
-_RIM_ENERGY = np.array([0.0001, 0.0012, 0.0030, 0.0025, 0.0020, 0.0031])
+# What rim and profile add to each band of the core beside the chromatin: measured on drawn cells.
+_RIM_ENERGY = np.array([0.0010, 0.0035, 0.0061, 0.0047, 0.0016, 0.0045])
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +63,7 @@ class WhiteSprite:
     @property
     def half(self) -> int:
         """Index of the centre pixel in both directions."""
-        return self.alpha.shape[0] // 2
+        return int(self.alpha.shape[0] // 2)
 
 
 def single_cell(label: str, seed: int | np.random.Generator) -> CellCrop:
@@ -85,7 +91,7 @@ def single_cell(label: str, seed: int | np.random.Generator) -> CellCrop:
 def overlap(
     below: npt.NDArray[np.uint8], above: npt.NDArray[np.uint8], x: int, y: int
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """Views of the parts of two pictures that lie on each other, the upper one's corner at (x, y)."""
+    """Return views of the parts of two pictures that cover each other, the upper one's corner at (x, y)."""
     rows = slice(max(y, 0), max(min(y + above.shape[0], below.shape[0]), 0))
     columns = slice(max(x, 0), max(min(x + above.shape[1], below.shape[1]), 0))
     return below[rows, columns], above[
@@ -117,13 +123,17 @@ def white_sprite(measures: Mapping[str, float], rng: np.random.Generator, px_per
 
     luminance = _profile(measures, depth_um) + _one_sided(measures, depth_um, along_um, rng)
     luminance += _chromatin(measures, rng, along_um, math.ceil(reach_um) + 1)
-    veil = _rim_veil(luminance, depth_um, inside, rng, along_um, math.ceil(reach_um) + 1)
-    spread = max(float((luminance + veil)[inside].std()), 1e-6)
+    veil = _rim_veil(
+        luminance, depth_um, inside, _smooth_noise(rng, along_um, math.ceil(reach_um) + 1, _RIM_PATCH_UM)
+    )
+    spread = max(float((luminance + veil)[inside].std()), 0.7)
     luminance, veil = luminance / spread, veil / spread
     return WhiteSprite(_coloured(measures, luminance, veil, depth_um, inside), alpha)
 
 
-def _outline(measures: Mapping[str, float], rng: np.random.Generator) -> tuple[float, npt.NDArray[np.float64]]:
+def _outline(
+    measures: Mapping[str, float], rng: np.random.Generator
+) -> tuple[float, npt.NDArray[np.float64]]:
     """Equivalent radius (um) and the outline's radius at equal angles, relative to it."""
     angle = np.linspace(0, 2 * np.pi, _OUTLINE_POINTS, endpoint=False)
     outline = np.ones(_OUTLINE_POINTS)
@@ -153,7 +163,7 @@ def _profile(measures: Mapping[str, float], depth_um: Floats) -> Floats:
     """Mean normalised luminance from the rim inwards."""
     edges = statistics().depths_um
     centres = np.append((edges[:-1] + edges[1:]) / 2, edges[-1] + 0.8)
-    centres[1:4] -= (0.03, 0.07, 0.1)  # the profile is hollow: a ring's mean lies above its middle
+    centres[1:5] -= (0.03, 0.08, 0.2, 0.2)  # the profile is hollow: a ring's mean lies above its middle
     values = [measures[f"ring_{ring}"] for ring in range(centres.size)]
     return np.interp(depth_um, centres, values).astype(np.float32)
 
@@ -167,7 +177,7 @@ def _one_sided(
     cosine = (x * np.float32(math.cos(towards)) + y * np.float32(math.sin(towards))) / (np.hypot(x, y) + 0.5)
     outer, inner = math.exp(measures["log_side_0"]), math.exp(measures["log_side_1"])
     strength = np.interp(depth_um, (0.35, 1.15, 3.5), (0.45 * outer, 0.95 * inner, 0.2 * inner))
-    return (strength * cosine).astype(np.float32)
+    return np.asarray(strength * cosine, np.float32)
 
 
 def _chromatin(
@@ -195,20 +205,18 @@ def _rim_veil(
     luminance: Floats,
     depth_um: Floats,
     inside: npt.NDArray[np.bool_],
-    rng: np.random.Generator,
-    along_um: Floats,
-    reach_um: float,
+    noise: Floats,
 ) -> Floats:
-    """Grey light along the rim with the variance that a normalised cell has and this one still lacks.
+    """Grey light along the rim, for part of the variance that a normalised cell has and this one lacks.
 
     A cell's rim is where its cytoplasm, its neighbours and the background shine in.
     """
-    noise = np.exp(0.3 * _smooth_noise(rng, along_um, reach_um, _RIM_PATCH_UM)) - np.float32(math.exp(0.045))
-    noise *= np.exp(-((depth_um / np.float32(_RIM_DEPTH_UM)) ** 2)) * inside
+    noise = noise * np.exp(-((depth_um / np.float32(_RIM_DEPTH_UM)) ** 2)) * inside
     values = luminance[inside]
     lacking = 1 - float(values.var())
     share = float((noise[inside] ** 2).mean())
-    return noise * np.float32(math.sqrt(max(lacking, 0.0) / max(share, 1e-9)))
+    noise *= np.float32(_VEIL * math.sqrt(max(lacking, 0.0) / max(share, 1e-9)))
+    return noise
 
 
 def _smooth_noise(rng: np.random.Generator, along_um: Floats, reach_um: float, sigma_um: float) -> Floats:
@@ -244,7 +252,11 @@ def _component_powers(energy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64
 
 
 def _coloured(
-    measures: Mapping[str, float], luminance: Floats, veil: Floats, depth_um: Floats, inside: npt.NDArray[np.bool_]
+    measures: Mapping[str, float],
+    luminance: Floats,
+    veil: Floats,
+    depth_um: Floats,
+    inside: npt.NDArray[np.bool_],
 ) -> RgbImage:
     """Give normalised luminance its mean colour; red and blue follow it, and the rim has its tint."""
     lab = np.array([[[measures["colour_l"], measures["colour_a"], measures["colour_b"]]]], np.float32)
@@ -293,8 +305,12 @@ def _red_sprite(rng: np.random.Generator, px_per_um: float) -> RgbImage:
     blur = 0.16 * px_per_um
     thickness = cv2.GaussianBlur(thickness.astype(np.float32), (0, 0), blur)
     # Refraction: a dark line just inside the rim, a faint light one outside.
-    line = 0.22 * np.exp(-(((depth_um - 0.18) / 0.2) ** 2)) - 0.06 * np.exp(-(((depth_um + 0.35) / 0.25) ** 2))
-    absorbance = thickness[..., None] * np.array([0.19, 0.47, 0.45]) + line[..., None] * np.array([0.6, 1.0, 0.9])
+    line = 0.22 * np.exp(-(((depth_um - 0.18) / 0.2) ** 2)) - 0.06 * np.exp(
+        -(((depth_um + 0.35) / 0.25) ** 2)
+    )
+    absorbance = thickness[..., None] * np.array([0.19, 0.47, 0.45]) + line[..., None] * np.array(
+        [0.6, 1.0, 0.9]
+    )
     return _transmitted(absorbance)
 
 

@@ -101,7 +101,9 @@ class Smear:
             msg = f"expected blast_share from 0 to 1, got {blast_share}"
             raise ValueError(msg)
         if not 0 <= white_cells_per_field <= MOST_WHITE_CELLS:
-            msg = f"expected white_cells_per_field from 0 to {MOST_WHITE_CELLS:g}, got {white_cells_per_field}"
+            msg = (
+                f"expected white_cells_per_field from 0 to {MOST_WHITE_CELLS:g}, got {white_cells_per_field}"
+            )
             raise ValueError(msg)
         self._seed = seed
         self._blast_share = blast_share
@@ -151,10 +153,10 @@ class Smear:
         if rng.random(3)[0] >= self._occupied:  # the other two place the cell
             return ()
         x, y = self._primary_place(i, j)
-        first = self._white_cell(rng, i, j, 0, x, y)
+        first = self._white_cell(rng, (i, j), 0, (x, y))
         if rng.random() >= _TOUCHING_SHARE:
             return (first,)
-        second = self._white_cell(rng, i, j, 1, 0.0, 0.0)
+        second = self._white_cell(rng, (i, j), 1, (0.0, 0.0))
         distance = 0.97 * (first.radius_um + second.radius_um)
         angle = rng.uniform(0, 2 * math.pi)
         x, y = x + distance * math.cos(angle), y + distance * math.sin(angle)
@@ -175,8 +177,10 @@ class Smear:
         )
 
     def _white_cell(
-        self, rng: np.random.Generator, i: int, j: int, member: int, x_um: float, y_um: float
+        self, rng: np.random.Generator, tile: tuple[int, int], member: int, place: tuple[float, float]
     ) -> WhiteCell:
+        i, j = tile
+        x_um, y_um = place
         label = BLAST if rng.random() < self._blast_share else NORMAL
         measures = draw_measures(label, rng, self._colour)
         # 21 bits for each tile number: unique over 35 m of slide, and exact in a JSON number.

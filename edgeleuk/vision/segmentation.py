@@ -37,6 +37,7 @@ _WIDEST_NUCLEUS_UM = 20.0
 _LARGEST_NUCLEUS_UM2 = 180.0
 _CYTOPLASM_REACH_UM = 6.0
 _WINDOW_PX_PER_UM = 7.0
+_SCALE_SIDE = 200
 # Red cells are looked for where no cytoplasm can be, and are wider than most rims of cytoplasm.
 _FAR_UM = 3.0
 _LEARN_UM = 6.0
@@ -88,7 +89,7 @@ def segment(pixels: RgbImage, *, px_per_um: float | None = None) -> list[Cell]:
     threshold = _nuclear_threshold(nuclear)
     raw = np.where(nuclear > threshold, np.uint8(255), np.uint8(0))
     stained = _stained(density)
-    scale = px_per_um / factor if px_per_um is not None else _scale(density, raw, stained)
+    scale = px_per_um / factor if px_per_um is not None else _scale(density, raw, stained, reduced=factor > 1)
     nuclei = _nuclei(raw, stained, scale)
     if not nuclei:
         return []
@@ -133,9 +134,11 @@ def _nuclear_threshold(nuclear: Floats) -> float:
     return max(0.5, otsu(nuclear, 3)[1])
 
 
-def _scale(density: Floats, raw: Mask, stained: Bools) -> float:
+def _scale(density: Floats, raw: Mask, stained: Bools, *, reduced: bool) -> float:
     """Pixels per micrometre of the reduced picture."""
-    estimate = scale_from_density(density, 1.0, fewest=2)
+    # A crop shows few red cells, which deserve a closer look; in a field a quick one is enough.
+    side = _SCALE_SIDE if reduced else max(density.shape)
+    estimate = scale_from_density(density, 1.0, fewest=2, longest_side=side)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(raw)
     if count == 1:
         return 1.0 if estimate is None else estimate.px_per_um
@@ -145,17 +148,20 @@ def _scale(density: Floats, raw: Mask, stained: Bools) -> float:
     # The lobes of one nucleus lie within half its width of each other.
     near = _distance_from((labels == largest).astype(np.uint8)) < (areas[largest] / np.pi) ** 0.5
     nucleus = 2 * (float(areas[np.unique(labels[near & (raw > 0)])].sum()) / np.pi) ** 0.5
+    by_nucleus = max(1.0, nucleus / _TYPICAL_NUCLEUS_UM)
     if estimate is not None:
-        # Few red cells are believed when they agree with the nucleus.
-        doubt = 2.2 if estimate.red_cells > 3 else 1.5
-        if 1 / doubt < nucleus / (_TYPICAL_NUCLEUS_UM * estimate.px_per_um) < doubt:
+        # Circles much smaller than nuclei are specks; a few much larger ones may be anything.
+        ratio = by_nucleus / estimate.px_per_um
+        if ratio < 2.2 and (ratio > 1 / 2.2 or estimate.red_cells > 3):
             return estimate.px_per_um
     _, labels, stats, _ = cv2.connectedComponentsWithStats(np.where(stained, np.uint8(255), np.uint8(0)))
     whole = np.bincount(labels[raw > 0], minlength=len(stats))
     whole[0] = 0
-    cell = 2 * (float(stats[int(np.argmax(whole)), cv2.CC_STAT_AREA]) / np.pi) ** 0.5
-    # A cell that lies alone tells more than its nucleus, which may be lobed; a clump of cells misleads.
-    return max(1.0, nucleus / _TYPICAL_NUCLEUS_UM, min(cell / _TYPICAL_CELL_UM, 1.6 * nucleus / _TYPICAL_NUCLEUS_UM))
+    _, _, w, h, area = (float(v) for v in stats[int(np.argmax(whole))])
+    # A cell that lies alone tells more than its nucleus, which may be lobed; a clump is not round.
+    if area < 0.7 * w * h or max(w, h) > 1.25 * min(w, h):
+        return by_nucleus
+    return max(by_nucleus, 2 * (area / np.pi) ** 0.5 / _TYPICAL_CELL_UM)
 
 
 def _disc(diameter: float) -> Mask:

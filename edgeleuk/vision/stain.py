@@ -37,14 +37,14 @@ def background_colour(pixels: RgbImage) -> Floats:
     """
     green = np.ascontiguousarray(pixels[..., 1])
     threshold = int(cv2.threshold(green, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)[0])
-    counts = np.bincount(green.ravel(), minlength=256).astype(np.float64)
+    counts = cv2.calcHist([green], [0], None, [256], [0, 256]).ravel()
     counts = np.convolve(counts, np.full(9, 1 / 9), "same")
     first = min(threshold + 1, 255)
     peak = first + int(np.argmax(counts[first:]))
-    near = cv2.inRange(green, max(peak - 5, 0), min(peak + 5, 255)) > 0
+    near = cv2.inRange(green, max(peak - 5, 0), min(peak + 5, 255))
     if not near.any():
         return np.full(3, 255, np.float32)
-    return np.maximum(np.median(pixels[near], axis=0), 1).astype(np.float32)
+    return np.maximum(np.array(cv2.mean(pixels, near)[:3], np.float32), np.float32(1))
 
 
 def optical_density(pixels: RgbImage, background: Floats) -> Floats:

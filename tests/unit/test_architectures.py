@@ -10,7 +10,8 @@ from edgeleuk.errors import UsageError
 from edgeleuk_convert.architectures import ARCHITECTURES, OUTPUT_NAME, build, multiply_adds
 
 INT8_LAYERS = {
-    "Add", "BatchNormalization", "Conv2D", "Dense", "Dropout", "GlobalAveragePooling2D", "InputLayer", "ReLU", "Rescaling",
+    "Add", "BatchNormalization", "Conv2D", "Dense", "Dropout",
+    "GlobalAveragePooling2D", "InputLayer", "ReLU", "Rescaling",
 }  # fmt: skip
 
 
@@ -30,7 +31,9 @@ def test_small_enough_for_the_edge(name: str) -> None:
     assert all(layer.max_value == 6 for layer in model.layers if type(layer).__name__ == "ReLU")
 
 
-@pytest.mark.parametrize(("size", "channels"), [(96, ("luminance", "mask")), (128, ("red", "green", "blue", "mask"))])
+@pytest.mark.parametrize(
+    ("size", "channels"), [(96, ("luminance", "mask")), (128, ("red", "green", "blue", "mask"))]
+)
 def test_shape_comes_from_the_contract(size: int, channels: tuple[str, ...]) -> None:
     shape = contract(size, channels)
     model = build("resnet", shape)

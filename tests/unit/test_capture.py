@@ -150,7 +150,9 @@ class TestFolder:
                 except FrameRejectedError as error:
                     bad.append(str(error))
         assert good == [1, 5]
-        assert [name in text for name, text in zip(("2.jpg", "3.png", "4.png"), bad, strict=True)] == [True] * 3
+        assert [name in text for name, text in zip(("2.jpg", "3.png", "4.png"), bad, strict=True)] == [
+            True
+        ] * 3
 
     def test_a_missing_folder(self, tmp_path: Path) -> None:
         with pytest.raises(CameraError, match="no such folder"):
@@ -165,14 +167,12 @@ class TestFolder:
         with open_source(f"dir://{tmp_path}") as source, pytest.raises(DataRefusedError, match="has colour"):
             all_frames(source)
 
-    def test_names_with_spaces_percents_and_escapes(self, tmp_path: Path) -> None:
-        folder = tmp_path / "100% of it"
-        folder.mkdir()
-        write_picture(folder / "a b.png")
-        for uri in (f"dir://{folder}", f"dir://{str(folder).replace(' ', '%20').replace('%', '%25', 1)}"):
-            if "%2520" not in uri:
-                with open_source(uri) as source:
-                    assert len(all_frames(source)) == 1
+    @pytest.mark.parametrize(("name", "written"), [("100% of it", "100% of it"), ("a b", "a%20b")])
+    def test_names_with_spaces_percents_and_escapes(self, tmp_path: Path, name: str, written: str) -> None:
+        (tmp_path / name).mkdir()
+        write_picture(tmp_path / name / "a.png")
+        with open_source(f"dir://{tmp_path}/{written}") as source:
+            assert len(all_frames(source)) == 1
 
     def test_the_blood_fields_leave_their_masks_out(self, edgeleuk_data: Path) -> None:
         frames = events = 0

@@ -103,7 +103,7 @@ def test_folder_of_one_class_itself(tmp_path: Path) -> None:
     put(tmp_path / "hem" / "UID_H1_1_1_hem.bmp", 2)
     cells = load_cells(tmp_path / "hem").cells
     assert cells[0].label == "normal"
-    with pytest.raises(DataRefusedError, match="training needs labelled cells of both classes.*0 blast"):
+    with pytest.raises(DataRefusedError, match=r"training needs labelled cells of both classes.*0 blast"):
         require_both_classes(cells, "training")
 
 
@@ -133,11 +133,13 @@ def test_preliminary_phase(tmp_path: Path, columns: tuple[str, ...], delimiter: 
     assert "unlabelled: 2 cells" in str(summary)
 
 
-@pytest.mark.parametrize("row", ["UID_57_29_1_all.bmp,1.bmp,0", "57,1.bmp,1", "UID_57_29_1_all.bmp,1.bmp,maybe"])
+@pytest.mark.parametrize(
+    "row", ["UID_57_29_1_all.bmp,1.bmp,0", "57,1.bmp,1", "UID_57_29_1_all.bmp,1.bmp,maybe"]
+)
 def test_csv_that_contradicts_itself_is_refused(tmp_path: Path, row: str) -> None:
     put(tmp_path / "1.bmp", 1)
     (tmp_path / "labels.csv").write_text(f"Patient_ID,new_names,labels\n{row}\n")
-    with pytest.raises(DataRefusedError, match="line 2 of labels.csv is no label"):
+    with pytest.raises(DataRefusedError, match=r"line 2 of labels.csv is no label"):
         load_cells(tmp_path)
 
 
@@ -152,7 +154,7 @@ def test_csv_above_two_phases_is_ambiguous(tmp_path: Path) -> None:
 def test_csv_that_is_no_text_is_refused(tmp_path: Path) -> None:
     put(tmp_path / "1.bmp", 1)
     (tmp_path / "labels.csv").write_bytes(b"\xff\xfe\x00\x80")
-    with pytest.raises(DataRefusedError, match="labels.csv cannot be read"):
+    with pytest.raises(DataRefusedError, match=r"labels.csv cannot be read"):
         load_cells(tmp_path)
 
 
@@ -175,7 +177,7 @@ def test_truncated_files_are_named(tmp_path: Path, suffix: str, keep: float) -> 
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * keep)])
     put(tmp_path / "all" / "UID_1_1_2_all.bmp", 2)
-    with pytest.raises(DataRefusedError, match=f"1 of 2 files are no usable image.*UID_1_1_1_all{suffix}"):
+    with pytest.raises(DataRefusedError, match=rf"1 of 2 files are no usable image.*UID_1_1_1_all{suffix}"):
         load_cells(tmp_path)
 
 
@@ -200,13 +202,11 @@ def test_bmp_variants(tmp_path: Path, variant: str) -> None:
         rows = np.dstack([rows, np.full(rows.shape[:2], 255, np.uint8)])
     header_size = 124 if variant == "v5-header" else 40
     height = -60 if variant == "top-down" else 60
-    info = b"".join([
-        header_size.to_bytes(4, "little"), (60).to_bytes(4, "little"), height.to_bytes(4, "little", signed=True),
-        (1).to_bytes(2, "little"), (8 * depth).to_bytes(2, "little"),
-    ]).ljust(header_size, b"\0")  # fmt: skip
+    fields = ((header_size, 4), (60, 4), (height, 4), (1, 2), (8 * depth, 2))
+    info = b"".join(value.to_bytes(length, "little", signed=True) for value, length in fields)
     offset = 14 + header_size
     # Some writers leave the file's size at 0.
-    data = b"BM" + bytes(8) + offset.to_bytes(4, "little") + info + rows.tobytes()
+    data = b"BM" + bytes(8) + offset.to_bytes(4, "little") + info.ljust(header_size, b"\0") + rows.tobytes()
     (tmp_path / "all").mkdir()
     (tmp_path / "all" / "UID_1_1_1_all.bmp").write_bytes(data)
     assert load_cells(tmp_path).cells[0].sha256 == pixel_hash(pixels[:, :, ::-1])
@@ -214,7 +214,9 @@ def test_bmp_variants(tmp_path: Path, variant: str) -> None:
 
 def test_contradictory_labels_of_one_image_are_refused(folds: Path) -> None:
     put(folds / "fold_0" / "all" / "UID_99_1_1_all.bmp", 5, size=80)
-    with pytest.raises(DataRefusedError, match=r"1 identical images.*UID_99_1_1_all.bmp.*UID_H20_1_2_hem.bmp"):
+    with pytest.raises(
+        DataRefusedError, match=r"1 identical images.*UID_99_1_1_all.bmp.*UID_H20_1_2_hem.bmp"
+    ):
         load_cells(folds)
 
 
@@ -273,5 +275,9 @@ def test_real_folder(edgeleuk_data: Path) -> None:
     cells = load_cells(edgeleuk_data / "cnmc" / "fold_2")
     for cell in cells.cells:
         row = index["fold_2/" + cell.path.relative_to(cells.folder).as_posix()]
-        assert (cell.subject, str(cell.foreground_px), cell.fold) == (row["subject"], row["foreground_px"], "fold_2")
+        assert (cell.subject, str(cell.foreground_px), cell.fold) == (
+            row["subject"],
+            row["foreground_px"],
+            "fold_2",
+        )
     assert ("H2", "H4", "H5") in cells.summary().joined_groups

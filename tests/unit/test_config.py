@@ -66,4 +66,6 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_variables_that_are_no_settings_are_left_alone() -> None:
-    assert load_settings(RunSettings, environ={"EDGELEUK_DATA": "/x", "EDGELEUK_CONFIG": "/y"}) == RunSettings()
+    assert (
+        load_settings(RunSettings, environ={"EDGELEUK_DATA": "/x", "EDGELEUK_CONFIG": "/y"}) == RunSettings()
+    )

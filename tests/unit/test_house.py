@@ -14,7 +14,9 @@ HEAVY = ("numpy", "cv2", "tensorflow", "onnxruntime", "ai_edge_litert", "av", "m
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True, check=False
+    )
 
 
 def test_help_loads_no_heavy_module() -> None:
@@ -33,7 +35,12 @@ def test_help_loads_no_heavy_module() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["edgeleuk_convert.commands", "edgeleuk_calibration.selection", "edgeleuk_firmware_bridge", "edgeleuk.running"],
+    [
+        "edgeleuk_convert.commands",
+        "edgeleuk_calibration.selection",
+        "edgeleuk_firmware_bridge",
+        "edgeleuk.running",
+    ],
 )
 def test_modules_load_without_tensorflow(module: str) -> None:
     code = f"import sys, {module}; assert not {{'tensorflow', 'keras'}} & set(sys.modules)"
@@ -41,7 +48,9 @@ def test_modules_load_without_tensorflow(module: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",)], ids=lambda words: " ".join(words)
+    "words",
+    [("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",)],
+    ids=" ".join,
 )
 def test_checks_are_clean(words: tuple[str, ...]) -> None:
     done = run(*words)

@@ -64,7 +64,9 @@ def test_size_in_the_tensor_is_size_in_micrometres(px_per_um: float) -> None:
 
 def test_lamp_and_stain_drop_out() -> None:
     crop = disc(90, 450)
-    dark = CellCrop(np.where(crop.mask[:, :, None] > 0, crop.pixels // 2 + 20, 0).astype(np.uint8), crop.mask, 18.5)
+    dark = CellCrop(
+        np.where(crop.mask[:, :, None] > 0, crop.pixels // 2 + 20, 0).astype(np.uint8), crop.mask, 18.5
+    )
     difference = np.abs(to_tensor(crop, CONTRACT).astype(int) - to_tensor(dark, CONTRACT))
     assert difference.mean() <= 1.5  # rounding of the darker picture, stretched
 

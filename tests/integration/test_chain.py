@@ -1,0 +1,140 @@
+"""The whole path on real cells, by the command line alone: train, convert, verify, evaluate, run."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SUBJECTS = 9  # of each class
+CELLS = 12  # of each subject
+
+
+def edgeleuk(*words: object, code: int = 0) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "edgeleuk", *map(str, words)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code, done.stderr
+    return done.stdout
+
+
+def as_json(*words: object, code: int = 0) -> Any:
+    return json.loads(edgeleuk(*words, "--json", code=code))
+
+
+@pytest.fixture(scope="module")
+def few_cells(edgeleuk_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of links to some cells of some subjects, in C-NMC's layout."""
+    folder = tmp_path_factory.mktemp("cnmc")
+    taken: Counter[tuple[str, str]] = Counter()
+    for label in ("all", "hem"):
+        for file in sorted((edgeleuk_data / "cnmc").glob(f"fold_*/{label}/*.webp")):
+            subject = (label, file.name.split("_")[1])
+            full = sum(key[0] == label for key in taken) >= SUBJECTS
+            if taken[subject] >= CELLS or (full and subject not in taken):
+                continue
+            taken[subject] += 1
+            link = folder / file.relative_to(edgeleuk_data / "cnmc")
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(file)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def network(few_cells: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("network") / "resnet.keras"
+    result = as_json("train", "--data", few_cells, "--architecture", "resnet", "--epochs", 2, "--out", path)
+    assert result["parameters"] < 1_000_000
+    held_out = result["held_out"]
+    assert held_out["left_out"] > held_out["cells"] > 0
+    assert set(held_out["interval_95"]) >= {"weighted_f1", "auroc", "specificity"}
+    for suffix in (".log.csv", ".history.png", ".training.json"):
+        assert path.with_suffix(suffix).stat().st_size > 0
+    return path
+
+
+@pytest.fixture(scope="module")
+def bundle(network: Path, few_cells: Path) -> Path:
+    path = network.with_suffix(".edgeleuk")
+    result = as_json("convert", network, "--int8", "--calibration", few_cells, "--images", 60, "--out", path)
+    assert result["calibration_images"] == 60
+    # Two epochs teach little; that every network says the same is all that is asked here.
+    assert min(network["correlation"] for network in result["networks"]) > 0.95
+    return path
+
+
+def test_the_bundle_verifies_on_every_runtime(bundle: Path) -> None:
+    facts = as_json("verify", bundle)
+    assert facts["verdict"] == "pass"
+    assert {result["runtime"] for result in facts["results"]} == {"numpy", "litert", "onnxruntime"}
+
+
+def test_keras_and_int8_are_judged_on_the_same_unseen_cells(
+    network: Path, bundle: Path, few_cells: Path
+) -> None:
+    judged = as_json("evaluate", network, "--data", few_cells)
+    quantized = as_json("evaluate", bundle, "--data", few_cells)
+    for key in ("cells", "subjects", "groups", "left_out", "baseline_area_auroc"):
+        assert judged[key] == quantized[key]
+    assert quantized["auroc"] == pytest.approx(judged["auroc"], abs=0.15)
+
+
+def test_calibration_never_uses_cells_that_judge(bundle: Path) -> None:
+    import msgspec
+
+    from edgeleuk.bundle.reading import read_bundle
+    from edgeleuk_convert.record import bundle_record
+
+    opened = read_bundle(bundle)
+    record = bundle_record(opened)
+    images = msgspec.json.decode(opened.members["calibration.json"])["images"]
+    assert {image["sha256"][:16] for image in images} <= set(record.training_hashes)
+    assert not set(record.training_subjects) & set(record.held_out_subjects)
+    assert Counter(image["label"] for image in images) == {"blast": 30, "normal": 30}
+
+
+def test_the_same_inputs_give_the_same_bundle(network: Path, bundle: Path, few_cells: Path) -> None:
+    again = bundle.with_name("again") / bundle.name
+    again.parent.mkdir()
+    edgeleuk("convert", network, "--int8", "--calibration", few_cells, "--images", 60, "--out", again)
+    assert again.read_bytes() == bundle.read_bytes()
+
+
+def test_validate_compares_int8_with_float(bundle: Path, few_cells: Path) -> None:
+    words = [sys.executable, "-m", "edgeleuk", "validate", str(bundle), "--data", str(few_cells), "--json"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    result = json.loads(done.stdout)
+    assert result["verdict"] in ("pass", "fail", "undecided")
+    assert done.returncode == (3 if result["verdict"] == "fail" else 0)
+    for key in ("tflite_int8", "onnx_int8"):
+        assert {
+            "flips",
+            "flip_rate",
+            "max_probability_change",
+            "weighted_f1_drop",
+            "weighted_f1_drop_upper_95",
+        } <= set(result[key])
+
+
+def test_run_on_real_fields_and_export(bundle: Path, edgeleuk_data: Path, tmp_path: Path) -> None:
+    session = tmp_path / "session.db"
+    result = as_json(
+        "run", "--camera", f"dir://{edgeleuk_data / 'fields_bccd'}", "--bundle", bundle, "--session", session,
+        "--frames", 12,
+    )  # fmt: skip
+    frames, cells = result["frames"], result["cells"]
+    assert frames["processed"] == 12
+    assert frames["captured"] == frames["processed"] + frames["dropped"] + frames["rejected"]
+    assert cells["detected"] >= 10
+    assert cells["unique"] == cells["blast"] + cells["normal"] + cells["uncertain"]
+    rows = list(csv.DictReader(io.StringIO(edgeleuk("export", session, "--csv"))))
+    assert len(rows) == cells["unique"]

@@ -1,0 +1,183 @@
+"""A bundle is what its manifest says, or it is refused by name."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+import pytest
+
+from edgeleuk.bundle.golden import replay
+from edgeleuk.bundle.manifest import GOLDEN, MANIFEST
+from edgeleuk.bundle.reading import Bundle, read_bundle
+from edgeleuk.bundle.writing import bundle_bytes, describe_members, write_bundle
+from edgeleuk.errors import BundleError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+Members = dict[str, bytes]
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Bundle:
+    return read_bundle("default")
+
+
+def packed(members: Members, compression: int = zipfile.ZIP_STORED) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+def members_of(bundle: Bundle) -> Members:
+    with zipfile.ZipFile(bundle.path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def manifest_with(members: Members, change: Callable[[dict[str, object]], None]) -> Members:
+    manifest = json.loads(members[MANIFEST])
+    change(manifest)
+    return members | {MANIFEST: json.dumps(manifest).encode()}
+
+
+def without(members: Members, name: str) -> Members:
+    return {key: data for key, data in members.items() if key != name}
+
+
+def flipped(data: bytes) -> bytes:
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
+DAMAGE: dict[str, tuple[Callable[[Members], bytes], str]] = {
+    "empty file": (lambda _: b"", "is no bundle, or a truncated one"),
+    "no zip": (lambda _: b"hello" * 100, "is no bundle, or a truncated one"),
+    "truncated": (lambda m: packed(m)[:-2000], "is no bundle, or a truncated one"),
+    "another zip": (lambda _: packed({"readme.txt": b"hello"}), "is no bundle: got no manifest.json in it"),
+    "compressed": (lambda m: packed(m, zipfile.ZIP_DEFLATED), "got compressed members"),
+    "one byte of a network": (
+        lambda m: packed(m | {"model.int8.tflite": flipped(m["model.int8.tflite"])}),
+        "model.int8.tflite in x.edgeleuk has the wrong hash",
+    ),
+    "a missing member": (lambda m: packed(without(m, GOLDEN)), "lacks golden.npz"),
+    "a smuggled member": (lambda m: packed(m | {"run.py": b"print()"}), "does not name: got run.py"),
+    "newer schema": (
+        lambda m: packed(manifest_with(m, lambda man: man.update(schema_version=99))),
+        "another schema version: got 99, allowed 1; update edgeleuk",
+    ),
+    "older schema": (
+        lambda m: packed(manifest_with(m, lambda man: man.update(schema_version=0))),
+        "got 0, allowed 1; convert the network again",
+    ),
+    "unknown field": (
+        lambda m: packed(manifest_with(m, lambda man: man.update(surprise=1))),
+        "unknown field `surprise`",
+    ),
+    "nonsense in a contract": (
+        lambda m: packed(manifest_with(m, lambda man: man["input"].update(height=0))),  # type: ignore[attr-defined]
+        "height from 8 to 4096, got 0",
+    ),
+    "manifest is no JSON": (lambda m: packed(m | {MANIFEST: b"{"}), "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damage_is_refused_by_name(shipped: Bundle, tmp_path: Path, damage: str) -> None:
+    make, sentence = DAMAGE[damage]
+    path = tmp_path / "x.edgeleuk"
+    path.write_bytes(make(members_of(shipped)))
+    with pytest.raises(BundleError) as caught:
+        read_bundle(path)
+    assert sentence in str(caught.value)
+
+
+def test_a_missing_file_is_a_usage_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such bundle"):
+        read_bundle(tmp_path / "none.edgeleuk")
+
+
+def test_a_folder_is_a_usage_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="a bundle is a file"):
+        read_bundle(tmp_path)
+
+
+def test_what_is_written_is_read_back_and_gives_the_same_bytes(shipped: Bundle, tmp_path: Path) -> None:
+    path = tmp_path / "again.edgeleuk"
+    write_bundle(path, shipped.manifest, shipped.members)
+    assert path.read_bytes() == shipped.path.read_bytes()
+    assert read_bundle(path).members == shipped.members
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_order_of_members_does_not_matter(shipped: Bundle) -> None:
+    backwards = dict(reversed(shipped.members.items()))
+    assert bundle_bytes(shipped.manifest, backwards) == bundle_bytes(shipped.manifest, shipped.members)
+
+
+def test_golden_vectors_replay(shipped: Bundle) -> None:
+    results = replay(shipped)
+    assert [result.model for result in results] == ["preprocessing", *shipped.manifest.model_names]
+    assert {result.status for result in results} == {"ok"}
+
+
+def with_golden(bundle: Bundle, change: Callable[[dict[str, np.ndarray]], None]) -> Bundle:
+    with np.load(io.BytesIO(bundle.members[GOLDEN])) as golden:
+        arrays = dict(golden)
+    change(arrays)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    members = dict(bundle.members) | {GOLDEN: buffer.getvalue()}
+    manifest = msgspec.structs.replace(bundle.manifest, members=describe_members(members))
+    return Bundle(bundle.path, bundle.sha256, manifest, members)
+
+
+@pytest.mark.parametrize("name", ["model.int8.tflite", "model.int8.onnx", "model.float32.tflite"])
+def test_a_network_that_answers_otherwise_is_noticed(shipped: Bundle, name: str) -> None:
+    def move(arrays: dict[str, np.ndarray]) -> None:
+        arrays[f"{name}.output"] = arrays[f"{name}.output"] + 1.0
+
+    moved = {result.model for result in replay(with_golden(shipped, move)) if result.status == "moved"}
+    assert moved == {name}
+
+
+def test_preprocessing_that_differs_by_one_grey_level_is_noticed(shipped: Bundle) -> None:
+    def move(arrays: dict[str, np.ndarray]) -> None:
+        arrays["tensors"][0, 64, 64, 0] ^= 1
+
+    assert replay(with_golden(shipped, move))[0].status == "moved"
+
+
+def test_golden_vectors_that_cannot_be_read_are_refused(shipped: Bundle) -> None:
+    with pytest.raises(BundleError, match="golden vectors cannot be read"):
+        replay(with_golden(shipped, lambda arrays: arrays.pop("tensors")))  # type: ignore[arg-type]
+
+
+def test_a_network_that_is_not_there_is_named(shipped: Bundle) -> None:
+    with pytest.raises(
+        UsageError, match="carries no float32 network for onnxruntime: allowed int8 for litert"
+    ):
+        shipped.model_name("onnxruntime", "float32")
+
+
+def test_the_shipped_bundle_is_small(shipped: Bundle) -> None:
+    size = {name: entry.size_bytes for name, entry in shipped.manifest.members.items()}
+    assert shipped.path.stat().st_size < 12e6
+    # A quarter of the float file's size, plus 10 %.
+    assert size["model.int8.tflite"] < 0.275 * size["model.float32.tflite"]
+    assert size["model.int8.onnx"] < 0.275 * size["model.float32.tflite"]
+
+
+def test_the_shipped_card_says_how_it_was_made_and_cites_the_data(shipped: Bundle) -> None:
+    card = shipped.members["card.md"].decode()
+    assert "edgeleuk train --data DIR" in card
+    assert "edgeleuk convert" in card
+    assert "10.7937/tcia.2019.dc64i46r" in card
+    assert shipped.manifest.intended_use in card

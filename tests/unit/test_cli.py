@@ -1,0 +1,251 @@
+"""The command line: every kind of bad input is one sentence with its exit code, and no traceback."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, NamedTuple
+
+import cv2
+import numpy as np
+import pytest
+
+from edgeleuk.bundle.golden import golden_crops_of
+from edgeleuk.bundle.reading import DEFAULT_PATH, read_bundle
+from edgeleuk.cli import main
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+class Outcome(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def edgeleuk(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., Outcome]:
+    """Run the command line in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["edgeleuk", *map(str, words)])
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else int(end.code or 0)
+        out, err = capfd.readouterr()
+        return Outcome(code, out, err)
+
+    return call
+
+
+@pytest.fixture
+def cell_files(tmp_path: Path) -> list[Path]:
+    """Cells on black, drawn by the project."""
+    files = []
+    for index, crop in enumerate(golden_crops_of(read_bundle("default"))[:2]):
+        file = tmp_path / f"cell{index}.png"
+        cv2.imwrite(str(file), crop.pixels[:, :, ::-1])
+        files.append(file)
+    return files
+
+
+def test_version(edgeleuk: Callable[..., Outcome]) -> None:
+    assert edgeleuk("--version").out.startswith("edgeleuk 0.")
+
+
+def test_inspect_tells_what_a_bundle_is(edgeleuk: Callable[..., Outcome]) -> None:
+    outcome = edgeleuk("inspect", "default")
+    assert outcome.code == 0
+    assert "model.int8.tflite" in outcome.out
+    assert "For research use only" in outcome.out
+    facts = json.loads(edgeleuk("inspect", "default", "--json").out)
+    assert facts["schema_version"] == 1
+    assert facts["manifest"]["members"]["model.int8.onnx"]["sha256"]
+
+
+def test_verify_passes_on_the_shipped_bundle(edgeleuk: Callable[..., Outcome]) -> None:
+    outcome = edgeleuk("verify", "--json")
+    facts = json.loads(outcome.out)
+    assert (outcome.code, facts["verdict"]) == (0, "pass")
+    assert {result["status"] for result in facts["results"]} == {"ok"}
+
+
+def test_classify_tells_single_cells_from_fields(
+    edgeleuk: Callable[..., Outcome], cell_files: list[Path]
+) -> None:
+    outcome = edgeleuk("classify", *cell_files, "--json")
+    facts = json.loads(outcome.out)
+    assert outcome.code == 0
+    assert [entry["kind"] for entry in facts["files"]] == ["cell", "cell"]
+    assert all(0 <= entry["cells"][0]["probability"] <= 1 for entry in facts["files"])
+    assert sum(facts["cells"].values()) == 2
+    assert "probability of blast" in edgeleuk("classify", cell_files[0]).out
+
+
+def test_both_runtimes_say_much_the_same(edgeleuk: Callable[..., Outcome], cell_files: list[Path]) -> None:
+    answers = [
+        json.loads(edgeleuk("classify", cell_files[0], "--runtime", runtime, "--json").out)
+        for runtime in ("litert", "onnxruntime")
+    ]
+    one, two = (answer["files"][0]["cells"][0]["probability"] for answer in answers)
+    assert one == pytest.approx(two, abs=0.1)
+
+
+def test_run_counts_cells_on_the_virtual_slide_and_export_writes_them(
+    edgeleuk: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    outcome = edgeleuk(
+        "run",
+        "--camera",
+        "virtual://?seed=3&width=640&height=480",
+        "--session",
+        "s.db",
+        "--frames",
+        6,
+        "--json",
+    )
+    facts = json.loads(outcome.out)
+    assert outcome.code == 0, outcome.err
+    assert facts["frames"]["processed"] == 6
+    assert facts["simulated"] is True
+    cells = facts["cells"]
+    assert cells["unique"] == cells["blast"] + cells["normal"] + cells["uncertain"]
+    assert cv2.imread(str(tmp_path / "s.png")).shape[1] == 640
+    exported = edgeleuk("export", "s.db", "--csv")
+    assert len(exported.out.strip().splitlines()) == 1 + cells["unique"]
+
+
+def test_run_without_json_shows_a_summary(edgeleuk: Callable[..., Outcome]) -> None:
+    outcome = edgeleuk(
+        "run", "--camera", "virtual://?width=640&height=480", "--session", "s.db", "--frames", 2
+    )
+    assert "counted once each" in outcome.out
+    assert "SIMULATED" in outcome.out
+    assert "For research use only" in outcome.out
+
+
+def garbage(folder: Path) -> Path:
+    file = folder / "garbage.png"
+    file.write_bytes(b"not an image")
+    return file
+
+
+def black(folder: Path) -> Path:
+    file = folder / "black.png"
+    cv2.imwrite(str(file), np.zeros((50, 50, 3), np.uint8))
+    return file
+
+
+def truncated_bundle(folder: Path) -> Path:
+    file = folder / "truncated.edgeleuk"
+    file.write_bytes(DEFAULT_PATH.read_bytes()[:-5000])
+    return file
+
+
+def folder_of_garbage(folder: Path) -> Path:
+    inner = folder / "pictures"
+    inner.mkdir()
+    (inner / "a.jpg").write_bytes(b"not an image")
+    return inner
+
+
+def text_file(folder: Path) -> Path:
+    file = folder / "notes.db"
+    file.write_text("hello")
+    return file
+
+
+VIRTUAL = ("--camera", "virtual://?width=320&height=240", "--frames", "1")
+BAD_INPUT: dict[str, tuple[tuple[object, ...], int, str]] = {
+    "no camera": (("run",), 2, "--camera"),
+    "unknown command": (("fly",), 2, "fly"),
+    "unknown scheme": (("run", "--camera", "ftp://x"), 2, "virtual"),
+    "bad key of the virtual slide": (("run", "--camera", "virtual://?sed=1"), 2, "sed"),
+    "no frames": (("run", *VIRTUAL[:2], "--frames", "0"), 2, "number of frames is out of range"),
+    "missing folder": (("run", "--camera", "dir://nowhere"), 6, "nowhere"),
+    "refused connection": (("run", "--camera", "http://127.0.0.1:9/stream"), 6, "127.0.0.1:9"),
+    "missing bundle": (("run", *VIRTUAL, "--bundle", "none.edgeleuk"), 2, "no such bundle"),
+    "truncated bundle": (("verify", truncated_bundle), 7, "truncated"),
+    "unknown runtime": (("run", *VIRTUAL, "--runtime", "tensorrt"), 2, "tensorrt"),
+    "precision that is not carried": (
+        ("run", *VIRTUAL, "--runtime", "onnxruntime", "--precision", "float32"),
+        2,
+        "carries no float32 network for onnxruntime",
+    ),
+    "scale out of range": (("classify", black, "--px-per-um", "-1"), 2, "px_per_um"),
+    "session in no folder": (("run", *VIRTUAL, "--session", "no/such/folder/s.db"), 2, "folder"),
+    "file that is no image": (("classify", garbage), 4, "is no image"),
+    "file that is all black": (("classify", black), 4, "all black"),
+    "missing file": (("classify", "none.png"), 2, "no such file"),
+    "masks of one name": (("segment", "a/x.png", "b/x.png", "--out", "masks"), 2, "two files have one name"),
+    "export without a format": (("export", text_file), 2, "--csv"),
+    "export of another file": (("export", text_file, "--csv"), 7, "notes.db"),
+    "convert to nothing": (("convert", "m.keras", "--calibration", ".", "--out", "b.edgeleuk"), 2, "--int8"),
+    "convert without a record": (
+        ("convert", "m.keras", "--int8", "--calibration", ".", "--out", "b.edgeleuk"),
+        4,
+        "no training record",
+    ),
+    "train on an empty folder": (("train", "--data", ".", "--out", "m.keras"), 4, "image"),
+    "train into nowhere": (("train", "--data", ".", "--out", "no/m.keras"), 2, "folder does not exist"),
+    "train to another format": (("train", "--data", ".", "--out", "m.h5"), 2, "wrong ending"),
+    "unknown architecture": (
+        ("train", "--data", ".", "--out", "m.keras", "--architecture", "vgg"),
+        2,
+        "unknown architecture",
+    ),
+    "evaluate on an empty folder": (("evaluate", "default", "--data", "."), 4, "image"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_INPUT)
+def test_bad_input_is_one_clear_sentence(edgeleuk: Callable[..., Outcome], tmp_path: Path, case: str) -> None:
+    words, code, sentence = BAD_INPUT[case]
+    outcome = edgeleuk(*(word(tmp_path) if callable(word) else word for word in words))
+    assert outcome.code == code, outcome
+    assert sentence in outcome.err
+    assert "Traceback" not in outcome.err
+    assert outcome.out == ""
+
+
+def test_a_folder_of_garbage_leaves_a_session_that_says_so(
+    edgeleuk: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    outcome = edgeleuk("run", "--camera", folder_of_garbage(tmp_path), "--session", "s.db", "--json")
+    assert outcome.code == 4
+    assert "none of the 1 pictures" in outcome.err
+    assert json.loads(outcome.out)["frames"] == {"captured": 1, "processed": 0, "dropped": 0, "rejected": 1}
+    assert edgeleuk("export", "s.db", "--csv").code == 0
+
+
+def test_a_session_is_never_overwritten(edgeleuk: Callable[..., Outcome], tmp_path: Path) -> None:
+    assert edgeleuk("run", *VIRTUAL, "--session", "s.db").code == 0
+    before = (tmp_path / "s.db").read_bytes()
+    outcome = edgeleuk("run", *VIRTUAL, "--session", "s.db")
+    assert outcome.code == 2
+    assert "s.db" in outcome.err
+    assert (tmp_path / "s.db").read_bytes() == before
+
+
+def test_segment_writes_a_mask_for_each_file(edgeleuk: Callable[..., Outcome], tmp_path: Path) -> None:
+    from edgeleuk.virtual.render import VirtualSlide
+
+    field = VirtualSlide(seed=5).field(0, 0)
+    cv2.imwrite(str(tmp_path / "field.png"), field.pixels[:, :, ::-1])
+    outcome = edgeleuk("segment", "field.png", "--out", "masks", "--json")
+    (entry,) = json.loads(outcome.out)["files"]
+    mask = cv2.imread(str(tmp_path / "masks" / "field_mask.png"), cv2.IMREAD_UNCHANGED)
+    assert mask.shape == field.pixels.shape[:2]
+    assert set(np.unique(mask)) <= {0, 128, 255}
+    assert sum(cell["area_px"] for cell in entry["cells"]) >= np.count_nonzero(mask)
+    for cell in entry["cells"]:
+        x, y, w, h = cell["box"]
+        assert 0 < cell["nucleus_area_px"] <= cell["area_px"] <= w * h
+        assert mask[y : y + h, x : x + w].any()

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from edgeleuk.frames import CYTOPLASM, NUCLEUS, Box, Cell
+from edgeleuk.vision.segmentation import nucleus_and_cell_mask, segment
+
+GLASS, RED, CYTOPLASM_COLOUR, NUCLEUS_COLOUR = (225, 215, 205), (205, 150, 140), (165, 150, 190), (95, 55, 140)
+PX_PER_UM = 8.0
+
+
+def smear(white, *, red=(), size=(480, 640), glass=GLASS, noise=2.0):
+    """Field with white cells (x, y, cell radius um, nucleus radius um) and red cells (x, y); colours RGB."""
+    field = np.full((*size, 3), glass, np.uint8)
+    for x, y in red:
+        cv2.circle(field, (x, y), round(3.75 * PX_PER_UM), RED, -1)
+    for x, y, cell, _ in white:
+        cv2.circle(field, (x, y), round(cell * PX_PER_UM), CYTOPLASM_COLOUR, -1)
+    for x, y, _, nucleus in white:
+        cv2.circle(field, (x, y), round(nucleus * PX_PER_UM), NUCLEUS_COLOUR, -1)
+    field = cv2.GaussianBlur(field, (0, 0), 1.0)
+    grain = np.random.default_rng(0).normal(0, noise, field.shape)
+    return np.clip(field + grain, 0, 255).astype(np.uint8)
+
+
+RED_CELLS = [(60, 60), (150, 400), (420, 60), (560, 420), (330, 420), (60, 250), (600, 120), (250, 60)]
+
+
+def test_one_cell_among_red_cells_has_its_place_and_size():
+    (cell,) = segment(smear([(300, 240, 6, 4)], red=RED_CELLS))
+    assert cell.box.centre == pytest.approx((300, 240), abs=3)
+    assert cell.area_px == pytest.approx(np.pi * 48**2, rel=0.08)
+    assert cell.nucleus_area_px == pytest.approx(np.pi * 32**2, rel=0.08)
+    assert not cell.touches_border
+    assert set(np.unique(cell.mask)) == {0, CYTOPLASM, NUCLEUS}
+
+
+def test_box_is_tight():
+    (cell,) = segment(smear([(300, 240, 6, 4)], red=RED_CELLS))
+    inside = cell.mask > 0
+    assert inside[0].any()
+    assert inside[-1].any()
+    assert inside[:, 0].any()
+    assert inside[:, -1].any()
+
+
+@pytest.mark.parametrize("known", [None, PX_PER_UM])
+def test_scale_may_be_given_or_estimated(known):
+    field = smear([(300, 240, 6, 4), (480, 250, 7, 5)], red=RED_CELLS)
+    assert len(segment(field, px_per_um=known)) == 2
+
+
+@pytest.mark.parametrize(
+    "glass",
+    [(250, 235, 150), (235, 215, 235), (200, 200, 200), (255, 255, 255)],
+    ids=["yellow", "violet", "dim", "bright"],
+)
+def test_the_background_colour_cancels_out(glass):
+    tinted = smear([(300, 240, 6, 4)], red=RED_CELLS).astype(np.float32) / GLASS * glass
+    (cell,) = segment(np.clip(tinted, 0, 255).astype(np.uint8))
+    assert cell.area_px == pytest.approx(np.pi * 48**2, rel=0.1)
+    assert cell.nucleus_area_px == pytest.approx(np.pi * 32**2, rel=0.1)
+
+
+def test_no_white_cell_is_an_empty_list():
+    assert segment(smear([], red=RED_CELLS)) == []
+
+
+@pytest.mark.parametrize("value", [0, 128, 255])
+def test_a_plain_picture_holds_no_cell(value):
+    assert segment(np.full((480, 640, 3), value, np.uint8)) == []
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 500), (16, 16)])
+def test_tiny_pictures_do_not_fail(size):
+    assert segment(np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)) is not None
+
+
+def test_platelets_are_left_out():
+    platelets = [(x, y, 1.4, 1.2) for x, y in [(200, 150), (500, 300), (100, 150), (250, 300)]]
+    assert segment(smear(platelets, red=RED_CELLS)) == []
+
+
+def test_lobes_of_one_nucleus_are_one_cell():
+    field = smear([(300, 240, 7, 0)], red=RED_CELLS, noise=0)
+    for x, y in [(275, 225), (322, 222), (300, 268)]:
+        cv2.circle(field, (x, y), 17, NUCLEUS_COLOUR, -1)
+    (cell,) = segment(field)
+    assert cell.area_px == pytest.approx(np.pi * 56**2, rel=0.1)
+
+
+def test_touching_cells_are_two():
+    cells = segment(smear([(260, 240, 6, 5), (355, 240, 6, 5)], red=RED_CELLS))
+    assert [round(cell.box.centre[0], -1) for cell in cells] == [260, 360]
+    assert all(cell.area_px == pytest.approx(np.pi * 48**2, rel=0.12) for cell in cells)
+
+
+def test_red_cells_that_touch_stay_outside():
+    touching = [(300 + dx, 240 + dy) for dx, dy in [(76, 0), (-76, 0), (0, 76)]]
+    (cell,) = segment(smear([(300, 240, 6, 4)], red=RED_CELLS + touching))
+    assert cell.area_px == pytest.approx(np.pi * 48**2, rel=0.12)
+
+
+@pytest.mark.parametrize("x", [0, 20, 639])
+def test_a_cell_cut_by_the_border_says_so(x):
+    (cell,) = segment(smear([(x, 240, 7, 5)], red=[p for p in RED_CELLS if abs(p[0] - x) > 70]))
+    assert cell.touches_border
+
+
+@pytest.mark.parametrize("side", [120, 300])
+def test_a_crop_that_is_mostly_one_cell(side):
+    crop = cv2.resize(
+        smear([(300, 240, 6, 4)])[180:300, 240:360], (side, side), interpolation=cv2.INTER_LINEAR_EXACT
+    )
+    (cell,) = segment(crop)
+    assert cell.area_px == pytest.approx(np.pi * (48 * side / 120) ** 2, rel=0.08)
+
+
+def test_cells_come_in_reading_order():
+    places = [(100, 130), (330, 120), (560, 140), (90, 350), (300, 340), (540, 360)]
+    cells = segment(smear([(x, y, 6, 4) for x, y in reversed(places)]), px_per_um=PX_PER_UM)
+    assert [cell.box.centre for cell in cells] == [pytest.approx(place, abs=4) for place in places]
+
+
+def test_the_picture_is_not_altered():
+    field = smear([(300, 240, 6, 4)], red=RED_CELLS)
+    before = field.copy()
+    segment(field)
+    np.testing.assert_array_equal(field, before)
+
+
+def test_a_read_only_view_is_enough():
+    field = smear([(300, 240, 6, 4)], red=RED_CELLS)[:, ::-1]
+    field.flags.writeable = False
+    assert len(segment(field)) == 1
+
+
+@pytest.mark.parametrize("px_per_um", [0.0, -1.0, float("nan")])
+def test_a_scale_that_is_none_is_refused(px_per_um):
+    with pytest.raises(ValueError, match="expected px_per_um above 0"):
+        segment(smear([]), px_per_um=px_per_um)
+
+
+def test_pixels_must_be_rgb():
+    with pytest.raises(ValueError, match=r"expected \(H, W, 3\) uint8"):
+        segment(np.zeros((10, 10), np.uint8))
+
+
+def test_painting_puts_each_mask_in_its_box():
+    first = Cell(Box(1, 2, 3, 2), np.array([[0, 128, 0], [128, 255, 128]], np.uint8))
+    second = Cell(Box(3, 3, 2, 1), np.array([[255, 128]], np.uint8))
+    np.testing.assert_array_equal(
+        nucleus_and_cell_mask([first, second], (5, 6)),
+        [
+            [0, 0, 0, 0, 0, 0],
+            [0, 0, 0, 0, 0, 0],
+            [0, 0, 128, 0, 0, 0],
+            [0, 128, 255, 255, 128, 0],
+            [0, 0, 0, 0, 0, 0],
+        ],
+    )
+
+
+def test_painting_no_cells_is_black():
+    assert not nucleus_and_cell_mask([], (4, 7)).any()

@@ -42,7 +42,7 @@ def to_tensor(crop: CellCrop, contract: InputContract) -> npt.NDArray[np.uint8]:
     pixels, mask = _scaled(crop, contract.px_per_um / crop.px_per_um)
     tensor = np.empty(contract.shape, np.uint8)
     target, source = _centred(mask.shape, (contract.height, contract.width))
-    inside = mask[source] >= 128
+    inside = _without_rim(mask >= 128, round(contract.rim_um * contract.px_per_um))[source]
     for index, channel in enumerate(contract.channels):
         plane = tensor[:, :, index]
         if channel == "mask":
@@ -115,6 +115,16 @@ def _padded_with_cell(pixels: npt.NDArray[np.uint8], mask: npt.NDArray[np.uint8]
     sums = pixels.reshape(-1, 3).sum(axis=0, dtype=np.int64, where=inside.reshape(-1, 1))
     mean = ((sums + count // 2) // count).astype(np.uint8)
     return np.where(inside[:, :, None], pixels, mean)
+
+
+def _without_rim(inside: npt.NDArray[np.bool_], rim_px: int) -> npt.NDArray[np.bool_]:
+    """Shrink the cell by a rim; what lies beyond the crop's edge is not cell."""
+    if rim_px == 0:
+        return inside
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * rim_px + 1, 2 * rim_px + 1))
+    padded = cv2.copyMakeBorder(inside.astype(np.uint8), rim_px, rim_px, rim_px, rim_px, cv2.BORDER_CONSTANT)
+    shrunk = cv2.erode(padded, disc)[rim_px:-rim_px, rim_px:-rim_px]
+    return shrunk.astype(bool)
 
 
 def _resized(image: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+SUBJECTS = 9  # of each class
+CELLS = 12  # of each subject
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +26,21 @@ def edgeleuk_data() -> Path:
     if os.environ.get("CI"):
         pytest.fail(message)
     pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def few_cells(edgeleuk_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of links to some cells of some subjects, in C-NMC's layout."""
+    folder = tmp_path_factory.mktemp("cnmc")
+    taken: Counter[tuple[str, str]] = Counter()
+    for label in ("all", "hem"):
+        for file in sorted((edgeleuk_data / "cnmc").glob(f"fold_*/{label}/*.webp")):
+            subject = (label, file.name.split("_")[1])
+            full = sum(key[0] == label for key in taken) >= SUBJECTS
+            if taken[subject] >= CELLS or (full and subject not in taken):
+                continue
+            taken[subject] += 1
+            link = folder / file.relative_to(edgeleuk_data / "cnmc")
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(file)
+    return folder

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
 
 TENSOR_PX_PER_UM = 7.4
+# C-NMC's outermost pixels are mixed with black; a camera's with the background.
+RIM_UM = 0.27
 PREDICT_BATCH = 128
 ENVELOPE_PERCENTILES = (0.5, 99.5)
 ENVELOPE_MARGIN = 0.15
@@ -53,6 +55,7 @@ def default_input(size: int = 128, channels: tuple[Any, ...] = ("luminance", "ma
         normalise=True,
         px_per_um=TENSOR_PX_PER_UM * size / 128,
         crop_px_per_um=CNMC_PX_PER_UM,
+        rim_um=RIM_UM,
     )
 
 

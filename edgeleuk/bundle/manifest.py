@@ -62,6 +62,9 @@ class InputContract(Struct, frozen=True):
         and lamp drop out; the outside of the cell becomes 128. Otherwise colours stay, the outside is 0.
     px_per_um : float
         Scale of the tensor. A crop of another scale is resized to it, so that size stays a cue.
+    rim_um : float
+        This much is taken off the cell all around: there the background shines in, and no two
+        segmentations agree.
     crop_px_per_um : float
         Scale to assume for a stand-alone crop whose own scale nobody knows.
     scale, offset : float
@@ -78,6 +81,7 @@ class InputContract(Struct, frozen=True):
     normalise: bool
     px_per_um: float
     crop_px_per_um: float
+    rim_um: float = 0.0
     scale: float = 1.0
     offset: float = 0.0
     resize: Literal["halve-exact"] = "halve-exact"
@@ -89,6 +93,7 @@ class InputContract(Struct, frozen=True):
             ("width", 8, 4096),
             ("px_per_um", 0.01, 1000),
             ("crop_px_per_um", 0.01, 1000),
+            ("rim_um", 0, 2),
         ):
             value = getattr(self, name)
             if not low <= value <= high:

@@ -32,7 +32,7 @@ def crop_cell(pixels: RgbImage, cell: Cell, px_per_um: float) -> CellCrop:
     require_rgb(pixels)
     x, y, w, h = cell.box
     height, width = pixels.shape[:2]
-    if not (0 <= x and 0 <= y and w > 0 and h > 0 and x + w <= width and y + h <= height):
+    if min(x, y) < 0 or min(w, h) < 1 or x + w > width or y + h > height:
         msg = f"expected a box inside {width}x{height} px, got {tuple(cell.box)}"
         raise ValueError(msg)
     inside = cell.mask > 0

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from edgeleuk.frames import require_rgb
+from edgeleuk.vision.morphology import distance_from
 from edgeleuk.vision.stain import background_colour, nuclear_density, optical_density, otsu
 
 if TYPE_CHECKING:
@@ -127,47 +128,46 @@ def _red_cell_mask(density: Floats, nucleus: Mask) -> Mask:
 def _red_cell_diameters(mask: Mask, nucleus: Mask) -> Floats:
     """Diameters in pixels of circles on the mask's outline, (n,) float32.
 
-    A Hough transform in which each outline pixel votes only along its normal, into the mask: the rims of central
-    pallors point away from each other and do not add up, and cells in clumps count by the arc that is free.
+    A Hough transform in which each outline pixel votes only along its normal, into the mask: the rims of
+    central pallors point away from each other and do not add up; cells in clumps count by their free arc.
     """
-    smooth = cv2.GaussianBlur(mask, (0, 0), 1.5).astype(np.float32)
-    gx, gy = cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1)
-    from_nucleus = cv2.distanceTransform(255 - nucleus, cv2.DIST_L2, 3)
-    outline = (mask > 0) & (cv2.erode(mask, np.ones((3, 3), np.uint8), borderValue=255) == 0)
-    rows, columns = np.nonzero(outline)
+    from_nucleus = distance_from(nucleus)
+    inner = cv2.erode(mask, np.ones((3, 3), np.uint8), borderValue=255)
+    rows, columns = np.nonzero(mask != inner)
     if len(rows) == 0:
         return np.zeros(0, np.float32)
     # Some hundred votes a cell are plenty.
     weight = max(1, len(rows) // _MOST_VOTES)
     rows, columns = rows[::weight], columns[::weight]
-    xs, ys = columns.astype(np.float32), rows.astype(np.float32)
-    nx, ny = gx[rows, columns], gy[rows, columns]
-    length = np.maximum(np.hypot(nx, ny), 1e-6)
-    nx, ny = nx / length, ny / length
+    smooth = cv2.GaussianBlur(mask, (0, 0), 1.5)
+    slope_x, slope_y = cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1)
+    normals = np.stack([slope_x[rows, columns], slope_y[rows, columns]]).astype(np.float32)
+    normals /= np.maximum(np.hypot(normals[0], normals[1]), np.float32(1e-6))
+    points = np.stack([columns, rows]).astype(np.float32)
     circles: list[tuple[float, float, float, float]] = []
     radius = _SMALLEST_RADIUS
     while radius < 0.25 * min(mask.shape):
-        circles += _votes(xs + radius * nx, ys + radius * ny, radius, weight, from_nucleus)
+        circles += _votes(points + np.float32(radius) * normals, radius, weight, from_nucleus)
         radius *= 1.1
     kept: list[tuple[float, float, float]] = []
     for _, radius, x, y in sorted(circles, reverse=True):
         if all((x - a) ** 2 + (y - b) ** 2 > (0.7 * max(radius, r)) ** 2 for r, a, b in kept):
             kept.append((radius, x, y))
-    outlines = xs, ys, nx, ny
-    return np.array([2 * _radius_about(x, y, r, outlines) for r, x, y in kept], np.float32)
+    return np.array([2 * _radius_about(x, y, r, points, normals) for r, x, y in kept], np.float32)
 
 
 def _votes(
-    xs: Floats, ys: Floats, radius: float, weight: int, from_nucleus: Floats
+    centres: Floats, radius: float, weight: int, from_nucleus: Floats
 ) -> list[tuple[float, float, float, float]]:
     """Peaks of the votes for centres at one radius: (share of the full circle, radius, x, y)."""
     height, width = from_nucleus.shape
     step = max(1.0, radius / 6)
     rows, columns = int(height / step) + 1, int(width / step) + 1
+    xs, ys = centres
     inside = (xs >= 0) & (ys >= 0) & (xs < width) & (ys < height)
     cells = (ys[inside] / step).astype(np.intp) * columns + (xs[inside] / step).astype(np.intp)
-    votes = np.bincount(cells, minlength=rows * columns).reshape(rows, columns).astype(np.float32)
-    votes = cv2.boxFilter(votes, -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT)
+    single = np.bincount(cells, minlength=rows * columns).reshape(rows, columns).astype(np.float32)
+    votes = cv2.boxFilter(single, -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT)
     full = 2 * np.pi * radius / weight
     peaks = votes >= np.maximum(cv2.dilate(votes, np.ones((5, 5), np.uint8)), _LEAST_ARC * full)
     found = []
@@ -179,12 +179,12 @@ def _votes(
     return found
 
 
-def _radius_about(x: float, y: float, radius: float, outline: tuple[Floats, Floats, Floats, Floats]) -> float:
+def _radius_about(x: float, y: float, radius: float, points: Floats, normals: Floats) -> float:
     """Median distance of the outline that faces a centre, in pixels."""
-    xs, ys, nx, ny = outline
-    dx, dy = x - xs, y - ys
-    distance = np.maximum(np.hypot(dx, dy), 1e-6)
-    facing = (distance > 0.7 * radius) & (distance < 1.3 * radius) & (dx * nx + dy * ny > 0.85 * distance)
+    toward = np.array([[x], [y]], np.float32) - points
+    distance = np.hypot(toward[0], toward[1])
+    facing = (toward * normals).sum(axis=0) > 0.85 * distance
+    facing &= (distance > 0.7 * radius) & (distance < 1.3 * radius)
     # The outline runs through pixels of the cell: its edge is half a pixel further out.
     if not facing.any():
         return radius

@@ -44,7 +44,7 @@ def background_colour(pixels: RgbImage) -> Floats:
     near = cv2.inRange(green, max(peak - 5, 0), min(peak + 5, 255))
     if not near.any():
         return np.full(3, 255, np.float32)
-    return np.maximum(np.array(cv2.mean(pixels, near)[:3], np.float32), np.float32(1))
+    return np.array([max(1.0, level) for level in cv2.mean(pixels, near)[:3]], np.float32)
 
 
 def optical_density(pixels: RgbImage, background: Floats) -> Floats:

@@ -1,6 +1,6 @@
 """Counting each cell once while the stage moves.
 
-Fields are registered to remembered fields ("keyframes") by phase correlation, which places each of them in the
+Fields are registered to remembered fields ("keyframes") by phase correlation, which places them in the
 coordinates of the slide; a cell is known again by its place there.
 """
 
@@ -207,7 +207,7 @@ class FieldTracker:
         return [keyframe for keyframe in [last, *remembered] if keyframe.texture.shape == shape][:_MOST_TRIED]
 
     def _nearest(self, area: int, view: _Rectangle) -> _Keyframe | None:
-        """The remembered field that shows most of a view, where it shows enough of it."""
+        """Find the remembered field that shows most of a view, if it shows enough of it."""
         best, most = None, _KEYFRAME_OVERLAP * view.area
         for keyframe in self._keyframes:
             overlap = keyframe.view.common(view).area if keyframe.area == area else 0.0
@@ -250,7 +250,7 @@ def _texture(pixels: RgbImage) -> tuple[Floats, tuple[float, float]]:
     height, width = pixels.shape[:2]
     factor = max(1.0, max(height, width) / _LONGEST_SIDE)
     size = (max(1, round(width / factor)), max(1, round(height / factor)))
-    # Reducing three bytes a pixel and then taking one is faster than copying the green plane of a large field.
+    # Reducing all three channels is faster than first copying the green one of a large field.
     green = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)[..., 1].astype(np.float32)
     texture = cv2.GaussianBlur(green, (0, 0), 1.0) - cv2.GaussianBlur(green, (0, 0), _LONGEST_SIDE / 16)
     # Limited, lest two unrelated fields agree because each holds one dark nucleus.
@@ -275,7 +275,7 @@ def _shift(before: Floats, after: Floats) -> tuple[float, float] | None:
     window = cv2.createHanningWindow((width, height), cv2.CV_32F)
     # Windowed here, in copies: given a window, OpenCV 5's phaseCorrelate multiplies its arguments in place.
     (x, y), _ = cv2.phaseCorrelate(before * window, after * window)
-    # The content moves against the view. A discrete correlation knows a move modulo the size of the picture only.
+    # The content moves against the view. A discrete correlation knows moves modulo the picture's size.
     best: tuple[float, float] | None = None
     highest = _LEAST_CORRELATION
     for dx in {-x, -x + width, -x - width}:

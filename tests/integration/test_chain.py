@@ -15,9 +15,6 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-SUBJECTS = 9  # of each class
-CELLS = 12  # of each subject
-
 
 def edgeleuk(*words: object, code: int = 0) -> str:
     done = subprocess.run(
@@ -29,24 +26,6 @@ def edgeleuk(*words: object, code: int = 0) -> str:
 
 def as_json(*words: object, code: int = 0) -> Any:
     return json.loads(edgeleuk(*words, "--json", code=code))
-
-
-@pytest.fixture(scope="module")
-def few_cells(edgeleuk_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of links to some cells of some subjects, in C-NMC's layout."""
-    folder = tmp_path_factory.mktemp("cnmc")
-    taken: Counter[tuple[str, str]] = Counter()
-    for label in ("all", "hem"):
-        for file in sorted((edgeleuk_data / "cnmc").glob(f"fold_*/{label}/*.webp")):
-            subject = (label, file.name.split("_")[1])
-            full = sum(key[0] == label for key in taken) >= SUBJECTS
-            if taken[subject] >= CELLS or (full and subject not in taken):
-                continue
-            taken[subject] += 1
-            link = folder / file.relative_to(edgeleuk_data / "cnmc")
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(file)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import math
 import sqlite3
+import tempfile
 import threading
+import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mjpeg_server import smear
 
 from edgeleuk.annotate import COLOURS, annotate
@@ -22,15 +27,14 @@ from edgeleuk.errors import (
     InterruptedBeforeRecordError,
     SessionError,
 )
-from edgeleuk.frames import Box, Cell
+from edgeleuk.frames import Box, Cell, Frame
 from edgeleuk.pipeline import CUT, SCALE_UNKNOWN, Engine, LatencyHistogram, run
 from edgeleuk.record import create_session, export_csv, read_session
 from edgeleuk.results import CellResult, Decision, ExcludedCell, FrameResult, Prediction, SessionSummary
 from edgeleuk.vision.tracking import FieldTracker, Sighting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Sequence
 
     from edgeleuk.frames import CellCrop, RgbImage
     from edgeleuk.record import SessionWriter
@@ -241,6 +245,64 @@ class TestCounting:
         with pytest.raises(EdgeleukError, match="a count was lost") as caught:
             run_on(pictures(tmp_path / "p", 1), Seen([[]]).engine(), tmp_path / "s.db", px_per_um=2.0)
         assert caught.value.exit_code == 1
+
+    @settings(max_examples=30, deadline=None)
+    @given(
+        script=st.lists(
+            st.lists(st.tuples(st.integers(0, 5), st.just(10), st.booleans()), max_size=5),
+            min_size=1,
+            max_size=6,
+        )
+    )
+    def test_whatever_is_seen_each_cell_counts_once(self, script: list[list[tuple[int, int, bool]]]) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "s.db"
+            with create_session(path, {}) as session:
+                summary = run(
+                    Blank(len(script)), Seen(script).engine(), session, px_per_um=2.0, stop=threading.Event()
+                )
+            laws_hold(summary, path)
+        assert summary.unique == len({track for field in script for track, _, cut in field if not cut})
+
+
+class Blank:
+    """A camera that sends white pictures, of two sizes where it is live."""
+
+    uri = "test://blank"
+
+    def __init__(self, frames: int, *, live: bool = False) -> None:
+        self.number, self.live = frames, live
+
+    def frames(self) -> Iterator[Frame]:
+        for sequence in range(self.number):
+            size = (200, 300) if self.live and sequence >= self.number / 2 else (120, 160)
+            yield Frame(np.full((*size, 3), 255, np.uint8), sequence, time.time(), time.monotonic(), self.uri)
+            time.sleep(0.02 * self.live)
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Blank:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+class TestLive:
+    def test_the_virtual_slide_in_real_time(self, tmp_path: Path) -> None:
+        uri = "virtual://?seed=2&width=160&height=120&fps=60&frames=20"
+        engine = full_engine(gate=lambda _: time.sleep(0.1))
+        summary = run_on(uri, engine, tmp_path / "s.db")
+        laws_hold(summary, tmp_path / "s.db")
+        assert (summary.captured, summary.ended) == (20, "the source has ended")
+        assert summary.dropped > 0
+
+    def test_another_resolution_is_an_event(self, tmp_path: Path) -> None:
+        with create_session(tmp_path / "s.db", {}) as session:
+            summary = run(Blank(6, live=True), full_engine(), session, stop=threading.Event())
+        assert summary.events == 1
+        with read_session(tmp_path / "s.db") as reader:
+            event = next(iter(reader.rows("events")))
+        assert (event["kind"], event["text"]) == ("resolution", "the camera now sends 300x200")
 
 
 class TestEnds:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -14,22 +15,32 @@ from edgeleuk.vision.scale import estimate_px_per_um
 from edgeleuk.vision.segmentation import nucleus_and_cell_mask, segment
 from edgeleuk.vision.tracking import FieldTracker
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
 
-def read_rgb(path):
+    import numpy.typing as npt
+
+    from edgeleuk.frames import Cell
+
+    Field = tuple[npt.NDArray[np.uint8], list[list[int]], list[Cell]]
+
+
+def read_rgb(path: Path) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(cv2.imread(str(path))[..., ::-1])
 
 
-def dice(first, second):
+def dice(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> float:
     return 2 * np.count_nonzero(first & second) / (np.count_nonzero(first) + np.count_nonzero(second))
 
 
-def overlap(a, b):
+def overlap(a: Sequence[int], b: Sequence[int]) -> float:
     w, h = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
     common = max(w, 0) * max(h, 0)
     return common / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - common)
 
 
-def true_boxes(path, kind):
+def true_boxes(path: Path, kind: str) -> list[list[int]]:
     return [
         [int(item.find("bndbox").find(key).text) for key in ("xmin", "ymin", "xmax", "ymax")]
         for item in ET.parse(path).getroot().iter("object")
@@ -38,7 +49,7 @@ def true_boxes(path, kind):
 
 
 @pytest.fixture(scope="module")
-def fields(edgeleuk_data):
+def fields(edgeleuk_data: Path) -> list[Field]:
     """Each BCCD field: pixels, true boxes of white cells, cells found."""
     paths = sorted((edgeleuk_data / "fields_bccd").glob("*.jpg"))
     assert len(paths) == 182
@@ -52,7 +63,9 @@ def fields(edgeleuk_data):
     ("folder", "images", "nucleus_floor", "cell_floor"),
     [("jiangxi", 150, 0.955, 0.95), ("cellavision", 50, 0.96, 0.92)],
 )
-def test_masks_agree_with_the_experts(edgeleuk_data, folder, images, nucleus_floor, cell_floor):
+def test_masks_agree_with_the_experts(
+    edgeleuk_data: Path, folder: str, images: int, nucleus_floor: float, cell_floor: float
+) -> None:
     nucleus, whole = [], []
     for truth_path in sorted((edgeleuk_data / "wbc_masks" / folder).glob("*_mask.png")):
         truth = cv2.imread(str(truth_path), cv2.IMREAD_GRAYSCALE)
@@ -67,7 +80,7 @@ def test_masks_agree_with_the_experts(edgeleuk_data, folder, images, nucleus_flo
 
 
 @pytest.mark.parametrize("rule", ["centre", "overlap"])
-def test_white_cells_of_full_fields_are_found(fields, rule):
+def test_white_cells_of_full_fields_are_found(fields: list[Field], rule: str) -> None:
     hits = found = true = 0
     for _, truth, cells in fields:
         left = list(truth)
@@ -86,7 +99,7 @@ def test_white_cells_of_full_fields_are_found(fields, rule):
     assert 2 * hits / (found + true) >= 0.975
 
 
-def test_scale_of_full_fields(fields):
+def test_scale_of_full_fields(fields: list[Field]) -> None:
     estimates = [estimate_px_per_um(pixels) for pixels, _, _ in fields]
     known = [estimate.px_per_um for estimate in estimates if estimate is not None]
     # BCCD's boxes of red cells are about 100 px wide, but drawn loosely: the cells inside are 85 to 95.
@@ -95,7 +108,7 @@ def test_scale_of_full_fields(fields):
     assert np.percentile(np.abs(np.log(known / np.median(known))), 90) < 0.2
 
 
-def test_crops_of_full_fields_are_cells_on_black(fields):
+def test_crops_of_full_fields_are_cells_on_black(fields: list[Field]) -> None:
     for pixels, _, cells in fields[::10]:
         for cell in cells:
             crop = crop_cell(pixels, cell, 12.0)
@@ -103,7 +116,7 @@ def test_crops_of_full_fields_are_cells_on_black(fields):
             assert np.count_nonzero(crop.mask) == cell.area_px
 
 
-def test_a_stage_that_wanders_over_real_fields_counts_their_cells_once(fields):
+def test_a_stage_that_wanders_over_real_fields_counts_their_cells_once(fields: list[Field]) -> None:
     tracker = FieldTracker()
     true = 0
     for pixels, _, cells in fields[::15]:

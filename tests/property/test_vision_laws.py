@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import cv2
 import numpy as np
 import pytest
@@ -12,11 +14,18 @@ from edgeleuk.vision.scale import estimate_px_per_um
 from edgeleuk.vision.segmentation import nucleus_and_cell_mask, segment
 from edgeleuk.vision.tracking import FieldTracker
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    import numpy.typing as npt
+
+    Drawn = tuple[npt.NDArray[np.uint8], list[tuple[int, int, int]]]
+
 PX_PER_UM = 6.0
 SIZE = 320
 
 
-def smear(white, red):
+def smear(white: Iterable[Sequence[int]], red: Iterable[Sequence[int]]) -> npt.NDArray[np.uint8]:
     field = np.full((SIZE, SIZE, 3), (225, 215, 205), np.uint8)
     for x, y in red:
         cv2.circle(field, (x, y), 22, (205, 150, 140), -1)
@@ -27,7 +36,7 @@ def smear(white, red):
 
 
 @st.composite
-def smears(draw):
+def smears(draw: st.DrawFn) -> Drawn:
     """A field with up to four white cells and some red ones, apart from each other, and the white cells."""
     places = draw(st.permutations([(x, y) for x in (60, 160, 260) for y in (60, 160, 260)]))
     shift = st.integers(-8, 8)
@@ -47,7 +56,7 @@ MOVES = {
 
 @settings(max_examples=25, deadline=None)
 @given(smears())
-def test_every_white_cell_is_found_and_nothing_else(drawn):
+def test_every_white_cell_is_found_and_nothing_else(drawn: Drawn) -> None:
     field, white = drawn
     found = sorted(cell.box.centre for cell in segment(field, px_per_um=PX_PER_UM))
     assert len(found) == len(white)
@@ -59,7 +68,9 @@ def test_every_white_cell_is_found_and_nothing_else(drawn):
 @pytest.mark.parametrize("move", MOVES.values(), ids=MOVES.keys())
 @settings(max_examples=15, deadline=None)
 @given(drawn=smears())
-def test_turning_the_slide_turns_the_masks(move, drawn):
+def test_turning_the_slide_turns_the_masks(
+    move: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]], drawn: Drawn
+) -> None:
     field, _ = drawn
     turned = nucleus_and_cell_mask(segment(move(field), px_per_um=PX_PER_UM), (SIZE, SIZE))
     straight = move(nucleus_and_cell_mask(segment(field, px_per_um=PX_PER_UM), (SIZE, SIZE)))
@@ -68,7 +79,7 @@ def test_turning_the_slide_turns_the_masks(move, drawn):
 
 @settings(max_examples=25, deadline=None)
 @given(smears())
-def test_cells_are_disjoint_tight_and_ordered(drawn):
+def test_cells_are_disjoint_tight_and_ordered(drawn: Drawn) -> None:
     field, _ = drawn
     cells = segment(field)
     painted = nucleus_and_cell_mask(cells, (SIZE, SIZE))
@@ -81,7 +92,7 @@ def test_cells_are_disjoint_tight_and_ordered(drawn):
 
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 30), st.integers(1, 30))
-def test_a_crop_is_black_exactly_outside_its_mask(seed, w, h):
+def test_a_crop_is_black_exactly_outside_its_mask(seed: int, w: int, h: int) -> None:
     rng = np.random.default_rng(seed)
     field = rng.integers(1, 256, (40, 50, 3), np.uint8)
     box = Box(int(rng.integers(0, 51 - w)), int(rng.integers(0, 41 - h)), w, h)
@@ -94,7 +105,7 @@ def test_a_crop_is_black_exactly_outside_its_mask(seed, w, h):
 
 @settings(max_examples=20, deadline=None)
 @given(st.floats(0.6, 3.0))
-def test_the_scale_grows_with_the_picture(factor):
+def test_the_scale_grows_with_the_picture(factor: float) -> None:
     field = smear([], [(x, y) for x in (50, 125, 200, 275) for y in (50, 125, 200, 275)])
     resized = cv2.resize(field, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
     before, after = estimate_px_per_um(field), estimate_px_per_um(resized)
@@ -102,7 +113,7 @@ def test_the_scale_grows_with_the_picture(factor):
     assert after.red_cells == before.red_cells
 
 
-def plane():
+def plane() -> npt.NDArray[np.uint8]:
     rng = np.random.default_rng(5)
     picture = np.full((1000, 1000, 3), (225, 215, 205), np.uint8)
     for _ in range(220):
@@ -120,7 +131,9 @@ CELLS = [(x, y) for x in range(50, 1000, 90) for y in range(50, 1000, 90)]
     st.tuples(st.integers(0, 700), st.integers(0, 700)),
     st.lists(st.tuples(st.integers(-110, 110), st.integers(-110, 110)), min_size=1, max_size=15),
 )
-def test_any_walk_with_overlap_counts_every_cell_once(start, steps):
+def test_any_walk_with_overlap_counts_every_cell_once(
+    start: tuple[int, int], steps: list[tuple[int, int]]
+) -> None:
     tracker = FieldTracker()
     seen = set()
     x, y = start

@@ -102,6 +102,32 @@ def test_a_cell_larger_than_the_tensor_is_cut_not_shrunk() -> None:
     assert tensor[:, :, 1].all(axis=0)[64]
 
 
+def test_the_rim_is_taken_off_all_around() -> None:
+    whole, shrunk = (
+        to_tensor(disc(90, 450), msgspec.structs.replace(CONTRACT, rim_um=rim)) for rim in (0.0, 0.27)
+    )
+    radius = 90 / 18.5 * 7.4
+    assert area(whole) == pytest.approx(np.pi * radius**2, rel=0.03)
+    assert area(shrunk) == pytest.approx(np.pi * (radius - 2) ** 2, rel=0.03)
+    assert set(np.unique(shrunk[:, :, 0][shrunk[:, :, 1] == 0])) == {NORMAL_MEAN}
+
+
+def test_the_rim_is_taken_off_a_cell_that_fills_its_crop() -> None:
+    full = CellCrop.on_black(np.full((90, 90, 3), 90, np.uint8), 18.5)
+    contract = msgspec.structs.replace(CONTRACT, rim_um=0.27)
+    assert area(to_tensor(full, contract)) == 32 * 32
+
+
+def test_a_bright_rim_does_not_change_what_the_network_sees() -> None:
+    cell = disc(90, 450)
+    y, x = np.mgrid[:450, :450]
+    bright = ((x - 225) ** 2 + (y - 225) ** 2 > 88**2) & (cell.mask > 0)
+    rimmed = CellCrop(np.where(bright[:, :, None], np.uint8(255), cell.pixels), cell.mask, 18.5)
+    contract = msgspec.structs.replace(CONTRACT, rim_um=0.27)
+    difference = np.abs(to_tensor(cell, contract).astype(int) - to_tensor(rimmed, contract))
+    assert difference.mean() < 0.2
+
+
 def test_an_empty_crop_gives_an_empty_tensor() -> None:
     empty = CellCrop.on_black(np.zeros((50, 50, 3), np.uint8), 18.5)
     tensor = to_tensor(empty, CONTRACT)

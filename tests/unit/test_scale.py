@@ -1,15 +1,22 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import cv2
 import numpy as np
 import pytest
 
 from edgeleuk.vision.scale import RED_CELL_UM, estimate_px_per_um
 
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
 GLASS, RED, NUCLEUS = (225, 215, 205), (205, 150, 140), (95, 55, 140)
 
 
-def field_of(diameter, centres, *, size=(480, 640), pallor=0.0):
+def field_of(
+    diameter: int, centres: list[tuple[int, int]], *, size: tuple[int, int] = (480, 640), pallor: float = 0.0
+) -> npt.NDArray[np.uint8]:
     field = np.full((*size, 3), GLASS, np.uint8)
     for x, y in centres:
         cv2.circle(field, (x, y), diameter // 2, RED, -1)
@@ -24,25 +31,25 @@ GRID = [(x, y) for x in (80, 240, 400, 560) for y in (80, 240, 400)]
 
 
 @pytest.mark.parametrize("diameter", [40, 60, 90, 110])
-def test_lone_red_cells(diameter):
+def test_lone_red_cells(diameter: int) -> None:
     estimate = estimate_px_per_um(field_of(diameter, GRID))
     assert estimate.red_cells == len(GRID)
     assert estimate.px_per_um == pytest.approx(diameter / RED_CELL_UM, rel=0.06)
     assert 0.02 < estimate.std_px_per_um / estimate.px_per_um < 0.1
 
 
-def test_pale_centres_do_not_count_as_cells():
+def test_pale_centres_do_not_count_as_cells() -> None:
     estimate = estimate_px_per_um(field_of(90, GRID, pallor=0.45))
     assert estimate.px_per_um == pytest.approx(90 / RED_CELL_UM, rel=0.06)
 
 
-def test_overlapping_cells_are_measured_in_their_clump():
+def test_overlapping_cells_are_measured_in_their_clump() -> None:
     pairs = [(x + dx, y) for x, y in GRID for dx in (0, 55)]
     estimate = estimate_px_per_um(field_of(80, pairs))
     assert estimate.px_per_um == pytest.approx(80 / RED_CELL_UM, rel=0.1)
 
 
-def test_white_cells_are_not_measured():
+def test_white_cells_are_not_measured() -> None:
     field = field_of(60, GRID)
     for x in (160, 320, 480):
         cv2.circle(field, (x, 160), 65, (165, 150, 190), -1)
@@ -51,25 +58,25 @@ def test_white_cells_are_not_measured():
     assert estimate.px_per_um == pytest.approx(60 / RED_CELL_UM, rel=0.06)
 
 
-def test_a_large_picture_gives_pixels_of_that_picture():
+def test_a_large_picture_gives_pixels_of_that_picture() -> None:
     large = cv2.resize(field_of(60, GRID), (2560, 1920), interpolation=cv2.INTER_LINEAR_EXACT)
     assert estimate_px_per_um(large).px_per_um == pytest.approx(4 * 60 / RED_CELL_UM, rel=0.06)
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
-def test_too_few_red_cells_give_none(count):
+def test_too_few_red_cells_give_none(count: int) -> None:
     assert estimate_px_per_um(field_of(90, GRID[:count])) is None
 
 
 @pytest.mark.parametrize("value", [0, 255])
-def test_a_plain_picture_gives_none(value):
+def test_a_plain_picture_gives_none(value: int) -> None:
     assert estimate_px_per_um(np.full((100, 100, 3), value, np.uint8)) is None
 
 
-def test_a_single_pixel_gives_none():
+def test_a_single_pixel_gives_none() -> None:
     assert estimate_px_per_um(np.zeros((1, 1, 3), np.uint8)) is None
 
 
-def test_pixels_must_be_rgb():
+def test_pixels_must_be_rgb() -> None:
     with pytest.raises(ValueError, match="uint8"):
         estimate_px_per_um(np.zeros((10, 10, 3), np.float32))

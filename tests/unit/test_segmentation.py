@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import cv2
 import numpy as np
 import pytest
@@ -7,11 +9,28 @@ import pytest
 from edgeleuk.frames import CYTOPLASM, NUCLEUS, Box, Cell
 from edgeleuk.vision.segmentation import nucleus_and_cell_mask, segment
 
-GLASS, RED, CYTOPLASM_COLOUR, NUCLEUS_COLOUR = (225, 215, 205), (205, 150, 140), (165, 150, 190), (95, 55, 140)
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import numpy.typing as npt
+
+GLASS, RED, CYTOPLASM_COLOUR, NUCLEUS_COLOUR = (
+    (225, 215, 205),
+    (205, 150, 140),
+    (165, 150, 190),
+    (95, 55, 140),
+)
 PX_PER_UM = 8.0
 
 
-def smear(white, *, red=(), size=(480, 640), glass=GLASS, noise=2.0):
+def smear(
+    white: Iterable[Sequence[int]],
+    *,
+    red: Iterable[Sequence[int]] = (),
+    size: tuple[int, int] = (480, 640),
+    glass: tuple[int, int, int] = GLASS,
+    noise: float = 2.0,
+) -> npt.NDArray[np.uint8]:
     """Field with white cells (x, y, cell radius um, nucleus radius um) and red cells (x, y); colours RGB."""
     field = np.full((*size, 3), glass, np.uint8)
     for x, y in red:
@@ -28,7 +47,7 @@ def smear(white, *, red=(), size=(480, 640), glass=GLASS, noise=2.0):
 RED_CELLS = [(60, 60), (150, 400), (420, 60), (560, 420), (330, 420), (60, 250), (600, 120), (250, 60)]
 
 
-def test_one_cell_among_red_cells_has_its_place_and_size():
+def test_one_cell_among_red_cells_has_its_place_and_size() -> None:
     (cell,) = segment(smear([(300, 240, 6, 4)], red=RED_CELLS))
     assert cell.box.centre == pytest.approx((300, 240), abs=3)
     assert cell.area_px == pytest.approx(np.pi * 48**2, rel=0.08)
@@ -37,7 +56,7 @@ def test_one_cell_among_red_cells_has_its_place_and_size():
     assert set(np.unique(cell.mask)) == {0, CYTOPLASM, NUCLEUS}
 
 
-def test_box_is_tight():
+def test_box_is_tight() -> None:
     (cell,) = segment(smear([(300, 240, 6, 4)], red=RED_CELLS))
     inside = cell.mask > 0
     assert inside[0].any()
@@ -47,7 +66,7 @@ def test_box_is_tight():
 
 
 @pytest.mark.parametrize("known", [None, PX_PER_UM])
-def test_scale_may_be_given_or_estimated(known):
+def test_scale_may_be_given_or_estimated(known: float | None) -> None:
     field = smear([(300, 240, 6, 4), (480, 250, 7, 5)], red=RED_CELLS)
     assert len(segment(field, px_per_um=known)) == 2
 
@@ -57,33 +76,33 @@ def test_scale_may_be_given_or_estimated(known):
     [(250, 235, 150), (235, 215, 235), (200, 200, 200), (255, 255, 255)],
     ids=["yellow", "violet", "dim", "bright"],
 )
-def test_the_background_colour_cancels_out(glass):
+def test_the_background_colour_cancels_out(glass: tuple[int, int, int]) -> None:
     tinted = smear([(300, 240, 6, 4)], red=RED_CELLS).astype(np.float32) / GLASS * glass
     (cell,) = segment(np.clip(tinted, 0, 255).astype(np.uint8))
     assert cell.area_px == pytest.approx(np.pi * 48**2, rel=0.1)
     assert cell.nucleus_area_px == pytest.approx(np.pi * 32**2, rel=0.1)
 
 
-def test_no_white_cell_is_an_empty_list():
+def test_no_white_cell_is_an_empty_list() -> None:
     assert segment(smear([], red=RED_CELLS)) == []
 
 
 @pytest.mark.parametrize("value", [0, 128, 255])
-def test_a_plain_picture_holds_no_cell(value):
+def test_a_plain_picture_holds_no_cell(value: int) -> None:
     assert segment(np.full((480, 640, 3), value, np.uint8)) == []
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 500), (16, 16)])
-def test_tiny_pictures_do_not_fail(size):
+def test_tiny_pictures_do_not_fail(size: tuple[int, int]) -> None:
     assert segment(np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)) is not None
 
 
-def test_platelets_are_left_out():
+def test_platelets_are_left_out() -> None:
     platelets = [(x, y, 1.4, 1.2) for x, y in [(200, 150), (500, 300), (100, 150), (250, 300)]]
     assert segment(smear(platelets, red=RED_CELLS)) == []
 
 
-def test_lobes_of_one_nucleus_are_one_cell():
+def test_lobes_of_one_nucleus_are_one_cell() -> None:
     field = smear([(300, 240, 7, 0)], red=RED_CELLS, noise=0)
     for x, y in [(275, 225), (322, 222), (300, 268)]:
         cv2.circle(field, (x, y), 17, NUCLEUS_COLOUR, -1)
@@ -91,26 +110,26 @@ def test_lobes_of_one_nucleus_are_one_cell():
     assert cell.area_px == pytest.approx(np.pi * 56**2, rel=0.1)
 
 
-def test_touching_cells_are_two():
+def test_touching_cells_are_two() -> None:
     cells = segment(smear([(260, 240, 6, 5), (355, 240, 6, 5)], red=RED_CELLS))
     assert [round(cell.box.centre[0], -1) for cell in cells] == [260, 360]
     assert all(cell.area_px == pytest.approx(np.pi * 48**2, rel=0.12) for cell in cells)
 
 
-def test_red_cells_that_touch_stay_outside():
+def test_red_cells_that_touch_stay_outside() -> None:
     touching = [(300 + dx, 240 + dy) for dx, dy in [(76, 0), (-76, 0), (0, 76)]]
     (cell,) = segment(smear([(300, 240, 6, 4)], red=RED_CELLS + touching))
     assert cell.area_px == pytest.approx(np.pi * 48**2, rel=0.12)
 
 
 @pytest.mark.parametrize("x", [0, 20, 639])
-def test_a_cell_cut_by_the_border_says_so(x):
+def test_a_cell_cut_by_the_border_says_so(x: int) -> None:
     (cell,) = segment(smear([(x, 240, 7, 5)], red=[p for p in RED_CELLS if abs(p[0] - x) > 70]))
     assert cell.touches_border
 
 
 @pytest.mark.parametrize("side", [120, 300])
-def test_a_crop_that_is_mostly_one_cell(side):
+def test_a_crop_that_is_mostly_one_cell(side: int) -> None:
     crop = cv2.resize(
         smear([(300, 240, 6, 4)])[180:300, 240:360], (side, side), interpolation=cv2.INTER_LINEAR_EXACT
     )
@@ -118,37 +137,37 @@ def test_a_crop_that_is_mostly_one_cell(side):
     assert cell.area_px == pytest.approx(np.pi * (48 * side / 120) ** 2, rel=0.08)
 
 
-def test_cells_come_in_reading_order():
+def test_cells_come_in_reading_order() -> None:
     places = [(100, 130), (330, 120), (560, 140), (90, 350), (300, 340), (540, 360)]
     cells = segment(smear([(x, y, 6, 4) for x, y in reversed(places)]), px_per_um=PX_PER_UM)
     assert [cell.box.centre for cell in cells] == [pytest.approx(place, abs=4) for place in places]
 
 
-def test_the_picture_is_not_altered():
+def test_the_picture_is_not_altered() -> None:
     field = smear([(300, 240, 6, 4)], red=RED_CELLS)
     before = field.copy()
     segment(field)
     np.testing.assert_array_equal(field, before)
 
 
-def test_a_read_only_view_is_enough():
+def test_a_read_only_view_is_enough() -> None:
     field = smear([(300, 240, 6, 4)], red=RED_CELLS)[:, ::-1]
     field.flags.writeable = False
     assert len(segment(field)) == 1
 
 
 @pytest.mark.parametrize("px_per_um", [0.0, -1.0, float("nan")])
-def test_a_scale_that_is_none_is_refused(px_per_um):
+def test_a_scale_that_is_none_is_refused(px_per_um: float) -> None:
     with pytest.raises(ValueError, match="expected px_per_um above 0"):
         segment(smear([]), px_per_um=px_per_um)
 
 
-def test_pixels_must_be_rgb():
+def test_pixels_must_be_rgb() -> None:
     with pytest.raises(ValueError, match=r"expected \(H, W, 3\) uint8"):
         segment(np.zeros((10, 10), np.uint8))
 
 
-def test_painting_puts_each_mask_in_its_box():
+def test_painting_puts_each_mask_in_its_box() -> None:
     first = Cell(Box(1, 2, 3, 2), np.array([[0, 128, 0], [128, 255, 128]], np.uint8))
     second = Cell(Box(3, 3, 2, 1), np.array([[255, 128]], np.uint8))
     np.testing.assert_array_equal(
@@ -163,5 +182,5 @@ def test_painting_puts_each_mask_in_its_box():
     )
 
 
-def test_painting_no_cells_is_black():
+def test_painting_no_cells_is_black() -> None:
     assert not nucleus_and_cell_mask([], (4, 7)).any()

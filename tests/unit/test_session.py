@@ -211,13 +211,38 @@ class TestRefusals:
         with read_session(tmp_path / "s.db") as reader, pytest.raises(ValueError, match="expected one of"):
             next(reader.rows("users"))
 
+    @pytest.mark.parametrize(
+        ("sqlite_says", "sentence"),
+        [
+            ("database or disk is full", "the disk is full"),
+            ("attempt to write a readonly database", "cannot be opened: .*; copy it"),
+            ("unable to open database file", "cannot be opened: .*; copy it"),
+            ("disk I/O error", "cannot be read or written: .*; see whether the disk is full"),
+            ("database is locked", "in use by another program"),
+            ("file is not a database", "no session of edgeleuk"),
+            ("database disk image is malformed", "is damaged: .*; restore it"),
+        ],
+    )
+    def test_each_complaint_of_sqlite_has_its_sentence(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sqlite_says: str, sentence: str
+    ) -> None:
+        (tmp_path / "s.db").touch()
+
+        def complain(_: Path) -> None:
+            raise sqlite3.OperationalError(sqlite_says)
+
+        monkeypatch.setattr("edgeleuk.record.session._opened", complain)
+        with pytest.raises(SessionError, match=sentence) as caught:
+            read_session(tmp_path / "s.db")
+        assert caught.value.exit_code == 7
+
 
 class TestFullDisk:
     def fill(self, session: SessionWriter) -> int:
         for number in range(10_000):
             try:
                 record(session, number)
-            except SessionError as error:  # noqa: PERF203 - the loop is to fail
+            except SessionError as error:
                 assert error.exit_code == 7  # noqa: PT017 - how many came before matters, too
                 assert "readable" in str(error)  # noqa: PT017
                 return number

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import cv2
 import numpy as np
 import pytest
@@ -8,11 +10,14 @@ from edgeleuk.frames import Box, Cell
 from edgeleuk.vision import tracking
 from edgeleuk.vision.tracking import FieldTracker, Sighting
 
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
 HEIGHT, WIDTH = 240, 320
 RADIUS = 12
 
 
-def slide(seed):
+def slide(seed: int) -> npt.NDArray[np.uint8]:
     """Textured plane of 1200x900 px with discs of several sizes."""
     rng = np.random.default_rng(seed)
     plane = np.full((900, 1200, 3), (225, 215, 205), np.uint8)
@@ -26,12 +31,12 @@ SLIDE, OTHER_SLIDE = slide(1), slide(2)
 CELLS = [(x, y) for x in range(60, 1200, 120) for y in range(70, 900, 110)]
 
 
-def field(x, y, plane=SLIDE, gain=1.0):
+def field(x: int, y: int, plane: npt.NDArray[np.uint8] = SLIDE, gain: float = 1.0) -> npt.NDArray[np.uint8]:
     view = plane[y : y + HEIGHT, x : x + WIDTH]
     return np.clip(view * gain, 0, 255).astype(np.uint8)
 
 
-def cells_at(x, y, jitter=(0, 0)):
+def cells_at(x: int, y: int, jitter: tuple[int, int] = (0, 0)) -> list[tuple[int, Cell]]:
     """Cells of a view with their identities; the border cuts some."""
     found = []
     for identity, (cx, cy) in enumerate(CELLS):
@@ -45,7 +50,7 @@ def cells_at(x, y, jitter=(0, 0)):
     return found
 
 
-def walk(tracker, places, **kwargs):
+def walk(tracker: FieldTracker, places: list[tuple[int, int]], **kwargs: float) -> dict[int, int]:
     """Identities by track over a walk; fails when a track changes its cell."""
     owner = {}
     for x, y in places:
@@ -56,13 +61,13 @@ def walk(tracker, places, **kwargs):
     return owner
 
 
-def test_the_first_field_is_all_new():
+def test_the_first_field_is_all_new() -> None:
     found = cells_at(0, 0)
     sightings = FieldTracker().update(field(0, 0), [cell for _, cell in found])
     assert sightings == [Sighting(track, is_new=True) for track in range(len(found))]
 
 
-def test_a_field_that_stands_still_brings_nothing_new():
+def test_a_field_that_stands_still_brings_nothing_new() -> None:
     tracker = FieldTracker()
     cells = [cell for _, cell in cells_at(100, 100)]
     first = tracker.update(field(100, 100), cells)
@@ -73,20 +78,20 @@ def test_a_field_that_stands_still_brings_nothing_new():
     assert tracker.unique == len(cells)
 
 
-def test_a_walk_there_and_back_counts_each_cell_once():
+def test_a_walk_there_and_back_counts_each_cell_once() -> None:
     there = [(x, 80) for x in range(0, 800, 75)] + [(800, y) for y in range(80, 600, 60)]
     owner = walk(FieldTracker(), there + there[::-1])
     assert len(set(owner.values())) == len(owner)
 
 
-def test_a_loop_closes():
+def test_a_loop_closes() -> None:
     loop = [(x, 60) for x in range(0, 600, 90)] + [(600, y) for y in range(60, 500, 80)]
     loop += [(x, 500) for x in range(600, 0, -90)] + [(0, y) for y in range(500, 60, -80)] + [(0, 60)]
     owner = walk(FieldTracker(), loop)
     assert len(set(owner.values())) == len(owner)
 
 
-def test_cells_cut_by_the_border_are_the_same_when_whole():
+def test_cells_cut_by_the_border_are_the_same_when_whole() -> None:
     tracker = FieldTracker()
     # The cell at x = 300 shows 18 px, then wholly.
     first = tracker.update(field(2, 0), [cell for i, cell in cells_at(2, 0)])
@@ -98,7 +103,7 @@ def test_cells_cut_by_the_border_are_the_same_when_whole():
             assert sighting == Sighting(known[identity].track, is_new=False)
 
 
-def test_an_unrelated_field_starts_a_new_area():
+def test_an_unrelated_field_starts_a_new_area() -> None:
     tracker = FieldTracker()
     cells = [cell for _, cell in cells_at(100, 100)]
     tracker.update(field(100, 100), cells)
@@ -106,7 +111,7 @@ def test_an_unrelated_field_starts_a_new_area():
     assert tracker.unique == 2 * len(cells)
 
 
-def test_coming_back_from_elsewhere_finds_the_old_cells():
+def test_coming_back_from_elsewhere_finds_the_old_cells() -> None:
     tracker = FieldTracker()
     cells = [cell for _, cell in cells_at(100, 100)]
     first = tracker.update(field(100, 100), cells)
@@ -114,7 +119,7 @@ def test_coming_back_from_elsewhere_finds_the_old_cells():
     assert [s.track for s in tracker.update(field(100, 100), cells)] == [s.track for s in first]
 
 
-def test_a_changed_size_starts_a_new_area():
+def test_a_changed_size_starts_a_new_area() -> None:
     tracker = FieldTracker()
     cells = [cell for _, cell in cells_at(100, 100)]
     tracker.update(field(100, 100), cells)
@@ -122,7 +127,7 @@ def test_a_changed_size_starts_a_new_area():
     assert all(s.is_new for s in tracker.update(larger, cells))
 
 
-def test_an_empty_glass_is_no_landmark():
+def test_an_empty_glass_is_no_landmark() -> None:
     tracker = FieldTracker()
     blank = np.full((HEIGHT, WIDTH, 3), 230, np.uint8)
     cells = [cell for _, cell in cells_at(100, 100)]
@@ -130,7 +135,7 @@ def test_an_empty_glass_is_no_landmark():
     assert all(s.is_new for s in tracker.update(blank, cells))
 
 
-def test_two_cells_are_never_one_track_in_a_field():
+def test_two_cells_are_never_one_track_in_a_field() -> None:
     tracker = FieldTracker()
     mask = np.full((24, 24), 128, np.uint8)
     tracker.update(field(0, 0), [Cell(Box(100, 100, 24, 24), mask)])
@@ -140,14 +145,14 @@ def test_two_cells_are_never_one_track_in_a_field():
     assert 0 in tracks
 
 
-def test_jitter_of_the_segmentation_is_forgiven():
+def test_jitter_of_the_segmentation_is_forgiven() -> None:
     tracker = FieldTracker()
     tracker.update(field(100, 100), [cell for _, cell in cells_at(100, 100)])
     moved = tracker.update(field(100, 100), [cell for _, cell in cells_at(100, 100, jitter=(4, -3))])
     assert not any(s.is_new for s in moved)
 
 
-def test_the_fields_are_not_altered():
+def test_the_fields_are_not_altered() -> None:
     tracker = FieldTracker()
     view = field(0, 0)
     before = view.copy()
@@ -156,7 +161,7 @@ def test_the_fields_are_not_altered():
     np.testing.assert_array_equal(view, before)
 
 
-def test_memory_is_bounded(monkeypatch):
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracking, "_MOST_KEYFRAMES", 3)
     monkeypatch.setattr(tracking, "_MOST_CELLS", 10)
     tracker = FieldTracker()
@@ -172,7 +177,7 @@ def test_memory_is_bounded(monkeypatch):
 
 
 @pytest.mark.parametrize("gain", [0.85, 1.1])
-def test_the_light_may_change(gain):
+def test_the_light_may_change(gain: float) -> None:
     tracker = FieldTracker()
     tracker.update(field(100, 100), [cell for _, cell in cells_at(100, 100)])
     known = {i for i, _ in cells_at(100, 100)}
@@ -181,6 +186,6 @@ def test_the_light_may_change(gain):
     assert [s.is_new for s in sightings] == [i not in known for i, _ in found]
 
 
-def test_pixels_must_be_rgb():
+def test_pixels_must_be_rgb() -> None:
     with pytest.raises(ValueError, match="uint8"):
         FieldTracker().update(np.zeros((10, 10), np.uint8), [])

@@ -1,0 +1,240 @@
+"""Growing a nucleus to its whole cell, and refining the nucleus itself, in a window of its own.
+
+The window's scale follows the field's, so that a cell of 50 and one of 500 pixels take the same path.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import cv2
+import numpy as np
+
+from edgeleuk.frames import BACKGROUND, CYTOPLASM, NUCLEUS, Box, Cell
+from edgeleuk.vision.morphology import closed, distance_from, filled, opened, without_specks
+from edgeleuk.vision.stain import optical_density, otsu
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from edgeleuk.frames import Mask, RgbImage
+    from edgeleuk.vision.stain import Floats
+
+    Bools = npt.NDArray[np.bool_]
+
+_CYTOPLASM_REACH_UM = 6.0
+_WINDOW_PX_PER_UM = 7.0
+# Red cells are looked for where no cytoplasm can be, and are wider than most rims of cytoplasm.
+_FAR_UM = 3.0
+_LEARN_UM = 6.0
+_RED_CELL_CORE_UM = 3.2
+# Red plus green density of the thinnest cytoplasm that can be told from the glass, and its least violet tint.
+_LEAST_CELL_DENSITY = 0.14
+_LEAST_VIOLET = 0.06
+
+
+class RedCells(NamedTuple):
+    """What the picture's red cells look like: blue's share of the density, and the density of all three."""
+
+    share: float
+    share_spread: float
+    density: float
+    density_spread: float
+
+
+class Nucleus(NamedTuple):
+    """One cell's nucleus, all lobes, in pixels of the reduced picture."""
+
+    box: Box
+    mask: Mask
+    area: int
+
+
+class CellGrower:
+    """Grows and refines the cells of one picture, each in a window cut from the unreduced pixels."""
+
+    def __init__(
+        self,
+        pixels: RgbImage,
+        background: Floats,
+        red_cells: RedCells | None,
+        nuclei: list[Nucleus],
+        factor: float,
+        scale: float,
+    ) -> None:
+        self.pixels = pixels
+        self.background = background
+        self.red_cells = red_cells
+        self.nuclei = nuclei
+        self.factor = factor
+        self.scale = scale
+
+    def cell(self, nucleus: Nucleus) -> Cell | None:
+        """Whole cell of one nucleus."""
+        height, width = self.pixels.shape[:2]
+        reach = (_CYTOPLASM_REACH_UM + 2) * self.scale
+        left = max(0, int((nucleus.box.x - reach) * self.factor))
+        top = max(0, int((nucleus.box.y - reach) * self.factor))
+        right = min(width, int(np.ceil((nucleus.box.x + nucleus.box.w + reach) * self.factor)))
+        bottom = min(height, int(np.ceil((nucleus.box.y + nucleus.box.h + reach) * self.factor)))
+        window = Box(left, top, right - left, bottom - top)
+        shrink = max(1.0, self.scale * self.factor / _WINDOW_PX_PER_UM)
+        size = (max(1, round(window.w / shrink)), max(1, round(window.h / shrink)))
+        small = self.pixels[window.slices]
+        if shrink > 1:
+            small = np.asarray(cv2.resize(small, size, interpolation=cv2.INTER_AREA), np.uint8)
+        small = np.asarray(cv2.GaussianBlur(small, (3, 3), 0), np.uint8)
+        scale = self.scale * self.factor / shrink
+
+        seed = self._placed(nucleus, window, shrink, size)
+        foreign = np.zeros_like(seed)
+        for other in self.nuclei:
+            if other is not nucleus:
+                foreign |= self._placed(other, window, shrink, size)
+        whole = _whole_cell(
+            small, optical_density(small, self.background), seed, foreign, self.red_cells, scale
+        )
+        kernel = _nucleus_in(small, self.background, whole, seed, scale)
+        return _as_cell(kernel, whole, window, (height, width))
+
+    def _placed(self, nucleus: Nucleus, window: Box, shrink: float, size: tuple[int, int]) -> Mask:
+        """Mask of a nucleus of the reduced picture, in a window of the unreduced one."""
+        zoom = self.factor / shrink
+        move = np.array(
+            [
+                [zoom, 0, (nucleus.box.x * self.factor - window.x) / shrink],
+                [0, zoom, (nucleus.box.y * self.factor - window.y) / shrink],
+            ]
+        )
+        return np.asarray(cv2.warpAffine(nucleus.mask, move, size, flags=cv2.INTER_NEAREST), np.uint8)
+
+
+def learn_red_cells(density: Floats, raw: Mask, scale: float) -> RedCells | None:
+    """Learn the colour of red cells; None if there are too few."""
+    total, share = _total_and_share(density)
+    dense = total > 0.25
+    count, labels = cv2.connectedComponents(dense.astype(np.uint8))
+    has_nucleus = np.bincount(labels[raw > 0], minlength=count) > 0
+    # Red cells that touch no white cell are beyond doubt; next to one, only what no cytoplasm reaches.
+    chosen = dense & ~has_nucleus[labels]
+    if np.count_nonzero(chosen) < 20 * scale**2:
+        chosen = dense & (distance_from(raw) > _LEARN_UM * scale)
+    if np.count_nonzero(chosen) < 20 * scale**2:
+        return None
+    totals, shares = total[chosen], share[chosen]
+    middle, share_middle = float(np.median(totals)), float(np.median(shares))
+    return RedCells(
+        share=share_middle,
+        share_spread=1.4826 * float(np.median(np.abs(shares - share_middle))) + 0.01,
+        density=middle,
+        density_spread=1.4826 * float(np.median(np.abs(totals - middle))) + 0.03,
+    )
+
+
+def is_stained(density: Floats) -> Bools:
+    """Tell cells from glass: they are denser, or more violet, which uneven light does not imitate.
+
+    Parameters
+    ----------
+    density : (H, W, 3) float32
+
+    Returns
+    -------
+    (H, W) bool
+    """
+    weights = np.array([[1, 1, 0], [0.5, 0.5, -1]], np.float32)
+    dense, violet = cv2.split(cv2.transform(density, weights))
+    return np.asarray((dense > _LEAST_CELL_DENSITY) | (violet > _LEAST_VIOLET))
+
+
+def _total_and_share(density: Floats) -> tuple[Floats, Floats]:
+    """Density of all channels, and blue's share of it: high in red cells, low in cytoplasm and nuclei."""
+    total = np.asarray(cv2.transform(density, np.ones((1, 3), np.float32)), np.float32)
+    share = density[..., 2] / (np.maximum(total, 0) + np.float32(0.1))
+    return total, share.astype(np.float32)
+
+
+def _whole_cell(
+    small: RgbImage, density: Floats, nucleus: Mask, foreign: Mask, red_cells: RedCells | None, scale: float
+) -> Mask:
+    """Grow a nucleus over its cytoplasm: what is neither glass nor red cell nor nearer to another nucleus."""
+    away = distance_from(nucleus)
+    stained = is_stained(density)
+    allowed = (away <= _CYTOPLASM_REACH_UM * scale) & (away <= distance_from(foreign))
+    red = _red_in(small, density, stained, away, red_cells, scale)
+    cell = np.where((stained & allowed & ~red) | (nucleus > 0), np.uint8(255), np.uint8(0))
+    cell = np.where(red & (nucleus == 0), np.uint8(0), filled(cell))
+    cell = opened(cell, 2.0 * scale) | nucleus
+    _, labels = cv2.connectedComponents(cell)
+    own = np.bincount(labels[nucleus > 0], minlength=int(labels.max()) + 1) > 0
+    own[0] = False
+    cell = closed(np.where(own[labels], np.uint8(255), np.uint8(0)), 1.6 * scale)
+    return filled(cell)
+
+
+def _red_in(
+    small: RgbImage, density: Floats, stained: Bools, away: Floats, red_cells: RedCells | None, scale: float
+) -> Bools:
+    """Red cells of a window: flooded from their cores against the cell's, so that they meet at the edge."""
+    if red_cells is None:
+        return np.zeros(stained.shape, bool)
+    total, share = _total_and_share(density)
+    alike = (
+        stained
+        & (away > 0)
+        & (share > red_cells.share - 2.0 * red_cells.share_spread)
+        & (total < red_cells.density + 2.5 * red_cells.density_spread)
+    )
+    # Rims of cytoplasm may have the colour of red cells, but are narrower.
+    cores = opened(alike.astype(np.uint8), _RED_CELL_CORE_UM * scale)
+    count, labels = cv2.connectedComponents(cores)
+    sizes = np.bincount(labels.ravel(), minlength=count)
+    outside = np.bincount(labels[away > _FAR_UM * scale], minlength=count)
+    is_red = outside > 0.4 * sizes
+    is_red[0] = False
+    red: Bools = is_red[labels]
+    if not red.any():
+        return red
+    markers = np.zeros(stained.shape, np.int32)
+    markers[~stained] = 1
+    markers[red & (away > 1.0 * scale)] = 2
+    markers[(away < 1.0 * scale) & stained & ~red] = 3
+    markers[away == 0] = 3
+    flooded: Bools = cv2.watershed(small, markers) == 2
+    return flooded
+
+
+def _nucleus_in(small: RgbImage, background: Floats, whole: Mask, seed: Mask, scale: float) -> Mask:
+    """Refine a nucleus in its cell, by a threshold of its own on green, which nuclei absorb, against blue."""
+    weights = np.array([[0, -1 / background[1], 0.5 / background[2]]], np.float32)
+    darkness = cv2.transform(small.astype(np.float32), weights)
+    ring = darkness[distance_from(whole) <= scale]
+    low, high = (float(v) for v in np.percentile(ring, [0.5, 99.5]))
+    threshold = otsu(np.clip(ring, low, high), 3)[1]
+    mask = np.where((darkness > threshold) & (whole > 0), np.uint8(255), np.uint8(0))
+    mask = without_specks(opened(mask, 0.6 * scale), scale)
+    # A cell with hardly any cytoplasm offers three classes inside its nucleus: then the first finding stands.
+    if np.count_nonzero(mask) < 0.6 * np.count_nonzero(seed):
+        return without_specks(seed, scale)
+    return mask
+
+
+def _as_cell(nucleus: Mask, whole: Mask, window: Box, shape: tuple[int, int]) -> Cell | None:
+    """Bring the masks of a window back to the picture's pixels."""
+    size = (window.w, window.h)
+
+    def enlarged(mask: Mask) -> Bools:
+        return cv2.resize(mask, size, interpolation=cv2.INTER_LINEAR_EXACT) > 127
+
+    inside = enlarged(whole)
+    kernel = enlarged(nucleus)
+    inside |= kernel
+    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+    if len(rows) == 0:
+        return None
+    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+    inside, kernel = inside[top:bottom, left:right], kernel[top:bottom, left:right]
+    mask = np.where(kernel, np.uint8(NUCLEUS), np.where(inside, np.uint8(CYTOPLASM), np.uint8(BACKGROUND)))
+    box = Box(int(window.x + left), int(window.y + top), int(right - left), int(bottom - top))
+    touches = box.x == 0 or box.y == 0 or box.x + box.w == shape[1] or box.y + box.h == shape[0]
+    return Cell(box=box, mask=mask, touches_border=touches)

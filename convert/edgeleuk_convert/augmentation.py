@@ -55,12 +55,12 @@ class Augmentation:
 
     scale: float = 0.1
     shift_px: float = 4.0
-    gamma: float = 0.3
-    contrast: float = 0.15
-    blur_px: float = 1.0
-    noise: float = 8.0
-    jpeg: float = 0.2
-    erode: float = 0.3
+    gamma: float = 0.2
+    contrast: float = 0.1
+    blur_px: float = 0.5
+    noise: float = 3.0
+    jpeg: float = 0.05
+    erode: float = 0.2
 
 
 def augmented(tensor: Tensor, contract: InputContract, how: Augmentation, rng: np.random.Generator) -> Tensor:

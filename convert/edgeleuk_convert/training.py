@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from edgeleuk.bundle.manifest import Envelope, InputContract, OutputContract
+from edgeleuk.bundle.manifest import Channel, Envelope, InputContract, OutputContract
 from edgeleuk.errors import GateFailedError, UsageError
 from edgeleuk_convert.architectures import ARCHITECTURES, Keras, build
 from edgeleuk_convert.augmentation import Augmentation, augmented_batch, epoch_rows, sampling_weights
@@ -41,13 +41,15 @@ if TYPE_CHECKING:
 TENSOR_PX_PER_UM = 7.4
 # C-NMC's outermost pixels are mixed with black; a camera's with the background.
 RIM_UM = 0.27
+# On inner groups (AUROC .87) better than luminance and mask (.83).
+CHANNELS: tuple[Channel, ...] = ("red", "green", "blue", "mask")
 PREDICT_BATCH = 128
 ENVELOPE_PERCENTILES = (0.5, 99.5)
 ENVELOPE_MARGIN = 0.15
 
 
-def default_input(size: int = 128, channels: tuple[Any, ...] = ("luminance", "mask")) -> InputContract:
-    """Return the input contract of the project's networks: luminance, normalised in the cell, and mask."""
+def default_input(size: int = 128, channels: tuple[Channel, ...] = CHANNELS) -> InputContract:
+    """Return the input contract of the project's networks: colours, each normalised in the cell, and mask."""
     return InputContract(
         height=size,
         width=size,
@@ -90,8 +92,8 @@ class TrainingSettings:
     """
 
     architecture: str = "resnet"
-    epochs: int = 40
-    batch: int = 64
+    epochs: int = 30
+    batch: int = 32
     learning_rate: float = 2e-3
     weight_decay: float = 0.02
     warmup_epochs: float = 2.0

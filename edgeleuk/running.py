@@ -191,31 +191,24 @@ class _View:
         say(f"picture   {path}")
 
     def line(self) -> str:
-        """Everything in one line, where there is no terminal."""
-        counts = ", ".join(f"{self.cells[name]} {name}" for name in ("blast", "normal", "uncertain"))
-        return f"  {self.frames} frames, {self.rate:.1f} a second; {counts}"
-
-    @property
-    def rate(self) -> float:
-        """Frames a second."""
-        return self.frames / max(time.monotonic() - self.started, 1e-9)
+        """Everything in one line."""
+        with self._lock:
+            cells = ", ".join(f"{self.cells[name]} {name}" for name in ("blast", "normal", "uncertain"))
+            latency = f", {self.last.latency_ms:.0f} ms each" if self.last else ""
+            rate = self.frames / max(time.monotonic() - self.started, 1e-9)
+            return f"  {self.frames} frames, {rate:.1f} a second{latency}; {cells}"
 
     def table(self) -> Any:
-        """Everything in a table, where there is one."""
-        from rich.table import Table  # only a terminal needs rich
+        """Return the line and the last cells as a table, for a terminal."""
+        from rich.table import Table
 
-        with self._lock:
-            table = Table(title=f"{self.camera}{'  SIMULATED' * self.simulated}", caption=RESEARCH_USE)
-            for column in ("cell", "called", "p(blast)", "area um2"):
-                table.add_column(column, justify="right")
-            for track, decision, probability, area in self.recent:
-                table.add_row(str(track), decision, f"{probability:.3f}", f"{area:.0f}")
-            table.add_section()
-            counts = [f"{self.cells[name]} {name}" for name in ("blast", "normal", "uncertain")]
-            table.add_row(f"{sum(self.cells.values())}", *counts)
-            latency = f"{self.last.latency_ms:.0f} ms" if self.last else "-"
-            table.add_row(f"{self.frames}", "frames", f"{self.rate:.1f} a second", latency)
-            return table
+        title = f"{self.camera}{'   SIMULATED' * self.simulated}"
+        table = Table(title=title, caption=f"{self.line().strip()}\n{RESEARCH_USE}", min_width=70)
+        for column in ("cell", "called", "probability of blast", "area um2"):
+            table.add_column(column, justify="right")
+        for track, decision, probability, area in list(self.recent):
+            table.add_row(str(track), decision, f"{probability:.3f}", f"{area:.0f}")
+        return table
 
 
 @contextmanager

@@ -46,9 +46,8 @@ def runnable(line: str, data: Path, session: str) -> list[str]:
     if words[0] == "convert":
         words += ["--images", "40"]
     if words[0] == "run":
-        words = ["default" if word == "FILE" and words[at - 1] == "--bundle" else word for at, word in enumerate(words)]
-        words = [session if words[at - 1] == "--session" else word for at, word in enumerate(words)]
-        words = ["3" if words[at - 1] == "--frames" else word for at, word in enumerate(words)]
+        flags = {"--bundle": "default", "--session": session, "--frames": "3"}
+        words = [flags.get(before, word) for before, word in zip(["", *words], words, strict=False)]
     return words
 
 
@@ -59,15 +58,19 @@ def test_the_pages_show_commands() -> None:
 def test_every_command_shown_runs(few_cells: Path, folder: Path) -> None:
     shown = dict.fromkeys(line for page in PAGES for line in commands(page))
     # What makes a file comes before what reads it, whichever page it stands on.
-    order = ["train", "convert", "run"]
-    lines = sorted(shown, key=lambda line: order.index(w) if (w := line.split()[1]) in order else len(order))
+    order = {"train": 0, "convert": 1, "run": 2}
+    lines = sorted(shown, key=lambda line: order.get(line.split()[1], 3))
     sessions = 0
     for line in lines:
         session = f"session{sessions or ''}.db"
         sessions += line.startswith("edgeleuk run")
         words = runnable(line, few_cells, session)
         done = subprocess.run(
-            [sys.executable, "-m", "edgeleuk", *words], cwd=folder, capture_output=True, text=True, check=False
+            [sys.executable, "-m", "edgeleuk", *words],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         # An hour's training passes validation; one epoch's need not.
         allowed = (0, 3) if words[0] == "validate" else (0,)

@@ -48,7 +48,6 @@ class Labelled(Protocol):
         ...
 
 
-
 T = TypeVar("T", bound=Labelled)
 
 

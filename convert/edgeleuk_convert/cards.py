@@ -61,8 +61,8 @@ def card(
 {RESEARCH_USE}
 
 A network ({record.architecture}, {record.parameters:,} parameters) that tells leukemic blasts
-(acute lymphoblastic leukemia) from normal lymphoid cells, one white cell at a time. It gives a probability for
-each cell; it says nothing about a patient.
+(acute lymphoblastic leukemia) from normal lymphoid cells, one white cell at a time. It gives a probability
+for each cell; it says nothing about a patient.
 
 ## Data
 

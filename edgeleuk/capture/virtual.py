@@ -149,7 +149,7 @@ class VirtualSource:
             white_cells_per_field=settings.white_cells_per_field,
         )
 
-    def __enter__(self) -> VirtualSource:  # noqa: PYI034  Self is Python 3.11's
+    def __enter__(self) -> VirtualSource:
         return self
 
     def __exit__(

@@ -1,7 +1,7 @@
 """How far the view moved between two pictures of one slide, or that they show different places.
 
-Correlation over every shift that leaves a least overlap, on a much reduced picture, gives a few proposals;
-each is verified, and the best measured, on a finer one.
+Two pictures are correlated at every shift that leaves a least overlap, much reduced; the few best shifts are
+judged, and the best of those measured, at a finer resolution.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 
+from edgeleuk.frames import require_rgb
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -19,21 +21,24 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float32]
     Bytes = npt.NDArray[np.uint8]
+    Integers = npt.NDArray[np.int_]
 
-# Longest sides of the picture that is searched and of the one that measures, in pixels.
+# Less overlap than this share of a field cannot be told from chance.
+LEAST_OVERLAP = 0.12
+
+# Longest sides, in pixels, of the pictures that are searched and measured.
 _COARSE_SIDE = 160
 _FINE_SIDE = 320
-# Less overlap than this cannot be told from chance.
-LEAST_OVERLAP = 0.12
-_LEAST_CORRELATION = 0.6
-_PROPOSALS = 4
-# Texture is limited to so many times its mean size, lest two unrelated fields agree because each holds one
-# dark nucleus; and it has at least so many grey levels, lest the noise of an empty glass be texture.
+# Texture is limited to so many times its mean, lest two unrelated fields agree because each holds one dark
+# nucleus, and to no fewer than so many grey levels, lest an empty glass's noise pass for texture.
 _LIMIT = 1.5
 _LEAST_LIMIT = 6.0
-# Share of the limit that the texture of an overlap must reach (standard deviation) to be compared.
-_LEAST_CONTRAST = 0.1
-_REACH = 3
+# Standard deviation of a texture, in its own units of 127 for the limit, that is too little to be compared.
+_LEAST_CONTRAST = 12.0
+_PROPOSALS = 4
+_LEAST_COARSE = 0.5
+_LEAST_FINE = 0.65
+_REACH = 4
 
 
 class Shift(NamedTuple):
@@ -42,7 +47,7 @@ class Shift(NamedTuple):
     Attributes
     ----------
     x, y : float
-        In pixels of the field, to the right and down.
+        Pixels of the field, to the right and down.
     correlation : float
         Pearson's, of what both fields show.
     """
@@ -54,30 +59,197 @@ class Shift(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Texture:
-    """What is left of a field to register others to it: 80 kB.
+    """What is kept of a field in order to register others to it; at most 100 kB.
 
     Attributes
     ----------
     fine : (h, w) uint8
-        High-passed green, 128 in the mean.
+        High-passed green with 128 for none.
     shape : (H, W)
-        Size of the field.
+        Of the field.
     """
 
     fine: Bytes
     shape: tuple[int, int]
 
+    @classmethod
+    def of(cls, pixels: RgbImage) -> Texture:
+        """Reduce a field to its texture: without lamp, vignette and film, which do not move with the slide.
 
-def texture_of(pixels: RgbImage) -> Texture:
-    height, width = pixels.shape[:2]
-    factor = max(1.0, max(height, width) / _FINE_SIDE)
-    size = (max(1, round(width / factor)), max(1, round(height / factor)))
-    # Reducing all three channels is faster than first copying the green one of a large field.
-    green = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)[..., 1].astype(np.float32)
-    wide = max(size) / 16
-    small = cv2.resize(green, (max(1, size[0] // 4), max(1, size[1] // 4)), interpolation=cv2.INTER_AREA)
-    ground = cv2.resize(cv2.GaussianBlur(small, (0, 0), wide / 4), size, interpolation=cv2.INTER_LINEAR)
-    band = cv2.GaussianBlur(green, (0, 0), 1.0) - ground
-    limit = max(_LEAST_LIMIT, _LIMIT * float(np.mean(np.abs(band))))
-    fine = cv2.convertScaleAbs(cv2.add(cv2.multiply(np.clip(band, -limit, limit), 127 / limit), 128))
-    return Texture(np.asarray(fine, np.uint8), (height, width))
+        Parameters
+        ----------
+        pixels : (H, W, 3) uint8, RGB
+        """
+        require_rgb(pixels)
+        height, width = pixels.shape[:2]
+        size = _size((width, height), _FINE_SIDE)
+        # Reducing all three channels is faster than first copying the green one of a large field.
+        green = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)[..., 1].astype(np.float32)
+        # The ground is so smooth that a quarter of the pixels will do.
+        quarter = cv2.resize(green, _size(size, max(size) // 4), interpolation=cv2.INTER_AREA)
+        ground = cv2.resize(cv2.GaussianBlur(quarter, (0, 0), max(size) / 64), size)
+        band = cv2.GaussianBlur(green, (0, 0), 1.0) - ground
+        limit = max(_LEAST_LIMIT, _LIMIT * float(cv2.norm(band, cv2.NORM_L1)) / band.size)
+        fine = np.clip(band * np.float32(127 / limit), -127, 127) + np.float32(128.5)
+        return cls(fine.astype(np.uint8), (height, width))
+
+
+class Spectrum:
+    """A texture made ready for `register`: its transform, and its power at every shift. About 1 MB."""
+
+    def __init__(self, texture: Texture) -> None:
+        self.texture = texture
+        fine_height, fine_width = texture.fine.shape
+        size = _size((fine_width, fine_height), _COARSE_SIDE)
+        coarse = cv2.resize(texture.fine, size, interpolation=cv2.INTER_AREA).astype(np.float32) - 128
+        self.factor = fine_width / size[0], fine_height / size[1]
+        # A shift past the least overlap may wrap: it is not looked at.
+        rows, self._y = _axis(size[1])
+        columns, self._x = _axis(size[0])
+        padded = np.zeros((len(self._y), len(self._x)), np.float32)
+        padded[: size[1], : size[0]] = coarse
+        self.transform: Floats = np.asarray(cv2.dft(padded), np.float32)
+        # Sums over the overlap at every shift, from a summed-area table.
+        (top, bottom), (left, right) = rows, columns
+        first, second = cv2.integral2(coarse, sdepth=cv2.CV_64F, sqdepth=cv2.CV_64F)
+
+        def over(table: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+            low, high = table[top], table[bottom]
+            return high[:, right] - high[:, left] - low[:, right] + low[:, left]
+
+        area = np.outer(bottom - top, right - left).astype(np.float64)
+        enough = area >= LEAST_OVERLAP * size[0] * size[1]
+        area[~enough] = 1
+        total = over(np.asarray(first))
+        power = over(np.asarray(second)) - total**2 / area + area * _LEAST_CONTRAST**2
+        power[~enough] = 1
+        # One over the root of the power, and the mean times the root of the area over that of the power.
+        self.scale: Floats = np.where(enough, 1 / np.sqrt(power), 0).astype(np.float32)
+        self.mean: Floats = (np.where(enough, total, 0) / np.sqrt(power * area)).astype(np.float32)
+
+    def proposals(self, after: Spectrum) -> list[tuple[float, float]]:
+        """Shifts (x, y) in fine pixels at which two fields of one size agree best, best first."""
+        product = cv2.mulSpectrums(self.transform, after.transform, 0, conjB=True)
+        cross = cv2.idft(product, flags=cv2.DFT_REAL_OUTPUT | cv2.DFT_SCALE)
+        # What one field shows at a shift, the other shows at the opposite one.
+        agreement = cross * self.scale * _opposite(after.scale) - self.mean * _opposite(after.mean)
+        found = []
+        for _ in range(_PROPOSALS):
+            _, correlation, _, (i, j) = cv2.minMaxLoc(agreement)
+            if correlation < _LEAST_COARSE:
+                break
+            found.append((self._x[i] * self.factor[0], self._y[j] * self.factor[1]))
+            around = np.ix_(
+                np.arange(j - 3, j + 4) % agreement.shape[0], np.arange(i - 3, i + 4) % agreement.shape[1]
+            )
+            agreement[around] = 0
+        return found
+
+
+def register(before: Spectrum, after: Spectrum) -> Shift | None:
+    """Find the move of the view between two fields, without knowing anything of it.
+
+    Normalised cross-correlation of the overlap at every shift, by zero-padded Fourier transform: the
+    "masked" registration of D. Padfield, IEEE Trans. Image Process. 21 (2012) 2706. As the masks are
+    rectangles, its five other correlations are differences in summed-area tables (J. P. Lewis, Fast
+    normalized cross-correlation, 1995).
+
+    Parameters
+    ----------
+    before, after : Spectrum
+        Of fields of one size.
+
+    Returns
+    -------
+    Shift or None
+        None when they show different places, or nothing that could tell.
+    """
+    if before.texture.shape != after.texture.shape:
+        return None
+    shifts = [
+        shift
+        for proposal in before.proposals(after)
+        if (shift := _measured(before.texture, after.texture, proposal)) is not None
+    ]
+    return max(shifts, key=lambda shift: shift.correlation, default=None)
+
+
+def refine(before: Texture, after: Texture, guess: tuple[float, float]) -> Shift | None:
+    """Measure a move of the view that is known to about 1 % of the field.
+
+    Parameters
+    ----------
+    before, after : Texture
+        Of fields of one size.
+    guess : (x, y)
+        In pixels of the field.
+
+    Returns
+    -------
+    Shift or None
+        None when the fields do not agree near the guess.
+    """
+    if before.shape != after.shape:
+        return None
+    x, y = _field_pixels(before)
+    return _measured(before, after, (guess[0] / x, guess[1] / y))
+
+
+def _measured(before: Texture, after: Texture, guess: tuple[float, float]) -> Shift | None:
+    """Best shift within a few fine pixels of a guess in fine pixels."""
+    height, width = before.fine.shape
+    dx, dy = round(guess[0]), round(guess[1])
+    left, right = max(dx, 0), width + min(dx, 0)
+    top, bottom = max(dy, 0), height + min(dy, 0)
+    # The inner part of the overlap in one field is looked for in the whole overlap of the other.
+    inner = np.s_[top - dy + _REACH : bottom - dy - _REACH, left - dx + _REACH : right - dx - _REACH]
+    if min(right - left, bottom - top) < 4 * _REACH:
+        return None
+    part, whole = after.fine[inner], before.fine[top:bottom, left:right]
+    if min(cv2.meanStdDev(part)[1].item(), cv2.meanStdDev(whole)[1].item()) < _LEAST_CONTRAST:
+        return None
+    match = cv2.matchTemplate(whole, part, cv2.TM_CCOEFF_NORMED)
+    _, correlation, _, (i, j) = cv2.minMaxLoc(match)
+    if correlation < _LEAST_FINE:
+        return None
+    x = dx + i - _REACH + _summit(match[j, :], i)
+    y = dy + j - _REACH + _summit(match[:, i], j)
+    factor = _field_pixels(before)
+    return Shift(x * factor[0], y * factor[1], correlation)
+
+
+def _summit(line: Floats, i: int) -> float:
+    """Place of the highest of three values beside `i`, from the parabola through them."""
+    if not 0 < i < len(line) - 1:
+        return 0.0
+    low, mid, high = (float(value) for value in line[i - 1 : i + 2])
+    curvature = low - 2 * mid + high
+    return 0.5 * (low - high) / curvature if curvature < 0 else 0.0
+
+
+def _field_pixels(texture: Texture) -> tuple[float, float]:
+    """How many pixels of the field a fine pixel is, in x and y."""
+    return texture.shape[1] / texture.fine.shape[1], texture.shape[0] / texture.fine.shape[0]
+
+
+def _size(size: tuple[int, int], longest: int) -> tuple[int, int]:
+    """(width, height) reduced so that no side is longer than `longest`."""
+    factor = max(1.0, max(size) / max(longest, 1))
+    return max(1, round(size[0] / factor)), max(1, round(size[1] / factor))
+
+
+def _axis(length: int) -> tuple[tuple[Integers, Integers], Integers]:
+    """First and last + 1 pixel of the overlap at each shift along an axis, and the shifts, as a transform
+    has them.
+    """
+    padded = cv2.getOptimalDFTSize(length + int((1 - LEAST_OVERLAP) * length) + 1)
+    shifts = np.arange(padded)
+    shifts[shifts > padded // 2] -= padded
+    first = np.clip(shifts, 0, length)
+    last = np.clip(length + shifts, 0, length)
+    return (np.minimum(first, last), last), shifts
+
+
+def _opposite(at_shifts: Floats) -> Floats:
+    """Value of a table at minus each shift."""
+    return np.roll(at_shifts[::-1, ::-1], (1, 1), (0, 1))

@@ -221,7 +221,8 @@ def test_a_folder_of_garbage_leaves_a_session_that_says_so(
     outcome = edgeleuk("run", "--camera", folder_of_garbage(tmp_path), "--session", "s.db", "--json")
     assert outcome.code == 4
     assert "none of the 1 pictures" in outcome.err
-    assert json.loads(outcome.out)["frames"] == {"captured": 1, "processed": 0, "dropped": 0, "rejected": 1}
+    frames = json.loads(outcome.out)["frames"]
+    assert (frames["captured"], frames["processed"], frames["rejected"]) == (1, 0, 1)
     assert edgeleuk("export", "s.db", "--csv").code == 0
 
 

@@ -11,17 +11,15 @@ All of it happens on the caller's thread; the only other one fills the newest-fr
 from __future__ import annotations
 
 import math
-import statistics
 import time
-from collections import Counter, OrderedDict, deque
+from collections import Counter, OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-
 from edgeleuk.capture import FrameRejectedError, decoded, is_simulated, open_reader
 from edgeleuk.errors import DataRefusedError, EdgeleukError, InterruptedBeforeRecordError
+from edgeleuk.latency import LatencyHistogram
 from edgeleuk.record.session import JudgedCell
 from edgeleuk.results import (
     CellResult,
@@ -31,6 +29,7 @@ from edgeleuk.results import (
     Prediction,
     SessionSummary,
 )
+from edgeleuk.scaling import ScaleKeeper
 from edgeleuk.vision.crops import crop_cell
 from edgeleuk.vision.scale import estimate_px_per_um
 from edgeleuk.vision.segmentation import segment as segment_field
@@ -39,19 +38,14 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Sequence
 
-    import numpy.typing as npt
-
     from edgeleuk.capture import EncodedFrame, FrameReader, FrameSource
     from edgeleuk.frames import Cell, CellCrop, Frame, RgbImage, TrueCell
     from edgeleuk.record.session import SessionWriter
+    from edgeleuk.scaling import Scale
 
 CUT = "cut by the border"
 SCALE_UNKNOWN = "scale unknown"
 
-# The first fields settle the scale, later ones watch over it at little cost.
-_SCALE_EVERY_FIELD_UNTIL = 15
-_SCALE_EVERY = 10
-_SCALE_WINDOW = 31
 # Judgements kept in memory; older ones are read back from the session.
 _MOST_REMEMBERED = 4096
 
@@ -86,15 +80,6 @@ class Segmenter(Protocol):
 
     def __call__(self, pixels: RgbImage, *, px_per_um: float | None = None) -> Sequence[Cell]:
         """Return the white cells of a field; estimates the scale where none is given."""
-        ...
-
-
-class Scale(Protocol):
-    """A scale estimated from one field."""
-
-    @property
-    def px_per_um(self) -> float:
-        """Pixels per micrometre."""
         ...
 
 
@@ -206,7 +191,7 @@ class _Run:
         self._source = source
         self._engine = engine
         self._session = session
-        self._scale = _ScaleKeeper(px_per_um, engine.estimate_scale)
+        self._scale = ScaleKeeper(px_per_um, engine.estimate_scale)
         self._latency = LatencyHistogram()
         self._started_at, self._started = time.time(), time.monotonic()
         self._judged: OrderedDict[int, Prediction] = OrderedDict()
@@ -435,69 +420,6 @@ class _Run:
         for law, (left, right) in laws.items():
             if left != right:
                 raise EdgeleukError(f"a count was lost, which is a bug: {law}", got=f"{left} and {right}")
-
-
-class _ScaleKeeper:
-    """Scale of the fields: given, else the source's own, else the median of the last estimates."""
-
-    def __init__(self, given: float | None, estimate: Callable[[RgbImage], Scale | None]) -> None:
-        self._given = given
-        self._estimate = estimate
-        self._estimates: deque[float] = deque(maxlen=_SCALE_WINDOW)
-        self._shape: tuple[int, ...] | None = None
-        self._fields = 0
-
-    def of(self, frame: Frame) -> float | None:
-        """Scale to use for a frame, in px/um; None where nothing tells it."""
-        if self._given is not None:
-            return self._given
-        if frame.px_per_um is not None:
-            return frame.px_per_um
-        if frame.pixels.shape != self._shape:
-            # Another resolution is another scale.
-            self._shape, self._fields = frame.pixels.shape, 0
-            self._estimates.clear()
-        if len(self._estimates) < _SCALE_EVERY_FIELD_UNTIL or self._fields % _SCALE_EVERY == 0:
-            estimate = self._estimate(frame.pixels)
-            if estimate is not None:
-                self._estimates.append(estimate.px_per_um)
-        self._fields += 1
-        return statistics.median(self._estimates) if self._estimates else None
-
-
-class LatencyHistogram:
-    """Percentiles of any number of latencies in 17 kB: bins that grow by 1 %, 0.01 ms to 10,000 s.
-
-    Examples
-    --------
-    >>> histogram = LatencyHistogram()
-    >>> for latency_ms in range(1, 101):
-    ...     histogram.add(latency_ms)
-    >>> {name: round(value) for name, value in histogram.percentiles().items()}
-    {'p50': 50, 'p95': 95, 'p99': 99}
-    """
-
-    _LEAST_MS, _GROWTH, _BINS = 0.01, 1.01, 2083
-
-    def __init__(self) -> None:
-        self._counts: npt.NDArray[np.int64] = np.zeros(self._BINS, np.int64)
-
-    def add(self, latency_ms: float) -> None:
-        """Count one latency."""
-        number = math.log(max(latency_ms, self._LEAST_MS) / self._LEAST_MS, self._GROWTH)
-        self._counts[min(int(number), self._BINS - 1)] += 1
-
-    def percentiles(self) -> dict[str, float]:
-        """Return p50, p95 and p99 in ms, off by at most 0.5 %; empty of nothing."""
-        total = int(self._counts.sum())
-        if total == 0:
-            return {}
-        cumulative = np.cumsum(self._counts)
-        found = {}
-        for percent in (50, 95, 99):
-            number = int(np.searchsorted(cumulative, math.ceil(percent / 100 * total)))
-            found[f"p{percent}"] = round(self._LEAST_MS * self._GROWTH ** (number + 0.5), 3)
-        return found
 
 
 def _since(frame: Frame) -> float:

@@ -79,8 +79,10 @@ class TrainingSettings:
     patience : int
         Epochs without a better inner AUROC after which it stops early.
     seed : int
-    folds, fold : int
-        Fold `fold` of `folds` is held out for evaluation.
+        Of weights, batches and augmentation.
+    folds, fold, split_seed : int
+        Fold `fold` of the `folds` that `split_seed` gives is held out for evaluation. Another `seed`
+        leaves the folds as they are, so that seeds can be compared.
     subject_cap : int
         A subject of more cells than this is drawn as often as one of this many.
     size_balanced : float
@@ -104,6 +106,7 @@ class TrainingSettings:
     seed: int = 0
     folds: int = 5
     fold: int = 0
+    split_seed: int = 0
     subject_cap: int = 40
     size_balanced: float = 0.0
     mixed_precision: bool = False
@@ -122,6 +125,7 @@ class TrainingSettings:
             ("folds", 2, 100),
             ("fold", 0, self.folds - 1),
             ("seed", 0, 2**32 - 1),
+            ("split_seed", 0, 2**32 - 1),
             ("subject_cap", 1, 1_000_000),
             ("size_balanced", 0, 1),
             ("average_decay", 0, 0.999999),
@@ -192,7 +196,7 @@ def train(
 
     cells = data if isinstance(data, CellSet) else load_cells(data, progress=telling("read"))
     require_both_classes(cells.cells, "training")
-    split = holdout(cells.cells, folds=settings.folds, fold=settings.fold, seed=settings.seed)
+    split = holdout(cells.cells, folds=settings.folds, fold=settings.fold, seed=settings.split_seed)
     out.parent.mkdir(parents=True, exist_ok=True)
     seen = (*split.train, *split.validation)
     tensors = load_tensors(seen, settings.input, progress=telling("prepare"))

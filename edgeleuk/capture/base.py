@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote
 
+import numpy as np
+
 from edgeleuk.errors import DataRefusedError, UsageError
 from edgeleuk.frames import Frame
 
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
+# The longest silence of a network camera.
+OPEN_TIMEOUT_S = 5.0
+READ_TIMEOUT_S = 5.0
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
@@ -52,6 +57,42 @@ class SourceEvent:
 
     kind: str
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class JpegFrame:
+    """One JPEG of a stream, as it came; an `EncodedFrame`.
+
+    Attributes
+    ----------
+    data : bytes
+    sequence, captured_at, captured_monotonic, source
+        As in `Frame`.
+    """
+
+    data: bytes
+    sequence: int
+    captured_at: float
+    captured_monotonic: float
+    source: str
+
+    def decode(self) -> Frame:
+        """Decode it; see `EncodedFrame.decode`."""
+        import cv2
+
+        where = f"{self.source} frame {self.sequence}"
+        # OpenCV 4 fills the missing rest of a picture with grey; cameras may pad behind the end marker.
+        if b"\xff\xd9" not in self.data[-4096:]:
+            raise FrameRejectedError("truncated JPEG", where)
+        try:
+            flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+            bgr = cv2.imdecode(np.frombuffer(self.data, np.uint8), flags)
+        except cv2.error:
+            bgr = None
+        if bgr is None:
+            raise FrameRejectedError("damaged JPEG", where)
+        pixels = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+        return Frame(pixels, self.sequence, self.captured_at, self.captured_monotonic, self.source)
 
 
 SourceItem = Frame | EncodedFrame | SourceEvent
@@ -119,8 +160,8 @@ class FrameRejectedError(DataRefusedError):
 SOURCES: dict[str, str] = {
     "dir": "edgeleuk.capture.folder:open_folder",
     "file": "edgeleuk.capture.video:open_file",
-    "http": "edgeleuk.capture.video:open_stream",
-    "https": "edgeleuk.capture.video:open_stream",
+    "http": "edgeleuk.capture.video:open_http",
+    "https": "edgeleuk.capture.video:open_http",
     "rtsp": "edgeleuk.capture.video:open_stream",
     "virtual": "edgeleuk.capture.virtual:open_virtual",
 }

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeleuk.capture.base import FrameRejectedError, local_path, public_uri
+from edgeleuk.capture.base import (
+    OPEN_TIMEOUT_S,
+    READ_TIMEOUT_S,
+    FrameRejectedError,
+    JpegFrame,
+    local_path,
+    public_uri,
+)
 from edgeleuk.errors import CameraError
 from edgeleuk.frames import Frame
 
@@ -21,8 +28,7 @@ if TYPE_CHECKING:
     from av import Packet, VideoFrame, VideoStream
     from av.container import InputContainer
 
-OPEN_TIMEOUT_S = 5.0
-READ_TIMEOUT_S = 5.0
+    from edgeleuk.capture.base import FrameSource
 
 _CHECK = "check the address with a browser or a player"
 # Substrings of FFmpeg's sentences -> what the user can do about it.
@@ -33,36 +39,6 @@ _CURES = {
     "Invalid data": "give the address of the stream itself, not of a web page that shows it",
     "Immediate exit": "check the cable and the network",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class _JpegPacket:
-    """One JPEG of a stream, as it came."""
-
-    packet: Packet[VideoStream]
-    sequence: int
-    captured_at: float
-    captured_monotonic: float
-    source: str
-
-    def decode(self) -> Frame:
-        import cv2
-
-        data = bytes(self.packet)
-        where = f"{self.source} frame {self.sequence}"
-        # OpenCV 4 fills the missing rest of a picture with grey; cameras may pad behind the end marker.
-        if self.packet.is_corrupt or b"\xff\xd9" not in data[-4096:]:
-            raise FrameRejectedError("truncated JPEG", where)
-        try:
-            bgr = cv2.imdecode(
-                np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-            )
-        except cv2.error:
-            bgr = None
-        if bgr is None:
-            raise FrameRejectedError("damaged JPEG", where)
-        pixels = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
-        return Frame(pixels, self.sequence, self.captured_at, self.captured_monotonic, self.source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +97,9 @@ class VideoSource:
         options = {"fpsprobesize": "0"}
         if address.startswith("rtsp:"):
             options["rtsp_transport"] = "tcp"
+        elif address.startswith("http"):
+            # FFmpeg would obey the environment's proxy, which knows no camera nearby.
+            options["http_proxy"] = ""
         try:
             self._container: InputContainer = av.open(
                 address, options=options, timeout=(open_timeout_s, read_timeout_s)
@@ -135,7 +114,7 @@ class VideoSource:
         # Frame threads hold back as many frames as there are threads: fine in a file, late on a camera.
         self._stream.thread_type = "SLICE" if self.live else "AUTO"
 
-    def frames(self) -> Iterator[_JpegPacket | _Picture]:
+    def frames(self) -> Iterator[JpegFrame | _Picture]:
         """Yield each frame; see `FrameSource.frames`."""
         packets = self._container.demux(self._stream)
         is_jpeg = self._stream.codec_context.name == "mjpeg"
@@ -144,7 +123,9 @@ class VideoSource:
             now = time.time(), time.monotonic()
             if is_jpeg:
                 if packet.size:
-                    yield _JpegPacket(packet, sequence, *now, self.uri)
+                    # Without its end marker a damaged packet is rejected, as it should be.
+                    data = b"" if packet.is_corrupt else bytes(packet)
+                    yield JpegFrame(data, sequence, *now, self.uri)
                     sequence += 1
                 continue
             for picture in self._decode(packet):
@@ -207,6 +188,19 @@ class VideoSource:
 def open_stream(uri: str) -> VideoSource:
     """Open a network camera; see `VideoSource` for the errors."""
     return VideoSource(uri, public_uri(uri), file=False)
+
+
+def open_http(uri: str) -> FrameSource:
+    """Open ``http://`` or ``https://``: pushed JPEGs without FFmpeg, other video with it.
+
+    Raises
+    ------
+    CameraError
+        It cannot be opened, or what it sends is no video.
+    """
+    from edgeleuk.capture.mjpeg import open_mjpeg
+
+    return open_mjpeg(uri) or open_stream(uri)
 
 
 def open_file(uri: str) -> VideoSource:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edgeleuk.record.export import export_csv
-from edgeleuk.record.session import JudgedCell, SessionReader, SessionWriter, create_session, read_session
+from edgeleuk.record.reading import SessionReader, read_session
+from edgeleuk.record.session import JudgedCell, SessionWriter, create_session
 
 __all__ = ["JudgedCell", "SessionReader", "SessionWriter", "create_session", "export_csv", "read_session"]

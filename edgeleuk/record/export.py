@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 from edgeleuk import RESEARCH_USE
 from edgeleuk.capture.base import is_simulated
 from edgeleuk.errors import UsageError
-from edgeleuk.record.session import read_session
+from edgeleuk.record.reading import read_session
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,6 +6,7 @@ judged, and the best of those measured, at a finer resolution.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -35,10 +36,57 @@ _LIMIT = 1.5
 _LEAST_LIMIT = 6.0
 # Standard deviation of a texture, in its own units of 127 for the limit, that is too little to be compared.
 _LEAST_CONTRAST = 12.0
-_PROPOSALS = 4
+_PROPOSALS = 3
 _LEAST_COARSE = 0.5
-_LEAST_FINE = 0.65
+# Measured: the same place in other light, noise and focus agrees by 0.87 and more. Of 16,467 pairs of
+# unrelated fields, about 8 red cells wide, the best shifts with 12-15 % overlap reach 0.80, with 15-20 % 0.71,
+# with more 0.62.
+_LEAST_FINE = 0.68
+_LEAST_FINE_OF_LEAST_OVERLAP = 0.84
+_SMALL_OVERLAP = 0.3
 _REACH = 4
+
+
+class Rectangle(NamedTuple):
+    """A place in pixels of the slide; a pixel of the first field of an area is one of the slide."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def common(self, other: Rectangle) -> Rectangle:
+        """Return what both cover; its sides are negative where that is nothing."""
+        return Rectangle(
+            max(self.left, other.left),
+            max(self.top, other.top),
+            min(self.right, other.right),
+            min(self.bottom, other.bottom),
+        )
+
+    def share(self, other: Rectangle) -> float:
+        """Share of this one that another covers."""
+        return self.common(other).area / self.area
+
+    def moved(self, x: float, y: float) -> Rectangle:
+        """Return it shifted to the right and down."""
+        return Rectangle(self.left + x, self.top + y, self.right + x, self.bottom + y)
+
+    def distance(self, other: Rectangle) -> float:
+        """Between the centres."""
+        x = self.left + self.right - other.left - other.right
+        y = self.top + self.bottom - other.top - other.bottom
+        return math.hypot(x, y) / 2
+
+    @property
+    def radius(self) -> float:
+        """A quarter of both sides together."""
+        return (self.right - self.left + self.bottom - self.top) / 4
+
+    @property
+    def area(self) -> float:
+        """0 where a side is negative."""
+        return max(0.0, self.right - self.left) * max(0.0, self.bottom - self.top)
 
 
 class Shift(NamedTuple):
@@ -92,6 +140,11 @@ class Texture:
         limit = max(_LEAST_LIMIT, _LIMIT * float(cv2.norm(band, cv2.NORM_L1)) / band.size)
         fine = np.clip(band * np.float32(127 / limit), -127, 127) + np.float32(128.5)
         return cls(fine.astype(np.uint8), (height, width))
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether nothing is there to be recognised."""
+        return _contrast(self.fine) < _LEAST_CONTRAST
 
 
 class Spectrum:
@@ -206,16 +259,27 @@ def _measured(before: Texture, after: Texture, guess: tuple[float, float]) -> Sh
     if min(right - left, bottom - top) < 4 * _REACH:
         return None
     part, whole = after.fine[inner], before.fine[top:bottom, left:right]
-    if min(cv2.meanStdDev(part)[1].item(), cv2.meanStdDev(whole)[1].item()) < _LEAST_CONTRAST:
+    if min(_contrast(part), _contrast(whole)) < _LEAST_CONTRAST:
         return None
-    match = cv2.matchTemplate(whole, part, cv2.TM_CCOEFF_NORMED)
+    match = np.asarray(cv2.matchTemplate(whole, part, cv2.TM_CCOEFF_NORMED), np.float32)
     _, correlation, _, (i, j) = cv2.minMaxLoc(match)
-    if correlation < _LEAST_FINE:
+    if correlation < _least_correlation((right - left) * (bottom - top) / (width * height)):
         return None
     x = dx + i - _REACH + _summit(match[j, :], i)
     y = dy + j - _REACH + _summit(match[:, i], j)
     factor = _field_pixels(before)
     return Shift(x * factor[0], y * factor[1], correlation)
+
+
+def _contrast(fine: Bytes) -> float:
+    """Return the standard deviation."""
+    return float(cv2.meanStdDev(fine)[1].item())
+
+
+def _least_correlation(overlap: float) -> float:
+    """Correlation that chance does not reach, for a share of the field that two fields have in common."""
+    overlaps = LEAST_OVERLAP, _SMALL_OVERLAP
+    return float(np.interp(overlap, overlaps, (_LEAST_FINE_OF_LEAST_OVERLAP, _LEAST_FINE)))
 
 
 def _summit(line: Floats, i: int) -> float:
@@ -239,9 +303,7 @@ def _size(size: tuple[int, int], longest: int) -> tuple[int, int]:
 
 
 def _axis(length: int) -> tuple[tuple[Integers, Integers], Integers]:
-    """First and last + 1 pixel of the overlap at each shift along an axis, and the shifts, as a transform
-    has them.
-    """
+    """First and last + 1 pixel of the overlap at each shift along an axis, and the shifts in FFT order."""
     padded = cv2.getOptimalDFTSize(length + int((1 - LEAST_OVERLAP) * length) + 1)
     shifts = np.arange(padded)
     shifts[shifts > padded // 2] -= padded

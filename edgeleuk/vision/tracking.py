@@ -1,38 +1,43 @@
 """Counting each cell once while the stage moves.
 
-Fields are registered to remembered fields ("keyframes") by phase correlation, which places them in the
-coordinates of the slide; a cell is known again by its place there.
+Fields are registered to remembered fields ("keyframes"), which places them in the coordinates of the slide;
+a cell is known again by its place there.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections import OrderedDict, defaultdict
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-import cv2
-import numpy as np
-
-from edgeleuk.frames import require_rgb
+from edgeleuk.vision.registration import (
+    LEAST_OVERLAP,
+    Rectangle,
+    Shift,
+    Spectrum,
+    Texture,
+    refine,
+    register,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import numpy.typing as npt
+    from collections.abc import Iterable, Iterator, Sequence
 
     from edgeleuk.frames import Cell, RgbImage
 
-    Floats = npt.NDArray[np.float32]
-
-_LONGEST_SIDE = 256
-_MOST_KEYFRAMES = 128
-_MOST_TRIED = 32
+_MOST_KEYFRAMES = 512
+_MOST_SPECTRA = 24
 _MOST_CELLS = 100_000
+# Remembered fields that a field which has lost its way is compared with: the nearest, then the newest.
+_MOST_NEAR = 12
+_MOST_NEW = 4
+# Nearest remembered fields of other areas that a field which has not lost its way is compared with.
+_MOST_FOREIGN = 3
+# Remembered fields whose word on a field's place is taken together.
+_MOST_ANCHORS = 4
 # A keyframe serves while at least this share of the field overlaps it; below, a new one is kept.
 _KEYFRAME_OVERLAP = 0.6
-# Less overlap than this cannot be told from chance.
-_LEAST_OVERLAP = 0.15
-# Measured: unrelated fields reach 0.45 at their best shift, the same place in another light 0.82 and more.
-_LEAST_CORRELATION = 0.6
 _GATE_RADII = 0.7
 
 
@@ -52,40 +57,12 @@ class Sighting:
     is_new: bool
 
 
-class _Rectangle(NamedTuple):
-    """In pixels of the slide; one field's pixel is one slide pixel."""
-
-    left: float
-    top: float
-    right: float
-    bottom: float
-
-    def common(self, other: _Rectangle) -> _Rectangle:
-        return _Rectangle(
-            max(self.left, other.left),
-            max(self.top, other.top),
-            min(self.right, other.right),
-            min(self.bottom, other.bottom),
-        )
-
-    @property
-    def centre(self) -> tuple[float, float]:
-        return (self.left + self.right) / 2, (self.top + self.bottom) / 2
-
-    @property
-    def radius(self) -> float:
-        return (self.right - self.left + self.bottom - self.top) / 4
-
-    @property
-    def area(self) -> float:
-        return max(0.0, self.right - self.left) * max(0.0, self.bottom - self.top)
-
-
 @dataclass(frozen=True, slots=True)
 class _Keyframe:
+    number: int
     area: int
-    view: _Rectangle
-    texture: Floats
+    view: Rectangle
+    texture: Texture
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,18 +70,19 @@ class _Known:
     """A cell as it was seen best."""
 
     area: int
-    box: _Rectangle
-    view: _Rectangle
+    box: Rectangle
+    view: Rectangle
     whole: bool
 
 
 class FieldTracker:
     """Remembers where each cell of a slide lies, so that it is counted once.
 
-    The state is bounded: 128 reduced fields and 100,000 cells; the oldest are forgotten first.
+    The state is bounded: 512 reduced fields (40 MB) and 100,000 cells; the oldest are forgotten first.
 
     Examples
     --------
+    >>> import numpy as np
     >>> tracker = FieldTracker()
     >>> sightings = tracker.update(np.zeros((480, 640, 3), np.uint8), [])
     >>> sightings, tracker.unique
@@ -112,15 +90,13 @@ class FieldTracker:
     """
 
     def __init__(self) -> None:
-        self._keyframes: list[_Keyframe] = []
-        self._last: _Keyframe | None = None
-        self._known: dict[int, _Known] = {}
-        self._areas = 0
+        self._map = _Map()
+        self._cells = _Cells()
         self._tracks = 0
 
     @property
     def unique(self) -> int:
-        """Number of different cells seen so far."""
+        """Number of different cells seen so far, those included that were only ever seen cut by a border."""
         return self._tracks
 
     def update(self, pixels: RgbImage, cells: Sequence[Cell]) -> list[Sighting]:
@@ -129,7 +105,8 @@ class FieldTracker:
         Parameters
         ----------
         pixels : (H, W, 3) uint8, RGB
-            A field without overlap with the remembered ones, or of another size, begins a new area.
+            A field that overlaps none of the remembered ones, or of another size, begins a new area. Two
+            areas become one when a field is found to overlap both.
         cells : sequence of Cell
             The cells that were found in it.
 
@@ -138,103 +115,229 @@ class FieldTracker:
         list of Sighting
             One for each cell, in the same order.
         """
-        require_rgb(pixels)
-        area, view = self._place(pixels)
-        boxes = [
-            _Rectangle(
-                view.left + cell.box.x,
-                view.top + cell.box.y,
-                view.left + cell.box.x + cell.box.w,
-                view.top + cell.box.y + cell.box.h,
+        area, view, move = self._map.place(pixels)
+        if move is not None:
+            self._cells.move(move)
+        seen = [
+            _Known(
+                area,
+                Rectangle(box.x, box.y, box.x + box.w, box.y + box.h).moved(view.left, view.top),
+                view,
+                not cell.touches_border,
             )
             for cell in cells
+            for box in [cell.box]
         ]
-        matches = self._matches(area, view, boxes)
+        matches = self._cells.matches(area, view, seen)
         sightings = []
-        for index, (cell, box) in enumerate(zip(cells, boxes, strict=True)):
-            seen = _Known(area, box, view, not cell.touches_border)
+        for index, cell in enumerate(seen):
             track = matches.get(index)
+            sightings.append(Sighting(self._tracks if track is None else track, is_new=track is None))
             if track is None:
-                track = self._tracks
+                self._cells.put(self._tracks, cell)
                 self._tracks += 1
-                self._known[track] = seen
-                sightings.append(Sighting(track, is_new=True))
             else:
-                known = self._known[track]
-                if seen.whole or (not known.whole and box.area >= known.box.area):
-                    self._known[track] = seen
-                sightings.append(Sighting(track, is_new=False))
-        while len(self._known) > _MOST_CELLS:
-            del self._known[next(iter(self._known))]
+                self._cells.see_again(track, cell)
         return sightings
 
-    def _place(self, pixels: RgbImage) -> tuple[int, _Rectangle]:
-        """Area and rectangle of a field on the slide."""
-        texture, factor = _texture(pixels)
-        for keyframe in self._candidates(texture.shape):
-            view = _registered(keyframe, texture, factor)
-            if view is None:
-                continue
-            anchor = self._nearest(keyframe.area, view)
-            if anchor is not None and anchor is not keyframe:
-                # Straight to a remembered field: errors do not add up over a walk that returns.
-                view = _registered(anchor, texture, factor) or view
-            field = _Keyframe(keyframe.area, view, texture)
-            if anchor is None:
+
+class _Move(NamedTuple):
+    """All of one area becomes part of another, shifted."""
+
+    area: int
+    into: int
+    x: float
+    y: float
+
+
+class _Map:
+    """Remembered fields and where they lie. Areas that are not connected lie where they probably do."""
+
+    def __init__(self) -> None:
+        self._keyframes: OrderedDict[int, _Keyframe] = OrderedDict()
+        self._spectra: OrderedDict[int, Spectrum] = OrderedDict()
+        self._last: _Keyframe | None = None
+        self._speed = 0.0, 0.0
+        self._numbers = 0
+        self._areas = 0
+
+    def place(self, pixels: RgbImage) -> tuple[int, Rectangle, _Move | None]:
+        """Find area and view of a field, and whether it connects that area with another."""
+        texture = Texture.of(pixels)
+        spectrum = Spectrum(texture)
+        height, width = texture.shape
+        expected = Rectangle(0.0, 0.0, float(width), float(height))
+        if self._last is not None:
+            expected = expected.moved(self._last.view.left, self._last.view.top).moved(*self._speed)
+        move = None
+        field = None if texture.is_blank else self._found(texture, spectrum, expected)
+        if field is None:
+            self._areas += 1
+            field = _Keyframe(self._next_number(), self._areas, expected, texture)
+            # An empty glass would only push out of memory what can be recognised.
+            if not texture.is_blank:
                 self._remember(field)
-            self._last = field
-            return field.area, view
-        height, width = pixels.shape[:2]
-        field = _Keyframe(self._areas, _Rectangle(0.0, 0.0, float(width), float(height)), texture)
-        self._areas += 1
-        self._remember(field)
-        self._last = field
-        return field.area, field.view
+        else:
+            move = self._connection(field, spectrum)
+            if move is not None:
+                self._connect(move)
+                field = replace(field, area=move.into, view=field.view.moved(move.x, move.y))
+            field = self._anchored(field, spectrum)
+        self._keep(field, spectrum)
+        last, self._last = self._last, field
+        if last is not None and last.area == field.area:
+            self._speed = field.view.left - last.view.left, field.view.top - last.view.top
+        return field.area, field.view, move
 
-    def _candidates(self, shape: tuple[int, ...]) -> list[_Keyframe]:
-        """Fields to register to: the last one, then its neighbours, then the newest of all."""
-        last = self._last
-        if last is None:
-            return []
+    def _next_number(self) -> int:
+        self._numbers += 1
+        return self._numbers
 
-        def order(item: tuple[int, _Keyframe]) -> tuple[bool, float]:
-            age, keyframe = item
-            if keyframe.area != last.area:
-                return True, -age
-            return False, float(np.hypot(*np.subtract(keyframe.view.centre, last.view.centre)))
+    def _like(self, texture: Texture) -> list[_Keyframe]:
+        """Remembered fields of a field's size."""
+        return [keyframe for keyframe in self._keyframes.values() if keyframe.texture.shape == texture.shape]
 
-        remembered = [keyframe for _, keyframe in sorted(enumerate(self._keyframes), key=order)]
-        return [keyframe for keyframe in [last, *remembered] if keyframe.texture.shape == shape][:_MOST_TRIED]
+    def _found(self, texture: Texture, spectrum: Spectrum, expected: Rectangle) -> _Keyframe | None:
+        """Register a field to the last one, or the nearest to where it is expected, or the newest."""
+        for keyframe in self._candidates(texture, expected):
+            shift = register(self._spectrum(keyframe), spectrum)
+            if shift is not None:
+                return _Keyframe(self._next_number(), keyframe.area, _shifted(keyframe, shift), texture)
+        return None
 
-    def _nearest(self, area: int, view: _Rectangle) -> _Keyframe | None:
-        """Find the remembered field that shows most of a view, if it shows enough of it."""
-        best, most = None, _KEYFRAME_OVERLAP * view.area
-        for keyframe in self._keyframes:
-            overlap = keyframe.view.common(view).area if keyframe.area == area else 0.0
-            if overlap >= most:
-                best, most = keyframe, overlap
-        return best
+    def _candidates(self, texture: Texture, expected: Rectangle) -> Iterator[_Keyframe]:
+        if self._last is None:
+            return
+        if self._last.texture.shape == texture.shape:
+            yield self._last
+        near = self._like(texture)
+        newest = near[-_MOST_NEW:]
+        near.sort(key=lambda keyframe: keyframe.view.distance(expected))
+        near = [keyframe for keyframe in near if keyframe.number != self._last.number][:_MOST_NEAR]
+        yield from near
+        tried = {self._last.number, *(keyframe.number for keyframe in near)}
+        yield from (keyframe for keyframe in newest[::-1] if keyframe.number not in tried)
+
+    def _connection(self, field: _Keyframe, spectrum: Spectrum) -> _Move | None:
+        """Look for an overlap with another area, where it is likely, and elsewhere in turn."""
+        foreign = [keyframe for keyframe in self._like(field.texture) if keyframe.area != field.area]
+        foreign.sort(key=lambda keyframe: keyframe.view.distance(field.view))
+        near, rest = foreign[:_MOST_FOREIGN], foreign[_MOST_FOREIGN:]
+        if rest:
+            near.append(rest[field.number % len(rest)])
+        for keyframe in near:
+            shift = register(self._spectrum(keyframe), spectrum)
+            if shift is not None:
+                there = _shifted(keyframe, shift)
+                x, y = there.left - field.view.left, there.top - field.view.top
+                return _Move(field.area, keyframe.area, x, y)
+        return None
+
+    def _connect(self, move: _Move) -> None:
+        for number, keyframe in self._keyframes.items():
+            if keyframe.area == move.area:
+                view = keyframe.view.moved(move.x, move.y)
+                self._keyframes[number] = replace(keyframe, area=move.into, view=view)
+        if self._last is not None and self._last.area == move.area:
+            self._last = replace(self._last, area=move.into, view=self._last.view.moved(move.x, move.y))
+
+    def _anchored(self, field: _Keyframe, spectrum: Spectrum) -> _Keyframe:
+        """Place a field by all that it overlaps, lest errors add up; remember it if it shows enough more."""
+        anchors = [
+            (share, keyframe)
+            for keyframe in self._like(field.texture)
+            if keyframe.area == field.area and (share := field.view.share(keyframe.view)) >= LEAST_OVERLAP
+        ]
+        anchors.sort(key=lambda anchor: anchor[0], reverse=True)
+        weight = left = top = 0.0
+        for share, keyframe in anchors[:_MOST_ANCHORS]:
+            guess = field.view.left - keyframe.view.left, field.view.top - keyframe.view.top
+            shift = refine(keyframe.texture, field.texture, guess)
+            if shift is None and weight == 0:
+                # Perhaps it lies not quite where it was thought to.
+                shift = register(self._spectrum(keyframe), spectrum)
+            if shift is not None:
+                there = _shifted(keyframe, shift)
+                weight, left, top = weight + share, left + share * there.left, top + share * there.top
+                if share >= _KEYFRAME_OVERLAP:
+                    break
+        if weight > 0:
+            left, top = left / weight - field.view.left, top / weight - field.view.top
+            field = replace(field, view=field.view.moved(left, top))
+        if not anchors or anchors[0][0] < _KEYFRAME_OVERLAP:
+            self._remember(field)
+        return field
 
     def _remember(self, keyframe: _Keyframe) -> None:
-        self._keyframes.append(keyframe)
+        self._keyframes[keyframe.number] = keyframe
         if len(self._keyframes) > _MOST_KEYFRAMES:
-            del self._keyframes[0]
+            self._keyframes.popitem(last=False)
 
-    def _matches(self, area: int, view: _Rectangle, boxes: list[_Rectangle]) -> dict[int, int]:
-        """Index of a box -> track, one to one, nearest pairs first."""
+    def _spectrum(self, keyframe: _Keyframe) -> Spectrum:
+        return self._keep(keyframe, self._spectra.get(keyframe.number) or Spectrum(keyframe.texture))
+
+    def _keep(self, keyframe: _Keyframe, spectrum: Spectrum) -> Spectrum:
+        """Keep a spectrum among those last used."""
+        self._spectra[keyframe.number] = spectrum
+        self._spectra.move_to_end(keyframe.number)
+        if len(self._spectra) > _MOST_SPECTRA:
+            self._spectra.popitem(last=False)
+        return spectrum
+
+
+class _Cells:
+    """Known cells, found by their place."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, _Known] = {}
+        # Tracks by area and square of the slide; the squares are as large as the first field.
+        self._squares: defaultdict[tuple[int, int, int], set[int]] = defaultdict(set)
+        self._side = 0.0
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def put(self, track: int, cell: _Known) -> None:
+        """Know a cell, or know it anew."""
+        self._side = self._side or max(1.0, 2 * cell.view.radius)
+        old = self._known.get(track)
+        if old is not None:
+            self._drop(track, old)
+        self._known[track] = cell
+        self._squares[self._square(cell)].add(track)
+        if len(self._known) > _MOST_CELLS:
+            oldest = next(iter(self._known))
+            self._drop(oldest, self._known.pop(oldest))
+
+    def see_again(self, track: int, cell: _Known) -> None:
+        """Keep the better look at a cell: the whole one, else the larger, else the later."""
+        known = self._known[track]
+        if cell.whole or (not known.whole and cell.box.area >= known.box.area):
+            self.put(track, cell)
+
+    def move(self, move: _Move) -> None:
+        """Make an area part of another, shifted."""
+        for track, cell in list(self._known.items()):
+            if cell.area == move.area:
+                box, view = (place.moved(move.x, move.y) for place in (cell.box, cell.view))
+                self.put(track, _Known(move.into, box, view, cell.whole))
+
+    def matches(self, area: int, view: Rectangle, seen: Sequence[_Known]) -> dict[int, int]:
+        """Index of a seen cell -> track, one to one, nearest pairs first."""
         pairs = []
-        for track, known in self._known.items():
+        for track in self._near(area, view):
+            known = self._known[track]
             # Only what both fields show can be compared: the border may have cut the cell in either.
             common = known.view.common(view)
             before = known.box.common(common)
-            if known.area != area or before.area <= 0:
+            if before.area <= 0:
                 continue
-            for index, box in enumerate(boxes):
-                now = box.common(common)
+            for index, cell in enumerate(seen):
+                now = cell.box.common(common)
                 if now.area <= 0:
                     continue
-                distance = float(np.hypot(*np.subtract(now.centre, before.centre)))
-                if distance <= _GATE_RADII * max(known.box.radius, box.radius):
+                distance = before.distance(now)
+                if distance <= _GATE_RADII * max(known.box.radius, cell.box.radius):
                     pairs.append((distance, track, index))
         matches: dict[int, int] = {}
         taken: set[int] = set()
@@ -244,55 +347,26 @@ class FieldTracker:
                 taken.add(track)
         return matches
 
+    def _near(self, area: int, view: Rectangle) -> Iterable[int]:
+        if not self._known:
+            return
+        left, top, right, bottom = (math.floor(edge / self._side) for edge in view)
+        # A cell is kept where its centre is, which may lie a little outside the view.
+        for j in range(top - 1, bottom + 2):
+            for i in range(left - 1, right + 2):
+                yield from self._squares.get((area, i, j), ())
 
-def _texture(pixels: RgbImage) -> tuple[Floats, tuple[float, float]]:
-    """Reduced, high-passed green of a field, and how many times it was reduced in x and y."""
-    height, width = pixels.shape[:2]
-    factor = max(1.0, max(height, width) / _LONGEST_SIDE)
-    size = (max(1, round(width / factor)), max(1, round(height / factor)))
-    # Reducing all three channels is faster than first copying the green one of a large field.
-    green = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)[..., 1].astype(np.float32)
-    texture = cv2.GaussianBlur(green, (0, 0), 1.0) - cv2.GaussianBlur(green, (0, 0), _LONGEST_SIDE / 16)
-    # Limited, lest two unrelated fields agree because each holds one dark nucleus.
-    limit = max(1.0, 1.5 * float(np.mean(np.abs(texture))))
-    return np.clip(texture, -limit, limit).astype(np.float32), (width / size[0], height / size[1])
+    def _square(self, cell: _Known) -> tuple[int, int, int]:
+        x, y = (cell.box.left + cell.box.right) / 2, (cell.box.top + cell.box.bottom) / 2
+        return cell.area, math.floor(x / self._side), math.floor(y / self._side)
 
-
-def _registered(keyframe: _Keyframe, texture: Floats, factor: tuple[float, float]) -> _Rectangle | None:
-    """Where a field lies, judged by one remembered field; None when they show different places."""
-    shift = _shift(keyframe.texture, texture)
-    if shift is None:
-        return None
-    left = keyframe.view.left + shift[0] * factor[0]
-    top = keyframe.view.top + shift[1] * factor[1]
-    width, height = keyframe.view.right - keyframe.view.left, keyframe.view.bottom - keyframe.view.top
-    return _Rectangle(left, top, left + width, top + height)
+    def _drop(self, track: int, cell: _Known) -> None:
+        square = self._square(cell)
+        self._squares[square].discard(track)
+        if not self._squares[square]:
+            del self._squares[square]
 
 
-def _shift(before: Floats, after: Floats) -> tuple[float, float] | None:
-    """Move (x, y) of the view between two textures, in their pixels."""
-    height, width = before.shape
-    window = cv2.createHanningWindow((width, height), cv2.CV_32F)
-    # Windowed here, in copies: given a window, OpenCV 5's phaseCorrelate multiplies its arguments in place.
-    (x, y), _ = cv2.phaseCorrelate(before * window, after * window)
-    # The content moves against the view. A discrete correlation knows moves modulo the picture's size.
-    best: tuple[float, float] | None = None
-    highest = _LEAST_CORRELATION
-    for dx in {-x, -x + width, -x - width}:
-        for dy in {-y, -y + height, -y - height}:
-            correlation = _overlap_correlation(before, after, round(dx), round(dy))
-            if correlation > highest:
-                best, highest = (dx, dy), correlation
-    return best
-
-
-def _overlap_correlation(before: Floats, after: Floats, dx: int, dy: int) -> float:
-    """Pearson's correlation of what both textures show when the view moved by (dx, dy); 0 for too little."""
-    height, width = before.shape
-    if (width - abs(dx)) * (height - abs(dy)) < _LEAST_OVERLAP * width * height or abs(dx) >= width:
-        return 0.0
-    first = before[max(dy, 0) : height + min(dy, 0), max(dx, 0) : width + min(dx, 0)]
-    second = after[max(-dy, 0) : height + min(-dy, 0), max(-dx, 0) : width + min(-dx, 0)]
-    first, second = first - first.mean(), second - second.mean()
-    power = float(np.sqrt(np.vdot(first, first) * np.vdot(second, second)))
-    return float(np.vdot(first, second)) / power if power > 1e-6 * first.size else 0.0
+def _shifted(keyframe: _Keyframe, shift: Shift) -> Rectangle:
+    """View of a field that was registered to a remembered one."""
+    return keyframe.view.moved(shift.x, shift.y)

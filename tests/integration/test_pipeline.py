@@ -28,7 +28,8 @@ from edgeleuk.errors import (
     SessionError,
 )
 from edgeleuk.frames import Box, Cell, Frame
-from edgeleuk.pipeline import CUT, SCALE_UNKNOWN, Engine, LatencyHistogram, run
+from edgeleuk.latency import LatencyHistogram
+from edgeleuk.pipeline import CUT, SCALE_UNKNOWN, Engine, run
 from edgeleuk.record import create_session, export_csv, read_session
 from edgeleuk.results import CellResult, Decision, ExcludedCell, FrameResult, Prediction, SessionSummary
 from edgeleuk.vision.tracking import FieldTracker, Sighting

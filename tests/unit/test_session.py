@@ -231,7 +231,7 @@ class TestRefusals:
         def complain(_: Path) -> None:
             raise sqlite3.OperationalError(sqlite_says)
 
-        monkeypatch.setattr("edgeleuk.record.session._opened", complain)
+        monkeypatch.setattr("edgeleuk.record.reading._opened", complain)
         with pytest.raises(SessionError, match=sentence) as caught:
             read_session(tmp_path / "s.db")
         assert caught.value.exit_code == 7

@@ -1,0 +1,434 @@
+"""``http(s)://`` cameras that push JPEGs, without FFmpeg: a frame is there the moment its last byte arrives.
+
+`MultipartParser` turns bytes into pictures and knows no socket; `MjpegSource` reads the socket.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import re
+import socket
+import ssl
+import threading
+import time
+import urllib.request
+from typing import TYPE_CHECKING
+from urllib.error import HTTPError, URLError
+from urllib.parse import quote, unquote, urlsplit
+
+from edgeleuk.capture.base import READ_TIMEOUT_S, JpegFrame, public_uri
+from edgeleuk.errors import CameraError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+# A part, or what is skipped between two pictures, must not grow without end.
+MOST_BYTES = 64_000_000
+_MOST_HEADER_BYTES = 16_384
+# One read takes a whole frame, if it is there: after each one Python's lock has to be waited for.
+_READ_BYTES = 262_144
+
+_NEXT_PICTURE = b"\xff\xd8\xff"
+# In entropy-coded data: neither a stuffed FF, nor fill bytes, nor a restart marker.
+_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+_BOUNDARY_END = re.compile(rb"(?:--)?[ \t]{0,8}\r?\n")
+# More than what may stand around a boundary's name in its line.
+_AROUND = 24
+_BLANK_LINE = re.compile(rb"\n\r?\n")
+_LENGTH = re.compile(rb"(?i)\ncontent-length[ \t]*:[ \t]*(\d{1,18})[ \t]*\r?\n")
+_OTHER_TYPE = re.compile(rb"(?i)\ncontent-type[ \t]*:[ \t]*(?!image/|application/octet-stream)")
+
+_CHECK = "check the address with a browser or a player"
+_STATUS_CURES = {
+    401: "put user and password into the address: http://user:password@host/",
+    403: "allow this user the stream in the camera's settings, or give another one in the address",
+    404: "check the part of the address after the host",
+    503: "close other viewers: many cameras serve only one or two",
+}
+# Certainly no video; FFmpeg is asked about the rest. Playlists are sent as text by some.
+_NO_VIDEO = re.compile(r"text/|image/|application/(json|xml|xhtml\+xml|javascript|pdf)$")
+_PLAYLISTS = (".m3u8", ".mpd")
+
+
+class BrokenStreamError(ValueError):
+    """The bytes are no stream of pictures, and waiting for more will not help."""
+
+
+class MultipartParser:
+    """Bytes in, JPEGs out: ``multipart/x-mixed-replace`` as cameras really send it.
+
+    A part with Content-Length is taken as it is. Without one the picture ends at the JPEG's own end marker,
+    found by walking its segments (thumbnails inside have end markers, too), or at the next boundary, if that
+    comes first. As long as no boundary was seen (some cameras announce another one than they send), the
+    beginning of a JPEG starts a part as well.
+
+    Parameters
+    ----------
+    boundary : bytes
+        As announced, with or without leading dashes; empty if it was not.
+    most_bytes : int
+        Of one part.
+
+    Examples
+    --------
+    >>> parser = MultipartParser(b"frame")
+    >>> parser.feed(b"--frame\\r\\nContent-Length: 4\\r\\n\\r\\n\\xff\\xd8\\xff")
+    []
+    >>> parser.feed(b"\\xd9\\r\\n--frame")
+    [b'\\xff\\xd8\\xff\\xd9']
+    """
+
+    def __init__(self, boundary: bytes, *, most_bytes: int = MOST_BYTES) -> None:
+        name = boundary.strip().lstrip(b"-")
+        self._needle = b"--" + name if name else b""
+        # A short name occurs in pictures by chance: then only at the beginning of a line.
+        self._wants_line = len(name) < 4
+        self._most_bytes = most_bytes
+        # So that the first boundary, too, stands at the beginning of a line.
+        self._buffer = bytearray(b"\r\n")
+        self._bounded = False
+        self._skipped = 0
+        self._parts = self._parse()
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Return the pictures that these bytes complete.
+
+        Parameters
+        ----------
+        data : bytes
+            What has arrived, cut anywhere.
+
+        Returns
+        -------
+        list of bytes
+            JPEGs, perhaps damaged; each from its first byte on.
+
+        Raises
+        ------
+        BrokenStreamError
+            A part is too large, or there are no pictures at all.
+        """
+        self._buffer += data
+        pictures = []
+        for picture in self._parts:
+            if picture is None:
+                break
+            pictures.append(picture)
+        return pictures
+
+    def _parse(self) -> Generator[bytes | None, None, None]:
+        """Yield pictures, and None where more bytes are wanted."""
+        while True:
+            header = b""
+            if (yield from self._seek()):
+                header = yield from self._header()
+                if not header:
+                    continue
+            length = _LENGTH.search(header)
+            end = (yield from self._counted(int(length[1]))) if length else (yield from self._picture_end())
+            part = bytes(self._buffer[:end]).lstrip()
+            del self._buffer[:end]
+            if part and _OTHER_TYPE.search(header) is None:
+                self._skipped = 0
+                yield part
+            else:
+                self._skip(end)
+
+    def _seek(self) -> Generator[None, None, bool]:
+        """Skip to the next part; True if it begins with a boundary, whose line's end stays in the buffer."""
+        while True:
+            boundary = self._find_boundary(0)
+            picture = -1 if self._bounded else self._buffer.find(_NEXT_PICTURE)
+            if boundary is not None and not -1 < picture < boundary[0]:
+                self._bounded = True
+                self._skip(boundary[1] - 1, delete=True)
+                return True
+            if picture >= 0:
+                self._skip(picture, delete=True)
+                return False
+            self._skip(len(self._buffer) - len(self._needle) - _AROUND, delete=True)
+            yield
+
+    def _skip(self, count: int, *, delete: bool = False) -> None:
+        if delete:
+            del self._buffer[: max(count, 0)]
+        self._skipped += max(count, 0)
+        if self._skipped > self._most_bytes:
+            raise BrokenStreamError(f"no picture in {self._most_bytes / 1e6:g} MB")
+
+    def _header(self) -> Generator[None, None, bytes]:
+        """Take the header with its blank line; empty if there is none in what follows a boundary."""
+        while (found := _BLANK_LINE.search(self._buffer, 0, _MOST_HEADER_BYTES)) is None:
+            if len(self._buffer) >= _MOST_HEADER_BYTES:
+                return b""
+            yield
+        header = bytes(self._buffer[: found.end()])
+        del self._buffer[: found.end()]
+        return header
+
+    def _counted(self, length: int) -> Generator[None, None, int]:
+        if length > self._most_bytes:
+            raise BrokenStreamError(f"a part of {length / 1e6:.0f} MB")
+        while len(self._buffer) < length:
+            yield
+        return length
+
+    def _picture_end(self) -> Generator[None, None, int]:
+        """Where the part at the beginning of the buffer ends."""
+        walk = _JpegWalk()
+        searched = 0
+        while True:
+            boundary = self._find_boundary(searched)
+            searched = max(0, len(self._buffer) - len(self._needle) - _AROUND)
+            ends = [] if boundary is None else [boundary[0]]
+            if (end := walk.end(self._buffer)) is not None:
+                ends.append(end)
+            elif walk.lost and not self._bounded and (end := self._buffer.find(_NEXT_PICTURE, walk.at)) >= 0:
+                ends.append(end)
+            if ends:
+                return min(ends)
+            if len(self._buffer) > self._most_bytes:
+                raise BrokenStreamError(f"a part of more than {self._most_bytes / 1e6:g} MB")
+            yield
+
+    def _find_boundary(self, start: int) -> tuple[int, int] | None:
+        """Beginning and end of the next whole boundary line, with the line end before it."""
+        buffer, needle = self._buffer, self._needle
+        at = buffer.find(needle, start) if needle else -1
+        while at >= 0:
+            if (rest := _BOUNDARY_END.match(buffer, at + len(needle))) is not None:
+                begin = at
+                while begin > max(0, at - 6) and buffer[begin - 1] == ord("-"):
+                    begin -= 1
+                is_line = begin > 0 and buffer[begin - 1] == ord("\n")
+                if is_line:
+                    begin -= 2 if buffer[max(begin - 2, 0) : begin] == b"\r\n" else 1
+                if is_line or not self._wants_line:
+                    return begin, rest.end()
+            at = buffer.find(needle, at + 1)
+        return None
+
+
+class _JpegWalk:
+    """Finds the end of a JPEG that is still arriving; `lost` where it is none, or damaged."""
+
+    def __init__(self) -> None:
+        self.at = 0
+        self.lost = False
+        self._begun = self._entropy = False
+
+    def end(self, data: bytearray) -> int | None:
+        """Return the place behind the end marker, once it is there; `data` only ever grows."""
+        while not self.lost:
+            if self._entropy:
+                found = _MARKER.search(data, self.at)
+                if found is None:
+                    self.at = max(self.at, len(data) - 1)
+                    return None
+                self.at, self._entropy = found.start(), False
+            if data[self.at : self.at + 2] == b"\xff\xd9" and self._begun:
+                return self.at + 2
+            if not self._step(bytes(data[self.at : self.at + 4])):
+                return None
+        return None
+
+    def _step(self, here: bytes) -> bool:
+        """Go to the next marker; False if the bytes that tell where it is are still missing."""
+        if not self._begun:
+            blank = len(here) - len(here.lstrip())
+            self._begun = here[blank : blank + 2] == b"\xff\xd8"
+            self.lost = not self._begun and len(here) >= blank + 2
+            self.at += blank + 2 * self._begun
+            return self._begun
+        if len(here) < 2:
+            return False
+        if here[0] != 0xFF or here[1] in (0x00, 0xD8):
+            self.lost = True
+        elif here[1] == 0xFF:
+            self.at += 1
+        elif here[1] == 0x01 or 0xD0 <= here[1] <= 0xD7:
+            self.at += 2
+        elif len(here) < 4:
+            return False
+        else:
+            length = int.from_bytes(here[2:], "big")
+            self.lost = length < 2
+            self.at += 2 + length
+            self._entropy = here[1] == 0xDA
+        return True
+
+
+class MjpegSource:
+    """A camera that pushes JPEGs over HTTP; opened by `open_mjpeg`.
+
+    Parameters
+    ----------
+    response : http.client.HTTPResponse
+        Its body is not read yet.
+    uri : str
+        Without the password.
+    timeout_s : float
+        The longest silence, as its socket is set.
+    """
+
+    def __init__(self, response: http.client.HTTPResponse, uri: str, *, timeout_s: float) -> None:
+        self.uri = uri
+        self.live = True
+        self._timeout_s = timeout_s
+        self._response = response
+        # A stream without end has no length, whatever some cameras write there.
+        response.length = None
+        # The response does not give its socket away, but any handle shuts the connection down.
+        self._handle = socket.socket(fileno=os.dup(response.fileno()))
+        boundary = response.headers.get_boundary() or ""
+        self._parser = MultipartParser(boundary.encode("latin-1", "replace"))
+        # Held while the response is read: it must not be closed under the reader's hands.
+        self._busy = threading.Lock()
+        self._closed = False
+
+    def frames(self) -> Iterator[JpegFrame]:
+        """Yield each frame; see `FrameSource.frames`."""
+        sequence = 0
+        while data := self._read():
+            now = time.time(), time.monotonic()
+            try:
+                pictures = self._parser.feed(data)
+            except BrokenStreamError as error:
+                raise CameraError(f"{self.uri} sends no stream of JPEGs", got=error, cure=_CHECK) from None
+            for picture in pictures:
+                yield JpegFrame(picture, sequence, *now, self.uri)
+                sequence += 1
+        if not self._closed:
+            raise CameraError(f"{self.uri} closed the stream", cure="check the camera, then run again")
+
+    def close(self) -> None:
+        """Close the connection; a read that is under way in another thread ends at once."""
+        self._closed = True
+        with contextlib.suppress(OSError):
+            self._handle.shutdown(socket.SHUT_RDWR)
+        with self._busy:
+            self._handle.close()
+            self._response.close()
+
+    def __enter__(self) -> MjpegSource:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _read(self) -> bytes:
+        """Whatever has arrived, at least one byte; none at the end, or after `close`."""
+        with self._busy:
+            if self._closed:
+                return b""
+            try:
+                return self._response.read1(_READ_BYTES)
+            except http.client.IncompleteRead:
+                return b""
+            except (OSError, http.client.HTTPException) as error:
+                if self._closed:
+                    return b""
+                raise _error(self.uri, "died", error, self._timeout_s) from None
+
+
+def open_mjpeg(uri: str, *, timeout_s: float = READ_TIMEOUT_S) -> MjpegSource | None:
+    """Ask a network camera what it sends, and open it if that is JPEGs in parts.
+
+    No proxy is asked: cameras are near. Certificates are verified; ``SSL_CERT_FILE`` names one's own.
+
+    Parameters
+    ----------
+    uri : str
+        May hold a user and a password; they go to this host only, also when it sends us elsewhere.
+    timeout_s : float
+        The longest silence, before the first byte and after it.
+
+    Returns
+    -------
+    MjpegSource or None
+        None: it sends what may be another kind of video.
+
+    Raises
+    ------
+    CameraError
+        It cannot be opened, or what it sends is no video.
+    """
+    public = public_uri(uri)
+    address, opener = _prepare(uri, public)
+    # The opener knows no other schemes, and a redirect is bound to them, too.
+    request = urllib.request.Request(address, headers={"User-Agent": "edgeleuk"})  # noqa: S310
+    try:
+        response: http.client.HTTPResponse = opener.open(request, timeout=timeout_s)
+    except HTTPError as error:
+        error.close()
+        status = f"{error.code} {http.client.responses.get(error.code, '')}".strip()
+        cure = _STATUS_CURES.get(error.code, _CHECK)
+        raise CameraError(f"{public} cannot be opened", got=status, cure=cure) from None
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise _error(public, "cannot be opened", error, timeout_s) from None
+    kind = response.headers.get_content_type() if "Content-Type" in response.headers else ""
+    if kind.startswith("multipart/"):
+        return MjpegSource(response, public, timeout_s=timeout_s)
+    response.close()
+    if _NO_VIDEO.match(kind) and not urlsplit(address).path.endswith(_PLAYLISTS):
+        cure = "give the address of the stream itself, not of a page or a picture that shows it"
+        raise CameraError(f"{public} sends no video", got=kind, cure=cure)
+    return None
+
+
+def _prepare(uri: str, public: str) -> tuple[str, urllib.request.OpenerDirector]:
+    """Take user and password out of the address, into an opener that gives them to the same host only."""
+    try:
+        url = urlsplit(uri)
+        host, port = url.hostname, url.port
+    except ValueError:
+        host = None
+    if not host:
+        # What could not be taken apart may show the password: it is left out.
+        where = f"{uri.partition(':')[0]}://..."
+        cure = "write it like http://host:port/path, with %2F %23 %3F for / # ? in a password"
+        raise CameraError(f"{where} is no address of a camera", cure=cure)
+    host = (f"[{host}]" if ":" in host else host) + (f":{port}" if port else "")
+    passwords = urllib.request.HTTPPasswordMgrWithPriorAuth()
+    if url.username is not None:
+        user, password = unquote(url.username), unquote(url.password or "")
+        for scheme in {url.scheme, "https"} if port is None else {url.scheme}:
+            passwords.add_password(None, f"{scheme}://{host}/", user, password, is_authenticated=True)
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.HTTPHandler(),
+        urllib.request.HTTPSHandler(context=ssl.create_default_context()),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPErrorProcessor(),
+        urllib.request.HTTPRedirectHandler(),
+        urllib.request.UnknownHandler(),
+        urllib.request.HTTPBasicAuthHandler(passwords),
+        urllib.request.HTTPDigestAuthHandler(passwords),
+    ):
+        opener.add_handler(handler)
+    target = quote(url._replace(scheme="", netloc="", fragment="").geturl(), safe="/?%:=~+!$,;'@()*[]&")
+    return f"{url.scheme}://{host}{target or '/'}", opener
+
+
+def _error(public: str, what: str, error: Exception, timeout_s: float) -> CameraError:
+    """Sentence for a connection that failed."""
+    reason = error.reason if isinstance(error, URLError) else error
+    cure = "check the cable and the network"
+    if isinstance(reason, TimeoutError):
+        text = f"no answer within {timeout_s:g} s"
+    elif isinstance(reason, ssl.SSLCertVerificationError):
+        text, cure = (
+            reason.verify_message,
+            "put the camera's certificate into a file that SSL_CERT_FILE names",
+        )
+    elif isinstance(reason, ssl.SSLError):
+        text, cure = "no TLS", "try http:// instead of https://"
+    elif isinstance(reason, ConnectionRefusedError):
+        text, cure = reason.strerror, "switch the camera on, and check its address and port"
+    elif isinstance(reason, OSError) and reason.strerror:
+        text = reason.strerror
+    else:
+        text, cure = f"no HTTP ({type(reason).__name__})", _CHECK
+    return CameraError(f"{public} {what}", got=text, cure=cure)

@@ -1,0 +1,124 @@
+"""What writer and reader of a session share: the schema, and SQLite's errors in plain words."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from typing import TYPE_CHECKING, NamedTuple
+
+from edgeleuk.errors import EdgeleukError, SessionError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+# "EDLK" in the file's header tells `file` and us whose database it is.
+APPLICATION_ID = 0x45444C4B
+SCHEMA_VERSION = 1
+
+SCHEMA = """
+CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE frames (
+    sequence INTEGER PRIMARY KEY,
+    captured_at REAL NOT NULL,
+    source TEXT NOT NULL,
+    width INTEGER, height INTEGER,
+    px_per_um REAL,
+    detected INTEGER NOT NULL DEFAULT 0,
+    judged INTEGER NOT NULL DEFAULT 0,
+    seen_before INTEGER NOT NULL DEFAULT 0,
+    excluded INTEGER NOT NULL DEFAULT 0,
+    latency_ms REAL,
+    rejected TEXT
+);
+CREATE TABLE cells (
+    track INTEGER PRIMARY KEY,
+    frame INTEGER NOT NULL REFERENCES frames (sequence),
+    x INTEGER NOT NULL, y INTEGER NOT NULL, w INTEGER NOT NULL, h INTEGER NOT NULL,
+    area_px INTEGER NOT NULL, nucleus_area_px INTEGER NOT NULL,
+    area_um2 REAL, nucleus_area_um2 REAL,
+    decision TEXT NOT NULL CHECK (decision IN ('blast', 'normal', 'uncertain')),
+    probability REAL,
+    reason TEXT,
+    truth TEXT,
+    thumbnail BLOB
+);
+CREATE TABLE events (
+    id INTEGER PRIMARY KEY, at REAL NOT NULL, kind TEXT NOT NULL, text TEXT NOT NULL
+);
+CREATE TABLE true_cells (identity INTEGER PRIMARY KEY, label TEXT NOT NULL);
+CREATE TABLE summary (id INTEGER PRIMARY KEY CHECK (id = 1), value TEXT NOT NULL);
+"""
+
+
+class Counts(NamedTuple):
+    """How many rows are on the disk."""
+
+    processed: int
+    rejected: int
+    cells: int
+    events: int
+
+
+def count_rows(connection: sqlite3.Connection) -> Counts:
+    """Count what is on the disk."""
+    row = connection.execute(
+        "SELECT (SELECT COUNT(*) FROM frames WHERE rejected IS NULL),"
+        " (SELECT COUNT(*) FROM frames WHERE rejected IS NOT NULL),"
+        " (SELECT COUNT(*) FROM cells), (SELECT COUNT(*) FROM events)"
+    ).fetchone()
+    return Counts(*row)
+
+
+def companions(path: Path) -> tuple[Path, Path]:
+    """Return the paths of SQLite's log and its index."""
+    return path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")
+
+
+@contextlib.contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors into sentences with a cure."""
+    try:
+        yield
+    except EdgeleukError:
+        raise
+    except sqlite3.IntegrityError as error:
+        raise EdgeleukError(f"a record breaks the session's rules ({error}): this is a bug") from error
+    except sqlite3.Error as error:
+        text = str(error)
+        if "full" in text or _is_full(path):
+            raise SessionError(
+                f"the disk is full, {path} takes no more records",
+                cure="free some space and start a new session; what was recorded before is readable",
+            ) from error
+        if "readonly" in text or "unable to open" in text:
+            raise SessionError(
+                f"{path} cannot be opened",
+                got=text,
+                cure="copy it, with the -wal file beside it, to a folder that may be written",
+            ) from error
+        if "I/O" in text:
+            raise SessionError(
+                f"{path} cannot be read or written",
+                got=text,
+                cure="see whether the disk is full, failing or gone; what was recorded before is readable",
+            ) from error
+        if "locked" in text:
+            raise SessionError(
+                f"{path} is in use by another program", cure="wait until it is done"
+            ) from error
+        if "not a database" in text:
+            raise SessionError(
+                f"{path} is no session of edgeleuk", cure="pass a file that `edgeleuk run` recorded"
+            ) from error
+        raise SessionError(f"{path} is damaged", got=text, cure="restore it from a copy") from error
+
+
+def _is_full(path: Path) -> bool:
+    """Whether the disk has no room for one more page."""
+    try:
+        disk = os.statvfs(path.parent)
+    except OSError:
+        return False
+    return disk.f_bavail * disk.f_frsize < 65536

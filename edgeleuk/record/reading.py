@@ -1,0 +1,154 @@
+"""Reading a session, finished, cut off, or still being recorded."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeleuk.errors import SessionError, UsageError
+from edgeleuk.record.database import (
+    APPLICATION_ID,
+    SCHEMA_VERSION,
+    Counts,
+    companions,
+    count_rows,
+    explained,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+_QUERIES = {
+    "frames": "SELECT * FROM frames ORDER BY sequence",
+    "cells": "SELECT cells.*, frames.captured_at, frames.source, frames.px_per_um"
+    " FROM cells JOIN frames ON frames.sequence = cells.frame ORDER BY track",
+    "events": "SELECT * FROM events ORDER BY id",
+    "true_cells": "SELECT * FROM true_cells ORDER BY identity",
+}
+
+
+def read_session(path: Path) -> SessionReader:
+    """Open a session, finished, cut off, or still being recorded.
+
+    Raises
+    ------
+    UsageError
+        There is no such file.
+    SessionError
+        It is another program's, from a newer version, or damaged.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UsageError("there is no such session file", got=path)
+    with explained(path):
+        connection = _opened(path)
+        try:
+            found = [
+                connection.execute(f"PRAGMA {name}").fetchone()[0]
+                for name in ("application_id", "user_version")
+            ]
+            _require_ours(path, *found)
+            return SessionReader(path, connection)
+        except BaseException:
+            connection.close()
+            raise
+
+
+class SessionReader:
+    """A session for reading; made by `read_session`.
+
+    Attributes
+    ----------
+    path : Path
+    settings : dict
+        What the run was started with.
+    summary : dict or None
+        As `SessionSummary.to_json` made it; None when the run was cut off.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self._connection = connection
+        with explained(path):
+            self.settings: dict[str, object] = {
+                key: json.loads(value)
+                for key, value in connection.execute("SELECT key, value FROM settings ORDER BY key")
+            }
+            row = connection.execute("SELECT value FROM summary").fetchone()
+            self.summary: dict[str, object] | None = None if row is None else json.loads(row[0])
+
+    def counts(self) -> Counts:
+        """Count the rows."""
+        with explained(self.path):
+            return count_rows(self._connection)
+
+    def rows(self, table: str, *, thumbnails: bool = False) -> Iterator[dict[str, object]]:
+        """Yield the rows of ``frames``, ``cells``, ``events`` or ``true_cells`` in the order of their keys.
+
+        Rows of ``cells`` carry ``captured_at``, ``source`` and ``px_per_um`` of their frame; the pictures
+        are left out unless `thumbnails` are asked for.
+        """
+        if table not in _QUERIES:
+            msg = f"expected one of {', '.join(_QUERIES)}, got {table}"
+            raise ValueError(msg)
+        with explained(self.path):
+            cursor = self._connection.execute(_QUERIES[table])
+            names = [column[0] for column in cursor.description]
+            for row in cursor:
+                record = dict(zip(names, row, strict=True))
+                if not thumbnails:
+                    record.pop("thumbnail", None)
+                yield record
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def __enter__(self) -> SessionReader:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _require_ours(path: Path, application: int, version: int) -> None:
+    if application != APPLICATION_ID:
+        raise SessionError(
+            f"{path} is no session of edgeleuk", cure="pass a file that `edgeleuk run` recorded"
+        )
+    if version > SCHEMA_VERSION:
+        raise SessionError(
+            f"{path} was recorded by a newer edgeleuk",
+            got=f"schema {version}",
+            allowed=f"up to {SCHEMA_VERSION}",
+            cure="update edgeleuk to read it",
+        )
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    """Open for reading, also where no file may be written beside the session."""
+    log = companions(path)[0]
+    if not log.exists() or log.stat().st_size == 0:
+        # Nobody writes and nothing is left to fold in: no lock and no shared memory are needed.
+        return _connect(path, "mode=ro&immutable=1")
+    connection = _connect(path, "mode=rw")
+    try:
+        connection.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone()
+    except sqlite3.OperationalError:
+        connection.close()
+        # No room for the log's shared index: without sharing it lives in memory.
+        connection = _connect(path, "mode=rw")
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+    return connection
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, isolation_level=None, timeout=5)

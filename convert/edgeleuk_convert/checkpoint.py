@@ -153,6 +153,12 @@ def replace_file(path: Path, content: bytes) -> None:
         beside.replace(path)
     except OSError as error:
         beside.unlink(missing_ok=True)
-        raise UsageError(
-            f"{path.name} cannot be written", got=error.strerror, cure="free some space or give another --out"
-        ) from error
+        raise cannot_write(path, error) from error
+
+
+def cannot_write(path: Path, error: OSError) -> UsageError:
+    """Make the error for a full disk or a folder that cannot be written."""
+    reason = error.strerror or type(error).__name__
+    return UsageError(
+        f"{path.name} cannot be written", got=reason, cure="free some space or give another --out"
+    )

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeleuk.errors import DataRefusedError, IntegrityError
+from edgeleuk_calibration.probability import sigmoid
 from edgeleuk_convert.cnmc import CellSet, load_cells, read_crop, require_both_classes
 from edgeleuk_convert.cnmc_layouts import natural_key
-from edgeleuk_convert.decision import sigmoid
 from edgeleuk_convert.metrics import RESAMPLES, Judged, balanced_weights, interval_95, point_metrics
 from edgeleuk_convert.record import TrainingRecord, read_record
 

@@ -18,11 +18,11 @@ import numpy as np
 
 from edgeleuk.bundle.manifest import Channel, Envelope, InputContract, OutputContract
 from edgeleuk.errors import GateFailedError, UsageError
+from edgeleuk_calibration.probability import choose_threshold, fit_temperature, sigmoid
 from edgeleuk_convert.architectures import ARCHITECTURES, Keras, build
 from edgeleuk_convert.augmentation import Augmentation, augmented_batch, epoch_rows, sampling_weights
-from edgeleuk_convert.checkpoint import Checkpoint, Row, fingerprint, write_history, write_log
+from edgeleuk_convert.checkpoint import Checkpoint, Row, cannot_write, fingerprint, write_history, write_log
 from edgeleuk_convert.cnmc import CNMC_PX_PER_UM, CellSet, load_cells, read_crop, require_both_classes
-from edgeleuk_convert.decision import choose_threshold, fit_temperature, sigmoid
 from edgeleuk_convert.metrics import auroc, balanced_weights
 from edgeleuk_convert.record import TrainingRecord, write_record
 from edgeleuk_convert.splits import Split, holdout
@@ -206,10 +206,14 @@ def train(
     write_log(rows, out)
     write_history(rows, out)
     beside = out.with_name(f"{out.stem}.part.keras")
-    run.averaged.save(beside)
-    # The record first: a network without one could be judged on cells it has seen.
-    write_record(record, out)
-    beside.replace(out)
+    try:
+        run.averaged.save(beside)
+        # The record first: a network without one could be judged on cells it has seen.
+        write_record(record, out)
+        beside.replace(out)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise cannot_write(out, error) from error
     run.checkpoint.remove()
     return record
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import importlib
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import unquote
+from urllib.parse import quote, unquote, urlsplit
 
 import numpy as np
 
-from edgeleuk.errors import DataRefusedError, UsageError
+from edgeleuk.errors import CameraError, DataRefusedError, UsageError
 from edgeleuk.frames import Frame
 
 if TYPE_CHECKING:
@@ -218,6 +219,35 @@ def public_uri(uri: str) -> str:
     # The last @ before the path: passwords that hold an @ are common and seldom escaped.
     uri = re.sub(r"^([^:/]+://[^/:@]*):[^/]*@", r"\1:***@", uri)
     return re.sub(r"(?i)([?&][^=&]*(?:pass|pwd|token|key|secret|auth)[^=&]*)=[^&#]*", r"\1=***", uri)
+
+
+def split_credentials(uri: str) -> tuple[str, str, str]:
+    """Take user and password out of a URI, and escape what HTTP cannot carry.
+
+    Examples
+    --------
+    >>> split_credentials("http://admin:s3%20cret@10.0.0.5:81/a b?x=1")
+    ('http://10.0.0.5:81/a%20b?x=1', 'admin', 's3 cret')
+
+    Raises
+    ------
+    CameraError
+        There is no host, or a port that is no number.
+    """
+    url = urlsplit("")
+    with suppress(ValueError):
+        url = urlsplit(uri)
+        url = url if url.port != 0 else urlsplit("")
+    credentials, _, host = url.netloc.rpartition("@")
+    if not url.hostname:
+        # What could not be taken apart may show its password: it is left out.
+        raise CameraError(
+            f"{uri.partition(':')[0]}://... is no address of a camera",
+            cure="write it like http://host:port/path, with %2F %23 %3F for / # ? in a password",
+        )
+    user, _, password = credentials.partition(":")
+    target = quote(url._replace(scheme="", netloc="", fragment="").geturl(), safe="/?%:=~+!$,;'@()*[]&")
+    return f"{url.scheme}://{host}{target or '/'}", unquote(user), unquote(password)
 
 
 def is_simulated(uri: str) -> bool:

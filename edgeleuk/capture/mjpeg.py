@@ -16,9 +16,9 @@ import time
 import urllib.request
 from typing import TYPE_CHECKING
 from urllib.error import HTTPError, URLError
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import urljoin, urlsplit
 
-from edgeleuk.capture.base import READ_TIMEOUT_S, JpegFrame, public_uri
+from edgeleuk.capture.base import READ_TIMEOUT_S, JpegFrame, public_uri, split_credentials
 from edgeleuk.errors import CameraError
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class BrokenStreamError(ValueError):
 
 
 class MultipartParser:
-    """Bytes in, JPEGs out: ``multipart/x-mixed-replace`` as cameras really send it.
+    r"""Bytes in, JPEGs out: ``multipart/x-mixed-replace`` as cameras really send it.
 
     A part with Content-Length is taken as it is. Without one the picture ends at the JPEG's own end marker,
     found by walking its segments (thumbnails inside have end markers, too), or at the next boundary, if that
@@ -74,10 +74,10 @@ class MultipartParser:
     Examples
     --------
     >>> parser = MultipartParser(b"frame")
-    >>> parser.feed(b"--frame\\r\\nContent-Length: 4\\r\\n\\r\\n\\xff\\xd8\\xff")
+    >>> parser.feed(b"--frame\r\nContent-Length: 4\r\n\r\n\xff\xd8\xff")
     []
-    >>> parser.feed(b"\\xd9\\r\\n--frame")
-    [b'\\xff\\xd8\\xff\\xd9']
+    >>> parser.feed(b"\xd9\r\n--frame")
+    [b'\xff\xd8\xff\xd9']
     """
 
     def __init__(self, boundary: bytes, *, most_bytes: int = MOST_BYTES) -> None:
@@ -126,15 +126,18 @@ class MultipartParser:
                 header = yield from self._header()
                 if not header:
                     continue
-            length = _LENGTH.search(header)
-            end = (yield from self._counted(int(length[1]))) if length else (yield from self._picture_end())
+            if (length := _LENGTH.search(header)) is not None:
+                end = int(length[1])
+                while len(self._buffer) < end:
+                    self._limit(end)
+                    yield None
+            else:
+                end = yield from self._picture_end()
             part = bytes(self._buffer[:end]).lstrip()
-            del self._buffer[:end]
+            self._skip(end)
             if part and _OTHER_TYPE.search(header) is None:
                 self._skipped = 0
                 yield part
-            else:
-                self._skip(end)
 
     def _seek(self) -> Generator[None, None, bool]:
         """Skip to the next part; True if it begins with a boundary, whose line's end stays in the buffer."""
@@ -143,20 +146,22 @@ class MultipartParser:
             picture = -1 if self._bounded else self._buffer.find(_NEXT_PICTURE)
             if boundary is not None and not -1 < picture < boundary[0]:
                 self._bounded = True
-                self._skip(boundary[1] - 1, delete=True)
+                self._skip(boundary[1] - 1)
                 return True
             if picture >= 0:
-                self._skip(picture, delete=True)
+                self._skip(picture)
                 return False
-            self._skip(len(self._buffer) - len(self._needle) - _AROUND, delete=True)
+            self._skip(len(self._buffer) - len(self._needle) - _AROUND)
             yield
 
-    def _skip(self, count: int, *, delete: bool = False) -> None:
-        if delete:
-            del self._buffer[: max(count, 0)]
+    def _skip(self, count: int) -> None:
+        del self._buffer[: max(count, 0)]
         self._skipped += max(count, 0)
-        if self._skipped > self._most_bytes:
-            raise BrokenStreamError(f"no picture in {self._most_bytes / 1e6:g} MB")
+        self._limit(self._skipped)
+
+    def _limit(self, count: int) -> None:
+        if count > self._most_bytes:
+            raise BrokenStreamError(f"{count / 1e6:.3g} MB without a picture")
 
     def _header(self) -> Generator[None, None, bytes]:
         """Take the header with its blank line; empty if there is none in what follows a boundary."""
@@ -168,13 +173,6 @@ class MultipartParser:
         del self._buffer[: found.end()]
         return header
 
-    def _counted(self, length: int) -> Generator[None, None, int]:
-        if length > self._most_bytes:
-            raise BrokenStreamError(f"a part of {length / 1e6:.0f} MB")
-        while len(self._buffer) < length:
-            yield
-        return length
-
     def _picture_end(self) -> Generator[None, None, int]:
         """Where the part at the beginning of the buffer ends."""
         walk = _JpegWalk()
@@ -182,15 +180,14 @@ class MultipartParser:
         while True:
             boundary = self._find_boundary(searched)
             searched = max(0, len(self._buffer) - len(self._needle) - _AROUND)
-            ends = [] if boundary is None else [boundary[0]]
-            if (end := walk.end(self._buffer)) is not None:
-                ends.append(end)
-            elif walk.lost and not self._bounded and (end := self._buffer.find(_NEXT_PICTURE, walk.at)) >= 0:
-                ends.append(end)
-            if ends:
-                return min(ends)
-            if len(self._buffer) > self._most_bytes:
-                raise BrokenStreamError(f"a part of more than {self._most_bytes / 1e6:g} MB")
+            end = walk.end(self._buffer)
+            if walk.lost and not self._bounded:
+                end = self._buffer.find(_NEXT_PICTURE, walk.at)
+            if boundary is not None:
+                return boundary[0] if end < 0 else min(end, boundary[0])
+            if end >= 0:
+                return end
+            self._limit(len(self._buffer))
             yield
 
     def _find_boundary(self, start: int) -> tuple[int, int] | None:
@@ -219,20 +216,20 @@ class _JpegWalk:
         self.lost = False
         self._begun = self._entropy = False
 
-    def end(self, data: bytearray) -> int | None:
-        """Return the place behind the end marker, once it is there; `data` only ever grows."""
+    def end(self, data: bytearray) -> int:
+        """Return the place behind the end marker, -1 before it is there; `data` only ever grows."""
         while not self.lost:
             if self._entropy:
                 found = _MARKER.search(data, self.at)
                 if found is None:
                     self.at = max(self.at, len(data) - 1)
-                    return None
+                    return -1
                 self.at, self._entropy = found.start(), False
             if data[self.at : self.at + 2] == b"\xff\xd9" and self._begun:
                 return self.at + 2
             if not self._step(bytes(data[self.at : self.at + 4])):
-                return None
-        return None
+                return -1
+        return -1
 
     def _step(self, here: bytes) -> bool:
         """Go to the next marker; False if the bytes that tell where it is are still missing."""
@@ -241,7 +238,7 @@ class _JpegWalk:
             self._begun = here[blank : blank + 2] == b"\xff\xd8"
             self.lost = not self._begun and len(here) >= blank + 2
             self.at += blank + 2 * self._begun
-            return self._begun
+            return self._begun or blank > 0
         if len(here) < 2:
             return False
         if here[0] != 0xFF or here[1] in (0x00, 0xD8):
@@ -261,17 +258,7 @@ class _JpegWalk:
 
 
 class MjpegSource:
-    """A camera that pushes JPEGs over HTTP; opened by `open_mjpeg`.
-
-    Parameters
-    ----------
-    response : http.client.HTTPResponse
-        Its body is not read yet.
-    uri : str
-        Without the password.
-    timeout_s : float
-        The longest silence, as its socket is set.
-    """
+    """A camera that pushes JPEGs over HTTP; opened by `open_mjpeg`, which documents its parts."""
 
     def __init__(self, response: http.client.HTTPResponse, uri: str, *, timeout_s: float) -> None:
         self.uri = uri
@@ -356,9 +343,9 @@ def open_mjpeg(uri: str, *, timeout_s: float = READ_TIMEOUT_S) -> MjpegSource | 
         It cannot be opened, or what it sends is no video.
     """
     public = public_uri(uri)
-    address, opener = _prepare(uri, public)
-    # The opener knows no other schemes, and a redirect is bound to them, too.
-    request = urllib.request.Request(address, headers={"User-Agent": "edgeleuk"})  # noqa: S310
+    address, *credentials = split_credentials(uri)
+    opener = _opener(address, *credentials)
+    request = urllib.request.Request(address, headers={"User-Agent": "edgeleuk"})  # noqa: S310 - no other scheme
     try:
         response: http.client.HTTPResponse = opener.open(request, timeout=timeout_s)
     except HTTPError as error:
@@ -378,24 +365,13 @@ def open_mjpeg(uri: str, *, timeout_s: float = READ_TIMEOUT_S) -> MjpegSource | 
     return None
 
 
-def _prepare(uri: str, public: str) -> tuple[str, urllib.request.OpenerDirector]:
-    """Take user and password out of the address, into an opener that gives them to the same host only."""
-    try:
-        url = urlsplit(uri)
-        host, port = url.hostname, url.port
-    except ValueError:
-        host = None
-    if not host:
-        # What could not be taken apart may show the password: it is left out.
-        where = f"{uri.partition(':')[0]}://..."
-        cure = "write it like http://host:port/path, with %2F %23 %3F for / # ? in a password"
-        raise CameraError(f"{where} is no address of a camera", cure=cure)
-    host = (f"[{host}]" if ":" in host else host) + (f":{port}" if port else "")
+def _opener(address: str, user: str, password: str) -> urllib.request.OpenerDirector:
+    """Make an opener for http and https alone, that gives the password to this address's host alone."""
     passwords = urllib.request.HTTPPasswordMgrWithPriorAuth()
-    if url.username is not None:
-        user, password = unquote(url.username), unquote(url.password or "")
-        for scheme in {url.scheme, "https"} if port is None else {url.scheme}:
-            passwords.add_password(None, f"{scheme}://{host}/", user, password, is_authenticated=True)
+    root = urljoin(address, "/")
+    # A camera may send us from its http to its https.
+    for place in (root, root.replace("http://", "https://", 1)) if user else ():
+        passwords.add_password(None, place, user, password, is_authenticated=True)
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.HTTPHandler(),
@@ -408,14 +384,13 @@ def _prepare(uri: str, public: str) -> tuple[str, urllib.request.OpenerDirector]
         urllib.request.HTTPDigestAuthHandler(passwords),
     ):
         opener.add_handler(handler)
-    target = quote(url._replace(scheme="", netloc="", fragment="").geturl(), safe="/?%:=~+!$,;'@()*[]&")
-    return f"{url.scheme}://{host}{target or '/'}", opener
+    return opener
 
 
 def _error(public: str, what: str, error: Exception, timeout_s: float) -> CameraError:
-    """Sentence for a connection that failed."""
+    """Say why a connection failed, without the library's own words where they may hold the address."""
     reason = error.reason if isinstance(error, URLError) else error
-    cure = "check the cable and the network"
+    text, cure = getattr(reason, "strerror", None), "check the cable and the network"
     if isinstance(reason, TimeoutError):
         text = f"no answer within {timeout_s:g} s"
     elif isinstance(reason, ssl.SSLCertVerificationError):
@@ -426,9 +401,7 @@ def _error(public: str, what: str, error: Exception, timeout_s: float) -> Camera
     elif isinstance(reason, ssl.SSLError):
         text, cure = "no TLS", "try http:// instead of https://"
     elif isinstance(reason, ConnectionRefusedError):
-        text, cure = reason.strerror, "switch the camera on, and check its address and port"
-    elif isinstance(reason, OSError) and reason.strerror:
-        text = reason.strerror
-    else:
+        cure = "switch the camera on, and check its address and port"
+    elif not text:
         text, cure = f"no HTTP ({type(reason).__name__})", _CHECK
     return CameraError(f"{public} {what}", got=text, cure=cure)

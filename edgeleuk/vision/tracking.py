@@ -32,8 +32,11 @@ _MOST_CELLS = 100_000
 # Remembered fields that a field which has lost its way is compared with: the nearest, then the newest.
 _MOST_NEAR = 12
 _MOST_NEW = 4
-# Nearest remembered fields of other areas that a field which has not lost its way is compared with.
-_MOST_FOREIGN = 3
+# Remembered fields of other areas that a field which has not lost its way is compared with: of so many areas
+# the nearest, the nearest of all, as the gaps between areas are only guessed, and others in turn.
+_MOST_AREAS = 3
+_MOST_FOREIGN = 5
+_MOST_IN_TURN = 2
 # Remembered fields whose word on a field's place is taken together.
 _MOST_ANCHORS = 4
 # A keyframe serves while at least this share of the field overlaps it; below, a new one is kept.
@@ -115,8 +118,8 @@ class FieldTracker:
         list of Sighting
             One for each cell, in the same order.
         """
-        area, view, move = self._map.place(pixels)
-        if move is not None:
+        area, view, moves = self._map.place(pixels)
+        for move in moves:
             self._cells.move(move)
         seen = [
             _Known(
@@ -161,15 +164,15 @@ class _Map:
         self._numbers = 0
         self._areas = 0
 
-    def place(self, pixels: RgbImage) -> tuple[int, Rectangle, _Move | None]:
-        """Find area and view of a field, and whether it connects that area with another."""
+    def place(self, pixels: RgbImage) -> tuple[int, Rectangle, list[_Move]]:
+        """Find area and view of a field, and the areas that became part of its own."""
         texture = Texture.of(pixels)
         spectrum = Spectrum(texture)
         height, width = texture.shape
         expected = Rectangle(0.0, 0.0, float(width), float(height))
         if self._last is not None:
             expected = expected.moved(self._last.view.left, self._last.view.top).moved(*self._speed)
-        move = None
+        moves: list[_Move] = []
         field = None if texture.is_blank else self._found(texture, spectrum, expected)
         if field is None:
             self._areas += 1
@@ -178,16 +181,13 @@ class _Map:
             if not texture.is_blank:
                 self._remember(field)
         else:
-            move = self._connection(field, spectrum)
-            if move is not None:
-                self._connect(move)
-                field = replace(field, area=move.into, view=field.view.moved(move.x, move.y))
+            moves = self._connected(field, spectrum)
             field = self._anchored(field, spectrum)
         self._keep(field, spectrum)
         last, self._last = self._last, field
         if last is not None and last.area == field.area:
             self._speed = field.view.left - last.view.left, field.view.top - last.view.top
-        return field.area, field.view, move
+        return field.area, field.view, moves
 
     def _next_number(self) -> int:
         self._numbers += 1
@@ -218,28 +218,28 @@ class _Map:
         tried = {self._last.number, *(keyframe.number for keyframe in near)}
         yield from (keyframe for keyframe in newest[::-1] if keyframe.number not in tried)
 
-    def _connection(self, field: _Keyframe, spectrum: Spectrum) -> _Move | None:
-        """Look for an overlap with another area, where it is likely, and elsewhere in turn."""
+    def _connected(self, field: _Keyframe, spectrum: Spectrum) -> list[_Move]:
+        """Look for overlaps with other areas, which then become part of the field's own."""
         foreign = [keyframe for keyframe in self._like(field.texture) if keyframe.area != field.area]
-        foreign.sort(key=lambda keyframe: keyframe.view.distance(field.view))
-        near, rest = foreign[:_MOST_FOREIGN], foreign[_MOST_FOREIGN:]
-        if rest:
-            near.append(rest[field.number % len(rest)])
-        for keyframe in near:
-            shift = register(self._spectrum(keyframe), spectrum)
+        near = sorted(foreign, key=lambda keyframe: keyframe.view.distance(field.view))
+        nearest = {keyframe.area: keyframe for keyframe in near[::-1]}
+        firsts = [keyframe for keyframe in near if nearest[keyframe.area] is keyframe]
+        turn = field.number * _MOST_IN_TURN
+        others = [foreign[(turn + i) % len(foreign)] for i in range(_MOST_IN_TURN) if foreign]
+        tried = [*firsts[:_MOST_AREAS], *near[:_MOST_FOREIGN], *others]
+        moves: dict[int, _Move] = {}
+        for keyframe in {keyframe.number: keyframe for keyframe in tried}.values():
+            shift = None if keyframe.area in moves else register(self._spectrum(keyframe), spectrum)
             if shift is not None:
                 there = _shifted(keyframe, shift)
-                x, y = there.left - field.view.left, there.top - field.view.top
-                return _Move(field.area, keyframe.area, x, y)
-        return None
-
-    def _connect(self, move: _Move) -> None:
+                x, y = field.view.left - there.left, field.view.top - there.top
+                moves[keyframe.area] = _Move(keyframe.area, field.area, x, y)
         for number, keyframe in self._keyframes.items():
-            if keyframe.area == move.area:
+            if keyframe.area in moves:
+                move = moves[keyframe.area]
                 view = keyframe.view.moved(move.x, move.y)
                 self._keyframes[number] = replace(keyframe, area=move.into, view=view)
-        if self._last is not None and self._last.area == move.area:
-            self._last = replace(self._last, area=move.into, view=self._last.view.moved(move.x, move.y))
+        return list(moves.values())
 
     def _anchored(self, field: _Keyframe, spectrum: Spectrum) -> _Keyframe:
         """Place a field by all that it overlaps, lest errors add up; remember it if it shows enough more."""

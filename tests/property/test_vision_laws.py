@@ -113,36 +113,100 @@ def test_the_scale_grows_with_the_picture(factor: float) -> None:
     assert after.red_cells == before.red_cells
 
 
-def plane() -> npt.NDArray[np.uint8]:
-    rng = np.random.default_rng(5)
-    picture = np.full((1000, 1000, 3), (225, 215, 205), np.uint8)
-    for _ in range(220):
-        x, y = (int(v) for v in rng.integers(0, 1000, 2))
-        cv2.circle(picture, (x, y), int(rng.integers(8, 28)), [int(c) for c in rng.integers(90, 190, 3)], -1)
+VIEW, STEP, CELL = 300, 90, 28
+
+
+def plane(seed: int, side: int = 1000) -> npt.NDArray[np.uint8]:
+    """Smear of discs of several sizes and colours, as dense as red cells lie."""
+    rng = np.random.default_rng(seed)
+    picture = np.full((side, side, 3), (225, 215, 205), np.uint8)
+    for _ in range(side * side // 2000):
+        x, y = (int(v) for v in rng.integers(0, side, 2))
+        cv2.circle(picture, (x, y), int(rng.integers(8, 20)), [int(c) for c in rng.integers(90, 190, 3)], -1)
     return cv2.GaussianBlur(picture, (0, 0), 1.5)
 
 
-PLANE = plane()
-CELLS = [(x, y) for x in range(50, 1000, 90) for y in range(50, 1000, 90)]
+PLANE = plane(5)
+CELLS = [(x, y) for x in range(50, 1000, STEP) for y in range(50, 1000, STEP)]
+
+Place = tuple[int, int]
 
 
-@settings(max_examples=30, deadline=None)
-@given(
-    st.tuples(st.integers(0, 700), st.integers(0, 700)),
-    st.lists(st.tuples(st.integers(-110, 110), st.integers(-110, 110)), min_size=1, max_size=15),
-)
-def test_any_walk_with_overlap_counts_every_cell_once(
-    start: tuple[int, int], steps: list[tuple[int, int]]
-) -> None:
+def look(
+    tracker: FieldTracker, place: Place, seed: int = 0, picture: npt.NDArray[np.uint8] = PLANE
+) -> dict[int, int]:
+    """Show a tracker one view, with sensor noise, and the cells in it; return track by identity."""
+    x, y = place
+    found = {}
+    for identity, (cx, cy) in enumerate(CELLS):
+        left, top = max(cx - CELL // 2 - x, 0), max(cy - CELL // 2 - y, 0)
+        right, bottom = min(cx + CELL // 2 - x, VIEW), min(cy + CELL // 2 - y, VIEW)
+        # Half a cell at least, or nothing is segmented.
+        if right - left >= CELL // 2 and bottom - top >= CELL // 2:
+            cut = (right - left, bottom - top) != (CELL, CELL)
+            mask = np.full((bottom - top, right - left), 128, np.uint8)
+            found[identity] = Cell(Box(left, top, right - left, bottom - top), mask, cut)
+    view = picture[y : y + VIEW, x : x + VIEW].astype(np.float32)
+    noise = np.random.default_rng(seed).normal(0, 3, view.shape)
+    sightings = tracker.update(np.clip(view + noise, 0, 255).astype(np.uint8), list(found.values()))
+    return {identity: sighting.track for identity, sighting in zip(found, sightings, strict=True)}
+
+
+def shares_a_fifth(step: Place) -> bool:
+    dx, dy = step
+    return (VIEW - abs(dx)) * (VIEW - abs(dy)) >= 0.2 * VIEW**2
+
+
+places = st.tuples(st.integers(0, 700), st.integers(0, 700))
+steps = st.tuples(st.integers(-240, 240), st.integers(-240, 240)).filter(shares_a_fifth)
+
+
+def walk(start: Place, moves: list[Place]) -> list[Place]:
+    """Stay on the plane; a step that the edge cuts short overlaps only more."""
+    walked = [start]
+    for dx, dy in moves:
+        x, y = walked[-1]
+        walked.append((min(max(x + dx, 0), 700), min(max(y + dy, 0), 700)))
+    return walked
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(places, st.lists(steps, min_size=1, max_size=15))
+def test_any_walk_with_a_fifth_of_overlap_counts_every_cell_once(start: Place, moves: list[Place]) -> None:
     tracker = FieldTracker()
-    seen = set()
-    x, y = start
-    for dx, dy in [(0, 0), *steps]:
-        x, y = min(max(x + dx, 0), 700), min(max(y + dy, 0), 700)
-        cells = []
-        for identity, (cx, cy) in enumerate(CELLS):
-            if 14 <= cx - x <= 286 and 14 <= cy - y <= 286:
-                cells.append(Cell(Box(cx - x - 14, cy - y - 14, 28, 28), np.full((28, 28), 128, np.uint8)))
-                seen.add(identity)
-        tracker.update(np.ascontiguousarray(PLANE[y : y + 300, x : x + 300]), cells)
-    assert tracker.unique == len(seen)
+    track_of: dict[int, int] = {}
+    for seed, place in enumerate(walk(start, moves)):
+        for identity, track in look(tracker, place, seed).items():
+            assert track_of.setdefault(identity, track) == track
+    assert tracker.unique == len(track_of) == len(set(track_of.values()))
+
+
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(places, st.lists(steps, min_size=1, max_size=10))
+def test_coming_back_finds_every_cell_again(start: Place, moves: list[Place]) -> None:
+    tracker = FieldTracker()
+    there = walk(start, moves)
+    first = [look(tracker, place, seed) for seed, place in enumerate(there)]
+    unique = tracker.unique
+    again = [look(tracker, place, 100 + seed) for seed, place in enumerate(there[::-1])]
+    assert again == first[::-1]
+    assert tracker.unique == unique
+
+
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(st.lists(st.tuples(st.integers(1000, 2**32), places), min_size=2, max_size=4, unique_by=lambda v: v[0]))
+def test_unrelated_fields_share_no_cell(fields: list[tuple[int, Place]]) -> None:
+    tracker = FieldTracker()
+    tracks = [look(tracker, place, picture=plane(seed)) for seed, place in fields]
+    assert tracker.unique == sum(map(len, tracks)) == len(set().union(*(found.values() for found in tracks)))
+
+
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(places, st.integers(64, 600).filter(lambda side: side != VIEW))
+def test_another_size_is_another_area(place: Place, side: int) -> None:
+    tracker = FieldTracker()
+    first = look(tracker, place)
+    resized = cv2.resize(PLANE[place[1] : place[1] + VIEW, place[0] : place[0] + VIEW], (side, side))
+    cell = Cell(Box(10, 10, 20, 20), np.full((20, 20), 128, np.uint8))
+    assert [sighting.is_new for sighting in tracker.update(np.asarray(resized, np.uint8), [cell])] == [True]
+    assert look(tracker, place, seed=1) == first

@@ -45,7 +45,7 @@ def choose_threshold(probability: Floats, truth: Bools, weights: Floats) -> floa
     probability : (n,) float64
     truth : (n,) bool
     weights : (n,) float64
-        Those of `metrics.balanced_weights`: classes and subjects count alike.
+        Of each cell; such that classes and subjects count alike.
 
     Returns
     -------

@@ -7,6 +7,8 @@ survive JPEG, so that a reader can tell from the pixels alone how far behind it 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import re
 import threading
 import time
 from contextlib import contextmanager, suppress
@@ -29,7 +31,9 @@ COUNTER_BITS, CLOCK_BITS = 24, 48
 class Faults:
     """What goes wrong, each after a number of frames; 0 means never.
 
-    ``no_length`` is a flag: OpenFlexure's server, among others, sends pictures without Content-Length.
+    The others are flags, ways in which real cameras send: ``no_length`` (OpenFlexure's, among others) leaves
+    Content-Length out, ``thumbnail`` puts a whole JPEG into the picture's header, ``garbage`` puts bytes
+    between the parts, ``misnamed`` announces another boundary than it sends.
     """
 
     close_after: int = 0
@@ -37,6 +41,12 @@ class Faults:
     stall_after: int = 0
     die_inside_after: int = 0
     no_length: int = 0
+    lf_only: int = 0
+    chunked: int = 0
+    quoted: int = 0
+    thumbnail: int = 0
+    garbage: int = 0
+    misnamed: int = 0
 
 
 def block_px(width: int) -> int:
@@ -62,6 +72,23 @@ def read_paint(pixels: npt.NDArray[np.uint8]) -> tuple[int, int]:
         digits = pixels[middle, side // 2 : bits * side : side, 1] > 127
         numbers.append(sum(1 << bit for bit, digit in enumerate(digits) if digit))
     return numbers[0], numbers[1]
+
+
+def with_thumbnail(jpeg: bytes) -> bytes:
+    """Put a small JPEG, with its own end marker, into an APP1 segment, as cameras do."""
+    import cv2
+
+    small = cv2.imencode(".jpg", np.full((16, 16, 3), 99, np.uint8))[1].tobytes()
+    return jpeg[:2] + b"\xff\xe1" + (len(small) + 2).to_bytes(2, "big") + small + jpeg[2:]
+
+
+def part(jpeg: bytes, faults: Faults) -> bytes:
+    """One picture as it goes over the wire."""
+    length = "" if faults.no_length else f"Content-Length: {len(jpeg)}\r\n"
+    head, tail = f"--frame\r\nContent-Type: image/jpeg\r\n{length}\r\n".encode(), b"\r\n"
+    if faults.lf_only:
+        head, tail = head.replace(b"\r", b""), b"\n"
+    return head + jpeg + tail + (b"\x00junk\xff\r\n--fram\r\n" if faults.garbage else b"")
 
 
 def smear(width: int, height: int, seed: int = 1) -> npt.NDArray[np.uint8]:
@@ -126,7 +153,11 @@ class Camera:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """``/stream`` is the camera, ``/page`` a web page, ``/private`` wants user:secret, the rest is 404."""
+    """A camera's web server.
+
+    ``/stream`` is the camera, ``/page`` a web page, ``/private`` wants user:secret, so does ``/digest`` with
+    Digest, ``/forbidden`` is 403, ``/moved`` leads to ``/private``, ``/loop`` to itself, the rest is 404.
+    """
 
     protocol_version = "HTTP/1.0"
     camera: Camera
@@ -141,11 +172,36 @@ class Handler(BaseHTTPRequestHandler):
             self.send_response(401)
             self.send_header("WWW-Authenticate", 'Basic realm="camera"')
             self.end_headers()
-        elif self.path in ("/stream", "/private"):
+        elif self.path == "/digest" and not self._is_digest():
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Digest realm="camera", nonce="n1", qop="auth"')
+            self.end_headers()
+        elif self.path in ("/moved", "/loop"):
+            self.send_response(302)
+            self.send_header("Location", "/private" if self.path == "/moved" else "/loop")
+            self.end_headers()
+        elif self.path == "/forbidden":
+            self._send(403, "text/plain", b"not you")
+        elif self.path in ("/stream", "/private", "/digest"):
             with suppress(BrokenPipeError, ConnectionResetError):
                 self._stream(self.camera.faults)
         else:
             self._send(404, "text/plain", b"nothing here")
+
+    def _is_digest(self) -> bool:
+        """RFC 2617 with qop=auth."""
+        said = dict(re.findall(r'(\w+)="?([^",]+)"?', self.headers.get("Authorization", "")))
+        a1, a2 = (hashlib.md5(text.encode()).hexdigest() for text in ("user:camera:secret", "GET:/digest"))
+        rest = (said.get("nonce", ""), said.get("nc", ""), said.get("cnonce", ""), "auth", a2)
+        return said.get("response") == hashlib.md5(":".join((a1, *rest)).encode()).hexdigest()
+
+    def _write(self, data: bytes, faults: Faults) -> None:
+        if not faults.chunked:
+            self.wfile.write(data)
+            return
+        for begin in range(0, len(data), 5000):
+            chunk = data[begin : begin + 5000]
+            self.wfile.write(f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n")
 
     def _send(self, status: int, kind: str, body: bytes) -> None:
         self.send_response(status)
@@ -155,8 +211,14 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def _stream(self, faults: Faults) -> None:
+        if faults.chunked:
+            self.protocol_version = "HTTP/1.1"
         self.send_response(200)
-        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        boundary = "other" if faults.misnamed else "frame"
+        boundary = f'"--{boundary}"' if faults.quoted else boundary
+        self.send_header("Content-Type", f"multipart/x-mixed-replace; boundary={boundary}")
+        if faults.chunked:
+            self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         camera, last, sent = self.camera, -1, 0
         while not camera.closed:
@@ -171,12 +233,13 @@ class Handler(BaseHTTPRequestHandler):
                 return
             if faults.truncate_every and sent % faults.truncate_every == faults.truncate_every - 1:
                 jpeg = jpeg[: len(jpeg) // 2]
-            length = "" if faults.no_length else f"Content-Length: {len(jpeg)}\r\n"
-            head = f"--frame\r\nContent-Type: image/jpeg\r\n{length}\r\n"
+            if faults.thumbnail:
+                jpeg = with_thumbnail(jpeg)
+            data = part(jpeg, faults)
             if faults.die_inside_after and sent >= faults.die_inside_after:
-                self.wfile.write(head.encode() + jpeg[: len(jpeg) // 3])
+                self.wfile.write(data[: len(data) // 3])
                 return
-            self.wfile.write(head.encode() + jpeg + b"\r\n")
+            self._write(data, faults)
             sent += 1
 
 

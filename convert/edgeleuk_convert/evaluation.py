@@ -291,7 +291,13 @@ def keras_predictor(model: Path, record: TrainingRecord) -> Predict:
 
 
 def area_baseline_weighted_f1(train: Sequence[LabelledCell], judged: Judged) -> float | None:
-    """Weighted F1 of a logistic regression on the logarithm of the area, classes balanced.
+    """Weighted F1 of `area_baseline`; None where `train` lacks a class."""
+    baseline = area_baseline(train, judged)
+    return None if baseline is None else point_metrics(baseline)["weighted_f1"]
+
+
+def area_baseline(train: Sequence[LabelledCell], judged: Judged) -> Judged | None:
+    """Judge the same cells by a logistic regression on the logarithm of the area, classes balanced.
 
     None where `train` lacks a class.
     """
@@ -303,8 +309,7 @@ def area_baseline_weighted_f1(train: Sequence[LabelledCell], judged: Judged) -> 
     slope, intercept = _logistic(area, truth, balanced_weights(truth, group))
     called = slope * np.log(judged.area) + intercept >= 0
     probability = sigmoid(slope * np.log(judged.area) + intercept)
-    baseline = Judged(judged.truth, probability, called, judged.area, judged.subject, judged.group)
-    return point_metrics(baseline)["weighted_f1"]
+    return Judged(judged.truth, probability, called, judged.area, judged.subject, judged.group)
 
 
 def _logistic(x: Floats, truth: npt.NDArray[np.bool_], weights: Floats) -> tuple[float, float]:

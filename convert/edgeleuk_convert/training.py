@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from edgeleuk.bundle.manifest import Channel, Envelope, InputContract, OutputContract
+from edgeleuk.bundle.manifest import Envelope, InputContract, OutputContract
 from edgeleuk.errors import GateFailedError, UsageError
 from edgeleuk_calibration.probability import choose_threshold, fit_temperature, sigmoid
-from edgeleuk_convert.architectures import ARCHITECTURES, Keras, build
+from edgeleuk_convert.architectures import Keras, architecture, build, default_input
+from edgeleuk_convert.architectures.fine_tuning import FineTuning, Optimizers
 from edgeleuk_convert.augmentation import Augmentation, augmented_batch, epoch_rows, sampling_weights
 from edgeleuk_convert.checkpoint import Checkpoint, Row, cannot_write, fingerprint, write_history, write_log
-from edgeleuk_convert.cnmc import CNMC_PX_PER_UM, CellSet, load_cells, read_crop, require_both_classes
+from edgeleuk_convert.cnmc import CellSet, load_cells, read_crop, require_both_classes
 from edgeleuk_convert.metrics import auroc, balanced_weights
 from edgeleuk_convert.record import TrainingRecord, write_record
 from edgeleuk_convert.splits import Split, holdout
@@ -38,27 +39,11 @@ if TYPE_CHECKING:
     Tensors = npt.NDArray[np.uint8]
     Floats = npt.NDArray[np.float64]
 
-TENSOR_PX_PER_UM = 7.4
-# C-NMC's outermost pixels are mixed with black; a camera's with the background.
-RIM_UM = 0.27
-# On inner groups (AUROC .87) better than luminance and mask (.83).
-CHANNELS: tuple[Channel, ...] = ("red", "green", "blue", "mask")
 PREDICT_BATCH = 128
 ENVELOPE_PERCENTILES = (0.5, 99.5)
 ENVELOPE_MARGIN = 0.15
 
-
-def default_input(size: int = 128, channels: tuple[Channel, ...] = CHANNELS) -> InputContract:
-    """Return the input contract of the project's networks: colours, each normalised in the cell, and mask."""
-    return InputContract(
-        height=size,
-        width=size,
-        channels=channels,
-        normalise=True,
-        px_per_um=TENSOR_PX_PER_UM * size / 128,
-        crop_px_per_um=CNMC_PX_PER_UM,
-        rim_um=RIM_UM,
-    )
+__all__ = ["TrainingProgress", "TrainingSettings", "default_input", "load_tensors", "predict_logits", "train"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +74,12 @@ class TrainingSettings:
         0 to 1: how far the sampling takes the size cue away.
     mixed_precision : bool
         Compute in bfloat16.
-    input : InputContract
+    freeze_epochs : int
+        Epochs for which a pretrained backbone stays as it is; the new layers are trained alone.
+    backbone_learning_rate_factor : float
+        Of a pretrained backbone's learning rate.
+    input : InputContract, optional
+        Otherwise what the architecture is made for: see `contract`.
     augmentation : Augmentation
     """
 
@@ -110,13 +100,13 @@ class TrainingSettings:
     subject_cap: int = 40
     size_balanced: float = 0.0
     mixed_precision: bool = False
-    input: InputContract = field(default_factory=default_input)
+    freeze_epochs: int = 0
+    backbone_learning_rate_factor: float = 1.0
+    input: InputContract | None = None
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def __post_init__(self) -> None:
-        if self.architecture not in ARCHITECTURES:
-            allowed = ", ".join(sorted(ARCHITECTURES))
-            raise UsageError("unknown architecture", got=self.architecture, allowed=allowed)
+        entry = architecture(self.architecture)
         for name, low, high in (
             ("epochs", 1, 10_000),
             ("batch", 2, 4096),
@@ -131,11 +121,19 @@ class TrainingSettings:
             ("average_decay", 0, 0.999999),
             ("label_smoothing", 0, 0.5),
             ("dropout", 0, 0.9),
+            # What is not pretrained has nothing to freeze or to slow down.
+            ("freeze_epochs", 0, self.epochs if entry.pretrained else 0),
+            ("backbone_learning_rate_factor", 1e-4 if entry.pretrained else 1, 1),
         ):
             if not low <= getattr(self, name) <= high:
                 raise UsageError(
                     f"{name} is out of range", got=getattr(self, name), allowed=f"{low} to {high}"
                 )
+
+    @property
+    def contract(self) -> InputContract:
+        """How crops become the network's input."""
+        return self.input or architecture(self.architecture).default_input()
 
     def flat(self) -> dict[str, str | int | float | bool | None]:
         """Return every setting under one level of names, as the record keeps them."""
@@ -199,8 +197,9 @@ def train(
     split = holdout(cells.cells, folds=settings.folds, fold=settings.fold, seed=settings.split_seed)
     out.parent.mkdir(parents=True, exist_ok=True)
     seen = (*split.train, *split.validation)
-    tensors = load_tensors(seen, settings.input, progress=telling("prepare"))
-    run = _Run(settings, split, tensors, Checkpoint(out, fingerprint(settings.flat(), settings.input, split)))
+    tensors = load_tensors(seen, settings.contract, progress=telling("prepare"))
+    identity = fingerprint(settings.flat(), settings.contract, split)
+    run = _Run(settings, split, tensors, Checkpoint(out, identity))
     rows = run.fit(tell)
     record = _record(run, split, settings)
     write_log(rows, out)
@@ -267,21 +266,23 @@ class _Run:
         )
         keras.utils.set_random_seed(settings.seed)
         dtype = "mixed_bfloat16" if settings.mixed_precision else "float32"
-        self.model = build(settings.architecture, settings.input, dtype=dtype, dropout=settings.dropout)
-        self.averaged = build(settings.architecture, settings.input, dropout=settings.dropout)
+        self.model = build(settings.architecture, settings.contract, dtype=dtype, dropout=settings.dropout)
+        self.averaged = build(settings.architecture, settings.contract, dropout=settings.dropout)
         self.averaged.set_weights(self.model.get_weights())
-        self.optimizer = keras.optimizers.AdamW(
-            settings.learning_rate, weight_decay=settings.weight_decay, global_clipnorm=5.0
+        self.optimizers = Optimizers(
+            self.model,
+            architecture(settings.architecture).backbone,
+            FineTuning(settings.freeze_epochs, settings.backbone_learning_rate_factor),
+            learning_rate=settings.learning_rate,
+            weight_decay=settings.weight_decay,
         )
-        self.optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-        self.optimizer.build(self.model.trainable_variables)
         self.steps = max(1, round(len(split.train) / settings.batch))
         self._step = self._compiled_step()
 
     @property
     def state(self) -> list[Any]:
         """Every variable that a checkpoint has to keep."""
-        return [*self.model.variables, *self.averaged.variables, *self.optimizer.variables]
+        return [*self.model.variables, *self.averaged.variables, *self.optimizers.variables]
 
     def fit(self, tell: Callable[[TrainingProgress], None]) -> list[Row]:
         """Train to the end or to the early stop; leave the best average in `averaged`."""
@@ -314,13 +315,15 @@ class _Run:
     def _epoch(self, epoch: int) -> Iterator[float]:
         """Run one epoch; batches are prepared one ahead in a thread."""
         settings = self.settings
+        if self.optimizers.begin_epoch(epoch):
+            self._step = self._compiled_step()
         rows = epoch_rows(self.weights, self.steps * settings.batch, (settings.seed, epoch))
         batches = np.split(rows, self.steps)
 
         def prepare(step: int) -> npt.NDArray[np.float32]:
             seed = (settings.seed, epoch, step)
             return augmented_batch(
-                self.train_tensors, batches[step], settings.input, settings.augmentation, seed
+                self.train_tensors, batches[step], settings.contract, settings.augmentation, seed
             )
 
         with ThreadPoolExecutor(1) as pool:
@@ -329,7 +332,8 @@ class _Run:
                 tensors = ahead.result()
                 if step + 1 < self.steps:
                     ahead = pool.submit(prepare, step + 1)
-                self.optimizer.learning_rate.assign(self.learning_rate(epoch + step / self.steps))
+                moment = epoch + step / self.steps
+                self.optimizers.set_learning_rate(self.learning_rate(moment), moment)
                 targets = (
                     self.truth[chosen, None] * (1 - settings.label_smoothing) + settings.label_smoothing / 2
                 )
@@ -361,7 +365,7 @@ class _Run:
     def _compiled_step(self) -> Keras:
         import tensorflow as tf
 
-        model, averaged, optimizer = self.model, self.averaged, self.optimizer
+        model, averaged, optimizers = self.model, self.averaged, self.optimizers
 
         @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
         def step(tensors: Keras, targets: Keras, decay: Keras) -> Keras:
@@ -369,7 +373,7 @@ class _Run:
                 logits = tf.cast(model(tensors, training=True), tf.float32)
                 loss = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(targets, logits))
             gradients = tape.gradient(loss, model.trainable_variables)
-            optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+            optimizers.apply(gradients, model.trainable_variables)
             # The statistics of the batch norms are averaged along with the weights they belong to.
             for mean, variable in zip(averaged.weights, model.weights, strict=True):
                 mean.assign(mean * decay + tf.cast(variable, mean.dtype) * (1 - decay))
@@ -387,7 +391,7 @@ def _record(run: _Run, split: Split, settings: TrainingSettings) -> TrainingReco
     return TrainingRecord(
         architecture=settings.architecture,
         parameters=run.averaged.count_params(),
-        input=settings.input,
+        input=settings.contract,
         output=OutputContract(
             kind="logit", temperature=temperature, threshold=threshold, abstain=(threshold, threshold)
         ),

@@ -236,8 +236,8 @@ def split_credentials(uri: str) -> tuple[str, str, str]:
     """
     url = urlsplit("")
     with suppress(ValueError):
-        url = urlsplit(uri)
-        url = url if url.port != 0 else urlsplit("")
+        parts = urlsplit(uri)
+        url = parts if parts.port != 0 else url
     credentials, _, host = url.netloc.rpartition("@")
     if not url.hostname:
         # What could not be taken apart may show its password: it is left out.

@@ -27,22 +27,22 @@ if TYPE_CHECKING:
 # A part, or what is skipped between two pictures, must not grow without end.
 MOST_BYTES = 64_000_000
 _MOST_HEADER_BYTES = 16_384
-# One read takes a whole frame, if it is there: after each one Python's lock has to be waited for.
+# A whole frame, if it is there: each read has to wait for Python's lock.
 _READ_BYTES = 262_144
 
 _NEXT_PICTURE = b"\xff\xd8\xff"
-# In entropy-coded data: neither a stuffed FF, nor fill bytes, nor a restart marker.
+# In entropy-coded data: neither a stuffed FF, nor fill, nor a restart marker.
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _BOUNDARY_END = re.compile(rb"(?:--)?[ \t]{0,8}\r?\n")
 # More than what may stand around a boundary's name in its line.
 _AROUND = 24
 _BLANK_LINE = re.compile(rb"\n\r?\n")
 _LENGTH = re.compile(rb"(?i)\ncontent-length[ \t]*:[ \t]*(\d{1,18})[ \t]*\r?\n")
-_OTHER_TYPE = re.compile(rb"(?i)\ncontent-type[ \t]*:[ \t]*(?!image/|application/octet-stream)")
+_OTHER_TYPE = re.compile(rb"(?i)\ncontent-type[ \t]*:[ \t]*(?![ \t]|image/|application/octet-stream)")
 
 _CHECK = "check the address with a browser or a player"
 _STATUS_CURES = {
-    401: "put user and password into the address: http://user:password@host/",
+    401: "put the right user and password into the address: http://user:password@host/",
     403: "allow this user the stream in the camera's settings, or give another one in the address",
     404: "check the part of the address after the host",
     503: "close other viewers: many cameras serve only one or two",
@@ -59,10 +59,9 @@ class BrokenStreamError(ValueError):
 class MultipartParser:
     r"""Bytes in, JPEGs out: ``multipart/x-mixed-replace`` as cameras really send it.
 
-    A part with Content-Length is taken as it is. Without one the picture ends at the JPEG's own end marker,
-    found by walking its segments (thumbnails inside have end markers, too), or at the next boundary, if that
-    comes first. As long as no boundary was seen (some cameras announce another one than they send), the
-    beginning of a JPEG starts a part as well.
+    A part with Content-Length is taken as it is. Without one it ends at the JPEG's own end marker, found by
+    walking its segments (thumbnails have end markers, too), or at a boundary that comes first. As long as no
+    boundary was seen (some cameras announce another one than they send), a JPEG starts a part as well.
 
     Parameters
     ----------
@@ -94,11 +93,6 @@ class MultipartParser:
 
     def feed(self, data: bytes) -> list[bytes]:
         """Return the pictures that these bytes complete.
-
-        Parameters
-        ----------
-        data : bytes
-            What has arrived, cut anywhere.
 
         Returns
         -------
@@ -308,14 +302,10 @@ class MjpegSource:
     def _read(self) -> bytes:
         """Whatever has arrived, at least one byte; none at the end, or after `close`."""
         with self._busy:
-            if self._closed:
-                return b""
             try:
-                return self._response.read1(_READ_BYTES)
-            except http.client.IncompleteRead:
-                return b""
+                return b"" if self._closed else self._response.read1(_READ_BYTES)
             except (OSError, http.client.HTTPException) as error:
-                if self._closed:
+                if self._closed or isinstance(error, http.client.IncompleteRead):
                     return b""
                 raise _error(self.uri, "died", error, self._timeout_s) from None
 
@@ -330,12 +320,11 @@ def open_mjpeg(uri: str, *, timeout_s: float = READ_TIMEOUT_S) -> MjpegSource | 
     uri : str
         May hold a user and a password; they go to this host only, also when it sends us elsewhere.
     timeout_s : float
-        The longest silence, before the first byte and after it.
 
     Returns
     -------
     MjpegSource or None
-        None: it sends what may be another kind of video.
+        None for what may be another kind of video.
 
     Raises
     ------
@@ -366,12 +355,7 @@ def open_mjpeg(uri: str, *, timeout_s: float = READ_TIMEOUT_S) -> MjpegSource | 
 
 
 def _opener(address: str, user: str, password: str) -> urllib.request.OpenerDirector:
-    """Make an opener for http and https alone, that gives the password to this address's host alone."""
-    passwords = urllib.request.HTTPPasswordMgrWithPriorAuth()
-    root = urljoin(address, "/")
-    # A camera may send us from its http to its https.
-    for place in (root, root.replace("http://", "https://", 1)) if user else ():
-        passwords.add_password(None, place, user, password, is_authenticated=True)
+    """Make an opener for http and https alone, that tells this address's host alone the password."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.HTTPHandler(),
@@ -380,10 +364,15 @@ def _opener(address: str, user: str, password: str) -> urllib.request.OpenerDire
         urllib.request.HTTPErrorProcessor(),
         urllib.request.HTTPRedirectHandler(),
         urllib.request.UnknownHandler(),
-        urllib.request.HTTPBasicAuthHandler(passwords),
-        urllib.request.HTTPDigestAuthHandler(passwords),
     ):
         opener.add_handler(handler)
+    if user:
+        passwords, root = urllib.request.HTTPPasswordMgrWithPriorAuth(), urljoin(address, "/")
+        # A camera may send us from its http to its https.
+        for place in (root, root.replace("http://", "https://", 1)):
+            passwords.add_password(None, place, user, password, is_authenticated=True)
+        opener.add_handler(urllib.request.HTTPBasicAuthHandler(passwords))
+        opener.add_handler(urllib.request.HTTPDigestAuthHandler(passwords))
     return opener
 
 

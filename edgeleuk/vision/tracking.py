@@ -81,7 +81,8 @@ class _Known:
 class FieldTracker:
     """Remembers where each cell of a slide lies, so that it is counted once.
 
-    The state is bounded: 512 reduced fields (40 MB) and 100,000 cells; the oldest are forgotten first.
+    The state is bounded: 512 reduced fields and 24 of their spectra (60 MB), 100,000 cells; the oldest are
+    forgotten first.
 
     Examples
     --------

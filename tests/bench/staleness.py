@@ -4,7 +4,7 @@ The camera is another process that paints its clock into each picture; the delay
 when the consumer gets the decoded frame, so it holds the network, the reader and the decoder. Prints a line
 on standard error and JSON on standard output; exits 3 when a bar is missed.
 
-    python tests/bench/staleness.py [--seconds 60] [--in-order]
+    python tests/bench/staleness.py [--seconds 60] [--in-order] [--no-length]
 """
 
 from __future__ import annotations
@@ -105,6 +105,7 @@ def main() -> int:
         reasons.append(f"load average {load:.1f} on {cores} cores: measure again when nothing else runs")
     result = {
         "schema_version": 1,
+        "content_length": not options.no_length,
         "seconds": round(summary.duration_s, 1),
         "behind_ms": {
             name: round(float(value), 1)

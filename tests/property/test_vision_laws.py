@@ -194,7 +194,9 @@ def test_coming_back_finds_every_cell_again(start: Place, moves: list[Place]) ->
 
 
 @settings(max_examples=15, deadline=None, derandomize=True)
-@given(st.lists(st.tuples(st.integers(1000, 2**32), places), min_size=2, max_size=4, unique_by=lambda v: v[0]))
+@given(
+    st.lists(st.tuples(st.integers(1000, 2**32), places), min_size=2, max_size=4, unique_by=lambda v: v[0])
+)
 def test_unrelated_fields_share_no_cell(fields: list[tuple[int, Place]]) -> None:
     tracker = FieldTracker()
     tracks = [look(tracker, place, picture=plane(seed)) for seed, place in fields]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import queue
 import threading
 import time
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mjpeg_server import Faults, paint, read_paint, serve, smear
+from mjpeg_server import Faults, paint, part, read_paint, serve, smear, with_thumbnail
 
 from edgeleuk.capture import (
     SOURCES,
@@ -23,6 +24,8 @@ from edgeleuk.capture import (
     open_source,
     public_uri,
 )
+from edgeleuk.capture.base import JpegFrame
+from edgeleuk.capture.mjpeg import BrokenStreamError, MultipartParser
 from edgeleuk.capture.newest import InOrderReader, NewestFrameReader
 from edgeleuk.errors import CameraError, DataRefusedError, UsageError
 from edgeleuk.frames import Frame
@@ -238,6 +241,117 @@ class TestVideo:
             reader.close()
         # The server is gone, so the read ends and the container may be closed.
         source.close()
+
+
+def jpeg(number: int, *, thumbnail: bool = False, progressive: bool = False) -> bytes:
+    pixels = smear(96, 64, number)
+    options = [cv2.IMWRITE_JPEG_PROGRESSIVE, int(progressive), cv2.IMWRITE_JPEG_RST_INTERVAL, number % 3]
+    data = cv2.imencode(".jpg", pixels[..., ::-1], options)[1].tobytes()
+    return with_thumbnail(data) if thumbnail else data
+
+
+JPEGS = [jpeg(n, thumbnail=n % 2 == 1, progressive=n % 4 > 1) for n in range(6)]
+
+
+def cut(stream: bytes, at: list[int]) -> list[bytes]:
+    places = [0, *sorted(place % (len(stream) + 1) for place in at), len(stream)]
+    return [stream[begin:end] for begin, end in itertools.pairwise(places)]
+
+
+class TestMultipart:
+    @settings(deadline=None, max_examples=150)
+    @given(
+        boundary=st.sampled_from([b"frame", b"--frame", b"", b"wrong"]),
+        faults=st.builds(
+            Faults, no_length=st.integers(0, 1), lf_only=st.integers(0, 1), garbage=st.integers(0, 1)
+        ),
+        at=st.lists(st.integers(0, 10**6), max_size=30),
+    )
+    def test_any_split_gives_every_picture(self, boundary: bytes, faults: Faults, at: list[int]) -> None:
+        stream = b"".join(part(picture, faults) for picture in JPEGS)
+        parser = MultipartParser(boundary)
+        assert [picture for data in cut(stream, at) for picture in parser.feed(data)] == JPEGS
+
+    @settings(deadline=None, max_examples=300)
+    @given(
+        pieces=st.lists(
+            st.sampled_from(
+                [
+                    *(part(picture, Faults(no_length=n)) for n, picture in enumerate(JPEGS[:2])),
+                    part(JPEGS[3][:700], Faults(no_length=1)),
+                    part(JPEGS[1][:40], Faults()),
+                    b"--frame",
+                    b"\r\n\r\n",
+                    b"\n--frame--\n",
+                    b"\xff\xd8\xff",
+                    b"\xff",
+                    b"\xff\xd9",
+                    b" \n ---",
+                    b"Content-Length: 5\r\n",
+                    JPEGS[2],
+                ]
+            )
+            | st.binary(max_size=20),
+            max_size=12,
+        ),
+        at=st.lists(st.integers(0, 10**6), max_size=30),
+        boundary=st.sampled_from([b"frame", b"f", b""]),
+    )
+    def test_any_split_of_anything_gives_the_same(
+        self, pieces: list[bytes], at: list[int], boundary: bytes
+    ) -> None:
+        stream = b"".join(pieces)
+        parser, whole = MultipartParser(boundary), MultipartParser(boundary)
+        assert [picture for data in cut(stream, at) for picture in parser.feed(data)] == whole.feed(stream)
+
+    @pytest.mark.parametrize("length", [True, False])
+    @pytest.mark.parametrize("picture", JPEGS)
+    def test_a_picture_is_there_with_its_last_byte(self, picture: bytes, length: bool) -> None:
+        parser = MultipartParser(b"frame")
+        data = part(picture, Faults(no_length=not length)).removesuffix(b"\r\n")
+        assert parser.feed(data[:-1]) == []
+        assert parser.feed(data[-1:]) == [picture]
+
+    def test_a_truncated_picture_ends_at_the_boundary(self) -> None:
+        half = JPEGS[1][: len(JPEGS[1]) - 100]
+        stream = part(half, Faults(no_length=1)) + part(JPEGS[0], Faults(no_length=1))
+        assert MultipartParser(b"frame").feed(stream) == [half, JPEGS[0]]
+
+    def test_without_boundaries_a_truncated_picture_ends_where_the_next_begins(self) -> None:
+        half = JPEGS[0][: len(JPEGS[0]) // 2]
+        assert MultipartParser(b"").feed(half + JPEGS[1] + JPEGS[2]) == [half, JPEGS[1], JPEGS[2]]
+
+    def test_parts_that_are_no_pictures_are_skipped(self) -> None:
+        text = b"--frame\r\nContent-Type: text/plain\r\nContent-Length: 9\r\n\r\n\xff\xd8\xffhello!\r\n"
+        empty = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: 0\r\n\r\n\r\n"
+        uncounted = text.replace(b"Content-Length: 9\r\n", b"")
+        stream = (
+            text + empty + uncounted + part(JPEGS[0], Faults()) + text + part(JPEGS[1], Faults(no_length=1))
+        )
+        assert MultipartParser(b"frame").feed(stream) == [JPEGS[0], JPEGS[1]]
+
+    @pytest.mark.parametrize(
+        "stream",
+        [
+            b"--frame\r\nContent-Length: 10001\r\n\r\n",
+            b"--frame\r\n\r\n\xff\xd8\xff" + bytes(10000),
+            b"no pictures " * 1000,
+            b"--frame\r\nContent-Type: text/plain\r\nContent-Length: 900\r\n\r\n" + bytes(900),
+        ],
+    )
+    def test_nothing_grows_without_end(self, stream: bytes) -> None:
+        with pytest.raises(BrokenStreamError, match="without a picture"):
+            MultipartParser(b"frame", most_bytes=10000).feed(stream * 20)
+
+    @pytest.mark.parametrize(
+        ("data", "reason"),
+        [(JPEGS[0][:-50], "truncated JPEG"), (b"\xff\xd8\xff\xd9", "damaged JPEG"), (b"", "truncated JPEG")],
+    )
+    def test_a_damaged_picture_is_rejected_with_its_reason(self, data: bytes, reason: str) -> None:
+        with pytest.raises(FrameRejectedError) as caught:
+            JpegFrame(data, 7, 0.0, 0.0, "test://camera").decode()
+        assert caught.value.reason == reason
+        assert "frame 7" in str(caught.value)
 
 
 class Scripted:

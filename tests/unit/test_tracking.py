@@ -8,6 +8,7 @@ import pytest
 
 from edgeleuk.frames import Box, Cell
 from edgeleuk.vision import tracking
+from edgeleuk.vision.registration import Rectangle, Spectrum, Texture, refine, register
 from edgeleuk.vision.tracking import FieldTracker, Sighting
 
 if TYPE_CHECKING:
@@ -135,6 +136,43 @@ def test_an_empty_glass_is_no_landmark() -> None:
     assert all(s.is_new for s in tracker.update(blank, cells))
 
 
+def test_empty_glass_pushes_nothing_out_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracking, "_MOST_KEYFRAMES", 2)
+    tracker = FieldTracker()
+    cells = [cell for _, cell in cells_at(100, 100)]
+    first = tracker.update(field(100, 100), cells)
+    for _ in range(5):
+        tracker.update(np.full((HEIGHT, WIDTH, 3), 230, np.uint8), [])
+    assert [s.track for s in tracker.update(field(100, 100), cells)] == [s.track for s in first]
+
+
+def test_areas_on_both_sides_of_a_gap_become_one() -> None:
+    # Two rows; in the first the stage jumps over 400 px, which the second row bridges.
+    places = [(0, 0), (200, 0), (600, 0), (800, 0)]
+    places += [(x, 160) for x in range(800, -1, -200)]
+    tracker = FieldTracker()
+    owner = walk(tracker, places)
+    assert len(set(owner.values())) == len(owner)
+    assert len({keyframe.area for keyframe in tracker._map._keyframes.values()}) == 1
+    # And all stand where they are on the slide.
+    views = {number: keyframe.view for number, keyframe in tracker._map._keyframes.items()}
+    for (x, y), view in zip(places, views.values(), strict=True):
+        assert view.left - views[1].left == pytest.approx(x, abs=2)
+        assert view.top - views[1].top == pytest.approx(y, abs=2)
+
+
+def test_touching_cells_segmented_as_one_now_and_then_are_two() -> None:
+    tracker = FieldTracker()
+
+    def cell(x: int, w: int) -> Cell:
+        return Cell(Box(x, 100, w, 24), np.full((24, w), 128, np.uint8))
+
+    apart, together = [cell(100, 24), cell(125, 24)], [cell(100, 49)]
+    for cells in [together, apart, together, apart, apart, together, together, apart]:
+        tracker.update(field(0, 0), cells)
+    assert tracker.unique == 2
+
+
 def test_two_cells_are_never_one_track_in_a_field() -> None:
     tracker = FieldTracker()
     mask = np.full((24, 24), 128, np.uint8)
@@ -163,6 +201,7 @@ def test_the_fields_are_not_altered() -> None:
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracking, "_MOST_KEYFRAMES", 3)
+    monkeypatch.setattr(tracking, "_MOST_SPECTRA", 2)
     monkeypatch.setattr(tracking, "_MOST_CELLS", 10)
     tracker = FieldTracker()
     rng = np.random.default_rng(0)
@@ -172,8 +211,10 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         cells = [Cell(Box(x, 50, 20, 20), np.full((20, 20), 128, np.uint8)) for x in (20, 80, 140, 200)]
         numbers += [s.track for s in tracker.update(noise, cells)]
     assert numbers == list(range(24))
-    assert len(tracker._keyframes) == 3
-    assert len(tracker._known) == 10
+    assert len(tracker._map._keyframes) == 3
+    assert len(tracker._map._spectra) == 2
+    assert len(tracker._cells._known) == 10
+    assert sum(map(len, tracker._cells._squares.values())) == 10
 
 
 @pytest.mark.parametrize("gain", [0.85, 1.1])
@@ -189,3 +230,70 @@ def test_the_light_may_change(gain: float) -> None:
 def test_pixels_must_be_rgb() -> None:
     with pytest.raises(ValueError, match="uint8"):
         FieldTracker().update(np.zeros((10, 10), np.uint8), [])
+
+
+def shift_of(
+    before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8]
+) -> tuple[float, float, float] | None:
+    return register(Spectrum(Texture.of(before)), Spectrum(Texture.of(after)))
+
+
+@pytest.mark.parametrize(
+    ("x", "y"),
+    [(0, 0), (7, -3), (-160, 20), (250, 0), (-250, 10), (0, 180), (-5, -185), (150, 120), (-170, 130)],
+)
+def test_a_shift_is_measured_to_a_pixel(x: int, y: int) -> None:
+    found = shift_of(field(400, 300), field(400 + x, 300 + y, gain=0.9))
+    assert found is not None
+    assert found[:2] == pytest.approx((x, y), abs=1)
+    assert found[2] > 0.9
+
+
+def test_a_shift_is_measured_beyond_the_pixels_of_the_reduced_field() -> None:
+    large = cv2.resize(SLIDE, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC)
+    before, after = (
+        np.ascontiguousarray(large[y : y + 960, x : x + 1280]) for x, y in ((800, 600), (1503, 689))
+    )
+    found = shift_of(before, after)
+    assert found is not None
+    assert found[:2] == pytest.approx((703, 89), abs=1.5)
+
+
+def test_fields_that_show_different_places_have_no_shift() -> None:
+    assert shift_of(field(100, 100), field(100, 100, plane=OTHER_SLIDE)) is None
+    assert shift_of(field(0, 0), field(400, 0)) is None
+    assert shift_of(field(0, 0), field(0, 0)[:-20]) is None
+
+
+def test_noise_alone_is_no_texture() -> None:
+    rng = np.random.default_rng(3)
+    glass = rng.normal(220, 2, (480, 640, 3)).astype(np.uint8)
+    assert Texture.of(glass).is_blank
+    assert not Texture.of(field(0, 0)).is_blank
+    assert shift_of(glass, glass) is None
+
+
+def test_a_known_shift_is_refined_and_a_wrong_one_refused() -> None:
+    before, after = Texture.of(field(300, 300)), Texture.of(field(400, 340))
+    found = refine(before, after, (98.0, 43.0))
+    assert found is not None
+    assert found[:2] == pytest.approx((100, 40), abs=0.5)
+    assert refine(before, after, (60.0, 40.0)) is None
+    assert refine(before, after, (319.0, 0.0)) is None
+    assert refine(before, Texture.of(field(400, 340)[:-10]), (100.0, 40.0)) is None
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 3), (9, 9), (3, 700), (700, 3), (17, 33)])
+def test_fields_of_any_size_are_taken(shape: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    tracker = FieldTracker()
+    for _ in range(2):
+        tracker.update(pixels, [])
+
+
+def test_rectangles() -> None:
+    a, b = Rectangle(0, 0, 10, 20), Rectangle(5, 0, 15, 20)
+    assert a.common(b) == Rectangle(5, 0, 10, 20)
+    assert a.share(b) == 0.5
+    assert a.share(a.moved(10, 0)) == a.share(a.moved(-30, -30)) == 0
+    assert (a.radius, a.area, a.distance(a.moved(3, 4))) == (7.5, 200, 5)

@@ -1,0 +1,186 @@
+"""Fourteen plain numbers of a cell: what a network has to beat before it may say that it sees more.
+
+Lengths are in micrometres, so that crops of any scale give the same numbers; colours are CIE L*a*b*
+(D65, the pixels taken for sRGB). Everything is computed on one crop, from NumPy and OpenCV alone.
+
+==  =============  ========  ====================================================================
+ #  name           unit      what
+==  =============  ========  ====================================================================
+ 1  log_area       ln(um^2)  natural logarithm of the area of the mask
+ 2  circularity    1         4 pi area / perimeter^2 of the outer contour: 1 for a disc (Cox 1927)
+ 3  solidity       1         area of the contour / area of its convex hull
+ 4  aspect         1         minor / major axis of the ellipse with the mask's second moments
+ 5  lab_l_mean     L*        mean lightness, 0 to 100
+ 6  lab_a_mean     a*        mean green to red, about -128 to 127
+ 7  lab_b_mean     b*        mean blue to yellow, about -128 to 127
+ 8  lab_l_std      L*        standard deviation of lightness within the cell
+ 9  lab_a_std      a*        the same of a*
+10  lab_b_std      b*        the same of b*
+11  texture_80nm   L*        standard deviation of lightness minus itself smoothed by 0.08 um
+12  texture_160nm  L*        ... of the difference of Gaussians 0.08 and 0.16 um
+13  texture_320nm  L*        ... of the difference of Gaussians 0.16 and 0.32 um
+14  texture_650nm  L*        ... of the difference of Gaussians 0.32 and 0.65 um
+==  =============  ========  ====================================================================
+
+Shape and colour count the whole mask; texture leaves out a rim of `RIM_UM`, where C-NMC's pixels are
+mixed with black. Differences of Gaussians as band-passes: Marr and Hildreth, Proc. R. Soc. B 207 (1980).
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeVar
+
+import cv2
+import numpy as np
+
+from edgeleuk.errors import DataRefusedError
+from edgeleuk_convert.cnmc import read_crop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy.typing as npt
+
+    from edgeleuk.frames import CellCrop
+    from edgeleuk_convert.cnmc import LabelledCell
+
+    Floats = npt.NDArray[np.float64]
+    Floats32 = npt.NDArray[np.float32]
+    Progress = Callable[[int, int], None]
+
+_T = TypeVar("_T")
+
+NAMES = (
+    "log_area",
+    "circularity",
+    "solidity",
+    "aspect",
+    "lab_l_mean",
+    "lab_a_mean",
+    "lab_b_mean",
+    "lab_l_std",
+    "lab_a_std",
+    "lab_b_std",
+    "texture_80nm",
+    "texture_160nm",
+    "texture_320nm",
+    "texture_650nm",
+)
+# Columns of the numbers that know nothing but the mean colour.
+COLOUR = tuple(NAMES.index(name) for name in ("lab_l_mean", "lab_a_mean", "lab_b_mean"))
+
+SIGMAS_UM = (0.08, 0.16, 0.32, 0.65)
+RIM_UM = 0.22
+# A cell this small has no inside to speak of.
+LEAST_PX = 25
+
+
+def morphology_numbers(crop: CellCrop) -> Floats:
+    """Measure one cell.
+
+    Parameters
+    ----------
+    crop : CellCrop
+
+    Returns
+    -------
+    (14,) float64
+        In the order of `NAMES`, finite.
+
+    Raises
+    ------
+    DataRefusedError
+        The mask has fewer than `LEAST_PX` pixels.
+    """
+    area_px = int(np.count_nonzero(crop.mask))
+    if area_px < LEAST_PX:
+        raise DataRefusedError(
+            "the cell is too small to be measured",
+            got=f"{area_px} pixels",
+            allowed=f"{LEAST_PX} or more",
+            cure="remove it",
+        )
+    x, y, w, h = cv2.boundingRect(crop.mask)
+    inside = crop.mask[y : y + h, x : x + w] > 0
+    rgb = crop.pixels[y : y + h, x : x + w].astype(np.float32) / 255
+    lab: Floats32 = cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB)  # type: ignore[assignment]
+    colours = lab[inside].astype(np.float64)
+    return np.array([
+        np.log(area_px / crop.px_per_um**2),
+        *_shape(inside),
+        *colours.mean(axis=0),
+        *colours.std(axis=0),
+        *_texture(lab[:, :, 0], inside, crop.px_per_um),
+    ])  # fmt: skip
+
+
+def measure(
+    cells: Sequence[LabelledCell],
+    of_crop: Callable[[CellCrop], _T],
+    *,
+    progress: Progress | None = None,
+) -> list[_T]:
+    """Read every cell once and apply `of_crop` to it, in threads; the order is kept.
+
+    Parameters
+    ----------
+    cells : sequence of LabelledCell
+    of_crop : callable
+        Such as `morphology_numbers`.
+    progress : callable, optional
+        Told (cells done, cells in all).
+
+    Raises
+    ------
+    DataRefusedError
+        A file can no longer be read, or `of_crop` refused a cell: the error names the file.
+    """
+
+    def one(cell: LabelledCell) -> _T:
+        try:
+            return of_crop(read_crop(cell))
+        except DataRefusedError as error:
+            if cell.path.name in str(error):
+                raise
+            raise DataRefusedError(
+                f"{cell.path.name}: {error.what}", got=error.got, allowed=error.allowed, cure=error.cure
+            ) from error
+
+    results = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done, result in enumerate(pool.map(one, cells), start=1):
+            results.append(result)
+            if progress is not None:
+                progress(done, len(cells))
+    return results
+
+
+def _shape(inside: npt.NDArray[np.bool_]) -> tuple[float, float, float]:
+    """Return circularity, solidity and aspect."""
+    contours, _ = cv2.findContours(inside.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    outer = max(contours, key=cv2.contourArea)
+    area, hull = cv2.contourArea(outer), cv2.contourArea(cv2.convexHull(outer))
+    perimeter = cv2.arcLength(outer, closed=True)
+    rows, columns = np.nonzero(inside)
+    # A pixel is a square, not a point: 1/12 is its own second moment.
+    spread = np.cov(np.vstack([rows, columns]), bias=True) + np.eye(2) / 12
+    minor, major = np.sqrt(np.linalg.eigvalsh(spread))
+    circularity = 4 * np.pi * area / perimeter**2 if perimeter else 0.0
+    return float(circularity), float(area / hull) if hull else 0.0, float(minor / major)
+
+
+def _texture(lightness: Floats32, inside: npt.NDArray[np.bool_], px_per_um: float) -> list[float]:
+    """Return the spread of lightness in four bands of scale, away from the rim."""
+    filled = np.where(inside, lightness, lightness[inside].mean())
+    deep = _without_rim(inside, round(RIM_UM * px_per_um))
+    smooth = [filled, *(cv2.GaussianBlur(filled, (0, 0), sigma * px_per_um) for sigma in SIGMAS_UM)]
+    return [float((fine - coarse)[deep].std()) for fine, coarse in zip(smooth, smooth[1:], strict=False)]
+
+
+def _without_rim(inside: npt.NDArray[np.bool_], rim_px: int) -> npt.NDArray[np.bool_]:
+    """Shrink the cell by a rim, or leave it as it is where nothing would remain."""
+    padded = np.pad(inside.astype(np.uint8), 1)
+    shrunk = cv2.erode(padded, np.ones((3, 3), np.uint8), iterations=rim_px)[1:-1, 1:-1] > 0
+    return shrunk if shrunk.any() else inside

@@ -106,7 +106,11 @@ def run(
     if summary is None:
         assert error is not None
         raise error
-    view.save(picture or path.with_suffix(".png"))
+    try:
+        view.save(picture or path.with_suffix(".png"))
+    except UsageError as unsaved:
+        # What ended the run matters more than its picture.
+        error = error or unsaved
     return summary, error
 
 

@@ -168,7 +168,7 @@ class NewestFrameReader(_Reader):
             if self._slot is not None:
                 self._slot = None
                 self.dropped += 1
-        # Normally the next frame ends it; a silent camera's read runs into its time-out without us.
+        # Normally the next frame ends it; where it does not come, the source's own close does.
         self._thread.join(1.0)
 
     def _read(self) -> None:

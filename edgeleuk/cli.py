@@ -45,6 +45,14 @@ def _version(value: bool) -> None:
         raise typer.Exit
 
 
+def _list_architectures(value: bool) -> None:
+    if value:
+        from edgeleuk_convert.architectures import list_text
+
+        typer.echo(list_text())
+        raise typer.Exit
+
+
 @app.callback()
 def _options(
     _: Annotated[
@@ -63,6 +71,9 @@ def train(
     seed: Annotated[int, typer.Option("--seed", help="Fixes the split, the start and the order.")] = 0,
     folds: Annotated[int, typer.Option("--folds", help="Parts that the groups are split into.")] = 5,
     fold: Annotated[int, typer.Option("--fold", help="The part that is held out, counted from 0.")] = 0,
+    _: Annotated[
+        bool, typer.Option("--list", callback=_list_architectures, is_eager=True, help="List the networks.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train a network on C-NMC cells, split by group."""
@@ -81,13 +92,29 @@ def evaluate(
     data: DataOption,
     runtime: RuntimeOption = None,
     precision: PrecisionOption = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            "--report", metavar="DIR", help="Write report.html and report.json, with the baselines."
+        ),
+    ] = None,
+    allow_leakage: Annotated[
+        bool, typer.Option("--allow-leakage", help="Judge on seen cells too, and say so in every output.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure a network on the cells of subjects that it has never seen."""
     from edgeleuk.console import print_json
     from edgeleuk_convert import commands
 
-    result = commands.evaluate(model, data, runtime=runtime or "litert", precision=precision or "int8")
+    result = commands.evaluate(
+        model,
+        data,
+        runtime=runtime or "litert",
+        precision=precision or "int8",
+        report=report,
+        allow_leakage=allow_leakage,
+    )
     print_json(result) if as_json else typer.echo(commands.evaluation_text(result))
 
 

@@ -1,8 +1,8 @@
 """What plain numbers reach on the same cells: no score of a network means anything without them.
 
-Each baseline is fitted on the groups that the network was trained on and judged on the cells it is judged on, with
-the same metrics and intervals. Where the folder holds no training cells, the baselines are fitted
-on the other groups of the judged cells, fold by fold, and say so.
+Each baseline is fitted on the groups that the network was trained on and judged on the same cells, with
+the same metrics and intervals. Where the folder holds no training cells, the baselines are fitted on the
+other groups of the judged cells, fold by fold, and say so.
 """
 
 from __future__ import annotations
@@ -176,8 +176,8 @@ def forest_split_gap(
     Returns
     -------
     SplitGap or None
-        None where there are too few groups. Same forest, same cells, same number of folds: only who stands on both sides
-        differs.
+        Same forest, same cells, same number of folds: only who stands on both sides differs. None
+        where there are too few groups.
     """
     folds = most_folds(cells)
     if folds < 2:

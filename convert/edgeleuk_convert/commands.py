@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from edgeleuk.bundle.manifest import InputContract, OutputContract
     from edgeleuk.runtimes import ModelRuntime
     from edgeleuk_convert.cnmc import CellSet, LabelledCell
+    from edgeleuk_convert.evaluation import Predict
+    from edgeleuk_convert.record import TrainingRecord
 
 METRIC_TITLES = {
     "weighted_f1": "weighted F1",
@@ -75,36 +77,76 @@ def training_text(result: dict[str, Any]) -> str:
     )
 
 
-def evaluate(model: str, data: Path, *, runtime: str, precision: str) -> dict[str, Any]:
-    """Judge a Keras file, or one network of a bundle, on what it has not seen."""
-    from edgeleuk_convert import evaluation
+def evaluate(
+    model: str,
+    data: Path,
+    *,
+    runtime: str,
+    precision: str,
+    report: Path | None = None,
+    allow_leakage: bool = False,
+) -> dict[str, Any]:
+    """Judge a Keras file, or one network of a bundle, on what it has not seen.
 
-    if model.endswith(".keras"):
-        with _quiet_tensorflow(), progress_bar("evaluating") as report:
-            return evaluation.evaluate(Path(model), data, progress=report).to_json()
+    With `report`, a page with everything beside the baselines is written into that folder.
+    """
+    from edgeleuk_convert.evaluation import evaluate_with, unseen
+    from edgeleuk_convert.leakage import check_split
+    from edgeleuk_convert.report import report_on
 
+    with _predictor(model, runtime, precision) as (predict, record, threshold, title):
+        cells = _read(data)
+        if report is not None:
+            with progress_bar("evaluating") as bar:
+                done = report_on(
+                    predict,
+                    cells,
+                    report,
+                    model=title,
+                    record=record,
+                    threshold=threshold,
+                    allow_leakage=allow_leakage,
+                    progress=bar,
+                )
+            return done.evaluation.to_json() | {"stamp": done.stamp, "report": str(done.html)}
+        stamp = None
+        if allow_leakage:
+            with progress_bar("looking for leaks") as bar:
+                _, seen = unseen(cells.cells, record)
+                stamp = check_split(seen, cells.labelled, allow_leakage=True, progress=bar)
+        with progress_bar("evaluating") as bar:
+            result = evaluate_with(
+                predict, cells, record=None if allow_leakage else record, threshold=threshold, progress=bar
+            )
+    return result.to_json() | {"stamp": stamp}
+
+
+@contextmanager
+def _predictor(
+    model: str, runtime: str, precision: str
+) -> Iterator[tuple[Predict, TrainingRecord, float, str]]:
+    """Open a Keras file or a bundle: what predicts, its record, its threshold, and its title."""
     from edgeleuk.bundle.reading import read_bundle
     from edgeleuk.classify import open_classifier
-    from edgeleuk_convert.record import bundle_record
+    from edgeleuk_convert.evaluation import keras_predictor
+    from edgeleuk_convert.record import bundle_record, read_record
 
+    if model.endswith(".keras"):
+        with _quiet_tensorflow():
+            record = read_record(Path(model))
+            yield keras_predictor(Path(model), record), record, record.output.threshold, model
+        return
     bundle = read_bundle(model)
     classifier = open_classifier(bundle, runtime=runtime, precision=precision, threads=os.cpu_count() or 1)
-    cells = _read(data)
-    with progress_bar("evaluating") as report:
-        result = evaluation.evaluate_with(
-            classifier.probabilities,
-            cells,
-            record=bundle_record(bundle),
-            threshold=bundle.manifest.output.threshold,
-            progress=report,
-        )
+    title = f"{bundle.path.name} ({precision}, {runtime})"
+    yield classifier.probabilities, bundle_record(bundle), bundle.manifest.output.threshold, title
     classifier.close()
-    return result.to_json() | {"runtime": runtime, "precision": precision}
 
 
 def evaluation_text(result: dict[str, Any]) -> str:
     """Say what a network is worth, the baseline beside it."""
-    lines = [
+    lines = [result["stamp"]] if result.get("stamp") else []
+    lines += [
         f"{result['cells']} cells of {result['subjects']} subjects in {result['groups']} groups"
         + (
             f"; {result['left_out']} cells left out, for the network has seen their group"
@@ -116,6 +158,8 @@ def evaluation_text(result: dict[str, Any]) -> str:
         lines.append(f"  {title:<30} {result[key]:.3f}   95 % {low:.3f} to {high:.3f}")
     if result["baseline_area_weighted_f1"] is not None:
         lines.append(f"  {'weighted F1 of the area alone':<30} {result['baseline_area_weighted_f1']:.3f}")
+    if result.get("report"):
+        lines.append(f"report    {result['report']}")
     return "\n".join(lines)
 
 
@@ -243,11 +287,18 @@ def _compared(
 
 
 def _read(data: Path) -> CellSet:
-    """Load a folder of cells and say what was found."""
-    with progress_bar("reading") as report:
-        cells = load_cells(data, progress=report)
+    """Load a folder of cells, join the groups that show the same cells, and say what was found."""
+    from edgeleuk_convert.leakage import fingerprints, join_near_duplicates
+
+    with progress_bar("reading") as bar:
+        cells = load_cells(data, progress=bar)
     say(str(cells.summary()))
-    return cells
+    with progress_bar("comparing") as bar:
+        joined = join_near_duplicates(cells, fingerprints(cells.labelled, progress=bar))
+    groups = [len({cell.group for cell in of.labelled}) for of in (cells, joined)]
+    if groups[1] < groups[0]:
+        say(f"the same cells, photographed again, join the {groups[0]} groups to {groups[1]}")
+    return joined
 
 
 def _require_writable(out: Path) -> None:

@@ -5,22 +5,22 @@ survives shifts, re-compression and brightness, but on round cells it alone is n
 texture inside the cell then decides: correlated within a few pixels' shift, in any of the eight
 orientations that flips and quarter turns give.
 
-The thresholds come from C-NMC itself. Between its 53 groups of byte-identical images (5,269 cells,
-13.8 million pairs) the texture of different cells correlates at most 0.68 and that of one cell at least
-0.77; nothing lies between. `docs` of the set do not tell of the 46 pairs above: H2 with H7, 43 with 44,
-H14 with H24, and 1, 16, 17, 18 with 20 are the same cells, photographed or cut out again.
+The thresholds come from 5,269 cells of C-NMC in 53 groups that share no identical image (13 million
+pairs). Different cells correlate at most 0.71; 46 pairs correlate 0.78 and more, nothing lies between, and
+to the eye each of the 46 is one cell, photographed or cut out again: subjects H2 and H7, 43 and 44, H14 and
+H24, and 1, 16, 17 and 18 with 20 share cells, though no file is identical. `join_near_duplicates` makes 46
+groups of the 53.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import cv2
 import numpy as np
 
 from edgeleuk.errors import DataRefusedError
-from edgeleuk_convert.cnmc import CellSet
 from edgeleuk_convert.cnmc_layouts import natural_key
 from edgeleuk_convert.morphology import measure
 
@@ -31,11 +31,13 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from edgeleuk.frames import CellCrop, RgbImage
-    from edgeleuk_convert.cnmc import LabelledCell
+    from edgeleuk_convert.cnmc import CellSet, LabelledCell
 
     Kind = Literal["image", "subject", "group", "near-duplicate"]
     Progress = Callable[[int, int], None]
     Prints = Mapping[Path, "Fingerprint"]
+
+_Scalar = TypeVar("_Scalar", bound=np.generic)
 
 SIDE = 64
 # Bits of 64 by which the hashes of nominated pairs may differ.
@@ -127,9 +129,27 @@ def refuse_or_stamp(
         raise DataRefusedError(
             "the same cells stand in training and in test",
             got=_told(leaks, len(test)),
-            cure="split by group, joined with `join_near_duplicates`, or pass --allow-leakage",
+            cure="keep subjects that share cells on one side, or pass --allow-leakage",
         )
     return None
+
+
+def check_split(
+    train: Sequence[LabelledCell],
+    test: Sequence[LabelledCell],
+    *,
+    allow_leakage: bool = False,
+    progress: Progress | None = None,
+) -> str | None:
+    """Do as `refuse_or_stamp`, and read the cells for it where there are two sides.
+
+    What needs no reading, such as the same subject on both sides, is refused before anything is read.
+    """
+    if not allow_leakage:
+        refuse_or_stamp(train, test)
+    cells = {cell.path: cell for cell in (*train, *test)} if train and test else {}
+    prints = fingerprints(tuple(cells.values()), progress=progress)
+    return refuse_or_stamp(train, test, prints, allow_leakage=allow_leakage)
 
 
 def stamp(leaks: Sequence[Leak], tested: int) -> str:
@@ -257,15 +277,16 @@ def _texture(picture: npt.NDArray[np.uint8], inside: npt.NDArray[np.bool_]) -> n
     plane = np.where(inside, picture, picture[inside].mean()).astype(np.float32)
     band = cv2.GaussianBlur(plane, (0, 0), _FINE) - cv2.GaussianBlur(plane, (0, 0), _COARSE)
     band = np.where(deep, band, 0)
-    return np.clip(np.rint(band * (32 / max(float(band[deep].std()), 1e-3))), -127, 127).astype(np.int8)
+    levels = np.rint(band * (32 / max(float(band[deep].std()), 1e-3)))
+    return np.asarray(np.clip(levels, -127, 127), np.int8)
 
 
-def _turned(plane: npt.NDArray[np.generic], turn: int) -> npt.NDArray[np.generic]:
+def _turned(plane: npt.NDArray[_Scalar], turn: int) -> npt.NDArray[_Scalar]:
     """Return one of the eight orientations; the odd ones swap width and height."""
     return np.rot90(plane[:, ::-1] if turn >= 4 else plane, turn % 4)
 
 
-def _hashes(pictures: Iterable[npt.NDArray[np.generic]]) -> npt.NDArray[np.float32]:
+def _hashes(pictures: Iterable[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float32]:
     """Return (n, 64) of -1 and 1: which of two neighbours is brighter, on a grid of 9 x 8."""
     small = [
         cv2.resize(np.ascontiguousarray(picture), (9, 8), interpolation=cv2.INTER_AREA).astype(np.int16)
@@ -276,7 +297,7 @@ def _hashes(pictures: Iterable[npt.NDArray[np.generic]]) -> npt.NDArray[np.float
     return np.where(bits, 1, -1).reshape(len(grid), 64).astype(np.float32)
 
 
-def _correlation(one: npt.NDArray[np.int8], other: npt.NDArray[np.generic]) -> float:
+def _correlation(one: npt.NDArray[np.int8], other: npt.NDArray[np.int8]) -> float:
     """Return the largest correlation of two textures over small shifts; 0 for a flat one."""
     centre = one[SHIFT:-SHIFT, SHIFT:-SHIFT].astype(np.float32)
     field = np.ascontiguousarray(other).astype(np.float32)

@@ -30,6 +30,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
 
 import cv2
@@ -176,7 +177,7 @@ def _texture(lightness: Floats32, inside: npt.NDArray[np.bool_], px_per_um: floa
     filled = np.where(inside, lightness, lightness[inside].mean())
     deep = _without_rim(inside, round(RIM_UM * px_per_um))
     smooth = [filled, *(cv2.GaussianBlur(filled, (0, 0), sigma * px_per_um) for sigma in SIGMAS_UM)]
-    return [float((fine - coarse)[deep].std()) for fine, coarse in zip(smooth, smooth[1:], strict=False)]
+    return [float((fine - coarse)[deep].std()) for fine, coarse in pairwise(smooth)]
 
 
 def _without_rim(inside: npt.NDArray[np.bool_], rim_px: int) -> npt.NDArray[np.bool_]:

@@ -19,7 +19,12 @@ import numpy as np
 from edgeleuk.bundle.manifest import Envelope, InputContract, OutputContract
 from edgeleuk.errors import GateFailedError, UsageError
 from edgeleuk_calibration.probability import choose_threshold, fit_temperature, sigmoid
-from edgeleuk_convert.architectures import Keras, architecture, build, default_input
+from edgeleuk_convert.architectures import (
+    Keras,
+    architecture,
+    build,
+    default_input,  # noqa: F401  # callers look for it beside the settings
+)
 from edgeleuk_convert.architectures.fine_tuning import FineTuning, Optimizers
 from edgeleuk_convert.augmentation import Augmentation, augmented_batch, epoch_rows, sampling_weights
 from edgeleuk_convert.checkpoint import Checkpoint, Row, cannot_write, fingerprint, write_history, write_log
@@ -42,8 +47,6 @@ if TYPE_CHECKING:
 PREDICT_BATCH = 128
 ENVELOPE_PERCENTILES = (0.5, 99.5)
 ENVELOPE_MARGIN = 0.15
-
-__all__ = ["TrainingProgress", "TrainingSettings", "default_input", "load_tensors", "predict_logits", "train"]
 
 
 @dataclass(frozen=True, slots=True)

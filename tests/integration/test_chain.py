@@ -67,6 +67,19 @@ def test_keras_and_int8_are_judged_on_the_same_unseen_cells(
     assert quantized["auroc"] == pytest.approx(judged["auroc"], abs=0.15)
 
 
+def test_the_report_says_what_evaluate_says(bundle: Path, few_cells: Path, tmp_path: Path) -> None:
+    judged = as_json("evaluate", bundle, "--data", few_cells, "--report", tmp_path / "report")
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert f"{judged['auroc']:.3f}" in page
+    assert judged["stamp"] is None
+
+
+def test_leakage_is_stamped(bundle: Path, few_cells: Path) -> None:
+    judged = as_json("evaluate", bundle, "--data", few_cells, "--allow-leakage")
+    assert judged["left_out"] == 0
+    assert judged["stamp"].startswith("LEAKAGE ALLOWED")
+
+
 def test_calibration_never_uses_cells_that_judge(bundle: Path) -> None:
     import msgspec
 

@@ -60,6 +60,11 @@ def test_version(edgeleuk: Callable[..., Outcome]) -> None:
     assert edgeleuk("--version").out.startswith("edgeleuk 0.")
 
 
+def test_the_networks_are_listed(edgeleuk: Callable[..., Outcome]) -> None:
+    listed = edgeleuk("train", "--list").out
+    assert all(name in listed for name in ("resnet", "inception", "baseline", "efficientnet-lite0"))
+
+
 def test_inspect_tells_what_a_bundle_is(edgeleuk: Callable[..., Outcome]) -> None:
     outcome = edgeleuk("inspect", "default")
     assert outcome.code == 0

@@ -40,6 +40,7 @@ def train(
     data: Path, out: Path, architecture: str, *, epochs: int | None, seed: int, folds: int, fold: int
 ) -> dict[str, Any]:
     """Train, then judge the network on the fold that was held out."""
+    from edgeleuk_convert.architectures import memory_warning
     from edgeleuk_convert.evaluation import evaluate_with, keras_predictor
     from edgeleuk_convert.training import TrainingSettings
     from edgeleuk_convert.training import train as train_network
@@ -50,6 +51,8 @@ def train(
     if out.suffix != ".keras":
         raise UsageError("the network's file has the wrong ending", got=out.name, allowed="NAME.keras")
     _require_writable(out)
+    if warning := memory_warning(architecture):
+        say(f"warning: {warning}")
     with _quiet_tensorflow():
         cells = _read(data)
         with training_progress() as report:

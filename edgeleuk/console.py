@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
+STAGES = {
+    "train": "training, with some groups kept out for the temperature and the threshold",
+    "final": "training again, with those groups too",
+}
+
+
 def print_json(value: object) -> None:
     """Print one JSON object on standard output; numbers that JSON lacks (NaN) become null."""
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=1).decode() + "\n")
@@ -58,11 +64,14 @@ def training_progress() -> Iterator[Callable[[Any], None]]:
         To be told objects with ``stage epoch epochs step steps loss validation_auroc seconds_left``.
     """
     with progress_bar("training") as bar:
-        last = [0]
+        last, stage = [0], [""]
 
         def report(progress: Any) -> None:
-            if progress.stage != "train":
+            if progress.stage not in ("train", "final"):
                 return
+            if progress.stage != stage[0]:
+                stage[0], last[0] = progress.stage, 0
+                say(STAGES[progress.stage])
             bar((progress.epoch - 1) * progress.steps + progress.step, progress.epochs * progress.steps)
             if progress.step == progress.steps and progress.epoch != last[0]:
                 last[0] = progress.epoch

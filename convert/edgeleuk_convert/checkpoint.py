@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One epoch, as the log has it; validation is on the inner held-out groups."""
+    """One epoch, as the log has it; validation is on the inner held-out groups, None without any."""
 
     epoch: int
     learning_rate: float
     loss: float
-    validation_loss: float
-    validation_auroc: float
+    validation_loss: float | None
+    validation_auroc: float | None
     seconds: float
 
 
@@ -122,8 +122,8 @@ def write_log(rows: Sequence[Row], out: Path) -> None:
     replace_file(log_path(out), text.getvalue().encode())
 
 
-def write_history(rows: Sequence[Row], out: Path) -> None:
-    """Draw loss and inner AUROC over the epochs."""
+def write_history(rows: Sequence[Row], out: Path, kept: int) -> None:
+    """Draw loss and inner AUROC over the epochs, and which epoch was kept."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -136,8 +136,7 @@ def write_history(rows: Sequence[Row], out: Path) -> None:
     left.set(xlabel="epoch", ylabel="log loss")
     left.legend()
     right.plot(epochs, [row.validation_auroc for row in rows], color="C1")
-    best = max(rows, key=lambda row: row.validation_auroc)
-    right.plot([best.epoch], [best.validation_auroc], "o", color="C1", label=f"kept: epoch {best.epoch}")
+    right.axvline(kept, color="grey", label=f"kept: epoch {kept}")
     right.set(xlabel="epoch", ylabel="AUROC, inner held-out groups")
     right.legend()
     content = io.BytesIO()

@@ -21,7 +21,7 @@ _T = TypeVar("_T")
 # The healthy subjects of this official fold have cells as large as blasts: few, hard and precious.
 HARD_FOLD = "fold_2"
 # Of the groups that are not tested, one in so many serves early stopping, temperature and threshold.
-INNER_FOLDS = 5
+INNER_FOLDS = 3
 _TRIES = 2000
 # A group of more cells than this says no more about the sizes in its fold than one of this many.
 _SIZE_CAP = 40

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -89,7 +89,7 @@ class TrainingSettings:
     """
 
     architecture: str = "resnet"
-    epochs: int = 30
+    epochs: int = 20
     batch: int = 32
     learning_rate: float = 2e-3
     weight_decay: float = 0.02
@@ -150,7 +150,7 @@ class TrainingSettings:
 class TrainingProgress:
     """Where a training stands; `validation_auroc` is that of the last finished epoch."""
 
-    stage: Literal["read", "prepare", "train"]
+    stage: Literal["read", "prepare", "train", "final"]
     epoch: int
     epochs: int
     step: int
@@ -204,11 +204,15 @@ def train(
     seen = (*split.train, *split.validation)
     tensors = load_tensors(seen, settings.contract, progress=telling("prepare"))
     identity = fingerprint(settings.flat(), settings.contract, split)
-    run = _Run(settings, split, tensors, Checkpoint(out, identity))
-    rows = run.fit(tell)
-    record = _record(run, split, settings)
+    beside_it = Checkpoint(out.with_stem(f"{out.stem}.inner"), identity)
+    inner = _Run(settings, split.train, split.validation, tensors, beside_it)
+    rows = inner.fit(tell)
+    record = _record(inner, split, settings)
     write_log(rows, out)
-    write_history(rows, out)
+    write_history(rows, out, kept_epoch(rows))
+    # What was held out for the temperature and the threshold is too precious not to be learnt from.
+    run = _Run(settings, seen, (), tensors, Checkpoint(out, identity))
+    run.fit(lambda at: tell(replace(at, stage="final")))
     beside = out.with_name(f"{out.stem}.part.keras")
     try:
         run.averaged.save(beside)
@@ -218,6 +222,7 @@ def train(
     except OSError as error:
         beside.unlink(missing_ok=True)
         raise cannot_write(out, error) from error
+    inner.checkpoint.remove()
     run.checkpoint.remove()
     return record
 
@@ -259,27 +264,35 @@ def kept_epoch(rows: Sequence[Row]) -> int:
     >>> kept_epoch([Row(1, 0, 0, 0, 0.70, 0), Row(2, 0, 0, 0, 0.69, 0), Row(3, 0, 0, 0, 0.60, 0)])
     2
     """
-    best = max(row.validation_auroc for row in rows)
-    return max(row.epoch for row in rows if row.validation_auroc >= best - AUROC_NOISE)
+    judged = [(row.validation_auroc, row.epoch) for row in rows if row.validation_auroc is not None]
+    if not judged:
+        return rows[-1].epoch
+    best = max(auroc for auroc, _ in judged)
+    return max(epoch for auroc, epoch in judged if auroc >= best - AUROC_NOISE)
 
 
 class _Run:
     """One training in progress: the network, its running average, the optimizer, and where it stands."""
 
     def __init__(
-        self, settings: TrainingSettings, split: Split, tensors: Tensors, checkpoint: Checkpoint
+        self,
+        settings: TrainingSettings,
+        cells: Sequence[LabelledCell],
+        validation: Sequence[LabelledCell],
+        tensors: Tensors,
+        checkpoint: Checkpoint,
     ) -> None:
         import keras
 
         self.settings = settings
         self.checkpoint = checkpoint
-        self.train_tensors, self.validation_tensors = np.split(tensors, [len(split.train)])
-        self.truth = np.array([cell.label == "blast" for cell in split.train])
-        self.validation_truth = np.array([cell.label == "blast" for cell in split.validation])
-        self.validation_subjects = np.array([cell.subject or "" for cell in split.validation])
+        self.train_tensors, self.validation_tensors = np.split(tensors, [len(cells)])
+        self.truth = np.array([cell.label == "blast" for cell in cells])
+        self.validation_truth = np.array([cell.label == "blast" for cell in validation], bool)
+        self.validation_subjects = np.array([cell.subject or "" for cell in validation])
         self.validation_weights = balanced_weights(self.validation_truth, self.validation_subjects)
         self.weights = sampling_weights(
-            split.train, subject_cap=settings.subject_cap, size_balanced=settings.size_balanced
+            cells, subject_cap=settings.subject_cap, size_balanced=settings.size_balanced
         )
         keras.utils.set_random_seed(settings.seed)
         dtype = "mixed_bfloat16" if settings.mixed_precision else "float32"
@@ -293,7 +306,7 @@ class _Run:
             learning_rate=settings.learning_rate,
             weight_decay=settings.weight_decay,
         )
-        self.steps = max(1, round(len(split.train) / settings.batch))
+        self.steps = max(1, round(len(cells) / settings.batch))
         self._step = self._compiled_step()
 
     @property
@@ -302,8 +315,13 @@ class _Run:
         return [*self.model.variables, *self.averaged.variables, *self.optimizers.variables]
 
     def fit(self, tell: Callable[[TrainingProgress], None]) -> list[Row]:
-        """Train to the end or to the early stop; leave the best average in `averaged`."""
+        """Train to the end or to the early stop; leave the kept average in `averaged`.
+
+        Without cells to validate with there is nothing to stop by, and the last average is kept.
+        """
         rows, best = self.checkpoint.restore(self.state)
+        if self._is_stopped(rows):
+            return self._kept(rows, best)
         started, first = time.monotonic(), len(rows)
         for epoch in range(len(rows), self.settings.epochs):
             begun = time.monotonic()
@@ -318,13 +336,17 @@ class _Run:
                 ))  # fmt: skip
             row = self._judge(epoch + 1, loss, time.monotonic() - begun)
             rows.append(row)
-            kept = kept_epoch(rows)
-            if kept == row.epoch:
+            if kept_epoch(rows) == row.epoch:
                 best = [np.asarray(variable) for variable in self.averaged.variables]
             self.checkpoint.save(self.state, rows, best)
-            write_log(rows, self.checkpoint.out)
-            if row.epoch - kept >= self.settings.patience:
+            if self._is_stopped(rows):
                 break
+        return self._kept(rows, best)
+
+    def _is_stopped(self, rows: Sequence[Row]) -> bool:
+        return bool(rows) and rows[-1].epoch - kept_epoch(rows) >= self.settings.patience
+
+    def _kept(self, rows: list[Row], best: Sequence[Any]) -> list[Row]:
         for variable, value in zip(self.averaged.variables, best, strict=True):
             variable.assign(value)
         return rows
@@ -374,6 +396,8 @@ class _Run:
         return float(settings.learning_rate * rise * fall)
 
     def _judge(self, epoch: int, loss: float, seconds: float) -> Row:
+        if not len(self.validation_tensors):
+            return Row(epoch, self.learning_rate(epoch), loss, None, None, seconds)
         logits = predict_logits(self.averaged, self.validation_tensors)
         truth, weights = self.validation_truth, self.validation_weights
         nll = float((weights * np.logaddexp(0, np.where(truth, -logits, logits))).sum())

@@ -95,7 +95,7 @@ def test_log_plot_and_progress(trained: tuple[Path, TrainingRecord, list[Trainin
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert all(np.isfinite(float(value)) for row in rows for value in row.values())
     assert out.with_suffix(".history.png").read_bytes()[:4] == b"\x89PNG"
-    assert {where.stage for where in told} == {"read", "prepare", "train"}
+    assert {where.stage for where in told} == {"read", "prepare", "train", "final"}
     last = told[-1]
     assert (last.epoch, last.step) == (last.epochs, last.steps)
     assert last.seconds_left == pytest.approx(0, abs=1e-6)
@@ -104,27 +104,33 @@ def test_log_plot_and_progress(trained: tuple[Path, TrainingRecord, list[Trainin
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(("stage", "checkpoint"), [("train", "resnet.inner"), ("final", "resnet")])
 def test_interrupted_training_goes_on_to_the_same_network(
-    trained: tuple[Path, TrainingRecord, list[TrainingProgress]], cells: CellSet, tmp_path: Path
+    trained: tuple[Path, TrainingRecord, list[TrainingProgress]],
+    cells: CellSet,
+    tmp_path: Path,
+    stage: str,
+    checkpoint: str,
 ) -> None:
     whole, record, _ = trained
     out = tmp_path / "resnet.keras"
 
     def stop(where: TrainingProgress) -> None:
-        if where.epoch == 2 and where.step == 2:
+        if where.stage == stage and where.epoch == 2 and where.step == 2:
             raise StoppedError
 
     with pytest.raises(StoppedError):
         train(cells, out, SETTINGS, progress=stop)
     assert not out.exists()
     assert not record_path(out).exists()
-    assert (tmp_path / "resnet.checkpoint" / "state.npz").exists()
+    assert (tmp_path / f"{checkpoint}.checkpoint" / "state.npz").exists()
     with pytest.raises(UsageError, match="belongs to a training with other settings"):
         train(cells, out, replace(SETTINGS, learning_rate=1e-4))
     told: list[TrainingProgress] = []
     again = train(cells, out, SETTINGS, progress=told.append)
-    assert {where.epoch for where in told if where.stage == "train"} == {2}
-    assert not (tmp_path / "resnet.checkpoint").exists()
+    assert {where.epoch for where in told if where.stage == stage} == {2}
+    assert stage == "train" or not [where for where in told if where.stage == "train"]
+    assert not list(tmp_path.glob("*.checkpoint"))
     assert again.training_hashes == record.training_hashes
     fresh = unseen(cells.cells, record)[0]
     one, other = (predict_cells(keras_predictor(model, record), fresh) for model in (whole, out))

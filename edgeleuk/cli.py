@@ -127,7 +127,7 @@ def convert(
     ],
     out: Annotated[Path, typer.Option("--out", metavar="FILE.edgeleuk", help="Where the bundle goes.")],
     int8: Annotated[bool, typer.Option("--int8", help="Full-integer networks, TFLite and ONNX.")] = False,
-    images: Annotated[int, typer.Option("--images", help="How many images to calibrate with.")] = 200,
+    images: Annotated[int, typer.Option("--images", help="How many images to calibrate with.")] = 100,
     seed: Annotated[int, typer.Option("--seed", help="Fixes which images those are.")] = 0,
     as_json: JsonOption = False,
 ) -> None:

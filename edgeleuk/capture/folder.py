@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeleuk.capture.base import PICTURE_SUFFIXES, FrameRejectedError, SourceEvent, local_path
+from edgeleuk.closing import Closing
 from edgeleuk.errors import CameraError, DataRefusedError
 from edgeleuk.frames import Frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-    from types import TracebackType
 
     from edgeleuk.frames import RgbImage
 
@@ -35,7 +35,7 @@ class _Unreadable:
         raise FrameRejectedError("unreadable file", self.where)
 
 
-class FolderSource:
+class FolderSource(Closing):
     """Pictures of one folder, each once, in natural order; folders inside it are not entered.
 
     Pictures without colour, such as the masks that data sets keep beside their pictures, are skipped with
@@ -103,17 +103,6 @@ class FolderSource:
 
     def close(self) -> None:
         """Do nothing: each file is closed as soon as it is read."""
-
-    def __enter__(self) -> FolderSource:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def open_folder(uri: str) -> FolderSource:

@@ -19,6 +19,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urljoin, urlsplit
 
 from edgeleuk.capture.base import READ_TIMEOUT_S, JpegFrame, public_uri, split_credentials
+from edgeleuk.closing import Closing
 from edgeleuk.errors import CameraError
 
 if TYPE_CHECKING:
@@ -251,7 +252,7 @@ class _JpegWalk:
         return True
 
 
-class MjpegSource:
+class MjpegSource(Closing):
     """A camera that pushes JPEGs over HTTP; opened by `open_mjpeg`, which documents its parts."""
 
     def __init__(self, response: http.client.HTTPResponse, uri: str, *, timeout_s: float) -> None:
@@ -292,12 +293,6 @@ class MjpegSource:
         with self._busy:
             self._handle.close()
             self._response.close()
-
-    def __enter__(self) -> MjpegSource:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _read(self) -> bytes:
         """Whatever has arrived, at least one byte; none at the end, or after `close`."""

@@ -17,13 +17,13 @@ from edgeleuk.capture.base import (
     local_path,
     public_uri,
 )
+from edgeleuk.closing import Closing
 from edgeleuk.errors import CameraError
 from edgeleuk.frames import Frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-    from types import TracebackType
 
     from av import Packet, VideoFrame, VideoStream
     from av.container import InputContainer
@@ -58,7 +58,7 @@ class _Picture:
         return Frame(pixels, self.sequence, self.captured_at, self.captured_monotonic, self.source)
 
 
-class VideoSource:
+class VideoSource(Closing):
     """A video file or a network stream.
 
     Parameters
@@ -140,17 +140,6 @@ class VideoSource:
         if self._busy.acquire(timeout=self._read_timeout_s + 1):
             self._container.close()
             self._busy.release()
-
-    def __enter__(self) -> VideoSource:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _next(self, packets: Iterator[Packet[VideoStream]]) -> Packet[VideoStream] | None:
         """Next packet; None at the end, or after `close`."""

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
+from edgeleuk.closing import Closing
 from edgeleuk.errors import UsageError
 from edgeleuk.frames import Frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import TracebackType
 
 FIELDS_PER_ROW = 20
 
@@ -122,7 +122,7 @@ def _number(key: str, text: str) -> float:
     return value
 
 
-class VirtualSource:
+class VirtualSource(Closing):
     """Frames of a virtual slide in a serpentine: 20 fields to the right, one down, 20 to the left.
 
     Attributes
@@ -148,17 +148,6 @@ class VirtualSource:
             blast_share=settings.blast_share,
             white_cells_per_field=settings.white_cells_per_field,
         )
-
-    def __enter__(self) -> VirtualSource:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """End ``frames`` soon, also while another thread waits in it."""

@@ -7,6 +7,7 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgeleuk.closing import Closing
 from edgeleuk.errors import SessionError, UsageError
 from edgeleuk.record.database import (
     APPLICATION_ID,
@@ -19,7 +20,6 @@ from edgeleuk.record.database import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import TracebackType
 
 _QUERIES = {
     "frames": "SELECT * FROM frames ORDER BY sequence",
@@ -57,7 +57,7 @@ def read_session(path: Path) -> SessionReader:
             raise
 
 
-class SessionReader:
+class SessionReader(Closing):
     """A session for reading; made by `read_session`.
 
     Attributes
@@ -106,17 +106,6 @@ class SessionReader:
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
-
-    def __enter__(self) -> SessionReader:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _require_ours(path: Path, application: int, version: int) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeleuk.closing import Closing
 from edgeleuk.errors import UsageError
 from edgeleuk.record.database import (
     APPLICATION_ID,
@@ -32,7 +33,6 @@ from edgeleuk.results import Decision, Prediction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from types import TracebackType
 
     from edgeleuk.frames import Box, RgbImage, TrueCell
     from edgeleuk.results import FrameResult, SessionSummary
@@ -70,7 +70,7 @@ class JudgedCell:
     truth: str | None = None
 
 
-class SessionWriter:
+class SessionWriter(Closing):
     """A session under way; made by `create_session`. Used from one thread.
 
     Attributes
@@ -176,17 +176,6 @@ class SessionWriter:
         with contextlib.suppress(sqlite3.Error):
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._connection.close()
-
-    def __enter__(self) -> SessionWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

@@ -1,0 +1,31 @@
+"""Everything that opens also closes: what makes ``with`` work for whatever has a `close`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from typing_extensions import Self
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+ClosingT = TypeVar("ClosingT", bound="Closing")
+
+
+class Closing:
+    """Base of what is closed at the end of a ``with`` block, however that ends."""
+
+    def close(self) -> None:
+        """Free what was opened; more than once does no harm."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

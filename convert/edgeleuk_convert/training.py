@@ -23,7 +23,6 @@ from edgeleuk_convert.architectures import (
     Keras,
     architecture,
     build,
-    default_input,  # noqa: F401  # callers look for it beside the settings
 )
 from edgeleuk_convert.architectures.fine_tuning import FineTuning, Optimizers
 from edgeleuk_convert.augmentation import Augmentation, augmented_batch, epoch_rows, sampling_weights

@@ -10,6 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 from edgeleuk.capture.base import SourceEvent
+from edgeleuk.closing import Closing
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -69,7 +70,7 @@ def open_reader(source: FrameSource) -> FrameReader:
     return NewestFrameReader(source) if source.live else InOrderReader(source)
 
 
-class _Reader:
+class _Reader(Closing):
     def __init__(self, source: FrameSource) -> None:
         self.captured = 0
         self.dropped = 0
@@ -86,14 +87,6 @@ class _Reader:
     def close(self) -> None:
         """See `FrameReader.close`."""
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
 
 class InOrderReader(_Reader):
     """Every frame, read when it is asked for; see `FrameReader`.
@@ -106,9 +99,6 @@ class InOrderReader(_Reader):
     def __init__(self, source: FrameSource) -> None:
         super().__init__(source)
         self._items = iter(source.frames())
-
-    def __enter__(self) -> InOrderReader:
-        return self
 
     def take(self, stop: threading.Event) -> Frame | EncodedFrame | None:
         """See `FrameReader.take`."""
@@ -143,9 +133,6 @@ class NewestFrameReader(_Reader):
         # A daemon: a driver that hangs in a read must not keep the process alive.
         self._thread = threading.Thread(target=self._read, name="newest-frame", daemon=True)
         self._thread.start()
-
-    def __enter__(self) -> NewestFrameReader:
-        return self
 
     def take(self, stop: threading.Event) -> Frame | EncodedFrame | None:
         """See `FrameReader.take`."""

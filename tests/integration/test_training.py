@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 
 from edgeleuk.errors import DataRefusedError, GateFailedError, IntegrityError, UsageError
+from edgeleuk_convert.architectures import default_input
 from edgeleuk_convert.checkpoint import Checkpoint
 from edgeleuk_convert.cnmc import CellSet, load_cells
 from edgeleuk_convert.evaluation import evaluate, evaluate_with, keras_predictor, predict_cells, unseen
 from edgeleuk_convert.metrics import METRICS
 from edgeleuk_convert.record import read_record, record_path
 from edgeleuk_convert.splits import holdout
-from edgeleuk_convert.training import TrainingProgress, TrainingSettings, default_input, train
+from edgeleuk_convert.training import TrainingProgress, TrainingSettings, train
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -66,11 +66,33 @@ def _options(
 def train(
     data: DataOption,
     out: Annotated[Path, typer.Option("--out", metavar="FILE.keras", help="Where the network goes.")],
-    architecture: Annotated[str, typer.Option("--architecture", help="Which network.")] = "resnet",
-    epochs: Annotated[int | None, typer.Option("--epochs", help="Passes over the training cells.")] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Fixes the split, the start and the order.")] = 0,
-    folds: Annotated[int, typer.Option("--folds", help="Parts that the groups are split into.")] = 5,
-    fold: Annotated[int, typer.Option("--fold", help="The part that is held out, counted from 0.")] = 0,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", metavar="FILE", help="training.toml with every setting; flags win."),
+    ] = None,
+    architecture: Annotated[
+        str | None, typer.Option("--architecture", help="Which network [default: resnet].")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", help="Passes over the training cells [default: 20].")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Fixes the start and the order, not the folds [default: 0].")
+    ] = None,
+    folds: Annotated[
+        int | None, typer.Option("--folds", help="Parts that the groups are split into [default: 5].")
+    ] = None,
+    fold: Annotated[
+        int | None, typer.Option("--fold", help="The part that is held out, counted from 0 [default: 0].")
+    ] = None,
+    held_out: Annotated[
+        Path | None,
+        typer.Option("--held-out", metavar="FILE", help="Subjects to hold out instead, one a line."),
+    ] = None,
+    allow_leakage: Annotated[
+        bool,
+        typer.Option("--allow-leakage", help="Train though test cells leak, and say so in every output."),
+    ] = False,
     _: Annotated[
         bool, typer.Option("--list", callback=_list_architectures, is_eager=True, help="List the networks.")
     ] = False,
@@ -80,7 +102,14 @@ def train(
     from edgeleuk.console import print_json
     from edgeleuk_convert import commands
 
-    result = commands.train(data, out, architecture, epochs=epochs, seed=seed, folds=folds, fold=fold)
+    result = commands.train(
+        data,
+        out,
+        config=config,
+        flags={"architecture": architecture, "epochs": epochs, "seed": seed, "folds": folds, "fold": fold},
+        held_out=held_out,
+        allow_leakage=allow_leakage,
+    )
     print_json(result) if as_json else typer.echo(commands.training_text(result))
 
 
@@ -101,6 +130,12 @@ def evaluate(
     allow_leakage: Annotated[
         bool, typer.Option("--allow-leakage", help="Judge on seen cells too, and say so in every output.")
     ] = False,
+    random_split: Annotated[
+        bool,
+        typer.Option(
+            "--random-split", help="Train anew on a random split of images; the report tells the gap."
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure a network on the cells of subjects that it has never seen."""
@@ -114,6 +149,7 @@ def evaluate(
         precision=precision or "int8",
         report=report,
         allow_leakage=allow_leakage,
+        random_split=random_split,
     )
     print_json(result) if as_json else typer.echo(commands.evaluation_text(result))
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from dataclasses import is_dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_type_hints
 
 import msgspec
 
@@ -54,7 +56,7 @@ class RunSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             raise ValueError(msg)
 
 
-SettingsT = TypeVar("SettingsT", bound=msgspec.Struct)
+SettingsT = TypeVar("SettingsT")
 
 
 def load_settings(
@@ -63,19 +65,23 @@ def load_settings(
     file: Path | None = None,
     environ: Mapping[str, str] | None = None,
     flags: Mapping[str, object] | None = None,
+    command: str = "run",
 ) -> SettingsT:
     """Merge the layers and check the result.
 
     Parameters
     ----------
     settings : type
-        A struct such as `RunSettings`.
+        A msgspec struct or a dataclass, such as `RunSettings`. A field that is one itself is a table of
+        the file.
     file : Path, optional
-        TOML with the struct's fields at the top level.
+        TOML with the fields at the top level.
     environ : mapping, optional
         ``EDGELEUK_THREADS=2`` sets ``threads``; by default the process's own environment.
     flags : mapping, optional
         Command-line values; None means that the flag was not given.
+    command : str
+        Whose help an error points to.
 
     Raises
     ------
@@ -83,42 +89,122 @@ def load_settings(
         An unknown key (with its line in the file), a value of the wrong kind or out of range, or a file
         that is missing or no TOML.
     """
-    names = [field.name for field in msgspec.structs.fields(settings)]
+    kinds = get_type_hints(settings)
+    cure = f"see `edgeleuk {command} --help`"
     values: dict[str, Any] = {}
+    text = ""
     if file is not None:
-        values.update(_from_file(file, names))
-    for key, text in (os.environ if environ is None else environ).items():
+        text = _read(file)
+        values = _parsed(file, text)
+        _refuse_unknown(values, settings, file, text)
+    for key, word in (os.environ if environ is None else environ).items():
         name = key.removeprefix(PREFIX).lower()
         if key.startswith(PREFIX) and key not in RESERVED:
-            if name not in names:
-                raise UsageError(
-                    f"unknown variable {key}", allowed=", ".join(PREFIX + name.upper() for name in names)
-                )
-            values[name] = text
+            if name not in kinds:
+                allowed = ", ".join(PREFIX + name.upper() for name in kinds)
+                raise UsageError(f"unknown variable {key}", allowed=allowed)
+            try:
+                # strict=False lets a variable's text become the field's number.
+                values[name] = msgspec.convert(word, kinds[name], strict=False)
+            except msgspec.ValidationError as error:
+                raise UsageError(f"bad setting: {error} - at `{key}`", cure=cure) from error
     values.update({name: value for name, value in (flags or {}).items() if value is not None})
     try:
-        # strict=False lets a variable's text become the field's number.
-        return msgspec.convert(values, settings, strict=False)
+        return msgspec.convert(values, settings)
     except msgspec.ValidationError as error:
-        raise UsageError(f"bad setting: {error}", cure="see `edgeleuk run --help`") from error
+        place = re.search(r"at `\$\.([\w.]+)", str(error))
+        line = _line_of(tuple(place[1].split(".")), text) if place else None
+        where = f" ({file}, line {line})" if line else ""
+        raise UsageError(f"bad setting: {error}{where}", cure=cure) from error
 
 
-def _from_file(file: Path, names: list[str]) -> dict[str, Any]:
+def to_toml(settings: object) -> str:
+    """Write a struct or a dataclass as TOML that `load_settings` reads back to an equal one.
+
+    What is None is left out, and so has to be None by default. Fields that are structs themselves
+    become tables, after the rest.
+
+    Examples
+    --------
+    >>> print(to_toml(RunSettings(px_per_um=13.2)), end="")
+    runtime = "litert"
+    precision = "int8"
+    threads = 1
+    px_per_um = 13.2
+    """
+    values: dict[str, Any] = msgspec.to_builtins(settings)
+    tables = {key: value for key, value in values.items() if isinstance(value, dict)}
+    parts = [_toml_lines({key: value for key, value in values.items() if key not in tables})]
+    parts += [f"\n[{key}]\n{_toml_lines(table)}" for key, table in tables.items()]
+    return "".join(parts)
+
+
+def _toml_lines(values: Mapping[str, object]) -> str:
+    return "".join(f"{key} = {_toml_value(value)}\n" for key, value in values.items() if value is not None)
+
+
+def _toml_value(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        # JSON's escapes are TOML's; but TOML wants DEL escaped too, and no surrogates.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_toml_value, value)) + "]"
+    return repr(value)
+
+
+def _read(file: Path) -> str:
     try:
-        text = file.read_text(encoding="utf-8")
-        values: dict[str, Any] = tomllib.loads(text)
+        return file.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UsageError("there is no such configuration file", got=file) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read", got=error.strerror) from error
+    except UnicodeDecodeError as error:
         raise UsageError(f"{file} is no TOML", got=str(error)) from error
-    for key in values:
-        if key not in names:
-            raise UsageError(
-                f"unknown key in {file}, line {_line_of(key, text)}", got=key, allowed=", ".join(names)
-            )
+
+
+def _parsed(file: Path, text: str) -> dict[str, Any]:
+    try:
+        values: dict[str, Any] = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{file} is no TOML", got=str(error)) from error
     return values
 
 
-def _line_of(key: str, text: str) -> int:
-    pattern = re.compile(rf"\s*\[*\s*[\"']?{re.escape(key)}\b")
-    return next((number for number, line in enumerate(text.splitlines(), 1) if pattern.match(line)), 1)
+def _refuse_unknown(
+    values: Mapping[str, Any], settings: type, file: Path, text: str, above: tuple[str, ...] = ()
+) -> None:
+    """Refuse a key that `settings` has no field for, in tables too."""
+    kinds = get_type_hints(settings)
+    for key, value in values.items():
+        path = (*above, key)
+        if key not in kinds:
+            line = _line_of(path, text) or 1
+            raise UsageError(
+                f"unknown key in {file}, line {line}", got=".".join(path), allowed=", ".join(kinds)
+            )
+        for kind in (kinds[key], *get_args(kinds[key])):
+            if isinstance(value, dict) and (is_dataclass(kind) or hasattr(kind, "__struct_fields__")):
+                _refuse_unknown(value, kind, file, text, path)
+
+
+def _line_of(path: tuple[str, ...], text: str) -> int | None:
+    """Find the line that sets a key, be it in a table, dotted, or in an inline table."""
+    table: tuple[str, ...] = ()
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := re.match(r"\s*\[+\s*([^\]]+?)\s*\]", line):
+            table = _names(header[1])
+            if table == path:
+                return number
+        elif setting := re.match(r"\s*([^=#]+?)\s*=(.*)", line):
+            names = (*table, *_names(setting[1]))
+            inside = all(re.search(rf"\b{re.escape(name)}\b", setting[2]) for name in path[len(names) :])
+            if names[: len(path)] == path or (names == path[: len(names)] and inside):
+                return number
+    return None
+
+
+def _names(dotted: str) -> tuple[str, ...]:
+    return tuple(name.strip().strip("\"'") for name in dotted.split("."))

@@ -29,17 +29,20 @@ def say(text: str) -> None:
 
 
 @contextmanager
-def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
+def progress_bar(title: str) -> Iterator[Callable[..., None]]:
     """Show a bar with the time left on standard error while the body runs; only on a terminal.
 
     Yields
     ------
     callable
-        To be told (done, total), and seen at most ten times a second.
+        To be told (done, total), and seen at most ten times a second. A third argument is the time left
+        in seconds, where the caller knows better than to judge by this bar alone.
     """
     if not sys.stderr.isatty():
-        yield lambda _done, _total: None
+        yield lambda *_: None
         return
+    from datetime import timedelta
+
     from rich.console import Console  # only a terminal needs rich
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -51,7 +54,12 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
     ]
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(title, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+        def report(done: int, total: int, seconds_left: float | None = None) -> None:
+            known = "" if seconds_left is None else f", {timedelta(seconds=round(seconds_left))} left in all"
+            progress.update(task, completed=done, total=total, description=title + known)
+
+        yield report
 
 
 @contextmanager
@@ -72,7 +80,8 @@ def training_progress() -> Iterator[Callable[[Any], None]]:
             if progress.stage != stage[0]:
                 stage[0], last[0] = progress.stage, 0
                 say(STAGES[progress.stage])
-            bar((progress.epoch - 1) * progress.steps + progress.step, progress.epochs * progress.steps)
+            done = (progress.epoch - 1) * progress.steps + progress.step
+            bar(done, progress.epochs * progress.steps, progress.seconds_left)
             if progress.step == progress.steps and progress.epoch != last[0]:
                 last[0] = progress.epoch
                 minutes = (progress.seconds_left or 0) / 60

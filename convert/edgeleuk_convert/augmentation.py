@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from edgeleuk.errors import UsageError
 from edgeleuk.preprocessing import NORMAL_MEAN, normalised
 from edgeleuk_convert.metrics import balanced_weights
 
@@ -61,6 +62,22 @@ class Augmentation:
     noise: float = 3.0
     jpeg: float = 0.05
     erode: float = 0.2
+
+    def __post_init__(self) -> None:
+        for name, high in (
+            ("scale", 0.9),
+            ("shift_px", 1000),
+            ("gamma", 5),
+            ("contrast", 1),
+            ("blur_px", 100),
+            ("noise", 255),
+            ("jpeg", 1),
+            ("erode", 1),
+        ):
+            if not 0 <= getattr(self, name) <= high:
+                raise UsageError(
+                    f"augmentation.{name} is out of range", got=getattr(self, name), allowed=f"0 to {high}"
+                )
 
 
 def augmented(tensor: Tensor, contract: InputContract, how: Augmentation, rng: np.random.Generator) -> Tensor:

@@ -6,6 +6,8 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from edgeleuk import RESEARCH_USE
+from edgeleuk_convert.leakage import with_training_stamp
+from edgeleuk_convert.training import TrainingSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,9 +57,13 @@ def card(
         f"| {a.member} | {a.size_bytes:,} | {a.largest_difference:.3f} | {a.correlation:.4f} |"
         for a in converted.agreements
     )
-    settings = {flag: record.settings[flag] for flag in TRAIN_FLAGS}
+    settings: dict[str, object] = {flag: record.settings[flag] for flag in TRAIN_FLAGS}
+    if record.settings.get("held_out"):
+        del settings["folds"], settings["fold"]
+        settings["held_out"] = "FILE"
+    settings["allow_leakage"] = record.stamp is not None
     return f"""# {name}
-
+{_stamped(record)}
 {RESEARCH_USE}
 
 A network ({record.architecture}, {record.parameters:,} parameters) that tells leukemic blasts
@@ -74,7 +80,7 @@ Trained on {len(record.training_subjects)} subjects. Held out, by group, and nev
 
     {command_line("train --data DIR --out MODEL.keras", settings)}
     {command_line("convert MODEL.keras --int8 --calibration DIR --out FILE.edgeleuk", notes)}
-
+{_other_settings(record)}
 Calibrated with {calibration_images} images of training subjects, balanced by class and subject.
 
 | member | bytes | largest difference from float32 | correlation |
@@ -93,6 +99,21 @@ Trained on one laboratory's stain and camera, on cells already cut out. Size and
 goes by, so the scale of the picture (px/um) must be right. Normal cells of subjects it has never seen are its
 weak spot. Cells other than lymphoid ones (granulocytes, monocytes) were not in the training set.
 """
+
+
+def _stamped(record: TrainingRecord) -> str:
+    return f"\n**{with_training_stamp(None, record.stamp)}**\n" if record.stamp else ""
+
+
+def _other_settings(record: TrainingRecord) -> str:
+    """Name what the flags do not say, where it is not the default."""
+    defaults = TrainingSettings().flat()
+    others = [
+        f"`{key} = {value}`"
+        for key, value in record.settings.items()
+        if key not in TRAIN_FLAGS and value != defaults.get(key) and key != "held_out"
+    ]
+    return f"\nOther settings of the training: {', '.join(others)}.\n" if others else ""
 
 
 def _accuracy(validation: Mapping[str, Any]) -> str:

@@ -84,8 +84,16 @@ class Checkpoint:
         arrays |= {f"best_{index}": np.asarray(value) for index, value in enumerate(best)}
         content = io.BytesIO()
         np.savez(content, meta=np.frombuffer(msgspec.json.encode(meta), np.uint8), **arrays)  # type: ignore[arg-type]
-        self.folder.mkdir(exist_ok=True)
-        replace_file(self.file, content.getvalue())
+        try:
+            self.folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise cannot_write(self.folder, error) from error
+        try:
+            replace_file(self.file, content.getvalue())
+        finally:
+            # Nothing half-written stays, nor a folder for it.
+            if not self.file.exists():
+                shutil.rmtree(self.folder, ignore_errors=True)
 
     def remove(self) -> None:
         """Delete the folder: the training is done."""
@@ -108,6 +116,11 @@ def log_path(out: Path) -> Path:
 def history_path(out: Path) -> Path:
     """Return where the plot of a network lies: ``resnet.keras`` -> ``resnet.history.png``."""
     return out.with_suffix(".history.png")
+
+
+def settings_path(out: Path) -> Path:
+    """Return where the settings of a network lie: ``resnet.keras`` -> ``resnet.training.toml``."""
+    return out.with_suffix(".training.toml")
 
 
 def write_log(rows: Sequence[Row], out: Path) -> None:

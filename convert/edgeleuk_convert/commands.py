@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import warnings
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeleuk.console import progress_bar, say, training_progress
-from edgeleuk.errors import MissingDependencyError, UsageError
+from edgeleuk.console import STAGES, progress_bar, say, training_progress
+from edgeleuk.errors import (
+    DataRefusedError,
+    InterruptedBeforeRecordError,
+    MissingDependencyError,
+    UsageError,
+)
 from edgeleuk_convert.cnmc import load_cells
 from edgeleuk_convert.tflite import silenced
 
@@ -20,9 +24,14 @@ if TYPE_CHECKING:
     from edgeleuk.bundle.manifest import InputContract, OutputContract
     from edgeleuk.runtimes import ModelRuntime
     from edgeleuk_convert.cnmc import CellSet, LabelledCell
-    from edgeleuk_convert.evaluation import Predict
+    from edgeleuk_convert.evaluation import Evaluation, Predict
+    from edgeleuk_convert.leakage import Prints
     from edgeleuk_convert.record import TrainingRecord
+    from edgeleuk_convert.splits import Split
+    from edgeleuk_convert.training import TrainingProgress, TrainingSettings
 
+# The network that --random-split trains, beside the report while it is needed.
+RANDOM_SPLIT = "random-split.keras"
 METRIC_TITLES = {
     "weighted_f1": "weighted F1",
     "accuracy": "accuracy",
@@ -37,32 +46,57 @@ METRIC_TITLES = {
 
 
 def train(
-    data: Path, out: Path, architecture: str, *, epochs: int | None, seed: int, folds: int, fold: int
+    data: Path,
+    out: Path,
+    *,
+    config: Path | None = None,
+    flags: Mapping[str, object] | None = None,
+    held_out: Path | None = None,
+    allow_leakage: bool = False,
 ) -> dict[str, Any]:
-    """Train, then judge the network on the fold that was held out."""
-    from edgeleuk_convert.architectures import memory_warning
-    from edgeleuk_convert.evaluation import evaluate_with, keras_predictor
-    from edgeleuk_convert.training import TrainingSettings
-    from edgeleuk_convert.training import train as train_network
+    """Train, then judge the network on what was held out.
 
-    settings = TrainingSettings(architecture=architecture, seed=seed, folds=folds, fold=fold)
-    if epochs is not None:
-        settings = replace(settings, epochs=epochs)
+    Parameters
+    ----------
+    data, out : Path
+    config : Path, optional
+        ``training.toml``.
+    flags : mapping, optional
+        Settings that win over it; None means that the flag was not given.
+    held_out : Path, optional
+        Names of subjects to hold out, one a line.
+    allow_leakage : bool
+        Train on a split that leaks, and stamp whatever is said of it.
+    """
+    from edgeleuk_convert.architectures import memory_warning
+    from edgeleuk_convert.checkpoint import settings_path
+    from edgeleuk_convert.evaluation import evaluate_cells, keras_predictor
+    from edgeleuk_convert.settings import load_training_settings, read_subjects
+
+    subjects = read_subjects(held_out) if held_out is not None else None
+    settings = load_training_settings(config, {**(flags or {}), "held_out": subjects})
     if out.suffix != ".keras":
         raise UsageError("the network's file has the wrong ending", got=out.name, allowed="NAME.keras")
     _require_writable(out)
-    if warning := memory_warning(architecture):
+    if warning := memory_warning(settings.architecture):
         say(f"warning: {warning}")
     with _quiet_tensorflow():
-        cells = _read(data)
-        with training_progress() as report:
-            record = train_network(cells, out, settings, progress=report)
-        evaluation = evaluate_with(
-            keras_predictor(out, record), cells, record=record, threshold=record.output.threshold
+        cells, prints = _read_with_prints(data)
+        record = _train(cells, out, settings, prints=prints, allow_leakage=allow_leakage)
+        # Not what is unseen by group: of a split that was allowed to leak, all that was held out is judged.
+        tested = set(record.held_out_subjects)
+        evaluation = evaluate_cells(
+            keras_predictor(out, record),
+            [cell for cell in cells.labelled if cell.subject in tested],
+            [cell for cell in cells.labelled if cell.subject not in tested],
+            cells.folder,
+            threshold=record.output.threshold,
         )
     return {
         "schema_version": 1,
         "model": str(out),
+        "settings": str(settings_path(out)),
+        "stamp": record.stamp,
         "architecture": record.architecture,
         "parameters": record.parameters,
         "training_subjects": len(record.training_subjects),
@@ -71,11 +105,52 @@ def train(
     }
 
 
+def _train(
+    cells: CellSet,
+    out: Path,
+    settings: TrainingSettings,
+    *,
+    split: Split | None = None,
+    prints: Prints | None = None,
+    allow_leakage: bool,
+) -> TrainingRecord:
+    """Train and show where it stands; where that is interrupted, say where it goes on from."""
+    from edgeleuk_convert.training import train as train_network
+
+    place = ["before the first epoch"]
+    with training_progress() as report:
+
+        def tell(at: TrainingProgress) -> None:
+            report(at)
+            if at.stage in STAGES:
+                place[0] = f"in epoch {at.epoch} of {at.epochs} ({STAGES[at.stage]})"
+
+        try:
+            return train_network(
+                cells,
+                out,
+                settings,
+                progress=tell,
+                split=split,
+                prints=prints,
+                allow_leakage=allow_leakage,
+            )
+        except KeyboardInterrupt:
+            kept = sorted(folder.name for folder in out.parent.glob(f"{out.stem}*.checkpoint"))
+            raise InterruptedBeforeRecordError(
+                f"interrupted {place[0]}",
+                cure=f"give the same command again to go on from {' and '.join(kept)}"
+                if kept
+                else "no epoch was done, so nothing is kept",
+            ) from None
+
+
 def training_text(result: dict[str, Any]) -> str:
     """Say what a training gave."""
+    stamp = f"{result['stamp']}\n" if result["stamp"] else ""
     return (
-        f"{result['model']}: {result['architecture']}, {result['parameters']:,} parameters,"
-        f" trained on {result['training_subjects']} subjects\n"
+        f"{stamp}{result['model']}: {result['architecture']}, {result['parameters']:,} parameters,"
+        f" trained on {result['training_subjects']} subjects; every setting stands in {result['settings']}\n"
         f"on the {len(result['held_out_subjects'])} subjects held out:\n{evaluation_text(result['held_out'])}"
     )
 
@@ -88,18 +163,28 @@ def evaluate(
     precision: str,
     report: Path | None = None,
     allow_leakage: bool = False,
+    random_split: bool = False,
 ) -> dict[str, Any]:
     """Judge a Keras file, or one network of a bundle, on what it has not seen.
 
-    With `report`, a page with everything beside the baselines is written into that folder.
+    With `report`, a page with everything beside the baselines is written into that folder; with
+    `random_split`, the page also says what the same training would have claimed under a random split.
     """
     from edgeleuk_convert.evaluation import evaluate_with, unseen
-    from edgeleuk_convert.leakage import check_split
-    from edgeleuk_convert.report import report_on
+    from edgeleuk_convert.leakage import refuse_or_stamp, with_training_stamp
+    from edgeleuk_convert.report import make_folder, report_on
 
+    if random_split and report is None:
+        raise UsageError("--random-split is told in a report", cure="pass --report DIR as well")
+    if random_split and allow_leakage:
+        raise UsageError(
+            "--random-split is compared with cells that were never seen", cure="leave out --allow-leakage"
+        )
     with _predictor(model, runtime, precision) as (predict, record, threshold, title):
-        cells = _read(data)
+        cells, prints = _read_with_prints(data)
         if report is not None:
+            make_folder(report)
+            claimed = _under_random_split(cells, record, report) if random_split else None
             with progress_bar("evaluating") as bar:
                 done = report_on(
                     predict,
@@ -109,19 +194,63 @@ def evaluate(
                     record=record,
                     threshold=threshold,
                     allow_leakage=allow_leakage,
+                    random_split=claimed,
                     progress=bar,
                 )
-            return done.evaluation.to_json() | {"stamp": done.stamp, "report": str(done.html)}
+            result = done.evaluation.to_json() | {"stamp": done.stamp, "report": str(done.html)}
+            return result | ({"split_gaps": done.facts["split_gaps"]} if random_split else {})
         stamp = None
         if allow_leakage:
-            with progress_bar("looking for leaks") as bar:
-                _, seen = unseen(cells.cells, record)
-                stamp = check_split(seen, cells.labelled, allow_leakage=True, progress=bar)
+            _, seen = unseen(cells.cells, record)
+            stamp = refuse_or_stamp(seen, cells.labelled, prints, allow_leakage=True)
         with progress_bar("evaluating") as bar:
-            result = evaluate_with(
+            judged = evaluate_with(
                 predict, cells, record=None if allow_leakage else record, threshold=threshold, progress=bar
             )
-    return result.to_json() | {"stamp": stamp}
+    return judged.to_json() | {"stamp": with_training_stamp(stamp, record.stamp)}
+
+
+def _under_random_split(cells: CellSet, record: TrainingRecord, folder: Path) -> Evaluation:
+    """Train with the same settings under a random split of the images, and judge on what that held out."""
+    from edgeleuk_convert.checkpoint import history_path, log_path, settings_path
+    from edgeleuk_convert.cnmc import require_both_classes
+    from edgeleuk_convert.evaluation import evaluate_cells, keras_predictor, unseen
+    from edgeleuk_convert.record import record_path
+    from edgeleuk_convert.settings import settings_of
+    from edgeleuk_convert.splits import random_split
+
+    settings = settings_of(record)
+    fresh, seen = unseen(cells.cells, record)
+    # Before an hour's training, what the report would refuse after it.
+    require_both_classes(fresh, "evaluation")
+    here = {cell.sha256[:16] for cell in seen}
+    missing = len(set(record.training_hashes) - here)
+    if 2 * missing > len(record.training_hashes):
+        raise DataRefusedError(
+            "--random-split trains anew, on the images that the network was trained on",
+            got=f"{len(record.training_hashes) - missing} of {len(record.training_hashes)} of them",
+            cure="point --data at the folder that it was trained on",
+        )
+    if missing:
+        say(f"warning: {missing} of {len(record.training_hashes)} images of the training are not there")
+    split = random_split(cells.cells, share=len(fresh) / len(cells.labelled), seed=settings.split_seed)
+    say("training the same network under a random split of the images")
+    out = folder / RANDOM_SPLIT
+    with _quiet_tensorflow():
+        again = _train(cells, out, settings, split=split, allow_leakage=True)
+        with progress_bar("evaluating") as bar:
+            evaluation = evaluate_cells(
+                keras_predictor(out, again),
+                split.test,
+                (*split.train, *split.validation),
+                cells.folder,
+                threshold=again.output.threshold,
+                progress=bar,
+            )
+    # It has seen every subject: nobody shall take it for a network to use.
+    for path in (out, record_path(out), settings_path(out), log_path(out), history_path(out)):
+        path.unlink(missing_ok=True)
+    return evaluation
 
 
 @contextmanager
@@ -206,6 +335,7 @@ def convert(model: Path, calibration: Path, out: Path, *, images: int, seed: int
     return {
         "schema_version": 1,
         "bundle": str(out),
+        "stamp": record.stamp,
         "size_bytes": out.stat().st_size,
         "calibration_images": len(chosen.images),
         "networks": [
@@ -224,7 +354,8 @@ def convert(model: Path, calibration: Path, out: Path, *, images: int, seed: int
 
 def conversion_text(result: dict[str, Any]) -> str:
     """Say what a conversion gave."""
-    lines = [
+    lines = [result["stamp"]] if result["stamp"] else []
+    lines += [
         f"{result['bundle']}: {result['size_bytes'] / 1e6:.2f} MB,"
         f" calibrated with {result['calibration_images']} images"
     ]
@@ -249,9 +380,11 @@ def validate(bundle: str, data: Path) -> dict[str, Any]:
     networks = open_networks(opened.members, opened.manifest.input, threads=os.cpu_count() or 1)
     if REFERENCE not in networks:
         raise UsageError(f"{opened.path.name} carries no float network to compare with")
-    fresh, _ = unseen(_read(data).cells, bundle_record(opened))
+    record = bundle_record(opened)
+    fresh, _ = unseen(_read(data).cells, record)
     require_both_classes(fresh, "validation")
-    return _compared(networks, opened.manifest.input, opened.manifest.output, fresh)
+    compared = _compared(networks, opened.manifest.input, opened.manifest.output, fresh)
+    return compared | {"stamp": record.stamp}
 
 
 def validation_text(result: dict[str, Any]) -> str:
@@ -259,7 +392,8 @@ def validation_text(result: dict[str, Any]) -> str:
     if "reference" not in result:
         return "not validated: no held-out subject of both classes is among the images"
     reference = result["reference"]
-    lines = [
+    lines = [result["stamp"]] if result.get("stamp") else []
+    lines += [
         f"on {reference['cells']} cells of {reference['subjects']} subjects that were held out:",
         "  network      weighted F1   AUROC     drop  at most  flips  largest change",
         f"  {'float32':<12} {reference['weighted_f1']:>11.4f} {reference['auroc']:>7.4f}",
@@ -291,17 +425,23 @@ def _compared(
 
 def _read(data: Path) -> CellSet:
     """Load a folder of cells, join the groups that show the same cells, and say what was found."""
+    return _read_with_prints(data)[0]
+
+
+def _read_with_prints(data: Path) -> tuple[CellSet, Prints]:
+    """Do as `_read`, and return the fingerprints by which groups were joined, too."""
     from edgeleuk_convert.leakage import fingerprints, join_near_duplicates
 
     with progress_bar("reading") as bar:
         cells = load_cells(data, progress=bar)
     say(str(cells.summary()))
     with progress_bar("comparing") as bar:
-        joined = join_near_duplicates(cells, fingerprints(cells.labelled, progress=bar))
+        prints = fingerprints(cells.labelled, progress=bar)
+    joined = join_near_duplicates(cells, prints)
     groups = [len({cell.group for cell in of.labelled}) for of in (cells, joined)]
     if groups[1] < groups[0]:
         say(f"the same cells, photographed again, join the {groups[0]} groups to {groups[1]}")
-    return joined
+    return joined, prints
 
 
 def _require_writable(out: Path) -> None:

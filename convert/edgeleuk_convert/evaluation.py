@@ -206,10 +206,46 @@ def evaluate_with(
     require_both_classes(
         fresh, "evaluation" + (f" (after leaving out {len(seen)} seen cells)" if seen else "")
     )
-    probability = predict_cells(predict, fresh, progress=progress)
-    judged = judge(fresh, probability, threshold)
+    return evaluate_cells(
+        predict,
+        fresh,
+        seen,
+        data.folder,
+        threshold=threshold,
+        resamples=resamples,
+        seed=seed,
+        progress=progress,
+    )
+
+
+def evaluate_cells(
+    predict: Predict,
+    cells: Sequence[LabelledCell],
+    seen: Sequence[LabelledCell],
+    folder: Path,
+    *,
+    threshold: float,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Judge on exactly these cells, whoever else has seen them.
+
+    Parameters
+    ----------
+    predict : callable
+        As for `evaluate_with`.
+    cells, seen : sequence of LabelledCell
+        To judge on, and what the baseline learns from.
+    folder : Path
+        Above all of them.
+    threshold : float
+        Probability at and above which a cell is called a blast.
+    """
+    probability = predict_cells(predict, cells, progress=progress)
+    judged = judge(cells, probability, threshold)
     return Evaluation(
-        cells=len(fresh),
+        cells=len(cells),
         subjects=len(np.unique(judged.subject)),
         groups=len(np.unique(judged.group)),
         left_out=len(seen),
@@ -219,8 +255,8 @@ def evaluate_with(
         baseline_area_weighted_f1=area_baseline_weighted_f1(seen, judged),
         by_subject=_by_subject(judged),
         probabilities={
-            cell.path.relative_to(data.folder).as_posix(): float(p)
-            for cell, p in zip(fresh, probability, strict=True)
+            cell.path.relative_to(folder).as_posix(): float(p)
+            for cell, p in zip(cells, probability, strict=True)
         },
     )
 

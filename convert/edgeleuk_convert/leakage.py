@@ -158,25 +158,37 @@ def stamp(leaks: Sequence[Leak], tested: int) -> str:
     return f"LEAKAGE ALLOWED: the check for cells in both training and test was overridden. {found}"
 
 
+def with_training_stamp(judging: str | None, training: str | None) -> str | None:
+    """Put the stamp of a network's training beside that of judging it; None where there is neither."""
+    told = [judging] if judging else []
+    if training:
+        told.append(training.replace("LEAKAGE ALLOWED:", "LEAKAGE ALLOWED IN TRAINING:", 1))
+    return " ".join(told) or None
+
+
 def find_leaks(
     train: Sequence[LabelledCell], test: Sequence[LabelledCell], prints: Prints | None = None
 ) -> tuple[Leak, ...]:
     """Find every cell of `test` that `train` knows, each once, by its plainest reason."""
-    keys: dict[Kind, Callable[[LabelledCell], str | None]] = {
-        "image": lambda cell: cell.sha256,
-        "subject": lambda cell: cell.subject.casefold() if cell.subject is not None else None,
-        "group": lambda cell: cell.group,
-    }
     found: dict[Path, Leak] = {}
-    for kind, key in keys.items():
+
+    def same(kind: Kind, key: Callable[[LabelledCell], str | None]) -> None:
         seen = {key(cell): cell for cell in reversed(train)}
         seen.pop(None, None)
         for cell in test:
             if cell.path not in found and (value := key(cell)) is not None and value in seen:
                 found[cell.path] = Leak(kind, seen[value], cell)
+
+    same("image", lambda cell: cell.sha256)
+    same("subject", lambda cell: cell.subject.casefold() if cell.subject is not None else None)
     if prints is not None:
-        for one, other, correlation in near_duplicates(train, test, prints):
-            found.setdefault(other.path, Leak("near-duplicate", one, other, round(correlation, 3)))
+        # Also within a group: that two subjects were joined for it does not say which cells they share.
+        cells = {cell.path: cell for cell in (*train, *test)}
+        ours, theirs = ([replace(cell, group=cell.subject) for cell in side] for side in (train, test))
+        for one, other, correlation in near_duplicates(ours, theirs, prints):
+            pair = cells[one.path], cells[other.path]
+            found.setdefault(other.path, Leak("near-duplicate", *pair, round(correlation, 3)))
+    same("group", lambda cell: cell.group)
     return tuple(found.values())
 
 

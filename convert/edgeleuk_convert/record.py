@@ -12,6 +12,7 @@ import msgspec
 
 from edgeleuk.bundle.manifest import TRAINING, Envelope, InputContract, OutputContract, Struct
 from edgeleuk.errors import DataRefusedError, IntegrityError
+from edgeleuk_convert.checkpoint import replace_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,6 +37,8 @@ class TrainingRecord(Struct, frozen=True):
         First 16 hex digits of the sha256 of each seen image's decoded pixels.
     tools : dict
         Package name to version.
+    stamp : str or None
+        Of a training that was allowed to leak: whatever is said of the network has to carry it.
     """
 
     architecture: str
@@ -43,11 +46,12 @@ class TrainingRecord(Struct, frozen=True):
     input: InputContract
     output: OutputContract
     envelope: Envelope
-    settings: dict[str, str | int | float | bool | None]
+    settings: dict[str, str | int | float | bool | tuple[str, ...] | None]
     training_subjects: tuple[str, ...]
     held_out_subjects: tuple[str, ...]
     training_hashes: tuple[str, ...]
     tools: dict[str, str]
+    stamp: str | None = None
     schema_version: int = 1
 
 
@@ -58,10 +62,7 @@ def record_path(model: Path) -> Path:
 
 def write_record(record: TrainingRecord, model: Path) -> None:
     """Write the record beside `model`, first under another name, then renamed."""
-    path = record_path(model)
-    beside = path.with_suffix(".json.part")
-    beside.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=1))
-    beside.replace(path)
+    replace_file(record_path(model), msgspec.json.format(msgspec.json.encode(record), indent=1))
 
 
 def read_record(model: Path) -> TrainingRecord:

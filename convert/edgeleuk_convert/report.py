@@ -46,7 +46,7 @@ class Report:
     html, json : Path
     evaluation : Evaluation
     stamp : str or None
-        Of a run with `allow_leakage`: every other output has to carry it too.
+        Of a run or a training with `allow_leakage`: every other output has to carry it too.
     facts : dict
         The content of ``report.json``.
     """
@@ -87,7 +87,8 @@ def report_on(
         Tells what was seen in training. Those groups are left out, and the baselines fitted on them.
     threshold : float
     allow_leakage : bool
-        Judge every labelled cell, seen ones too, and stamp the report.
+        Judge every labelled cell, seen ones too, and stamp the report. A network whose training was
+        stamped stamps it too.
     random_split : Evaluation, optional
         The same architecture and settings trained and judged under a split of images at random, on
         request: it needs a training of its own. The forest's gap is always there.
@@ -103,7 +104,7 @@ def report_on(
     UsageError
         The folder cannot be written.
     """
-    _make_folder(folder)
+    make_folder(folder)
     fresh, seen = unseen(data.cells, record)
     labelled = (*seen, *fresh)
     measured = measure(labelled, _numbers_and_print, progress=progress)
@@ -111,7 +112,10 @@ def report_on(
     numbers = np.array([of_cell for of_cell, _ in measured]).reshape(len(labelled), -1)
     prints = {cell.path: one for cell, (_, one) in zip(labelled, measured, strict=True)}
     judged_cells = data.labelled if allow_leakage else fresh
-    stamp = leakage.refuse_or_stamp(seen, judged_cells, prints, allow_leakage=allow_leakage)
+    stamp = leakage.with_training_stamp(
+        leakage.refuse_or_stamp(seen, judged_cells, prints, allow_leakage=allow_leakage),
+        None if record is None else record.stamp,
+    )
 
     evaluation = evaluate_with(
         predict,
@@ -142,6 +146,7 @@ def report_on(
         baselines=baselines,
         gaps=[gap for gap in gaps if gap is not None],
         stamp=stamp,
+        leakage_allowed=allow_leakage,
         record_known=record is not None,
         seed=seed,
         resamples=resamples,
@@ -169,7 +174,7 @@ def write_report(folder: Path, facts: Facts, data: Path) -> tuple[Path, Path]:
     from edgeleuk_convert.report_html import render
     from edgeleuk_convert.report_plots import figures, thumbnails
 
-    _make_folder(folder)
+    make_folder(folder)
     # As the file will have it: what is not a number becomes null in both.
     encoded = msgspec.json.encode(facts)
     decoded = msgspec.json.decode(encoded)
@@ -189,7 +194,8 @@ def _numbers_and_print(crop: CellCrop) -> tuple[Floats, leakage.Fingerprint]:
     return morphology_numbers(crop), leakage.fingerprint(crop.pixels)
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """Make the folder of a report, with a `UsageError` where that cannot be done."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -166,8 +166,10 @@ def _image(content: bytes, alternative: str, kind: str = "png") -> str:
 
 def _claim(facts: Facts) -> str:
     """Say no more than is known of what the model has seen."""
-    if facts["stamp"]:
+    if facts["leakage_allowed"]:
         return "judged with leakage allowed"
+    if facts["stamp"]:
+        return "trained with leakage allowed"
     if not facts["record_known"]:
         return "judged on cells that it may have seen"
     return "what it is worth on subjects it has never seen"
@@ -180,7 +182,7 @@ def _opening(show: _Show) -> str:
         if show.facts["record_known"]
         else "<strong>There is no training record: nobody knows whether these cells were seen.</strong>"
     )
-    if show.facts["stamp"]:
+    if show.facts["leakage_allowed"]:
         known = "<strong>Nothing was left out: leakage was allowed.</strong>"
     return (
         f"<p>Judged on n = {show('cells', ',d')} cells ({show('n.blast_cells', ',d')} blasts,"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from edgeleuk.errors import DataRefusedError, UsageError
-from edgeleuk_convert.cnmc import LABELS, LabelledCell
+from edgeleuk_convert.cnmc import LABELS, LabelledCell, require_both_classes
 from edgeleuk_convert.cnmc_layouts import natural_key
 
 if TYPE_CHECKING:
@@ -112,12 +112,97 @@ def holdout(cells: Sequence[LabelledCell], *, folds: int, fold: int, seed: int) 
     outer = grouped_folds(labelled, folds, seed)
     test = tuple(cell for cell in labelled if outer[cell.group or ""] == fold)
     rest = [cell for cell in labelled if outer[cell.group or ""] != fold]
+    split = _with_inner(rest, test, seed, cure=f"use more than {folds} folds or more subjects")
+    for side in (split.train, split.validation):
+        refuse_leakage(side, test)
+    return split
+
+
+def split_by_subjects(cells: Sequence[LabelledCell], subjects: Iterable[str], *, seed: int) -> Split:
+    """Hold out the subjects that are named, whatever they share with the others.
+
+    Parameters
+    ----------
+    cells : sequence of LabelledCell
+    subjects : iterable of str
+        These are the test, in whatever case they are spelt.
+    seed : int
+        Of the inner validation, which is by group.
+
+    Returns
+    -------
+    Split
+        It may leak between test and training: see `leakage.refuse_or_stamp`.
+
+    Raises
+    ------
+    UsageError
+        A subject is not among the cells.
+    DataRefusedError
+        The test lacks a class, or too few groups are left to learn from.
+    """
+    labelled = [cell for cell in cells if cell.label is not None]
+    known = {cell.subject.casefold() for cell in labelled if cell.subject is not None}
+    wanted = {subject.casefold(): subject for subject in subjects}
+    if missing := [subject for name, subject in wanted.items() if name not in known]:
+        raise UsageError(
+            "a subject to hold out is not among the cells",
+            got=", ".join(missing[:_NAMED_AT_MOST]),
+            cure="name subjects as their files do: UID_<subject>_...",
+        )
+    sides: dict[bool, list[LabelledCell]] = {True: [], False: []}
+    for cell in labelled:
+        sides[(cell.subject or "").casefold() in wanted].append(cell)
+    require_both_classes(sides[True], "the held-out side")
+    return _with_inner(sides[False], tuple(sides[True]), seed, cure="hold out fewer subjects")
+
+
+def random_split(cells: Sequence[LabelledCell], *, share: float, seed: int) -> Split:
+    """Split image by image, as one never should: what that claims is compared with an honest split.
+
+    Parameters
+    ----------
+    cells : sequence of LabelledCell
+    share : float
+        Of the images of each class that are tested, 0 to 1.
+    seed : int
+
+    Returns
+    -------
+    Split
+        A part of the rest, as large as `holdout` would take, is the inner validation.
+    """
+    sides: list[list[LabelledCell]] = [[], [], []]
+    for label in LABELS:
+        of_label = [cell for cell in cells if cell.label == label]
+        order = np.random.default_rng([seed, LABELS.index(label)]).permutation(len(of_label))
+        tested = round(share * len(of_label))
+        inner = tested + round((len(of_label) - tested) / INNER_FOLDS)
+        for side, rows in zip(sides, np.split(order, [tested, inner]), strict=True):
+            side += [of_label[row] for row in sorted(rows)]
+    test, validation, train = sides
+    for side, purpose in ((test, "a random split's test"), (validation, "its inner validation")):
+        require_both_classes(side, purpose)
+    require_both_classes(train, "training under a random split")
+    return Split(unique(train), unique(validation), tuple(test))
+
+
+def _with_inner(
+    rest: Sequence[LabelledCell], test: tuple[LabelledCell, ...], seed: int, *, cure: str
+) -> Split:
+    """Divide what is not tested, by group, into cells to learn from and to stop and calibrate by."""
     inner_folds = min(INNER_FOLDS, *(_count_groups(rest, label) for label in LABELS))
-    inner = grouped_folds(rest, inner_folds, seed) if inner_folds >= 2 else _refuse_inner(folds)
+    if inner_folds < 2:
+        raise DataRefusedError(
+            "too few groups are left to hold some out inside the training folds",
+            got=f"{inner_folds} of a class",
+            allowed="2 or more of each class",
+            cure=cure,
+        )
+    inner = grouped_folds(rest, inner_folds, seed)
     train = unique(cell for cell in rest if inner[cell.group or ""] != 0)
     validation = unique(cell for cell in rest if inner[cell.group or ""] == 0)
-    for one, other in ((train, test), (validation, test), (train, validation)):
-        refuse_leakage(one, other)
+    refuse_leakage(train, validation)
     return Split(train, validation, test)
 
 
@@ -158,15 +243,6 @@ def _first_by(cells: Iterable[_T], key: Callable[[_T], str | None]) -> Mapping[s
         if value is not None:
             first.setdefault(value, cell)
     return first
-
-
-def _refuse_inner(folds: int) -> dict[str, int]:
-    raise DataRefusedError(
-        "too few groups are left to hold some out inside the training folds",
-        got="one group of a class",
-        allowed="2 or more of each class",
-        cure=f"use more than {folds} folds or more subjects",
-    )
 
 
 def _count_groups(cells: Iterable[LabelledCell], label: str) -> int:

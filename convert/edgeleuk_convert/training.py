@@ -2,8 +2,8 @@
 
 The folds are by group. Within the training folds some groups are held out once more; early stopping,
 temperature and decision threshold come from those. What is written: ``NAME.keras``, its record
-``NAME.training.json``, ``NAME.log.csv``, ``NAME.history.png``. While it runs there is
-``NAME.checkpoint/``, from which the same command goes on after a kill.
+``NAME.training.json``, its settings ``NAME.training.toml``, ``NAME.log.csv``, ``NAME.history.png``. While
+it runs there is ``NAME.checkpoint/``, from which the same command goes on after a kill.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Literal
 
+import msgspec
 import numpy as np
 
 from edgeleuk.bundle.manifest import Envelope, InputContract, OutputContract
+from edgeleuk.config import to_toml
 from edgeleuk.errors import GateFailedError, UsageError
 from edgeleuk_calibration.probability import choose_threshold, fit_temperature, sigmoid
 from edgeleuk_convert.architectures import (
@@ -26,11 +28,21 @@ from edgeleuk_convert.architectures import (
 )
 from edgeleuk_convert.architectures.fine_tuning import FineTuning, Optimizers
 from edgeleuk_convert.augmentation import Augmentation, augmented_batch, epoch_rows, sampling_weights
-from edgeleuk_convert.checkpoint import Checkpoint, Row, cannot_write, fingerprint, write_history, write_log
+from edgeleuk_convert.checkpoint import (
+    Checkpoint,
+    Row,
+    cannot_write,
+    fingerprint,
+    replace_file,
+    settings_path,
+    write_history,
+    write_log,
+)
 from edgeleuk_convert.cnmc import CellSet, load_cells, read_crop, require_both_classes
+from edgeleuk_convert.leakage import refuse_or_stamp
 from edgeleuk_convert.metrics import auroc, balanced_weights
 from edgeleuk_convert.record import TrainingRecord, write_record
-from edgeleuk_convert.splits import Split, holdout
+from edgeleuk_convert.splits import Split, holdout, split_by_subjects
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -39,6 +51,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from edgeleuk_convert.cnmc import LabelledCell
+    from edgeleuk_convert.leakage import Prints
 
     Tensors = npt.NDArray[np.uint8]
     Floats = npt.NDArray[np.float64]
@@ -72,6 +85,8 @@ class TrainingSettings:
     folds, fold, split_seed : int
         Fold `fold` of the `folds` that `split_seed` gives is held out for evaluation. Another `seed`
         leaves the folds as they are, so that seeds can be compared.
+    held_out : tuple of str
+        Subjects to hold out instead of a fold. `split_seed` then decides the inner groups alone.
     subject_cap : int
         A subject of more cells than this is drawn as often as one of this many.
     size_balanced : float
@@ -101,6 +116,7 @@ class TrainingSettings:
     folds: int = 5
     fold: int = 0
     split_seed: int = 0
+    held_out: tuple[str, ...] = ()
     subject_cap: int = 40
     size_balanced: float = 0.0
     mixed_precision: bool = False
@@ -115,6 +131,8 @@ class TrainingSettings:
             ("epochs", 1, 10_000),
             ("batch", 2, 4096),
             ("learning_rate", 1e-8, 10),
+            ("weight_decay", 0, 1e30),
+            ("warmup_epochs", 0, 10_000),
             ("patience", 1, 10_000),
             ("folds", 2, 100),
             ("fold", 0, self.folds - 1),
@@ -139,7 +157,7 @@ class TrainingSettings:
         """How crops become the network's input."""
         return self.input or architecture(self.architecture).default_input()
 
-    def flat(self) -> dict[str, str | int | float | bool | None]:
+    def flat(self) -> dict[str, str | int | float | bool | tuple[str, ...] | None]:
         """Return every setting under one level of names, as the record keeps them."""
         flat = {key: value for key, value in asdict(self).items() if key not in ("input", "augmentation")}
         return flat | {f"augmentation_{key}": value for key, value in asdict(self.augmentation).items()}
@@ -165,8 +183,11 @@ def train(
     settings: TrainingSettings,
     *,
     progress: Callable[[TrainingProgress], None] | None = None,
+    split: Split | None = None,
+    prints: Prints | None = None,
+    allow_leakage: bool = False,
 ) -> TrainingRecord:
-    """Train a network and write it with its record, log and history plot.
+    """Train a network and write it with its record, settings, log and history plot.
 
     Parameters
     ----------
@@ -177,6 +198,12 @@ def train(
     settings : TrainingSettings
     progress : callable, optional
         Told where it stands, a few times a second.
+    split : Split, optional
+        Otherwise the one that the settings name: a fold, or subjects to hold out.
+    prints : mapping of path to Fingerprint, optional
+        From `fingerprints`. Without them no cell is looked for that stands on both sides, photographed twice.
+    allow_leakage : bool
+        Train although test cells are among those to learn from, and stamp the record.
 
     Returns
     -------
@@ -185,7 +212,7 @@ def train(
     Raises
     ------
     DataRefusedError
-        Too few groups, one class, unreadable images.
+        Too few groups, one class, unreadable images; cells in both training and test.
     GateFailedError
         The loss is no longer finite.
     """
@@ -198,15 +225,17 @@ def train(
 
     cells = data if isinstance(data, CellSet) else load_cells(data, progress=telling("read"))
     require_both_classes(cells.cells, "training")
-    split = holdout(cells.cells, folds=settings.folds, fold=settings.fold, seed=settings.split_seed)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    split = split or _split(cells, settings)
     seen = (*split.train, *split.validation)
+    stamp = refuse_or_stamp(seen, split.test, prints, allow_leakage=allow_leakage)
+    out.parent.mkdir(parents=True, exist_ok=True)
     tensors = load_tensors(seen, settings.contract, progress=telling("prepare"))
     identity = fingerprint(settings.flat(), settings.contract, split)
     beside_it = Checkpoint(out.with_stem(f"{out.stem}.inner"), identity)
     inner = _Run(settings, split.train, split.validation, tensors, beside_it)
-    rows = inner.fit(tell)
-    record = _record(inner, split, settings)
+    # What the second training will take: as long for each cell, but it has more of them.
+    rows = inner.fit(tell, further_epochs=settings.epochs * len(seen) / len(split.train))
+    record = msgspec.structs.replace(_record(inner, split, settings), stamp=stamp)
     write_log(rows, out)
     write_history(rows, out, kept_epoch(rows))
     # What was held out for the temperature and the threshold is too precious not to be learnt from.
@@ -215,15 +244,23 @@ def train(
     beside = out.with_name(f"{out.stem}.part.keras")
     try:
         run.averaged.save(beside)
+        replace_file(settings_path(out), to_toml(replace(settings, input=settings.contract)).encode())
         # The record first: a network without one could be judged on cells it has seen.
         write_record(record, out)
         beside.replace(out)
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise cannot_write(out, error) from error
+    finally:
+        beside.unlink(missing_ok=True)
     inner.checkpoint.remove()
     run.checkpoint.remove()
     return record
+
+
+def _split(cells: CellSet, settings: TrainingSettings) -> Split:
+    if settings.held_out:
+        return split_by_subjects(cells.cells, settings.held_out, seed=settings.split_seed)
+    return holdout(cells.cells, folds=settings.folds, fold=settings.fold, seed=settings.split_seed)
 
 
 def load_tensors(
@@ -313,9 +350,10 @@ class _Run:
         """Every variable that a checkpoint has to keep."""
         return [*self.model.variables, *self.averaged.variables, *self.optimizers.variables]
 
-    def fit(self, tell: Callable[[TrainingProgress], None]) -> list[Row]:
+    def fit(self, tell: Callable[[TrainingProgress], None], *, further_epochs: float = 0) -> list[Row]:
         """Train to the end or to the early stop; leave the kept average in `averaged`.
 
+        The time left covers `further_epochs`, as long as these, that somebody else will train.
         Without cells to validate with there is nothing to stop by, and the last average is kept.
         """
         rows, best = self.checkpoint.restore(self.state)
@@ -328,7 +366,8 @@ class _Run:
             for step, batch_loss in enumerate(self._epoch(epoch), start=1):
                 loss += (batch_loss - loss) / step
                 share = epoch - first + step / self.steps
-                left = (time.monotonic() - started) * (self.settings.epochs - first - share) / share
+                ahead = self.settings.epochs - first - share + further_epochs
+                left = (time.monotonic() - started) * ahead / share
                 auroc_so_far = rows[-1].validation_auroc if rows else None
                 tell(TrainingProgress(
                     "train", epoch + 1, self.settings.epochs, step, self.steps, loss, auroc_so_far, left

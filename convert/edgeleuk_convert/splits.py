@@ -181,9 +181,8 @@ def random_split(cells: Sequence[LabelledCell], *, share: float, seed: int) -> S
         for side, rows in zip(sides, np.split(order, [tested, inner]), strict=True):
             side += [of_label[row] for row in sorted(rows)]
     test, validation, train = sides
-    for side, purpose in ((test, "a random split's test"), (validation, "its inner validation")):
-        require_both_classes(side, purpose)
-    require_both_classes(train, "training under a random split")
+    for side in sides:
+        require_both_classes(side, "each side of a random split")
     return Split(unique(train), unique(validation), tuple(test))
 
 

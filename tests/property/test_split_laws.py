@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeleuk_convert.cnmc import LabelledCell, joined_groups
-from edgeleuk_convert.splits import grouped_folds, holdout
+from edgeleuk_convert.splits import grouped_folds, holdout, random_split, split_by_subjects
 
 
 @st.composite
@@ -49,6 +49,34 @@ def test_no_group_on_two_sides(cells: list[LabelledCell], fold: int, seed: int) 
     sides = [{cell.group for cell in side} for side in (split.train, split.validation, split.test)]
     assert sum(map(len, sides)) == len(set.union(*sides))
     assert len(split.train) + len(split.validation) + len(split.test) == len(cells)
+
+
+@settings(max_examples=10, deadline=None)
+@given(cohorts(), st.integers(0, 2**31), st.data())
+def test_exactly_the_named_subjects_are_tested(
+    cells: list[LabelledCell], seed: int, data: st.DataObject
+) -> None:
+    blasts = data.draw(st.sets(st.sampled_from([f"{n}" for n in range(4)]), min_size=1))
+    normals = data.draw(st.sets(st.sampled_from([f"H{n}" for n in range(4)]), min_size=1))
+    split = split_by_subjects(cells, sorted(blasts | normals), seed=seed)
+    assert {cell.subject for cell in split.test} == blasts | normals
+    sides = [{cell.group for cell in side} for side in (split.train, split.validation, split.test)]
+    assert sum(map(len, sides)) == len(set.union(*sides))
+    assert len(split.train) + len(split.validation) + len(split.test) == len(cells)
+
+
+@settings(max_examples=20, deadline=None)
+@given(cohorts(), st.floats(0.2, 0.5), st.integers(0, 2**31))
+def test_a_random_split_takes_its_share_of_each_class(
+    cells: list[LabelledCell], share: float, seed: int
+) -> None:
+    split = random_split(cells, share=share, seed=seed)
+    paths = [cell.path for side in (split.train, split.validation, split.test) for cell in side]
+    assert sorted(paths) == sorted(cell.path for cell in cells)
+    for label in ("blast", "normal"):
+        tested, whole = (sum(c.label == label for c in side) for side in (split.test, cells))
+        assert abs(tested - share * whole) <= 0.5
+    assert random_split(cells, share=share, seed=seed) == split
 
 
 @settings(max_examples=50, deadline=None)

@@ -167,6 +167,12 @@ def text_file(folder: Path) -> Path:
     return file
 
 
+def settings_file(folder: Path) -> Path:
+    file = folder / "training.toml"
+    file.write_text("[augmentation]\nscle = 0.1\n")
+    return file
+
+
 VIRTUAL = ("--camera", "virtual://?width=320&height=240", "--frames", "1")
 BAD_INPUT: dict[str, tuple[tuple[object, ...], int, str]] = {
     "no camera": (("run",), 2, "--camera"),
@@ -205,6 +211,36 @@ BAD_INPUT: dict[str, tuple[tuple[object, ...], int, str]] = {
         ("train", "--data", ".", "--out", "m.keras", "--architecture", "vgg"),
         2,
         "unknown architecture",
+    ),
+    "train with an unknown setting": (
+        ("train", "--data", ".", "--out", "m.keras", "--config", settings_file),
+        2,
+        "line 2: got augmentation.scle, allowed scale, shift_px",
+    ),
+    "train without the settings": (
+        ("train", "--data", ".", "--out", "m.keras", "--config", "none.toml"),
+        2,
+        "no such configuration file",
+    ),
+    "train with a flag out of range": (
+        ("train", "--data", ".", "--out", "m.keras", "--fold", "7"),
+        2,
+        "fold is out of range: got 7, allowed 0 to 4",
+    ),
+    "train with nobody held out": (
+        ("train", "--data", ".", "--out", "m.keras", "--held-out", "none.txt"),
+        2,
+        "the list of subjects none.txt cannot be read",
+    ),
+    "a random split without a report": (
+        ("evaluate", "default", "--data", ".", "--random-split"),
+        2,
+        "pass --report DIR as well",
+    ),
+    "a random split beside leakage": (
+        ("evaluate", "default", "--data", ".", "--random-split", "--report", "r", "--allow-leakage"),
+        2,
+        "leave out --allow-leakage",
     ),
     "evaluate on an empty folder": (("evaluate", "default", "--data", "."), 4, "image"),
 }

@@ -48,11 +48,17 @@ def test_an_unknown_key_is_refused_with_its_line(tmp_path: Path) -> None:
         ('runtime = "tensorrt"', "bad setting: Invalid enum value 'tensorrt'"),
         ("px_per_um = -1.0", "px_per_um from 0.1 to 200"),
         ("threads = = 2", "is no TOML"),
+        ('threads = "2"', r"Expected `int`, got `str` - at `\$.threads` \(.*edgeleuk.toml, line 1\)"),
     ],
 )
 def test_bad_values_are_refused(tmp_path: Path, text: str, sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
         load_settings(RunSettings, file=toml(tmp_path, text), environ={})
+
+
+def test_a_variable_of_the_wrong_kind_is_named() -> None:
+    with pytest.raises(UsageError, match="bad setting: Expected `int`, got `str` - at `EDGELEUK_THREADS`"):
+        load_settings(RunSettings, environ={"EDGELEUK_THREADS": "two"})
 
 
 def test_an_unknown_variable_is_refused() -> None:

@@ -21,6 +21,7 @@ from edgeleuk_convert.leakage import (
     join_near_duplicates,
     near_duplicates,
     refuse_or_stamp,
+    with_training_stamp,
 )
 
 if TYPE_CHECKING:
@@ -84,6 +85,15 @@ def test_a_copy_is_found_whatever_was_done_to_it(copy: str, seed: int) -> None:
     assert leak.correlation > 0.745
 
 
+def test_a_copy_is_named_though_its_group_was_joined_for_it() -> None:
+    """That all of a group leaks does not say which two files show one cell."""
+    train, copy, other = cell("1", 1), cell("2", 1, group="1"), cell("2", 2, group="1")
+    prints = {c.path: fingerprint(drawn(seed)) for c, seed in ((train, 0), (copy, 0), (other, 1))}
+    leaks = find_leaks([train], [copy, other], prints)
+    assert [(leak.kind, leak.test) for leak in leaks] == [("near-duplicate", copy), ("group", other)]
+    assert leaks[0].train == train
+
+
 def test_different_cells_are_not_alike() -> None:
     ours, theirs = [cell("1", n) for n in range(20)], [cell("2", n) for n in range(20)]
     prints = {one.path: fingerprint(drawn(n)) for n, one in enumerate([*ours, *theirs])}
@@ -143,6 +153,17 @@ def test_what_is_allowed_is_stamped() -> None:
     clean = refuse_or_stamp(train, [cell("2", 1)], allow_leakage=True)
     assert clean is not None
     assert clean.endswith("None was found.")
+
+
+def test_the_stamp_of_a_training_is_never_lost() -> None:
+    training = refuse_or_stamp([cell("1", 1)], [cell("1", 2)], allow_leakage=True)
+    assert with_training_stamp(None, None) is None
+    assert with_training_stamp("LEAKAGE ALLOWED: x.", None) == "LEAKAGE ALLOWED: x."
+    alone = with_training_stamp(None, training)
+    assert alone is not None
+    assert alone.startswith("LEAKAGE ALLOWED IN TRAINING: ")
+    assert "1 of 1 test cells (1 by subject)" in alone
+    assert with_training_stamp("LEAKAGE ALLOWED: x.", training) == f"LEAKAGE ALLOWED: x. {alone}"
 
 
 def test_files_are_read_and_groups_joined(tmp_path: Path) -> None:

@@ -242,6 +242,20 @@ def test_a_missing_matplotlib_is_named(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_network_that_was_trained_with_leakage_says_so_for_ever(cells: CellSet, tmp_path: Path) -> None:
+    import msgspec
+
+    stamped = msgspec.structs.replace(record(*SEEN), stamp="LEAKAGE ALLOWED: 3 of 9 test cells.")
+    report = reported(cells, tmp_path, record=stamped)
+    page = report.html.read_text()
+    assert report.stamp == "LEAKAGE ALLOWED IN TRAINING: 3 of 9 test cells."
+    assert page.count(f'<p class="stamp">{report.stamp}</p>') == 2
+    # It is judged on what it has not seen all the same.
+    assert "trained with leakage allowed" in page
+    assert "Nothing was left out" not in page
+    assert json.loads(report.json.read_text())["left_out"] == report.evaluation.left_out > 0
+
+
 @pytest.mark.parametrize(
     ("right", "n", "low", "high"), [(0, 10, 0, 0.278), (10, 10, 0.722, 1), (1, 2, 0.095, 0.905)]
 )

@@ -9,7 +9,14 @@ import pytest
 
 from edgeleuk.errors import DataRefusedError, UsageError
 from edgeleuk_convert.cnmc import Label, LabelledCell
-from edgeleuk_convert.splits import grouped_folds, holdout, refuse_leakage, unique
+from edgeleuk_convert.splits import (
+    grouped_folds,
+    holdout,
+    random_split,
+    refuse_leakage,
+    split_by_subjects,
+    unique,
+)
 
 
 def cell(
@@ -92,6 +99,35 @@ def test_nobody_left_for_the_inner_validation_is_refused() -> None:
 def test_folds_out_of_range_are_refused(folds: int, fold: int) -> None:
     with pytest.raises(UsageError, match="out of range"):
         holdout(cohort(), folds=folds, fold=fold, seed=0)
+
+
+def test_named_subjects_are_held_out_whatever_they_share() -> None:
+    cells = [replace(c, group="0") if c.subject == "1" else c for c in cohort()]
+    split = split_by_subjects(cells, ["1", "h2"], seed=0)
+    assert {c.subject for c in split.test} == {"1", "H2"}
+    assert len(split.train) + len(split.validation) + len(split.test) == len(cells)
+    # It leaks by group 0, and that is for `refuse_or_stamp` to say.
+    assert "0" in {c.group for c in (*split.train, *split.validation)}
+    assert not {c.group for c in split.train} & {c.group for c in split.validation}
+
+
+def test_named_subjects_that_cannot_be_held_out() -> None:
+    with pytest.raises(UsageError, match=r"not among the cells: got 99, H99; name subjects as their files"):
+        split_by_subjects(cohort(), ["1", "99", "H99"], seed=0)
+    with pytest.raises(DataRefusedError, match="the held-out side needs labelled cells of both classes"):
+        split_by_subjects(cohort(), ["1"], seed=0)
+    normals = [f"H{number}" for number in range(5)]
+    with pytest.raises(DataRefusedError, match=r"too few groups are left.*got 1 of a class.*fewer subjects"):
+        split_by_subjects(cohort(), ["1", *normals], seed=0)
+
+
+def test_a_random_split_needs_both_classes_on_every_side() -> None:
+    few = [cell("1", n, "blast") for n in range(30)] + [cell("H1", 1, "normal")]
+    for cells, share in ((few, 0.2), (cohort(), 1.0)):
+        with pytest.raises(
+            DataRefusedError, match="each side of a random split needs labelled cells of both"
+        ):
+            random_split(cells, share=share, seed=0)
 
 
 def test_leakage_is_refused_by_name() -> None:

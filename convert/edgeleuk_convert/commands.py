@@ -110,8 +110,8 @@ def _train(
     out: Path,
     settings: TrainingSettings,
     *,
+    prints: Prints,
     split: Split | None = None,
-    prints: Prints | None = None,
     allow_leakage: bool,
 ) -> TrainingRecord:
     """Train and show where it stands; where that is interrupted, say where it goes on from."""
@@ -184,7 +184,7 @@ def evaluate(
         cells, prints = _read_with_prints(data)
         if report is not None:
             make_folder(report)
-            claimed = _under_random_split(cells, record, report) if random_split else None
+            claimed = _under_random_split(cells, prints, record, report) if random_split else None
             with progress_bar("evaluating") as bar:
                 done = report_on(
                     predict,
@@ -210,7 +210,7 @@ def evaluate(
     return judged.to_json() | {"stamp": with_training_stamp(stamp, record.stamp)}
 
 
-def _under_random_split(cells: CellSet, record: TrainingRecord, folder: Path) -> Evaluation:
+def _under_random_split(cells: CellSet, prints: Prints, record: TrainingRecord, folder: Path) -> Evaluation:
     """Train with the same settings under a random split of the images, and judge on what that held out."""
     from edgeleuk_convert.checkpoint import history_path, log_path, settings_path
     from edgeleuk_convert.cnmc import require_both_classes
@@ -237,7 +237,7 @@ def _under_random_split(cells: CellSet, record: TrainingRecord, folder: Path) ->
     say("training the same network under a random split of the images")
     out = folder / RANDOM_SPLIT
     with _quiet_tensorflow():
-        again = _train(cells, out, settings, split=split, allow_leakage=True)
+        again = _train(cells, out, settings, split=split, prints=prints, allow_leakage=True)
         with progress_bar("evaluating") as bar:
             evaluation = evaluate_cells(
                 keras_predictor(out, again),

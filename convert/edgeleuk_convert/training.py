@@ -39,7 +39,7 @@ from edgeleuk_convert.checkpoint import (
     write_log,
 )
 from edgeleuk_convert.cnmc import CellSet, load_cells, read_crop, require_both_classes
-from edgeleuk_convert.leakage import refuse_or_stamp
+from edgeleuk_convert.leakage import check_split, refuse_or_stamp
 from edgeleuk_convert.metrics import auroc, balanced_weights
 from edgeleuk_convert.record import TrainingRecord, write_record
 from edgeleuk_convert.splits import Split, holdout, split_by_subjects
@@ -201,7 +201,8 @@ def train(
     split : Split, optional
         Otherwise the one that the settings name: a fold, or subjects to hold out.
     prints : mapping of path to Fingerprint, optional
-        From `fingerprints`. Without them no cell is looked for that stands on both sides, photographed twice.
+        From `fingerprints`, to find cells that stand on both sides, photographed twice; otherwise taken
+        anew.
     allow_leakage : bool
         Train although test cells are among those to learn from, and stamp the record.
 
@@ -227,7 +228,11 @@ def train(
     require_both_classes(cells.cells, "training")
     split = split or _split(cells, settings)
     seen = (*split.train, *split.validation)
-    stamp = refuse_or_stamp(seen, split.test, prints, allow_leakage=allow_leakage)
+    stamp = (
+        check_split(seen, split.test, allow_leakage=allow_leakage, progress=telling("read"))
+        if prints is None
+        else refuse_or_stamp(seen, split.test, prints, allow_leakage=allow_leakage)
+    )
     out.parent.mkdir(parents=True, exist_ok=True)
     tensors = load_tensors(seen, settings.contract, progress=telling("prepare"))
     identity = fingerprint(settings.flat(), settings.contract, split)

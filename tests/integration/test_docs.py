@@ -25,12 +25,20 @@ def commands(page: Path) -> list[str]:
     return [line for line in lines if line.startswith("edgeleuk ")]
 
 
+def settings_shown(page: str) -> str:
+    text = (ROOT / "docs" / page).read_text()
+    (block,) = re.findall(r"^```toml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    return str(block)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the files that the pages speak of."""
     folder = tmp_path_factory.mktemp("docs")
     cv2.imwrite(str(folder / "field.jpg"), VirtualSlide(seed=2).field(0, 0).pixels[:, :, ::-1])
     cv2.imwrite(str(folder / "cell.png"), golden_crops_of(read_bundle("default"))[0].pixels[:, :, ::-1])
+    (folder / "training.toml").write_text(settings_shown("conversion.md"))
+    (folder / "held-out.txt").write_text("1\n14\nH6\nH12\n")
     (folder / "fields").mkdir()
     cv2.imwrite(str(folder / "fields" / "1.png"), VirtualSlide(seed=3).field(0, 0).pixels[:, :, ::-1])
     return folder
@@ -79,12 +87,13 @@ def test_every_command_shown_runs(few_cells: Path, folder: Path) -> None:
 
 def test_settings_shown_are_settings(tmp_path: Path) -> None:
     from edgeleuk.config import RunSettings, load_settings
+    from edgeleuk_convert.settings import load_training_settings
 
-    text = (ROOT / "docs" / "camera.md").read_text()
-    (block,) = re.findall(r"^```toml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     file = tmp_path / "edgeleuk.toml"
-    file.write_text(block)
+    file.write_text(settings_shown("camera.md"))
     assert load_settings(RunSettings, file=file, environ={}).px_per_um == 13.2
+    file.write_text(settings_shown("conversion.md"))
+    assert load_training_settings(file, {}).augmentation.jpeg == 0.2
 
 
 def test_links_lead_somewhere() -> None:

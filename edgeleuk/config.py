@@ -62,6 +62,7 @@ SettingsT = TypeVar("SettingsT")
 def load_settings(
     settings: type[SettingsT],
     *,
+    defaults: Mapping[str, object] | None = None,
     file: Path | None = None,
     environ: Mapping[str, str] | None = None,
     flags: Mapping[str, object] | None = None,
@@ -74,6 +75,8 @@ def load_settings(
     settings : type
         A msgspec struct or a dataclass, such as `RunSettings`. A field that is one itself is a table of
         the file.
+    defaults : mapping, optional
+        Values that take the place of the fields' own defaults.
     file : Path, optional
         TOML with the fields at the top level.
     environ : mapping, optional
@@ -91,12 +94,13 @@ def load_settings(
     """
     kinds = get_type_hints(settings)
     cure = f"see `edgeleuk {command} --help`"
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = dict(defaults or {})
     text = ""
     if file is not None:
         text = _read(file)
-        values = _parsed(file, text)
-        _refuse_unknown(values, settings, file, text)
+        of_file = _parsed(file, text)
+        _refuse_unknown(of_file, settings, file, text)
+        values.update(of_file)
     for key, word in (os.environ if environ is None else environ).items():
         name = key.removeprefix(PREFIX).lower()
         if key.startswith(PREFIX) and key not in RESERVED:

@@ -8,6 +8,7 @@ import msgspec
 
 from edgeleuk.config import load_settings
 from edgeleuk.errors import IntegrityError, UsageError
+from edgeleuk_convert.architectures import architecture
 from edgeleuk_convert.training import TrainingSettings
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ AUGMENTATION = "augmentation_"
 def load_training_settings(file: Path | None, flags: Mapping[str, object]) -> TrainingSettings:
     """Merge a ``training.toml`` with the flags that were given, which win.
 
+    What neither of them sets is as the architecture's recipe says, else as `TrainingSettings` has it.
     ``EDGELEUK_*`` variables are settings of the device and mean nothing here.
 
     Raises
@@ -30,7 +32,13 @@ def load_training_settings(file: Path | None, flags: Mapping[str, object]) -> Tr
         An unknown key (with its line), a value of the wrong kind or out of range, no TOML; or flags that
         hold out a fold where subjects are named.
     """
-    settings = load_settings(TrainingSettings, file=file, environ={}, flags=flags, command="train")
+
+    def merged(recipe: Mapping[str, object]) -> TrainingSettings:
+        return load_settings(
+            TrainingSettings, defaults=recipe, file=file, environ={}, flags=flags, command="train"
+        )
+
+    settings = merged(architecture(merged({}).architecture).recipe)
     folds = [f"--{name}" for name in ("folds", "fold") if flags.get(name) is not None]
     if settings.held_out and folds:
         raise UsageError(

@@ -8,7 +8,7 @@ connected.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -17,7 +17,7 @@ from edgeleuk.errors import UsageError
 from edgeleuk_convert.cnmc import CNMC_PX_PER_UM, USUAL_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 # A network or a tensor of Keras, which has no types.
 Keras: TypeAlias = Any
@@ -29,6 +29,7 @@ TENSOR_PX_PER_UM = 7.4
 RIM_UM = 0.27
 # On inner groups (AUROC .87) better than luminance and mask (.83).
 CHANNELS: tuple[Channel, ...] = ("red", "green", "blue", "mask")
+FINE_SIZE, FINE_PX_PER_UM = 192, 12.0
 SEED_SIZE = 200
 # Above this much, training says beforehand what memory it takes.
 MUCH_MEMORY_BYTES = 1e9
@@ -46,6 +47,24 @@ def default_input(size: int = 128, channels: tuple[Channel, ...] = CHANNELS) -> 
         channels=channels,
         normalise=True,
         px_per_um=TENSOR_PX_PER_UM * size / 128,
+        crop_px_per_um=CNMC_PX_PER_UM,
+        rim_um=RIM_UM,
+    )
+
+
+def fine_input() -> InputContract:
+    """Return the input contract of the pretrained networks: no mask, and the chromatin at twice the scale.
+
+    On inner groups, features of EfficientNet-Lite0 that were left as they are told the classes apart
+    better at 13 px/um (AUROC .82, and .78 on the hard subjects) than at 7.4 (.79, .71). The field of 16 um
+    cuts the edge of one cell in 25.
+    """
+    return InputContract(
+        height=FINE_SIZE,
+        width=FINE_SIZE,
+        channels=("red", "green", "blue"),
+        normalise=True,
+        px_per_um=FINE_PX_PER_UM,
         crop_px_per_um=CNMC_PX_PER_UM,
         rim_um=RIM_UM,
     )
@@ -78,7 +97,10 @@ class Architecture:
     default_input : callable
         Returns the input contract it is trained with unless another one is given.
     backbone : tuple of str
-        How the names of the pretrained layers begin. These can be frozen, or trained more slowly.
+        How the names of the pretrained layers that are trained begin. These can be frozen for a while, or
+        trained more slowly.
+    recipe : mapping
+        Settings of a training that this network wants to be others than usual.
     """
 
     builder: str
@@ -86,6 +108,7 @@ class Architecture:
     parameters: int
     default_input: Callable[[], InputContract] = default_input
     backbone: tuple[str, ...] = ()
+    recipe: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def pretrained(self) -> bool:
@@ -99,6 +122,8 @@ class Architecture:
 
 
 _HERE = "edgeleuk_convert.architectures"
+# What begins with good weights needs less of everything.
+_FINE_TUNING = {"epochs": 5, "learning_rate": 1e-3, "warmup_epochs": 1.0}
 # Name on the command line -> what it is.
 ARCHITECTURES: dict[str, Architecture] = {
     "baseline": Architecture(
@@ -111,14 +136,18 @@ ARCHITECTURES: dict[str, Architecture] = {
     "efficientnet-lite0": Architecture(
         f"{_HERE}.efficientnet_lite:build_efficientnet_lite0",
         "EfficientNet-Lite0",
-        3_414_593,
-        backbone=("stem_", "block", "head_"),
+        3_414_305,
+        fine_input,
+        backbone=(*(f"block{number}_" for number in range(5, 16)), "head_"),
+        recipe=_FINE_TUNING,
     ),
     "efficientnet-lite0-narrow": Architecture(
         f"{_HERE}.efficientnet_lite:build_efficientnet_lite0_narrow",
         "its first five stages, new head",
-        747_169,
-        backbone=("stem_", "block"),
+        746_881,
+        fine_input,
+        backbone=tuple(f"block{number}_" for number in range(5, 11)),
+        recipe=_FINE_TUNING,
     ),
     "seed-baseline": Architecture(
         f"{_HERE}.seed:build_seed_baseline", "original: two convolutions, dense", 5_125_969, seed_input

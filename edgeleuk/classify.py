@@ -105,7 +105,7 @@ def calibrated(outputs: npt.ArrayLike, contract: OutputContract) -> npt.NDArray[
         inner = np.clip(values, 1e-6, 1 - 1e-6)
         values = np.log(inner) - np.log1p(-inner)
     # tanh does not overflow where exp would.
-    return 0.5 * (1 + np.tanh(values / contract.temperature / 2))
+    return 0.5 * (1 + np.tanh((values / contract.temperature + contract.bias) / 2))
 
 
 def decide(probability: float, area: float, contract: OutputContract, envelope: Envelope) -> Prediction:

@@ -71,11 +71,11 @@ DAMAGE: dict[str, tuple[Callable[[Members], bytes], str]] = {
     "a smuggled member": (lambda m: packed(m | {"run.py": b"print()"}), "does not name: got run.py"),
     "newer schema": (
         lambda m: packed(manifest_with(m, lambda man: man.update(schema_version=99))),
-        "another schema version: got 99, allowed 1; update edgeleuk",
+        "another schema version: got 99, allowed 1 or 2; update edgeleuk",
     ),
     "older schema": (
         lambda m: packed(manifest_with(m, lambda man: man.update(schema_version=0))),
-        "got 0, allowed 1; convert the network again",
+        "got 0, allowed 1 or 2; convert the network again",
     ),
     "unknown field": (
         lambda m: packed(manifest_with(m, lambda man: man.update(surprise=1))),
@@ -110,11 +110,13 @@ def test_a_folder_is_a_usage_error(tmp_path: Path) -> None:
 
 
 def test_what_is_written_is_read_back_and_gives_the_same_bytes(shipped: Bundle, tmp_path: Path) -> None:
-    path = tmp_path / "again.edgeleuk"
+    path, again = tmp_path / "one.edgeleuk", tmp_path / "two.edgeleuk"
     write_bundle(path, shipped.manifest, shipped.members)
-    assert path.read_bytes() == shipped.path.read_bytes()
-    assert read_bundle(path).members == shipped.members
-    assert list(tmp_path.iterdir()) == [path]
+    read = read_bundle(path)
+    assert (read.manifest, read.members) == (shipped.manifest, shipped.members)
+    write_bundle(again, read.manifest, read.members)
+    assert again.read_bytes() == path.read_bytes()
+    assert sorted(tmp_path.iterdir()) == [path, again]
 
 
 def test_the_order_of_members_does_not_matter(shipped: Bundle) -> None:

@@ -39,10 +39,10 @@ def to_tensor(crop: CellCrop, contract: InputContract) -> npt.NDArray[np.uint8]:
     (H, W, C) uint8
         Parts of the cell that stick out of the tensor are cut.
     """
-    pixels, mask = _scaled(crop, contract.px_per_um / crop.px_per_um)
+    pixels, inside = scaled_cell(crop, contract)
     tensor = np.empty(contract.shape, np.uint8)
-    target, source = _centred(mask.shape, (contract.height, contract.width))
-    inside = _without_rim(mask >= 128, round(contract.rim_um * contract.px_per_um))[source]
+    target, source = _centred(inside.shape, (contract.height, contract.width))
+    inside = inside[source]
     for index, channel in enumerate(contract.channels):
         plane = tensor[:, :, index]
         if channel == "mask":
@@ -55,6 +55,22 @@ def to_tensor(crop: CellCrop, contract: InputContract) -> npt.NDArray[np.uint8]:
             values = normalised(values, inside)
         plane[target] = values
     return tensor
+
+
+def scaled_cell(
+    crop: CellCrop, contract: InputContract
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+    """Bring one crop to the network's scale.
+
+    Returns
+    -------
+    pixels : (h, w, 3) uint8, RGB
+        Tight to the cell, its mean colour around it.
+    inside : (h, w) bool
+        The cell without its rim.
+    """
+    pixels, mask = _scaled(crop, contract.px_per_um / crop.px_per_um)
+    return pixels, _without_rim(mask >= 128, round(contract.rim_um * contract.px_per_um))
 
 
 def to_batch(crops: Sequence[CellCrop], contract: InputContract) -> npt.NDArray[np.uint8]:

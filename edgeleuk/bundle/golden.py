@@ -96,7 +96,7 @@ def replay(bundle: Bundle, *, threads: int = 1) -> list[GoldenResult]:
             results.append(GoldenResult(name, runtime, "not installed"))
             continue
         model = open_runtime(runtime, bundle.members[name], contract, threads=threads)
-        difference = float(np.abs(model.predict(tensors) - outputs).max())
+        difference = float(np.abs(model.predict(tensors).outputs - outputs).max())
         model.close()
         # `not <=` also catches NaN.
         status = "ok" if difference <= tolerances[name] else "moved"

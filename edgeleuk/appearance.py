@@ -1,0 +1,82 @@
+"""How a cell looks before it is normalised: colour and sharpness, at the network's scale.
+
+A network that has stain and lamp taken out of its input cannot see that they are foreign; these numbers can.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import cv2
+import numpy as np
+
+from edgeleuk.preprocessing import scaled_cell
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from edgeleuk.bundle.manifest import InputContract
+    from edgeleuk.frames import CellCrop
+
+    Floats = npt.NDArray[np.float32]
+
+# Standard deviations (pixels) whose differences make the fine and the coarse band of detail.
+SIGMAS_PX = (1.0, 2.0, 4.0)
+# Squared grey levels, well below what chromatin has: rounding to bytes must not pass for fine detail.
+ROUNDING_POWER = 0.1
+# Measures are compared by their logarithms: none may be 0.
+_LEAST = 1e-4
+
+
+class Look(NamedTuple):
+    """How one cell looks; each is above 0.
+
+    Attributes
+    ----------
+    red_to_green, blue_to_green : float
+        Ratios of the channels' means within the cell: the stain's hue, whatever the exposure.
+    sharpness : float
+        Power of the detail between 1 and 2 pixels over that between 2 and 4: blur takes the finer first,
+        and contrast cancels out.
+    """
+
+    red_to_green: float
+    blue_to_green: float
+    sharpness: float
+
+
+def look(crop: CellCrop, contract: InputContract) -> Look:
+    """Measure one cell, its rim taken off as the network's input has it.
+
+    Detail is the difference of Gaussians (Burt and Adelson, "The Laplacian Pyramid as a Compact Image Code",
+    1983) that see the cell alone (normalised convolution: Knutsson and Westin, CVPR 1993).
+
+    Parameters
+    ----------
+    crop : CellCrop
+    contract : InputContract
+
+    Returns
+    -------
+    Look
+        A cell that is nothing but rim is grey and blurred.
+    """
+    pixels, inside = scaled_cell(crop, contract)
+    if not inside.any():
+        return Look(1.0, 1.0, _LEAST)
+    # One grey level keeps the ratios of a black cell finite.
+    red, green, blue = (float(level) for level in np.maximum(pixels[inside].mean(axis=0), 1.0))
+    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    finest, middle, coarsest = (_smoothed(grey, inside.astype(np.float32), sigma) for sigma in SIGMAS_PX)
+    fine, coarse = (
+        float(((one - two)[inside] ** 2).mean(dtype=np.float64))
+        for one, two in ((finest, middle), (middle, coarsest))
+    )
+    return Look(red / green, blue / green, max(fine / (coarse + ROUNDING_POWER), _LEAST))
+
+
+def _smoothed(grey: Floats, inside: Floats, sigma_px: float) -> Floats:
+    weight = cv2.GaussianBlur(inside, (0, 0), sigma_px)
+    return np.asarray(
+        cv2.GaussianBlur(grey * inside, (0, 0), sigma_px) / np.maximum(weight, 1e-6), np.float32
+    )

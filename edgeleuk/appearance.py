@@ -33,8 +33,9 @@ class Look(NamedTuple):
 
     Attributes
     ----------
-    red_to_green, blue_to_green : float
-        Ratios of the channels' means within the cell: the stain's hue, whatever the exposure.
+    red_to_green, blue_to_green, red_to_blue : float
+        Ratios of the channels' means within the cell: the stain's hue, whatever the exposure. The third
+        follows from the others, but its range does not: it is the one that swapped channels leave.
     sharpness : float
         Power of the detail between 1 and 2 pixels over that between 2 and 4: blur takes the finer first,
         and contrast cancels out.
@@ -42,6 +43,7 @@ class Look(NamedTuple):
 
     red_to_green: float
     blue_to_green: float
+    red_to_blue: float
     sharpness: float
 
 
@@ -63,7 +65,7 @@ def look(crop: CellCrop, contract: InputContract) -> Look:
     """
     pixels, inside = scaled_cell(crop, contract)
     if not inside.any():
-        return Look(1.0, 1.0, _LEAST)
+        return Look(1.0, 1.0, 1.0, _LEAST)
     # One grey level keeps the ratios of a black cell finite.
     red, green, blue = (float(level) for level in np.maximum(pixels[inside].mean(axis=0), 1.0))
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)
@@ -72,7 +74,8 @@ def look(crop: CellCrop, contract: InputContract) -> Look:
         float(((one - two)[inside] ** 2).mean(dtype=np.float64))
         for one, two in ((finest, middle), (middle, coarsest))
     )
-    return Look(red / green, blue / green, max(fine / (coarse + ROUNDING_POWER), _LEAST))
+    sharpness = max(fine / (coarse + ROUNDING_POWER), _LEAST)
+    return Look(red / green, blue / green, red / blue, sharpness)
 
 
 def _smoothed(grey: Floats, inside: Floats, sigma_px: float) -> Floats:

@@ -314,6 +314,7 @@ def _foreign(sighting: Sighting, rules: Rules) -> Doubt | None:
 _LOOKS = (
     ("red_to_green", "colour: red/green", Check.COLOUR),
     ("blue_to_green", "colour: blue/green", Check.COLOUR),
+    ("red_to_blue", "colour: red/blue", Check.COLOUR),
     ("sharpness", "sharpness", Check.SHARPNESS),
 )
 

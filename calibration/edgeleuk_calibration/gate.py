@@ -28,7 +28,9 @@ FOLDS = 10
 FEATURE_QUANTILE = 0.99
 APPEARANCE_QUANTILES = (0.005, 0.995)
 # Of a range's width in logarithms, added at both ends: another slide of the same stain must pass.
-APPEARANCE_MARGINS = {"red_to_green": 0.25, "blue_to_green": 0.25, "sharpness": 0.1}
+APPEARANCE_MARGIN = 0.1
+# Features are of the order of 1: less than this is no difference.
+_FLAT = 1e-6
 
 
 def fit_appearance(looks: Floats, subject: Names) -> Appearance:
@@ -36,14 +38,14 @@ def fit_appearance(looks: Floats, subject: Names) -> Appearance:
 
     Parameters
     ----------
-    looks : (n, 3) float64
+    looks : (n, 4) float64
         Rows of `edgeleuk.appearance.Look`, above 0.
     subject : (n,) str
 
     Returns
     -------
     Appearance
-        From the 0.5th to the 99.5th percentile, a share of that width (in logarithms) added on both sides.
+        From the 0.5th to the 99.5th percentile, a tenth of that width (in logarithms) added on both sides.
 
     Raises
     ------
@@ -53,9 +55,9 @@ def fit_appearance(looks: Floats, subject: Names) -> Appearance:
     _require_cells(len(looks))
     weights = subject_weights(subject)
     ranges = {}
-    for (name, margin), column in zip(APPEARANCE_MARGINS.items(), np.log(looks).T, strict=True):
+    for name, column in zip(Appearance.__struct_fields__, np.log(looks).T, strict=True):
         low, high = (weighted_quantile(column, weights, quantile) for quantile in APPEARANCE_QUANTILES)
-        wider = margin * (high - low)
+        wider = APPEARANCE_MARGIN * (high - low)
         ranges[name] = (round(float(np.exp(low - wider)), 4), round(float(np.exp(high + wider)), 4))
     return Appearance(**ranges)
 
@@ -151,10 +153,6 @@ def weighted_quantile(values: Floats, weights: Floats, quantile: float) -> float
     reached = np.cumsum(weights[order])
     at = int(np.searchsorted(reached, (quantile - 1e-12) * reached[-1]))
     return float(values[order[min(at, len(values) - 1)]])
-
-
-# Features are of the order of 1: less than this is no difference.
-_FLAT = 1e-6
 
 
 def _require_cells(count: int) -> None:

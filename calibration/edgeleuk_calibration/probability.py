@@ -156,7 +156,7 @@ def choose_operating_point(
     >>> probability = np.array([0.1, 0.2, 0.8, 0.9])
     >>> truth = np.array([False, False, True, True])
     >>> choose_operating_point(probability, truth, np.full(4, 0.25))
-    OperatingPoint(threshold=0.5, abstain=(0.5, 0.5))
+    OperatingPoint(threshold=0.51, abstain=(0.51, 0.51))
     """
     shares = {
         "sensitivity": 0.0 if sensitivity is None else sensitivity,

@@ -25,7 +25,7 @@ def with_features(model: Any) -> Any:
     Parameters
     ----------
     model : keras.Model
-        With one output.
+        With one input and one output.
 
     Returns
     -------
@@ -38,7 +38,7 @@ def with_features(model: Any) -> Any:
     pools = [layer for layer in model.layers if isinstance(layer, layers.GlobalAveragePooling2D)]
     if not pools or pools[-1].output.ndim != 2 or pools[-1].output.shape[-1] <= model.output.shape[-1]:
         return model
-    return Model(model.inputs, [model.output, pools[-1].output])
+    return Model(model.input, [model.output, pools[-1].output])
 
 
 def to_tflite_float32(model: Any) -> bytes:

@@ -198,7 +198,7 @@ class Appearance(Struct, frozen=True):
 
     Attributes
     ----------
-    red_to_green, blue_to_green : (low, high)
+    red_to_green, blue_to_green, red_to_blue : (low, high)
         Ratios of the channels' means within the cell.
     sharpness : (low, high)
         Power of fine over coarser detail, at the network's scale.
@@ -206,6 +206,7 @@ class Appearance(Struct, frozen=True):
 
     red_to_green: Range
     blue_to_green: Range
+    red_to_blue: Range
     sharpness: Range
 
     def __post_init__(self) -> None:

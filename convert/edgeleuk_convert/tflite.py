@@ -122,10 +122,11 @@ def float_tensors(model: bytes) -> list[str]:
     ]
 
 
-def output_step(model: bytes) -> float:
-    """Return the real value of one step of an int8 network's answer; 0 for a float network."""
+def output_steps(model: bytes) -> tuple[float, float]:
+    """Return the real value of one step of an int8 network's answer, and of its features; 0 where none is."""
     from ai_edge_litert.interpreter import Interpreter
 
     outputs = Interpreter(model_content=model).get_output_details()
-    answer, _ = output_roles([int(output["shape"][-1]) for output in outputs])
-    return float(outputs[answer]["quantization"][0])
+    answer, features = output_roles([int(output["shape"][-1]) for output in outputs])
+    steps = [float(output["quantization"][0]) for output in outputs]
+    return steps[answer], 0.0 if features is None else steps[features]

@@ -10,13 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 
-from edgeleuk.preprocessing import scaled_cell
-
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from edgeleuk.bundle.manifest import InputContract
-    from edgeleuk.frames import CellCrop
+    from edgeleuk.preprocessing import ScaledCell
 
     Floats = npt.NDArray[np.float32]
 
@@ -47,7 +44,7 @@ class Look(NamedTuple):
     sharpness: float
 
 
-def look(crop: CellCrop, contract: InputContract) -> Look:
+def look(cell: ScaledCell) -> Look:
     """Measure one cell, its rim taken off as the network's input has it.
 
     Detail is the difference of Gaussians (Burt and Adelson, "The Laplacian Pyramid as a Compact Image Code",
@@ -55,15 +52,14 @@ def look(crop: CellCrop, contract: InputContract) -> Look:
 
     Parameters
     ----------
-    crop : CellCrop
-    contract : InputContract
+    cell : ScaledCell
 
     Returns
     -------
     Look
         A cell that is nothing but rim is grey and blurred.
     """
-    pixels, inside = scaled_cell(crop, contract)
+    pixels, inside = cell
     if not inside.any():
         return Look(1.0, 1.0, 1.0, _LEAST)
     # One grey level keeps the ratios of a black cell finite.

@@ -16,7 +16,7 @@ from edgeleuk.appearance import look
 from edgeleuk.bundle.features import decode_features
 from edgeleuk.bundle.manifest import FEATURES, MODEL_FILES
 from edgeleuk.errors import BundleError, UsageError
-from edgeleuk.preprocessing import to_batch
+from edgeleuk.preprocessing import scaled_cell, tensor_of, to_batch
 from edgeleuk.results import Decision, Prediction
 from edgeleuk.runtimes import open_runtime
 
@@ -164,8 +164,9 @@ class Classifier:
         if not crops:
             return []
         contract = self.manifest.input
-        answer = self.runtime.predict(to_batch(crops, contract))
-        looks = [look(crop, contract) if self.rules.gate else None for crop in crops]
+        scaled = [scaled_cell(crop, contract) for crop in crops]
+        answer = self.runtime.predict(np.stack([tensor_of(cell, contract) for cell in scaled]))
+        looks = [look(cell) if self.rules.gate else None for cell in scaled]
         seen = sightings(answer, [area_um2(crop) for crop in crops], looks, self.rules)
         return [decide(sighting, self.rules) for sighting in seen]
 

@@ -11,7 +11,7 @@ import numpy as np
 from edgeleuk.appearance import Look, look
 from edgeleuk.bundle.manifest import Gate
 from edgeleuk.classify import area_um2
-from edgeleuk.preprocessing import to_tensor
+from edgeleuk.preprocessing import scaled_cell, tensor_of
 from edgeleuk_calibration.gate import fit_appearance, fit_features
 from edgeleuk_convert.cnmc import read_crop
 
@@ -65,7 +65,8 @@ def see_cells(
 
     def see(cell: LabelledCell) -> tuple[npt.NDArray[np.uint8], Look, float]:
         crop = read_crop(cell)
-        return to_tensor(crop, contract), look(crop, contract), area_um2(crop)
+        scaled = scaled_cell(crop, contract)
+        return tensor_of(scaled, contract), look(scaled), area_um2(crop)
 
     tensors = np.empty((len(cells), *contract.shape), np.uint8)
     looks, areas = [], []

@@ -147,7 +147,8 @@ class Classifier:
         self.manifest = manifest
         self.rules = rules
         if rules.statistics is not None:
-            _require_features(runtime, manifest.input, rules.statistics)
+            # Asked of no cell, so that a network of another bundle is refused when it is opened.
+            _distances(runtime.predict(np.empty((0, *manifest.input.shape), np.uint8)), rules.statistics)
 
     def classify(self, crops: Sequence[CellCrop]) -> list[Prediction]:
         """Judge each crop.
@@ -246,11 +247,17 @@ def sightings(
     looks: Sequence[Look | None],
     rules: Rules,
 ) -> list[Sighting]:
-    """Put together what is known of n cells, from a network's answer and their measures."""
+    """Put together what is known of n cells, from a network's answer and their measures.
+
+    Raises
+    ------
+    BundleError
+        The answer's features are not those of the rules' statistics.
+    """
     probabilities = calibrated(answer.outputs[:, -1], rules.output)
     distances: Sequence[float | None] = [None] * len(areas_um2)
-    if rules.statistics is not None and answer.features is not None:
-        distances = rules.statistics.distance(answer.features).tolist()
+    if rules.statistics is not None:
+        distances = _distances(answer, rules.statistics)
     return [
         Sighting(float(p), area, seen, distance)
         for p, area, seen, distance in zip(probabilities, areas_um2, looks, distances, strict=True)
@@ -343,13 +350,15 @@ def _conformal_set(probability: float, conformal: Conformal) -> tuple[bool, bool
     return probability <= negative, 1 - probability <= positive
 
 
-def _require_features(runtime: ModelRuntime, contract: InputContract, statistics: FeatureStatistics) -> None:
-    features = runtime.predict(np.empty((0, *contract.shape), np.uint8)).features
+def _distances(answer: Answer, statistics: FeatureStatistics) -> list[float]:
+    features = answer.features
     width = 0 if features is None else features.shape[1]
-    if width != statistics.mean.size:
+    if features is None or width != statistics.mean.size:
         raise BundleError(
-            f"the network for {runtime.name} does not give the features that the bundle has statistics of",
+            "the network does not give the features that the bundle has statistics of",
             got=f"{width} features",
-            allowed=f"{statistics.mean.size}",
+            allowed=statistics.mean.size,
             cure="convert the network again",
         )
+    distances: list[float] = statistics.distance(features).tolist()
+    return distances

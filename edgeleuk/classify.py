@@ -1,13 +1,22 @@
-"""Crops become decisions: the network, the temperature, the threshold, and when to abstain."""
+"""Crops become decisions: the network, the temperature, the threshold, and when to abstain.
+
+A cell is ``uncertain`` for one reason, the first that applies: its area, its colour, its sharpness, its
+features, its probability.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from edgeleuk.bundle.manifest import MODEL_FILES
-from edgeleuk.preprocessing import to_batch
+from edgeleuk.appearance import look
+from edgeleuk.bundle.features import decode_features
+from edgeleuk.bundle.manifest import FEATURES, MODEL_FILES
+from edgeleuk.errors import BundleError, UsageError
+from edgeleuk.preprocessing import scaled_cell, tensor_of, to_batch
 from edgeleuk.results import Decision, Prediction
 from edgeleuk.runtimes import open_runtime
 
@@ -16,10 +25,101 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from edgeleuk.bundle.manifest import Envelope, InputContract, Manifest, OutputContract
+    from edgeleuk.appearance import Look
+    from edgeleuk.bundle.features import FeatureStatistics
+    from edgeleuk.bundle.manifest import (
+        Abstain,
+        Conformal,
+        Envelope,
+        Gate,
+        InputContract,
+        Manifest,
+        OutputContract,
+    )
     from edgeleuk.bundle.reading import Bundle
     from edgeleuk.frames import CellCrop
-    from edgeleuk.runtimes import ModelRuntime
+    from edgeleuk.runtimes import Answer, ModelRuntime
+
+
+class Check(str, Enum):
+    """What can make a cell ``uncertain``, in the order in which it is asked."""
+
+    AREA = "area"
+    COLOUR = "colour"
+    SHARPNESS = "sharpness"
+    FEATURES = "features"
+    PROBABILITY = "probability"
+
+
+class Doubt(NamedTuple):
+    """Why a cell is ``uncertain``.
+
+    Attributes
+    ----------
+    check : Check
+    reason : str
+        For people, with the figures.
+    """
+
+    check: Check
+    reason: str
+
+
+class Sighting(NamedTuple):
+    """What is known of one cell when it is judged.
+
+    Attributes
+    ----------
+    probability : float
+        Calibrated, of the positive class.
+    area_um2 : float
+        Of the whole cell.
+    look : Look or None
+        None where nobody asks for it.
+    distance : float or None
+        Of the features; None where the network gives none.
+    """
+
+    probability: float
+    area_um2: float
+    look: Look | None = None
+    distance: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """All that a cell is judged by, once its numbers are known.
+
+    Attributes
+    ----------
+    output : OutputContract
+    envelope : Envelope
+    gate : Gate, optional
+    statistics : FeatureStatistics, optional
+        Of the training cells' features; where the gate has a limit for them.
+    abstain : str
+        What makes a cell uncertain by its probability: ``band``, ``conformal`` or ``off``.
+
+    Raises
+    ------
+    UsageError
+        ``conformal`` is asked for where there are no conformal limits.
+    """
+
+    output: OutputContract
+    envelope: Envelope
+    gate: Gate | None = None
+    statistics: FeatureStatistics | None = None
+    abstain: Abstain = "band"
+
+    def __post_init__(self) -> None:
+        if self.abstain == "conformal" and self.output.conformal is None:
+            raise UsageError(
+                "the bundle has no conformal limits",
+                got="abstain = conformal",
+                allowed="band, off",
+                cure="pass --abstain band, or train and convert the network again",
+            )
 
 
 class Classifier:
@@ -29,11 +129,26 @@ class Classifier:
     ----------
     runtime : ModelRuntime
     manifest : Manifest
+    rules : Rules
+
+    Raises
+    ------
+    BundleError
+        The features that the network gives are not those of the statistics.
     """
 
-    def __init__(self, runtime: ModelRuntime, manifest: Manifest) -> None:
+    def __init__(
+        self,
+        runtime: ModelRuntime,
+        manifest: Manifest,
+        rules: Rules,
+    ) -> None:
         self.runtime = runtime
         self.manifest = manifest
+        self.rules = rules
+        if rules.statistics is not None:
+            # Asked of no cell, so that a network of another bundle is refused when it is opened.
+            _distances(runtime.predict(np.empty((0, *manifest.input.shape), np.uint8)), rules.statistics)
 
     def classify(self, crops: Sequence[CellCrop]) -> list[Prediction]:
         """Judge each crop.
@@ -49,15 +164,16 @@ class Classifier:
         """
         if not crops:
             return []
-        probabilities = self.probabilities(crops)
-        return [
-            decide(float(p), area_um2(crop), self.manifest.output, self.manifest.envelope)
-            for p, crop in zip(probabilities, crops, strict=True)
-        ]
+        contract = self.manifest.input
+        scaled = [scaled_cell(crop, contract) for crop in crops]
+        answer = self.runtime.predict(np.stack([tensor_of(cell, contract) for cell in scaled]))
+        looks = [look(cell) if self.rules.gate else None for cell in scaled]
+        seen = sightings(answer, [area_um2(crop) for crop in crops], looks, self.rules)
+        return [decide(sighting, self.rules) for sighting in seen]
 
     def probabilities(self, crops: Sequence[CellCrop]) -> npt.NDArray[np.float64]:
         """Return the (n,) calibrated probabilities of the positive class."""
-        outputs = self.runtime.predict(to_batch(crops, self.manifest.input))
+        outputs = self.runtime.predict(to_batch(crops, self.manifest.input)).outputs
         return calibrated(outputs[:, -1], self.manifest.output)
 
     def close(self) -> None:
@@ -66,11 +182,27 @@ class Classifier:
 
 
 def open_classifier(
-    bundle: Bundle, *, runtime: str = "litert", precision: str = "int8", threads: int = 1
+    bundle: Bundle,
+    *,
+    runtime: str = "litert",
+    precision: str = "int8",
+    threads: int = 1,
+    abstain: Abstain = "band",
 ) -> Classifier:
-    """Load one of a bundle's networks; see `open_runtime` and `Bundle.model_name` for the errors."""
+    """Load one of a bundle's networks; errors as in `open_runtime`, `Bundle.model_name` and `Rules`."""
     member = bundle.members[bundle.model_name(runtime, precision)]
-    return Classifier(open_runtime(runtime, member, bundle.manifest.input, threads=threads), bundle.manifest)
+    rules = bundle_rules(bundle, abstain)
+    return Classifier(
+        open_runtime(runtime, member, bundle.manifest.input, threads=threads), bundle.manifest, rules
+    )
+
+
+def bundle_rules(bundle: Bundle, abstain: Abstain = "band") -> Rules:
+    """Return what a bundle judges cells by."""
+    manifest = bundle.manifest
+    features = manifest.gate is not None and manifest.gate.features is not None
+    statistics = decode_features(bundle.members[FEATURES]) if features else None
+    return Rules(manifest.output, manifest.envelope, manifest.gate, statistics, abstain)
 
 
 def open_networks(
@@ -85,9 +217,10 @@ def open_networks(
 
 
 def calibrated(outputs: npt.ArrayLike, contract: OutputContract) -> npt.NDArray[np.float64]:
-    """Turn a network's outputs into probabilities, the logit divided by the temperature.
+    """Turn a network's outputs into probabilities: ``sigmoid(logit / temperature + bias)``.
 
-    Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, section 4.2.
+    Sources: Platt, "Probabilistic Outputs for Support Vector Machines", 1999; Guo et al., "On Calibration of
+    Modern Neural Networks", ICML 2017, section 4.2.
 
     Parameters
     ----------
@@ -105,23 +238,127 @@ def calibrated(outputs: npt.ArrayLike, contract: OutputContract) -> npt.NDArray[
         inner = np.clip(values, 1e-6, 1 - 1e-6)
         values = np.log(inner) - np.log1p(-inner)
     # tanh does not overflow where exp would.
-    return 0.5 * (1 + np.tanh(values / contract.temperature / 2))
+    return 0.5 * (1 + np.tanh((values / contract.temperature + contract.bias) / 2))
 
 
-def decide(probability: float, area: float, contract: OutputContract, envelope: Envelope) -> Prediction:
-    """Apply the envelope, the abstention band and the threshold, in that order."""
-    low, high = envelope.area_um2
-    if not low <= area <= high:
-        reason = f"area {area:.0f} um2 is outside the training cells' {low:.0f} to {high:.0f}"
-        return Prediction(Decision.UNCERTAIN, probability, reason)
-    low, high = contract.abstain
-    if low < probability < high:
-        return Prediction(Decision.UNCERTAIN, probability, f"probability between {low:.2f} and {high:.2f}")
-    return Prediction(
-        Decision.BLAST if probability >= contract.threshold else Decision.NORMAL, probability, None
-    )
+def sightings(
+    answer: Answer,
+    areas_um2: Sequence[float],
+    looks: Sequence[Look | None],
+    rules: Rules,
+) -> list[Sighting]:
+    """Put together what is known of n cells, from a network's answer and their measures.
+
+    Raises
+    ------
+    BundleError
+        The answer's features are not those of the rules' statistics.
+    """
+    probabilities = calibrated(answer.outputs[:, -1], rules.output)
+    distances: Sequence[float | None] = [None] * len(areas_um2)
+    if rules.statistics is not None:
+        distances = _distances(answer, rules.statistics)
+    return [
+        Sighting(float(p), area, seen, distance)
+        for p, area, seen, distance in zip(probabilities, areas_um2, looks, distances, strict=True)
+    ]
+
+
+def decide(sighting: Sighting, rules: Rules) -> Prediction:
+    """Call a cell by the threshold, or by its conformal set, unless something makes it uncertain."""
+    probability = sighting.probability
+    doubt = doubt_of(sighting, rules)
+    if doubt is not None:
+        return Prediction(Decision.UNCERTAIN, probability, doubt.reason)
+    output = rules.output
+    if rules.abstain == "conformal" and output.conformal is not None:
+        # Nothing was doubted, so that the set holds one class.
+        positive = _conformal_set(probability, output.conformal)[1]
+    else:
+        positive = probability >= output.threshold
+    return Prediction(Decision.BLAST if positive else Decision.NORMAL, probability)
+
+
+def doubt_of(sighting: Sighting, rules: Rules) -> Doubt | None:
+    """Return the first reason for which a cell is uncertain; None where it can be called."""
+    return _foreign(sighting, rules) or _undecided(sighting.probability, rules.output, rules.abstain)
 
 
 def area_um2(crop: CellCrop) -> float:
     """Return the area of the cell in square micrometres."""
     return int(np.count_nonzero(crop.mask)) / crop.px_per_um**2
+
+
+def _foreign(sighting: Sighting, rules: Rules) -> Doubt | None:
+    """Ask whether the network was trained on such cells at all."""
+    low, high = rules.envelope.area_um2
+    if not low <= sighting.area_um2 <= high:
+        return Doubt(
+            Check.AREA,
+            f"area {sighting.area_um2:.0f} um2 is outside the training cells' {low:.0f} to {high:.0f}",
+        )
+    gate = rules.gate
+    if gate is None:
+        return None
+    if sighting.look is not None:
+        for name, title, check in _LOOKS:
+            low, high = getattr(gate.appearance, name)
+            value = getattr(sighting.look, name)
+            if not low <= value <= high:
+                return Doubt(
+                    check, f"{title} {value:.2f} is outside the training cells' {low:.2f} to {high:.2f}"
+                )
+    if gate.features is not None and sighting.distance is not None:
+        limit = gate.features.limit
+        # `not <=` also catches NaN.
+        if not sighting.distance <= limit:
+            return Doubt(
+                Check.FEATURES,
+                f"features are {sighting.distance:.2f} away from the training cells', allowed {limit:.2f}",
+            )
+    return None
+
+
+_LOOKS = (
+    ("red_to_green", "colour: red/green", Check.COLOUR),
+    ("blue_to_green", "colour: blue/green", Check.COLOUR),
+    ("red_to_blue", "colour: red/blue", Check.COLOUR),
+    ("sharpness", "sharpness", Check.SHARPNESS),
+)
+
+
+def _undecided(probability: float, output: OutputContract, abstain: Abstain) -> Doubt | None:
+    """Ask whether the probability is clear enough."""
+    low, high = output.abstain
+    if abstain == "band" and low < probability < high:
+        return Doubt(Check.PROBABILITY, f"probability between {low:.2f} and {high:.2f}")
+    if abstain == "conformal" and output.conformal is not None:
+        inside = _conformal_set(probability, output.conformal)
+        if inside[0] == inside[1]:
+            named = "both classes are" if inside[0] else "no class is"
+            share = 1 - output.conformal.alpha
+            return Doubt(
+                Check.PROBABILITY,
+                f"{named} in the {share:.0%} conformal set at probability {probability:.2f}",
+            )
+    return None
+
+
+def _conformal_set(probability: float, conformal: Conformal) -> tuple[bool, bool]:
+    """Tell whether the negative and the positive class are in the set."""
+    negative, positive = conformal.limits
+    return probability <= negative, 1 - probability <= positive
+
+
+def _distances(answer: Answer, statistics: FeatureStatistics) -> list[float]:
+    features = answer.features
+    width = 0 if features is None else features.shape[1]
+    if features is None or width != statistics.mean.size:
+        raise BundleError(
+            "the network does not give the features that the bundle has statistics of",
+            got=f"{width} features",
+            allowed=statistics.mean.size,
+            cure="convert the network again",
+        )
+    distances: list[float] = statistics.distance(features).tolist()
+    return distances

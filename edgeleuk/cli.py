@@ -33,6 +33,13 @@ DataOption = Annotated[
 RuntimeOption = Annotated[str | None, typer.Option("--runtime", help="`litert` (default) or `onnxruntime`.")]
 PrecisionOption = Annotated[str | None, typer.Option("--precision", help="`int8` (default) or `float32`.")]
 ThreadsOption = Annotated[int | None, typer.Option("--threads", help="Threads of the network [default: 1].")]
+AbstainOption = Annotated[
+    str | None,
+    typer.Option(
+        "--abstain",
+        help="Uncertain by probability: the bundle's `band` (default), `conformal` sets, or `off`.",
+    ),
+]
 ScaleOption = Annotated[
     float | None,
     typer.Option("--px-per-um", help="Scale of the picture; without it, estimated from the red cells."),
@@ -250,6 +257,7 @@ def run(
     runtime: RuntimeOption = None,
     precision: PrecisionOption = None,
     threads: ThreadsOption = None,
+    abstain: AbstainOption = None,
     config: Annotated[
         Path | None, typer.Option("--config", envvar="EDGELEUK_CONFIG", help="TOML file of settings.")
     ] = None,
@@ -267,7 +275,13 @@ def run(
     settings = load_settings(
         RunSettings,
         file=config,
-        flags={"px_per_um": px_per_um, "runtime": runtime, "precision": precision, "threads": threads},
+        flags={
+            "px_per_um": px_per_um,
+            "runtime": runtime,
+            "precision": precision,
+            "threads": threads,
+            "abstain": abstain,
+        },
     )
     summary, error = running.run(
         camera, bundle, settings, session=session, frames=frames, picture=picture, show=not as_json
@@ -285,6 +299,7 @@ def classify(
     runtime: RuntimeOption = None,
     precision: PrecisionOption = None,
     threads: ThreadsOption = None,
+    abstain: AbstainOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Classify the white cells of image files: single cells on black, or whole fields."""
@@ -294,7 +309,13 @@ def classify(
 
     settings = load_settings(
         RunSettings,
-        flags={"px_per_um": px_per_um, "runtime": runtime, "precision": precision, "threads": threads},
+        flags={
+            "px_per_um": px_per_um,
+            "runtime": runtime,
+            "precision": precision,
+            "threads": threads,
+            "abstain": abstain,
+        },
     )
     result = image_files.classify_files(files, bundle, settings)
     print_json(result) if as_json else typer.echo(image_files.classification_text(result))

@@ -40,12 +40,16 @@ class RunSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         Of the network; 1 leaves a core to the camera on a two-core board.
     px_per_um : float or None
         Scale of the camera's picture; None estimates it from the red cells.
+    abstain : str
+        What makes a cell uncertain by its probability: the bundle's ``band`` around the threshold, its
+        ``conformal`` sets, or nothing (``off``). Foreign cells stay uncertain in any case.
     """
 
     runtime: Literal["litert", "onnxruntime"] = "litert"
     precision: Literal["int8", "float32"] = "int8"
     threads: int = 1
     px_per_um: float | None = None
+    abstain: Literal["band", "conformal", "off"] = "band"
 
     def __post_init__(self) -> None:
         if not 1 <= self.threads <= 64:

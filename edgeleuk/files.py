@@ -70,7 +70,11 @@ def classify_files(files: Sequence[Path], bundle: str, settings: RunSettings) ->
     """
     opened = read_bundle(bundle)
     classifier = open_classifier(
-        opened, runtime=settings.runtime, precision=settings.precision, threads=settings.threads
+        opened,
+        runtime=settings.runtime,
+        precision=settings.precision,
+        threads=settings.threads,
+        abstain=settings.abstain,
     )
     entries = []
     with progress_bar("classifying") as report:

@@ -7,7 +7,7 @@ differ between x86-64 and aarch64).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
@@ -26,6 +26,21 @@ NORMAL_STD = 48
 LEAST_STD = 4.0
 
 
+class ScaledCell(NamedTuple):
+    """A cell at the network's scale.
+
+    Attributes
+    ----------
+    pixels : (h, w, 3) uint8, RGB
+        Tight to the cell, its mean colour around it.
+    inside : (h, w) bool
+        The cell without its rim.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    inside: npt.NDArray[np.bool_]
+
+
 def to_tensor(crop: CellCrop, contract: InputContract) -> npt.NDArray[np.uint8]:
     """Bring one crop to the network's scale, centre it, and normalise it as the contract says.
 
@@ -39,10 +54,15 @@ def to_tensor(crop: CellCrop, contract: InputContract) -> npt.NDArray[np.uint8]:
     (H, W, C) uint8
         Parts of the cell that stick out of the tensor are cut.
     """
-    pixels, mask = _scaled(crop, contract.px_per_um / crop.px_per_um)
+    return tensor_of(scaled_cell(crop, contract), contract)
+
+
+def tensor_of(cell: ScaledCell, contract: InputContract) -> npt.NDArray[np.uint8]:
+    """Centre a cell that is at the network's scale, and normalise it: (H, W, C) uint8."""
+    pixels, inside = cell
     tensor = np.empty(contract.shape, np.uint8)
-    target, source = _centred(mask.shape, (contract.height, contract.width))
-    inside = _without_rim(mask >= 128, round(contract.rim_um * contract.px_per_um))[source]
+    target, source = _centred(inside.shape, (contract.height, contract.width))
+    inside = inside[source]
     for index, channel in enumerate(contract.channels):
         plane = tensor[:, :, index]
         if channel == "mask":
@@ -55,6 +75,12 @@ def to_tensor(crop: CellCrop, contract: InputContract) -> npt.NDArray[np.uint8]:
             values = normalised(values, inside)
         plane[target] = values
     return tensor
+
+
+def scaled_cell(crop: CellCrop, contract: InputContract) -> ScaledCell:
+    """Bring one crop to the network's scale."""
+    pixels, mask = _scaled(crop, contract.px_per_um / crop.px_per_um)
+    return ScaledCell(pixels, _without_rim(mask >= 128, round(contract.rim_um * contract.px_per_um)))
 
 
 def to_batch(crops: Sequence[CellCrop], contract: InputContract) -> npt.NDArray[np.uint8]:

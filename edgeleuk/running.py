@@ -77,7 +77,11 @@ def run(
     path = session or Path(time.strftime("session-%Y%m%d-%H%M%S.db"))
     opened = read_bundle(bundle)
     classifier = open_classifier(
-        opened, runtime=settings.runtime, precision=settings.precision, threads=settings.threads
+        opened,
+        runtime=settings.runtime,
+        precision=settings.precision,
+        threads=settings.threads,
+        abstain=settings.abstain,
     )
     facts = {
         "edgeleuk": __version__,

@@ -1,10 +1,12 @@
-"""Temperature and threshold: what makes a decision of a logit, chosen on cells held out for it."""
+"""What makes a decision of a logit: temperature, bias, threshold, band, from cells held out for it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+from edgeleuk.errors import UsageError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -13,9 +15,30 @@ if TYPE_CHECKING:
     Bools = npt.NDArray[np.bool_]
 
 TEMPERATURES = (0.25, 8.0)
+BIASES = (-4.0, 4.0)
 # A threshold from a handful of held-out subjects is not to be trusted far from one half.
 THRESHOLDS = (0.4, 0.6)
 _SMOOTHING = 0.1
+_MOST_STEPS = 60
+_STEADY = 1e-10
+_ROUNDING = 1e-9
+# Thresholds and the ends of bands lie on this grid.
+_GRID = np.round(np.linspace(0, 1, 1001), 3)
+
+
+class OperatingPoint(NamedTuple):
+    """Where decisions are made.
+
+    Attributes
+    ----------
+    threshold : float
+        Probability at and above which a cell is called positive.
+    abstain : (low, high)
+        Strictly between these nothing is called; equal ends are an empty band.
+    """
+
+    threshold: float
+    abstain: tuple[float, float]
 
 
 def sigmoid(logit: Floats) -> Floats:
@@ -35,6 +58,136 @@ def fit_temperature(logits: Floats, truth: Bools, weights: Floats) -> float:
     signed = np.where(truth, -logits, logits)
     losses = [(weights * np.logaddexp(0, signed / temperature)).sum() for temperature in temperatures]
     return round(float(temperatures[int(np.argmin(losses))]), 4)
+
+
+def fit_platt(logits: Floats, truth: Bools, weights: Floats) -> tuple[float, float]:
+    """Find temperature and bias under which the weighted likelihood of the truth is largest.
+
+    The probability is ``sigmoid(logit / temperature + bias)``. The loss is convex in (1 / temperature, bias):
+    Newton's method with backtracking, kept inside `TEMPERATURES` and `BIASES`, which also keeps separable
+    cells from driving it to infinity. Sources: Platt, "Probabilistic Outputs for Support Vector Machines",
+    1999; Lin, Lin and Weng, "A Note on Platt's Probabilistic Outputs", Machine Learning 68, 2007.
+
+    Parameters
+    ----------
+    logits : (n,) float64
+    truth : (n,) bool
+    weights : (n,) float64
+        Of each cell; such that classes and subjects count as they should.
+
+    Returns
+    -------
+    temperature, bias : float
+    """
+    low, high = np.array([(1 / TEMPERATURES[1], BIASES[0]), (1 / TEMPERATURES[0], BIASES[1])])
+    share = weights / weights.sum()
+    design = np.column_stack([logits, np.ones_like(logits)])
+    sign = np.where(truth, -1.0, 1.0)
+
+    def loss(at: Floats) -> float:
+        return float((share * np.logaddexp(0, sign * (design @ at))).sum())
+
+    at = np.array([1.0, 0.0])
+    for _ in range(_MOST_STEPS):
+        p = sigmoid(design @ at)
+        gradient = design.T @ (share * (p - truth))
+        free = ~(((at <= low) & (gradient > 0)) | ((at >= high) & (gradient < 0)))
+        if not free.any() or np.abs(gradient[free]).max() < _STEADY:
+            break
+        curvature = (design * (share * p * (1 - p))[:, None]).T @ design
+        step = np.zeros(2)
+        step[free] = np.linalg.solve(
+            curvature[np.ix_(free, free)] + 1e-9 * np.eye(int(free.sum())), -gradient[free]
+        )
+        before = loss(at)
+        for _ in range(_MOST_STEPS):
+            there = np.clip(at + step, low, high)
+            if loss(there) < before:
+                break
+            step /= 2
+        else:
+            break
+        at = there
+    temperature = float(np.clip(1 / at[0], *TEMPERATURES))
+    return round(temperature, 4), round(float(at[1]), 4)
+
+
+def choose_operating_point(
+    probability: Floats,
+    truth: Bools,
+    weights: Floats,
+    *,
+    sensitivity: float | None = None,
+    band_sensitivity: float = 0.95,
+    band_specificity: float = 0.9,
+    most_abstained: float = 0.15,
+) -> OperatingPoint:
+    """Choose the threshold, and around it the band in which nothing is called.
+
+    The threshold is the largest at which `sensitivity` of the positive cells are called positive, or, where
+    no sensitivity is asked for, what `choose_threshold` finds. ``low`` is the largest probability, up to
+    the threshold, such that at most ``1 - band_sensitivity`` of the positive cells lie at or below it, which
+    is to say that so many are missed; ``high`` the smallest, from the threshold on, such that at
+    most ``1 - band_specificity`` of the negative cells lie at or above it. Where the threshold alone does
+    as much, the band is empty. A band that would hold more than `most_abstained` of all cells shrinks towards
+    the threshold, both sides in proportion, until it does not: what was asked for is then not
+    reached. Source of the reject option: Chow, "On Optimum Recognition Error and Reject Tradeoff", 1970.
+
+    Parameters
+    ----------
+    probability : (n,) float64
+        Calibrated, of cells that taught the network nothing.
+    truth : (n,) bool
+        Both classes.
+    weights : (n,) float64
+        Of each cell; such that classes and subjects count as they should.
+    sensitivity : float, optional
+        From 0 to 1.
+    band_sensitivity, band_specificity, most_abstained : float
+        Shares from 0 to 1.
+
+    Raises
+    ------
+    UsageError
+        A share is not from 0 to 1.
+
+    Examples
+    --------
+    >>> probability = np.array([0.1, 0.2, 0.8, 0.9])
+    >>> truth = np.array([False, False, True, True])
+    >>> choose_operating_point(probability, truth, np.full(4, 0.25))
+    OperatingPoint(threshold=0.51, abstain=(0.51, 0.51))
+    """
+    shares = {
+        "sensitivity": 0.0 if sensitivity is None else sensitivity,
+        "band_sensitivity": band_sensitivity,
+        "band_specificity": band_specificity,
+        "most_abstained": most_abstained,
+    }
+    for name, value in shares.items():
+        if not 0 <= value <= 1:
+            raise UsageError(f"{name} is out of range", got=value, allowed="0 to 1")
+    missed = _share_up_to(probability[truth], weights[truth])
+    called = _share_from(probability[~truth], weights[~truth])
+    if sensitivity is None:
+        threshold = choose_threshold(probability, truth, weights)
+    else:
+        # At the threshold itself a cell is called positive: that share is not among the missed.
+        found = _share_from(probability[truth], weights[truth])
+        holds = _GRID[(found >= sensitivity - _ROUNDING) & (_GRID < 1)]
+        threshold = float(max(holds.max(initial=0), _GRID[1]))
+    low = float(_GRID[(missed <= 1 - band_sensitivity + _ROUNDING) & (threshold >= _GRID)].max(initial=0))
+    high = float(_GRID[(called <= 1 - band_specificity + _ROUNDING) & (threshold <= _GRID)].min(initial=1))
+    for keep in np.linspace(1, 0, 201):
+        # Rounded towards the threshold, so that the band only shrinks.
+        ends = (
+            min(float(np.ceil((threshold - keep * (threshold - low)) * 1000 - 1e-6) / 1000), threshold),
+            max(float(np.floor((threshold + keep * (high - threshold)) * 1000 + 1e-6) / 1000), threshold),
+        )
+        between = (probability > ends[0]) & (probability < ends[1])
+        if weights[between].sum() <= most_abstained * weights.sum() + _ROUNDING:
+            break
+    return OperatingPoint(threshold, ends)
 
 
 def choose_threshold(probability: Floats, truth: Bools, weights: Floats) -> float:
@@ -59,3 +212,18 @@ def choose_threshold(probability: Floats, truth: Bools, weights: Floats) -> floa
     smooth = (near * right).sum(axis=1) / near.sum(axis=1)
     plateau = candidates[smooth >= smooth.max() - 1e-3]
     return round(float(np.clip(plateau.mean(), *THRESHOLDS)), 2)
+
+
+def _share_up_to(values: Floats, weights: Floats) -> Floats:
+    """Return the weighted share of `values` at or below each point of the grid."""
+    order = np.argsort(values)
+    sums = np.concatenate([[0.0], np.cumsum(weights[order])])
+    return np.asarray(sums[np.searchsorted(values[order], _GRID, "right")] / max(sums[-1], 1e-300))
+
+
+def _share_from(values: Floats, weights: Floats) -> Floats:
+    """Return the weighted share of `values` at or above each point of the grid."""
+    order = np.argsort(values)
+    sums = np.concatenate([[0.0], np.cumsum(weights[order])])
+    below = sums[np.searchsorted(values[order], _GRID, "left")]
+    return np.asarray((sums[-1] - below) / max(sums[-1], 1e-300))

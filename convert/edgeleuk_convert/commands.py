@@ -21,7 +21,8 @@ from edgeleuk_convert.tflite import silenced
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from edgeleuk.bundle.manifest import InputContract, OutputContract
+    from edgeleuk.bundle.manifest import InputContract
+    from edgeleuk.classify import Rules
     from edgeleuk.runtimes import ModelRuntime
     from edgeleuk_convert.cnmc import CellSet, LabelledCell
     from edgeleuk_convert.evaluation import Evaluation, Predict
@@ -299,9 +300,10 @@ def evaluation_text(result: dict[str, Any]) -> str:
 def convert(model: Path, calibration: Path, out: Path, *, images: int, seed: int) -> dict[str, Any]:
     """Make the networks, compare them on what was held out, pack them."""
     from edgeleuk.bundle.writing import write_bundle
-    from edgeleuk.classify import open_networks
+    from edgeleuk.classify import Rules, open_networks
     from edgeleuk_calibration.selection import select_balanced
     from edgeleuk_convert.evaluation import unseen
+    from edgeleuk_convert.gating import GATE_CELLS, see_cells, train_gate
     from edgeleuk_convert.leakage import with_training_stamp
     from edgeleuk_convert.packing import convert_networks, load_keras, make_manifest_and_members
     from edgeleuk_convert.record import read_record
@@ -320,16 +322,23 @@ def convert(model: Path, calibration: Path, out: Path, *, images: int, seed: int
         with progress_bar("preparing") as report:
             tensors = load_tensors(chosen.images, record.input, progress=report)
         converted = convert_networks(network, record, tensors, progress=lambda what: say(f"  {what} ..."))
+        networks = open_networks(converted.networks, record.input, threads=os.cpu_count() or 1)
+        with progress_bar("looking") as report:
+            known = see_cells(
+                select_balanced(seen, GATE_CELLS, seed=seed).images, record.input, progress=report
+            )
+        gate = train_gate(networks["tflite_int8"], known, seed=seed)
+        rules = Rules(record.output, record.envelope, gate.contract, gate.statistics)
         validation: dict[str, Any] = {"schema_version": 1, "verdict": "undecided"}
         if len({cell.label for cell in fresh}) == 2:
-            networks = open_networks(converted.networks, record.input, threads=os.cpu_count() or 1)
-            validation = _compared(networks, record.input, record.output, fresh)
+            validation = _compared(networks, record.input, rules, fresh)
         manifest, members = make_manifest_and_members(
             out.stem,
             model.read_bytes(),
             record,
             converted,
             chosen,
+            gate=gate,
             validation=validation,
             card_notes={"images": images, "seed": seed},
         )
@@ -372,7 +381,7 @@ def conversion_text(result: dict[str, Any]) -> str:
 def validate(bundle: str, data: Path) -> dict[str, Any]:
     """Compare a bundle's networks on what none of them has seen."""
     from edgeleuk.bundle.reading import read_bundle
-    from edgeleuk.classify import open_networks
+    from edgeleuk.classify import bundle_rules, open_networks
     from edgeleuk_convert.cnmc import require_both_classes
     from edgeleuk_convert.evaluation import unseen
     from edgeleuk_convert.leakage import with_training_stamp
@@ -386,7 +395,7 @@ def validate(bundle: str, data: Path) -> dict[str, Any]:
     record = bundle_record(opened)
     fresh, _ = unseen(_read(data).cells, record)
     require_both_classes(fresh, "validation")
-    compared = _compared(networks, opened.manifest.input, opened.manifest.output, fresh)
+    compared = _compared(networks, opened.manifest.input, bundle_rules(opened), fresh)
     return compared | {"stamp": with_training_stamp(None, record.stamp)}
 
 
@@ -408,22 +417,27 @@ def validation_text(result: dict[str, Any]) -> str:
         for key in ("tflite_int8", "onnx_int8")
         if key in result
     ]
+    doubts = (result.get("tflite_int8") or reference)["uncertain_by_reason"]
+    lines.append(
+        f"{sum(doubts.values()):.1%} of the cells are uncertain: "
+        + ", ".join(f"{reason} {share:.1%}" for reason, share in doubts.items())
+    )
     return "\n".join([*lines, f"verdict: {result['verdict']}"])
 
 
 def _compared(
     networks: Mapping[str, ModelRuntime],
     contract: InputContract,
-    output: OutputContract,
+    rules: Rules,
     fresh: Sequence[LabelledCell],
 ) -> dict[str, Any]:
-    from edgeleuk_convert.training import load_tensors
+    from edgeleuk_convert.gating import see_cells
     from edgeleuk_convert.validation import compare
 
     with progress_bar("preparing") as report:
-        tensors = load_tensors(fresh, contract, progress=report)
+        seen = see_cells(fresh, contract, progress=report)
     say("  comparing int8 with float ...")
-    return compare(networks, output, fresh, tensors)
+    return compare(networks, rules, seen)
 
 
 def _read(data: Path) -> CellSet:

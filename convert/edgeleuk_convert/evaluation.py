@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeleuk.classify import calibrated
 from edgeleuk.errors import DataRefusedError, IntegrityError
 from edgeleuk_calibration.probability import sigmoid
 from edgeleuk_convert.cnmc import CellSet, load_cells, read_crop, require_both_classes
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from edgeleuk_convert.cnmc import LabelledCell
 
     Floats = npt.NDArray[np.float64]
-    # Crops of cells -> (n,) probability of being a blast, temperature applied.
+    # Crops of cells -> (n,) probability of being a blast, calibrated.
     Predict = Callable[[Sequence[CellCrop]], Floats]
     Progress = Callable[[int, int], None]
 
@@ -305,7 +306,7 @@ def judge(cells: Sequence[LabelledCell], probability: Floats, threshold: float) 
 
 
 def keras_predictor(model: Path, record: TrainingRecord) -> Predict:
-    """Return what runs a ``.keras`` file on crops, temperature applied."""
+    """Return what runs a ``.keras`` file on crops, calibrated."""
     import keras
 
     from edgeleuk.preprocessing import to_batch
@@ -320,8 +321,7 @@ def keras_predictor(model: Path, record: TrainingRecord) -> Predict:
 
     def predict(crops: Sequence[CellCrop]) -> Floats:
         answer = network(to_batch(crops, record.input).astype(np.float32), training=False)
-        output = np.asarray(answer, np.float64)[:, 0]
-        return sigmoid(output / record.output.temperature) if record.output.kind == "logit" else output
+        return calibrated(np.asarray(answer, np.float64)[:, -1], record.output)
 
     return predict
 

@@ -8,15 +8,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     import numpy.typing as npt
 
 # The highest that tf2onnx writes.
 OPSET = 18
+OUTPUT_NAMES = ("output", "features")
 
 
 def to_onnx_float32(model: Any) -> bytes:
-    """Convert without quantization: input (n, H, W, C) float32 named ``input``, output ``output``."""
+    """Convert without quantization: input (n, H, W, C) float32 named ``input``, output ``output``.
+
+    A second output, where `model` has one, is named ``features``.
+    """
     import tensorflow as tf
     import tf2onnx
 
@@ -25,7 +31,7 @@ def to_onnx_float32(model: Any) -> bytes:
     # tf2onnx's from_keras fails on models of Keras 3; from_function does not.
     function = tf.function(lambda tensors: model(tensors, training=False))
     proto, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=OPSET)
-    _rename_output(proto, "output")
+    _rename_outputs(proto, OUTPUT_NAMES[: len(model.outputs)])
     # Its own names hold a counter, so that no two runs would give the same bytes.
     return compacted(proto.SerializeToString())
 
@@ -100,10 +106,11 @@ class _Reader:
         return None if tensor is None else {"input": tensor[None]}
 
 
-def _rename_output(proto: Any, name: str) -> None:
+def _rename_outputs(proto: Any, names: Sequence[str]) -> None:
     graph = proto.graph
-    old = graph.output[0].name
+    new = {output.name: name for output, name in zip(graph.output, names, strict=True)}
     for node in graph.node:
-        node.output[:] = [name if output == old else output for output in node.output]
-        node.input[:] = [name if source == old else source for source in node.input]
-    graph.output[0].name = name
+        node.output[:] = [new.get(output, output) for output in node.output]
+        node.input[:] = [new.get(source, source) for source in node.input]
+    for output in graph.output:
+        output.name = new[output.name]

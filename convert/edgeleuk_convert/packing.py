@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from edgeleuk.bundle.golden import FLOAT_TOLERANCE, encode_golden
+from edgeleuk.bundle.features import encode_features
+from edgeleuk.bundle.golden import FLOAT_TOLERANCE, Tolerance, encode_golden
 from edgeleuk.bundle.manifest import (
     CALIBRATION,
     CARD,
+    FEATURES,
     GOLDEN,
     LABELS,
     MODEL_FILES,
@@ -31,7 +33,7 @@ from edgeleuk.virtual.cells import single_cell
 from edgeleuk_calibration.selection import encode_card
 from edgeleuk_convert.cards import DATA_CITATION, LICENCE, card
 from edgeleuk_convert.onnx import to_onnx_float32, to_onnx_int8
-from edgeleuk_convert.tflite import output_step, silenced, to_tflite_float32, to_tflite_int8
+from edgeleuk_convert.tflite import output_steps, silenced, to_tflite_float32, to_tflite_int8, with_features
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from edgeleuk.frames import CellCrop
     from edgeleuk_calibration.selection import CalibrationSet
     from edgeleuk_convert.cnmc import LabelledCell
+    from edgeleuk_convert.gating import TrainedGate
     from edgeleuk_convert.record import TrainingRecord
 
 # Cells drawn by the project for the golden vectors, half of each class.
@@ -111,13 +114,13 @@ def convert_networks(
     networks: dict[str, bytes] = {}
     progress("TFLite float32")
     with silenced():
-        networks[REFERENCE_MEMBER] = to_tflite_float32(model)
+        networks[REFERENCE_MEMBER] = to_tflite_float32(with_features(model))
     progress("ONNX float32")
     with silenced():
-        float_onnx = to_onnx_float32(model)
+        float_onnx = to_onnx_float32(with_features(model))
     converters: dict[str, Callable[[Any], bytes]] = {
-        "model.int8.tflite": lambda of: to_tflite_int8(of, real),
-        "model.int8.onnx": lambda of: to_onnx_int8(to_onnx_float32(of), real),
+        "model.int8.tflite": lambda of: to_tflite_int8(with_features(of), real),
+        "model.int8.onnx": lambda of: to_onnx_int8(to_onnx_float32(with_features(of)), real),
     }
     for name, converter in converters.items():
         progress(name.removeprefix("model."))
@@ -126,7 +129,8 @@ def convert_networks(
     progress("comparing with Keras")
     with silenced():
         outputs = {
-            name: runtime.predict(tensors) for name, runtime in open_networks(networks, record.input).items()
+            name: runtime.predict(tensors).outputs
+            for name, runtime in open_networks(networks, record.input).items()
         }
     _refuse_difference(outputs[REFERENCE], np.asarray(model.predict(real, verbose=0), np.float32))
     agreements = tuple(
@@ -167,11 +171,14 @@ def make_manifest_and_members(
     converted: Converted,
     calibration: CalibrationSet[LabelledCell],
     *,
+    gate: TrainedGate,
     validation: Mapping[str, object],
     card_notes: Mapping[str, object],
 ) -> tuple[Manifest, dict[str, bytes]]:
     """Put together all that a bundle holds."""
     members = dict(converted.networks)
+    if gate.statistics is not None:
+        members[FEATURES] = encode_features(gate.statistics)
     members[GOLDEN] = _golden(record, converted.networks)
     members[LABELS] = msgspec.json.encode(
         {"negative": record.output.labels[0], "positive": record.output.labels[1]}
@@ -196,6 +203,7 @@ def make_manifest_and_members(
         members=describe_members(members),
         licence=LICENCE,
         data_citation=DATA_CITATION,
+        gate=gate.contract,
     )
     return manifest, members
 
@@ -219,15 +227,20 @@ def golden_crops() -> list[CellCrop]:
 def _golden(record: TrainingRecord, networks: Mapping[str, bytes]) -> bytes:
     crops = golden_crops()
     tensors = to_batch(crops, record.input)
-    step = output_step(networks["model.int8.tflite"])
-    outputs, tolerances = {}, {}
+    step, feature_step = output_steps(networks["model.int8.tflite"])
+    answers, tolerances = {}, {}
     runtimes = open_networks(networks, record.input)
     for name in networks:
         model = MODEL_FILES[name]
-        outputs[name] = runtimes[model.key].predict(tensors)
-        # One step of rounding may differ between kernels; the ONNX network has steps of like size.
-        tolerances[name] = 1.5 * step if model.precision == "int8" else FLOAT_TOLERANCE
-    return encode_golden(crops, record.input, outputs, tolerances)
+        answers[name] = runtimes[model.key].predict(tensors)
+        # A step of rounding may differ between kernels, two among many features; the ONNX network has steps
+        # of like size.
+        tolerances[name] = (
+            Tolerance(1.5 * step, 2.5 * feature_step)
+            if model.precision == "int8"
+            else Tolerance(FLOAT_TOLERANCE, FLOAT_TOLERANCE)
+        )
+    return encode_golden(crops, record.input, answers, tolerances)
 
 
 def _without_bias(
@@ -249,7 +262,7 @@ def _without_bias(
     if record.output.kind != "logit" or not getattr(last, "use_bias", False):
         return first
     runtimes = open_networks({REFERENCE_MEMBER: networks[REFERENCE_MEMBER], name: first}, record.input)
-    outputs = {key: runtime.predict(tensors) for key, runtime in runtimes.items()}
+    outputs = {key: runtime.predict(tensors).outputs for key, runtime in runtimes.items()}
     error = (outputs[MODEL_FILES[name].key] - outputs[REFERENCE]).mean(axis=0)
     bias = last.bias.numpy()
     last.bias.assign(bias - error)

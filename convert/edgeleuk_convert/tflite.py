@@ -11,11 +11,34 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeleuk.errors import GateFailedError
+from edgeleuk.runtimes.base import output_roles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import numpy.typing as npt
+
+
+def with_features(model: Any) -> Any:
+    """Give a network its pooled features as a second output, sharing the weights.
+
+    Parameters
+    ----------
+    model : keras.Model
+        With one input and one output.
+
+    Returns
+    -------
+    keras.Model
+        With the outputs of `model` and of its last global average pooling, (n, F); `model` itself where it
+        has none, or one of a single feature.
+    """
+    from keras import Model, layers
+
+    pools = [layer for layer in model.layers if isinstance(layer, layers.GlobalAveragePooling2D)]
+    if not pools or pools[-1].output.ndim != 2 or pools[-1].output.shape[-1] <= model.output.shape[-1]:
+        return model
+    return Model(model.input, [model.output, pools[-1].output])
 
 
 def to_tflite_float32(model: Any) -> bytes:
@@ -99,8 +122,11 @@ def float_tensors(model: bytes) -> list[str]:
     ]
 
 
-def output_step(model: bytes) -> float:
-    """Return the real value of one step of an int8 network's output; 0 for a float network."""
+def output_steps(model: bytes) -> tuple[float, float]:
+    """Return the real value of one step of an int8 network's answer, and of its features; 0 where none is."""
     from ai_edge_litert.interpreter import Interpreter
 
-    return float(Interpreter(model_content=model).get_output_details()[0]["quantization"][0])
+    outputs = Interpreter(model_content=model).get_output_details()
+    answer, features = output_roles([int(output["shape"][-1]) for output in outputs])
+    steps = [float(output["quantization"][0]) for output in outputs]
+    return steps[answer], 0.0 if features is None else steps[features]

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeleuk.classify import calibrated
+from edgeleuk.classify import Check, doubt_of, sightings
 from edgeleuk_convert.evaluation import judge
 from edgeleuk_convert.metrics import interval_95, paired_drop, point_metrics
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import numpy.typing as npt
-
-    from edgeleuk.bundle.manifest import OutputContract
+    from edgeleuk.classify import Rules
     from edgeleuk.runtimes import ModelRuntime
-    from edgeleuk_convert.cnmc import LabelledCell
+    from edgeleuk_convert.gating import SeenCells
     from edgeleuk_convert.metrics import Judged
 
 REFERENCE = "reference"
@@ -27,9 +26,8 @@ LARGEST_F1_DROP = 0.01
 
 def compare(
     models: Mapping[str, ModelRuntime],
-    output: OutputContract,
-    cells: Sequence[LabelledCell],
-    tensors: npt.NDArray[np.uint8],
+    rules: Rules,
+    seen: SeenCells,
     *,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -39,11 +37,10 @@ def compare(
     ----------
     models : mapping of key to ModelRuntime
         With ``reference`` among them.
-    output : OutputContract
-    cells : sequence of LabelledCell
+    rules : Rules
+        What the device judges by.
+    seen : SeenCells
         Held out, of both classes.
-    tensors : (n, H, W, C) uint8
-        The same cells, preprocessed.
     seed : int
         Of the bootstrap.
 
@@ -53,19 +50,25 @@ def compare(
         As ``edgeleuk validate --json`` prints it: metrics of each network, for the int8 ones also
         ``flips flip_rate max_probability_change weighted_f1_drop weighted_f1_drop_upper_95``, and
         ``verdict``. The upper bound is the 95th percentile of a paired bootstrap over groups.
+        ``uncertain`` of each network is the share of cells that the device would call so, and
+        ``uncertain_by_reason`` divides it by the first check that doubts a cell; the metrics are of all.
     """
-    judged = {}
+    judged, doubted = {}, {}
     for key, model in models.items():
-        probabilities = calibrated(model.predict(tensors)[:, -1], output)
-        judged[key] = judge(cells, probabilities, output.threshold)
+        sighted = sightings(model.predict(seen.tensors), seen.areas_um2, seen.looks, rules)
+        probabilities = np.array([sighting.probability for sighting in sighted])
+        judged[key] = judge(seen.cells, probabilities, rules.output.threshold)
+        doubted[key] = Counter(doubt.check for one in sighted if (doubt := doubt_of(one, rules)) is not None)
     result: dict[str, Any] = {"schema_version": 1}
     for key, of_model in judged.items():
         result[key] = {
-            "cells": len(cells),
+            "cells": len(seen.cells),
             "subjects": len(np.unique(of_model.subject)),
             "groups": len(np.unique(of_model.group)),
             **point_metrics(of_model),
             "interval_95": {name: list(ends) for name, ends in interval_95(of_model, seed=seed).items()},
+            "uncertain": doubted[key].total() / len(seen.cells),
+            "uncertain_by_reason": {check.value: doubted[key][check] / len(seen.cells) for check in Check},
         }
         if key != REFERENCE:
             result[key] |= _against(judged[REFERENCE], of_model, seed)

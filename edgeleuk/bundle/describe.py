@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edgeleuk.bundle.golden import GoldenResult
+    from edgeleuk.bundle.manifest import Manifest
     from edgeleuk.bundle.reading import Bundle
 
 
@@ -36,11 +37,14 @@ def facts_text(bundle: Bundle) -> str:
         f" {manifest.members[name].size_bytes / 1000:,.0f} kB"
         for name in manifest.model_names
     ]
+    conformal = output.conformal
     abstain = (
         f"uncertain between {output.abstain[0]:.2f} and {output.abstain[1]:.2f}"
         if output.abstain[0] < output.abstain[1]
         else "no abstention band"
     )
+    if conformal is not None:
+        abstain += f", conformal sets at {1 - conformal.alpha:.0%}"
     colours = "normalised within the cell" if contract.normalise else "colours as they are"
     return "\n".join(
         [
@@ -53,12 +57,24 @@ def facts_text(bundle: Bundle) -> str:
             f"input     {contract.height}x{contract.width}, {' + '.join(contract.channels)},"
             f" {colours}, {contract.px_per_um:g} px/um",
             f"output    {output.kind}, positive is {output.labels[1]}, temperature {output.temperature:.3f},"
-            f" threshold {output.threshold:.3f}, {abstain}",
+            f" bias {output.bias:.3f}, threshold {output.threshold:.3f}, {abstain}",
             f"envelope  cells of {low_high[0]:.0f} to {low_high[1]:.0f} um2",
+            f"gate      {_gate_text(manifest)}",
             f"licence   {manifest.licence}",
             f"data      {manifest.data_citation}",
         ]
     )
+
+
+def _gate_text(manifest: Manifest) -> str:
+    gate = manifest.gate
+    if gate is None:
+        return "none beside the envelope"
+    ranges = msgspec.structs.asdict(gate.appearance)
+    said = [f"{name.replace('_', ' ')} {low:.2f} to {high:.2f}" for name, (low, high) in ranges.items()]
+    if gate.features is not None:
+        said.append(f"features within {gate.features.limit:.2f} of {gate.features.cells} training cells")
+    return ", ".join(said)
 
 
 def replay_facts(bundle: Bundle, results: Sequence[GoldenResult]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import zipfile
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from edgeleuk.bundle.manifest import GOLDEN, MODEL_FILES
 from edgeleuk.errors import BundleError
 from edgeleuk.frames import CellCrop
 from edgeleuk.preprocessing import to_batch
-from edgeleuk.runtimes import available_runtimes, open_runtime
+from edgeleuk.runtimes import Answer, available_runtimes, open_runtime
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,7 +37,7 @@ class GoldenResult:
     Attributes
     ----------
     model : str
-        Member of the bundle.
+        Member of the bundle; with ``features`` behind it, those that the network gives beside its output.
     runtime : str
     status : str
         ``ok``, ``moved`` or ``not installed``.
@@ -52,20 +52,36 @@ class GoldenResult:
     tolerance: float = 0.0
 
 
+class Tolerance(NamedTuple):
+    """By how much a network's answer may differ from machine to machine.
+
+    Attributes
+    ----------
+    outputs, features : float
+        In the units of each.
+    """
+
+    outputs: float
+    features: float
+
+
 def encode_golden(
     crops: Sequence[CellCrop],
     contract: InputContract,
-    outputs: Mapping[str, npt.NDArray[np.float32]],
-    tolerances: Mapping[str, float],
+    answers: Mapping[str, Answer],
+    tolerances: Mapping[str, Tolerance],
 ) -> bytes:
-    """Pack crops, their tensors, and each member's outputs (n, K) into ``golden.npz``."""
+    """Pack crops, their tensors, and each member's answer into ``golden.npz``."""
     arrays: dict[str, npt.NDArray[np.generic]] = {"tensors": to_batch(crops, contract)}
     for index, crop in enumerate(crops):
         arrays[f"crop{index}.pixels"] = crop.pixels
         arrays[f"crop{index}.px_per_um"] = np.float64(crop.px_per_um).reshape(1)
-    for name, output in outputs.items():
-        arrays[f"{name}.output"] = output
-        arrays[f"{name}.tolerance"] = np.float64(tolerances[name]).reshape(1)
+    for name, answer in answers.items():
+        arrays[f"{name}.output"] = answer.outputs
+        arrays[f"{name}.tolerance"] = np.array([tolerances[name].outputs])
+        if answer.features is not None:
+            arrays[f"{name}.features"] = answer.features
+            arrays[f"{name}.features.tolerance"] = np.array([tolerances[name].features])
     buffer = io.BytesIO()
     # savez writes members with a fixed time, so that the bytes depend on the arrays alone.
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
@@ -84,23 +100,24 @@ def replay(bundle: Bundle, *, threads: int = 1) -> list[GoldenResult]:
     arrays = _arrays(bundle)
     try:
         crops = _crops(arrays)
-        expected = {name: arrays[f"{name}.output"] for name in bundle.manifest.model_names}
-        tolerances = {name: float(arrays[f"{name}.tolerance"][0]) for name in expected}
+        expected = {name: _expected(name, arrays) for name in bundle.manifest.model_names}
     except (ValueError, KeyError) as error:
         raise BundleError("the golden vectors cannot be read", got=str(error)) from error
     tensors = to_batch(crops, contract)
     results = [_preprocessing_result(tensors, arrays["tensors"])]
-    for name, outputs in expected.items():
+    for name, (answer, tolerance) in expected.items():
         runtime = MODEL_FILES[name].runtime
         if runtime not in available_runtimes():
             results.append(GoldenResult(name, runtime, "not installed"))
             continue
         model = open_runtime(runtime, bundle.members[name], contract, threads=threads)
-        difference = float(np.abs(model.predict(tensors) - outputs).max())
+        found = model.predict(tensors)
         model.close()
-        # `not <=` also catches NaN.
-        status = "ok" if difference <= tolerances[name] else "moved"
-        results.append(GoldenResult(name, runtime, status, difference, tolerances[name]))
+        results.append(_compared(name, runtime, found.outputs, answer.outputs, tolerance.outputs))
+        if answer.features is not None:
+            results.append(
+                _compared(f"{name} features", runtime, found.features, answer.features, tolerance.features)
+            )
     return results
 
 
@@ -122,6 +139,27 @@ def _crops(arrays: Mapping[str, Any]) -> list[CellCrop]:
         CellCrop.on_black(arrays[f"crop{index}.pixels"], float(arrays[f"crop{index}.px_per_um"][0]))
         for index in range(len(arrays["tensors"]))
     ]
+
+
+def _expected(name: str, arrays: Mapping[str, Any]) -> tuple[Answer, Tolerance]:
+    features = arrays.get(f"{name}.features")
+    of_features = 0.0 if features is None else float(arrays[f"{name}.features.tolerance"][0])
+    tolerance = Tolerance(float(arrays[f"{name}.tolerance"][0]), of_features)
+    return Answer(arrays[f"{name}.output"], features), tolerance
+
+
+def _compared(
+    title: str,
+    runtime: str,
+    found: npt.NDArray[np.float32] | None,
+    expected: npt.NDArray[np.float32],
+    tolerance: float,
+) -> GoldenResult:
+    if found is None or found.shape != expected.shape:
+        return GoldenResult(title, runtime, "moved", float("inf"), tolerance)
+    difference = float(np.abs(found - expected).max())
+    # `not <=` also catches NaN.
+    return GoldenResult(title, runtime, "ok" if difference <= tolerance else "moved", difference, tolerance)
 
 
 def _preprocessing_result(tensors: npt.NDArray[np.uint8], expected: npt.NDArray[np.uint8]) -> GoldenResult:

@@ -12,7 +12,9 @@ import msgspec
 
 from edgeleuk import RESEARCH_USE
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+# What version 2 added has defaults, so that a bundle of version 1 reads as one without it.
+READABLE_VERSIONS = (1, 2)
 
 MANIFEST = "manifest.json"
 LABELS = "labels.json"
@@ -21,10 +23,17 @@ VALIDATION = "validation.json"
 GOLDEN = "golden.npz"
 CARD = "card.md"
 TRAINING = "training.json"
+FEATURES = "features.npz"
 
 Channel = Literal["red", "green", "blue", "luminance", "mask"]
 Runtime = Literal["litert", "onnxruntime"]
 Precision = Literal["int8", "float32"]
+# What makes a cell `uncertain` by its probability: a band around the threshold, a conformal set, nothing.
+Abstain = Literal["band", "conformal", "off"]
+Range = tuple[float, float]
+
+
+LARGEST_BIAS = 10.0
 
 
 class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -109,8 +118,33 @@ class InputContract(Struct, frozen=True):
         return self.height, self.width, len(self.channels)
 
 
+class Conformal(Struct, frozen=True):
+    """Prediction sets by class: a class is in a cell's set while ``1 - its probability`` is within its limit.
+
+    Attributes
+    ----------
+    alpha : float
+        A new subject's cell lacks its true class in the set with at most this probability.
+    limits : (negative, positive)
+        A limit of 1 keeps the class in every set: too few subjects taught it for this `alpha`.
+    subjects : (negative, positive)
+        How many subjects each limit comes from.
+    """
+
+    alpha: float
+    limits: tuple[float, float]
+    subjects: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        if not (0 < self.alpha < 1 and all(0 <= limit <= 1 for limit in self.limits)):
+            msg = f"expected 0 < alpha < 1 and limits from 0 to 1, got {self}"
+            raise ValueError(msg)
+
+
 class OutputContract(Struct, frozen=True):
     """What the network's output means, and how a decision is made of it.
+
+    The probability of the positive class is ``sigmoid(logit / temperature + bias)``.
 
     Attributes
     ----------
@@ -119,19 +153,28 @@ class OutputContract(Struct, frozen=True):
     labels : (negative, positive)
     temperature : float
         Divides the logit before the sigmoid.
+    bias : float
+        Added after that: corrects the prior.
     threshold : float
         Probability at and above which a cell is called positive.
     abstain : (low, high)
         Probabilities strictly between these are ``uncertain``; equal ends switch abstention off.
+    conformal : Conformal or None
+        The other way to abstain, for who asks for it.
     """
 
     kind: Literal["logit", "probability"]
     labels: tuple[str, str] = ("normal", "blast")
     temperature: float = 1.0
+    bias: float = 0.0
     threshold: float = 0.5
     abstain: tuple[float, float] = (0.5, 0.5)
+    conformal: Conformal | None = None
 
     def __post_init__(self) -> None:
+        if not -LARGEST_BIAS <= self.bias <= LARGEST_BIAS:
+            msg = f"expected bias from {-LARGEST_BIAS:g} to {LARGEST_BIAS:g}, got {self.bias}"
+            raise ValueError(msg)
         low, high = self.abstain
         if not (0 <= low <= high <= 1 and 0 < self.threshold < 1 and self.temperature > 0):
             msg = f"expected 0 <= low <= high <= 1, 0 < threshold < 1, temperature > 0, got {self}"
@@ -148,6 +191,65 @@ class Envelope(Struct, frozen=True):
     """
 
     area_um2: tuple[float, float]
+
+
+class Appearance(Struct, frozen=True):
+    """How the training cells looked before they were normalised: see `edgeleuk.appearance`.
+
+    Attributes
+    ----------
+    red_to_green, blue_to_green, red_to_blue : (low, high)
+        Ratios of the channels' means within the cell.
+    sharpness : (low, high)
+        Power of fine over coarser detail, at the network's scale.
+    """
+
+    red_to_green: Range
+    blue_to_green: Range
+    red_to_blue: Range
+    sharpness: Range
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            low, high = getattr(self, name)
+            if not low <= high:
+                msg = f"expected {name} as (low, high), got {(low, high)}"
+                raise ValueError(msg)
+
+
+class FeatureLimit(Struct, frozen=True):
+    """How far a cell's features may lie from the training cells': see ``features.npz``.
+
+    Attributes
+    ----------
+    limit : float
+        Largest distance; see `edgeleuk.bundle.features`.
+    cells, subjects : int
+        That the statistics come from.
+    """
+
+    limit: float
+    cells: int
+    subjects: int
+
+    def __post_init__(self) -> None:
+        if not self.limit > 0:
+            msg = f"expected a limit above 0, got {self.limit}"
+            raise ValueError(msg)
+
+
+class Gate(Struct, frozen=True):
+    """What the training cells looked like besides their area; a cell outside is ``uncertain``.
+
+    Attributes
+    ----------
+    appearance : Appearance
+    features : FeatureLimit or None
+        None where the network does not give its features.
+    """
+
+    appearance: Appearance
+    features: FeatureLimit | None = None
 
 
 class Member(Struct, frozen=True):
@@ -192,6 +294,7 @@ class Manifest(Struct, frozen=True):
     licence: str
     data_citation: str
     intended_use: str = RESEARCH_USE
+    gate: Gate | None = None
 
     @property
     def model_names(self) -> tuple[str, ...]:

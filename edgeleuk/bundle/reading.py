@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from edgeleuk.bundle.manifest import MANIFEST, MODEL_FILES, REQUIRED_MEMBERS, SCHEMA_VERSION, Manifest
+from edgeleuk.bundle.manifest import (
+    FEATURES,
+    MANIFEST,
+    MODEL_FILES,
+    READABLE_VERSIONS,
+    REQUIRED_MEMBERS,
+    Manifest,
+)
 from edgeleuk.errors import BundleError, UsageError
 
 if TYPE_CHECKING:
@@ -101,12 +108,12 @@ def decode_manifest(data: bytes, path: Path) -> Manifest:
     """Decode ``manifest.json``; the schema version is looked at first, since all else hangs on it."""
     try:
         version = msgspec.json.decode(data, type=_Version).schema_version
-        if version != SCHEMA_VERSION:
+        if version not in READABLE_VERSIONS:
             raise BundleError(
                 f"{path.name} has another schema version",
                 got=version,
-                allowed=SCHEMA_VERSION,
-                cure="update edgeleuk" if version > SCHEMA_VERSION else "convert the network again",
+                allowed=" or ".join(map(str, READABLE_VERSIONS)),
+                cure="update edgeleuk" if version > max(READABLE_VERSIONS) else "convert the network again",
             )
         return msgspec.json.decode(data, type=Manifest)
     except msgspec.DecodeError as error:
@@ -136,6 +143,8 @@ def _members(data: bytes, path: Path) -> dict[str, bytes]:
 def _check_members(manifest: Manifest, members: dict[str, bytes], path: Path) -> None:
     cure = "the file is damaged or was altered: copy or convert it again"
     wanted = set(REQUIRED_MEMBERS) | set(manifest.members)
+    if manifest.gate is not None and manifest.gate.features is not None:
+        wanted.add(FEATURES)
     if missing := sorted(wanted - set(members)):
         raise BundleError(f"{path.name} lacks {', '.join(missing)}", cure=cure)
     if unknown := sorted(set(members) - set(manifest.members)):

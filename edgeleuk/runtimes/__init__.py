@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from edgeleuk.runtimes.base import RUNTIMES, ModelRuntime, available_runtimes, open_runtime
+from edgeleuk.runtimes.base import RUNTIMES, Answer, ModelRuntime, available_runtimes, open_runtime
 
-__all__ = ["RUNTIMES", "ModelRuntime", "available_runtimes", "open_runtime"]
+__all__ = ["RUNTIMES", "Answer", "ModelRuntime", "available_runtimes", "open_runtime"]

@@ -4,15 +4,34 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from edgeleuk.errors import MissingDependencyError, UsageError
+from edgeleuk.errors import BundleError, MissingDependencyError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     import numpy.typing as npt
 
     from edgeleuk.bundle.manifest import InputContract
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a network says of n cells, in real numbers.
+
+    Attributes
+    ----------
+    outputs : (n, K) float32
+        As the output contract says; the last column is the positive class.
+    features : (n, F) float32 or None
+        The pooled features that the last layer sees; None where the network does not give them.
+    """
+
+    outputs: npt.NDArray[np.float32]
+    features: npt.NDArray[np.float32] | None = None
 
 
 class ModelRuntime(Protocol):
@@ -20,8 +39,8 @@ class ModelRuntime(Protocol):
 
     name: str
 
-    def predict(self, tensors: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Run the network on (n, H, W, C) uint8 tensors; return its (n, K) real outputs."""
+    def predict(self, tensors: npt.NDArray[np.uint8]) -> Answer:
+        """Run the network on (n, H, W, C) uint8 tensors."""
         ...
 
     def close(self) -> None:
@@ -94,3 +113,41 @@ def open_runtime(name: str, model: bytes, contract: InputContract, *, threads: i
         model, contract, threads=threads
     )
     return runtime
+
+
+def output_roles(widths: Sequence[int]) -> tuple[int, int | None]:
+    """Tell which of a network's outputs is the answer and which the features: converters reorder them.
+
+    Parameters
+    ----------
+    widths : sequence of int
+        Length of each output's last axis, in the file's order.
+
+    Returns
+    -------
+    answer : int
+        Index of the narrowest output.
+    features : int or None
+        Index of the other, where there is one.
+
+    Raises
+    ------
+    BundleError
+        There are more than two outputs, none, or two of one width.
+
+    Examples
+    --------
+    >>> output_roles([96, 1]), output_roles([1])
+    ((1, 0), (0, None))
+    """
+    if len(widths) == 1:
+        return 0, None
+    if len(widths) != 2 or widths[0] == widths[1]:
+        raise BundleError(
+            "the model's outputs cannot be told apart",
+            got="widths " + (", ".join(map(str, widths)) or "none"),
+            allowed="one answer, and at most one wider vector of features",
+            cure="convert the network with `edgeleuk convert`",
+        )
+    answer = int(widths[1] < widths[0])
+    return answer, 1 - answer

@@ -9,7 +9,7 @@ import numpy as np
 
 from edgeleuk.errors import BundleError, MissingDependencyError
 from edgeleuk.quantization import Affine, byte_table, dequantize
-from edgeleuk.runtimes.base import RUNTIMES
+from edgeleuk.runtimes.base import RUNTIMES, Answer, output_roles
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -32,7 +32,8 @@ class LiteRtRuntime:
     MissingDependencyError
         No interpreter could be built.
     BundleError
-        The bytes are no TFLite model, or its input has another shape than the contract's.
+        The bytes are no TFLite model, its input has another shape than the contract's, or its outputs
+        cannot be told apart.
     """
 
     name = "litert"
@@ -45,16 +46,17 @@ class LiteRtRuntime:
         except (ValueError, RuntimeError) as error:
             raise BundleError("the TFLite model cannot be loaded", got=str(error).splitlines()[0]) from error
         source = self._interpreter.get_input_details()[0]
-        sink = self._interpreter.get_output_details()[0]
         if tuple(source["shape"]) != (1, *contract.shape):
             raise BundleError(
                 "the model's input does not fit the manifest",
                 got=tuple(int(n) for n in source["shape"]),
                 allowed=(1, *contract.shape),
             )
-        self._input, self._output = source["index"], sink["index"]
-        self._width = int(sink["shape"][-1])
-        self._output_affine = _affine(sink)
+        self._input = source["index"]
+        sinks = self._interpreter.get_output_details()
+        answer, features = output_roles([int(sink["shape"][-1]) for sink in sinks])
+        self._answer = _Sink(sinks[answer])
+        self._features = None if features is None else _Sink(sinks[features])
         affine = _affine(source)
         self._table = (
             byte_table(affine, scale=contract.scale, offset=contract.offset)
@@ -64,7 +66,7 @@ class LiteRtRuntime:
         # The usual case: byte 0 is -128. Flipping the top bit is a view away from free.
         self._is_flip = affine is not None and np.array_equal(self._table, np.arange(-128, 128))
 
-    def predict(self, tensors: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def predict(self, tensors: npt.NDArray[np.uint8]) -> Answer:
         """Run the network on each tensor in turn.
 
         Parameters
@@ -73,22 +75,35 @@ class LiteRtRuntime:
 
         Returns
         -------
-        (n, K) float32
+        Answer
         """
         values = (tensors ^ np.uint8(0x80)).view(np.int8) if self._is_flip else self._table[tensors]
-        raw = []
+        sinks = [self._answer] if self._features is None else [self._answer, self._features]
+        raw: list[list[npt.NDArray[np.generic]]] = [[] for _ in sinks]
         for index in range(len(values)):
             self._interpreter.set_tensor(self._input, values[index : index + 1])
             self._interpreter.invoke()
-            raw.append(self._interpreter.get_tensor(self._output)[0])
-        outputs = np.array(raw).reshape(len(raw), self._width)
-        if self._output_affine is None:
-            return outputs.astype(np.float32)
-        return dequantize(outputs, self._output_affine)
+            for sink, rows in zip(sinks, raw, strict=True):
+                rows.append(self._interpreter.get_tensor(sink.index)[0])
+        return Answer(*(sink.real(rows) for sink, rows in zip(sinks, raw, strict=True)))
 
     def close(self) -> None:
         """Free the interpreter."""
         self._interpreter = None
+
+
+class _Sink:
+    """One output of the network: where it is, how wide, and what its integers mean."""
+
+    def __init__(self, details: dict[str, Any]) -> None:
+        self.index = details["index"]
+        self._width = int(details["shape"][-1])
+        self._affine = _affine(details)
+
+    def real(self, rows: list[npt.NDArray[np.generic]]) -> npt.NDArray[np.float32]:
+        """Stack rows into (n, width) real numbers."""
+        values = np.array(rows).reshape(len(rows), self._width)
+        return values.astype(np.float32) if self._affine is None else dequantize(values, self._affine)
 
 
 def _interpreter_class() -> Any:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeleuk.errors import BundleError
+from edgeleuk.runtimes.base import Answer, output_roles
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -29,7 +30,8 @@ class OnnxRuntime:
     Raises
     ------
     BundleError
-        The bytes are no ONNX model, or its input has another shape than the contract's.
+        The bytes are no ONNX model, its input has another shape than the contract's, or its outputs
+        cannot be told apart.
     """
 
     name = "onnxruntime"
@@ -53,9 +55,12 @@ class OnnxRuntime:
                 allowed=("n", *contract.shape),
             )
         self._input = source.name
+        sinks = self._session.get_outputs()
+        answer, features = output_roles([int(sink.shape[-1]) for sink in sinks])
+        self._sinks = [sinks[index] for index in (answer, features) if index is not None]
         self._table = (np.arange(256) * contract.scale + contract.offset).astype(np.float32)
 
-    def predict(self, tensors: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def predict(self, tensors: npt.NDArray[np.uint8]) -> Answer:
         """Run the network on the tensors in batches.
 
         Parameters
@@ -64,16 +69,21 @@ class OnnxRuntime:
 
         Returns
         -------
-        (n, K) float32
+        Answer
         """
-        outputs = [
-            self._session.run(None, {self._input: self._table[tensors[start : start + BATCH]]})[0]
+        names = [sink.name for sink in self._sinks]
+        batches = [
+            self._session.run(names, {self._input: self._table[tensors[start : start + BATCH]]})
             for start in range(0, len(tensors), BATCH)
         ]
-        if not outputs:
-            return np.empty((0, self._session.get_outputs()[0].shape[-1]), np.float32)
-        result: npt.NDArray[np.float32] = np.concatenate(outputs).reshape(len(tensors), -1)
-        return result
+        return Answer(
+            *(
+                np.concatenate(
+                    [np.empty((0, sink.shape[-1]), np.float32), *(batch[index] for batch in batches)]
+                )
+                for index, sink in enumerate(self._sinks)
+            )
+        )
 
     def close(self) -> None:
         """Free the session."""

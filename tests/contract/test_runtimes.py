@@ -44,15 +44,15 @@ def runtime(request: pytest.FixtureRequest, bundle: Bundle) -> Iterator[ModelRun
 
 
 def test_a_batch_is_its_cells(runtime: ModelRuntime, tensors: npt.NDArray[np.uint8]) -> None:
-    batch = runtime.predict(tensors)
-    single = np.concatenate([runtime.predict(tensor[None]) for tensor in tensors])
+    batch = runtime.predict(tensors).outputs
+    single = np.concatenate([runtime.predict(tensor[None]).outputs for tensor in tensors])
     assert batch.shape == (len(tensors), 1)
     assert batch.dtype == np.float32
     np.testing.assert_allclose(batch, single, atol=1e-4)
 
 
 def test_asking_twice_gives_the_same(runtime: ModelRuntime, tensors: npt.NDArray[np.uint8]) -> None:
-    assert np.array_equal(runtime.predict(tensors), runtime.predict(tensors))
+    assert np.array_equal(runtime.predict(tensors).outputs, runtime.predict(tensors).outputs)
 
 
 def test_the_input_is_left_as_it_was(runtime: ModelRuntime, tensors: npt.NDArray[np.uint8]) -> None:
@@ -62,12 +62,14 @@ def test_the_input_is_left_as_it_was(runtime: ModelRuntime, tensors: npt.NDArray
 
 
 def test_no_cell_gives_no_answer(runtime: ModelRuntime, tensors: npt.NDArray[np.uint8]) -> None:
-    assert runtime.predict(tensors[:0]).shape == (0, 1)
+    assert runtime.predict(tensors[:0]).outputs.shape == (0, 1)
 
 
 def test_int8_is_near_float(bundle: Bundle, tensors: npt.NDArray[np.uint8]) -> None:
     outputs = {
-        model.key: open_runtime(model.runtime, bundle.members[name], bundle.manifest.input).predict(tensors)
+        model.key: open_runtime(model.runtime, bundle.members[name], bundle.manifest.input)
+        .predict(tensors)
+        .outputs
         for name, model in MODEL_FILES.items()
     }
     spread = float(np.ptp(outputs["reference"])) + 1e-6

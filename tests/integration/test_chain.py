@@ -8,12 +8,17 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
 
+import numpy as np
 import pytest
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from edgeleuk.frames import CellCrop
 
 
 def edgeleuk(*words: object, code: int = 0) -> str:
@@ -55,6 +60,15 @@ def test_the_bundle_verifies_on_every_runtime(bundle: Path) -> None:
     facts = as_json("verify", bundle)
     assert facts["verdict"] == "pass"
     assert {result["runtime"] for result in facts["results"]} == {"numpy", "litert", "onnxruntime"}
+    assert sum(result["model"].endswith(" features") for result in facts["results"]) == 3
+
+
+def test_the_bundle_says_what_its_gate_lets_pass(bundle: Path) -> None:
+    manifest = as_json("inspect", bundle)["manifest"]
+    assert manifest["schema_version"] == 2
+    assert manifest["gate"]["features"]["cells"] > 50
+    assert "features.npz" in manifest["members"]
+    assert "sharpness" in edgeleuk("inspect", bundle)
 
 
 def test_keras_and_int8_are_judged_on_the_same_unseen_cells(
@@ -107,6 +121,11 @@ def test_validate_compares_int8_with_float(bundle: Path, few_cells: Path) -> Non
     result = json.loads(done.stdout)
     assert result["verdict"] in ("pass", "fail", "undecided")
     assert done.returncode == (3 if result["verdict"] == "fail" else 0)
+    for key in ("reference", "tflite_int8", "onnx_int8"):
+        by_reason = result[key]["uncertain_by_reason"]
+        assert set(by_reason) == {"area", "colour", "sharpness", "features", "probability"}
+        assert sum(by_reason.values()) == pytest.approx(result[key]["uncertain"])
+        assert result[key]["uncertain"] < 0.5
     for key in ("tflite_int8", "onnx_int8"):
         assert {
             "flips",
@@ -115,6 +134,91 @@ def test_validate_compares_int8_with_float(bundle: Path, few_cells: Path) -> Non
             "weighted_f1_drop",
             "weighted_f1_drop_upper_95",
         } <= set(result[key])
+
+
+@pytest.fixture(scope="module")
+def held_out(bundle: Path, few_cells: Path) -> list[CellCrop]:
+    from edgeleuk.bundle.reading import read_bundle
+    from edgeleuk_convert.cnmc import load_cells, read_crop
+    from edgeleuk_convert.evaluation import unseen
+    from edgeleuk_convert.record import bundle_record
+
+    fresh, _ = unseen(load_cells(few_cells).cells, bundle_record(read_bundle(bundle)))
+    return [read_crop(cell) for cell in fresh]
+
+
+@pytest.fixture(scope="module")
+def foreign(held_out: list[CellCrop], edgeleuk_data: Path) -> dict[str, list[CellCrop]]:
+    """What is no sharp white cell of this stain, by its kind."""
+    fields = edgeleuk_data / "fields_bccd"
+    return {
+        "red cells": boxed(fields, "RBC", 100),
+        "platelets": boxed(fields, "Platelets", 40),
+        "blurred": [blurred(crop, 0.7) for crop in held_out],
+        "red and green swapped": [recoloured(crop, (1, 0, 2)) for crop in held_out],
+    }
+
+
+@pytest.mark.parametrize("runtime", ["litert", "onnxruntime"])
+def test_what_is_foreign_is_uncertain_far_more_often_than_held_out_cells(
+    bundle: Path, held_out: list[CellCrop], foreign: dict[str, list[CellCrop]], runtime: str
+) -> None:
+    from edgeleuk.bundle.reading import read_bundle
+    from edgeleuk.classify import open_classifier
+
+    # Without the band, what is left is the gate.
+    classifier = open_classifier(read_bundle(bundle), runtime=runtime, abstain="off")
+
+    def uncertain(crops: list[CellCrop]) -> float:
+        answers = classifier.classify(crops)
+        return sum(answer.decision.value == "uncertain" for answer in answers) / len(answers)
+
+    usual = uncertain(held_out)
+    shares = {kind: uncertain(crops) for kind, crops in foreign.items()}
+    classifier.close()
+    # A dozen subjects of training: the ranges know few slides.
+    assert usual < 0.3
+    assert min(shares.values()) > 0.9, shares
+
+
+def boxed(fields: Path, kind: str, count: int) -> list[CellCrop]:
+    """Cut out objects by the boxes of fields, an ellipse for a mask, at BCCD's 12 px/um or so."""
+    import cv2
+
+    from edgeleuk.files import read_image
+    from edgeleuk.frames import CellCrop
+
+    crops: list[CellCrop] = []
+    for annotation in sorted(fields.glob("*.xml")):
+        pixels = read_image(annotation.with_suffix(".jpg"))
+        for found in ET.parse(annotation).getroot().iter("object"):
+            sides = ("xmin", "ymin", "xmax", "ymax")
+            left, top, right, bottom = (max(0, int(found.findtext(f"bndbox/{side}") or 0)) for side in sides)
+            window = pixels[top:bottom, left:right]
+            if found.findtext("name") != kind or min(window.shape) == 0:
+                continue
+            mask = np.zeros(window.shape[:2], np.uint8)
+            centre = (mask.shape[1] // 2, mask.shape[0] // 2)
+            cv2.ellipse(mask, centre, centre, 0, 0, 360, 255, cv2.FILLED)
+            crops.append(CellCrop(np.where(mask[..., None] > 0, window, np.uint8(0)), mask, 12.0))
+            if len(crops) == count:
+                return crops
+    return crops
+
+
+def blurred(crop: CellCrop, sigma_um: float) -> CellCrop:
+    """Put a cell out of focus; its own colour, not black, shines in from outside."""
+    import cv2
+
+    inside = crop.mask > 0
+    mean = crop.pixels[inside].mean(axis=0)
+    filled = np.where(inside[..., None], crop.pixels, mean).astype(np.float32)
+    soft = cv2.GaussianBlur(filled, (0, 0), sigma_um * crop.px_per_um)
+    return replace(crop, pixels=np.where(inside[..., None], np.rint(soft), 0).astype(np.uint8))
+
+
+def recoloured(crop: CellCrop, order: tuple[int, int, int]) -> CellCrop:
+    return replace(crop, pixels=np.ascontiguousarray(crop.pixels[..., order]))
 
 
 def test_run_on_real_fields_and_export(bundle: Path, edgeleuk_data: Path, tmp_path: Path) -> None:

@@ -57,6 +57,10 @@ def flipped(data: bytes) -> bytes:
     return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
 
 
+GATE = {
+    "appearance": dict.fromkeys(("red_to_green", "blue_to_green", "red_to_blue", "sharpness"), (0.5, 2.0)),
+    "features": {"limit": 1.5, "cells": 100, "subjects": 10},
+}
 DAMAGE: dict[str, tuple[Callable[[Members], bytes], str]] = {
     "empty file": (lambda _: b"", "is no bundle, or a truncated one"),
     "no zip": (lambda _: b"hello" * 100, "is no bundle, or a truncated one"),
@@ -71,11 +75,11 @@ DAMAGE: dict[str, tuple[Callable[[Members], bytes], str]] = {
     "a smuggled member": (lambda m: packed(m | {"run.py": b"print()"}), "does not name: got run.py"),
     "newer schema": (
         lambda m: packed(manifest_with(m, lambda man: man.update(schema_version=99))),
-        "another schema version: got 99, allowed 1; update edgeleuk",
+        "another schema version: got 99, allowed 1 or 2; update edgeleuk",
     ),
     "older schema": (
         lambda m: packed(manifest_with(m, lambda man: man.update(schema_version=0))),
-        "got 0, allowed 1; convert the network again",
+        "got 0, allowed 1 or 2; convert the network again",
     ),
     "unknown field": (
         lambda m: packed(manifest_with(m, lambda man: man.update(surprise=1))),
@@ -84,6 +88,10 @@ DAMAGE: dict[str, tuple[Callable[[Members], bytes], str]] = {
     "nonsense in a contract": (
         lambda m: packed(manifest_with(m, lambda man: man["input"].update(height=0))),  # type: ignore[attr-defined]
         "height from 8 to 4096, got 0",
+    ),
+    "a gate without its statistics": (
+        lambda m: packed(manifest_with(m, lambda man: man.update(gate=GATE))),
+        "lacks features.npz",
     ),
     "manifest is no JSON": (lambda m: packed(m | {MANIFEST: b"{"}), "cannot be read"),
 }
@@ -110,11 +118,13 @@ def test_a_folder_is_a_usage_error(tmp_path: Path) -> None:
 
 
 def test_what_is_written_is_read_back_and_gives_the_same_bytes(shipped: Bundle, tmp_path: Path) -> None:
-    path = tmp_path / "again.edgeleuk"
+    path, again = tmp_path / "one.edgeleuk", tmp_path / "two.edgeleuk"
     write_bundle(path, shipped.manifest, shipped.members)
-    assert path.read_bytes() == shipped.path.read_bytes()
-    assert read_bundle(path).members == shipped.members
-    assert list(tmp_path.iterdir()) == [path]
+    read = read_bundle(path)
+    assert (read.manifest, read.members) == (shipped.manifest, shipped.members)
+    write_bundle(again, read.manifest, read.members)
+    assert again.read_bytes() == path.read_bytes()
+    assert sorted(tmp_path.iterdir()) == [path, again]
 
 
 def test_the_order_of_members_does_not_matter(shipped: Bundle) -> None:
@@ -153,6 +163,30 @@ def test_preprocessing_that_differs_by_one_grey_level_is_noticed(shipped: Bundle
         arrays["tensors"][0, 64, 64, 0] ^= 1
 
     assert replay(with_golden(shipped, move))[0].status == "moved"
+
+
+def test_features_that_a_network_no_longer_gives_are_noticed(shipped: Bundle) -> None:
+    def expect(arrays: dict[str, np.ndarray]) -> None:
+        arrays["model.int8.tflite.features"] = np.zeros((len(arrays["tensors"]), 4), np.float32)
+        arrays["model.int8.tflite.features.tolerance"] = np.ones(1)
+
+    moved = {result.model for result in replay(with_golden(shipped, expect)) if result.status == "moved"}
+    assert moved == {"model.int8.tflite features"}
+
+
+def test_a_bundle_of_the_first_schema_is_one_without_what_the_second_added(
+    shipped: Bundle, tmp_path: Path
+) -> None:
+    def first(manifest: dict[str, object]) -> None:
+        manifest["schema_version"] = 1
+        manifest.pop("gate", None)
+        for name in ("bias", "conformal"):
+            manifest["output"].pop(name, None)  # type: ignore[attr-defined]
+
+    path = tmp_path / "first.edgeleuk"
+    path.write_bytes(packed(manifest_with(members_of(shipped), first)))
+    manifest = read_bundle(path).manifest
+    assert (manifest.gate, manifest.output.bias, manifest.output.conformal) == (None, 0.0, None)
 
 
 def test_golden_vectors_that_cannot_be_read_are_refused(shipped: Bundle) -> None:

@@ -94,6 +94,15 @@ def test_classify_tells_single_cells_from_fields(
     assert "probability of blast" in edgeleuk("classify", cell_files[0]).out
 
 
+def test_abstention_can_be_switched_off_and_sets_asked_for(
+    edgeleuk: Callable[..., Outcome], cell_files: list[Path]
+) -> None:
+    assert edgeleuk("classify", *cell_files, "--abstain", "off").code == 0
+    outcome = edgeleuk("classify", *cell_files, "--abstain", "never")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "bad setting: Invalid enum value 'never'" in outcome.err
+
+
 def test_both_runtimes_say_much_the_same(edgeleuk: Callable[..., Outcome], cell_files: list[Path]) -> None:
     answers = [
         json.loads(edgeleuk("classify", cell_files[0], "--runtime", runtime, "--json").out)

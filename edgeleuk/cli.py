@@ -120,6 +120,36 @@ def train(
     print_json(result) if as_json else typer.echo(commands.training_text(result))
 
 
+@app.command("cross-validate")
+def cross_validate(
+    data: DataOption,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Where networks, answers and tables go; resumable.")
+    ],
+    architecture: Annotated[
+        list[str], typer.Option("--architecture", help="A network to compare; give it several times.")
+    ],
+    folds: Annotated[int, typer.Option("--folds", help="Parts that the groups are split into.")] = 3,
+    seeds: Annotated[int, typer.Option("--seeds", help="Trainings of each network on each fold.")] = 2,
+    uncalibrated: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--uncalibrated", help="A network that is trained once, without temperature and threshold."
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train networks on every fold of the subjects in turn, and compare them with plain baselines."""
+    from edgeleuk.console import print_json
+    from edgeleuk_convert import commands
+    from edgeleuk_convert.comparison import comparison_text
+
+    result = commands.cross_validate(
+        data, out, architecture, folds=folds, seeds=seeds, uncalibrated=uncalibrated or ()
+    )
+    print_json(result) if as_json else typer.echo(comparison_text(result))
+
+
 @app.command()
 def evaluate(
     model: Annotated[

@@ -19,11 +19,7 @@ from edgeleuk.bundle.manifest import Conformal
 from edgeleuk.errors import UsageError
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    Floats = npt.NDArray[np.float64]
-    Bools = npt.NDArray[np.bool_]
-    Names = npt.NDArray[np.str_]
+    from edgeleuk_calibration.probability import Bools, Floats, Names
 
 # No score lies above: a class of this limit is in every set.
 LARGEST_SCORE = 1.0

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
     Bools = npt.NDArray[np.bool_]
+    Names = npt.NDArray[np.str_]
 
 TEMPERATURES = (0.25, 8.0)
 BIASES = (-4.0, 4.0)
@@ -50,14 +51,6 @@ def sigmoid(logit: Floats) -> Floats:
     [0.0, 0.5, 1.0]
     """
     return np.exp(-np.logaddexp(0, -logit))
-
-
-def fit_temperature(logits: Floats, truth: Bools, weights: Floats) -> float:
-    """Find what to divide logits by so that the weighted likelihood of the truth is largest."""
-    temperatures = np.geomspace(*TEMPERATURES, 201)
-    signed = np.where(truth, -logits, logits)
-    losses = [(weights * np.logaddexp(0, signed / temperature)).sum() for temperature in temperatures]
-    return round(float(temperatures[int(np.argmin(losses))]), 4)
 
 
 def fit_platt(logits: Floats, truth: Bools, weights: Floats) -> tuple[float, float]:

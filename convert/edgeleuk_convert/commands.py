@@ -147,6 +147,29 @@ def _train(
             ) from None
 
 
+def cross_validate(
+    data: Path,
+    out: Path,
+    architectures: Sequence[str],
+    *,
+    folds: int,
+    seeds: int,
+    uncalibrated: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Train and judge architectures on every fold, and write how they compare."""
+    from edgeleuk_convert import comparison
+    from edgeleuk_convert.crossvalidation import cross_validate as validate_all
+    from edgeleuk_convert.crossvalidation import settings_for
+
+    settings = settings_for(architectures, seeds=seeds, folds=folds, uncalibrated=uncalibrated)
+    _require_writable(out)
+    with _quiet_tensorflow():
+        cells, prints = _read_with_prints(data)
+        with training_progress() as report:
+            compared = validate_all(cells, out, settings, prints=prints, begin=say, progress=report)
+    return comparison.write(compared, out)
+
+
 def training_text(result: dict[str, Any]) -> str:
     """Say what a training gave."""
     stamp = f"{result['stamp']}\n" if result["stamp"] else ""

@@ -94,6 +94,19 @@ def interval_95(
     }
 
 
+def metrics_of_resamples(judged: Judged, *, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Floats]:
+    """Compute each of `METRICS` on the cells as they are, and on every resample of groups.
+
+    Returns
+    -------
+    dict of str to (1 + resamples,) float64
+        The first is on the cells as they are.
+    """
+    sums = _Sums(judged)
+    weights = bootstrap_weights(sums.group_is_blast, resamples=resamples, seed=seed)
+    return sums.metrics(np.vstack([np.ones((1, sums.groups)), weights]))
+
+
 def paired_drop(
     reference: Judged, other: Judged, metric: str, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> tuple[float, Floats]:
@@ -171,6 +184,12 @@ def balanced_weights(truth: npt.NDArray[np.bool_], group: npt.NDArray[np.str_], 
             of_cell = np.minimum(counts, cap)[inverse] / counts[inverse]
             weight[side] = of_cell / of_cell.sum() / 2
     return weight
+
+
+def prior_weights(truth: npt.NDArray[np.bool_], group: npt.NDArray[np.str_], *, cap: int = 40) -> Floats:
+    """Weigh cells so that large groups do not rule within a class, and the classes keep their shares."""
+    share: Floats = np.where(truth, truth.mean(), 1 - truth.mean())
+    return balanced_weights(truth, group, cap=cap) * 2 * share
 
 
 class _Sums:

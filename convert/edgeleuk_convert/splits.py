@@ -205,6 +205,20 @@ def _with_inner(
     return Split(train, validation, test)
 
 
+def halves(cells: Sequence[LabelledCell], *, seed: int) -> npt.NDArray[np.bool_]:
+    """Divide cells into two by group; all lie in the first half where a class has but one group.
+
+    Returns
+    -------
+    (n,) bool
+        True for the second half.
+    """
+    if min(_count_groups(cells, label) for label in LABELS) < 2:
+        return np.zeros(len(cells), bool)
+    of_group = grouped_folds(cells, 2, seed)
+    return np.array([of_group[cell.group or ""] == 1 for cell in cells])
+
+
 def unique(cells: Iterable[LabelledCell]) -> tuple[LabelledCell, ...]:
     """Keep the first of identical images."""
     first: dict[str, LabelledCell] = {}

@@ -20,7 +20,7 @@ import numpy as np
 from edgeleuk.bundle.manifest import Envelope, InputContract, OutputContract
 from edgeleuk.config import to_toml
 from edgeleuk.errors import GateFailedError, UsageError
-from edgeleuk_calibration.probability import choose_threshold, fit_temperature, sigmoid
+from edgeleuk_calibration.output import fit_output
 from edgeleuk_convert.architectures import (
     Keras,
     architecture,
@@ -40,9 +40,9 @@ from edgeleuk_convert.checkpoint import (
 )
 from edgeleuk_convert.cnmc import CellSet, load_cells, read_crop, require_both_classes
 from edgeleuk_convert.leakage import check_split, refuse_or_stamp
-from edgeleuk_convert.metrics import auroc, balanced_weights
+from edgeleuk_convert.metrics import auroc, balanced_weights, prior_weights
 from edgeleuk_convert.record import TrainingRecord, write_record
-from edgeleuk_convert.splits import Split, holdout, split_by_subjects
+from edgeleuk_convert.splits import Split, halves, holdout, split_by_subjects
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -54,6 +54,8 @@ if TYPE_CHECKING:
     from edgeleuk_convert.leakage import Prints
 
     Tensors = npt.NDArray[np.uint8]
+    # As `load_tensors`.
+    Load = Callable[..., Tensors]
     Floats = npt.NDArray[np.float64]
 
 PREDICT_BATCH = 128
@@ -87,6 +89,12 @@ class TrainingSettings:
         leaves the folds as they are, so that seeds can be compared.
     held_out : tuple of str
         Subjects to hold out instead of a fold. `split_seed` then decides the inner groups alone.
+    calibrated : bool
+        Train twice: first without some of the groups, from which temperature, bias, threshold and band come,
+        then with all. Otherwise once, and the logit means what it says, the threshold is one half.
+    sensitivity : float
+        Share of the held-out blasts that the threshold calls so; each subject counts for at most
+        `subject_cap` cells.
     subject_cap : int
         A subject of more cells than this is drawn as often as one of this many.
     size_balanced : float
@@ -103,7 +111,7 @@ class TrainingSettings:
     """
 
     architecture: str = "resnet"
-    epochs: int = 20
+    epochs: int = 10
     batch: int = 32
     learning_rate: float = 2e-3
     weight_decay: float = 0.02
@@ -117,6 +125,8 @@ class TrainingSettings:
     fold: int = 0
     split_seed: int = 0
     held_out: tuple[str, ...] = ()
+    calibrated: bool = True
+    sensitivity: float = 0.9
     subject_cap: int = 40
     size_balanced: float = 0.0
     mixed_precision: bool = False
@@ -138,6 +148,7 @@ class TrainingSettings:
             ("fold", 0, self.folds - 1),
             ("seed", 0, 2**32 - 1),
             ("split_seed", 0, 2**32 - 1),
+            ("sensitivity", 0.5, 0.999),
             ("subject_cap", 1, 1_000_000),
             ("size_balanced", 0, 1),
             ("average_decay", 0, 0.999999),
@@ -186,6 +197,7 @@ def train(
     split: Split | None = None,
     prints: Prints | None = None,
     allow_leakage: bool = False,
+    load: Load | None = None,
 ) -> TrainingRecord:
     """Train a network and write it with its record, settings, log and history plot.
 
@@ -205,6 +217,8 @@ def train(
         anew.
     allow_leakage : bool
         Train although test cells are among those to learn from, and stamp the record.
+    load : callable, optional
+        Takes the place of `load_tensors` where the tensors are at hand.
 
     Returns
     -------
@@ -234,18 +248,23 @@ def train(
         else refuse_or_stamp(seen, split.test, prints, allow_leakage=allow_leakage)
     )
     out.parent.mkdir(parents=True, exist_ok=True)
-    tensors = load_tensors(seen, settings.contract, progress=telling("prepare"))
+    tensors = (load or load_tensors)(seen, settings.contract, progress=telling("prepare"))
     identity = fingerprint(settings.flat(), settings.contract, split)
-    beside_it = Checkpoint(out.with_stem(f"{out.stem}.inner"), identity)
-    inner = _Run(settings, split.train, split.validation, tensors, beside_it)
-    # What the second training will take: as long for each cell, but it has more of them.
-    rows = inner.fit(tell, further_epochs=settings.epochs * len(seen) / len(split.train))
-    record = msgspec.structs.replace(_record(inner, split, settings), stamp=stamp)
-    write_log(rows, out)
-    write_history(rows, out, kept_epoch(rows))
+    output = OutputContract(kind="logit")
+    inner = Checkpoint(out.with_stem(f"{out.stem}.inner"), identity)
+    rows: list[Row] = []
+    if settings.calibrated:
+        trial = _Run(settings, split.train, split.validation, tensors, inner)
+        # What the second training will take: as long for each cell, but it has more of them.
+        rows = trial.fit(tell, further_epochs=settings.epochs * len(seen) / len(split.train))
+        output = _output(trial, split, settings)
     # What was held out for the temperature and the threshold is too precious not to be learnt from.
     run = _Run(settings, seen, (), tensors, Checkpoint(out, identity))
-    run.fit(lambda at: tell(replace(at, stage="final")))
+    last = run.fit(lambda at: tell(replace(at, stage="final")))
+    rows = rows or last
+    write_log(rows, out)
+    write_history(rows, out, kept_epoch(rows))
+    record = msgspec.structs.replace(_record(run, output, split, settings), stamp=stamp)
     beside = out.with_name(f"{out.stem}.part.keras")
     try:
         run.averaged.save(beside)
@@ -257,7 +276,7 @@ def train(
         raise cannot_write(out, error) from error
     finally:
         beside.unlink(missing_ok=True)
-    inner.checkpoint.remove()
+    inner.remove()
     run.checkpoint.remove()
     return record
 
@@ -466,19 +485,26 @@ class _Run:
         return step
 
 
-def _record(run: _Run, split: Split, settings: TrainingSettings) -> TrainingRecord:
-    logits = predict_logits(run.averaged, run.validation_tensors)
-    temperature = fit_temperature(logits, run.validation_truth, run.validation_weights)
-    threshold = choose_threshold(sigmoid(logits / temperature), run.validation_truth, run.validation_weights)
+def _output(trial: _Run, split: Split, settings: TrainingSettings) -> OutputContract:
+    truth = trial.validation_truth
+    return fit_output(
+        predict_logits(trial.averaged, trial.validation_tensors),
+        truth,
+        np.array([cell.group or "" for cell in split.validation]),
+        prior_weights(truth, trial.validation_subjects, cap=settings.subject_cap),
+        half=halves(split.validation, seed=settings.split_seed),
+        sensitivity=settings.sensitivity,
+    )
+
+
+def _record(run: _Run, output: OutputContract, split: Split, settings: TrainingSettings) -> TrainingRecord:
     seen = (*split.train, *split.validation)
-    low, high = map(float, np.percentile([cell.area_um2 for cell in split.train], ENVELOPE_PERCENTILES))
+    low, high = map(float, np.percentile([cell.area_um2 for cell in seen], ENVELOPE_PERCENTILES))
     return TrainingRecord(
         architecture=settings.architecture,
         parameters=run.averaged.count_params(),
         input=settings.contract,
-        output=OutputContract(
-            kind="logit", temperature=temperature, threshold=threshold, abstain=(threshold, threshold)
-        ),
+        output=output,
         envelope=Envelope(
             area_um2=(round(low * (1 - ENVELOPE_MARGIN), 2), round(high * (1 + ENVELOPE_MARGIN), 2))
         ),

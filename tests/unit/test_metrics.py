@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgeleuk_calibration.probability import THRESHOLDS, choose_threshold, fit_temperature, sigmoid
+from edgeleuk_calibration.probability import THRESHOLDS, choose_threshold
 from edgeleuk_convert.metrics import (
     METRICS,
     Judged,
@@ -145,15 +145,6 @@ def test_nan_is_refused() -> None:
     cells = judged(n=10)
     with pytest.raises(ValueError, match="finite"):
         Judged(cells.truth, cells.probability * np.nan, cells.called, cells.area, cells.subject, cells.group)
-
-
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
-def test_temperature_is_found_again(temperature: float) -> None:
-    rng = np.random.default_rng(0)
-    logits = rng.normal(0, 2, 20000)
-    truth = rng.random(20000) < sigmoid(logits)
-    found = fit_temperature(logits * temperature, truth, np.full(20000, 1 / 20000))
-    assert found == pytest.approx(temperature, rel=0.05)
 
 
 def test_threshold_lies_between_the_classes_and_within_bounds() -> None:

@@ -1,0 +1,438 @@
+"""Train on every fold but one, judge on that one, again and again: what a recipe is worth, beside baselines.
+
+Each training leaves ``ARCHITECTURE-foldF-seedS.keras``, its record, and its answers on the cells of its own
+fold in ``.answers.json``. What is there already is not done again, so the same command goes on after a
+stop. The folds are those of `grouped_folds`: groups that share cells stay together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from edgeleuk.bundle.manifest import Struct
+from edgeleuk.classify import calibrated
+from edgeleuk.errors import IntegrityError, UsageError
+from edgeleuk_convert.baselines import TITLES, judge_baselines
+from edgeleuk_convert.checkpoint import replace_file
+from edgeleuk_convert.evaluation import judge
+from edgeleuk_convert.metrics import METRICS, RESAMPLES, Judged, metrics_of_resamples
+from edgeleuk_convert.morphology import measure, morphology_numbers
+from edgeleuk_convert.settings import load_training_settings
+from edgeleuk_convert.splits import HARD_FOLD, grouped_folds
+from edgeleuk_convert.training import load_tensors, predict_logits, train
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from edgeleuk.bundle.manifest import InputContract
+    from edgeleuk_convert.cnmc import CellSet, LabelledCell
+    from edgeleuk_convert.leakage import Prints
+    from edgeleuk_convert.training import TrainingProgress, TrainingSettings
+
+    Tensors = npt.NDArray[np.uint8]
+
+SCHEMA_VERSION = 1
+# The AUROC on the cells of the hard official fold alone.
+HARD_AUROC = "hard_auroc"
+# Shares of the training groups that the learning curve goes through, and draws of each.
+CURVE_SHARES = (0.25, 0.5, 0.75, 1.0)
+CURVE_DRAWS = 4
+NUMBERS = "numbers.npz"
+
+
+class Answers(Struct, frozen=True):
+    """What one network said of the cells of its own fold.
+
+    Attributes
+    ----------
+    architecture : str
+    fold, seed : int
+    parameters : int
+    threshold : float
+    calibrated : bool
+        Whether temperature, bias and threshold were chosen on held-out groups.
+    probabilities : dict of str to float
+        sha256 of a cell's pixels to its probability of blast.
+    identity : str
+        Hash of the settings and of the test cells that this is an answer to.
+    """
+
+    architecture: str
+    fold: int
+    seed: int
+    parameters: int
+    threshold: float
+    calibrated: bool
+    probabilities: dict[str, float]
+    identity: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """A method on all folds.
+
+    Attributes
+    ----------
+    title : str
+    parameters : int or None
+        None for what is no network.
+    folds : tuple of dict
+        For each fold, each of `METRICS` and `HARD_AUROC`, the mean over the seeds.
+    mean : dict
+        The mean over the folds.
+    interval_95 : dict
+        Of the mean: bootstrap over the groups of every fold.
+    seeds : tuple of dict
+        The mean over the folds, for each seed.
+    """
+
+    title: str
+    parameters: int | None
+    folds: tuple[dict[str, float], ...]
+    mean: dict[str, float]
+    interval_95: dict[str, tuple[float, float]]
+    seeds: tuple[dict[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """All methods on the same folds, and what more subjects would be worth.
+
+    Attributes
+    ----------
+    cells, subjects, groups : int
+    scores : dict of str to Scores
+        Baselines first, by their name in `baselines.TITLES`, then architectures.
+    curve : tuple of (int, float, float)
+        Training groups, and the forest's mean AUROC and weighted F1 with so many.
+    """
+
+    cells: int
+    subjects: int
+    groups: int
+    scores: dict[str, Scores]
+    curve: tuple[tuple[int, float, float], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of ``comparison.json``."""
+        facts: dict[str, Any] = msgspec.to_builtins(self)
+        return {"schema_version": SCHEMA_VERSION, **facts}
+
+
+def cross_validate(
+    cells: CellSet,
+    out: Path,
+    settings: Sequence[TrainingSettings],
+    *,
+    prints: Prints,
+    begin: Callable[[str], None],
+    progress: Callable[[TrainingProgress], None] | None = None,
+) -> Comparison:
+    """Train and judge every setting on every fold, skipping what `out` holds already; then compare.
+
+    Parameters
+    ----------
+    cells : CellSet
+        Groups joined.
+    out : Path
+        A folder; made where it is missing.
+    settings : sequence of TrainingSettings
+        One for each architecture and seed; `fold` is filled in here.
+    prints : mapping of path to Fingerprint
+    begin : callable
+        Told the title of each training before it begins.
+    progress : callable, optional
+        As for `train`.
+
+    Raises
+    ------
+    UsageError
+        The settings do not agree on the folds.
+    """
+    folds, split_seed = _common_folds(settings)
+    out.mkdir(parents=True, exist_ok=True)
+    of_group = grouped_folds(cells.labelled, folds, split_seed)
+    cache = _TensorCache(cells.labelled)
+    jobs = [replace(one, fold=fold) for one in settings for fold in range(folds)]
+    answers = []
+    for number, job in enumerate(jobs, start=1):
+        test = [cell for cell in cells.labelled if of_group[cell.group or ""] == job.fold]
+        title = f"{job.architecture}, fold {job.fold + 1} of {folds}, seed {job.seed}"
+        path = out / f"{job.architecture}-fold{job.fold}-seed{job.seed}.answers.json"
+        found = read_answers(path, _identity(job, test))
+        if found is None:
+            begin(f"{title} ({number} of {len(jobs)})")
+            found = _train_and_answer(cells, path, job, test, cache, prints=prints, progress=progress)
+        answers.append(found)
+    begin("baselines and learning curve")
+    numbers = _numbers(cells.labelled, out / NUMBERS)
+    return compare_answers(cells, of_group, answers, numbers)
+
+
+def compare_answers(
+    cells: CellSet,
+    of_group: Mapping[str, int],
+    answers: Sequence[Answers],
+    numbers: npt.NDArray[np.float64],
+    *,
+    resamples: int = RESAMPLES,
+) -> Comparison:
+    """Put networks and baselines side by side.
+
+    Parameters
+    ----------
+    cells : CellSet
+    of_group : mapping of str to int
+        Group to fold.
+    answers : sequence of Answers
+        For each architecture and seed, one of each fold; where a fold is missing, that seed is left out.
+    numbers : (n, 14) float64
+        Rows of `morphology_numbers`, for each labelled cell.
+    resamples : int
+        Of the bootstrap.
+    """
+    labelled = cells.labelled
+    fold_of = np.array([of_group[cell.group or ""] for cell in labelled])
+    folds = int(fold_of.max()) + 1
+    tests = [[cell for cell, fold in zip(labelled, fold_of, strict=True) if fold == f] for f in range(folds)]
+    scores: dict[str, Scores] = {}
+    baselines = [
+        judge_baselines(
+            [cell for cell, fold in zip(labelled, fold_of, strict=True) if fold != f],
+            tests[f],
+            numbers[fold_of != f],
+            numbers[fold_of == f],
+            resamples=2,
+        )
+        for f in range(folds)
+    ]
+    for position, (name, title) in enumerate(TITLES.items()):
+        judged = [[one[position].judged for one in baselines]]
+        scores[name] = _scores(title, None, judged, tests, resamples)
+    for architecture in dict.fromkeys(answer.architecture for answer in answers):
+        runs = [
+            [one for one in answers if one.architecture == architecture and one.seed == seed]
+            for seed in sorted({answer.seed for answer in answers if answer.architecture == architecture})
+        ]
+        whole = [sorted(run, key=lambda one: one.fold) for run in runs if len(run) == folds]
+        if whole:
+            judged = [
+                [
+                    judge(test, np.array([one.probabilities[cell.sha256] for cell in test]), one.threshold)
+                    for one, test in zip(run, tests, strict=True)
+                ]
+                for run in whole
+            ]
+            scores[architecture] = _scores(architecture, whole[0][0].parameters, judged, tests, resamples)
+    return Comparison(
+        len(labelled),
+        len({cell.subject for cell in labelled}),
+        len({cell.group for cell in labelled}),
+        scores,
+        _learning_curve(labelled, fold_of, numbers),
+    )
+
+
+def read_answers(path: Path, identity: str) -> Answers | None:
+    """Read the answers of an earlier training; None where there are none, or to another question."""
+    try:
+        answers = msgspec.json.decode(path.read_bytes(), type=Answers)
+    except FileNotFoundError:
+        return None
+    except (msgspec.DecodeError, ValueError) as error:
+        raise IntegrityError(
+            f"{path.name} is damaged", got=error, cure="delete it, to train that fold again"
+        ) from error
+    return answers if answers.identity == identity else None
+
+
+def settings_for(
+    architectures: Sequence[str], *, seeds: int, folds: int, uncalibrated: Sequence[str] = ()
+) -> list[TrainingSettings]:
+    """Return the settings of a comparison: each architecture by its recipe, with `seeds` seeds."""
+    if not 1 <= seeds <= 100:
+        raise UsageError("the number of seeds is out of range", got=seeds, allowed="1 to 100")
+    return [
+        load_training_settings(
+            None,
+            {
+                "architecture": name,
+                "folds": folds,
+                "seed": seed,
+                "calibrated": False if name in uncalibrated else None,
+            },
+        )
+        for name in architectures
+        for seed in range(seeds)
+    ]
+
+
+class _TensorCache:
+    """Tensors of all cells, made once for each input contract."""
+
+    def __init__(self, cells: Sequence[LabelledCell]) -> None:
+        self._cells = cells
+        self._row = {cell.path: row for row, cell in enumerate(cells)}
+        self._tensors: dict[str, Tensors] = {}
+
+    def __call__(
+        self,
+        cells: Sequence[LabelledCell],
+        contract: InputContract,
+        *,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Tensors:
+        key = msgspec.json.encode(contract).decode()
+        if key not in self._tensors:
+            # One contract at a time: those of an architecture follow each other.
+            self._tensors = {key: load_tensors(self._cells, contract, progress=progress)}
+        return self._tensors[key][[self._row[cell.path] for cell in cells]]
+
+
+def _train_and_answer(
+    cells: CellSet,
+    path: Path,
+    job: TrainingSettings,
+    test: Sequence[LabelledCell],
+    cache: _TensorCache,
+    *,
+    prints: Prints,
+    progress: Callable[[TrainingProgress], None] | None,
+) -> Answers:
+    import keras
+
+    model = path.with_name(path.name.replace(".answers.json", ".keras"))
+    record = train(cells, model, job, prints=prints, load=cache, progress=progress)
+    network = keras.models.load_model(model, compile=False)
+    logits = predict_logits(network, cache(test, job.contract))
+    probability = calibrated(logits, record.output)
+    answers = Answers(
+        architecture=job.architecture,
+        fold=job.fold,
+        seed=job.seed,
+        parameters=record.parameters,
+        threshold=record.output.threshold,
+        calibrated=job.calibrated,
+        probabilities={cell.sha256: float(p) for cell, p in zip(test, probability, strict=True)},
+        identity=_identity(job, test),
+    )
+    replace_file(path, msgspec.json.format(msgspec.json.encode(answers), indent=1))
+    return answers
+
+
+def _identity(job: TrainingSettings, test: Sequence[LabelledCell]) -> str:
+    digest = hashlib.sha256(msgspec.json.encode([sorted(job.flat().items()), job.contract]))
+    digest.update("".join(cell.sha256 for cell in test).encode())
+    return digest.hexdigest()
+
+
+def _common_folds(settings: Sequence[TrainingSettings]) -> tuple[int, int]:
+    found = {(one.folds, one.split_seed) for one in settings}
+    if len(found) != 1 or any(one.held_out for one in settings):
+        raise UsageError(
+            "networks can only be compared on the same folds",
+            got=f"{len(found)} ways to fold, or subjects to hold out",
+            allowed="one number of folds and one split_seed",
+        )
+    return found.pop()
+
+
+def _numbers(cells: Sequence[LabelledCell], path: Path) -> npt.NDArray[np.float64]:
+    """Measure every cell once, and keep it beside the answers."""
+    hashes = np.array([cell.sha256 for cell in cells])
+    if path.exists():
+        with np.load(path) as kept:
+            if np.array_equal(kept["hashes"], hashes):
+                return np.asarray(kept["numbers"])
+    numbers = np.array(measure(cells, morphology_numbers))
+    with path.open("wb") as file:
+        np.savez(file, hashes=hashes, numbers=numbers)
+    return numbers
+
+
+def _scores(
+    title: str,
+    parameters: int | None,
+    judged: Sequence[Sequence[Judged]],
+    tests: Sequence[Sequence[LabelledCell]],
+    resamples: int,
+) -> Scores:
+    """Average over seeds and folds; `judged` holds, for each seed, one of each fold."""
+    hard = [np.array([cell.fold == HARD_FOLD for cell in test]) for test in tests]
+    points, spreads = [], []
+    for run in judged:
+        of_folds, of_resamples = [], []
+        for one, of_hard in zip(run, hard, strict=True):
+            drawn = metrics_of_resamples(one, resamples=resamples)
+            drawn[HARD_AUROC] = _hard_auroc(one, of_hard, resamples)
+            # The first row is the cells as they are.
+            of_folds.append({name: float(values[0]) for name, values in drawn.items()})
+            of_resamples.append({name: values[1:] for name, values in drawn.items()})
+        points.append(of_folds)
+        spreads.append(of_resamples)
+    names = (*METRICS, HARD_AUROC)
+
+    def mean(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+        return {name: _nanmean([row[name] for row in rows]) for name in names}
+
+    folds = tuple(mean([run[fold] for run in points]) for fold in range(len(tests)))
+    interval = {}
+    for name in names:
+        drawn_mean = np.nanmean([[fold[name] for fold in run] for run in spreads], axis=(0, 1))
+        low, high = np.nanpercentile(drawn_mean, (2.5, 97.5))
+        interval[name] = (float(low), float(high))
+    return Scores(title, parameters, folds, mean(folds), interval, tuple(mean(run) for run in points))
+
+
+def _hard_auroc(judged: Judged, hard: npt.NDArray[np.bool_], resamples: int) -> npt.NDArray[np.float64]:
+    rows = Judged(*(getattr(judged, name)[hard] for name in judged.__dataclass_fields__))
+    if len(np.unique(rows.truth)) < 2:
+        return np.full(resamples + 1, np.nan)
+    return metrics_of_resamples(rows, resamples=resamples)["auroc"]
+
+
+def _learning_curve(
+    cells: Sequence[LabelledCell], fold_of: npt.NDArray[np.int64], numbers: npt.NDArray[np.float64]
+) -> tuple[tuple[int, float, float], ...]:
+    """Fit the forest on ever more of the training groups; the classes keep their share of them."""
+    from edgeleuk_convert.baselines import THRESHOLD, fit
+    from edgeleuk_convert.metrics import point_metrics
+
+    group = np.array([cell.group or "" for cell in cells])
+    blast = np.array([cell.label == "blast" for cell in cells])
+    curve = []
+    for share in CURVE_SHARES:
+        found, counts = [], []
+        for fold in range(int(fold_of.max()) + 1):
+            test = np.flatnonzero(fold_of == fold)
+            of_test = [cells[row] for row in test]
+            for draw in range(CURVE_DRAWS if share < 1 else 1):
+                rng = np.random.default_rng([fold, draw])
+                chosen: list[str] = []
+                for side in (blast, ~blast):
+                    names = rng.permutation(np.unique(group[side & (fold_of != fold)]))
+                    chosen += names[: max(2, round(share * len(names)))].tolist()
+                rows = np.flatnonzero(np.isin(group, chosen))
+                forest = fit("forest", [cells[row] for row in rows], numbers[rows], seed=draw)
+                found.append(point_metrics(judge(of_test, forest(numbers[test]), THRESHOLD)))
+                counts.append(len(chosen))
+        curve.append(
+            (
+                round(float(np.mean(counts))),
+                _nanmean([one["auroc"] for one in found]),
+                _nanmean([one["weighted_f1"] for one in found]),
+            )
+        )
+    return tuple(curve)
+
+
+def _nanmean(values: Sequence[float]) -> float:
+    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")

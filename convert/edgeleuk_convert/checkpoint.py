@@ -129,10 +129,14 @@ def write_log(rows: Sequence[Row], out: Path) -> None:
     writer = csv.DictWriter(text, [f.name for f in fields(Row)], lineterminator="\n")
     writer.writeheader()
     writer.writerows(
-        {key: value if key == "epoch" else f"{value:.6g}" for key, value in asdict(row).items()}
+        {key: value if key == "epoch" else _short(value) for key, value in asdict(row).items()}
         for row in rows
     )
     replace_file(log_path(out), text.getvalue().encode())
+
+
+def _short(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"
 
 
 def write_history(rows: Sequence[Row], out: Path, kept: int) -> None:
@@ -145,13 +149,16 @@ def write_history(rows: Sequence[Row], out: Path, kept: int) -> None:
     left, right = figure.subplots(1, 2)
     epochs = [row.epoch for row in rows]
     left.plot(epochs, [row.loss for row in rows], label="training (augmented, smoothed labels)")
-    left.plot(epochs, [row.validation_loss for row in rows], label="inner held-out groups")
     left.set(xlabel="epoch", ylabel="log loss")
+    if all(row.validation_auroc is not None for row in rows):
+        left.plot(epochs, [row.validation_loss for row in rows], label="inner held-out groups")
+        right.plot(epochs, [row.validation_auroc for row in rows], color="C1")
+        right.axvline(kept, color="grey", label=f"kept: epoch {kept}")
+        right.set(xlabel="epoch", ylabel="AUROC, inner held-out groups")
+        right.legend()
+    else:
+        right.set_axis_off()
     left.legend()
-    right.plot(epochs, [row.validation_auroc for row in rows], color="C1")
-    right.axvline(kept, color="grey", label=f"kept: epoch {kept}")
-    right.set(xlabel="epoch", ylabel="AUROC, inner held-out groups")
-    right.legend()
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=110)
     replace_file(history_path(out), content.getvalue())

@@ -50,16 +50,16 @@ def comparison_text(facts: dict[str, Any]) -> str:
     each = [
         [
             one["title"],
-            *(f"{_number(fold['weighted_f1'])} / {_number(fold['auroc'])}" for fold in one["folds"]),
+            *(_pair(fold) for fold in one["folds"]),
+            "; ".join(_pair(seed) for seed in one["seeds"]),
         ]
-        + ["; ".join(f"{_number(s['weighted_f1'])} / {_number(s['auroc'])}" for s in one["seeds"])]
         for one in scores.values()
     ]
     curve = [[str(groups), _number(auroc), _number(f1)] for groups, auroc, f1 in facts["curve"]]
     return "\n\n".join(
         [
-            f"{facts['cells']:,} cells of {facts['subjects']} subjects in {facts['groups']} groups, {folds} folds"
-            " by group; each number is the mean over folds and seeds of what was held out.",
+            f"{facts['cells']:,} cells of {facts['subjects']} subjects in {facts['groups']} groups,"
+            f" {folds} folds by group; each number is the mean over folds and seeds of what was held out.",
             _table(head, rows),
             "Every fold, weighted F1 / AUROC, and the mean over folds for each seed:",
             _table(["method", *(f"fold {fold + 1}" for fold in range(folds)), "seeds"], each),
@@ -75,6 +75,10 @@ def _cell(one: dict[str, Any], metric: str) -> str:
         low, high = one["interval_95"][metric]
         text += f" ({_number(low)}-{_number(high)})"
     return text
+
+
+def _pair(metrics: dict[str, float]) -> str:
+    return f"{_number(metrics['weighted_f1'])} / {_number(metrics['auroc'])}"
 
 
 def _number(value: float | None) -> str:

@@ -413,7 +413,7 @@ def _learning_curve(
         found, counts = [], []
         for fold in range(int(fold_of.max()) + 1):
             test = np.flatnonzero(fold_of == fold)
-            of_test = [cells[row] for row in test]
+            of_test = [cells[int(row)] for row in test]
             for draw in range(CURVE_DRAWS if share < 1 else 1):
                 rng = np.random.default_rng([fold, draw])
                 chosen: list[str] = []
@@ -421,7 +421,7 @@ def _learning_curve(
                     names = rng.permutation(np.unique(group[side & (fold_of != fold)]))
                     chosen += names[: max(2, round(share * len(names)))].tolist()
                 rows = np.flatnonzero(np.isin(group, chosen))
-                forest = fit("forest", [cells[row] for row in rows], numbers[rows], seed=draw)
+                forest = fit("forest", [cells[int(row)] for row in rows], numbers[rows], seed=draw)
                 found.append(point_metrics(judge(of_test, forest(numbers[test]), THRESHOLD)))
                 counts.append(len(chosen))
         curve.append(

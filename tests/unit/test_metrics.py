@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgeleuk_calibration.probability import THRESHOLDS, choose_threshold
+from edgeleuk_calibration.probability import THRESHOLDS, choose_threshold, sigmoid
 from edgeleuk_convert.metrics import (
     METRICS,
     Judged,

@@ -1,0 +1,43 @@
+"""Cross-validation on real cells: what is done is not done again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from edgeleuk_convert import crossvalidation
+from edgeleuk_convert.architectures import default_input
+from edgeleuk_convert.cnmc import load_cells
+from edgeleuk_convert.crossvalidation import cross_validate
+from edgeleuk_convert.leakage import fingerprints, join_near_duplicates
+from edgeleuk_convert.training import TrainingSettings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+def test_only_what_is_missing_is_trained(
+    few_cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crossvalidation, "CURVE_DRAWS", 1)
+    cells = load_cells(few_cells)
+    prints = fingerprints(cells.labelled)
+    joined = join_near_duplicates(cells, prints)
+    settings = [TrainingSettings(epochs=1, folds=2, input=default_input(48), calibrated=False)]
+    begun: list[str] = []
+    first = cross_validate(joined, tmp_path, settings, prints=prints, begin=begun.append)
+    assert begun == [
+        "resnet, fold 1 of 2, seed 0 (1 of 2)",
+        "resnet, fold 2 of 2, seed 0 (2 of 2)",
+        "baselines and learning curve",
+    ]
+    (tmp_path / "resnet-fold1-seed0.answers.json").unlink()
+    begun.clear()
+    again = cross_validate(joined, tmp_path, settings, prints=prints, begin=begun.append)
+    assert begun == ["resnet, fold 2 of 2, seed 0 (2 of 2)", "baselines and learning curve"]
+    assert again.scores["resnet"].folds[0] == first.scores["resnet"].folds[0]
+    assert again.scores["forest"] == first.scores["forest"]
+    assert again.cells == len(cells.labelled)

@@ -1,0 +1,169 @@
+"""Cross-validation: what stands in the comparison, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from edgeleuk.errors import IntegrityError, UsageError
+from edgeleuk_convert import baselines, crossvalidation
+from edgeleuk_convert.cnmc import CellSet, Label, LabelledCell
+from edgeleuk_convert.comparison import comparison_text, write
+from edgeleuk_convert.crossvalidation import (
+    HARD_AUROC,
+    Answers,
+    compare_answers,
+    cross_validate,
+    read_answers,
+    settings_for,
+)
+from edgeleuk_convert.splits import grouped_folds
+from edgeleuk_convert.training import TrainingSettings
+
+FOLDS = 3
+Floats = npt.NDArray[np.float64]
+
+
+@pytest.fixture(autouse=True)
+def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(baselines, "TREES", 20)
+    monkeypatch.setattr(crossvalidation, "CURVE_DRAWS", 2)
+
+
+def cohort() -> tuple[CellSet, Floats, dict[str, int]]:
+    """Make 18 subjects of 10 cells, a third of them of the hard fold; number 12 tells the class."""
+    cells, numbers = [], []
+    for subject in range(18):
+        rng = np.random.default_rng(subject)
+        label: Label = "blast" if subject % 2 else "normal"
+        official = "fold_2" if subject % 3 == 0 else "fold_0"
+        for n in range(10):
+            name = str(subject)
+            cells.append(
+                LabelledCell(
+                    Path(f"UID_{subject}_{n}.bmp"), label, name, name, f"{subject:02d}{n:02d}",
+                    20_000 + int(rng.integers(5000)), 450, 450, official,
+                )
+            )  # fmt: skip
+            row = rng.normal(size=14)
+            row[12] += 2.0 * (label == "blast")
+            numbers.append(row)
+    made = CellSet(Path(), tuple(cells))
+    return made, np.array(numbers), grouped_folds(cells, FOLDS, 0)
+
+
+def answer(cells: CellSet, of_group: dict[str, int], fold: int, seed: int, right: float) -> Answers:
+    """Answer as a network would that gives the true class the probability `right`."""
+    return Answers(
+        architecture="resnet", fold=fold, seed=seed, parameters=5, threshold=0.5, calibrated=False,
+        identity="", probabilities={
+            cell.sha256: right if cell.label == "blast" else 1 - right
+            for cell in cells.labelled if of_group[cell.group or ""] == fold
+        },
+    )  # fmt: skip
+
+
+def test_means_over_folds_and_seeds() -> None:
+    cells, numbers, of_group = cohort()
+    # One seed is right everywhere; the other everywhere but in fold 1.
+    answers = [answer(cells, of_group, fold, 0, 0.9) for fold in range(FOLDS)]
+    answers += [answer(cells, of_group, fold, 1, 0.1 if fold == 1 else 0.9) for fold in range(FOLDS)]
+    compared = compare_answers(cells, of_group, answers, numbers, resamples=50)
+    assert list(compared.scores) == [*baselines.TITLES, "resnet"]
+    one = compared.scores["resnet"]
+    assert [fold["auroc"] for fold in one.folds] == [1, 0.5, 1]
+    assert [seed["weighted_f1"] for seed in one.seeds] == [1, pytest.approx(2 / 3)]
+    assert one.mean["accuracy"] == pytest.approx(5 / 6)
+    assert one.mean["ece"] == pytest.approx((5 * 0.1 + 0.9) / 6)
+    assert one.mean[HARD_AUROC] == pytest.approx(one.mean["auroc"], abs=0.2)
+    for metric, (low, high) in one.interval_95.items():
+        assert low - 1e-9 <= one.mean[metric] <= high + 1e-9, metric
+    forest = compared.scores["forest"]
+    assert forest.parameters is None
+    assert forest.mean["auroc"] > compared.scores["colour"].mean["auroc"]
+    groups = [point[0] for point in compared.curve]
+    assert groups == sorted(groups)
+    assert groups[-1] == 12
+
+
+def test_a_seed_without_all_folds_is_left_out() -> None:
+    cells, numbers, of_group = cohort()
+    answers = [answer(cells, of_group, fold, 0, 0.9) for fold in range(FOLDS)]
+    part = [answer(cells, of_group, 0, 1, 0.1)]
+    compared = compare_answers(cells, of_group, answers + part, numbers, resamples=5)
+    assert compared.scores["resnet"].mean["auroc"] == 1
+    assert "resnet" not in compare_answers(cells, of_group, part, numbers, resamples=5).scores
+
+
+def test_files_say_the_same(tmp_path: Path) -> None:
+    cells, numbers, of_group = cohort()
+    answers = [answer(cells, of_group, fold, 0, 0.9) for fold in range(FOLDS)]
+    facts = write(compare_answers(cells, of_group, answers, numbers, resamples=5), tmp_path)
+    assert (
+        msgspec.json.decode((tmp_path / "comparison.json").read_bytes())["scores"].keys()
+        == facts["scores"].keys()
+    )
+    text = (tmp_path / "comparison.md").read_text(encoding="utf-8")
+    assert text.strip() == comparison_text(facts)
+    assert "| resnet | 5 | 1.000 (1.000-1.000) | 1.000 (1.000-1.000) |" in text
+    assert "180 cells of 18 subjects in 18 groups, 3 folds by group" in text
+    assert (tmp_path / "comparison.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_answers_of_another_question_are_not_taken(tmp_path: Path) -> None:
+    path = tmp_path / "resnet-fold0-seed0.answers.json"
+    assert read_answers(path, "a") is None
+    kept = Answers(
+        architecture="resnet", fold=0, seed=0, parameters=1, threshold=0.5, calibrated=True,
+        probabilities={}, identity="a",
+    )  # fmt: skip
+    path.write_bytes(msgspec.json.encode(kept))
+    assert read_answers(path, "a") == kept
+    assert read_answers(path, "b") is None
+    path.write_bytes(b"{")
+    with pytest.raises(IntegrityError, match=r"answers\.json is damaged.*delete it"):
+        read_answers(path, "a")
+
+
+def test_settings_follow_the_recipes() -> None:
+    found = settings_for(("resnet", "efficientnet-lite0-narrow"), seeds=2, folds=3, uncalibrated=("resnet",))
+    assert [(one.architecture, one.seed, one.calibrated) for one in found] == [
+        ("resnet", 0, False), ("resnet", 1, False),
+        ("efficientnet-lite0-narrow", 0, True), ("efficientnet-lite0-narrow", 1, True),
+    ]  # fmt: skip
+    assert found[0].epochs == TrainingSettings().epochs
+    assert found[2].epochs < found[0].epochs
+    with pytest.raises(UsageError, match="seeds is out of range: got 0"):
+        settings_for(("resnet",), seeds=0, folds=3)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        [TrainingSettings(folds=3), TrainingSettings(folds=5)],
+        [TrainingSettings(split_seed=1), TrainingSettings()],
+        [TrainingSettings(held_out=("1",))],
+        [],
+    ],
+)
+def test_other_folds_cannot_be_compared(settings: list[TrainingSettings], tmp_path: Path) -> None:
+    cells, _, _ = cohort()
+    with pytest.raises(UsageError, match="only be compared on the same folds"):
+        cross_validate(cells, tmp_path / "out", settings, prints={}, begin=print)
+    assert not (tmp_path / "out").exists()
+
+
+def test_identity_changes_with_settings_and_cells() -> None:
+    cells, _, _ = cohort()
+    one = TrainingSettings()
+    ids = {
+        crossvalidation._identity(one, cells.labelled),
+        crossvalidation._identity(replace(one, epochs=3), cells.labelled),
+        crossvalidation._identity(one, cells.labelled[1:]),
+    }
+    assert len(ids) == 3

@@ -1,0 +1,54 @@
+"""The output contract is fitted on some held-out groups and decides by others."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from edgeleuk_calibration.output import fit_output
+from edgeleuk_calibration.probability import sigmoid
+from edgeleuk_convert.metrics import prior_weights
+
+Bools = npt.NDArray[np.bool_]
+
+
+def cells(
+    seed: int = 0, *, groups: int = 40, each: int = 50, share: float = 0.7
+) -> tuple[npt.NDArray[np.float64], Bools, npt.NDArray[np.str_], Bools]:
+    """Logits that mean ``sigmoid(logit / 2 + 0.5)``, their truth, group and half."""
+    rng = np.random.default_rng(seed)
+    truth = np.repeat(rng.permutation(groups) < share * groups, each)
+    logits = rng.normal(np.where(truth, 1.5, -1.5), 1.8)
+    group = np.repeat(np.arange(groups), each)
+    return logits, truth, group.astype(str), group % 2 == 1
+
+
+@pytest.mark.parametrize("sensitivity", [0.8, 0.9, 0.95])
+def test_threshold_holds_the_sensitivity_and_probabilities_have_the_prior(sensitivity: float) -> None:
+    logits, truth, group, half = cells()
+    weights = prior_weights(truth, group)
+    output = fit_output(logits, truth, group, weights, half=half, sensitivity=sensitivity)
+    probability = sigmoid(logits / output.temperature + output.bias)
+    assert (probability[truth] >= output.threshold).mean() == pytest.approx(sensitivity, abs=0.02)
+    assert probability.mean() == pytest.approx(truth.mean(), abs=0.01)
+    assert output.abstain[0] <= output.threshold <= output.abstain[1]
+    assert output.conformal is not None
+    assert output.conformal.subjects == (12, 28)
+
+
+def test_prior_weights_keep_shares_and_cap_groups() -> None:
+    truth = np.array([True] * 90 + [False] * 30)
+    group = np.array(["a"] * 80 + ["b"] * 10 + ["c"] * 30)
+    weights = prior_weights(truth, group, cap=10)
+    assert weights.sum() == pytest.approx(1)
+    assert weights[truth].sum() == pytest.approx(0.75)
+    assert weights[group == "a"].sum() == pytest.approx(weights[group == "b"].sum())
+
+
+def test_a_half_of_one_class_serves_for_both_ends() -> None:
+    logits, truth, group, _ = cells()
+    weights = prior_weights(truth, group)
+    by_class = fit_output(logits, truth, group, weights, half=truth, sensitivity=0.9)
+    undivided = fit_output(logits, truth, group, weights, half=np.zeros(len(truth), bool), sensitivity=0.9)
+    assert by_class == undivided

@@ -386,8 +386,12 @@ def _scores(
     folds = tuple(mean([run[fold] for run in points]) for fold in range(len(tests)))
     interval = {}
     for name in names:
-        drawn_mean = np.nanmean([[fold[name] for fold in run] for run in spreads], axis=(0, 1))
-        low, high = np.nanpercentile(drawn_mean, (2.5, 97.5))
+        drawn_means = [
+            _nanmean(of_draw)
+            for of_draw in zip(*(fold[name] for run in spreads for fold in run), strict=True)
+        ]
+        known = [value for value in drawn_means if np.isfinite(value)]
+        low, high = np.percentile(known, (2.5, 97.5)) if known else (np.nan, np.nan)
         interval[name] = (float(low), float(high))
     return Scores(title, parameters, folds, mean(folds), interval, tuple(mean(run) for run in points))
 

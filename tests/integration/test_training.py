@@ -236,7 +236,7 @@ def test_a_network_that_cannot_be_put_in_its_place_can_be_later(cells: CellSet, 
     told: list[TrainingProgress] = []
     train(cells, out, replace(SETTINGS, epochs=1), progress=told.append)
     # Nothing had to be trained again.
-    assert {where.stage for where in told} == {"prepare"}
+    assert {where.stage for where in told} == {"read", "prepare"}
     assert out.is_file()
     assert not list(tmp_path.glob("*.checkpoint"))
 

@@ -131,12 +131,6 @@ def cross_validate(
     ],
     folds: Annotated[int, typer.Option("--folds", help="Parts that the groups are split into.")] = 3,
     seeds: Annotated[int, typer.Option("--seeds", help="Trainings of each network on each fold.")] = 2,
-    uncalibrated: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--uncalibrated", help="A network that is trained once, without temperature and threshold."
-        ),
-    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train networks on every fold of the subjects in turn, and compare them with plain baselines."""
@@ -144,9 +138,7 @@ def cross_validate(
     from edgeleuk_convert import commands
     from edgeleuk_convert.comparison import comparison_text
 
-    result = commands.cross_validate(
-        data, out, architecture, folds=folds, seeds=seeds, uncalibrated=uncalibrated or ()
-    )
+    result = commands.cross_validate(data, out, architecture, folds=folds, seeds=seeds)
     print_json(result) if as_json else typer.echo(comparison_text(result))
 
 

@@ -154,14 +154,13 @@ def cross_validate(
     *,
     folds: int,
     seeds: int,
-    uncalibrated: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Train and judge architectures on every fold, and write how they compare."""
     from edgeleuk_convert import comparison
     from edgeleuk_convert.crossvalidation import cross_validate as validate_all
     from edgeleuk_convert.crossvalidation import settings_for
 
-    settings = settings_for(architectures, seeds=seeds, folds=folds, uncalibrated=uncalibrated)
+    settings = settings_for(architectures, seeds=seeds, folds=folds)
     _require_writable(out)
     with _quiet_tensorflow():
         cells, prints = _read_with_prints(data)

@@ -3,6 +3,10 @@
 Each training leaves ``ARCHITECTURE-foldF-seedS.keras``, its record, and its answers on the cells of its own
 fold in ``.answers.json``. What is there already is not done again, so the same command goes on after a
 stop. The folds are those of `grouped_folds`: groups that share cells stay together.
+
+Temperature, bias and threshold of a fold come from the answers on the other folds, each by a network that
+had not seen those cells. (Those networks did learn from this fold's cells; none of their answers on them is
+used.)
 """
 
 from __future__ import annotations
@@ -17,14 +21,15 @@ import numpy as np
 from edgeleuk.bundle.manifest import Struct
 from edgeleuk.classify import calibrated
 from edgeleuk.errors import IntegrityError, UsageError
+from edgeleuk_calibration.output import fit_output
 from edgeleuk_convert.baselines import TITLES, judge_baselines
 from edgeleuk_convert.checkpoint import replace_file
 from edgeleuk_convert.evaluation import judge
-from edgeleuk_convert.metrics import METRICS, RESAMPLES, Judged, metrics_of_resamples
+from edgeleuk_convert.metrics import METRICS, RESAMPLES, Judged, metrics_of_resamples, prior_weights
 from edgeleuk_convert.morphology import measure, morphology_numbers
 from edgeleuk_convert.settings import load_training_settings
-from edgeleuk_convert.splits import HARD_FOLD, grouped_folds
-from edgeleuk_convert.training import load_tensors, predict_logits, train
+from edgeleuk_convert.splits import HARD_FOLD, grouped_folds, halves
+from edgeleuk_convert.training import TrainingSettings, load_tensors, predict_logits, train
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -32,10 +37,10 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from edgeleuk.bundle.manifest import InputContract
+    from edgeleuk.bundle.manifest import InputContract, OutputContract
     from edgeleuk_convert.cnmc import CellSet, LabelledCell
     from edgeleuk_convert.leakage import Prints
-    from edgeleuk_convert.training import TrainingProgress, TrainingSettings
+    from edgeleuk_convert.training import TrainingProgress
 
     Tensors = npt.NDArray[np.uint8]
 
@@ -56,11 +61,8 @@ class Answers(Struct, frozen=True):
     architecture : str
     fold, seed : int
     parameters : int
-    threshold : float
-    calibrated : bool
-        Whether temperature, bias and threshold were chosen on held-out groups.
-    probabilities : dict of str to float
-        sha256 of a cell's pixels to its probability of blast.
+    logits : dict of str to float
+        sha256 of a cell's pixels to what the network said of it.
     identity : str
         Hash of the settings and of the test cells that this is an answer to.
     """
@@ -69,9 +71,7 @@ class Answers(Struct, frozen=True):
     fold: int
     seed: int
     parameters: int
-    threshold: float
-    calibrated: bool
-    probabilities: dict[str, float]
+    logits: dict[str, float]
     identity: str
 
 
@@ -224,13 +224,7 @@ def compare_answers(
         ]
         whole = [sorted(run, key=lambda one: one.fold) for run in runs if len(run) == folds]
         if whole:
-            judged = [
-                [
-                    judge(test, np.array([one.probabilities[cell.sha256] for cell in test]), one.threshold)
-                    for one, test in zip(run, tests, strict=True)
-                ]
-                for run in whole
-            ]
+            judged = [_judged_by_the_others(run, tests) for run in whole]
             scores[architecture] = _scores(architecture, whole[0][0].parameters, judged, tests, resamples)
     return Comparison(
         len(labelled),
@@ -254,25 +248,58 @@ def read_answers(path: Path, identity: str) -> Answers | None:
     return answers if answers.identity == identity else None
 
 
-def settings_for(
-    architectures: Sequence[str], *, seeds: int, folds: int, uncalibrated: Sequence[str] = ()
-) -> list[TrainingSettings]:
+def settings_for(architectures: Sequence[str], *, seeds: int, folds: int) -> list[TrainingSettings]:
     """Return the settings of a comparison: each architecture by its recipe, with `seeds` seeds."""
     if not 1 <= seeds <= 100:
         raise UsageError("the number of seeds is out of range", got=seeds, allowed="1 to 100")
     return [
         load_training_settings(
             None,
-            {
-                "architecture": name,
-                "folds": folds,
-                "seed": seed,
-                "calibrated": False if name in uncalibrated else None,
-            },
+            {"architecture": name, "folds": folds, "seed": seed, "calibrated": False},
         )
         for name in architectures
         for seed in range(seeds)
     ]
+
+
+def out_of_fold_output(
+    answers: Sequence[Answers], cells: Sequence[LabelledCell], *, sensitivity: float
+) -> OutputContract:
+    """Fit what makes decisions of logits to answers that networks gave on cells they had not seen.
+
+    Parameters
+    ----------
+    answers : sequence of Answers
+        Of one architecture.
+    cells : sequence of LabelledCell
+        Those that may teach it; answers on others are not looked at.
+    sensitivity : float
+        As in `fit_output`.
+    """
+    known = [
+        (cell, one.logits[cell.sha256]) for one in answers for cell in cells if cell.sha256 in one.logits
+    ]
+    of = [cell for cell, _ in known]
+    truth = np.array([cell.label == "blast" for cell in of])
+    return fit_output(
+        np.array([logit for _, logit in known]),
+        truth,
+        np.array([cell.group or "" for cell in of]),
+        prior_weights(truth, np.array([cell.subject or "" for cell in of])),
+        half=halves(of, seed=0),
+        sensitivity=sensitivity,
+    )
+
+
+def _judged_by_the_others(run: Sequence[Answers], tests: Sequence[Sequence[LabelledCell]]) -> list[Judged]:
+    judged = []
+    for fold, test in enumerate(tests):
+        others = [one for one in run if one.fold != fold]
+        of_others = [cell for number, cells in enumerate(tests) if number != fold for cell in cells]
+        output = out_of_fold_output(others, of_others, sensitivity=TrainingSettings().sensitivity)
+        logits = np.array([run[fold].logits[cell.sha256] for cell in test])
+        judged.append(judge(test, calibrated(logits, output), output.threshold))
+    return judged
 
 
 class _TensorCache:
@@ -313,15 +340,12 @@ def _train_and_answer(
     record = train(cells, model, job, prints=prints, load=cache, progress=progress)
     network = keras.models.load_model(model, compile=False)
     logits = predict_logits(network, cache(test, job.contract))
-    probability = calibrated(logits, record.output)
     answers = Answers(
         architecture=job.architecture,
         fold=job.fold,
         seed=job.seed,
         parameters=record.parameters,
-        threshold=record.output.threshold,
-        calibrated=job.calibrated,
-        probabilities={cell.sha256: float(p) for cell, p in zip(test, probability, strict=True)},
+        logits={cell.sha256: float(logit) for cell, logit in zip(test, logits, strict=True)},
         identity=_identity(job, test),
     )
     replace_file(path, msgspec.json.format(msgspec.json.encode(answers), indent=1))

@@ -39,11 +39,16 @@ def fit_output(
     sensitivity : float
         That the threshold holds on these cells, 0 to 1.
     """
-    temperature, bias = fit_platt(logits, truth, weights)
+
+    def fitted(rows: Bools) -> tuple[float, float]:
+        groups = len(np.unique(group[rows]))
+        return fit_platt(logits[rows], truth[rows], weights[rows], groups=groups)
+
+    temperature, bias = fitted(np.ones_like(truth))
     probability = sigmoid(logits / temperature + bias)
     if all(np.unique(truth[side]).size == 2 for side in (half, ~half)):
         for side in (half, ~half):
-            of_side, of_bias = fit_platt(logits[~side], truth[~side], weights[~side])
+            of_side, of_bias = fitted(~side)
             probability[side] = sigmoid(logits[side] / of_side + of_bias)
     point = choose_operating_point(probability, truth, weights, sensitivity=sensitivity)
     return OutputContract(

@@ -19,6 +19,7 @@ from edgeleuk_convert.crossvalidation import (
     Answers,
     compare_answers,
     cross_validate,
+    out_of_fold_output,
     read_answers,
     settings_for,
 )
@@ -57,12 +58,11 @@ def cohort() -> tuple[CellSet, Floats, dict[str, int]]:
     return made, np.array(numbers), grouped_folds(cells, FOLDS, 0)
 
 
-def answer(cells: CellSet, of_group: dict[str, int], fold: int, seed: int, right: float) -> Answers:
-    """Answer as a network would that gives the true class the probability `right`."""
+def answer(cells: CellSet, of_group: dict[str, int], fold: int, seed: int, logit: float) -> Answers:
+    """Answer as a network would that gives each blast this logit, and each normal cell the opposite."""
     return Answers(
-        architecture="resnet", fold=fold, seed=seed, parameters=5, threshold=0.5, calibrated=False,
-        identity="", probabilities={
-            cell.sha256: right if cell.label == "blast" else 1 - right
+        architecture="resnet", fold=fold, seed=seed, parameters=5, identity="", logits={
+            cell.sha256: logit if cell.label == "blast" else -logit
             for cell in cells.labelled if of_group[cell.group or ""] == fold
         },
     )  # fmt: skip
@@ -71,15 +71,17 @@ def answer(cells: CellSet, of_group: dict[str, int], fold: int, seed: int, right
 def test_means_over_folds_and_seeds() -> None:
     cells, numbers, of_group = cohort()
     # One seed is right everywhere; the other everywhere but in fold 1.
-    answers = [answer(cells, of_group, fold, 0, 0.9) for fold in range(FOLDS)]
-    answers += [answer(cells, of_group, fold, 1, 0.1 if fold == 1 else 0.9) for fold in range(FOLDS)]
+    answers = [answer(cells, of_group, fold, 0, 3.0) for fold in range(FOLDS)]
+    answers += [answer(cells, of_group, fold, 1, -3.0 if fold == 1 else 3.0) for fold in range(FOLDS)]
     compared = compare_answers(cells, of_group, answers, numbers, resamples=50)
     assert list(compared.scores) == [*baselines.TITLES, "resnet"]
     one = compared.scores["resnet"]
     assert [fold["auroc"] for fold in one.folds] == [1, 0.5, 1]
-    assert [seed["weighted_f1"] for seed in one.seeds] == [1, pytest.approx(2 / 3)]
-    assert one.mean["accuracy"] == pytest.approx(5 / 6)
-    assert one.mean["ece"] == pytest.approx((5 * 0.1 + 0.9) / 6)
+    assert [seed["auroc"] for seed in one.seeds] == [1, pytest.approx(2 / 3)]
+    assert one.seeds[0]["weighted_f1"] == 1
+    # In fold 1 the seeds are all right and all wrong, both by what the other folds have taught.
+    assert one.folds[1]["accuracy"] == pytest.approx(0.5)
+    assert one.seeds[0]["ece"] < 0.06
     assert one.mean[HARD_AUROC] == pytest.approx(one.mean["auroc"], abs=0.2)
     for metric, (low, high) in one.interval_95.items():
         assert low - 1e-9 <= one.mean[metric] <= high + 1e-9, metric
@@ -93,8 +95,8 @@ def test_means_over_folds_and_seeds() -> None:
 
 def test_a_seed_without_all_folds_is_left_out() -> None:
     cells, numbers, of_group = cohort()
-    answers = [answer(cells, of_group, fold, 0, 0.9) for fold in range(FOLDS)]
-    part = [answer(cells, of_group, 0, 1, 0.1)]
+    answers = [answer(cells, of_group, fold, 0, 3.0) for fold in range(FOLDS)]
+    part = [answer(cells, of_group, 0, 1, -3.0)]
     compared = compare_answers(cells, of_group, answers + part, numbers, resamples=5)
     assert compared.scores["resnet"].mean["auroc"] == 1
     assert "resnet" not in compare_answers(cells, of_group, part, numbers, resamples=5).scores
@@ -102,7 +104,7 @@ def test_a_seed_without_all_folds_is_left_out() -> None:
 
 def test_files_say_the_same(tmp_path: Path) -> None:
     cells, numbers, of_group = cohort()
-    answers = [answer(cells, of_group, fold, 0, 0.9) for fold in range(FOLDS)]
+    answers = [answer(cells, of_group, fold, 0, 3.0) for fold in range(FOLDS)]
     facts = write(compare_answers(cells, of_group, answers, numbers, resamples=5), tmp_path)
     assert (
         msgspec.json.decode((tmp_path / "comparison.json").read_bytes())["scores"].keys()
@@ -118,10 +120,7 @@ def test_files_say_the_same(tmp_path: Path) -> None:
 def test_answers_of_another_question_are_not_taken(tmp_path: Path) -> None:
     path = tmp_path / "resnet-fold0-seed0.answers.json"
     assert read_answers(path, "a") is None
-    kept = Answers(
-        architecture="resnet", fold=0, seed=0, parameters=1, threshold=0.5, calibrated=True,
-        probabilities={}, identity="a",
-    )  # fmt: skip
+    kept = Answers(architecture="resnet", fold=0, seed=0, parameters=1, logits={}, identity="a")
     path.write_bytes(msgspec.json.encode(kept))
     assert read_answers(path, "a") == kept
     assert read_answers(path, "b") is None
@@ -131,10 +130,10 @@ def test_answers_of_another_question_are_not_taken(tmp_path: Path) -> None:
 
 
 def test_settings_follow_the_recipes() -> None:
-    found = settings_for(("resnet", "efficientnet-lite0-narrow"), seeds=2, folds=3, uncalibrated=("resnet",))
+    found = settings_for(("resnet", "efficientnet-lite0-narrow"), seeds=2, folds=3)
     assert [(one.architecture, one.seed, one.calibrated) for one in found] == [
         ("resnet", 0, False), ("resnet", 1, False),
-        ("efficientnet-lite0-narrow", 0, True), ("efficientnet-lite0-narrow", 1, True),
+        ("efficientnet-lite0-narrow", 0, False), ("efficientnet-lite0-narrow", 1, False),
     ]  # fmt: skip
     assert found[0].epochs == TrainingSettings().epochs
     assert found[2].epochs < found[0].epochs
@@ -156,6 +155,16 @@ def test_other_folds_cannot_be_compared(settings: list[TrainingSettings], tmp_pa
     with pytest.raises(UsageError, match="only be compared on the same folds"):
         cross_validate(cells, tmp_path / "out", settings, prints={}, begin=print)
     assert not (tmp_path / "out").exists()
+
+
+def test_what_a_fold_is_judged_by_is_not_learnt_from_it() -> None:
+    cells, _, of_group = cohort()
+    answers = [answer(cells, of_group, fold, 0, 3.0) for fold in range(FOLDS)]
+    others = [cell for cell in cells.labelled if of_group[cell.group or ""] != 0]
+    by_all = out_of_fold_output(answers, others, sensitivity=0.9)
+    by_others = out_of_fold_output(answers[1:], others, sensitivity=0.9)
+    assert by_all == by_others
+    assert by_all.bias == pytest.approx(0, abs=0.3)
 
 
 def test_identity_changes_with_settings_and_cells() -> None:

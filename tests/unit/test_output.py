@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from edgeleuk_calibration.output import fit_output
-from edgeleuk_calibration.probability import sigmoid
+from edgeleuk_calibration.probability import fit_platt, sigmoid
 from edgeleuk_convert.metrics import prior_weights
 
 Bools = npt.NDArray[np.bool_]
@@ -35,6 +35,19 @@ def test_threshold_holds_the_sensitivity_and_probabilities_have_the_prior(sensit
     assert output.abstain[0] <= output.threshold <= output.abstain[1]
     assert output.conformal is not None
     assert output.conformal.subjects == (12, 28)
+
+
+def test_few_groups_are_not_believed_against_the_prior() -> None:
+    """A split on which the network is worthless flattens the probabilities, but not to nothing."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 3, 1000)
+    truth = np.arange(1000) % 2 == 0
+    weights = np.full(1000, 1e-3)
+    believed, _ = fit_platt(logits, truth, weights)
+    few, bias = fit_platt(logits, truth, weights, groups=6)
+    many, _ = fit_platt(logits, truth, weights, groups=600)
+    assert believed >= many > few > 1.2
+    assert bias == pytest.approx(0, abs=0.1)
 
 
 def test_prior_weights_keep_shares_and_cap_groups() -> None:

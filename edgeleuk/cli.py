@@ -96,6 +96,12 @@ def train(
         Path | None,
         typer.Option("--held-out", metavar="FILE", help="Subjects to hold out instead, one a line."),
     ] = None,
+    answers: Annotated[
+        Path | None,
+        typer.Option(
+            "--answers", metavar="DIR", help="What cross-validate left: calibrate by it, and train once."
+        ),
+    ] = None,
     allow_leakage: Annotated[
         bool,
         typer.Option("--allow-leakage", help="Train though test cells leak, and say so in every output."),
@@ -115,6 +121,7 @@ def train(
         config=config,
         flags={"architecture": architecture, "epochs": epochs, "seed": seed, "folds": folds, "fold": fold},
         held_out=held_out,
+        answers=answers,
         allow_leakage=allow_leakage,
     )
     print_json(result) if as_json else typer.echo(commands.training_text(result))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from edgeleuk.bundle.manifest import InputContract
     from edgeleuk.classify import Rules
     from edgeleuk.runtimes import ModelRuntime
+    from edgeleuk_convert.answers import Answers
     from edgeleuk_convert.cnmc import CellSet, LabelledCell
     from edgeleuk_convert.evaluation import Evaluation, Predict
     from edgeleuk_convert.leakage import Prints
@@ -53,6 +54,7 @@ def train(
     config: Path | None = None,
     flags: Mapping[str, object] | None = None,
     held_out: Path | None = None,
+    answers: Path | None = None,
     allow_leakage: bool = False,
 ) -> dict[str, Any]:
     """Train, then judge the network on what was held out.
@@ -66,9 +68,12 @@ def train(
         Settings that win over it; None means that the flag was not given.
     held_out : Path, optional
         Names of subjects to hold out, one a line.
+    answers : Path, optional
+        Folder of a cross-validation, to calibrate by.
     allow_leakage : bool
         Train on a split that leaks, and stamp whatever is said of it.
     """
+    from edgeleuk_convert.answers import answers_in
     from edgeleuk_convert.architectures import memory_warning
     from edgeleuk_convert.checkpoint import settings_path
     from edgeleuk_convert.evaluation import evaluate_cells, keras_predictor
@@ -83,7 +88,14 @@ def train(
         say(f"warning: {warning}")
     with _quiet_tensorflow():
         cells, prints = _read_with_prints(data)
-        record = _train(cells, out, settings, prints=prints, allow_leakage=allow_leakage)
+        record = _train(
+            cells,
+            out,
+            settings,
+            prints=prints,
+            allow_leakage=allow_leakage,
+            answers=answers_in(answers, settings.architecture) if answers is not None else (),
+        )
         # Not what is unseen by group: of a split that was allowed to leak, all that was held out is judged.
         tested = set(record.held_out_subjects)
         evaluation = evaluate_cells(
@@ -114,6 +126,7 @@ def _train(
     prints: Prints,
     split: Split | None = None,
     allow_leakage: bool,
+    answers: Sequence[Answers] = (),
 ) -> TrainingRecord:
     """Train and show where it stands; where that is interrupted, say where it goes on from."""
     from edgeleuk_convert.training import train as train_network
@@ -135,6 +148,7 @@ def _train(
                 split=split,
                 prints=prints,
                 allow_leakage=allow_leakage,
+                answers=answers,
             )
         except KeyboardInterrupt:
             folders = (out.with_suffix(ending) for ending in (".inner.checkpoint", ".checkpoint"))

@@ -18,17 +18,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from edgeleuk.bundle.manifest import Struct
 from edgeleuk.classify import calibrated
-from edgeleuk.errors import IntegrityError, UsageError
-from edgeleuk_calibration.output import fit_output
+from edgeleuk.errors import UsageError
+from edgeleuk_convert.answers import ENDING, Answers, out_of_fold_output, read_answers, write_answers
 from edgeleuk_convert.baselines import TITLES, judge_baselines
-from edgeleuk_convert.checkpoint import replace_file
 from edgeleuk_convert.evaluation import judge
-from edgeleuk_convert.metrics import METRICS, RESAMPLES, Judged, metrics_of_resamples, prior_weights
+from edgeleuk_convert.metrics import METRICS, RESAMPLES, Judged, metrics_of_resamples
 from edgeleuk_convert.morphology import measure, morphology_numbers
 from edgeleuk_convert.settings import load_training_settings
-from edgeleuk_convert.splits import HARD_FOLD, grouped_folds, halves
+from edgeleuk_convert.splits import HARD_FOLD, grouped_folds
 from edgeleuk_convert.training import TrainingSettings, load_tensors, predict_logits, train
 
 if TYPE_CHECKING:
@@ -37,7 +35,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from edgeleuk.bundle.manifest import InputContract, OutputContract
+    from edgeleuk.bundle.manifest import InputContract
     from edgeleuk_convert.cnmc import CellSet, LabelledCell
     from edgeleuk_convert.leakage import Prints
     from edgeleuk_convert.training import TrainingProgress
@@ -51,28 +49,6 @@ HARD_AUROC = "hard_auroc"
 CURVE_SHARES = (0.25, 0.5, 0.75, 1.0)
 CURVE_DRAWS = 4
 NUMBERS = "numbers.npz"
-
-
-class Answers(Struct, frozen=True):
-    """What one network said of the cells of its own fold.
-
-    Attributes
-    ----------
-    architecture : str
-    fold, seed : int
-    parameters : int
-    logits : dict of str to float
-        sha256 of a cell's pixels to what the network said of it.
-    identity : str
-        Hash of the settings and of the test cells that this is an answer to.
-    """
-
-    architecture: str
-    fold: int
-    seed: int
-    parameters: int
-    logits: dict[str, float]
-    identity: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +142,7 @@ def cross_validate(
     for number, job in enumerate(jobs, start=1):
         test = [cell for cell in cells.labelled if of_group[cell.group or ""] == job.fold]
         title = f"{job.architecture}, fold {job.fold + 1} of {folds}, seed {job.seed}"
-        path = out / f"{job.architecture}-fold{job.fold}-seed{job.seed}.answers.json"
+        path = out / f"{job.architecture}-fold{job.fold}-seed{job.seed}{ENDING}"
         found = read_answers(path, _identity(job, test))
         if found is None:
             begin(f"{title} ({number} of {len(jobs)})")
@@ -235,19 +211,6 @@ def compare_answers(
     )
 
 
-def read_answers(path: Path, identity: str) -> Answers | None:
-    """Read the answers of an earlier training; None where there are none, or to another question."""
-    try:
-        answers = msgspec.json.decode(path.read_bytes(), type=Answers)
-    except FileNotFoundError:
-        return None
-    except (msgspec.DecodeError, ValueError) as error:
-        raise IntegrityError(
-            f"{path.name} is damaged", got=error, cure="delete it, to train that fold again"
-        ) from error
-    return answers if answers.identity == identity else None
-
-
 def settings_for(architectures: Sequence[str], *, seeds: int, folds: int) -> list[TrainingSettings]:
     """Return the settings of a comparison: each architecture by its recipe, with `seeds` seeds."""
     if not 1 <= seeds <= 100:
@@ -260,35 +223,6 @@ def settings_for(architectures: Sequence[str], *, seeds: int, folds: int) -> lis
         for name in architectures
         for seed in range(seeds)
     ]
-
-
-def out_of_fold_output(
-    answers: Sequence[Answers], cells: Sequence[LabelledCell], *, sensitivity: float
-) -> OutputContract:
-    """Fit what makes decisions of logits to answers that networks gave on cells they had not seen.
-
-    Parameters
-    ----------
-    answers : sequence of Answers
-        Of one architecture.
-    cells : sequence of LabelledCell
-        Those that may teach it; answers on others are not looked at.
-    sensitivity : float
-        As in `fit_output`.
-    """
-    known = [
-        (cell, one.logits[cell.sha256]) for one in answers for cell in cells if cell.sha256 in one.logits
-    ]
-    of = [cell for cell, _ in known]
-    truth = np.array([cell.label == "blast" for cell in of])
-    return fit_output(
-        np.array([logit for _, logit in known]),
-        truth,
-        np.array([cell.group or "" for cell in of]),
-        prior_weights(truth, np.array([cell.subject or "" for cell in of])),
-        half=halves(of, seed=0),
-        sensitivity=sensitivity,
-    )
 
 
 def _judged_by_the_others(run: Sequence[Answers], tests: Sequence[Sequence[LabelledCell]]) -> list[Judged]:
@@ -336,7 +270,7 @@ def _train_and_answer(
 ) -> Answers:
     import keras
 
-    model = path.with_name(path.name.replace(".answers.json", ".keras"))
+    model = path.with_name(path.name.replace(ENDING, ".keras"))
     record = train(cells, model, job, prints=prints, load=cache, progress=progress)
     network = keras.models.load_model(model, compile=False)
     logits = predict_logits(network, cache(test, job.contract))
@@ -348,7 +282,7 @@ def _train_and_answer(
         logits={cell.sha256: float(logit) for cell, logit in zip(test, logits, strict=True)},
         identity=_identity(job, test),
     )
-    replace_file(path, msgspec.json.format(msgspec.json.encode(answers), indent=1))
+    write_answers(answers, path)
     return answers
 
 

@@ -21,6 +21,7 @@ from edgeleuk.bundle.manifest import Envelope, InputContract, OutputContract
 from edgeleuk.config import to_toml
 from edgeleuk.errors import GateFailedError, UsageError
 from edgeleuk_calibration.output import fit_output
+from edgeleuk_convert.answers import Answers, out_of_fold_output
 from edgeleuk_convert.architectures import (
     Keras,
     architecture,
@@ -198,6 +199,7 @@ def train(
     prints: Prints | None = None,
     allow_leakage: bool = False,
     load: Load | None = None,
+    answers: Sequence[Answers] = (),
 ) -> TrainingRecord:
     """Train a network and write it with its record, settings, log and history plot.
 
@@ -219,6 +221,9 @@ def train(
         Train although test cells are among those to learn from, and stamp the record.
     load : callable, optional
         Takes the place of `load_tensors` where the tensors are at hand.
+    answers : sequence of Answers, optional
+        Of a cross-validation of the same settings: temperature, bias, threshold and band then come from
+        those on the cells to learn from, and no first training is needed for them.
 
     Returns
     -------
@@ -253,7 +258,9 @@ def train(
     output = OutputContract(kind="logit")
     inner = Checkpoint(out.with_stem(f"{out.stem}.inner"), identity)
     rows: list[Row] = []
-    if settings.calibrated:
+    if answers:
+        output = out_of_fold_output(answers, seen, sensitivity=settings.sensitivity)
+    elif settings.calibrated:
         trial = _Run(settings, split.train, split.validation, tensors, inner)
         # What the second training will take: as long for each cell, but it has more of them.
         rows = trial.fit(tell, further_epochs=settings.epochs * len(seen) / len(split.train))

@@ -272,7 +272,9 @@ class TestFineTuning:
         assert [variable.path for variable in model.variables] == order
         assert moved(0.5) == {"top_conv", "top_norm", "logit"}
         assert optimizers.begin_epoch(1)
-        assert {"stem_conv", "block10_project_norm", "top_conv", "logit"} <= moved(1.5)
+        thawed = moved(1.5)
+        assert {"block5_expand_conv", "block10_project_norm", "top_conv", "logit"} <= thawed
+        assert not [name for name in thawed if name.startswith(lite.FROZEN)]
         assert not optimizers.begin_epoch(2)
 
     def test_network_without_backbone_has_one_optimizer(self) -> None:

@@ -10,19 +10,18 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edgeleuk.errors import IntegrityError, UsageError
+from edgeleuk.errors import DataRefusedError, IntegrityError, UsageError
 from edgeleuk_convert import baselines, crossvalidation
-from edgeleuk_convert.cnmc import CellSet, Label, LabelledCell
-from edgeleuk_convert.comparison import comparison_text, write
-from edgeleuk_convert.crossvalidation import (
-    HARD_AUROC,
+from edgeleuk_convert.answers import (
     Answers,
-    compare_answers,
-    cross_validate,
+    answers_in,
     out_of_fold_output,
     read_answers,
-    settings_for,
+    write_answers,
 )
+from edgeleuk_convert.cnmc import CellSet, Label, LabelledCell
+from edgeleuk_convert.comparison import comparison_text, write
+from edgeleuk_convert.crossvalidation import HARD_AUROC, compare_answers, cross_validate, settings_for
 from edgeleuk_convert.splits import grouped_folds
 from edgeleuk_convert.training import TrainingSettings
 
@@ -121,7 +120,10 @@ def test_answers_of_another_question_are_not_taken(tmp_path: Path) -> None:
     path = tmp_path / "resnet-fold0-seed0.answers.json"
     assert read_answers(path, "a") is None
     kept = Answers(architecture="resnet", fold=0, seed=0, parameters=1, logits={}, identity="a")
-    path.write_bytes(msgspec.json.encode(kept))
+    write_answers(kept, path)
+    assert answers_in(tmp_path, "resnet") == [kept]
+    with pytest.raises(DataRefusedError, match="holds no answers of baseline"):
+        answers_in(tmp_path, "baseline")
     assert read_answers(path, "a") == kept
     assert read_answers(path, "b") is None
     path.write_bytes(b"{")
@@ -165,6 +167,8 @@ def test_what_a_fold_is_judged_by_is_not_learnt_from_it() -> None:
     by_others = out_of_fold_output(answers[1:], others, sensitivity=0.9)
     assert by_all == by_others
     assert by_all.bias == pytest.approx(0, abs=0.3)
+    with pytest.raises(DataRefusedError, match=r"nothing of both classes.*got 0 answers"):
+        out_of_fold_output(answers[:1], others, sensitivity=0.9)
 
 
 def test_identity_changes_with_settings_and_cells() -> None:

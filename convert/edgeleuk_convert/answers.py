@@ -1,0 +1,127 @@
+"""What networks said of cells that they had not seen, and what makes decisions of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from edgeleuk.bundle.manifest import Struct
+from edgeleuk.errors import DataRefusedError, IntegrityError
+from edgeleuk_calibration.output import fit_output
+from edgeleuk_convert.checkpoint import replace_file
+from edgeleuk_convert.metrics import prior_weights
+from edgeleuk_convert.splits import halves
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from edgeleuk.bundle.manifest import OutputContract
+    from edgeleuk_convert.cnmc import LabelledCell
+
+ENDING = ".answers.json"
+
+
+class Answers(Struct, frozen=True):
+    """What one network said of the cells of its own fold.
+
+    Attributes
+    ----------
+    architecture : str
+    fold, seed : int
+    parameters : int
+    logits : dict of str to float
+        sha256 of a cell's pixels to what the network said of it.
+    identity : str
+        Hash of the settings and of the test cells that this is an answer to.
+    """
+
+    architecture: str
+    fold: int
+    seed: int
+    parameters: int
+    logits: dict[str, float]
+    identity: str
+
+
+def write_answers(answers: Answers, path: Path) -> None:
+    """Write answers for `read_answers`."""
+    replace_file(path, msgspec.json.format(msgspec.json.encode(answers), indent=1))
+
+
+def read_answers(path: Path, identity: str) -> Answers | None:
+    """Read the answers of an earlier training; None where there are none, or to another question."""
+    if not path.exists():
+        return None
+    answers = _decoded(path)
+    return answers if answers.identity == identity else None
+
+
+def answers_in(folder: Path, architecture: str) -> list[Answers]:
+    """Read all answers of an architecture that a cross-validation left in a folder.
+
+    Raises
+    ------
+    DataRefusedError
+        There are none.
+    IntegrityError
+        Some are damaged.
+    """
+    found = [_decoded(path) for path in sorted(folder.glob(f"{architecture}-fold*{ENDING}"))]
+    if not found:
+        raise DataRefusedError(
+            f"{folder} holds no answers of {architecture}",
+            cure="make them with `edgeleuk cross-validate`, or leave --answers out",
+        )
+    return found
+
+
+def out_of_fold_output(
+    answers: Sequence[Answers], cells: Sequence[LabelledCell], *, sensitivity: float
+) -> OutputContract:
+    """Fit what makes decisions of logits to answers that networks gave on cells they had not seen.
+
+    Parameters
+    ----------
+    answers : sequence of Answers
+        Of one architecture.
+    cells : sequence of LabelledCell
+        Those that may teach it; answers on others are not looked at.
+    sensitivity : float
+        As in `fit_output`.
+
+    Raises
+    ------
+    DataRefusedError
+        There are no answers on both classes.
+    """
+    known = [
+        (cell, one.logits[cell.sha256]) for one in answers for cell in cells if cell.sha256 in one.logits
+    ]
+    of = [cell for cell, _ in known]
+    truth = np.array([cell.label == "blast" for cell in of], bool)
+    if np.unique(truth).size < 2:
+        raise DataRefusedError(
+            "the answers say nothing of both classes of these cells",
+            got=f"{len(of)} answers on the cells to learn from",
+            cure="cross-validate on the same images",
+        )
+    return fit_output(
+        np.array([logit for _, logit in known]),
+        truth,
+        np.array([cell.group or "" for cell in of]),
+        prior_weights(truth, np.array([cell.subject or "" for cell in of])),
+        half=halves(of, seed=0),
+        sensitivity=sensitivity,
+    )
+
+
+def _decoded(path: Path) -> Answers:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Answers)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise IntegrityError(
+            f"{path.name} is damaged", got=error, cure="delete it, to train that fold again"
+        ) from error

@@ -8,7 +8,7 @@ import numpy as np
 
 from edgeleuk.bundle.manifest import OutputContract
 from edgeleuk_calibration.conformal import fit_conformal
-from edgeleuk_calibration.probability import choose_operating_point, fit_platt, sigmoid
+from edgeleuk_calibration.probability import THRESHOLDS, choose_operating_point, fit_platt, sigmoid
 
 if TYPE_CHECKING:
     from edgeleuk_calibration.probability import Bools, Floats, Names
@@ -37,7 +37,7 @@ def fit_output(
         Which of two halves a cell is in, by group. Where a half lacks a class, all cells serve for both
         ends.
     sensitivity : float
-        That the threshold holds on these cells, 0 to 1.
+        That the threshold holds on these cells, 0 to 1, as far as `THRESHOLDS` allow.
     """
 
     def fitted(rows: Bools) -> tuple[float, float]:
@@ -50,7 +50,7 @@ def fit_output(
         for side in (half, ~half):
             of_side, of_bias = fitted(~side)
             probability[side] = sigmoid(logits[side] / of_side + of_bias)
-    point = choose_operating_point(probability, truth, weights, sensitivity=sensitivity)
+    point = choose_operating_point(probability, truth, weights, sensitivity=sensitivity, within=THRESHOLDS)
     return OutputContract(
         kind="logit",
         temperature=temperature,

@@ -124,20 +124,22 @@ def choose_operating_point(
     weights: Floats,
     *,
     sensitivity: float | None = None,
+    within: tuple[float, float] = (0.0, 1.0),
     band_sensitivity: float = 0.95,
     band_specificity: float = 0.9,
     most_abstained: float = 0.15,
 ) -> OperatingPoint:
     """Choose the threshold, and around it the band in which nothing is called.
 
-    The threshold is the largest at which `sensitivity` of the positive cells are called positive, or, where
-    no sensitivity is asked for, what `choose_threshold` finds. ``low`` is the largest probability, up to
-    the threshold, such that at most ``1 - band_sensitivity`` of the positive cells lie at or below it, which
-    is to say that so many are missed; ``high`` the smallest, from the threshold on, such that at
-    most ``1 - band_specificity`` of the negative cells lie at or above it. Where the threshold alone does
-    as much, the band is empty. A band that would hold more than `most_abstained` of all cells shrinks towards
-    the threshold, both sides in proportion, until it does not: what was asked for is then not
-    reached. Source of the reject option: Chow, "On Optimum Recognition Error and Reject Tradeoff", 1970.
+    The threshold is the largest, kept `within` its bounds, at which `sensitivity` of the positive cells are
+    called positive, or, where no sensitivity is asked for, what `choose_threshold` finds. ``low`` is the
+    largest probability, up to the threshold, such that at most ``1 - band_sensitivity`` of the positive cells
+    lie at or below it, which is to say that so many are missed; ``high`` the smallest, from the threshold
+    on, such that at most ``1 - band_specificity`` of the negative cells lie at or above it. Where the
+    threshold alone does as much, the band is empty. A band that would hold more than `most_abstained` of all
+    cells shrinks towards the threshold, both sides in proportion, until it does not: what was asked for is
+    then not reached. Source of the reject option: Chow, "On Optimum Recognition Error and Reject Tradeoff",
+    1970.
 
     Parameters
     ----------
@@ -149,6 +151,8 @@ def choose_operating_point(
         Of each cell; such that classes and subjects count as they should.
     sensitivity : float, optional
         From 0 to 1.
+    within : (low, high)
+        Where a sensitivity may take the threshold. A dozen groups do not tell it well: see `THRESHOLDS`.
     band_sensitivity, band_specificity, most_abstained : float
         Shares from 0 to 1.
 
@@ -181,7 +185,7 @@ def choose_operating_point(
         # At the threshold itself a cell is called positive: that share is not among the missed.
         found = _share_from(probability[truth], weights[truth])
         holds = _GRID[(found >= sensitivity - _ROUNDING) & (_GRID < 1)]
-        threshold = float(max(holds.max(initial=0), _GRID[1]))
+        threshold = float(np.clip(max(holds.max(initial=0), _GRID[1]), *within))
     low = float(_GRID[(missed <= 1 - band_sensitivity + _ROUNDING) & (threshold >= _GRID)].max(initial=0))
     high = float(_GRID[(called <= 1 - band_specificity + _ROUNDING) & (threshold <= _GRID)].min(initial=1))
     for keep in np.linspace(1, 0, 201):

@@ -41,11 +41,20 @@ def comparison_text(facts: dict[str, Any]) -> str:
     """Return the tables as Markdown: the means, every fold, and the learning curve."""
     scores: dict[str, dict[str, Any]] = facts["scores"]
     folds = len(next(iter(scores.values()))["folds"])
-    head = ["method", "parameters", *COLUMNS.values()]
-    rows = [
-        [one["title"], f"{one['parameters']:,}" if one["parameters"] else ""]
-        + [_cell(one, metric) for metric in COLUMNS]
+    head = ["method", *COLUMNS.values()]
+    rows = [[one["title"], *(_cell(one, metric) for metric in COLUMNS)] for one in scores.values()]
+    costs = [
+        [
+            one["title"],
+            f"{one['parameters']:,}",
+            f"{one['cost']['multiply_adds'] / 1e6:.0f}",
+            f"{one['cost']['int8_bytes'] / 1000:,.0f} ({one['cost']['float32_bytes'] / 1000:,.0f})",
+            f"{one['cost']['float32_ms']:.1f}",
+            f"{one['cost']['int8_ms']:.1f}",
+            f"{one['cost']['int8_ms'] / one['cost']['float32_ms']:.2f}",
+        ]
         for one in scores.values()
+        if one["cost"]
     ]
     each = [
         [
@@ -63,6 +72,19 @@ def comparison_text(facts: dict[str, Any]) -> str:
             _table(head, rows),
             "Every fold, weighted F1 / AUROC, and the mean over folds for each seed:",
             _table(["method", *(f"fold {fold + 1}" for fold in range(folds)), "seeds"], each),
+            "What one cell costs in LiteRT with one thread, on the machine that made this table:",
+            _table(
+                [
+                    "network",
+                    "parameters",
+                    "M multiply-adds",
+                    "kB int8 (float32)",
+                    "ms float32",
+                    "ms int8",
+                    "ratio",
+                ],
+                costs,
+            ),
             f"What more subjects are worth ({TITLES['forest']}):",
             _table(["training groups", "AUROC", "weighted F1"], curve),
         ]

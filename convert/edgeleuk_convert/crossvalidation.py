@@ -22,6 +22,7 @@ from edgeleuk.classify import calibrated
 from edgeleuk.errors import UsageError
 from edgeleuk_convert.answers import ENDING, Answers, out_of_fold_output, read_answers, write_answers
 from edgeleuk_convert.baselines import TITLES, judge_baselines
+from edgeleuk_convert.costs import Cost, measure_cost
 from edgeleuk_convert.evaluation import judge
 from edgeleuk_convert.metrics import METRICS, RESAMPLES, Judged, metrics_of_resamples
 from edgeleuk_convert.morphology import measure, morphology_numbers
@@ -49,6 +50,8 @@ HARD_AUROC = "hard_auroc"
 CURVE_SHARES = (0.25, 0.5, 0.75, 1.0)
 CURVE_DRAWS = 4
 NUMBERS = "numbers.npz"
+# Cells to calibrate and time with, evenly from all.
+COST_CELLS = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,8 @@ class Scores:
         Of the mean: bootstrap over the groups of every fold.
     seeds : tuple of dict
         The mean over the folds, for each seed.
+    cost : Cost or None
+        None for what is no network.
     """
 
     title: str
@@ -76,6 +81,7 @@ class Scores:
     mean: dict[str, float]
     interval_95: dict[str, tuple[float, float]]
     seeds: tuple[dict[str, float], ...]
+    cost: Cost | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,9 +154,21 @@ def cross_validate(
             begin(f"{title} ({number} of {len(jobs)})")
             found = _train_and_answer(cells, path, job, test, cache, prints=prints, progress=progress)
         answers.append(found)
-    begin("baselines and learning curve")
+    begin("costs, baselines and learning curve")
     numbers = _numbers(cells.labelled, out / NUMBERS)
-    return compare_answers(cells, of_group, answers, numbers)
+    compared = compare_answers(cells, of_group, answers, numbers)
+    scores = dict(compared.scores)
+    for job in settings:
+        one = scores.get(job.architecture)
+        if one is not None and one.cost is None:
+            network = _load(out / f"{job.architecture}-fold0-seed{job.seed}.keras")
+            cost = measure_cost(
+                network,
+                job.contract,
+                cache(cells.labelled[:: len(cells.labelled) // COST_CELLS], job.contract),
+            )
+            scores[job.architecture] = replace(one, cost=cost)
+    return replace(compared, scores=scores)
 
 
 def compare_answers(
@@ -268,12 +286,9 @@ def _train_and_answer(
     prints: Prints,
     progress: Callable[[TrainingProgress], None] | None,
 ) -> Answers:
-    import keras
-
     model = path.with_name(path.name.replace(ENDING, ".keras"))
     record = train(cells, model, job, prints=prints, load=cache, progress=progress)
-    network = keras.models.load_model(model, compile=False)
-    logits = predict_logits(network, cache(test, job.contract))
+    logits = predict_logits(_load(model), cache(test, job.contract))
     answers = Answers(
         architecture=job.architecture,
         fold=job.fold,
@@ -284,6 +299,12 @@ def _train_and_answer(
     )
     write_answers(answers, path)
     return answers
+
+
+def _load(model: Path) -> Any:
+    import keras
+
+    return keras.models.load_model(model, compile=False)
 
 
 def _identity(job: TrainingSettings, test: Sequence[LabelledCell]) -> str:

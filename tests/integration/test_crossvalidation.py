@@ -16,7 +16,10 @@ from edgeleuk_convert.training import TrainingSettings
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:__array__ implementation:DeprecationWarning",  # Keras, of NumPy
+    "ignore:Statistics for quantized inputs:UserWarning",  # TFLite's converter, always
+)
 
 
 def test_only_what_is_missing_is_trained(
@@ -32,13 +35,17 @@ def test_only_what_is_missing_is_trained(
     assert begun == [
         "resnet, fold 1 of 2, seed 0 (1 of 2)",
         "resnet, fold 2 of 2, seed 0 (2 of 2)",
-        "baselines and learning curve",
+        "costs, baselines and learning curve",
     ]
     (tmp_path / "resnet-fold1-seed0.answers.json").unlink()
     begun.clear()
     again = cross_validate(joined, tmp_path, settings, prints=prints, begin=begun.append)
-    assert begun == ["resnet, fold 2 of 2, seed 0 (2 of 2)", "baselines and learning curve"]
+    assert begun == ["resnet, fold 2 of 2, seed 0 (2 of 2)", "costs, baselines and learning curve"]
     # No cell here is of the hard official fold; NaN equals nothing, so it is looked at as text.
     assert str(again.scores["resnet"].folds[0]) == str(first.scores["resnet"].folds[0])
     assert str(again.scores["forest"]) == str(first.scores["forest"])
+    cost = again.scores["resnet"].cost
+    assert cost is not None
+    assert 0.1 < cost.int8_bytes / cost.float32_bytes < 0.5
+    assert cost.multiply_adds > 1e6
     assert again.cells == len(cells.labelled)

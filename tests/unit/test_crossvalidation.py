@@ -111,7 +111,7 @@ def test_files_say_the_same(tmp_path: Path) -> None:
     )
     text = (tmp_path / "comparison.md").read_text(encoding="utf-8")
     assert text.strip() == comparison_text(facts)
-    assert "| resnet | 5 | 1.000 (1.000-1.000) | 1.000 (1.000-1.000) |" in text
+    assert "| resnet | 1.000 (1.000-1.000) | 1.000 (1.000-1.000) |" in text
     assert "180 cells of 18 subjects in 18 groups, 3 folds by group" in text
     assert (tmp_path / "comparison.png").read_bytes()[:4] == b"\x89PNG"
 

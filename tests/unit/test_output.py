@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from edgeleuk_calibration.output import fit_output
-from edgeleuk_calibration.probability import fit_platt, sigmoid
+from edgeleuk_calibration.probability import THRESHOLDS, fit_platt, sigmoid
 from edgeleuk_convert.metrics import prior_weights
 
 Bools = npt.NDArray[np.bool_]
@@ -24,7 +24,7 @@ def cells(
     return logits, truth, group.astype(str), group % 2 == 1
 
 
-@pytest.mark.parametrize("sensitivity", [0.8, 0.9, 0.95])
+@pytest.mark.parametrize("sensitivity", [0.84, 0.87, 0.9])
 def test_threshold_holds_the_sensitivity_and_probabilities_have_the_prior(sensitivity: float) -> None:
     logits, truth, group, half = cells()
     weights = prior_weights(truth, group)
@@ -35,6 +35,13 @@ def test_threshold_holds_the_sensitivity_and_probabilities_have_the_prior(sensit
     assert output.abstain[0] <= output.threshold <= output.abstain[1]
     assert output.conformal is not None
     assert output.conformal.subjects == (12, 28)
+
+
+@pytest.mark.parametrize(("sensitivity", "end"), [(0.999, THRESHOLDS[0]), (0.5, THRESHOLDS[1])])
+def test_no_sensitivity_takes_the_threshold_far_from_one_half(sensitivity: float, end: float) -> None:
+    logits, truth, group, half = cells()
+    weights = prior_weights(truth, group)
+    assert fit_output(logits, truth, group, weights, half=half, sensitivity=sensitivity).threshold == end
 
 
 def test_few_groups_are_not_believed_against_the_prior() -> None:

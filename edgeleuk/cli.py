@@ -138,6 +138,9 @@ def cross_validate(
     ],
     folds: Annotated[int, typer.Option("--folds", help="Parts that the groups are split into.")] = 3,
     seeds: Annotated[int, typer.Option("--seeds", help="Trainings of each network on each fold.")] = 2,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", help="Instead of what each network's recipe says.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train networks on every fold of the subjects in turn, and compare them with plain baselines."""
@@ -145,7 +148,7 @@ def cross_validate(
     from edgeleuk_convert import commands
     from edgeleuk_convert.comparison import comparison_text
 
-    result = commands.cross_validate(data, out, architecture, folds=folds, seeds=seeds)
+    result = commands.cross_validate(data, out, architecture, folds=folds, seeds=seeds, epochs=epochs)
     print_json(result) if as_json else typer.echo(comparison_text(result))
 
 

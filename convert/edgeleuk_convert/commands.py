@@ -168,13 +168,14 @@ def cross_validate(
     *,
     folds: int,
     seeds: int,
+    epochs: int | None,
 ) -> dict[str, Any]:
     """Train and judge architectures on every fold, and write how they compare."""
     from edgeleuk_convert import comparison
     from edgeleuk_convert.crossvalidation import cross_validate as validate_all
     from edgeleuk_convert.crossvalidation import settings_for
 
-    settings = settings_for(architectures, seeds=seeds, folds=folds)
+    settings = settings_for(architectures, seeds=seeds, folds=folds, epochs=epochs)
     _require_writable(out)
     with _quiet_tensorflow():
         cells, prints = _read_with_prints(data)

@@ -229,14 +229,16 @@ def compare_answers(
     )
 
 
-def settings_for(architectures: Sequence[str], *, seeds: int, folds: int) -> list[TrainingSettings]:
+def settings_for(
+    architectures: Sequence[str], *, seeds: int, folds: int, epochs: int | None = None
+) -> list[TrainingSettings]:
     """Return the settings of a comparison: each architecture by its recipe, with `seeds` seeds."""
     if not 1 <= seeds <= 100:
         raise UsageError("the number of seeds is out of range", got=seeds, allowed="1 to 100")
     return [
         load_training_settings(
             None,
-            {"architecture": name, "folds": folds, "seed": seed, "calibrated": False},
+            {"architecture": name, "folds": folds, "seed": seed, "epochs": epochs, "calibrated": False},
         )
         for name in architectures
         for seed in range(seeds)

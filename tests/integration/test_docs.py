@@ -49,7 +49,9 @@ def runnable(line: str, data: Path, session: str) -> list[str]:
     words = shlex.split(line)[1:]
     stand_ins = {"DIR": str(data), "URI": "virtual://?seed=1", "N": "3", "SESSION": "session.db"}
     words = [stand_ins.get(word, word) for word in words]
-    if words[0] == "train":
+    if words[0] == "cross-validate":
+        words += ["--folds", "2", "--seeds", "1"]
+    if words[0] in ("train", "cross-validate"):
         words += ["--epochs", "1"]
     if words[0] == "convert":
         words += ["--images", "40"]
@@ -66,8 +68,8 @@ def test_the_pages_show_commands() -> None:
 def test_every_command_shown_runs(few_cells: Path, folder: Path) -> None:
     shown = dict.fromkeys(line for page in PAGES for line in commands(page))
     # What makes a file comes before what reads it, whichever page it stands on.
-    order = {"train": 0, "convert": 1, "run": 2}
-    lines = sorted(shown, key=lambda line: order.get(line.split()[1], 3))
+    order = {"cross-validate": 0, "train": 1, "convert": 2, "run": 3}
+    lines = sorted(shown, key=lambda line: order.get(line.split()[1], 4))
     sessions = 0
     for line in lines:
         session = f"session{sessions or ''}.db"

@@ -14,9 +14,11 @@ import numpy as np
 
 from edgeleuk.appearance import look
 from edgeleuk.bundle.features import decode_features
-from edgeleuk.bundle.manifest import FEATURES, MODEL_FILES
+from edgeleuk.bundle.forest import decode_forest
+from edgeleuk.bundle.manifest import FEATURES, FOREST, MODEL_FILES
 from edgeleuk.errors import BundleError, UsageError
-from edgeleuk.preprocessing import scaled_cell, tensor_of, to_batch
+from edgeleuk.morphology import numbers_of
+from edgeleuk.preprocessing import scaled_cell, tensor_of
 from edgeleuk.results import Decision, Prediction
 from edgeleuk.runtimes import open_runtime
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     from edgeleuk.appearance import Look
     from edgeleuk.bundle.features import FeatureStatistics
+    from edgeleuk.bundle.forest import Forest
     from edgeleuk.bundle.manifest import (
         Abstain,
         Conformal,
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     )
     from edgeleuk.bundle.reading import Bundle
     from edgeleuk.frames import CellCrop
+    from edgeleuk.preprocessing import ScaledCell
     from edgeleuk.runtimes import Answer, ModelRuntime
 
 
@@ -99,11 +103,15 @@ class Rules:
         Of the training cells' features; where the gate has a limit for them.
     abstain : str
         What makes a cell uncertain by its probability: ``band``, ``conformal`` or ``off``.
+    forest : Forest, optional
+        On the cell's plain numbers; where the output contract gives it a weight.
 
     Raises
     ------
     UsageError
         ``conformal`` is asked for where there are no conformal limits.
+    BundleError
+        The forest has a weight and is not there.
     """
 
     output: OutputContract
@@ -111,8 +119,11 @@ class Rules:
     gate: Gate | None = None
     statistics: FeatureStatistics | None = None
     abstain: Abstain = "band"
+    forest: Forest | None = None
 
     def __post_init__(self) -> None:
+        if self.output.forest_weight and self.forest is None:
+            raise BundleError("the network is to be joined by a forest, and there is none")
         if self.abstain == "conformal" and self.output.conformal is None:
             raise UsageError(
                 "the bundle has no conformal limits",
@@ -164,21 +175,32 @@ class Classifier:
         """
         if not crops:
             return []
-        contract = self.manifest.input
-        scaled = [scaled_cell(crop, contract) for crop in crops]
-        answer = self.runtime.predict(np.stack([tensor_of(cell, contract) for cell in scaled]))
+        scaled = [scaled_cell(crop, self.manifest.input) for crop in crops]
         looks = [look(cell) if self.rules.gate else None for cell in scaled]
-        seen = sightings(answer, [area_um2(crop) for crop in crops], looks, self.rules)
+        areas = [area_um2(crop) for crop in crops]
+        seen = sightings(self._predict(scaled), areas, looks, self.rules, self._numbers(scaled))
         return [decide(sighting, self.rules) for sighting in seen]
 
     def probabilities(self, crops: Sequence[CellCrop]) -> npt.NDArray[np.float64]:
         """Return the (n,) calibrated probabilities of the positive class."""
-        outputs = self.runtime.predict(to_batch(crops, self.manifest.input)).outputs
-        return calibrated(outputs[:, -1], self.manifest.output)
+        scaled = [scaled_cell(crop, self.manifest.input) for crop in crops]
+        return probabilities_of(self._predict(scaled).outputs, self.rules, self._numbers(scaled))
 
     def close(self) -> None:
         """Free the network."""
         self.runtime.close()
+
+    def _predict(self, scaled: Sequence[ScaledCell]) -> Answer:
+        contract = self.manifest.input
+        tensors = np.empty((len(scaled), *contract.shape), np.uint8)
+        for row, cell in zip(tensors, scaled, strict=True):
+            row[...] = tensor_of(cell, contract)
+        return self.runtime.predict(tensors)
+
+    def _numbers(self, scaled: Sequence[ScaledCell]) -> list[npt.NDArray[np.float64]] | None:
+        if self.rules.forest is None:
+            return None
+        return [numbers_of(cell, self.manifest.input.px_per_um) for cell in scaled]
 
 
 def open_classifier(
@@ -202,7 +224,8 @@ def bundle_rules(bundle: Bundle, abstain: Abstain = "band") -> Rules:
     manifest = bundle.manifest
     features = manifest.gate is not None and manifest.gate.features is not None
     statistics = decode_features(bundle.members[FEATURES]) if features else None
-    return Rules(manifest.output, manifest.envelope, manifest.gate, statistics, abstain)
+    forest = decode_forest(bundle.members[FOREST]) if manifest.output.forest_weight else None
+    return Rules(manifest.output, manifest.envelope, manifest.gate, statistics, abstain, forest)
 
 
 def open_networks(
@@ -216,8 +239,20 @@ def open_networks(
     }
 
 
-def calibrated(outputs: npt.ArrayLike, contract: OutputContract) -> npt.NDArray[np.float64]:
-    """Turn a network's outputs into probabilities: ``sigmoid(logit / temperature + bias)``.
+def probabilities_of(
+    outputs: npt.NDArray[np.float32], rules: Rules, numbers: Sequence[npt.NDArray[np.float64]] | None
+) -> npt.NDArray[np.float64]:
+    """Return the (n,) probabilities of n cells from a network's (n, K) outputs and their (14,) numbers."""
+    log_odds = None
+    if rules.forest is not None and numbers is not None:
+        log_odds = rules.forest.log_odds(numbers)
+    return calibrated(outputs[:, -1], rules.output, log_odds)
+
+
+def calibrated(
+    outputs: npt.ArrayLike, contract: OutputContract, forest: npt.ArrayLike | None = None
+) -> npt.NDArray[np.float64]:
+    """Turn outputs into probabilities: ``sigmoid(logit / temperature + forest_weight * forest + bias)``.
 
     Sources: Platt, "Probabilistic Outputs for Support Vector Machines", 1999; Guo et al., "On Calibration of
     Modern Neural Networks", ICML 2017, section 4.2.
@@ -227,6 +262,13 @@ def calibrated(outputs: npt.ArrayLike, contract: OutputContract) -> npt.NDArray[
     outputs : (n,) array_like
         Logits or probabilities, as the contract says.
     contract : OutputContract
+    forest : (n,) array_like, optional
+        Log odds of the forest, where the contract gives it a weight.
+
+    Raises
+    ------
+    ValueError
+        The forest has a weight and did not answer.
 
     Returns
     -------
@@ -237,8 +279,14 @@ def calibrated(outputs: npt.ArrayLike, contract: OutputContract) -> npt.NDArray[
         # int8 probabilities reach 0 and 1, whose logits are infinite.
         inner = np.clip(values, 1e-6, 1 - 1e-6)
         values = np.log(inner) - np.log1p(-inner)
+    joined = values / contract.temperature + contract.bias
+    if contract.forest_weight:
+        if forest is None:
+            msg = "expected the forest's log odds, for the contract gives them a weight; got none"
+            raise ValueError(msg)
+        joined = joined + contract.forest_weight * np.asarray(forest, np.float64)
     # tanh does not overflow where exp would.
-    return 0.5 * (1 + np.tanh((values / contract.temperature + contract.bias) / 2))
+    return 0.5 * (1 + np.tanh(joined / 2))
 
 
 def sightings(
@@ -246,15 +294,18 @@ def sightings(
     areas_um2: Sequence[float],
     looks: Sequence[Look | None],
     rules: Rules,
+    numbers: Sequence[npt.NDArray[np.float64]] | None = None,
 ) -> list[Sighting]:
     """Put together what is known of n cells, from a network's answer and their measures.
+
+    `numbers` are those of the cells, (14,) each, where the rules have a forest.
 
     Raises
     ------
     BundleError
         The answer's features are not those of the rules' statistics.
     """
-    probabilities = calibrated(answer.outputs[:, -1], rules.output)
+    probabilities = probabilities_of(answer.outputs, rules, numbers)
     distances: Sequence[float | None] = [None] * len(areas_um2)
     if rules.statistics is not None:
         distances = _distances(answer, rules.statistics)

@@ -9,6 +9,8 @@ import numpy as np
 from edgeleuk.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
 
     Floats = npt.NDArray[np.float64]
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 TEMPERATURES = (0.25, 8.0)
 BIASES = (-4.0, 4.0)
+FOREST_WEIGHTS = (0.0, 4.0)
 # How far from 1 the slope, and from the prior's log odds the bias, are thought to lie before any group is
 # seen: a network that was trained on balanced classes, with smoothed labels, is nearly calibrated.
 SLOPE_DEVIATION, BIAS_DEVIATION = 0.35, 0.7
@@ -59,49 +62,93 @@ def sigmoid(logit: Floats) -> Floats:
 def fit_platt(
     logits: Floats, truth: Bools, weights: Floats, *, groups: int | None = None
 ) -> tuple[float, float]:
-    """Find temperature and bias under which the weighted likelihood of the truth is largest.
-
-    The probability is ``sigmoid(logit / temperature + bias)``. The loss is convex in (1 / temperature, bias):
-    Newton's method with backtracking, kept inside `TEMPERATURES` and `BIASES`, which also keeps separable
-    cells from driving it to infinity. Sources: Platt, "Probabilistic Outputs for Support Vector Machines",
-    1999; Lin, Lin and Weng, "A Note on Platt's Probabilistic Outputs", Machine Learning 68, 2007.
-
-    Parameters
-    ----------
-    logits : (n,) float64
-    truth : (n,) bool
-    weights : (n,) float64
-        Of each cell; such that classes and subjects count as they should.
-    groups : int, optional
-        The cells come from so few groups, each worth one observation: slope and bias are then drawn towards 1
-        and the log odds of the positive class in `weights`, with normal priors of `SLOPE_DEVIATION` and
-        `BIAS_DEVIATION`. A hard inner split of a dozen groups must not undo a good network.
+    """Find temperature and bias: `fit_joint` without a forest.
 
     Returns
     -------
     temperature, bias : float
     """
-    low, high = np.array([(1 / TEMPERATURES[1], BIASES[0]), (1 / TEMPERATURES[0], BIASES[1])])
+    temperature, _, bias = fit_joint(logits, None, truth, weights, groups=groups)
+    return temperature, bias
+
+
+def fit_joint(
+    logits: Floats,
+    forest: Floats | None,
+    truth: Bools,
+    weights: Floats,
+    *,
+    groups: int | None = None,
+) -> tuple[float, float, float]:
+    """Find temperature, forest's weight and bias under which the weighted likelihood of the truth is largest.
+
+    The probability is ``sigmoid(logit / temperature + forest_weight * forest + bias)``. The loss is convex in
+    (1 / temperature, forest_weight, bias): Newton's method with backtracking, kept inside `TEMPERATURES`,
+    `FOREST_WEIGHTS` and `BIASES`, which also keeps separable cells from driving it to infinity. Sources:
+    Platt, "Probabilistic Outputs for Support Vector Machines", 1999; Lin, Lin and Weng, "A Note on Platt's
+    Probabilistic Outputs", Machine Learning 68, 2007.
+
+    Parameters
+    ----------
+    logits : (n,) float64
+    forest : (n,) float64 or None
+        Log odds; None where there is no forest, whose weight is then 0.
+    truth : (n,) bool
+    weights : (n,) float64
+        Of each cell; such that classes and subjects count as they should.
+    groups : int, optional
+        The cells come from so few groups, each worth one observation: slopes and bias are then drawn towards
+        1 (with a forest, one half each) and the log odds of the positive class in `weights`, with normal
+        priors of `SLOPE_DEVIATION` and `BIAS_DEVIATION`. A hard inner split of a dozen groups must not undo
+        a good network.
+
+    Returns
+    -------
+    temperature, forest_weight, bias : float
+    """
     share = weights / weights.sum()
-    design = np.column_stack([logits, np.ones_like(logits)])
-    sign = np.where(truth, -1.0, 1.0)
     positive = float(np.clip(share[truth].sum(), 1e-6, 1 - 1e-6))
-    centre = np.array([1.0, np.log(positive / (1 - positive))])
-    ridge = np.zeros(2) if groups is None else np.array([SLOPE_DEVIATION, BIAS_DEVIATION]) ** -2.0 / groups
+    prior = np.log(positive / (1 - positive))
+    slope = (1 / TEMPERATURES[1], 1 / TEMPERATURES[0], SLOPE_DEVIATION)
+    constant = (*BIASES, BIAS_DEVIATION)
+    if forest is None:
+        columns, bounds, centre = [logits], [slope, constant], [1.0, prior]
+    else:
+        columns, bounds = [logits, forest], [slope, (*FOREST_WEIGHTS, SLOPE_DEVIATION), constant]
+        centre = [0.5, 0.5, prior]
+    at = _newton(np.column_stack([*columns, np.ones_like(logits)]), truth, share, bounds, centre, groups)
+    temperature = float(np.clip(1 / at[0], *TEMPERATURES))
+    weight = 0.0 if forest is None else round(float(at[1]), 4)
+    return round(temperature, 4), weight, round(float(at[-1]), 4)
+
+
+def _newton(
+    design: Floats,
+    truth: Bools,
+    share: Floats,
+    bounds: Sequence[tuple[float, float, float]],
+    centre: Sequence[float],
+    groups: int | None,
+) -> Floats:
+    """Minimise the logistic loss in a box (low, high, deviation of the prior), drawn towards `centre`."""
+    low, high, deviation = np.array(bounds).T
+    middle = np.array(centre)
+    ridge = np.zeros(len(middle)) if groups is None else deviation**-2.0 / groups
+    sign = np.where(truth, -1.0, 1.0)
 
     def loss(at: Floats) -> float:
         likelihood = (share * np.logaddexp(0, sign * (design @ at))).sum()
-        return float(likelihood + (ridge * (at - centre) ** 2).sum() / 2)
+        return float(likelihood + (ridge * (at - middle) ** 2).sum() / 2)
 
-    at = np.array([1.0, 0.0])
+    at: Floats = np.clip(np.append(middle[:-1], 0.0), low, high)
     for _ in range(_MOST_STEPS):
         p = sigmoid(design @ at)
-        gradient = design.T @ (share * (p - truth)) + ridge * (at - centre)
+        gradient = design.T @ (share * (p - truth)) + ridge * (at - middle)
         free = ~(((at <= low) & (gradient > 0)) | ((at >= high) & (gradient < 0)))
         if not free.any() or np.abs(gradient[free]).max() < _STEADY:
             break
         curvature = (design * (share * p * (1 - p))[:, None]).T @ design + np.diag(ridge)
-        step = np.zeros(2)
+        step = np.zeros(len(at))
         step[free] = np.linalg.solve(
             curvature[np.ix_(free, free)] + 1e-9 * np.eye(int(free.sum())), -gradient[free]
         )
@@ -114,8 +161,7 @@ def fit_platt(
         else:
             break
         at = there
-    temperature = float(np.clip(1 / at[0], *TEMPERATURES))
-    return round(temperature, 4), round(float(at[1]), 4)
+    return at
 
 
 def choose_operating_point(

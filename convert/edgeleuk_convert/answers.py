@@ -34,6 +34,8 @@ class Answers(Struct, frozen=True):
     parameters : int
     logits : dict of str to float
         sha256 of a cell's pixels to what the network said of it.
+    forest : dict of str to float
+        The same of a forest on plain numbers that knew the same cells as the network: log odds.
     identity : str
         Hash of the settings and of the test cells that this is an answer to.
     """
@@ -43,6 +45,7 @@ class Answers(Struct, frozen=True):
     seed: int
     parameters: int
     logits: dict[str, float]
+    forest: dict[str, float]
     identity: str
 
 
@@ -79,7 +82,7 @@ def answers_in(folder: Path, architecture: str) -> list[Answers]:
 
 
 def out_of_fold_output(
-    answers: Sequence[Answers], cells: Sequence[LabelledCell], *, sensitivity: float
+    answers: Sequence[Answers], cells: Sequence[LabelledCell], *, sensitivity: float, forest: bool
 ) -> OutputContract:
     """Fit what makes decisions of logits to answers that networks gave on cells they had not seen.
 
@@ -91,15 +94,15 @@ def out_of_fold_output(
         Those that may teach it; answers on others are not looked at.
     sensitivity : float
         As in `fit_output`.
+    forest : bool
+        Whether the forest's answers join the network's.
 
     Raises
     ------
     DataRefusedError
         There are no answers on both classes.
     """
-    known = [
-        (cell, one.logits[cell.sha256]) for one in answers for cell in cells if cell.sha256 in one.logits
-    ]
+    known = [(cell, one) for one in answers for cell in cells if cell.sha256 in one.logits]
     of = [cell for cell, _ in known]
     truth = np.array([cell.label == "blast" for cell in of], bool)
     if np.unique(truth).size < 2:
@@ -109,7 +112,8 @@ def out_of_fold_output(
             cure="cross-validate on the same images",
         )
     return fit_output(
-        np.array([logit for _, logit in known]),
+        np.array([one.logits[cell.sha256] for cell, one in known]),
+        np.array([one.forest[cell.sha256] for cell, one in known]) if forest else None,
         truth,
         np.array([cell.group or "" for cell in of]),
         prior_weights(truth, np.array([cell.subject or "" for cell in of])),

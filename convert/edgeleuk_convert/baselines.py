@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from edgeleuk.errors import MissingDependencyError
+from edgeleuk.morphology import COLOUR, NAMES
 from edgeleuk_convert.cnmc import LABELS
 from edgeleuk_convert.evaluation import area_baseline, judge
 from edgeleuk_convert.metrics import RESAMPLES, balanced_weights, interval_95, paired_drop, point_metrics
-from edgeleuk_convert.morphology import COLOUR, NAMES
 from edgeleuk_convert.splits import grouped_folds
 
 if TYPE_CHECKING:

@@ -340,6 +340,7 @@ def convert(model: Path, calibration: Path, out: Path, *, images: int, seed: int
     from edgeleuk.classify import Rules, open_networks
     from edgeleuk_calibration.selection import select_balanced
     from edgeleuk_convert.evaluation import unseen
+    from edgeleuk_convert.forest import read_forest
     from edgeleuk_convert.gating import GATE_CELLS, see_cells, train_gate
     from edgeleuk_convert.leakage import with_training_stamp
     from edgeleuk_convert.packing import convert_networks, load_keras, make_manifest_and_members
@@ -350,6 +351,7 @@ def convert(model: Path, calibration: Path, out: Path, *, images: int, seed: int
         raise UsageError("the number of calibration images is out of range", got=images, allowed="10 or more")
     _require_writable(out)
     record = read_record(model)
+    forest = read_forest(model, record.output.forest_weight)
     with _quiet_tensorflow():
         network = load_keras(model, record)
         cells = _read(calibration)
@@ -365,7 +367,7 @@ def convert(model: Path, calibration: Path, out: Path, *, images: int, seed: int
                 select_balanced(seen, GATE_CELLS, seed=seed).images, record.input, progress=report
             )
         gate = train_gate(networks["tflite_int8"], known, seed=seed)
-        rules = Rules(record.output, record.envelope, gate.contract, gate.statistics)
+        rules = Rules(record.output, record.envelope, gate.contract, gate.statistics, forest=forest)
         validation: dict[str, Any] = {"schema_version": 1, "verdict": "undecided"}
         if len({cell.label for cell in fresh}) == 2:
             validation = _compared(networks, record.input, rules, fresh)
@@ -376,6 +378,7 @@ def convert(model: Path, calibration: Path, out: Path, *, images: int, seed: int
             converted,
             chosen,
             gate=gate,
+            forest=forest,
             validation=validation,
             card_notes={"images": images, "seed": seed},
         )

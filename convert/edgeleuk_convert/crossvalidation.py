@@ -20,14 +20,16 @@ import numpy as np
 
 from edgeleuk.classify import calibrated
 from edgeleuk.errors import UsageError
+from edgeleuk.morphology import morphology_numbers
 from edgeleuk_convert.answers import ENDING, Answers, out_of_fold_output, read_answers, write_answers
 from edgeleuk_convert.baselines import TITLES, judge_baselines
 from edgeleuk_convert.costs import Cost, measure_cost
 from edgeleuk_convert.evaluation import judge
+from edgeleuk_convert.forest import fit_forest, measure_numbers
+from edgeleuk_convert.measuring import measure
 from edgeleuk_convert.metrics import METRICS, RESAMPLES, Judged, metrics_of_resamples
-from edgeleuk_convert.morphology import measure, morphology_numbers
 from edgeleuk_convert.settings import load_training_settings
-from edgeleuk_convert.splits import HARD_FOLD, grouped_folds
+from edgeleuk_convert.splits import HARD_FOLD, grouped_folds, unique
 from edgeleuk_convert.training import TrainingSettings, load_tensors, predict_logits, train
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from edgeleuk_convert.training import TrainingProgress
 
     Tensors = npt.NDArray[np.uint8]
+    Floats = npt.NDArray[np.float64]
 
 SCHEMA_VERSION = 1
 # The AUROC on the cells of the hard official fold alone.
@@ -50,6 +53,8 @@ HARD_AUROC = "hard_auroc"
 CURVE_SHARES = (0.25, 0.5, 0.75, 1.0)
 CURVE_DRAWS = 4
 NUMBERS = "numbers.npz"
+# Behind the name of an architecture whose logit a forest on plain numbers joins.
+WITH_FOREST = " + forest"
 # Cells to calibrate and time with, evenly from all.
 COST_CELLS = 40
 
@@ -142,7 +147,7 @@ def cross_validate(
     folds, split_seed = _common_folds(settings)
     out.mkdir(parents=True, exist_ok=True)
     of_group = grouped_folds(cells.labelled, folds, split_seed)
-    cache = _TensorCache(cells.labelled)
+    cache = _Cache(cells.labelled)
     jobs = [replace(one, fold=fold) for one in settings for fold in range(folds)]
     answers = []
     for number, job in enumerate(jobs, start=1):
@@ -162,11 +167,8 @@ def cross_validate(
         one = scores.get(job.architecture)
         if one is not None and one.cost is None:
             network = _load(out / f"{job.architecture}-fold0-seed{job.seed}.keras")
-            cost = measure_cost(
-                network,
-                job.contract,
-                cache(cells.labelled[:: len(cells.labelled) // COST_CELLS], job.contract),
-            )
+            some = cells.labelled[:: max(1, len(cells.labelled) // COST_CELLS)]
+            cost = measure_cost(network, job.contract, cache.tensors(some, job.contract))
             scores[job.architecture] = replace(one, cost=cost)
     return replace(compared, scores=scores)
 
@@ -218,8 +220,9 @@ def compare_answers(
         ]
         whole = [sorted(run, key=lambda one: one.fold) for run in runs if len(run) == folds]
         if whole:
-            judged = [_judged_by_the_others(run, tests) for run in whole]
-            scores[architecture] = _scores(architecture, whole[0][0].parameters, judged, tests, resamples)
+            for title, forest in ((architecture, False), (architecture + WITH_FOREST, True)):
+                judged = [_judged_by_the_others(run, tests, forest=forest) for run in whole]
+                scores[title] = _scores(title, whole[0][0].parameters, judged, tests, resamples)
     return Comparison(
         len(labelled),
         len({cell.subject for cell in labelled}),
@@ -245,37 +248,53 @@ def settings_for(
     ]
 
 
-def _judged_by_the_others(run: Sequence[Answers], tests: Sequence[Sequence[LabelledCell]]) -> list[Judged]:
+def _judged_by_the_others(
+    run: Sequence[Answers], tests: Sequence[Sequence[LabelledCell]], *, forest: bool
+) -> list[Judged]:
     judged = []
     for fold, test in enumerate(tests):
         others = [one for one in run if one.fold != fold]
         of_others = [cell for number, cells in enumerate(tests) if number != fold for cell in cells]
-        output = out_of_fold_output(others, of_others, sensitivity=TrainingSettings().sensitivity)
+        output = out_of_fold_output(
+            others, of_others, sensitivity=TrainingSettings().sensitivity, forest=forest
+        )
         logits = np.array([run[fold].logits[cell.sha256] for cell in test])
-        judged.append(judge(test, calibrated(logits, output), output.threshold))
+        log_odds = np.array([run[fold].forest[cell.sha256] for cell in test])
+        judged.append(judge(test, calibrated(logits, output, log_odds), output.threshold))
     return judged
 
 
-class _TensorCache:
-    """Tensors of all cells, made once for each input contract."""
+class _Cache:
+    """Reads all cells once for each input contract: a `CellReader`."""
 
     def __init__(self, cells: Sequence[LabelledCell]) -> None:
         self._cells = cells
         self._row = {cell.path: row for row, cell in enumerate(cells)}
-        self._tensors: dict[str, Tensors] = {}
+        self._tensors: dict[InputContract, Tensors] = {}
+        self._numbers: dict[InputContract, Floats] = {}
 
-    def __call__(
+    def tensors(
         self,
         cells: Sequence[LabelledCell],
         contract: InputContract,
         *,
         progress: Callable[[int, int], None] | None = None,
     ) -> Tensors:
-        key = msgspec.json.encode(contract).decode()
-        if key not in self._tensors:
+        if contract not in self._tensors:
             # One contract at a time: those of an architecture follow each other.
-            self._tensors = {key: load_tensors(self._cells, contract, progress=progress)}
-        return self._tensors[key][[self._row[cell.path] for cell in cells]]
+            self._tensors = {contract: load_tensors(self._cells, contract, progress=progress)}
+        return self._tensors[contract][[self._row[cell.path] for cell in cells]]
+
+    def numbers(
+        self,
+        cells: Sequence[LabelledCell],
+        contract: InputContract,
+        *,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Floats:
+        if contract not in self._numbers:
+            self._numbers = {contract: measure_numbers(self._cells, contract, progress=progress)}
+        return self._numbers[contract][[self._row[cell.path] for cell in cells]]
 
 
 def _train_and_answer(
@@ -283,20 +302,25 @@ def _train_and_answer(
     path: Path,
     job: TrainingSettings,
     test: Sequence[LabelledCell],
-    cache: _TensorCache,
+    cache: _Cache,
     *,
     prints: Prints,
     progress: Callable[[TrainingProgress], None] | None,
 ) -> Answers:
     model = path.with_name(path.name.replace(ENDING, ".keras"))
-    record = train(cells, model, job, prints=prints, load=cache, progress=progress)
-    logits = predict_logits(_load(model), cache(test, job.contract))
+    record = train(cells, model, job, prints=prints, reader=cache, progress=progress)
+    logits = predict_logits(_load(model), cache.tensors(test, job.contract))
+    tested = {cell.group for cell in test}
+    rest = unique(cell for cell in cells.labelled if cell.group not in tested)
+    forest = fit_forest(rest, cache.numbers(rest, job.contract), seed=job.seed)
+    log_odds = forest.log_odds(cache.numbers(test, job.contract))
     answers = Answers(
         architecture=job.architecture,
         fold=job.fold,
         seed=job.seed,
         parameters=record.parameters,
         logits={cell.sha256: float(logit) for cell, logit in zip(test, logits, strict=True)},
+        forest={cell.sha256: float(odds) for cell, odds in zip(test, log_odds, strict=True)},
         identity=_identity(job, test),
     )
     write_answers(answers, path)

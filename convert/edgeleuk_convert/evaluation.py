@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeleuk.classify import calibrated
+from edgeleuk.classify import Rules, probabilities_of
 from edgeleuk.errors import DataRefusedError, IntegrityError
 from edgeleuk_calibration.probability import sigmoid
 from edgeleuk_convert.cnmc import CellSet, load_cells, read_crop, require_both_classes
 from edgeleuk_convert.cnmc_layouts import natural_key
+from edgeleuk_convert.forest import read_forest
 from edgeleuk_convert.metrics import RESAMPLES, Judged, balanced_weights, interval_95, point_metrics
 from edgeleuk_convert.record import TrainingRecord, read_record
 
@@ -309,7 +310,8 @@ def keras_predictor(model: Path, record: TrainingRecord) -> Predict:
     """Return what runs a ``.keras`` file on crops, calibrated."""
     import keras
 
-    from edgeleuk.preprocessing import to_batch
+    from edgeleuk.morphology import numbers_of
+    from edgeleuk.preprocessing import scaled_cell, tensor_of
 
     if not model.is_file():
         raise DataRefusedError("the network does not exist", got=model, cure="train it with `edgeleuk train`")
@@ -319,9 +321,14 @@ def keras_predictor(model: Path, record: TrainingRecord) -> Predict:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise IntegrityError(f"{model.name} cannot be read", got=reason, cure="train it again") from error
 
+    forest = read_forest(model, record.output.forest_weight)
+    rules = Rules(record.output, record.envelope, forest=forest)
+
     def predict(crops: Sequence[CellCrop]) -> Floats:
-        answer = network(to_batch(crops, record.input).astype(np.float32), training=False)
-        return calibrated(np.asarray(answer, np.float64)[:, -1], record.output)
+        scaled = [scaled_cell(crop, record.input) for crop in crops]
+        tensors = np.array([tensor_of(cell, record.input) for cell in scaled], np.float32)
+        numbers = [numbers_of(cell, record.input.px_per_um) for cell in scaled] if forest else None
+        return probabilities_of(np.asarray(network(tensors, training=False)), rules, numbers)
 
     return predict
 

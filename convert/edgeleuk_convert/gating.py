@@ -11,6 +11,7 @@ import numpy as np
 from edgeleuk.appearance import Look, look
 from edgeleuk.bundle.manifest import Gate
 from edgeleuk.classify import area_um2
+from edgeleuk.morphology import numbers_of
 from edgeleuk.preprocessing import scaled_cell, tensor_of
 from edgeleuk_calibration.gate import fit_appearance, fit_features
 from edgeleuk_convert.cnmc import read_crop
@@ -39,12 +40,15 @@ class SeenCells:
     tensors : (n, H, W, C) uint8
     looks : tuple of Look
     areas_um2 : tuple of float
+    numbers : tuple of (14,) float64
+        At the network's scale.
     """
 
     cells: tuple[LabelledCell, ...]
     tensors: npt.NDArray[np.uint8]
     looks: tuple[Look, ...]
     areas_um2: tuple[float, ...]
+    numbers: tuple[npt.NDArray[np.float64], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,21 +67,25 @@ def see_cells(
 ) -> SeenCells:
     """Read every cell, bring it to the network's form, and measure how it looks."""
 
-    def see(cell: LabelledCell) -> tuple[npt.NDArray[np.uint8], Look, float]:
+    def see(
+        cell: LabelledCell,
+    ) -> tuple[npt.NDArray[np.uint8], Look, float, npt.NDArray[np.float64]]:
         crop = read_crop(cell)
         scaled = scaled_cell(crop, contract)
-        return tensor_of(scaled, contract), look(scaled), area_um2(crop)
+        numbers = numbers_of(scaled, contract.px_per_um)
+        return tensor_of(scaled, contract), look(scaled), area_um2(crop), numbers
 
     tensors = np.empty((len(cells), *contract.shape), np.uint8)
-    looks, areas = [], []
+    looks, areas, numbers = [], [], []
     with ThreadPoolExecutor() as pool:
-        for done, (tensor, seen, area) in enumerate(pool.map(see, cells)):
+        for done, (tensor, seen, area, of_cell) in enumerate(pool.map(see, cells)):
             tensors[done] = tensor
             looks.append(seen)
             areas.append(area)
+            numbers.append(of_cell)
             if progress is not None:
                 progress(done + 1, len(cells))
-    return SeenCells(tuple(cells), tensors, tuple(looks), tuple(areas))
+    return SeenCells(tuple(cells), tensors, tuple(looks), tuple(areas), tuple(numbers))
 
 
 def train_gate(runtime: ModelRuntime, seen: SeenCells, *, seed: int = 0) -> TrainedGate:

@@ -22,7 +22,7 @@ import numpy as np
 
 from edgeleuk.errors import DataRefusedError
 from edgeleuk_convert.cnmc_layouts import natural_key
-from edgeleuk_convert.morphology import measure
+from edgeleuk_convert.measuring import measure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -11,11 +11,13 @@ import msgspec
 import numpy as np
 
 from edgeleuk.bundle.features import encode_features
+from edgeleuk.bundle.forest import encode_forest
 from edgeleuk.bundle.golden import FLOAT_TOLERANCE, Tolerance, encode_golden
 from edgeleuk.bundle.manifest import (
     CALIBRATION,
     CARD,
     FEATURES,
+    FOREST,
     GOLDEN,
     LABELS,
     MODEL_FILES,
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from edgeleuk.bundle.forest import Forest
     from edgeleuk.frames import CellCrop
     from edgeleuk_calibration.selection import CalibrationSet
     from edgeleuk_convert.cnmc import LabelledCell
@@ -172,6 +175,7 @@ def make_manifest_and_members(
     calibration: CalibrationSet[LabelledCell],
     *,
     gate: TrainedGate,
+    forest: Forest | None,
     validation: Mapping[str, object],
     card_notes: Mapping[str, object],
 ) -> tuple[Manifest, dict[str, bytes]]:
@@ -179,6 +183,8 @@ def make_manifest_and_members(
     members = dict(converted.networks)
     if gate.statistics is not None:
         members[FEATURES] = encode_features(gate.statistics)
+    if forest is not None:
+        members[FOREST] = encode_forest(forest)
     members[GOLDEN] = _golden(record, converted.networks)
     members[LABELS] = msgspec.json.encode(
         {"negative": record.output.labels[0], "positive": record.output.labels[1]}

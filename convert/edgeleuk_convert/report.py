@@ -13,12 +13,13 @@ import msgspec
 import numpy as np
 
 from edgeleuk.errors import UsageError
+from edgeleuk.morphology import morphology_numbers
 from edgeleuk_convert import leakage
 from edgeleuk_convert.baselines import SplitGap, forest_split_gap, judge_baselines
 from edgeleuk_convert.checkpoint import replace_file
 from edgeleuk_convert.evaluation import Evaluation, evaluate_with, unseen
+from edgeleuk_convert.measuring import measure
 from edgeleuk_convert.metrics import RESAMPLES
-from edgeleuk_convert.morphology import measure, morphology_numbers
 from edgeleuk_convert.report_facts import gather
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 import numpy as np
@@ -40,6 +40,7 @@ from edgeleuk_convert.checkpoint import (
     write_log,
 )
 from edgeleuk_convert.cnmc import CellSet, load_cells, read_crop, require_both_classes
+from edgeleuk_convert.forest import fit_forest, measure_numbers, write_forest
 from edgeleuk_convert.leakage import check_split, refuse_or_stamp
 from edgeleuk_convert.metrics import auroc, balanced_weights, prior_weights
 from edgeleuk_convert.record import TrainingRecord, write_record
@@ -55,8 +56,6 @@ if TYPE_CHECKING:
     from edgeleuk_convert.leakage import Prints
 
     Tensors = npt.NDArray[np.uint8]
-    # As `load_tensors`.
-    Load = Callable[..., Tensors]
     Floats = npt.NDArray[np.float64]
 
 PREDICT_BATCH = 128
@@ -93,6 +92,9 @@ class TrainingSettings:
     calibrated : bool
         Train twice: first without some of the groups, from which temperature, bias, threshold and band come,
         then with all. Otherwise once, and the logit means what it says, the threshold is one half.
+    forest : bool
+        Let a forest on 14 plain numbers of the cell join the network, where there is a calibration to weigh
+        them by.
     sensitivity : float
         Share of the held-out blasts that the threshold calls so; each subject counts for at most
         `subject_cap` cells.
@@ -127,6 +129,7 @@ class TrainingSettings:
     split_seed: int = 0
     held_out: tuple[str, ...] = ()
     calibrated: bool = True
+    forest: bool = True
     sensitivity: float = 0.9
     subject_cap: int = 40
     size_balanced: float = 0.0
@@ -198,7 +201,7 @@ def train(
     split: Split | None = None,
     prints: Prints | None = None,
     allow_leakage: bool = False,
-    load: Load | None = None,
+    reader: CellReader | None = None,
     answers: Sequence[Answers] = (),
 ) -> TrainingRecord:
     """Train a network and write it with its record, settings, log and history plot.
@@ -219,8 +222,8 @@ def train(
         anew.
     allow_leakage : bool
         Train although test cells are among those to learn from, and stamp the record.
-    load : callable, optional
-        Takes the place of `load_tensors` where the tensors are at hand.
+    reader : CellReader, optional
+        Where tensors and numbers are at hand already; otherwise they are read from the files.
     answers : sequence of Answers, optional
         Of a cross-validation of the same settings: temperature, bias, threshold and band then come from
         those on the cells to learn from, and no first training is needed for them.
@@ -253,18 +256,24 @@ def train(
         else refuse_or_stamp(seen, split.test, prints, allow_leakage=allow_leakage)
     )
     out.parent.mkdir(parents=True, exist_ok=True)
-    tensors = (load or load_tensors)(seen, settings.contract, progress=telling("prepare"))
+    reader = reader or _FileReader()
+    tensors = reader.tensors(seen, settings.contract, progress=telling("prepare"))
+    numbers = None
+    if settings.forest and (settings.calibrated or answers):
+        numbers = reader.numbers(seen, settings.contract, progress=telling("prepare"))
     identity = fingerprint(settings.flat(), settings.contract, split)
     output = OutputContract(kind="logit")
     inner = Checkpoint(out.with_stem(f"{out.stem}.inner"), identity)
     rows: list[Row] = []
     if answers:
-        output = out_of_fold_output(answers, seen, sensitivity=settings.sensitivity)
+        output = out_of_fold_output(
+            answers, seen, sensitivity=settings.sensitivity, forest=numbers is not None
+        )
     elif settings.calibrated:
         trial = _Run(settings, split.train, split.validation, tensors, inner)
         # What the second training will take: as long for each cell, but it has more of them.
         rows = trial.fit(tell, further_epochs=settings.epochs * len(seen) / len(split.train))
-        output = _output(trial, split, settings)
+        output = _output(trial, numbers, split, settings)
     # What was held out for the temperature and the threshold is too precious not to be learnt from.
     run = _Run(settings, seen, (), tensors, Checkpoint(out, identity))
     last = run.fit(lambda at: tell(replace(at, stage="final")))
@@ -276,6 +285,8 @@ def train(
     try:
         run.averaged.save(beside)
         replace_file(settings_path(out), to_toml(replace(settings, input=settings.contract)).encode())
+        if numbers is not None:
+            write_forest(fit_forest(seen, numbers, seed=settings.seed), out)
         # The record first: a network without one could be judged on cells it has seen.
         write_record(record, out)
         beside.replace(out)
@@ -292,6 +303,50 @@ def _split(cells: CellSet, settings: TrainingSettings) -> Split:
     if settings.held_out:
         return split_by_subjects(cells.cells, settings.held_out, seed=settings.split_seed)
     return holdout(cells.cells, folds=settings.folds, fold=settings.fold, seed=settings.split_seed)
+
+
+class CellReader(Protocol):
+    """Reads cells and brings them to the form that a training needs."""
+
+    def tensors(
+        self,
+        cells: Sequence[LabelledCell],
+        contract: InputContract,
+        *,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Tensors:
+        """Return what the network sees: (n, H, W, C) uint8."""
+        ...
+
+    def numbers(
+        self,
+        cells: Sequence[LabelledCell],
+        contract: InputContract,
+        *,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Floats:
+        """Return what the forest sees: (n, 14) float64."""
+        ...
+
+
+class _FileReader:
+    def tensors(
+        self,
+        cells: Sequence[LabelledCell],
+        contract: InputContract,
+        *,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Tensors:
+        return load_tensors(cells, contract, progress=progress)
+
+    def numbers(
+        self,
+        cells: Sequence[LabelledCell],
+        contract: InputContract,
+        *,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Floats:
+        return measure_numbers(cells, contract, progress=progress)
 
 
 def load_tensors(
@@ -492,10 +547,15 @@ class _Run:
         return step
 
 
-def _output(trial: _Run, split: Split, settings: TrainingSettings) -> OutputContract:
+def _output(trial: _Run, numbers: Floats | None, split: Split, settings: TrainingSettings) -> OutputContract:
     truth = trial.validation_truth
+    log_odds = None
+    if numbers is not None:
+        known, asked = np.split(numbers, [len(split.train)])
+        log_odds = fit_forest(split.train, known, seed=settings.seed).log_odds(asked)
     return fit_output(
         predict_logits(trial.averaged, trial.validation_tensors),
+        log_odds,
         truth,
         np.array([cell.group or "" for cell in split.validation]),
         prior_weights(truth, trial.validation_subjects, cap=settings.subject_cap),

@@ -55,7 +55,7 @@ def compare(
     """
     judged, doubted = {}, {}
     for key, model in models.items():
-        sighted = sightings(model.predict(seen.tensors), seen.areas_um2, seen.looks, rules)
+        sighted = sightings(model.predict(seen.tensors), seen.areas_um2, seen.looks, rules, seen.numbers)
         probabilities = np.array([sighting.probability for sighting in sighted])
         judged[key] = judge(seen.cells, probabilities, rules.output.threshold)
         doubted[key] = Counter(doubt.check for one in sighted if (doubt := doubt_of(one, rules)) is not None)

@@ -24,6 +24,7 @@ GOLDEN = "golden.npz"
 CARD = "card.md"
 TRAINING = "training.json"
 FEATURES = "features.npz"
+FOREST = "forest.npz"
 
 Channel = Literal["red", "green", "blue", "luminance", "mask"]
 Runtime = Literal["litert", "onnxruntime"]
@@ -144,7 +145,8 @@ class Conformal(Struct, frozen=True):
 class OutputContract(Struct, frozen=True):
     """What the network's output means, and how a decision is made of it.
 
-    The probability of the positive class is ``sigmoid(logit / temperature + bias)``.
+    The probability of the positive class is ``sigmoid(logit / temperature + forest_weight * forest + bias)``,
+    where ``forest`` is the log odds that the bundle's forest gives.
 
     Attributes
     ----------
@@ -155,6 +157,8 @@ class OutputContract(Struct, frozen=True):
         Divides the logit before the sigmoid.
     bias : float
         Added after that: corrects the prior.
+    forest_weight : float
+        Of the forest on the cell's plain numbers; 0 where the bundle has none.
     threshold : float
         Probability at and above which a cell is called positive.
     abstain : (low, high)
@@ -167,6 +171,7 @@ class OutputContract(Struct, frozen=True):
     labels: tuple[str, str] = ("normal", "blast")
     temperature: float = 1.0
     bias: float = 0.0
+    forest_weight: float = 0.0
     threshold: float = 0.5
     abstain: tuple[float, float] = (0.5, 0.5)
     conformal: Conformal | None = None
@@ -174,6 +179,9 @@ class OutputContract(Struct, frozen=True):
     def __post_init__(self) -> None:
         if not -LARGEST_BIAS <= self.bias <= LARGEST_BIAS:
             msg = f"expected bias from {-LARGEST_BIAS:g} to {LARGEST_BIAS:g}, got {self.bias}"
+            raise ValueError(msg)
+        if not 0 <= self.forest_weight <= LARGEST_BIAS:
+            msg = f"expected forest_weight from 0 to {LARGEST_BIAS:g}, got {self.forest_weight}"
             raise ValueError(msg)
         low, high = self.abstain
         if not (0 <= low <= high <= 1 and 0 < self.threshold < 1 and self.temperature > 0):

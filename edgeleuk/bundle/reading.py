@@ -13,6 +13,7 @@ import msgspec
 
 from edgeleuk.bundle.manifest import (
     FEATURES,
+    FOREST,
     MANIFEST,
     MODEL_FILES,
     READABLE_VERSIONS,
@@ -145,6 +146,8 @@ def _check_members(manifest: Manifest, members: dict[str, bytes], path: Path) ->
     wanted = set(REQUIRED_MEMBERS) | set(manifest.members)
     if manifest.gate is not None and manifest.gate.features is not None:
         wanted.add(FEATURES)
+    if manifest.output.forest_weight:
+        wanted.add(FOREST)
     if missing := sorted(wanted - set(members)):
         raise BundleError(f"{path.name} lacks {', '.join(missing)}", cure=cure)
     if unknown := sorted(set(members) - set(manifest.members)):

@@ -64,6 +64,11 @@ def answer(cells: CellSet, of_group: dict[str, int], fold: int, seed: int, logit
             cell.sha256: logit if cell.label == "blast" else -logit
             for cell in cells.labelled if of_group[cell.group or ""] == fold
         },
+        # The forest is right about every other cell.
+        forest={
+            cell.sha256: 3.0 if (cell.label == "blast") == (n % 2 == 0) else -3.0
+            for n, cell in enumerate(cells.labelled) if of_group[cell.group or ""] == fold
+        },
     )  # fmt: skip
 
 
@@ -73,7 +78,7 @@ def test_means_over_folds_and_seeds() -> None:
     answers = [answer(cells, of_group, fold, 0, 3.0) for fold in range(FOLDS)]
     answers += [answer(cells, of_group, fold, 1, -3.0 if fold == 1 else 3.0) for fold in range(FOLDS)]
     compared = compare_answers(cells, of_group, answers, numbers, resamples=50)
-    assert list(compared.scores) == [*baselines.TITLES, "resnet"]
+    assert list(compared.scores) == [*baselines.TITLES, "resnet", "resnet + forest"]
     one = compared.scores["resnet"]
     assert [fold["auroc"] for fold in one.folds] == [1, 0.5, 1]
     assert [seed["auroc"] for seed in one.seeds] == [1, pytest.approx(2 / 3)]
@@ -84,6 +89,7 @@ def test_means_over_folds_and_seeds() -> None:
     assert one.mean[HARD_AUROC] == pytest.approx(one.mean["auroc"], abs=0.2)
     for metric, (low, high) in one.interval_95.items():
         assert low - 1e-9 <= one.mean[metric] <= high + 1e-9, metric
+    assert compared.scores["resnet + forest"].folds[0]["auroc"] > 0.9
     forest = compared.scores["forest"]
     assert forest.parameters is None
     assert forest.mean["auroc"] > compared.scores["colour"].mean["auroc"]
@@ -119,7 +125,7 @@ def test_files_say_the_same(tmp_path: Path) -> None:
 def test_answers_of_another_question_are_not_taken(tmp_path: Path) -> None:
     path = tmp_path / "resnet-fold0-seed0.answers.json"
     assert read_answers(path, "a") is None
-    kept = Answers(architecture="resnet", fold=0, seed=0, parameters=1, logits={}, identity="a")
+    kept = Answers(architecture="resnet", fold=0, seed=0, parameters=1, logits={}, forest={}, identity="a")
     write_answers(kept, path)
     assert answers_in(tmp_path, "resnet") == [kept]
     with pytest.raises(DataRefusedError, match="holds no answers of baseline"):
@@ -163,12 +169,12 @@ def test_what_a_fold_is_judged_by_is_not_learnt_from_it() -> None:
     cells, _, of_group = cohort()
     answers = [answer(cells, of_group, fold, 0, 3.0) for fold in range(FOLDS)]
     others = [cell for cell in cells.labelled if of_group[cell.group or ""] != 0]
-    by_all = out_of_fold_output(answers, others, sensitivity=0.9)
-    by_others = out_of_fold_output(answers[1:], others, sensitivity=0.9)
+    by_all = out_of_fold_output(answers, others, sensitivity=0.9, forest=False)
+    by_others = out_of_fold_output(answers[1:], others, sensitivity=0.9, forest=False)
     assert by_all == by_others
     assert by_all.bias == pytest.approx(0, abs=0.3)
     with pytest.raises(DataRefusedError, match=r"nothing of both classes.*got 0 answers"):
-        out_of_fold_output(answers[:1], others, sensitivity=0.9)
+        out_of_fold_output(answers[:1], others, sensitivity=0.9, forest=False)
 
 
 def test_identity_changes_with_settings_and_cells() -> None:

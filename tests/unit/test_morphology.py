@@ -10,8 +10,9 @@ import pytest
 
 from edgeleuk.errors import DataRefusedError
 from edgeleuk.frames import CellCrop
+from edgeleuk.morphology import COLOUR, NAMES, morphology_numbers
 from edgeleuk_convert.cnmc import CNMC_PX_PER_UM, LabelledCell
-from edgeleuk_convert.morphology import COLOUR, NAMES, measure, morphology_numbers
+from edgeleuk_convert.measuring import measure
 
 if TYPE_CHECKING:
     from pathlib import Path

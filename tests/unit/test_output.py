@@ -28,7 +28,7 @@ def cells(
 def test_threshold_holds_the_sensitivity_and_probabilities_have_the_prior(sensitivity: float) -> None:
     logits, truth, group, half = cells()
     weights = prior_weights(truth, group)
-    output = fit_output(logits, truth, group, weights, half=half, sensitivity=sensitivity)
+    output = fit_output(logits, None, truth, group, weights, half=half, sensitivity=sensitivity)
     probability = sigmoid(logits / output.temperature + output.bias)
     assert (probability[truth] >= output.threshold).mean() == pytest.approx(sensitivity, abs=0.02)
     assert probability.mean() == pytest.approx(truth.mean(), abs=0.01)
@@ -37,11 +37,34 @@ def test_threshold_holds_the_sensitivity_and_probabilities_have_the_prior(sensit
     assert output.conformal.subjects == (12, 28)
 
 
+def test_a_forest_that_knows_something_else_joins_in() -> None:
+    logits, truth, group, half = cells()
+    rng = np.random.default_rng(1)
+    forest = np.clip(rng.normal(np.where(truth, 1.0, -1.0), 1.2), -3.9, 3.9)
+    weights = prior_weights(truth, group)
+    alone = fit_output(logits, None, truth, group, weights, half=half, sensitivity=0.9)
+    joined = fit_output(logits, forest, truth, group, weights, half=half, sensitivity=0.9)
+    assert alone.forest_weight == 0
+    assert joined.forest_weight > 0.6
+    losses = [
+        np.logaddexp(
+            0, np.where(truth, -1, 1) * (logits / one.temperature + one.bias + one.forest_weight * forest)
+        )
+        for one in (alone, joined)
+    ]
+    assert losses[1].mean() < 0.9 * losses[0].mean()
+    # Noise gets next to no weight.
+    noise = fit_output(logits, rng.normal(size=len(truth)), truth, group, weights, half=half, sensitivity=0.9)
+    assert noise.forest_weight < 0.15
+
+
 @pytest.mark.parametrize(("sensitivity", "end"), [(0.999, THRESHOLDS[0]), (0.5, THRESHOLDS[1])])
 def test_no_sensitivity_takes_the_threshold_far_from_one_half(sensitivity: float, end: float) -> None:
     logits, truth, group, half = cells()
     weights = prior_weights(truth, group)
-    assert fit_output(logits, truth, group, weights, half=half, sensitivity=sensitivity).threshold == end
+    assert (
+        fit_output(logits, None, truth, group, weights, half=half, sensitivity=sensitivity).threshold == end
+    )
 
 
 def test_few_groups_are_not_believed_against_the_prior() -> None:
@@ -69,6 +92,8 @@ def test_prior_weights_keep_shares_and_cap_groups() -> None:
 def test_a_half_of_one_class_serves_for_both_ends() -> None:
     logits, truth, group, _ = cells()
     weights = prior_weights(truth, group)
-    by_class = fit_output(logits, truth, group, weights, half=truth, sensitivity=0.9)
-    undivided = fit_output(logits, truth, group, weights, half=np.zeros(len(truth), bool), sensitivity=0.9)
+    by_class = fit_output(logits, None, truth, group, weights, half=truth, sensitivity=0.9)
+    undivided = fit_output(
+        logits, None, truth, group, weights, half=np.zeros(len(truth), bool), sensitivity=0.9
+    )
     assert by_class == undivided

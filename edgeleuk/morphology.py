@@ -28,30 +28,22 @@ mixed with black. Differences of Gaussians as band-passes: Marr and Hildreth, Pr
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from edgeleuk.errors import DataRefusedError
-from edgeleuk_convert.cnmc import read_crop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     import numpy.typing as npt
 
-    from edgeleuk.frames import CellCrop
-    from edgeleuk_convert.cnmc import LabelledCell
+    from edgeleuk.frames import CellCrop, RgbImage
+    from edgeleuk.preprocessing import ScaledCell
 
     Floats = npt.NDArray[np.float64]
     Floats32 = npt.NDArray[np.float32]
-    Progress = Callable[[int, int], None]
-
-_T = TypeVar("_T")
 
 NAMES = (
     "log_area",
@@ -105,57 +97,38 @@ def morphology_numbers(crop: CellCrop) -> Floats:
         )
     x, y, w, h = cv2.boundingRect(crop.mask)
     inside = crop.mask[y : y + h, x : x + w] > 0
-    rgb = crop.pixels[y : y + h, x : x + w].astype(np.float32) / 255
-    lab: Floats32 = cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB)  # type: ignore[assignment]
-    colours = lab[inside].astype(np.float64)
-    return np.array([
-        np.log(area_px / crop.px_per_um**2),
-        *_shape(inside),
-        *colours.mean(axis=0),
-        *colours.std(axis=0),
-        *_texture(lab[:, :, 0], inside, crop.px_per_um),
-    ])  # fmt: skip
+    return _numbers(crop.pixels[y : y + h, x : x + w], inside, crop.px_per_um)
 
 
-def measure(
-    cells: Sequence[LabelledCell],
-    of_crop: Callable[[CellCrop], _T],
-    *,
-    progress: Progress | None = None,
-) -> list[_T]:
-    """Read every cell once and apply `of_crop` to it, in threads; the order is kept.
+def numbers_of(cell: ScaledCell, px_per_um: float) -> Floats:
+    """Measure a cell as the network sees it: at the network's scale, its rim taken off.
 
     Parameters
     ----------
-    cells : sequence of LabelledCell
-    of_crop : callable
-        Such as `morphology_numbers`.
-    progress : callable, optional
-        Told (cells done, cells in all).
+    cell : ScaledCell
+    px_per_um : float
+        The network's scale.
 
-    Raises
-    ------
-    DataRefusedError
-        A file can no longer be read, or `of_crop` refused a cell: the error names the file.
+    Returns
+    -------
+    (14,) float64
+        In the order of `NAMES`; zeros where there are fewer than `LEAST_PX` pixels to measure.
     """
+    if int(np.count_nonzero(cell.inside)) < LEAST_PX:
+        return np.zeros(len(NAMES))
+    return _numbers(cell.pixels, cell.inside, px_per_um)
 
-    def one(cell: LabelledCell) -> _T:
-        try:
-            return of_crop(read_crop(cell))
-        except DataRefusedError as error:
-            if cell.path.name in str(error):
-                raise
-            raise DataRefusedError(
-                f"{cell.path.name}: {error.what}", got=error.got, allowed=error.allowed, cure=error.cure
-            ) from error
 
-    results = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done, result in enumerate(pool.map(one, cells), start=1):
-            results.append(result)
-            if progress is not None:
-                progress(done, len(cells))
-    return results
+def _numbers(pixels: RgbImage, inside: npt.NDArray[np.bool_], px_per_um: float) -> Floats:
+    lab: Floats32 = cv2.cvtColor(pixels.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)  # type: ignore[assignment]
+    colours = lab[inside].astype(np.float64)
+    return np.array([
+        np.log(int(np.count_nonzero(inside)) / px_per_um**2),
+        *_shape(inside),
+        *colours.mean(axis=0),
+        *colours.std(axis=0),
+        *_texture(lab[:, :, 0], inside, px_per_um),
+    ])  # fmt: skip
 
 
 def _shape(inside: npt.NDArray[np.bool_]) -> tuple[float, float, float]:

@@ -61,14 +61,15 @@ def card(
     if record.settings.get("held_out"):
         del settings["folds"], settings["fold"]
         settings["held_out"] = "FILE"
+    settings["answers"] = "DIR" if record.calibrated_by == "cross-validation" else None
     settings["allow_leakage"] = record.stamp is not None
     return f"""# {name}
 {_stamped(record)}
 {RESEARCH_USE}
 
-A network ({record.architecture}, {record.parameters:,} parameters) that tells leukemic blasts
-(acute lymphoblastic leukemia) from normal lymphoid cells, one white cell at a time. It gives a probability
-for each cell; it says nothing about a patient.
+A network ({record.architecture}, {record.parameters:,} parameters){_joined(record)} that tells
+leukemic blasts (acute lymphoblastic leukemia) from normal lymphoid cells, one white cell at a time. It gives
+a probability for each cell; it says nothing about a patient.
 
 ## Data
 
@@ -95,10 +96,18 @@ The float32 ONNX network that was quantized has {converted.float_onnx_bytes:,} b
 
 ## Limits
 
+A cell whose area, colour, sharpness or features lie outside the training cells' is called `uncertain`: so are
+the cells of another stain or of a camera that sees colours otherwise.
 Trained on one laboratory's stain and camera, on cells already cut out. Size and chromatin are what it
 goes by, so the scale of the picture (px/um) must be right. Normal cells of subjects it has never seen are its
 weak spot. Cells other than lymphoid ones (granulocytes, monocytes) were not in the training set.
 """
+
+
+def _joined(record: TrainingRecord) -> str:
+    return (
+        ", joined by a random forest on 14 plain numbers of the cell," if record.output.forest_weight else ""
+    )
 
 
 def _stamped(record: TrainingRecord) -> str:

@@ -185,7 +185,7 @@ def make_manifest_and_members(
         members[FEATURES] = encode_features(gate.statistics)
     if forest is not None:
         members[FOREST] = encode_forest(forest)
-    members[GOLDEN] = _golden(record, converted.networks)
+    members[GOLDEN] = _golden(record, converted.networks, forest)
     members[LABELS] = msgspec.json.encode(
         {"negative": record.output.labels[0], "positive": record.output.labels[1]}
     )
@@ -230,7 +230,7 @@ def golden_crops() -> list[CellCrop]:
     return [single_cell(label, seed) for seed in range(GOLDEN_CELLS // 2) for label in ("blast", "normal")]
 
 
-def _golden(record: TrainingRecord, networks: Mapping[str, bytes]) -> bytes:
+def _golden(record: TrainingRecord, networks: Mapping[str, bytes], forest: Forest | None) -> bytes:
     crops = golden_crops()
     tensors = to_batch(crops, record.input)
     step, feature_step = output_steps(networks["model.int8.tflite"])
@@ -246,7 +246,7 @@ def _golden(record: TrainingRecord, networks: Mapping[str, bytes]) -> bytes:
             if model.precision == "int8"
             else Tolerance(FLOAT_TOLERANCE, FLOAT_TOLERANCE)
         )
-    return encode_golden(crops, record.input, answers, tolerances)
+    return encode_golden(crops, record.input, answers, tolerances, forest)
 
 
 def _without_bias(

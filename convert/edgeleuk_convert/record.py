@@ -6,7 +6,7 @@ which subjects and images the network has seen.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeleuk.bundle.reading import Bundle
+
+
+CalibratedBy = Literal["inner groups", "cross-validation", "nothing"]
 
 
 class TrainingRecord(Struct, frozen=True):
@@ -37,6 +40,9 @@ class TrainingRecord(Struct, frozen=True):
         First 16 hex digits of the sha256 of each seen image's decoded pixels.
     tools : dict
         Package name to version.
+    calibrated_by : str
+        Where temperature, bias, threshold and band come from: groups kept out of a first training, a
+        cross-validation's answers on the training cells, or nowhere.
     stamp : str or None
         Of a training that was allowed to leak: whatever is said of the network has to carry it.
     """
@@ -53,6 +59,7 @@ class TrainingRecord(Struct, frozen=True):
     tools: dict[str, str]
     stamp: str | None = None
     schema_version: int = 1
+    calibrated_by: CalibratedBy = "inner groups"
 
 
 def record_path(model: Path) -> Path:

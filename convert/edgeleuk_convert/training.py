@@ -262,14 +262,16 @@ def train(
     if settings.forest and (settings.calibrated or answers):
         numbers = reader.numbers(seen, settings.contract, progress=telling("prepare"))
     identity = fingerprint(settings.flat(), settings.contract, split)
-    output = OutputContract(kind="logit")
+    output, calibrated_by = OutputContract(kind="logit"), "nothing"
     inner = Checkpoint(out.with_stem(f"{out.stem}.inner"), identity)
     rows: list[Row] = []
     if answers:
+        calibrated_by = "cross-validation"
         output = out_of_fold_output(
             answers, seen, sensitivity=settings.sensitivity, forest=numbers is not None
         )
     elif settings.calibrated:
+        calibrated_by = "inner groups"
         trial = _Run(settings, split.train, split.validation, tensors, inner)
         # What the second training will take: as long for each cell, but it has more of them.
         rows = trial.fit(tell, further_epochs=settings.epochs * len(seen) / len(split.train))
@@ -280,7 +282,9 @@ def train(
     rows = rows or last
     write_log(rows, out)
     write_history(rows, out, kept_epoch(rows))
-    record = msgspec.structs.replace(_record(run, output, split, settings), stamp=stamp)
+    record = msgspec.structs.replace(
+        _record(run, output, split, settings), stamp=stamp, calibrated_by=calibrated_by
+    )
     beside = out.with_name(f"{out.stem}.part.keras")
     try:
         run.averaged.save(beside)

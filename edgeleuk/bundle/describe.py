@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edgeleuk.bundle.golden import GoldenResult
-    from edgeleuk.bundle.manifest import Manifest
+    from edgeleuk.bundle.manifest import Manifest, OutputContract
     from edgeleuk.bundle.reading import Bundle
 
 
@@ -57,13 +57,17 @@ def facts_text(bundle: Bundle) -> str:
             f"input     {contract.height}x{contract.width}, {' + '.join(contract.channels)},"
             f" {colours}, {contract.px_per_um:g} px/um",
             f"output    {output.kind}, positive is {output.labels[1]}, temperature {output.temperature:.3f},"
-            f" bias {output.bias:.3f}, threshold {output.threshold:.3f}, {abstain}",
+            f" bias {output.bias:.3f}, {_forest_text(output)}threshold {output.threshold:.3f}, {abstain}",
             f"envelope  cells of {low_high[0]:.0f} to {low_high[1]:.0f} um2",
             f"gate      {_gate_text(manifest)}",
             f"licence   {manifest.licence}",
             f"data      {manifest.data_citation}",
         ]
     )
+
+
+def _forest_text(output: OutputContract) -> str:
+    return f"forest's weight {output.forest_weight:.3f}, " if output.forest_weight else ""
 
 
 def _gate_text(manifest: Manifest) -> str:

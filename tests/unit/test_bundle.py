@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from edgeleuk.bundle.golden import replay
-from edgeleuk.bundle.manifest import GOLDEN, MANIFEST
+from edgeleuk.bundle.manifest import FEATURES, FOREST, GOLDEN, MANIFEST
 from edgeleuk.bundle.reading import Bundle, read_bundle
 from edgeleuk.bundle.writing import bundle_bytes, describe_members, write_bundle
 from edgeleuk.errors import BundleError, UsageError
@@ -50,6 +50,16 @@ def manifest_with(members: Members, change: Callable[[dict[str, object]], None])
 
 def without(members: Members, name: str) -> Members:
     return {key: data for key, data in members.items() if key != name}
+
+
+def unnamed(members: Members, name: str, change: Callable[[dict[str, object]], None]) -> Members:
+    """Take a member away, from the manifest's list too."""
+
+    def forget(manifest: dict[str, object]) -> None:
+        manifest["members"].pop(name, None)  # type: ignore[attr-defined]
+        change(manifest)
+
+    return manifest_with(without(members, name), forget)
 
 
 def flipped(data: bytes) -> bytes:
@@ -90,8 +100,12 @@ DAMAGE: dict[str, tuple[Callable[[Members], bytes], str]] = {
         "height from 8 to 4096, got 0",
     ),
     "a gate without its statistics": (
-        lambda m: packed(manifest_with(m, lambda man: man.update(gate=GATE))),
+        lambda m: packed(unnamed(m, FEATURES, lambda man: man.update(gate=GATE))),
         "lacks features.npz",
+    ),
+    "a weight without its forest": (
+        lambda m: packed(unnamed(m, FOREST, lambda man: man["output"].update(forest_weight=0.5))),  # type: ignore[attr-defined]
+        "lacks forest.npz",
     ),
     "manifest is no JSON": (lambda m: packed(m | {MANIFEST: b"{"}), "cannot be read"),
 }

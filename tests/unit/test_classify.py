@@ -11,6 +11,7 @@ import pytest
 
 from edgeleuk.appearance import Look
 from edgeleuk.bundle.features import FeatureStatistics
+from edgeleuk.bundle.forest import Forest
 from edgeleuk.bundle.golden import golden_crops_of
 from edgeleuk.bundle.manifest import (
     Appearance,
@@ -30,6 +31,7 @@ from edgeleuk.classify import (
     decide,
     doubt_of,
     open_classifier,
+    probabilities_of,
 )
 from edgeleuk.errors import BundleError, UsageError
 from edgeleuk.results import Decision
@@ -143,9 +145,36 @@ def test_the_bias_is_added_after_the_temperature(temperature: float, bias: float
     assert calibrated([2.0], contract)[0] == pytest.approx(1 / (1 + math.exp(-(2 / temperature + bias))))
 
 
+def stump() -> Forest:
+    """Answer log odds of 1 for cells of more than e^4 um2, else -1."""
+    share = 1 / (1 + math.exp(-1))
+    return Forest(
+        np.array([0, -1, -1], np.int16), np.array([4.0, 0, 0]), np.array([1, -1, -1], np.int32),
+        np.array([2, -1, -1], np.int32), np.array([0, 1 - share, share], np.float32), np.zeros(1, np.int32),
+    )  # fmt: skip
+
+
+def test_the_forest_s_log_odds_are_weighed_and_added() -> None:
+    contract = OutputContract(kind="logit", temperature=2, bias=0.5, forest_weight=0.75)
+    rules = Rules(contract, RULES.envelope, forest=stump())
+    numbers = np.zeros((2, 14))
+    numbers[:, 0] = 3.9, 4.1
+    found = probabilities_of(np.array([[1.0], [1.0]], np.float32), rules, list(numbers))
+    expected = [1 / (1 + math.exp(-(0.5 + 0.5 + 0.75 * odds))) for odds in (-1, 1)]
+    assert found == pytest.approx(expected, abs=1e-6)
+    with pytest.raises(ValueError, match="expected the forest's log odds"):
+        calibrated([0.0], contract)
+
+
+def test_a_weight_without_a_forest_is_refused() -> None:
+    with pytest.raises(BundleError, match="to be joined by a forest, and there is none"):
+        Rules(OutputContract(kind="logit", forest_weight=0.5), RULES.envelope)
+
+
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
+        (lambda: OutputContract(kind="logit", forest_weight=-1), "forest_weight from 0 to 10, got -1"),
         (lambda: OutputContract(kind="logit", bias=10.5), "bias from -10 to 10, got 10.5"),
         (lambda: Conformal(alpha=1, limits=(0, 1), subjects=(1, 1)), "0 < alpha < 1"),
         (lambda: Conformal(alpha=0.1, limits=(0, 1.5), subjects=(1, 1)), "limits from 0 to 1"),

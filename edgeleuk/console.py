@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 
 STAGES = {
-    "train": "training, with some groups kept out for the temperature and the threshold",
+    "train": "training",
+    "inner": "training, with some groups kept out for the temperature and the threshold",
     "final": "training again, with those groups too",
 }
 
@@ -75,7 +76,7 @@ def training_progress() -> Iterator[Callable[[Any], None]]:
         last, stage = [0], [""]
 
         def report(progress: Any) -> None:
-            if progress.stage not in ("train", "final"):
+            if progress.stage not in STAGES:
                 return
             if progress.stage != stage[0]:
                 stage[0], last[0] = progress.stage, 0

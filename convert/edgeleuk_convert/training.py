@@ -182,7 +182,7 @@ class TrainingSettings:
 class TrainingProgress:
     """Where a training stands; `validation_auroc` is that of the last finished epoch."""
 
-    stage: Literal["read", "prepare", "train", "final"]
+    stage: Literal["read", "prepare", "train", "inner", "final"]
     epoch: int
     epochs: int
     step: int
@@ -274,11 +274,15 @@ def train(
         calibrated_by = "inner groups"
         trial = _Run(settings, split.train, split.validation, tensors, inner)
         # What the second training will take: as long for each cell, but it has more of them.
-        rows = trial.fit(tell, further_epochs=settings.epochs * len(seen) / len(split.train))
+        rows = trial.fit(
+            lambda at: tell(replace(at, stage="inner")),
+            further_epochs=settings.epochs * len(seen) / len(split.train),
+        )
         output = _output(trial, numbers, split, settings)
     # What was held out for the temperature and the threshold is too precious not to be learnt from.
     run = _Run(settings, seen, (), tensors, Checkpoint(out, identity))
-    last = run.fit(lambda at: tell(replace(at, stage="final")))
+    again = calibrated_by == "inner groups"
+    last = run.fit((lambda at: tell(replace(at, stage="final"))) if again else tell)
     rows = rows or last
     write_log(rows, out)
     write_history(rows, out, kept_epoch(rows))

@@ -105,7 +105,7 @@ def test_log_plot_and_progress(trained: tuple[Path, TrainingRecord, list[Trainin
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert all(np.isfinite(float(value)) for row in rows for value in row.values())
     assert out.with_suffix(".history.png").read_bytes()[:4] == b"\x89PNG"
-    assert {where.stage for where in told} == {"read", "prepare", "train", "final"}
+    assert {where.stage for where in told} == {"read", "prepare", "inner", "final"}
     last = told[-1]
     assert (last.epoch, last.step) == (last.epochs, last.steps)
     assert last.seconds_left == pytest.approx(0, abs=1e-6)
@@ -119,7 +119,7 @@ def test_the_time_left_covers_both_trainings(
     trained: tuple[Path, TrainingRecord, list[TrainingProgress]],
 ) -> None:
     told = trained[2]
-    end_of_first = [where for where in told if where.stage == "train"][-1]
+    end_of_first = [where for where in told if where.stage == "inner"][-1]
     assert (end_of_first.epoch, end_of_first.step) == (end_of_first.epochs, end_of_first.steps)
     assert end_of_first.seconds_left is not None
     assert end_of_first.seconds_left > 0
@@ -144,7 +144,7 @@ def test_a_picture_of_another_size_gives_the_same_tensor(cells: CellSet, tmp_pat
     assert np.array_equal(one, other)
 
 
-@pytest.mark.parametrize(("stage", "checkpoint"), [("train", "resnet.inner"), ("final", "resnet")])
+@pytest.mark.parametrize(("stage", "checkpoint"), [("inner", "resnet.inner"), ("final", "resnet")])
 def test_interrupted_training_goes_on_to_the_same_network(
     trained: tuple[Path, TrainingRecord, list[TrainingProgress]],
     cells: CellSet,
@@ -169,7 +169,7 @@ def test_interrupted_training_goes_on_to_the_same_network(
     told: list[TrainingProgress] = []
     again = train(cells, out, SETTINGS, progress=told.append)
     assert {where.epoch for where in told if where.stage == stage} == {2}
-    assert stage == "train" or not [where for where in told if where.stage == "train"]
+    assert stage == "inner" or not [where for where in told if where.stage == "inner"]
     assert not list(tmp_path.glob("*.checkpoint"))
     assert again.training_hashes == record.training_hashes
     fresh = unseen(cells.cells, record)[0]

@@ -12,7 +12,7 @@ TRAINING = """
 from types import SimpleNamespace
 from edgeleuk.console import progress_bar, training_progress
 with training_progress() as report:
-    for stage, left in (("read", None), ("train", 3900.0), ("final", 61.0)):
+    for stage, left in (("read", None), ("inner", 3900.0), ("final", 61.0)):
         for step in (1, 2):
             report(SimpleNamespace(stage=stage, epoch=1, epochs=1, step=step, steps=2, loss=0.5,
                                    validation_auroc=None, seconds_left=left))

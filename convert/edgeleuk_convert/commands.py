@@ -361,7 +361,7 @@ def convert(model: Path, calibration: Path, out: Path, *, images: int, seed: int
         with progress_bar("preparing") as report:
             tensors = load_tensors(chosen.images, record.input, progress=report)
         converted = convert_networks(network, record, tensors, progress=lambda what: say(f"  {what} ..."))
-        networks = open_networks(converted.networks, record.input, threads=os.cpu_count() or 1)
+        networks = open_networks(converted.networks, converted.input, threads=os.cpu_count() or 1)
         with progress_bar("looking") as report:
             known = see_cells(
                 select_balanced(seen, GATE_CELLS, seed=seed).images, record.input, progress=report
@@ -370,7 +370,7 @@ def convert(model: Path, calibration: Path, out: Path, *, images: int, seed: int
         rules = Rules(record.output, record.envelope, gate.contract, gate.statistics, forest=forest)
         validation: dict[str, Any] = {"schema_version": 1, "verdict": "undecided"}
         if len({cell.label for cell in fresh}) == 2:
-            validation = _compared(networks, record.input, rules, fresh)
+            validation = _compared(networks, converted.input, rules, fresh)
         manifest, members = make_manifest_and_members(
             out.stem,
             model.read_bytes(),

@@ -34,6 +34,7 @@ from edgeleuk.preprocessing import to_batch
 from edgeleuk.virtual.cells import single_cell
 from edgeleuk_calibration.selection import encode_card
 from edgeleuk_convert.cards import DATA_CITATION, LICENCE, card
+from edgeleuk_convert.mending import with_corrected_biases, without_rescaling
 from edgeleuk_convert.onnx import to_onnx_float32, to_onnx_int8
 from edgeleuk_convert.tflite import output_steps, silenced, to_tflite_float32, to_tflite_int8, with_features
 
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from edgeleuk.bundle.forest import Forest
+    from edgeleuk.bundle.manifest import InputContract, OutputContract
     from edgeleuk.frames import CellCrop
     from edgeleuk_calibration.selection import CalibrationSet
     from edgeleuk_convert.cnmc import LabelledCell
@@ -83,9 +85,10 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """Networks by member name, and how each agrees with Keras."""
+    """Networks by member name, how bytes become their input, and how each agrees with Keras."""
 
     networks: Mapping[str, bytes]
+    input: InputContract
     float_onnx_bytes: int
     agreements: tuple[Agreement, ...]
 
@@ -113,7 +116,9 @@ def convert_networks(
     GateFailedError
         A network's outputs are not finite, or have nothing to do with Keras's.
     """
-    real = tensors.astype(np.float32) * np.float32(record.input.scale) + np.float32(record.input.offset)
+    keras_outputs = np.asarray(model.predict(_real(tensors, record.input), verbose=0), np.float32)
+    model, contract = without_rescaling(model, record.input)
+    real = _real(tensors, contract)
     networks: dict[str, bytes] = {}
     progress("TFLite float32")
     with silenced():
@@ -121,6 +126,8 @@ def convert_networks(
     progress("ONNX float32")
     with silenced():
         float_onnx = to_onnx_float32(with_features(model))
+    with silenced():
+        model = with_corrected_biases(model, real)
     converters: dict[str, Callable[[Any], bytes]] = {
         "model.int8.tflite": lambda of: to_tflite_int8(with_features(of), real),
         "model.int8.onnx": lambda of: to_onnx_int8(to_onnx_float32(with_features(of)), real),
@@ -128,19 +135,19 @@ def convert_networks(
     for name, converter in converters.items():
         progress(name.removeprefix("model."))
         with silenced():
-            networks[name] = _without_bias(name, model, record, tensors, networks, converter)
+            networks[name] = _without_bias(name, model, record.output, contract, tensors, networks, converter)
     progress("comparing with Keras")
     with silenced():
         outputs = {
             name: runtime.predict(tensors).outputs
-            for name, runtime in open_networks(networks, record.input).items()
+            for name, runtime in open_networks(networks, contract).items()
         }
-    _refuse_difference(outputs[REFERENCE], np.asarray(model.predict(real, verbose=0), np.float32))
+    _refuse_difference(outputs[REFERENCE], keras_outputs)
     agreements = tuple(
         _agreement(name, len(networks[name]), outputs[MODEL_FILES[name].key], outputs[REFERENCE])
         for name in sorted(networks)
     )
-    return Converted(networks, len(float_onnx), agreements)
+    return Converted(networks, contract, len(float_onnx), agreements)
 
 
 def load_keras(path: Path, record: TrainingRecord) -> Any:
@@ -185,7 +192,7 @@ def make_manifest_and_members(
         members[FEATURES] = encode_features(gate.statistics)
     if forest is not None:
         members[FOREST] = encode_forest(forest)
-    members[GOLDEN] = _golden(record, converted.networks, forest)
+    members[GOLDEN] = _golden(converted.input, converted.networks, forest)
     members[LABELS] = msgspec.json.encode(
         {"negative": record.output.labels[0], "positive": record.output.labels[1]}
     )
@@ -196,7 +203,7 @@ def make_manifest_and_members(
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
         name=name,
-        input=record.input,
+        input=converted.input,
         output=record.output,
         envelope=record.envelope,
         provenance=Provenance(
@@ -230,12 +237,12 @@ def golden_crops() -> list[CellCrop]:
     return [single_cell(label, seed) for seed in range(GOLDEN_CELLS // 2) for label in ("blast", "normal")]
 
 
-def _golden(record: TrainingRecord, networks: Mapping[str, bytes], forest: Forest | None) -> bytes:
+def _golden(contract: InputContract, networks: Mapping[str, bytes], forest: Forest | None) -> bytes:
     crops = golden_crops()
-    tensors = to_batch(crops, record.input)
+    tensors = to_batch(crops, contract)
     step, feature_step = output_steps(networks["model.int8.tflite"])
     answers, tolerances = {}, {}
-    runtimes = open_networks(networks, record.input)
+    runtimes = open_networks(networks, contract)
     for name in networks:
         model = MODEL_FILES[name]
         answers[name] = runtimes[model.key].predict(tensors)
@@ -246,13 +253,19 @@ def _golden(record: TrainingRecord, networks: Mapping[str, bytes], forest: Fores
             if model.precision == "int8"
             else Tolerance(FLOAT_TOLERANCE, FLOAT_TOLERANCE)
         )
-    return encode_golden(crops, record.input, answers, tolerances, forest)
+    return encode_golden(crops, contract, answers, tolerances, forest)
+
+
+def _real(tensors: npt.NDArray[np.uint8], contract: InputContract) -> npt.NDArray[np.float32]:
+    table = (np.arange(256) * contract.scale + contract.offset).astype(np.float32)
+    return np.asarray(table[tensors], np.float32)
 
 
 def _without_bias(
     name: str,
     model: Any,
-    record: TrainingRecord,
+    output: OutputContract,
+    contract: InputContract,
     tensors: npt.NDArray[np.uint8],
     networks: Mapping[str, bytes],
     converter: Callable[[Any], bytes],
@@ -265,9 +278,9 @@ def _without_bias(
     """
     first = converter(model)
     last = model.layers[-1]
-    if record.output.kind != "logit" or not getattr(last, "use_bias", False):
+    if output.kind != "logit" or not getattr(last, "use_bias", False):
         return first
-    runtimes = open_networks({REFERENCE_MEMBER: networks[REFERENCE_MEMBER], name: first}, record.input)
+    runtimes = open_networks({REFERENCE_MEMBER: networks[REFERENCE_MEMBER], name: first}, contract)
     outputs = {key: runtime.predict(tensors).outputs for key, runtime in runtimes.items()}
     error = (outputs[MODEL_FILES[name].key] - outputs[REFERENCE]).mean(axis=0)
     bias = last.bias.numpy()

@@ -264,7 +264,11 @@ def train(
     identity = fingerprint(settings.flat(), settings.contract, split)
     output, calibrated_by = OutputContract(kind="logit"), "nothing"
     inner = Checkpoint(out.with_stem(f"{out.stem}.inner"), identity)
-    rows: list[Row] = []
+
+    def keep_log(rows: list[Row]) -> None:
+        write_log(rows, out)
+        write_history(rows, out, kept_epoch(rows))
+
     if answers:
         calibrated_by = "cross-validation"
         output = out_of_fold_output(
@@ -278,14 +282,14 @@ def train(
             lambda at: tell(replace(at, stage="inner")),
             further_epochs=settings.epochs * len(seen) / len(split.train),
         )
+        keep_log(rows)
         output = _output(trial, numbers, split, settings)
     # What was held out for the temperature and the threshold is too precious not to be learnt from.
     run = _Run(settings, seen, (), tensors, Checkpoint(out, identity))
-    again = calibrated_by == "inner groups"
-    last = run.fit((lambda at: tell(replace(at, stage="final"))) if again else tell)
-    rows = rows or last
-    write_log(rows, out)
-    write_history(rows, out, kept_epoch(rows))
+    if calibrated_by == "inner groups":
+        run.fit(lambda at: tell(replace(at, stage="final")))
+    else:
+        keep_log(run.fit(tell))
     record = msgspec.structs.replace(
         _record(run, output, split, settings), stamp=stamp, calibrated_by=calibrated_by
     )

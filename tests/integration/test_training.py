@@ -110,7 +110,7 @@ def test_log_plot_and_progress(trained: tuple[Path, TrainingRecord, list[Trainin
     assert (last.epoch, last.step) == (last.epochs, last.steps)
     assert last.seconds_left == pytest.approx(0, abs=1e-6)
     assert sorted(path.name for path in out.parent.iterdir()) == [
-        "resnet.history.png", "resnet.keras", "resnet.log.csv", "resnet.training.json",
+        "resnet.forest.npz", "resnet.history.png", "resnet.keras", "resnet.log.csv", "resnet.training.json",
         "resnet.training.toml",
     ]  # fmt: skip
 

@@ -46,7 +46,11 @@ def without_rescaling(model: Any, contract: InputContract) -> tuple[Any, InputCo
     moved = msgspec.structs.replace(
         contract, scale=contract.scale * scale, offset=contract.offset * scale + offset
     )
-    return keras.Model(first.output, model.output, name=model.name), moved
+    rest = keras.Model(first.output, model.output, name=model.name)
+    # A copy, so that its layers know the way from its own input, not from the rescaling's.
+    bare = keras.models.clone_model(rest)
+    bare.set_weights(rest.get_weights())
+    return bare, moved
 
 
 def with_corrected_biases(model: Any, tensors: npt.NDArray[np.float32]) -> Any:

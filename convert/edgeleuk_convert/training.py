@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from edgeleuk.bundle.forest import Forest
     from edgeleuk_convert.cnmc import LabelledCell
     from edgeleuk_convert.leakage import Prints
 
@@ -293,12 +294,22 @@ def train(
     record = msgspec.structs.replace(
         _record(run, output, split, settings), stamp=stamp, calibrated_by=calibrated_by
     )
+    forest = None if numbers is None else fit_forest(seen, numbers, seed=settings.seed)
+    _write(run.averaged, forest, record, settings, out)
+    inner.remove()
+    run.checkpoint.remove()
+    return record
+
+
+def _write(
+    model: Keras, forest: Forest | None, record: TrainingRecord, settings: TrainingSettings, out: Path
+) -> None:
     beside = out.with_name(f"{out.stem}.part.keras")
     try:
-        run.averaged.save(beside)
+        model.save(beside)
         replace_file(settings_path(out), to_toml(replace(settings, input=settings.contract)).encode())
-        if numbers is not None:
-            write_forest(fit_forest(seen, numbers, seed=settings.seed), out)
+        if forest is not None:
+            write_forest(forest, out)
         # The record first: a network without one could be judged on cells it has seen.
         write_record(record, out)
         beside.replace(out)
@@ -306,9 +317,6 @@ def train(
         raise cannot_write(out, error) from error
     finally:
         beside.unlink(missing_ok=True)
-    inner.remove()
-    run.checkpoint.remove()
-    return record
 
 
 def _split(cells: CellSet, settings: TrainingSettings) -> Split:

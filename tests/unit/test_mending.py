@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from edgeleuk.bundle.manifest import InputContract
 from edgeleuk_convert.mending import rounding_error, with_corrected_biases, without_rescaling
+from edgeleuk_convert.tflite import with_features
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -66,6 +67,9 @@ def test_the_rescaling_moves_into_the_contract() -> None:
     np.testing.assert_allclose(
         np.asarray(bare(real, training=False)), np.asarray(model(cells(), training=False)), atol=1e-5
     )
+    answer, features = with_features(bare)(real, training=False)
+    np.testing.assert_allclose(np.asarray(answer), np.asarray(bare(real, training=False)), atol=1e-6)
+    assert features.shape == (len(real), 8)
     plain = network(rescaled=False)
     assert without_rescaling(plain, CONTRACT) == (plain, CONTRACT)
 

@@ -146,10 +146,9 @@ def cross_validate(
     """Train networks on every fold of the subjects in turn, and compare them with plain baselines."""
     from edgeleuk.console import print_json
     from edgeleuk_convert import commands
-    from edgeleuk_convert.comparison import comparison_text
 
     result = commands.cross_validate(data, out, architecture, folds=folds, seeds=seeds, epochs=epochs)
-    print_json(result) if as_json else typer.echo(comparison_text(result))
+    print_json(result) if as_json else typer.echo(commands.comparison_text(result))
 
 
 @app.command()

@@ -139,6 +139,7 @@ def to_toml(settings: object) -> str:
     precision = "int8"
     threads = 1
     px_per_um = 13.2
+    abstain = "band"
     """
     values: dict[str, Any] = msgspec.to_builtins(settings)
     tables = {key: value for key, value in values.items() if isinstance(value, dict)}

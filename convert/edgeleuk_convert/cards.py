@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeleuk import RESEARCH_USE
 from edgeleuk_convert.leakage import with_training_stamp
-from edgeleuk_convert.training import TrainingSettings
+from edgeleuk_convert.settings import load_training_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -116,11 +116,12 @@ def _stamped(record: TrainingRecord) -> str:
 
 def _other_settings(record: TrainingRecord) -> str:
     """Name what the flags do not say, where it is not the default."""
-    defaults = TrainingSettings().flat()
+    recipe = load_training_settings(None, {"architecture": record.architecture})
+    defaults = recipe.flat()
     others = [
         f"`{key} = {value}`"
         for key, value in record.settings.items()
-        if key not in TRAIN_FLAGS and value != defaults.get(key) and key != "held_out"
+        if key not in TRAIN_FLAGS and value != defaults.get(key) and key not in ("held_out", "architecture")
     ]
     return f"\nOther settings of the training: {', '.join(others)}.\n" if others else ""
 

@@ -184,6 +184,13 @@ def cross_validate(
     return comparison.write(compared, out)
 
 
+def comparison_text(result: dict[str, Any]) -> str:
+    """Say how networks compare."""
+    from edgeleuk_convert import comparison
+
+    return comparison.comparison_text(result)
+
+
 def training_text(result: dict[str, Any]) -> str:
     """Say what a training gave."""
     stamp = f"{result['stamp']}\n" if result["stamp"] else ""

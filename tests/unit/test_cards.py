@@ -9,11 +9,12 @@ import pytest
 
 from edgeleuk import RESEARCH_USE
 from edgeleuk.bundle.reading import read_bundle
+from edgeleuk_convert.architectures import default_input
 from edgeleuk_convert.cards import card
 from edgeleuk_convert.packing import Converted
 from edgeleuk_convert.record import TrainingRecord, bundle_record
 
-NOTHING_CONVERTED = Converted(networks={}, agreements=(), float_onnx_bytes=0)
+NOTHING_CONVERTED = Converted(networks={}, input=default_input(), agreements=(), float_onnx_bytes=0)
 
 
 @pytest.fixture(scope="module")
@@ -29,14 +30,14 @@ def written(record: TrainingRecord, **settings: Any) -> str:
 def test_a_plain_training_is_its_flags(record: TrainingRecord) -> None:
     text = written(record)
     assert text.startswith(f"# c\n\n{RESEARCH_USE}\n\nA network")
-    assert "--epochs 20 --seed 0 --folds 5 --fold 0\n" in text
+    assert "--epochs 5 --seed 0 --folds 5 --fold 0 --answers DIR\n" in text
     assert "--seed 0\n\nCalibrated with" in text
     assert "LEAKAGE" not in text
 
 
 def test_what_the_flags_do_not_say_is_listed(record: TrainingRecord) -> None:
-    text = written(record, learning_rate=0.001, augmentation_jpeg=0.5)
-    others = "`learning_rate = 0.001`, `augmentation_jpeg = 0.5`"
+    text = written(record, learning_rate=0.002, augmentation_jpeg=0.5)
+    others = "`learning_rate = 0.002`, `augmentation_jpeg = 0.5`"
     assert f"--seed 0\n\nOther settings of the training: {others}.\n\nCalibrated with" in text
 
 
@@ -44,4 +45,4 @@ def test_a_leak_is_said_at_the_top(record: TrainingRecord) -> None:
     leaky = msgspec.structs.replace(record, stamp="LEAKAGE ALLOWED: 1 of 2 test cells.")
     text = written(leaky, held_out=("H2", "14"))
     assert text.startswith(f"# c\n\n**LEAKAGE ALLOWED IN TRAINING: 1 of 2 test cells.**\n\n{RESEARCH_USE}\n")
-    assert "--seed 0 --held-out FILE --allow-leakage\n" in text
+    assert "--seed 0 --held-out FILE --answers DIR --allow-leakage\n" in text

@@ -194,7 +194,7 @@ def test_nonsense_in_a_contract_is_refused(make: object, sentence: str) -> None:
 
 def test_conformal_sets_that_a_bundle_lacks_are_refused_with_a_cure() -> None:
     with pytest.raises(UsageError, match="no conformal limits: got abstain = conformal, allowed band, off"):
-        open_classifier(read_bundle("default"), abstain="conformal")
+        Rules(msgspec.structs.replace(OUTPUT, conformal=None), RULES.envelope, abstain="conformal")
 
 
 class Network:

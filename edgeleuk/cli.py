@@ -134,7 +134,8 @@ def cross_validate(
         Path, typer.Option("--out", metavar="DIR", help="Where networks, answers and tables go; resumable.")
     ],
     architecture: Annotated[
-        list[str], typer.Option("--architecture", help="A network to compare; give it several times.")
+        list[str],
+        typer.Option("--architecture", metavar="NAME", help="A network to compare; give it several times."),
     ],
     folds: Annotated[int, typer.Option("--folds", help="Parts that the groups are split into.")] = 3,
     seeds: Annotated[int, typer.Option("--seeds", help="Trainings of each network on each fold.")] = 2,

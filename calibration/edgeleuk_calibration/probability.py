@@ -59,19 +59,6 @@ def sigmoid(logit: Floats) -> Floats:
     return np.exp(-np.logaddexp(0, -logit))
 
 
-def fit_platt(
-    logits: Floats, truth: Bools, weights: Floats, *, groups: int | None = None
-) -> tuple[float, float]:
-    """Find temperature and bias: `fit_joint` without a forest.
-
-    Returns
-    -------
-    temperature, bias : float
-    """
-    temperature, _, bias = fit_joint(logits, None, truth, weights, groups=groups)
-    return temperature, bias
-
-
 def fit_joint(
     logits: Floats,
     forest: Floats | None,

@@ -14,7 +14,7 @@ from edgeleuk_calibration.probability import (
     TEMPERATURES,
     OperatingPoint,
     choose_operating_point,
-    fit_platt,
+    fit_joint,
     sigmoid,
 )
 
@@ -42,7 +42,7 @@ def nll(logits: Floats, truth: Bools, weights: Floats, temperature: float, bias:
 @given(seeds)
 def test_no_neighbour_of_the_fit_is_likelier(seed: int) -> None:
     logits, truth, weights = scored(seed)
-    temperature, bias = fit_platt(logits, truth, weights)
+    temperature, bias = fit_joint(logits, None, truth, weights)[::2]
     assert TEMPERATURES[0] <= temperature <= TEMPERATURES[1]
     assert BIASES[0] <= bias <= BIASES[1]
     best = nll(logits, truth, weights, temperature, bias)
@@ -60,8 +60,8 @@ def test_the_fit_knows_neither_order_nor_unit_of_weight(seed: int, unit: float) 
     logits, truth, weights = scored(seed)
     order = np.random.default_rng(seed).permutation(len(logits))
     np.testing.assert_allclose(
-        fit_platt(logits[order], truth[order], unit * weights[order]),
-        fit_platt(logits, truth, weights),
+        fit_joint(logits[order], None, truth[order], unit * weights[order]),
+        fit_joint(logits, None, truth, weights),
         atol=2e-4,
     )
 
@@ -72,7 +72,7 @@ def test_the_fit_finds_what_made_the_truth(seed: int, temperature: float, bias: 
     rng = np.random.default_rng(seed)
     logits = rng.normal(0, 3 * temperature, 20_000)
     truth = rng.random(20_000) < sigmoid(logits / temperature + bias)
-    found = fit_platt(logits, truth, np.ones(20_000))
+    found = fit_joint(logits, None, truth, np.ones(20_000))[::2]
     assert abs(found[0] / temperature - 1) < 0.1
     assert abs(found[1] - bias) < 0.2
 

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from edgeleuk_calibration.output import fit_output
-from edgeleuk_calibration.probability import THRESHOLDS, fit_platt, sigmoid
+from edgeleuk_calibration.probability import THRESHOLDS, fit_joint, sigmoid
 from edgeleuk_convert.metrics import prior_weights
 
 Bools = npt.NDArray[np.bool_]
@@ -73,9 +73,9 @@ def test_few_groups_are_not_believed_against_the_prior() -> None:
     logits = rng.normal(0, 3, 1000)
     truth = np.arange(1000) % 2 == 0
     weights = np.full(1000, 1e-3)
-    believed, _ = fit_platt(logits, truth, weights)
-    few, bias = fit_platt(logits, truth, weights, groups=6)
-    many, _ = fit_platt(logits, truth, weights, groups=600)
+    believed, _ = fit_joint(logits, None, truth, weights)[::2]
+    few, bias = fit_joint(logits, None, truth, weights, groups=6)[::2]
+    many, _ = fit_joint(logits, None, truth, weights, groups=600)[::2]
     assert believed >= many > few > 1.2
     assert bias == pytest.approx(0, abs=0.1)
 

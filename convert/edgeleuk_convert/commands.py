@@ -261,6 +261,7 @@ def _under_random_split(cells: CellSet, prints: Prints, record: TrainingRecord, 
     from edgeleuk_convert.checkpoint import history_path, log_path, settings_path
     from edgeleuk_convert.cnmc import require_both_classes
     from edgeleuk_convert.evaluation import evaluate_cells, keras_predictor, unseen
+    from edgeleuk_convert.forest import forest_path
     from edgeleuk_convert.record import record_path
     from edgeleuk_convert.settings import settings_of
     from edgeleuk_convert.splits import random_split
@@ -294,7 +295,8 @@ def _under_random_split(cells: CellSet, prints: Prints, record: TrainingRecord, 
                 progress=bar,
             )
     # It has seen every subject: nobody shall take it for a network to use.
-    for path in (out, record_path(out), settings_path(out), log_path(out), history_path(out)):
+    of_network = (record_path, forest_path, settings_path, log_path, history_path)
+    for path in (out, *(place(out) for place in of_network)):
         path.unlink(missing_ok=True)
     return evaluation
 

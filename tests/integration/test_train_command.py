@@ -16,6 +16,7 @@ import msgspec
 import pytest
 
 from edgeleuk.bundle.reading import read_bundle
+from edgeleuk_convert.forest import forest_path
 from edgeleuk_convert.record import bundle_record, read_record
 from edgeleuk_convert.settings import load_training_settings, settings_of
 
@@ -298,6 +299,7 @@ def test_a_record_of_another_version_cannot_be_trained_again(
 ) -> None:
     out = tmp_path / "resnet.keras"
     shutil.copyfile(whole[0], out)
+    shutil.copyfile(forest_path(whole[0]), forest_path(out))
     record = read_record(whole[0])
     changed = msgspec.structs.replace(record, settings={**record.settings, "momentum": 0.9})
     out.with_suffix(".training.json").write_bytes(msgspec.json.encode(changed))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +21,8 @@ from edgeleuk_convert.cnmc import load_cells
 from edgeleuk_convert.tflite import silenced
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from types import FrameType
 
     from edgeleuk.bundle.manifest import InputContract
     from edgeleuk.classify import Rules
@@ -132,9 +135,11 @@ def _train(
     from edgeleuk_convert.training import train as train_network
 
     place = ["before the first epoch"]
-    with training_progress() as report:
+    with training_progress() as report, _interrupts() as interrupted:
 
         def tell(at: TrainingProgress) -> None:
+            if interrupted():
+                raise KeyboardInterrupt
             report(at)
             if at.stage in STAGES:
                 place[0] = f"in epoch {at.epoch} of {at.epochs} ({STAGES[at.stage]})"
@@ -159,6 +164,25 @@ def _train(
                 if kept
                 else "no epoch was done, so nothing is kept",
             ) from None
+
+
+@contextmanager
+def _interrupts() -> Iterator[Callable[[], bool]]:
+    """Remember Ctrl-C: an interrupt that falls into a finalizer of TensorFlow's is swallowed there."""
+    asked = threading.Event()
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        asked.set()
+        signal.default_int_handler(number, frame)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def cross_validate(

@@ -59,7 +59,8 @@ if TYPE_CHECKING:
     Tensors = npt.NDArray[np.uint8]
     Floats = npt.NDArray[np.float64]
 
-PREDICT_BATCH = 128
+# At 288x288 the activations of a batch take two gigabytes already.
+PREDICT_BATCH = 64
 # Of the AUROC on a few inner groups; a later average, at a lower rate, is the better one at a draw.
 AUROC_NOISE = 0.02
 ENVELOPE_PERCENTILES = (0.5, 99.5)

@@ -12,7 +12,6 @@ from edgeleuk.bundle.manifest import MODEL_FILES
 from edgeleuk.classify import open_networks
 from edgeleuk_convert.architectures import multiply_adds
 from edgeleuk_convert.feeds import feed_of
-from edgeleuk_convert.feeds import feed_of
 from edgeleuk_convert.tflite import silenced, to_tflite_float32, to_tflite_int8
 
 if TYPE_CHECKING:

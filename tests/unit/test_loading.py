@@ -130,7 +130,7 @@ REFUSED: dict[str, tuple[str, Callable[[Path], None], type[EdgeleukError], str]]
         "x.keras", saved(lambda: ends((SIDE, SIDE, 3), flat=False)), UsageError, "gives no list of numbers",
     ),
     "half precision": ("x.keras", saved(half), UsageError, "computes in float16 in the layer half"),
-    "NaN": ("x.keras", saved(lambda: spoilt(np.nan)), UsageError, "not finite: got 1 of .* in the layer dense"),
+    "NaN": ("x.keras", saved(lambda: spoilt(np.nan)), UsageError, "not finite: got 1 of .* the layer dense"),
     "infinity": ("x.h5", saved(lambda: spoilt(np.inf)), UsageError, "not finite: got 1 of .* in the layer"),
     "NaN, exported": ("x", exported(lambda: spoilt(np.nan)), UsageError, "not finite: got 1 of .* in dense"),
     "damaged": ("x.keras", unreadable, IntegrityError, "no Keras network, or a damaged one"),

@@ -18,6 +18,7 @@ from edgeleuk.bundle.forest import decode_forest
 from edgeleuk.bundle.manifest import FEATURES, FOREST, MODEL_FILES
 from edgeleuk.errors import BundleError, UsageError
 from edgeleuk.morphology import numbers_of
+from edgeleuk.outputs import log_odds
 from edgeleuk.preprocessing import scaled_cell, tensor_of
 from edgeleuk.results import Decision, Prediction
 from edgeleuk.runtimes import open_runtime
@@ -145,7 +146,8 @@ class Classifier:
     Raises
     ------
     BundleError
-        The features that the network gives are not those of the statistics.
+        The network's answer has another width than the output contract's, or its features are not those of
+        the statistics.
     """
 
     def __init__(
@@ -157,9 +159,17 @@ class Classifier:
         self.runtime = runtime
         self.manifest = manifest
         self.rules = rules
+        # Asked of no cell, so that a network of another bundle is refused when it is opened.
+        answer = runtime.predict(np.empty((0, *manifest.input.shape), np.uint8))
+        if (width := answer.outputs.shape[1]) != rules.output.width:
+            raise BundleError(
+                "the network's answer does not fit the manifest",
+                got=f"{width} numbers",
+                allowed=f"{rules.output.width} as {rules.output.kind}",
+                cure="convert the network again",
+            )
         if rules.statistics is not None:
-            # Asked of no cell, so that a network of another bundle is refused when it is opened.
-            _distances(runtime.predict(np.empty((0, *manifest.input.shape), np.uint8)), rules.statistics)
+            _distances(answer, rules.statistics)
 
     def classify(self, crops: Sequence[CellCrop]) -> list[Prediction]:
         """Judge each crop.
@@ -243,10 +253,10 @@ def probabilities_of(
     outputs: npt.NDArray[np.float32], rules: Rules, numbers: Sequence[npt.NDArray[np.float64]] | None
 ) -> npt.NDArray[np.float64]:
     """Return the (n,) probabilities of n cells from a network's (n, K) outputs and their (14,) numbers."""
-    log_odds = None
+    of_forest = None
     if rules.forest is not None and numbers is not None:
-        log_odds = rules.forest.log_odds(numbers)
-    return calibrated(outputs[:, -1], rules.output, log_odds)
+        of_forest = rules.forest.log_odds(numbers)
+    return calibrated(outputs, rules.output, of_forest)
 
 
 def calibrated(
@@ -259,8 +269,8 @@ def calibrated(
 
     Parameters
     ----------
-    outputs : (n,) array_like
-        Logits or probabilities, as the contract says.
+    outputs : (n,) or (n, K) array_like
+        What the contract says; (n,) where that is one number.
     contract : OutputContract
     forest : (n,) array_like, optional
         Log odds of the forest, where the contract gives it a weight.
@@ -274,12 +284,7 @@ def calibrated(
     -------
     (n,) float64
     """
-    values = np.asarray(outputs, np.float64)
-    if contract.kind == "probability":
-        # int8 probabilities reach 0 and 1, whose logits are infinite.
-        inner = np.clip(values, 1e-6, 1 - 1e-6)
-        values = np.log(inner) - np.log1p(-inner)
-    joined = values / contract.temperature + contract.bias
+    joined = log_odds(outputs, contract) / contract.temperature + contract.bias
     if contract.forest_weight:
         if forest is None:
             msg = "expected the forest's log odds, for the contract gives them a weight; got none"

@@ -195,7 +195,12 @@ def evaluate(
 
 @app.command()
 def convert(
-    model: Annotated[Path, typer.Argument(metavar="MODEL.keras", help="With its .training.json beside it.")],
+    model: Annotated[
+        Path,
+        typer.Argument(
+            metavar="MODEL", help="A .keras or .h5 file or a SavedModel, with .training.json beside it."
+        ),
+    ],
     calibration: Annotated[
         Path,
         typer.Option("--calibration", metavar="DIR", help="Folder of labelled images to calibrate with."),
@@ -204,6 +209,26 @@ def convert(
     int8: Annotated[bool, typer.Option("--int8", help="Full-integer networks, TFLite and ONNX.")] = False,
     images: Annotated[int, typer.Option("--images", help="How many images to calibrate with.")] = 100,
     seed: Annotated[int, typer.Option("--seed", help="Fixes which images those are.")] = 0,
+    contract: Annotated[
+        Path | None,
+        typer.Option(
+            "--contract", metavar="FILE.toml", help="What a missing .training.json would say: input, output."
+        ),
+    ] = None,
+    onnx_calibration: Annotated[
+        str, typer.Option("--onnx-calibration", help="Ranges by `minmax`, `entropy` or `percentile`.")
+    ] = "minmax",
+    tensorrt: Annotated[
+        bool, typer.Option("--tensorrt", help="Add a symmetric int8 ONNX network for TensorRT.")
+    ] = False,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--also",
+            metavar="KIND",
+            help="Write float16, dynamic, int16x8 or uint8-io TFLite beside the bundle; several times.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Quantize a network to int8 TFLite and ONNX and pack it into a bundle."""
@@ -212,7 +237,17 @@ def convert(
 
     if not int8:
         raise UsageError("the precision to convert to is not given", allowed="--int8")
-    result = commands.convert(model, calibration, out, images=images, seed=seed)
+    result = commands.convert(
+        model,
+        calibration,
+        out,
+        images=images,
+        seed=seed,
+        contract=contract,
+        onnx_calibration=onnx_calibration,
+        tensorrt=tensorrt,
+        also=also or (),
+    )
     print_json(result) if as_json else typer.echo(commands.conversion_text(result))
 
 

@@ -20,6 +20,7 @@ DATA_CITATION = (
     "Gupta, A. and Gupta, R.: ISBI 2019 C-NMC Challenge: Classification in Cancer Cell Imaging. "
     "The Cancer Imaging Archive, doi:10.7937/tcia.2019.dc64i46r"
 )
+CONVERT = "convert MODEL.keras --int8 --calibration DIR --out FILE.edgeleuk"
 # Those of a training's settings that are flags; the others are the program's own.
 TRAIN_FLAGS = ("architecture", "epochs", "seed", "folds", "fold")
 METRICS = (
@@ -57,7 +58,7 @@ def card(
         f"| {a.member} | {a.size_bytes:,} | {a.largest_difference:.3f} | {a.correlation:.4f} |"
         for a in converted.agreements
     )
-    settings: dict[str, object] = {flag: record.settings[flag] for flag in TRAIN_FLAGS}
+    settings: dict[str, object] = {flag: record.settings.get(flag) for flag in TRAIN_FLAGS}
     if record.settings.get("held_out"):
         del settings["folds"], settings["fold"]
         settings["held_out"] = "FILE"
@@ -74,15 +75,13 @@ a probability for each cell; it says nothing about a patient.
 ## Data
 
 {DATA_CITATION}. Creative Commons Attribution 3.0.
-Trained on {len(record.training_subjects)} subjects. Held out, by group, and never seen:
-{", ".join(record.held_out_subjects) or "none"}.
+{_subjects(record)}
 
 ## How it was made
 
-    {command_line("train --data DIR --out MODEL.keras", settings)}
-    {command_line("convert MODEL.keras --int8 --calibration DIR --out FILE.edgeleuk", notes)}
+{_trained(record, settings)}    {command_line(CONVERT, notes)}
 {_other_settings(record)}
-Calibrated with {calibration_images} images of training subjects, balanced by class and subject.
+Calibrated with {calibration_images} images of {_calibrating(record)}, balanced by class and subject.
 
 | member | bytes | largest difference from float32 | correlation |
 |---|---|---|---|
@@ -104,6 +103,28 @@ weak spot. Cells other than lymphoid ones (granulocytes, monocytes) were not in 
 """
 
 
+def _subjects(record: TrainingRecord) -> str:
+    held_out = ", ".join(record.held_out_subjects) or "none"
+    if record.training_known:
+        subjects = f"Trained on {len(record.training_subjects)} subjects."
+        return f"{subjects} Held out, by group, and never seen:\n{held_out}."
+    return (
+        "**The subjects that it was trained on are unknown.** It came without a training record, so the\n"
+        "accuracy below may be that of cells that it was trained on. Not used to calibrate it, by group:\n"
+        f"{held_out}."
+    )
+
+
+def _trained(record: TrainingRecord, settings: Mapping[str, object]) -> str:
+    if not record.training_known:
+        return ""
+    return f"    {command_line('train --data DIR --out MODEL.keras', settings)}\n"
+
+
+def _calibrating(record: TrainingRecord) -> str:
+    return "training subjects" if record.training_known else "subjects that do not judge it"
+
+
 def _joined(record: TrainingRecord) -> str:
     return (
         ", joined by a random forest on 14 plain numbers of the cell," if record.output.forest_weight else ""
@@ -116,6 +137,8 @@ def _stamped(record: TrainingRecord) -> str:
 
 def _other_settings(record: TrainingRecord) -> str:
     """Name what the flags do not say, where it is not the default."""
+    if not record.training_known:
+        return ""
     recipe = load_training_settings(None, {"architecture": record.architecture})
     defaults = recipe.flat()
     others = [
@@ -129,7 +152,7 @@ def _other_settings(record: TrainingRecord) -> str:
 def _accuracy(validation: Mapping[str, Any]) -> str:
     if "reference" not in validation:
         return "Not measured: no held-out subject was among the images at hand."
-    models = [key for key in ("reference", "tflite_int8", "onnx_int8") if key in validation]
+    models = [key for key in ("reference", "tflite_int8", "onnx_int8", "tensorrt_int8") if key in validation]
     head = "| metric | " + " | ".join("float32" if key == "reference" else key for key in models) + " |"
     lines = [head, "|---" * (len(models) + 1) + "|"]
     for key, title in METRICS:

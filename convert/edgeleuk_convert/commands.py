@@ -17,6 +17,7 @@ from edgeleuk.errors import (
     MissingDependencyError,
     UsageError,
 )
+from edgeleuk_convert.checkpoint import replace_file
 from edgeleuk_convert.cnmc import load_cells
 from edgeleuk_convert.tflite import silenced
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from edgeleuk_convert.cnmc import CellSet, LabelledCell
     from edgeleuk_convert.evaluation import Evaluation, Predict
     from edgeleuk_convert.leakage import Prints
+    from edgeleuk_convert.packing import Recipe
     from edgeleuk_convert.record import TrainingRecord
     from edgeleuk_convert.splits import Split
     from edgeleuk_convert.training import TrainingProgress, TrainingSettings
@@ -290,6 +292,8 @@ def _under_random_split(cells: CellSet, prints: Prints, record: TrainingRecord, 
     from edgeleuk_convert.settings import settings_of
     from edgeleuk_convert.splits import random_split
 
+    if not record.training_known:
+        raise UsageError("--random-split trains anew, and nobody knows how this network was trained")
     settings = settings_of(record)
     fresh, seen = unseen(cells.cells, record)
     # Before an hour's training, what the report would refuse after it.
@@ -367,8 +371,22 @@ def evaluation_text(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def convert(model: Path, calibration: Path, out: Path, *, images: int, seed: int) -> dict[str, Any]:
-    """Make the networks, compare them on what was held out, pack them."""
+def convert(
+    model: Path,
+    calibration: Path,
+    out: Path,
+    *,
+    images: int,
+    seed: int,
+    contract: Path | None = None,
+    onnx_calibration: str = "minmax",
+    tensorrt: bool = False,
+    also: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Make the networks, compare them on what was held out, pack them.
+
+    `contract` says of a network without a training record how its input is made and what its output means.
+    """
     from edgeleuk.bundle.writing import write_bundle
     from edgeleuk.classify import Rules, open_networks
     from edgeleuk_calibration.selection import select_balanced
@@ -376,46 +394,59 @@ def convert(model: Path, calibration: Path, out: Path, *, images: int, seed: int
     from edgeleuk_convert.forest import read_forest
     from edgeleuk_convert.gating import GATE_CELLS, see_cells, train_gate
     from edgeleuk_convert.leakage import with_training_stamp
-    from edgeleuk_convert.packing import convert_networks, load_keras, make_manifest_and_members
-    from edgeleuk_convert.record import read_record
+    from edgeleuk_convert.loading import load_network
+    from edgeleuk_convert.packing import convert_networks, make_manifest_and_members
     from edgeleuk_convert.training import load_tensors
 
+    recipe = _recipe(onnx_calibration, tensorrt, also)
     if images < 1:
         raise UsageError("the number of calibration images is out of range", got=images, allowed="10 or more")
     _require_writable(out)
-    record = read_record(model)
-    forest = read_forest(model, record.output.forest_weight)
+    _require_record_or_contract(model, contract)
     with _quiet_tensorflow():
-        network = load_keras(model, record)
-        cells = _read(calibration)
+        loaded = load_network(model)
+        record, cells = _record_and_cells(model, loaded.model, contract, calibration, seed)
+        forest = read_forest(model, record.output.forest_weight)
         fresh, seen = unseen(cells.cells, record)
         # Only cells that the network has seen may calibrate it: the others are for judging.
         chosen = select_balanced(seen, images, seed=seed)
         with progress_bar("preparing") as report:
             tensors = load_tensors(chosen.images, record.input, progress=report)
-        converted = convert_networks(network, record, tensors, progress=lambda what: say(f"  {what} ..."))
+        converted = convert_networks(
+            loaded.model, record, tensors, progress=lambda what: say(f"  {what} ..."), recipe=recipe
+        )
         networks = open_networks(converted.networks, converted.input, threads=os.cpu_count() or 1)
         with progress_bar("looking") as report:
             known = see_cells(
                 select_balanced(seen, GATE_CELLS, seed=seed).images, record.input, progress=report
             )
         gate = train_gate(networks["tflite_int8"], known, seed=seed)
-        rules = Rules(record.output, record.envelope, gate.contract, gate.statistics, forest=forest)
+        rules = Rules(converted.output, record.envelope, gate.contract, gate.statistics, forest=forest)
         validation: dict[str, Any] = {"schema_version": 1, "verdict": "undecided"}
         if len({cell.label for cell in fresh}) == 2:
             validation = _compared(networks, converted.input, rules, fresh)
+        validation["audit"] = [found.to_json() for found in converted.audits]
         manifest, members = make_manifest_and_members(
             out.stem,
-            model.read_bytes(),
+            loaded.sha256,
             record,
             converted,
             chosen,
             gate=gate,
             forest=forest,
             validation=validation,
-            card_notes={"images": images, "seed": seed},
+            card_notes={
+                "images": images,
+                "seed": seed,
+                "contract": None if contract is None else contract.name,
+                "onnx_calibration": None if onnx_calibration == "minmax" else onnx_calibration,
+                "tensorrt": tensorrt,
+            },
         )
     write_bundle(out, manifest, members)
+    beside = {kind: out.with_suffix(f".{kind}.tflite") for kind in converted.also}
+    for kind, path in beside.items():
+        replace_file(path, converted.also[kind])
     return {
         "schema_version": 1,
         "bundle": str(out),
@@ -432,22 +463,81 @@ def convert(model: Path, calibration: Path, out: Path, *, images: int, seed: int
             for agreement in converted.agreements
         ],
         "float_onnx_bytes": converted.float_onnx_bytes,
+        "onnx_calibration": onnx_calibration,
+        "also": {kind: str(path) for kind, path in beside.items()},
+        "audit": validation["audit"],
         "validation": validation,
     }
 
 
+def _recipe(onnx_calibration: str, tensorrt: bool, also: Sequence[str]) -> Recipe:
+    """Check what was asked for, and warn of what is slow."""
+    from typing import get_args
+
+    from edgeleuk_convert.onnx import OnnxCalibration
+    from edgeleuk_convert.packing import Also, Recipe
+
+    for flag, given, allowed in (
+        ("--onnx-calibration", (onnx_calibration,), get_args(OnnxCalibration)),
+        ("--also", also, get_args(Also)),
+    ):
+        if unknown := [word for word in given if word not in allowed]:
+            raise UsageError(
+                f"{flag} has a value that nobody knows", got=unknown[0], allowed=", ".join(allowed)
+            )
+    if "int16x8" in also:
+        say("warning: XNNPACK has no kernels for int16x8: expect it to be about 20 times as slow as int8")
+    return Recipe(onnx_calibration, tensorrt, tuple(also))  # type: ignore[arg-type]
+
+
+def _require_record_or_contract(model: Path, contract: Path | None) -> None:
+    from edgeleuk_convert.record import record_path
+
+    if contract is not None and record_path(model).exists():
+        raise UsageError(
+            "the network has a training record, and a contract is given as well",
+            got=f"{record_path(model).name} and {contract.name}",
+            cure="leave out --contract, or move the record away",
+        )
+
+
+def _record_and_cells(
+    model: Path, network: Any, contract: Path | None, calibration: Path, seed: int
+) -> tuple[TrainingRecord, CellSet]:
+    """Read the network's record, or make one of its contract and of the cells at hand."""
+    from edgeleuk_convert.contracts import foreign_record, read_contract
+    from edgeleuk_convert.packing import require_of_record
+    from edgeleuk_convert.record import read_record, record_path
+
+    if record_path(model).exists():
+        record = read_record(model)
+        require_of_record(network, model.name, record)
+        return record, _read(calibration)
+    contracts = read_contract(network, model.name, contract)
+    say(
+        f"{model.name} has no training record: a third of the groups judges it, the rest may calibrate it,"
+        " and nobody knows which of them it was trained on"
+    )
+    cells = _read(calibration)
+    return foreign_record(network, contracts, cells.cells, seed=seed), cells
+
+
 def conversion_text(result: dict[str, Any]) -> str:
     """Say what a conversion gave."""
+    from edgeleuk_convert.audit import audit_text
+
     lines = [result["stamp"]] if result["stamp"] else []
     lines += [
         f"{result['bundle']}: {result['size_bytes'] / 1e6:.2f} MB,"
         f" calibrated with {result['calibration_images']} images"
     ]
     lines += [
-        f"  {network['member']:<22} {network['size_bytes'] / 1000:>7,.0f} kB   correlation with float32"
+        f"  {network['member']:<24} {network['size_bytes'] / 1000:>7,.0f} kB   correlation with float32"
         f" {network['correlation']:.4f}, largest difference {network['largest_difference']:.3f}"
         for network in result["networks"]
     ]
+    lines += [audit_text(result["audit"])]
+    lines += [f"  {kind:<24} {path}" for kind, path in result["also"].items()]
     return "\n".join([*lines, validation_text(result["validation"])])
 
 
@@ -480,14 +570,14 @@ def validation_text(result: dict[str, Any]) -> str:
     lines = [result["stamp"]] if result.get("stamp") else []
     lines += [
         f"on {reference['cells']} cells of {reference['subjects']} subjects that were held out:",
-        "  network      weighted F1   AUROC     drop  at most  flips  largest change",
-        f"  {'float32':<12} {reference['weighted_f1']:>11.4f} {reference['auroc']:>7.4f}",
+        "  network       weighted F1   AUROC     drop  at most  flips  largest change",
+        f"  {'float32':<13} {reference['weighted_f1']:>11.4f} {reference['auroc']:>7.4f}",
     ]
     lines += [
-        f"  {key:<12} {result[key]['weighted_f1']:>11.4f} {result[key]['auroc']:>7.4f}"
+        f"  {key:<13} {result[key]['weighted_f1']:>11.4f} {result[key]['auroc']:>7.4f}"
         f" {result[key]['weighted_f1_drop']:>8.4f} {result[key]['weighted_f1_drop_upper_95']:>8.4f}"
         f" {result[key]['flips']:>6} {result[key]['max_probability_change']:>15.3f}"
-        for key in ("tflite_int8", "onnx_int8")
+        for key in ("tflite_int8", "onnx_int8", "tensorrt_int8")
         if key in result
     ]
     doubts = (result.get("tflite_int8") or reference)["uncertain_by_reason"]

@@ -11,6 +11,7 @@ import numpy as np
 from edgeleuk.bundle.manifest import MODEL_FILES
 from edgeleuk.classify import open_networks
 from edgeleuk_convert.architectures import multiply_adds
+from edgeleuk_convert.feeds import feed_of
 from edgeleuk_convert.tflite import silenced, to_tflite_float32, to_tflite_int8
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ def measure_cost(model: Any, contract: InputContract, tensors: npt.NDArray[np.ui
         A few cells, to calibrate and to time with.
     """
     with silenced():
-        files = {FLOAT: to_tflite_float32(model), INT8: to_tflite_int8(model, tensors.astype(np.float32))}
+        int8 = to_tflite_int8(model, feed_of(tensors, contract))
+        files = {FLOAT: to_tflite_float32(model), INT8: int8}
         runtimes = open_networks(files, contract)
     seconds: dict[str, list[float]] = {name: [] for name in files}
     for turn in range(ROUNDS + 3):

@@ -1,4 +1,4 @@
-"""Prepare a network for int8: centre its input, and take out beforehand what rounding will add."""
+"""Prepare a network for int8: centre its input, bare its logits, take out what rounding will add."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from edgeleuk.bundle.manifest import InputContract
+    from edgeleuk.bundle.manifest import InputContract, OutputContract, OutputKind
 
     Floats = npt.NDArray[np.float64]
 
@@ -51,6 +51,63 @@ def without_rescaling(model: Any, contract: InputContract) -> tuple[Any, InputCo
     bare = keras.models.clone_model(rest)
     bare.set_weights(rest.get_weights())
     return bare, moved
+
+
+def last_layer(model: Any) -> Any:
+    """Return the layer that the network's only output comes from."""
+    return getattr(model.output, "_keras_history", (None,))[0]
+
+
+def activation_of(layer: Any) -> str | None:
+    """Name what a layer does last: ``linear``, ``sigmoid``, ``softmax``, ...; None where nobody can say."""
+    from keras import layers
+
+    if isinstance(layer, layers.Softmax):
+        return "softmax"
+    name: str | None = getattr(getattr(layer, "activation", None), "__name__", None)
+    return name
+
+
+def without_activation(model: Any, output: OutputContract) -> tuple[Any, OutputContract]:
+    """Take a sigmoid or a softmax off a network's end: the device computes it in float64.
+
+    An int8 probability has steps of 1/256, and no resolution is left near 0 and 1.
+
+    Parameters
+    ----------
+    model : keras.Model
+    output : OutputContract
+        Of `model`.
+
+    Returns
+    -------
+    keras.Model, OutputContract
+        As they were where the network does not end so.
+    """
+    import keras
+    from keras import layers
+
+    bared: dict[tuple[str, str | None], OutputKind] = {
+        ("probability", "sigmoid"): "logit",
+        ("softmax", "softmax"): "logits",
+    }
+    last = last_layer(model)
+    kind = bared.get((output.kind, activation_of(last)))
+    if kind is None:
+        return model, output
+    contract = msgspec.structs.replace(output, kind=kind)
+    if isinstance(last, (layers.Activation, layers.Softmax)):
+        return keras.Model(model.input, last.input, name=model.name), contract
+
+    def cloned(layer: Any) -> Any:
+        config = layer.get_config()
+        if layer is last:
+            config["activation"] = "linear"
+        return layer.__class__.from_config(config)
+
+    bare = keras.models.clone_model(model, clone_function=cloned)
+    bare.set_weights(model.get_weights())
+    return bare, contract
 
 
 def with_corrected_biases(model: Any, tensors: npt.NDArray[np.float32]) -> Any:
@@ -110,8 +167,11 @@ def _pairs(model: Any) -> list[tuple[Any, Any]]:
     for norm in model.layers:
         if isinstance(norm, layers.BatchNormalization) and norm.scale and norm.center:
             source = getattr(norm.input, "_keras_history", (None,))[0]
-            if isinstance(source, (layers.Conv2D, layers.DepthwiseConv2D)) and (
-                getattr(source, "groups", 1) == 1
+            # Behind an activation a batch norm cannot be folded into the convolution.
+            if (
+                isinstance(source, (layers.Conv2D, layers.DepthwiseConv2D))
+                and getattr(source, "groups", 1) == 1
+                and activation_of(source) == "linear"
             ):
                 pairs.append((source, norm))
     return pairs

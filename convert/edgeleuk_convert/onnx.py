@@ -1,21 +1,59 @@
-"""Keras to ONNX (tf2onnx), and ONNX to int8 with U8 activations for CPUs (ONNX Runtime's static QDQ)."""
+"""Keras to ONNX (tf2onnx), and ONNX to int8 for CPUs and for TensorRT (ONNX Runtime's static QDQ)."""
 
 from __future__ import annotations
 
 import logging
 import tempfile
+from collections import Counter
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from edgeleuk.errors import GateFailedError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
-    import numpy as np
-    import numpy.typing as npt
+    from edgeleuk_convert.feeds import Feed, Image
 
 # The highest that tf2onnx writes.
 OPSET = 18
 OUTPUT_NAMES = ("output", "features")
+# How the range of a tensor comes from its values.
+OnnxCalibration = Literal["minmax", "entropy", "percentile"]
+
+# With the 128 bins that ONNX Runtime would take, entropy has one range to choose from.
+BINS = 2048
+QUANTIZED_BINS = 128
+PERCENTILE = 99.999
+# Images whose tensors are in memory together.
+_TOGETHER = 4
+_QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
+
+
+class _Scheme(NamedTuple):
+    """How a target wants its network quantized; activations and weights name members of `QuantType`."""
+
+    activations: str
+    operations: tuple[str, ...] = ()
+    options: tuple[tuple[str, object], ...] = ()
+
+
+_CPU = _Scheme("QUInt8")
+_FUSED = ("Conv", "MatMul", "Gemm", "Add", "MaxPool", "AveragePool", "GlobalAveragePool")
+# Every zero point 0, nothing between a convolution and its ReLU, biases in float.
+_TENSORRT = _Scheme(
+    "QInt8",
+    _FUSED,
+    (
+        ("ActivationSymmetric", True),
+        ("WeightSymmetric", True),
+        ("AddQDQPairToWeight", True),
+        ("DedicatedQDQPair", True),
+        ("QuantizeBias", False),
+        ("OpTypesToExcludeOutputQuantization", list(_FUSED)),
+    ),
+)
 
 
 def to_onnx_float32(model: Any) -> bytes:
@@ -30,47 +68,70 @@ def to_onnx_float32(model: Any) -> bytes:
     signature = [tf.TensorSpec((None, height, width, channels), tf.float32, name="input")]
     # tf2onnx's from_keras fails on models of Keras 3; from_function does not.
     function = tf.function(lambda tensors: model(tensors, training=False))
-    proto, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=OPSET)
+    try:
+        proto, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=OPSET)
+    except Exception as error:  # tf2onnx raises whatever its parts raise
+        raise GateFailedError(
+            "tf2onnx refuses the network",
+            got=(str(error).strip().splitlines() or [type(error).__name__])[0],
+            cure="replace the layers concerned by ones that ONNX has",
+        ) from error
     _rename_outputs(proto, OUTPUT_NAMES[: len(model.outputs)])
     # Its own names hold a counter, so that no two runs would give the same bytes.
     return compacted(proto.SerializeToString())
 
 
-def to_onnx_int8(float_model: bytes, tensors: npt.NDArray[np.float32]) -> bytes:
-    """Quantize to int8: unsigned activations, signed weights per channel, ranges min-max of `tensors`.
+def to_onnx_int8(
+    float_model: bytes,
+    feed: Feed,
+    *,
+    calibration: OnnxCalibration = "minmax",
+    excluded: Collection[str] = (),
+) -> bytes:
+    """Quantize for CPUs: unsigned activations, signed weights per channel.
 
     Parameters
     ----------
     float_model : bytes
         From `to_onnx_float32`.
-    tensors : (n, H, W, C) float32
-        Real input of the calibration images.
+    feed : callable
+        Gives real inputs of the calibration images.
+    calibration : str
+        ``minmax``, ``entropy`` (Kullback-Leibler) or ``percentile``. Of tensors with few values, such as the
+        answer, least and greatest count in any case.
+    excluded : collection of str
+        Nodes of `prepared` that stay in float, such as ``Conv3``.
     """
-    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+    return _quantized(float_model, feed, calibration, excluded, _CPU)
+
+
+def to_onnx_tensorrt(
+    float_model: bytes,
+    feed: Feed,
+    *,
+    calibration: OnnxCalibration = "minmax",
+    excluded: Collection[str] = (),
+) -> bytes:
+    """Quantize as TensorRT wants it: symmetric int8 throughout, weights kept in float with QDQ behind them.
+
+    Parameters
+    ----------
+    float_model, feed, calibration, excluded
+        As for `to_onnx_int8`.
+    """
+    return _quantized(float_model, feed, calibration, excluded, _TENSORRT)
+
+
+def prepared(float_model: bytes) -> bytes:
+    """Fold batch norms and transposes away; nodes are named by operation and number: ``Conv0``, ``Conv1``."""
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     with tempfile.TemporaryDirectory() as folder:
-        source, ready, target = (Path(folder, name) for name in ("float.onnx", "ready.onnx", "int8.onnx"))
+        source, ready = Path(folder, "float.onnx"), Path(folder, "ready.onnx")
         source.write_bytes(float_model)
-        logger = logging.getLogger()
-        level = logger.level
-        logger.setLevel(logging.ERROR)  # it recommends what is done here anyway
-        try:
-            # Static shapes need no symbolic inference, and so no sympy.
-            quant_pre_process(source, ready, skip_symbolic_shape=True)
-            quantize_static(
-                ready,
-                target,
-                _Reader(tensors),
-                quant_format=QuantFormat.QDQ,
-                per_channel=True,
-                activation_type=QuantType.QUInt8,
-                weight_type=QuantType.QInt8,
-                calibrate_method=CalibrationMethod.MinMax,
-            )
-        finally:
-            logger.setLevel(level)
-        return compacted(target.read_bytes())
+        # Static shapes need no symbolic inference, and so no sympy.
+        quant_pre_process(source, ready, skip_symbolic_shape=True)
+        return _with_short_node_names(ready.read_bytes())
 
 
 def compacted(model: bytes) -> bytes:
@@ -81,8 +142,8 @@ def compacted(model: bytes) -> bytes:
     graph = proto.graph
     outside = [value.name for value in (*graph.input, *graph.output)]
     short = {name: name for name in ("", *outside)}
+    _name_nodes(graph)
     for node in graph.node:
-        node.name = ""
         node.doc_string = ""
         for names in (node.input, node.output):
             names[:] = [short.setdefault(name, f"t{len(short)}") for name in names]
@@ -96,14 +157,113 @@ def compacted(model: bytes) -> bytes:
 
 
 class _Reader:
-    """Feeds calibration tensors one at a time, as ONNX Runtime asks for them."""
+    """Feeds calibration tensors as ONNX Runtime asks for them."""
 
-    def __init__(self, tensors: npt.NDArray[np.float32]) -> None:
-        self._tensors = iter(tensors)
+    def __init__(self, images: Iterator[Image]) -> None:
+        self._images = images
 
-    def get_next(self) -> dict[str, npt.NDArray[np.float32]] | None:
-        tensor = next(self._tensors, None)
-        return None if tensor is None else {"input": tensor[None]}
+    def get_next(self) -> dict[str, Image] | None:
+        image = next(self._images, None)
+        return None if image is None else {"input": image}
+
+
+def _quantized(
+    float_model: bytes,
+    feed: Feed,
+    calibration: OnnxCalibration,
+    excluded: Collection[str],
+    scheme: _Scheme,
+) -> bytes:
+    import onnx
+    from onnxruntime.quantization import QuantType
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+    from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
+    from onnxruntime.quantization.registry import QDQRegistry
+
+    logger = logging.getLogger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # it recommends what is done here anyway
+    try:
+        ready = prepared(float_model)
+        known = {node.name for node in onnx.load_from_string(ready).graph.node}
+        if unknown := sorted(set(excluded) - known):
+            msg = f"expected nodes of the prepared graph, got {', '.join(unknown)}"
+            raise ValueError(msg)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "ready.onnx")
+            path.write_bytes(ready)
+            operations = scheme.operations or tuple(sorted(QDQRegistry))
+            ranges = _ranges(path, feed, calibration, operations)
+            quantizer = QDQQuantizer(
+                load_model_with_shape_infer(path),
+                True,  # weights per channel
+                False,  # of eight bits, not seven
+                QuantType.QInt8,
+                QuantType[scheme.activations],
+                ranges,
+                [],
+                sorted(excluded),
+                list(operations),
+                dict(scheme.options),
+            )
+            quantizer.quantize_model()
+            # Saving sorts the nodes.
+            quantizer.model.save_model_to_file(str(path), False)
+            return compacted(path.read_bytes())
+    finally:
+        logger.setLevel(level)
+
+
+def _ranges(model: Path, feed: Feed, calibration: OnnxCalibration, operations: Sequence[str]) -> Any:
+    """Run the images through the network, a few at a time, and return the range of each tensor."""
+    from onnxruntime.quantization import CalibrationMethod
+    from onnxruntime.quantization.calibrate import TensorData, TensorsData, create_calibrator
+
+    method = {
+        "minmax": CalibrationMethod.MinMax,
+        "entropy": CalibrationMethod.Entropy,
+        "percentile": CalibrationMethod.Percentile,
+    }[calibration]
+    options: dict[str, object] = {"symmetric": False}
+    if calibration != "minmax":
+        options |= {"num_bins": BINS, "num_quantized_bins": QUANTIZED_BINS, "percentile": PERCENTILE}
+    calibrator = create_calibrator(
+        model,
+        list(operations),
+        augmented_model_path=str(model.with_name("augmented.onnx")),
+        calibrate_method=method,
+        extra_options=options,
+    )
+    images = feed()
+    while together := list(islice(images, _TOGETHER)):
+        calibrator.collect_data(_Reader(iter(together)))
+    ranges = calibrator.compute_data()
+    if calibration == "minmax":
+        return ranges
+    histograms = calibrator.collector.get_histogram_dict()
+    ends = {}
+    for name, found in ranges.items():
+        histogram, _, least, most = histograms[name][:4]
+        low, high = (least, most) if histogram.sum() < BINS else found.range_value
+        ends[name] = TensorData(lowest=least.dtype.type(low), highest=least.dtype.type(high))
+    return TensorsData(CalibrationMethod.MinMax, ends)
+
+
+def _with_short_node_names(model: bytes) -> bytes:
+    import onnx
+
+    proto = onnx.load_from_string(model)
+    _name_nodes(proto.graph)
+    data: bytes = proto.SerializeToString()
+    return data
+
+
+def _name_nodes(graph: Any) -> None:
+    """Name nodes by operation and number; those that only change the number format need no name."""
+    numbers: Counter[str] = Counter()
+    for node in graph.node:
+        node.name = "" if node.op_type in _QUANTIZERS else f"{node.op_type}{numbers[node.op_type]}"
+        numbers[node.op_type] += 1
 
 
 def _rename_outputs(proto: Any, names: Sequence[str]) -> None:

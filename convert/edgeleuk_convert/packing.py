@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import numpy as np
@@ -29,18 +28,36 @@ from edgeleuk.bundle.manifest import (
 )
 from edgeleuk.bundle.writing import describe_members
 from edgeleuk.classify import open_networks
-from edgeleuk.errors import GateFailedError, IntegrityError
+from edgeleuk.errors import IntegrityError
 from edgeleuk.preprocessing import to_batch
+from edgeleuk.runtimes import open_runtime
 from edgeleuk.virtual.cells import single_cell
 from edgeleuk_calibration.selection import encode_card
+from edgeleuk_convert.agreement import Agreement, agreement_of, refuse_difference
+from edgeleuk_convert.audit import NetworkAudit, audit, require_kept_promises
 from edgeleuk_convert.cards import DATA_CITATION, LICENCE, card
-from edgeleuk_convert.mending import with_corrected_biases, without_rescaling
-from edgeleuk_convert.onnx import to_onnx_float32, to_onnx_int8
-from edgeleuk_convert.tflite import output_steps, silenced, to_tflite_float32, to_tflite_int8, with_features
+from edgeleuk_convert.feeds import feed_of
+from edgeleuk_convert.mending import (
+    activation_of,
+    last_layer,
+    with_corrected_biases,
+    without_activation,
+    without_rescaling,
+)
+from edgeleuk_convert.onnx import OnnxCalibration, to_onnx_float32, to_onnx_int8, to_onnx_tensorrt
+from edgeleuk_convert.tflite import (
+    output_steps,
+    silenced,
+    to_tflite_dynamic,
+    to_tflite_float16,
+    to_tflite_float32,
+    to_tflite_int8,
+    to_tflite_int16x8,
+    with_features,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     import numpy.typing as npt
 
@@ -48,49 +65,67 @@ if TYPE_CHECKING:
     from edgeleuk.bundle.manifest import InputContract, OutputContract
     from edgeleuk.frames import CellCrop
     from edgeleuk_calibration.selection import CalibrationSet
+    from edgeleuk_convert.audit import Kind
     from edgeleuk_convert.cnmc import LabelledCell
     from edgeleuk_convert.gating import TrainedGate
     from edgeleuk_convert.record import TrainingRecord
 
 # Cells drawn by the project for the golden vectors, half of each class.
 GOLDEN_CELLS = 6
-# The least correlation of an int8 network's outputs with the float network's that can come of rounding.
-LEAST_CORRELATION = 0.95
-# Between Keras and the float32 network: rounding alone.
-KERAS_TOLERANCE = 1e-3
 REFERENCE = "reference"
 REFERENCE_MEMBER = "model.float32.tflite"
+TENSORRT_MEMBER = "model.int8.tensorrt.onnx"
+# Images that the slower of the additional files are compared on.
+FEW = 20
+KINDS: dict[str, Kind] = {
+    REFERENCE_MEMBER: "float",
+    "model.int8.tflite": "int8",
+    "model.int8.onnx": "onnx-int8",
+    TENSORRT_MEMBER: "onnx-tensorrt",
+}
+# Further TFLite files, which stand beside the bundle.
+Also = Literal["float16", "dynamic", "int16x8", "uint8-io"]
+_ALSO_KINDS: dict[Also, Kind] = {
+    "float16": "float", "dynamic": "float", "int16x8": "int16x8", "uint8-io": "int8",
+}  # fmt: skip
 TOOLS = ("tensorflow-cpu", "tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "ai-edge-litert", "numpy")
 
 
 @dataclass(frozen=True, slots=True)
-class Agreement:
-    """How one converted network compares with the float32 network on the calibration images.
+class Recipe:
+    """How the ONNX networks are calibrated, and what is made besides what every bundle holds."""
 
-    Attributes
-    ----------
-    member : str
-    size_bytes : int
-    largest_difference : float
-        In units of the output.
-    correlation : float
-        Pearson's, of the outputs.
-    """
-
-    member: str
-    size_bytes: int
-    largest_difference: float
-    correlation: float
+    onnx_calibration: OnnxCalibration = "minmax"
+    tensorrt: bool = False
+    also: tuple[Also, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """Networks by member name, how bytes become their input, and how each agrees with Keras."""
+    """What a conversion gave.
+
+    Attributes
+    ----------
+    networks : mapping of str to bytes
+        By member name.
+    input, output : InputContract, OutputContract
+        How bytes become their input, and what they answer.
+    float_onnx_bytes : int
+    agreements : tuple of Agreement
+        How each network agrees with Keras.
+    audits : tuple of NetworkAudit
+        What each file was found to hold; those of `also` too.
+    also : mapping of str to bytes
+        Further TFLite files, by what they are.
+    """
 
     networks: Mapping[str, bytes]
     input: InputContract
+    output: OutputContract
     float_onnx_bytes: int
     agreements: tuple[Agreement, ...]
+    audits: tuple[NetworkAudit, ...] = ()
+    also: Mapping[Also, bytes] = field(default_factory=dict)
 
 
 def convert_networks(
@@ -99,6 +134,7 @@ def convert_networks(
     tensors: npt.NDArray[np.uint8],
     *,
     progress: Callable[[str], None],
+    recipe: Recipe = Recipe(),
 ) -> Converted:
     """Make every network of a bundle and compare them with Keras.
 
@@ -110,15 +146,18 @@ def convert_networks(
         Calibration images, preprocessed.
     progress : callable
         Told what begins.
+    recipe : Recipe
 
     Raises
     ------
     GateFailedError
-        A network's outputs are not finite, or have nothing to do with Keras's.
+        A network's outputs are not finite, or have nothing to do with Keras's; or a file does not keep what
+        is promised of it: see `audit`.
     """
     keras_outputs = np.asarray(model.predict(_real(tensors, record.input), verbose=0), np.float32)
+    model, output = without_activation(model, record.output)
     model, contract = without_rescaling(model, record.input)
-    real = _real(tensors, contract)
+    real, feed = _real(tensors, contract), feed_of(tensors, contract)
     networks: dict[str, bytes] = {}
     progress("TFLite float32")
     with silenced():
@@ -127,56 +166,62 @@ def convert_networks(
     with silenced():
         float_onnx = to_onnx_float32(with_features(model))
     with silenced():
-        model = with_corrected_biases(model, real)
+        corrected = with_corrected_biases(model, real)
+    of_onnx = {"calibration": recipe.onnx_calibration}
     converters: dict[str, Callable[[Any], bytes]] = {
-        "model.int8.tflite": lambda of: to_tflite_int8(with_features(of), real),
-        "model.int8.onnx": lambda of: to_onnx_int8(to_onnx_float32(with_features(of)), real),
+        "model.int8.tflite": lambda of: to_tflite_int8(with_features(of), feed),
+        "model.int8.onnx": lambda of: to_onnx_int8(to_onnx_float32(with_features(of)), feed, **of_onnx),
     }
+    if recipe.tensorrt:
+        converters[TENSORRT_MEMBER] = lambda of: to_onnx_tensorrt(
+            to_onnx_float32(with_features(of)), feed, **of_onnx
+        )
+    audits = [audit(REFERENCE_MEMBER, networks[REFERENCE_MEMBER], "float", contract)]
     for name, converter in converters.items():
         progress(name.removeprefix("model."))
         with silenced():
-            networks[name] = _without_bias(name, model, record.output, contract, tensors, networks, converter)
+            bias = _bias_error(name, corrected, output, contract, tensors, networks, converter)
+            networks[name] = _with_bias(corrected, bias, converter)
+        audits.append(audit(name, networks[name], KINDS[name], contract))
+        # What breaks a promise is refused before more time is spent on it.
+        require_kept_promises(audits)
     progress("comparing with Keras")
     with silenced():
         outputs = {
             name: runtime.predict(tensors).outputs
             for name, runtime in open_networks(networks, contract).items()
         }
-    _refuse_difference(outputs[REFERENCE], keras_outputs)
+    refuse_difference(outputs[REFERENCE], output, keras_outputs, record.output)
     agreements = tuple(
-        _agreement(name, len(networks[name]), outputs[MODEL_FILES[name].key], outputs[REFERENCE])
+        agreement_of(name, len(networks[name]), outputs[MODEL_FILES[name].key], outputs[REFERENCE], output)
         for name in sorted(networks)
     )
-    return Converted(networks, contract, len(float_onnx), agreements)
+    also = {}
+    for kind in dict.fromkeys(recipe.also):
+        progress(f"TFLite {kind}")
+        with silenced():
+            also[kind] = _beside(kind, model, corrected, networks, tensors, contract, output)
+            runtime = open_runtime("litert", also[kind], contract)
+            few = runtime.predict(tensors[:FEW]).outputs
+        audits.append(audit(kind, also[kind], _ALSO_KINDS[kind], contract))
+        require_kept_promises(audits)
+        agreements += (agreement_of(kind, len(also[kind]), few, outputs[REFERENCE][:FEW], output),)
+    return Converted(networks, contract, output, len(float_onnx), agreements, tuple(audits), also)
 
 
-def load_keras(path: Path, record: TrainingRecord) -> Any:
-    """Load a ``.keras`` file whose record is at hand.
-
-    Raises
-    ------
-    IntegrityError
-        It cannot be read, or is not the network that the record is about.
-    """
-    import keras
-
-    try:
-        model = keras.models.load_model(path, compile=False)
-    except Exception as error:  # Keras raises whatever its readers raise
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise IntegrityError(f"{path.name} is no Keras network, or a damaged one", got=reason) from error
+def require_of_record(model: Any, name: str, record: TrainingRecord) -> None:
+    """Raise `IntegrityError` where a network is not the one that its training record is about."""
     if tuple(model.input_shape[1:]) != record.input.shape or model.count_params() != record.parameters:
         raise IntegrityError(
-            f"{path.name} is not the network of its training record",
+            f"{name} is not the network of its training record",
             got=f"input {tuple(model.input_shape[1:])}, {model.count_params():,} parameters",
             allowed=f"input {record.input.shape}, {record.parameters:,} parameters",
         )
-    return model
 
 
 def make_manifest_and_members(
     name: str,
-    keras_bytes: bytes,
+    parent_sha256: str,
     record: TrainingRecord,
     converted: Converted,
     calibration: CalibrationSet[LabelledCell],
@@ -193,9 +238,9 @@ def make_manifest_and_members(
     if forest is not None:
         members[FOREST] = encode_forest(forest)
     members[GOLDEN] = _golden(converted.input, converted.networks, forest)
-    members[LABELS] = msgspec.json.encode(
-        {"negative": record.output.labels[0], "positive": record.output.labels[1]}
-    )
+    positive = converted.output.positive_label
+    others = [label for label in converted.output.labels if label != positive]
+    members[LABELS] = msgspec.json.encode({"negative": " or ".join(others), "positive": positive})
     members[CALIBRATION] = encode_card(calibration.card)
     members[VALIDATION] = msgspec.json.format(msgspec.json.encode(validation), indent=1)
     members[TRAINING] = msgspec.json.encode(record)
@@ -204,14 +249,15 @@ def make_manifest_and_members(
         schema_version=SCHEMA_VERSION,
         name=name,
         input=converted.input,
-        output=record.output,
+        output=converted.output,
         envelope=record.envelope,
         provenance=Provenance(
-            float_parent_sha256=hashlib.sha256(keras_bytes).hexdigest(),
+            float_parent_sha256=parent_sha256,
             architecture=record.architecture,
             parameters=record.parameters,
             tools=tool_versions(),
             training_subjects=record.training_subjects,
+            training_known=record.training_known,
         ),
         members=describe_members(members),
         licence=LICENCE,
@@ -261,7 +307,32 @@ def _real(tensors: npt.NDArray[np.uint8], contract: InputContract) -> npt.NDArra
     return np.asarray(table[tensors], np.float32)
 
 
-def _without_bias(
+def _beside(
+    kind: Also,
+    model: Any,
+    corrected: Any,
+    networks: Mapping[str, bytes],
+    tensors: npt.NDArray[np.uint8],
+    contract: InputContract,
+    output: OutputContract,
+) -> bytes:
+    """Make one of the TFLite files that are no members of the bundle."""
+    feed = feed_of(tensors, contract)
+    if kind == "float16":
+        return to_tflite_float16(with_features(model))
+    if kind == "dynamic":
+        return to_tflite_dynamic(with_features(model))
+    if kind == "int16x8":
+        return to_tflite_int16x8(with_features(model), feed)
+
+    def converter(of: Any) -> bytes:
+        return to_tflite_int8(with_features(of), feed, io="uint8")
+
+    bias = _bias_error("model.int8.tflite", corrected, output, contract, tensors, networks, converter)
+    return _with_bias(corrected, bias, converter)
+
+
+def _bias_error(
     name: str,
     model: Any,
     output: OutputContract,
@@ -269,51 +340,32 @@ def _without_bias(
     tensors: npt.NDArray[np.uint8],
     networks: Mapping[str, bytes],
     converter: Callable[[Any], bytes],
-) -> bytes:
-    """Quantize twice: the second time with the mean error of the first taken out of the last layer's bias.
+) -> npt.NDArray[np.float32] | None:
+    """Quantize once, and return the mean error of the logits; None where no last bias can take it out.
 
     Rounding errors do not average out over a network; on average they move the logit. Source: Nagel et al.,
     "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV 2019, section 4.2, with
     the error measured on the calibration images and corrected in the last layer alone.
     """
-    first = converter(model)
-    last = model.layers[-1]
-    if output.kind != "logit" or not getattr(last, "use_bias", False):
-        return first
-    runtimes = open_networks({REFERENCE_MEMBER: networks[REFERENCE_MEMBER], name: first}, contract)
+    last = last_layer(model)
+    bare = getattr(last, "use_bias", False) and activation_of(last) == "linear"
+    if output.kind not in ("logit", "logits") or not bare or last.output.ndim != 2:
+        return None
+    candidates = {REFERENCE_MEMBER: networks[REFERENCE_MEMBER], name: converter(model)}
+    runtimes = open_networks(candidates, contract)
     outputs = {key: runtime.predict(tensors).outputs for key, runtime in runtimes.items()}
-    error = (outputs[MODEL_FILES[name].key] - outputs[REFERENCE]).mean(axis=0)
+    error: npt.NDArray[np.float32] = (outputs[MODEL_FILES[name].key] - outputs[REFERENCE]).mean(axis=0)
+    return error
+
+
+def _with_bias(model: Any, error: npt.NDArray[np.float32] | None, converter: Callable[[Any], bytes]) -> bytes:
+    """Quantize with a mean error taken out of the last layer's bias."""
+    if error is None:
+        return converter(model)
+    last = last_layer(model)
     bias = last.bias.numpy()
     last.bias.assign(bias - error)
     try:
         return converter(model)
     finally:
         last.bias.assign(bias)
-
-
-def _refuse_difference(reference: npt.NDArray[np.float32], keras: npt.NDArray[np.float32]) -> None:
-    """Refuse a float network that is not Keras's. What agrees with it then agrees with Keras."""
-    difference = float(np.abs(reference - keras).max())
-    if not difference <= KERAS_TOLERANCE * (1 + float(np.abs(keras).max())):
-        raise GateFailedError(
-            "the float32 network does not answer as the Keras network does",
-            got=f"a difference of {difference:.3g}",
-            allowed=KERAS_TOLERANCE,
-            cure="report the network",
-        )
-
-
-def _agreement(
-    name: str, size_bytes: int, outputs: npt.NDArray[np.float32], reference: npt.NDArray[np.float32]
-) -> Agreement:
-    if not np.isfinite(outputs).all():
-        raise GateFailedError(f"{name} answers with numbers that are not finite", cure="report the network")
-    correlation = float(np.corrcoef(outputs[:, -1], reference[:, -1])[0, 1])
-    if not correlation >= LEAST_CORRELATION:
-        raise GateFailedError(
-            f"{name} does not agree with the float network",
-            got=f"correlation {correlation:.3f}",
-            allowed=f"{LEAST_CORRELATION} or more",
-            cure="calibrate with more, or more typical, images",
-        )
-    return Agreement(name, size_bytes, float(np.abs(outputs - reference).max()), correlation)

@@ -45,6 +45,9 @@ class TrainingRecord(Struct, frozen=True):
         cross-validation's answers on the training cells, or nowhere.
     stamp : str or None
         Of a training that was allowed to leak: whatever is said of the network has to carry it.
+    training_known : bool
+        False for a network that was trained elsewhere: then the training subjects are those that may
+        calibrate it.
     """
 
     architecture: str
@@ -60,6 +63,7 @@ class TrainingRecord(Struct, frozen=True):
     stamp: str | None = None
     schema_version: int = 1
     calibrated_by: CalibratedBy = "inner groups"
+    training_known: bool = True
 
 
 def record_path(model: Path) -> Path:

@@ -388,6 +388,12 @@ def load_tensors(
     return tensors
 
 
+def envelope_of(cells: Sequence[LabelledCell]) -> Envelope:
+    """Find the areas beyond which a cell is none of those that were seen."""
+    low, high = map(float, np.percentile([cell.area_um2 for cell in cells], ENVELOPE_PERCENTILES))
+    return Envelope(area_um2=(round(low * (1 - ENVELOPE_MARGIN), 2), round(high * (1 + ENVELOPE_MARGIN), 2)))
+
+
 def predict_logits(model: Keras, tensors: Tensors) -> Floats:
     """Run a Keras network over tensors, batch by batch: (n,) float64 logits."""
     parts = [
@@ -587,15 +593,12 @@ def _output(trial: _Run, numbers: Floats | None, split: Split, settings: Trainin
 
 def _record(run: _Run, output: OutputContract, split: Split, settings: TrainingSettings) -> TrainingRecord:
     seen = (*split.train, *split.validation)
-    low, high = map(float, np.percentile([cell.area_um2 for cell in seen], ENVELOPE_PERCENTILES))
     return TrainingRecord(
         architecture=settings.architecture,
         parameters=run.averaged.count_params(),
         input=settings.contract,
         output=output,
-        envelope=Envelope(
-            area_um2=(round(low * (1 - ENVELOPE_MARGIN), 2), round(high * (1 + ENVELOPE_MARGIN), 2))
-        ),
+        envelope=envelope_of(seen),
         settings=settings.flat(),
         training_subjects=tuple(sorted({cell.subject or "" for cell in seen})),
         held_out_subjects=tuple(sorted({cell.subject or "" for cell in split.test})),

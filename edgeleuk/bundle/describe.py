@@ -51,13 +51,18 @@ def facts_text(bundle: Bundle) -> str:
             f"{manifest.name}  {bundle.path.stat().st_size / 1e6:.2f} MB, sha256 {bundle.sha256[:16]}",
             manifest.intended_use,
             "",
-            f"network   {provenance.architecture}, {provenance.parameters:,} parameters,"
-            f" trained on {len(provenance.training_subjects)} subjects",
+            f"network   {provenance.architecture}, {provenance.parameters:,} parameters, "
+            + (
+                f"trained on {len(provenance.training_subjects)} subjects"
+                if provenance.training_known
+                else "trained on subjects that nobody named"
+            ),
             *networks,
             f"input     {contract.height}x{contract.width}, {' + '.join(contract.channels)},"
             f" {colours}, {contract.px_per_um:g} px/um",
-            f"output    {output.kind}, positive is {output.labels[1]}, temperature {output.temperature:.3f},"
-            f" bias {output.bias:.3f}, {_forest_text(output)}threshold {output.threshold:.3f}, {abstain}",
+            f"output    {output.kind}, positive is {output.positive_label},"
+            f" temperature {output.temperature:.3f}, bias {output.bias:.3f},"
+            f" {_forest_text(output)}threshold {output.threshold:.3f}, {abstain}",
             f"envelope  cells of {low_high[0]:.0f} to {low_high[1]:.0f} um2",
             f"gate      {_gate_text(manifest)}",
             f"licence   {manifest.licence}",

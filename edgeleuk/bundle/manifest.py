@@ -12,9 +12,9 @@ import msgspec
 
 from edgeleuk import RESEARCH_USE
 
-SCHEMA_VERSION = 2
-# What version 2 added has defaults, so that a bundle of version 1 reads as one without it.
-READABLE_VERSIONS = (1, 2)
+SCHEMA_VERSION = 3
+# What later versions added has defaults, so that an earlier bundle reads as one without it.
+READABLE_VERSIONS = (1, 2, 3)
 
 MANIFEST = "manifest.json"
 LABELS = "labels.json"
@@ -32,6 +32,9 @@ Precision = Literal["int8", "float32"]
 # What makes a cell `uncertain` by its probability: a band around the threshold, a conformal set, nothing.
 Abstain = Literal["band", "conformal", "off"]
 Range = tuple[float, float]
+OutputKind = Literal["logit", "probability", "logits", "softmax"]
+# Kinds that answer with one number for each class.
+MANY_CLASSES = ("logits", "softmax")
 
 
 LARGEST_BIAS = 10.0
@@ -53,6 +56,7 @@ class ModelFile(Struct, frozen=True):
 MODEL_FILES: dict[str, ModelFile] = {
     "model.int8.tflite": ModelFile(key="tflite_int8", runtime="litert", precision="int8"),
     "model.int8.onnx": ModelFile(key="onnx_int8", runtime="onnxruntime", precision="int8"),
+    "model.int8.tensorrt.onnx": ModelFile(key="tensorrt_int8", runtime="onnxruntime", precision="int8"),
     "model.float32.tflite": ModelFile(key="reference", runtime="litert", precision="float32"),
 }
 REQUIRED_MEMBERS = ("model.int8.tflite", LABELS, CALIBRATION, VALIDATION, GOLDEN, TRAINING, CARD)
@@ -146,13 +150,17 @@ class OutputContract(Struct, frozen=True):
     """What the network's output means, and how a decision is made of it.
 
     The probability of the positive class is ``sigmoid(logit / temperature + forest_weight * forest + bias)``,
-    where ``forest`` is the log odds that the bundle's forest gives.
+    where ``logit`` is the log odds of the positive class against all others, and ``forest`` the log odds that
+    the bundle's forest gives.
 
     Attributes
     ----------
     kind : str
-        ``logit``: before the sigmoid; ``probability``: after it.
-    labels : (negative, positive)
+        ``logit``: one number, before the sigmoid; ``probability``: one, after it. ``logits``: one number for
+        each class, before the softmax; ``softmax``: after it.
+    labels : (negative, positive), or one for each class
+    positive : str or None
+        The label whose probability counts; None is the last.
     temperature : float
         Divides the logit before the sigmoid.
     bias : float
@@ -167,8 +175,9 @@ class OutputContract(Struct, frozen=True):
         The other way to abstain, for who asks for it.
     """
 
-    kind: Literal["logit", "probability"]
-    labels: tuple[str, str] = ("normal", "blast")
+    kind: OutputKind
+    labels: tuple[str, ...] = ("normal", "blast")
+    positive: str | None = None
     temperature: float = 1.0
     bias: float = 0.0
     forest_weight: float = 0.0
@@ -177,6 +186,13 @@ class OutputContract(Struct, frozen=True):
     conformal: Conformal | None = None
 
     def __post_init__(self) -> None:
+        count = len(self.labels)
+        if count != len(set(self.labels)) or count < 2 or (count > 2 and self.kind not in MANY_CLASSES):
+            msg = f"expected labels that differ, 2 of a {self.kind}, got {', '.join(self.labels) or 'none'}"
+            raise ValueError(msg)
+        if self.positive is not None and self.positive not in self.labels:
+            msg = f"expected positive as one of {', '.join(self.labels)}, got {self.positive}"
+            raise ValueError(msg)
         if not -LARGEST_BIAS <= self.bias <= LARGEST_BIAS:
             msg = f"expected bias from {-LARGEST_BIAS:g} to {LARGEST_BIAS:g}, got {self.bias}"
             raise ValueError(msg)
@@ -187,6 +203,21 @@ class OutputContract(Struct, frozen=True):
         if not (0 <= low <= high <= 1 and 0 < self.threshold < 1 and self.temperature > 0):
             msg = f"expected 0 <= low <= high <= 1, 0 < threshold < 1, temperature > 0, got {self}"
             raise ValueError(msg)
+
+    @property
+    def width(self) -> int:
+        """How many numbers the network answers with."""
+        return len(self.labels) if self.kind in MANY_CLASSES else 1
+
+    @property
+    def positive_index(self) -> int:
+        """Index of the positive class among the labels."""
+        return len(self.labels) - 1 if self.positive is None else self.labels.index(self.positive)
+
+    @property
+    def positive_label(self) -> str:
+        """Name of the positive class."""
+        return self.labels[self.positive_index]
 
 
 class Envelope(Struct, frozen=True):
@@ -280,6 +311,8 @@ class Provenance(Struct, frozen=True):
         Package name to version.
     training_subjects : tuple of str
         Subjects the network has seen; evaluation leaves them out.
+    training_known : bool
+        False for a network without a training record: then these are the subjects that calibrated it.
     """
 
     float_parent_sha256: str
@@ -287,6 +320,7 @@ class Provenance(Struct, frozen=True):
     parameters: int
     tools: dict[str, str]
     training_subjects: tuple[str, ...] = ()
+    training_known: bool = True
 
 
 class Manifest(Struct, frozen=True):

@@ -10,12 +10,16 @@ from pathlib import Path
 
 import cv2
 import pytest
+from foreign import dense, trained
 
 from edgeleuk.bundle.golden import golden_crops_of
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.virtual.render import VirtualSlide
 
 ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:__array__ implementation:DeprecationWarning"
+)  # Keras, of NumPy
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -25,10 +29,12 @@ def commands(page: Path) -> list[str]:
     return [line for line in lines if line.startswith("edgeleuk ")]
 
 
-def settings_shown(page: str) -> str:
+def settings_shown(page: str, name: str = "") -> str:
+    """Return a page's block of settings, that which names its file in the first line where there are several."""
     text = (ROOT / "docs" / page).read_text()
-    (block,) = re.findall(r"^```toml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    return str(block)
+    blocks: list[str] = re.findall(r"^```toml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    (block,) = [block for block in blocks if name in block.splitlines()[0]]
+    return block
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +43,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("docs")
     cv2.imwrite(str(folder / "field.jpg"), VirtualSlide(seed=2).field(0, 0).pixels[:, :, ::-1])
     cv2.imwrite(str(folder / "cell.png"), golden_crops_of(read_bundle("default"))[0].pixels[:, :, ::-1])
-    (folder / "training.toml").write_text(settings_shown("conversion.md"))
+    for name in ("training.toml", "contract.toml"):
+        (folder / name).write_text(settings_shown("conversion.md", name))
+    trained(dense()).save(folder / "theirs.keras")
     (folder / "held-out.txt").write_text("1\n14\nH6\nH12\n")
     (folder / "fields").mkdir()
     cv2.imwrite(str(folder / "fields" / "1.png"), VirtualSlide(seed=3).field(0, 0).pixels[:, :, ::-1])
@@ -94,7 +102,7 @@ def test_settings_shown_are_settings(tmp_path: Path) -> None:
     file = tmp_path / "edgeleuk.toml"
     file.write_text(settings_shown("camera.md"))
     assert load_settings(RunSettings, file=file, environ={}).px_per_um == 13.2
-    file.write_text(settings_shown("conversion.md"))
+    file.write_text(settings_shown("conversion.md", "training.toml"))
     assert load_training_settings(file, {}).augmentation.jpeg == 0.2
 
 

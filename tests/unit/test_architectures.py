@@ -30,7 +30,6 @@ from edgeleuk_convert.architectures import efficientnet_lite as lite
 from edgeleuk_convert.architectures.fine_tuning import FineTuning, Optimizers
 from edgeleuk_convert.packing import convert_networks
 from edgeleuk_convert.record import TrainingRecord
-from edgeleuk_convert.tflite import float_tensors
 from edgeleuk_convert.training import TrainingSettings
 
 INT8_LAYERS = {
@@ -337,7 +336,9 @@ def test_becomes_int8(name: str) -> None:
     tensors = np.concatenate([tensors, [cv2.GaussianBlur(tensor, (0, 0), 2) for tensor in tensors]])
     converted = convert_networks(model, record, tensors, progress=lambda _: None)
     assert set(converted.networks) == {"model.float32.tflite", "model.int8.tflite", "model.int8.onnx"}
-    assert float_tensors(converted.networks["model.int8.tflite"]) == []
+    audits = {found.member: found for found in converted.audits}
+    assert audits["model.int8.tflite"].float_operations == ()
+    assert all(found.findings == () for found in audits.values())
     whole = len(converted.networks["model.float32.tflite"])
     for member in ("model.int8.tflite", "model.int8.onnx"):
         assert len(converted.networks[member]) < 0.4 * whole

@@ -183,6 +183,7 @@ def settings_file(folder: Path) -> Path:
 
 
 VIRTUAL = ("--camera", "virtual://?width=320&height=240", "--frames", "1")
+CONVERT = ("convert", "m.keras", "--int8", "--calibration", ".", "--out", "b.edgeleuk")
 BAD_INPUT: dict[str, tuple[tuple[object, ...], int, str]] = {
     "no camera": (("run",), 2, "--camera"),
     "unknown command": (("fly",), 2, "fly"),
@@ -208,10 +209,20 @@ BAD_INPUT: dict[str, tuple[tuple[object, ...], int, str]] = {
     "export without a format": (("export", text_file), 2, "--csv"),
     "export of another file": (("export", text_file, "--csv"), 7, "notes.db"),
     "convert to nothing": (("convert", "m.keras", "--calibration", ".", "--out", "b.edgeleuk"), 2, "--int8"),
-    "convert without a record": (
-        ("convert", "m.keras", "--int8", "--calibration", ".", "--out", "b.edgeleuk"),
-        4,
-        "no training record",
+    "convert what is not there": (
+        CONVERT,
+        2,
+        "no such network",
+    ),
+    "convert by another calibration": (
+        (*CONVERT, "--onnx-calibration", "mean"),
+        2,
+        "got mean, allowed minmax, entropy, percentile",
+    ),
+    "convert to another kind": (
+        (*CONVERT, "--also", "int4"),
+        2,
+        "got int4, allowed float16, dynamic, int16x8",
     ),
     "train on an empty folder": (("train", "--data", ".", "--out", "m.keras"), 4, "image"),
     "train into nowhere": (("train", "--data", ".", "--out", "no/m.keras"), 2, "folder does not exist"),

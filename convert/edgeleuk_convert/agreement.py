@@ -1,0 +1,114 @@
+"""How the answers of a converted network compare with those of the network it came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeleuk.errors import GateFailedError
+from edgeleuk.outputs import log_odds
+from edgeleuk_calibration.probability import sigmoid
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from edgeleuk.bundle.manifest import OutputContract
+
+# The least correlation of an int8 network's outputs with the float network's that can come of rounding.
+LEAST_CORRELATION = 0.95
+# Between Keras and the float32 network: rounding alone.
+KERAS_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How one converted network compares with the float32 network on the calibration images.
+
+    Attributes
+    ----------
+    member : str
+    size_bytes : int
+    largest_difference : float
+        In units of the output.
+    correlation : float
+        Pearson's, of the outputs.
+    """
+
+    member: str
+    size_bytes: int
+    largest_difference: float
+    correlation: float
+
+
+def refuse_difference(
+    reference: npt.NDArray[np.float32],
+    output: OutputContract,
+    keras: npt.NDArray[np.float32],
+    of_keras: OutputContract,
+) -> None:
+    """Refuse a float network that is not Keras's. What agrees with it then agrees with Keras.
+
+    Parameters
+    ----------
+    reference, keras : (n, K) float32
+    output, of_keras : OutputContract
+        What each means: one may end before its sigmoid or softmax, the other behind it.
+
+    Raises
+    ------
+    GateFailedError
+        They differ by more than rounding.
+    """
+    ours, theirs = reference, keras
+    if output.kind != of_keras.kind:
+        ours, theirs = (
+            np.asarray(sigmoid(log_odds(outputs, contract)), np.float32)
+            for outputs, contract in ((reference, output), (keras, of_keras))
+        )
+    difference = float(np.abs(ours - theirs).max())
+    if not difference <= KERAS_TOLERANCE * (1 + float(np.abs(theirs).max())):
+        raise GateFailedError(
+            "the float32 network does not answer as the Keras network does",
+            got=f"a difference of {difference:.3g}",
+            allowed=KERAS_TOLERANCE,
+            cure="report the network",
+        )
+
+
+def agreement_of(
+    name: str,
+    size_bytes: int,
+    outputs: npt.NDArray[np.float32],
+    reference: npt.NDArray[np.float32],
+    contract: OutputContract,
+) -> Agreement:
+    """Compare a network's (n, K) answers with the float network's.
+
+    Raises
+    ------
+    GateFailedError
+        They are not finite, or have little to do with each other.
+    """
+    if not np.isfinite(outputs).all():
+        raise GateFailedError(f"{name} answers with numbers that are not finite", cure="report the network")
+    ours, theirs = (_deciding(of, contract) for of in (outputs, reference))
+    # Of answers that are all alike there is none.
+    with np.errstate(invalid="ignore"):
+        correlation = float(np.corrcoef(ours, theirs)[0, 1])
+    if not correlation >= LEAST_CORRELATION:
+        raise GateFailedError(
+            f"{name} does not agree with the float network",
+            got=f"correlation {correlation:.3f}",
+            allowed=f"{LEAST_CORRELATION} or more",
+            cure="calibrate with more, or more typical, images",
+        )
+    return Agreement(name, size_bytes, float(np.abs(outputs - reference).max()), correlation)
+
+
+def _deciding(outputs: npt.NDArray[np.float32], contract: OutputContract) -> npt.NDArray[np.float64]:
+    """Return the (n,) numbers that decide: log odds of logits, else the positive class's probability."""
+    if contract.kind == "softmax":
+        return outputs[:, contract.positive_index].astype(np.float64)
+    return outputs[:, 0].astype(np.float64) if contract.kind == "probability" else log_odds(outputs, contract)

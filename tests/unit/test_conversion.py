@@ -1,0 +1,138 @@
+"""Others' networks become every file that a bundle may hold, and each answers as the float network does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from foreign import BYTES, dense, pictures, separable, trained
+
+from edgeleuk.bundle.manifest import Envelope, OutputContract
+from edgeleuk.classify import open_networks
+from edgeleuk.errors import GateFailedError
+from edgeleuk.outputs import log_odds
+from edgeleuk_calibration.probability import sigmoid
+from edgeleuk_convert.feeds import feed_of
+from edgeleuk_convert.loading import functional, load_network
+from edgeleuk_convert.mending import activation_of, last_layer, without_activation
+from edgeleuk_convert.onnx import to_onnx_float32, to_onnx_int8
+from edgeleuk_convert.packing import Recipe, convert_networks
+from edgeleuk_convert.record import TrainingRecord
+from edgeleuk_convert.tflite import silenced, to_tflite_float32
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgeleuk_convert.packing import Converted
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # Keras, of NumPy
+    pytest.mark.filterwarnings("ignore:Statistics for quantized inputs:UserWarning"),  # TFLite, always
+]
+PROBABILITY = OutputContract(kind="probability")
+SOFTMAX = OutputContract(kind="softmax", labels=("normal", "blast", "other"), positive="blast")
+
+
+def record_of(model: Any, output: OutputContract) -> TrainingRecord:
+    return TrainingRecord(
+        architecture=model.name, parameters=model.count_params(), input=BYTES, output=output,
+        envelope=Envelope(area_um2=(20, 400)), settings={}, training_subjects=(), held_out_subjects=(),
+        training_hashes=(), tools={}, training_known=False,
+    )  # fmt: skip
+
+
+def converted(model: Any, output: OutputContract, recipe: Recipe) -> Converted:
+    return convert_networks(
+        model, record_of(model, output), pictures(), progress=lambda _: None, recipe=recipe
+    )
+
+
+def probabilities(model: Any, output: OutputContract) -> np.ndarray:
+    return sigmoid(log_odds(np.asarray(model(pictures().astype(np.float32), training=False)), output))
+
+
+@pytest.fixture(scope="module")
+def networks() -> dict[str, Any]:
+    return {"dense": functional(trained(dense())), "separable": trained(separable())}
+
+
+@pytest.mark.parametrize(("name", "output"), [("dense", PROBABILITY), ("separable", SOFTMAX)])
+def test_every_file_of_every_style(networks: dict[str, Any], name: str, output: OutputContract) -> None:
+    recipe = Recipe(tensorrt=True, also=("float16", "dynamic", "int16x8", "uint8-io"))
+    result = converted(networks[name], output, recipe)
+    assert set(result.networks) == {
+        "model.float32.tflite", "model.int8.tflite", "model.int8.onnx", "model.int8.tensorrt.onnx",
+    }  # fmt: skip
+    assert set(result.also) == set(recipe.also)
+    assert {found.member for found in result.audits} == {*result.networks, *result.also}
+    # The device computes the sigmoid and the softmax.
+    assert result.output.kind == ("logits" if output.kind == "softmax" else "logit")
+    assert (result.output.labels, result.output.positive) == (output.labels, output.positive)
+    wanted = probabilities(networks[name], output)
+    assert np.ptp(wanted) > 0.1
+    for key, runtime in open_networks(result.networks, result.input).items():
+        answers = runtime.predict(pictures()).outputs
+        found = sigmoid(log_odds(answers, result.output))
+        assert found == pytest.approx(wanted, abs=1e-4 if key == "reference" else 0.08), key
+    sizes = {agreement.member: agreement.size_bytes for agreement in result.agreements}
+    assert sizes["float16"] < sizes["model.float32.tflite"] * 1.3
+    audits = {found.member: found for found in result.audits}
+    for member in ("model.int8.tflite", "int16x8", "uint8-io"):
+        assert audits[member].float_operations == ()
+
+
+def test_a_saved_model_converts_too(tmp_path: Path, networks: dict[str, Any]) -> None:
+    networks["separable"].export(tmp_path / "exported", verbose=False)
+    loaded = load_network(tmp_path / "exported").model
+    result = converted(loaded, SOFTMAX, Recipe(tensorrt=True))
+    # Its end cannot be taken off: the probabilities themselves are quantized.
+    assert result.output.kind == "softmax"
+    wanted = probabilities(networks["separable"], SOFTMAX)
+    for runtime in open_networks(result.networks, result.input).values():
+        found = sigmoid(log_odds(runtime.predict(pictures()).outputs, result.output))
+        assert found == pytest.approx(wanted, abs=0.1)
+
+
+@pytest.mark.parametrize(("name", "output"), [("dense", PROBABILITY), ("separable", SOFTMAX)])
+def test_a_bare_network_answers_the_same(networks: dict[str, Any], name: str, output: OutputContract) -> None:
+    bare, contract = without_activation(networks[name], output)
+    assert activation_of(last_layer(bare)) == "linear"
+    assert activation_of(last_layer(networks[name])) != "linear"
+    assert probabilities(bare, contract) == pytest.approx(probabilities(networks[name], output), abs=1e-5)
+    assert without_activation(bare, contract) == (bare, contract)
+
+
+def test_an_activation_layer_is_taken_off_too() -> None:
+    import keras
+
+    inner = separable()
+    logits = without_activation(inner, SOFTMAX)[0]
+    model = keras.Model(logits.input, keras.layers.Softmax()(logits.output))
+    bare, contract = without_activation(model, SOFTMAX)
+    assert contract.kind == "logits"
+    assert probabilities(bare, contract) == pytest.approx(probabilities(inner, SOFTMAX), abs=1e-5)
+
+
+@pytest.mark.parametrize("calibration", ["minmax", "entropy", "percentile"])
+def test_every_calibration_gives_ranges_of_its_own(networks: dict[str, Any], calibration: str) -> None:
+    with silenced():
+        float_onnx = to_onnx_float32(without_activation(networks["separable"], SOFTMAX)[0])
+        feed = feed_of(pictures(8), BYTES)
+        files = {
+            method: to_onnx_int8(float_onnx, feed, calibration=method)  # type: ignore[arg-type]
+            for method in dict.fromkeys(("minmax", calibration))
+        }
+        again = to_onnx_int8(float_onnx, feed, calibration=calibration)  # type: ignore[arg-type]
+    assert files[calibration] == again
+    assert (files[calibration] == files["minmax"]) == (calibration == "minmax")
+
+
+def test_a_network_of_tensorflows_own_operations_is_refused_by_name() -> None:
+    import keras
+
+    image = keras.Input(BYTES.shape)
+    x = keras.layers.GlobalAveragePooling2D()(image)
+    model = keras.Model(image, keras.layers.Dense(1)(keras.ops.erfinv(x / 300)))
+    with pytest.raises(GateFailedError, match=r"converter refuses the network: got .*Erfinv"), silenced():
+        to_tflite_float32(model)

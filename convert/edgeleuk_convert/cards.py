@@ -82,7 +82,7 @@ Trained on {len(record.training_subjects)} subjects. Held out, by group, and nev
     {command_line("train --data DIR --out MODEL.keras", settings)}
     {command_line("convert MODEL.keras --int8 --calibration DIR --out FILE.edgeleuk", notes)}
 {_other_settings(record)}
-Calibrated with {calibration_images} images of training subjects, balanced by class and subject.
+Calibrated with {calibration_images} images of training subjects; `calibration.json` names them.
 
 | member | bytes | largest difference from float32 | correlation |
 |---|---|---|---|

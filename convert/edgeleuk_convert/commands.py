@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import threading
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from edgeleuk.classify import Rules
     from edgeleuk.runtimes import ModelRuntime
     from edgeleuk_convert.answers import Answers
+    from edgeleuk_convert.calibrating import Choice
     from edgeleuk_convert.cnmc import CellSet, LabelledCell
     from edgeleuk_convert.evaluation import Evaluation, Predict
     from edgeleuk_convert.leakage import Prints
@@ -367,21 +369,39 @@ def evaluation_text(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def convert(model: Path, calibration: Path, out: Path, *, images: int, seed: int) -> dict[str, Any]:
-    """Make the networks, compare them on what was held out, pack them."""
+def convert(
+    model: Path,
+    calibration: Path,
+    out: Path,
+    *,
+    images: int | None = None,
+    seed: int | None = None,
+    strategy: str | None = None,
+    calibration_card: Path | None = None,
+) -> dict[str, Any]:
+    """Make the networks, compare them on what was held out, pack them.
+
+    Parameters
+    ----------
+    model, calibration, out : Path
+    images, seed, strategy : optional
+        How to choose calibration images; 100, 0 and ``balanced``.
+    calibration_card : Path, optional
+        Names them instead.
+    """
     from edgeleuk.bundle.writing import write_bundle
     from edgeleuk.classify import Rules, open_networks
     from edgeleuk_calibration.selection import select_balanced
+    from edgeleuk_convert.calibrating import choose, prove
     from edgeleuk_convert.evaluation import unseen
+    from edgeleuk_convert.feeding import read_calibration
     from edgeleuk_convert.forest import read_forest
     from edgeleuk_convert.gating import GATE_CELLS, see_cells, train_gate
     from edgeleuk_convert.leakage import with_training_stamp
     from edgeleuk_convert.packing import convert_networks, load_keras, make_manifest_and_members
     from edgeleuk_convert.record import read_record
-    from edgeleuk_convert.training import load_tensors
 
-    if images < 1:
-        raise UsageError("the number of calibration images is out of range", got=images, allowed="10 or more")
+    choice = _choice(images=images, seed=seed, strategy=strategy, card=calibration_card)
     _require_writable(out)
     record = read_record(model)
     forest = read_forest(model, record.output.forest_weight)
@@ -389,17 +409,19 @@ def convert(model: Path, calibration: Path, out: Path, *, images: int, seed: int
         network = load_keras(model, record)
         cells = _read(calibration)
         fresh, seen = unseen(cells.cells, record)
-        # Only cells that the network has seen may calibrate it: the others are for judging.
-        chosen = select_balanced(seen, images, seed=seed)
-        with progress_bar("preparing") as report:
-            tensors = load_tensors(chosen.images, record.input, progress=report)
-        converted = convert_networks(network, record, tensors, progress=lambda what: say(f"  {what} ..."))
+        chosen = choose(cells, seen, fresh, choice)
+        with (
+            progress_bar("preparing") as report,
+            read_calibration(chosen.images, record.input, progress=report) as tensors,
+        ):
+            card = prove(chosen, record.input, tensors)
+            converted = convert_networks(network, record, tensors, progress=lambda what: say(f"  {what} ..."))
         networks = open_networks(converted.networks, converted.input, threads=os.cpu_count() or 1)
         with progress_bar("looking") as report:
             known = see_cells(
-                select_balanced(seen, GATE_CELLS, seed=seed).images, record.input, progress=report
+                select_balanced(seen, GATE_CELLS, seed=card.seed).images, record.input, progress=report
             )
-        gate = train_gate(networks["tflite_int8"], known, seed=seed)
+        gate = train_gate(networks["tflite_int8"], known, seed=card.seed)
         rules = Rules(record.output, record.envelope, gate.contract, gate.statistics, forest=forest)
         validation: dict[str, Any] = {"schema_version": 1, "verdict": "undecided"}
         if len({cell.label for cell in fresh}) == 2:
@@ -409,11 +431,17 @@ def convert(model: Path, calibration: Path, out: Path, *, images: int, seed: int
             model.read_bytes(),
             record,
             converted,
-            chosen,
+            card,
             gate=gate,
             forest=forest,
             validation=validation,
-            card_notes={"images": images, "seed": seed},
+            card_notes={
+                "images": choice.images,
+                "seed": choice.seed,
+                "strategy": strategy,
+            }
+            if choice.card is None
+            else {"calibration_card": "FILE"},
         )
     write_bundle(out, manifest, members)
     return {
@@ -436,6 +464,77 @@ def convert(model: Path, calibration: Path, out: Path, *, images: int, seed: int
     }
 
 
+def _choice(
+    *, images: int | None, seed: int | None, strategy: str | None, card: Path | None = None
+) -> Choice:
+    """Check how calibration images are asked for, before anything is read."""
+    from edgeleuk_calibration.card import read_card
+    from edgeleuk_calibration.selection import LEAST_IMAGES, STRATEGIES
+    from edgeleuk_convert.calibrating import Choice
+
+    if card is not None:
+        if (images, seed, strategy) != (None, None, None):
+            raise UsageError(
+                "a calibration card names the images", cure="leave out --images, --seed and --strategy"
+            )
+        read = read_card(card)
+        return Choice(len(read.images), read.strategy, read.seed, read)
+    if images is not None and images < LEAST_IMAGES:
+        raise UsageError(
+            "the number of calibration images is out of range", got=images, allowed=f"{LEAST_IMAGES} or more"
+        )
+    if strategy is not None and strategy not in STRATEGIES:
+        raise UsageError("unknown calibration strategy", got=strategy, allowed=", ".join(STRATEGIES))
+    default = Choice()
+    return Choice(
+        default.images if images is None else images,
+        strategy or default.strategy,
+        default.seed if seed is None else seed,
+    )
+
+
+def calibrate(
+    model: Path,
+    data: Path,
+    out: Path,
+    *,
+    images: int | None = None,
+    seed: int | None = None,
+    strategy: str | None = None,
+    curve: bool = False,
+) -> dict[str, Any]:
+    """Choose a calibration set, check its ranges on held-out cells, and find how many images are enough."""
+    from edgeleuk_convert import calibrating
+    from edgeleuk_convert.forest import read_forest
+    from edgeleuk_convert.packing import load_keras
+    from edgeleuk_convert.record import read_record
+
+    choice = _choice(images=images, seed=seed, strategy=strategy)
+    _require_writable(out)
+    record = read_record(model)
+    forest = read_forest(model, record.output.forest_weight)
+    with _quiet_tensorflow():
+        network = load_keras(model, record)
+        cells = _read(data)
+        return calibrating.calibrate(
+            network,
+            record,
+            cells,
+            out,
+            choice,
+            model_sha256=hashlib.sha256(model.read_bytes()).hexdigest(),
+            forest=forest,
+            curve=curve,
+        )
+
+
+def calibration_text(result: dict[str, Any]) -> str:
+    """Say what a calibration set is worth."""
+    from edgeleuk_convert.calibrating import calibration_text as text
+
+    return text(result)
+
+
 def conversion_text(result: dict[str, Any]) -> str:
     """Say what a conversion gave."""
     lines = [result["stamp"]] if result["stamp"] else []
@@ -453,8 +552,10 @@ def conversion_text(result: dict[str, Any]) -> str:
 
 def validate(bundle: str, data: Path) -> dict[str, Any]:
     """Compare a bundle's networks on what none of them has seen."""
+    from edgeleuk.bundle.manifest import CALIBRATION
     from edgeleuk.bundle.reading import read_bundle
     from edgeleuk.classify import bundle_rules, open_networks
+    from edgeleuk_calibration.card import decode_card, require_disjoint
     from edgeleuk_convert.cnmc import require_both_classes
     from edgeleuk_convert.evaluation import unseen
     from edgeleuk_convert.leakage import with_training_stamp
@@ -467,6 +568,7 @@ def validate(bundle: str, data: Path) -> dict[str, Any]:
         raise UsageError(f"{opened.path.name} carries no float network to compare with")
     record = bundle_record(opened)
     fresh, _ = unseen(_read(data).cells, record)
+    require_disjoint(decode_card(opened.members[CALIBRATION]), fresh)
     require_both_classes(fresh, "validation")
     compared = _compared(networks, opened.manifest.input, bundle_rules(opened), fresh)
     return compared | {"stamp": with_training_stamp(None, record.stamp)}

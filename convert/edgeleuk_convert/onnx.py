@@ -13,9 +13,14 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from edgeleuk_convert.feeding import RealTensors
+
 # The highest that tf2onnx writes.
 OPSET = 18
 OUTPUT_NAMES = ("output", "features")
+# Join the ranges after every image. Without it ONNX Runtime keeps the answers of all images until the last;
+# its CalibMaxIntermediateOutputs drops them without looking (1.32).
+ONE_AT_A_TIME = {"CalibStridedMinMax": 1}
 
 
 def to_onnx_float32(model: Any) -> bytes:
@@ -36,15 +41,15 @@ def to_onnx_float32(model: Any) -> bytes:
     return compacted(proto.SerializeToString())
 
 
-def to_onnx_int8(float_model: bytes, tensors: npt.NDArray[np.float32]) -> bytes:
+def to_onnx_int8(float_model: bytes, tensors: RealTensors) -> bytes:
     """Quantize to int8: unsigned activations, signed weights per channel, ranges min-max of `tensors`.
 
     Parameters
     ----------
     float_model : bytes
         From `to_onnx_float32`.
-    tensors : (n, H, W, C) float32
-        Real input of the calibration images.
+    tensors : RealTensors
+        Real input of the calibration images, (n, H, W, C) float32, taken one at a time.
     """
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -67,6 +72,7 @@ def to_onnx_int8(float_model: bytes, tensors: npt.NDArray[np.float32]) -> bytes:
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
                 calibrate_method=CalibrationMethod.MinMax,
+                extra_options=ONE_AT_A_TIME,
             )
         finally:
             logger.setLevel(level)
@@ -98,12 +104,21 @@ def compacted(model: bytes) -> bytes:
 class _Reader:
     """Feeds calibration tensors one at a time, as ONNX Runtime asks for them."""
 
-    def __init__(self, tensors: npt.NDArray[np.float32]) -> None:
-        self._tensors = iter(tensors)
+    def __init__(self, tensors: RealTensors) -> None:
+        self._tensors = tensors
+        self._next, self._end = 0, len(tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+    def set_range(self, start_index: int, end_index: int) -> None:
+        self._next, self._end = start_index, end_index
 
     def get_next(self) -> dict[str, npt.NDArray[np.float32]] | None:
-        tensor = next(self._tensors, None)
-        return None if tensor is None else {"input": tensor[None]}
+        if self._next >= self._end:
+            return None
+        self._next += 1
+        return {"input": self._tensors[self._next - 1 : self._next]}
 
 
 def _rename_outputs(proto: Any, names: Sequence[str]) -> None:

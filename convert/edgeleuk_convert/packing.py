@@ -32,8 +32,9 @@ from edgeleuk.classify import open_networks
 from edgeleuk.errors import GateFailedError, IntegrityError
 from edgeleuk.preprocessing import to_batch
 from edgeleuk.virtual.cells import single_cell
-from edgeleuk_calibration.selection import encode_card
+from edgeleuk_calibration.card import encode_card
 from edgeleuk_convert.cards import DATA_CITATION, LICENCE, card
+from edgeleuk_convert.feeding import RealInput, answers, keras_answers
 from edgeleuk_convert.mending import with_corrected_biases, without_rescaling
 from edgeleuk_convert.onnx import to_onnx_float32, to_onnx_int8
 from edgeleuk_convert.tflite import output_steps, silenced, to_tflite_float32, to_tflite_int8, with_features
@@ -47,8 +48,8 @@ if TYPE_CHECKING:
     from edgeleuk.bundle.forest import Forest
     from edgeleuk.bundle.manifest import InputContract, OutputContract
     from edgeleuk.frames import CellCrop
-    from edgeleuk_calibration.selection import CalibrationSet
-    from edgeleuk_convert.cnmc import LabelledCell
+    from edgeleuk_calibration.card import CalibrationCard
+    from edgeleuk_convert.feeding import Tensors
     from edgeleuk_convert.gating import TrainedGate
     from edgeleuk_convert.record import TrainingRecord
 
@@ -96,7 +97,7 @@ class Converted:
 def convert_networks(
     model: Any,
     record: TrainingRecord,
-    tensors: npt.NDArray[np.uint8],
+    tensors: Tensors,
     *,
     progress: Callable[[str], None],
 ) -> Converted:
@@ -106,8 +107,8 @@ def convert_networks(
     ----------
     model : keras.Model
     record : TrainingRecord
-    tensors : (n, H, W, C) uint8
-        Calibration images, preprocessed.
+    tensors : Tensors
+        Calibration images, preprocessed: (n, H, W, C) uint8 or a `TensorStore` of them.
     progress : callable
         Told what begins.
 
@@ -116,9 +117,9 @@ def convert_networks(
     GateFailedError
         A network's outputs are not finite, or have nothing to do with Keras's.
     """
-    keras_outputs = np.asarray(model.predict(_real(tensors, record.input), verbose=0), np.float32)
+    keras_outputs = keras_answers(model, RealInput(tensors, record.input))
     model, contract = without_rescaling(model, record.input)
-    real = _real(tensors, contract)
+    real = RealInput(tensors, contract)
     networks: dict[str, bytes] = {}
     progress("TFLite float32")
     with silenced():
@@ -135,12 +136,11 @@ def convert_networks(
     for name, converter in converters.items():
         progress(name.removeprefix("model."))
         with silenced():
-            networks[name] = _without_bias(name, model, record.output, contract, tensors, networks, converter)
+            networks[name] = without_bias(name, model, record.output, contract, tensors, networks, converter)
     progress("comparing with Keras")
     with silenced():
         outputs = {
-            name: runtime.predict(tensors).outputs
-            for name, runtime in open_networks(networks, contract).items()
+            name: answers(runtime, tensors) for name, runtime in open_networks(networks, contract).items()
         }
     _refuse_difference(outputs[REFERENCE], keras_outputs)
     agreements = tuple(
@@ -179,7 +179,7 @@ def make_manifest_and_members(
     keras_bytes: bytes,
     record: TrainingRecord,
     converted: Converted,
-    calibration: CalibrationSet[LabelledCell],
+    calibration: CalibrationCard,
     *,
     gate: TrainedGate,
     forest: Forest | None,
@@ -196,7 +196,7 @@ def make_manifest_and_members(
     members[LABELS] = msgspec.json.encode(
         {"negative": record.output.labels[0], "positive": record.output.labels[1]}
     )
-    members[CALIBRATION] = encode_card(calibration.card)
+    members[CALIBRATION] = encode_card(calibration)
     members[VALIDATION] = msgspec.json.format(msgspec.json.encode(validation), indent=1)
     members[TRAINING] = msgspec.json.encode(record)
     members[CARD] = card(name, record, converted, validation, len(calibration.images), card_notes).encode()
@@ -256,17 +256,12 @@ def _golden(contract: InputContract, networks: Mapping[str, bytes], forest: Fore
     return encode_golden(crops, contract, answers, tolerances, forest)
 
 
-def _real(tensors: npt.NDArray[np.uint8], contract: InputContract) -> npt.NDArray[np.float32]:
-    table = (np.arange(256) * contract.scale + contract.offset).astype(np.float32)
-    return np.asarray(table[tensors], np.float32)
-
-
-def _without_bias(
+def without_bias(
     name: str,
     model: Any,
     output: OutputContract,
     contract: InputContract,
-    tensors: npt.NDArray[np.uint8],
+    tensors: Tensors,
     networks: Mapping[str, bytes],
     converter: Callable[[Any], bytes],
 ) -> bytes:
@@ -281,7 +276,7 @@ def _without_bias(
     if output.kind != "logit" or not getattr(last, "use_bias", False):
         return first
     runtimes = open_networks({REFERENCE_MEMBER: networks[REFERENCE_MEMBER], name: first}, contract)
-    outputs = {key: runtime.predict(tensors).outputs for key, runtime in runtimes.items()}
+    outputs = {key: answers(runtime, tensors) for key, runtime in runtimes.items()}
     error = (outputs[MODEL_FILES[name].key] - outputs[REFERENCE]).mean(axis=0)
     bias = last.bias.numpy()
     last.bias.assign(bias - error)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from edgeleuk_convert.feeding import RealTensors
+
 
 def with_features(model: Any) -> Any:
     """Give a network its pooled features as a second output, sharing the weights.
@@ -49,14 +51,14 @@ def to_tflite_float32(model: Any) -> bytes:
     return converted
 
 
-def to_tflite_int8(model: Any, tensors: npt.NDArray[np.float32]) -> bytes:
+def to_tflite_int8(model: Any, tensors: RealTensors) -> bytes:
     """Quantize every tensor to int8, weights per channel, ranges from `tensors` (min-max).
 
     Parameters
     ----------
     model : keras.Model
-    tensors : (n, H, W, C) float32
-        Real input of the calibration images.
+    tensors : RealTensors
+        Real input of the calibration images, (n, H, W, C) float32, taken one at a time.
 
     Returns
     -------
@@ -71,8 +73,8 @@ def to_tflite_int8(model: Any, tensors: npt.NDArray[np.float32]) -> bytes:
     import tensorflow as tf
 
     def representative() -> Iterator[list[npt.NDArray[np.float32]]]:
-        for tensor in tensors:
-            yield [tensor[np.newaxis]]
+        for row in range(len(tensors)):
+            yield [tensors[row : row + 1]]
 
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]

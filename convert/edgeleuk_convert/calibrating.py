@@ -372,10 +372,12 @@ def _curve(
     made_of = _made_of(model_sha256, choice, seen, fresh)
     curve = _read_curve(path, made_of)
     for asked in SIZES:
+        if any(result.asked == asked for result in curve.sizes):
+            continue
         chosen = choose(cells, seen, fresh, Choice(images=asked, strategy=choice.strategy, seed=choice.seed))
         images = len(chosen.images)
         # Where the folder has no more, the next sizes are this one again.
-        if any(result.asked == asked or result.images == images for result in curve.sizes):
+        if any(result.images == images for result in curve.sizes):
             continue
         say(f"  curve: {images} images ...")
         with read_calibration(chosen.images, prepared.input) as tensors:

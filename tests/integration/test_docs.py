@@ -53,7 +53,7 @@ def runnable(line: str, data: Path, session: str) -> list[str]:
         words += ["--folds", "2", "--seeds", "1"]
     if words[0] in ("train", "cross-validate"):
         words += ["--epochs", "1"]
-    if words[0] == "convert":
+    if words[0] in ("convert", "calibrate") and "--calibration-card" not in words:
         words += ["--images", "40"]
     if words[0] == "run":
         flags = {"--bundle": "default", "--session": session, "--frames": "3"}
@@ -68,8 +68,8 @@ def test_the_pages_show_commands() -> None:
 def test_every_command_shown_runs(few_cells: Path, folder: Path) -> None:
     shown = dict.fromkeys(line for page in PAGES for line in commands(page))
     # What makes a file comes before what reads it, whichever page it stands on.
-    order = {"cross-validate": 0, "train": 1, "convert": 2, "run": 3}
-    lines = sorted(shown, key=lambda line: order.get(line.split()[1], 4))
+    order = {"cross-validate": 0, "train": 1, "calibrate": 2, "convert": 3, "run": 4}
+    lines = sorted(shown, key=lambda line: order.get(line.split()[1], 5))
     sessions = 0
     for line in lines:
         session = f"session{sessions or ''}.db"

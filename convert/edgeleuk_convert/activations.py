@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeleuk.quantization import Affine
+from edgeleuk.runtimes.base import output_roles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -124,7 +125,8 @@ def _activations(interpreter: Any) -> list[_Activation]:
         for operation in interpreter._get_ops_details()  # noqa: SLF001 - the only way to know them
         for index in operation["outputs"]
     ]
-    names = _short_names([details[index]["name"] for _, index in written])
+    ends = _ends(interpreter)
+    names = _short_names([ends.get(index, details[index]["name"]) for _, index in written])
     activations = []
     for (operation, index), name in zip(written, names, strict=True):
         tensor = details[index]
@@ -133,13 +135,21 @@ def _activations(interpreter: Any) -> list[_Activation]:
             _Activation(
                 index,
                 name,
-                frozenset(_parts(tensor["name"])),
+                frozenset(_parts(ends.get(index, tensor["name"]))),
                 operation,
                 tuple(int(n) for n in tensor["shape"]),
                 Affine(float(scale), int(zero_point), np.dtype(tensor["dtype"]).name) if scale else None,
             )
         )
     return activations
+
+
+def _ends(interpreter: Any) -> dict[int, str]:
+    """Name input and outputs by what they are: the converter's names for them count what was made before."""
+    sinks = interpreter.get_output_details()
+    answer, features = output_roles([int(sink["shape"][-1]) for sink in sinks])
+    ends = {interpreter.get_input_details()[0]["index"]: "input", sinks[answer]["index"]: "output"}
+    return ends | ({} if features is None else {sinks[features]["index"]: "features"})
 
 
 def _parts(name: str) -> list[str]:

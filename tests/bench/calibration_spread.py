@@ -3,8 +3,8 @@
 For every seed and strategy the network is converted as `edgeleuk convert` does and compared with float on the
 held-out groups. The bars: 100 balanced images are within .2 points of weighted F1 of 500, and random
 selection's spread over the seeds (standard deviation) is at least twice the balanced one's. Prints a table on
-standard error and JSON on standard output; exits 3 when a bar is missed. What is measured is kept in `--state`,
-so that a stopped run goes on.
+standard error and JSON on standard output; exits 3 when a bar is missed. What is measured is kept in
+`--state`, so that a stopped run goes on.
 
     python tests/bench/calibration_spread.py MODEL.keras DATA [--seeds 20] [--cells 400] [--state FILE]
 """
@@ -12,6 +12,7 @@ so that a stopped run goes on.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -21,9 +22,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from edgeleuk.console import print_json, say  # noqa: E402
-from edgeleuk_calibration.curve import ENOUGH  # noqa: E402
-from edgeleuk_calibration.selection import STRATEGIES, select_balanced  # noqa: E402
+from edgeleuk.console import print_json, say
+from edgeleuk_calibration.curve import ENOUGH
+from edgeleuk_calibration.selection import STRATEGIES, select_balanced
 
 IMAGES, LARGEST = 100, 500
 LEAST_RATIO = 2.0
@@ -48,9 +49,13 @@ def measure(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     from edgeleuk_convert.record import read_record
     from edgeleuk_convert.tflite import silenced
 
+    made_of = [hashlib.sha256(options.model.read_bytes()).hexdigest(), str(options.data), options.cells]
     done: dict[str, dict[str, Any]] = {}
     if options.state.exists():
-        done = json.loads(options.state.read_text())
+        kept = json.loads(options.state.read_text())
+        if kept["made_of"] != made_of:
+            sys.exit(f"{options.state} is of another network, folder or --cells: give another --state")
+        done = kept["done"]
     record = read_record(options.model)
     # Groups that only near-duplicates join make no difference to the spread.
     cells = load_cells(options.data)
@@ -69,7 +74,7 @@ def measure(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
             with read_calibration(chosen, prepared.input) as tensors:
                 result = held_out.compare(quantized(prepared, tensors), asked=images, images=len(chosen))
             done[key] = msgspec.to_builtins(result)
-            options.state.write_text(json.dumps(done, indent=1))
+            options.state.write_text(json.dumps({"made_of": made_of, "done": done}, indent=1))
     return {f"{name} {images} {seed}": done[f"{name} {images} {seed}"] for name, images, seed in jobs}
 
 

@@ -40,6 +40,16 @@ AbstainOption = Annotated[
         help="Uncertain by probability: the bundle's `band` (default), `conformal` sets, or `off`.",
     ),
 ]
+ImagesOption = Annotated[
+    int | None, typer.Option("--images", help="How many images to calibrate with [default: 100].")
+]
+SeedOption = Annotated[int | None, typer.Option("--seed", help="Fixes which images those are [default: 0].")]
+StrategyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--strategy", help="Which images: `balanced` (default) by class and subject, `random`, or `diverse`."
+    ),
+]
 ScaleOption = Annotated[
     float | None,
     typer.Option("--px-per-um", help="Scale of the picture; without it, estimated from the red cells."),
@@ -207,8 +217,15 @@ def convert(
     ],
     out: Annotated[Path, typer.Option("--out", metavar="FILE.edgeleuk", help="Where the bundle goes.")],
     int8: Annotated[bool, typer.Option("--int8", help="Full-integer networks, TFLite and ONNX.")] = False,
-    images: Annotated[int, typer.Option("--images", help="How many images to calibrate with.")] = 100,
-    seed: Annotated[int, typer.Option("--seed", help="Fixes which images those are.")] = 0,
+    images: ImagesOption = None,
+    seed: SeedOption = None,
+    strategy: StrategyOption = None,
+    calibration_card: Annotated[
+        Path | None,
+        typer.Option(
+            "--calibration-card", metavar="FILE", help="A calibration.json whose images are taken again."
+        ),
+    ] = None,
     contract: Annotated[
         Path | None,
         typer.Option(
@@ -233,22 +250,50 @@ def convert(
 ) -> None:
     """Quantize a network to int8 TFLite and ONNX and pack it into a bundle."""
     from edgeleuk.console import print_json
-    from edgeleuk_convert import commands
+    from edgeleuk_convert import conversion_commands
 
     if not int8:
         raise UsageError("the precision to convert to is not given", allowed="--int8")
-    result = commands.convert(
+    result = conversion_commands.convert(
         model,
         calibration,
         out,
         images=images,
         seed=seed,
+        strategy=strategy,
+        calibration_card=calibration_card,
         contract=contract,
         onnx_calibration=onnx_calibration,
         tensorrt=tensorrt,
         also=also or (),
     )
-    print_json(result) if as_json else typer.echo(commands.conversion_text(result))
+    print_json(result) if as_json else typer.echo(conversion_commands.conversion_text(result))
+
+
+@app.command()
+def calibrate(
+    model: Annotated[Path, typer.Argument(metavar="MODEL.keras", help="With its .training.json beside it.")],
+    data: DataOption,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Where the card, the checks and the plot go.")
+    ],
+    images: ImagesOption = None,
+    seed: SeedOption = None,
+    strategy: StrategyOption = None,
+    curve: Annotated[
+        bool,
+        typer.Option("--curve", help="Convert with 25 to 500 images: how many are enough; resumable."),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Choose calibration images, and check on held-out cells the ranges that they teach."""
+    from edgeleuk.console import print_json
+    from edgeleuk_convert import conversion_commands
+
+    result = conversion_commands.calibrate(
+        model, data, out, images=images, seed=seed, strategy=strategy, curve=curve
+    )
+    print_json(result) if as_json else typer.echo(conversion_commands.calibration_text(result))
 
 
 @app.command()
@@ -259,10 +304,10 @@ def validate(
 ) -> None:
     """Compare a bundle's int8 networks with its float network on subjects none of them has seen."""
     from edgeleuk.console import print_json
-    from edgeleuk_convert import commands
+    from edgeleuk_convert import validation_commands
 
-    result = commands.validate(bundle, data)
-    print_json(result) if as_json else typer.echo(commands.validation_text(result))
+    result = validation_commands.validate(bundle, data)
+    print_json(result) if as_json else typer.echo(validation_commands.validation_text(result))
     if result["verdict"] == "fail":
         raise typer.Exit(3)
 

@@ -81,7 +81,7 @@ a probability for each cell; it says nothing about a patient.
 
 {_trained(record, settings)}    {command_line(CONVERT, notes)}
 {_other_settings(record)}
-Calibrated with {calibration_images} images of {_calibrating(record)}, balanced by class and subject.
+Calibrated with {calibration_images} images of {_calibrating(record)}; `calibration.json` names them.
 
 | member | bytes | largest difference from float32 | correlation |
 |---|---|---|---|

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,25 +13,19 @@ from edgeleuk.console import STAGES, progress_bar, say, training_progress
 from edgeleuk.errors import (
     DataRefusedError,
     InterruptedBeforeRecordError,
-    MissingDependencyError,
     UsageError,
 )
-from edgeleuk_convert.checkpoint import replace_file
-from edgeleuk_convert.cnmc import load_cells
-from edgeleuk_convert.tflite import silenced
+from edgeleuk_convert.reading import read_with_prints
+from edgeleuk_convert.workstation import quiet_tensorflow, require_writable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import FrameType
 
-    from edgeleuk.bundle.manifest import InputContract
-    from edgeleuk.classify import Rules
-    from edgeleuk.runtimes import ModelRuntime
     from edgeleuk_convert.answers import Answers
-    from edgeleuk_convert.cnmc import CellSet, LabelledCell
+    from edgeleuk_convert.cnmc import CellSet
     from edgeleuk_convert.evaluation import Evaluation, Predict
     from edgeleuk_convert.leakage import Prints
-    from edgeleuk_convert.packing import Recipe
     from edgeleuk_convert.record import TrainingRecord
     from edgeleuk_convert.splits import Split
     from edgeleuk_convert.training import TrainingProgress, TrainingSettings
@@ -88,11 +81,11 @@ def train(
     settings = load_training_settings(config, {**(flags or {}), "held_out": subjects})
     if out.suffix != ".keras":
         raise UsageError("the network's file has the wrong ending", got=out.name, allowed="NAME.keras")
-    _require_writable(out)
+    require_writable(out)
     if warning := memory_warning(settings.architecture):
         say(f"warning: {warning}")
-    with _quiet_tensorflow():
-        cells, prints = _read_with_prints(data)
+    with quiet_tensorflow():
+        cells, prints = read_with_prints(data)
         record = _train(
             cells,
             out,
@@ -202,9 +195,9 @@ def cross_validate(
     from edgeleuk_convert.crossvalidation import settings_for
 
     settings = settings_for(architectures, seeds=seeds, folds=folds, epochs=epochs)
-    _require_writable(out)
-    with _quiet_tensorflow():
-        cells, prints = _read_with_prints(data)
+    require_writable(out)
+    with quiet_tensorflow():
+        cells, prints = read_with_prints(data)
         with training_progress() as report:
             compared = validate_all(cells, out, settings, prints=prints, begin=say, progress=report)
     return comparison.write(compared, out)
@@ -253,7 +246,7 @@ def evaluate(
             "--random-split is compared with cells that were never seen", cure="leave out --allow-leakage"
         )
     with _predictor(model, runtime, precision) as (predict, record, threshold, title):
-        cells, prints = _read_with_prints(data)
+        cells, prints = read_with_prints(data)
         if report is not None:
             make_folder(report)
             claimed = _under_random_split(cells, prints, record, report) if random_split else None
@@ -311,7 +304,7 @@ def _under_random_split(cells: CellSet, prints: Prints, record: TrainingRecord, 
     split = random_split(cells.cells, share=len(fresh) / len(cells.labelled), seed=settings.split_seed)
     say("training the same network under a random split of the images")
     out = folder / RANDOM_SPLIT
-    with _quiet_tensorflow():
+    with quiet_tensorflow():
         again = _train(cells, out, settings, split=split, prints=prints, allow_leakage=True)
         with progress_bar("evaluating") as bar:
             evaluation = evaluate_cells(
@@ -340,7 +333,7 @@ def _predictor(
     from edgeleuk_convert.record import bundle_record, read_record
 
     if model.endswith(".keras"):
-        with _quiet_tensorflow():
+        with quiet_tensorflow():
             record = read_record(Path(model))
             yield keras_predictor(Path(model), record), record, record.output.threshold, model
         return
@@ -369,286 +362,3 @@ def evaluation_text(result: dict[str, Any]) -> str:
     if result.get("report"):
         lines.append(f"report    {result['report']}")
     return "\n".join(lines)
-
-
-def convert(
-    model: Path,
-    calibration: Path,
-    out: Path,
-    *,
-    images: int,
-    seed: int,
-    contract: Path | None = None,
-    onnx_calibration: str = "minmax",
-    tensorrt: bool = False,
-    also: Sequence[str] = (),
-) -> dict[str, Any]:
-    """Make the networks, compare them on what was held out, pack them.
-
-    `contract` says of a network without a training record how its input is made and what its output means.
-    """
-    from edgeleuk.bundle.writing import write_bundle
-    from edgeleuk.classify import Rules, open_networks
-    from edgeleuk_calibration.selection import select_balanced
-    from edgeleuk_convert.evaluation import unseen
-    from edgeleuk_convert.forest import read_forest
-    from edgeleuk_convert.gating import GATE_CELLS, see_cells, train_gate
-    from edgeleuk_convert.leakage import with_training_stamp
-    from edgeleuk_convert.loading import load_network
-    from edgeleuk_convert.packing import convert_networks, make_manifest_and_members
-    from edgeleuk_convert.training import load_tensors
-
-    recipe = _recipe(onnx_calibration, tensorrt, also)
-    if images < 1:
-        raise UsageError("the number of calibration images is out of range", got=images, allowed="10 or more")
-    _require_writable(out)
-    _require_record_or_contract(model, contract)
-    with _quiet_tensorflow():
-        loaded = load_network(model)
-        record, cells = _record_and_cells(model, loaded.model, contract, calibration, seed)
-        forest = read_forest(model, record.output.forest_weight)
-        fresh, seen = unseen(cells.cells, record)
-        # Only cells that the network has seen may calibrate it: the others are for judging.
-        chosen = select_balanced(seen, images, seed=seed)
-        with progress_bar("preparing") as report:
-            tensors = load_tensors(chosen.images, record.input, progress=report)
-        converted = convert_networks(
-            loaded.model, record, tensors, progress=lambda what: say(f"  {what} ..."), recipe=recipe
-        )
-        networks = open_networks(converted.networks, converted.input, threads=os.cpu_count() or 1)
-        with progress_bar("looking") as report:
-            known = see_cells(
-                select_balanced(seen, GATE_CELLS, seed=seed).images, record.input, progress=report
-            )
-        gate = train_gate(networks["tflite_int8"], known, seed=seed)
-        rules = Rules(converted.output, record.envelope, gate.contract, gate.statistics, forest=forest)
-        validation: dict[str, Any] = {"schema_version": 1, "verdict": "undecided"}
-        if len({cell.label for cell in fresh}) == 2:
-            validation = _compared(networks, converted.input, rules, fresh)
-        validation["audit"] = [found.to_json() for found in converted.audits]
-        manifest, members = make_manifest_and_members(
-            out.stem,
-            loaded.sha256,
-            record,
-            converted,
-            chosen,
-            gate=gate,
-            forest=forest,
-            validation=validation,
-            card_notes={
-                "images": images,
-                "seed": seed,
-                "contract": None if contract is None else contract.name,
-                "onnx_calibration": None if onnx_calibration == "minmax" else onnx_calibration,
-                "tensorrt": tensorrt,
-            },
-        )
-    write_bundle(out, manifest, members)
-    beside = {kind: out.with_suffix(f".{kind}.tflite") for kind in converted.also}
-    for kind, path in beside.items():
-        replace_file(path, converted.also[kind])
-    return {
-        "schema_version": 1,
-        "bundle": str(out),
-        "stamp": with_training_stamp(None, record.stamp),
-        "size_bytes": out.stat().st_size,
-        "calibration_images": len(chosen.images),
-        "networks": [
-            {
-                "member": agreement.member,
-                "size_bytes": agreement.size_bytes,
-                "largest_difference": agreement.largest_difference,
-                "correlation": agreement.correlation,
-            }
-            for agreement in converted.agreements
-        ],
-        "float_onnx_bytes": converted.float_onnx_bytes,
-        "onnx_calibration": onnx_calibration,
-        "also": {kind: str(path) for kind, path in beside.items()},
-        "audit": validation["audit"],
-        "validation": validation,
-    }
-
-
-def _recipe(onnx_calibration: str, tensorrt: bool, also: Sequence[str]) -> Recipe:
-    """Check what was asked for, and warn of what is slow."""
-    from typing import get_args
-
-    from edgeleuk_convert.onnx import OnnxCalibration
-    from edgeleuk_convert.packing import Also, Recipe
-
-    for flag, given, allowed in (
-        ("--onnx-calibration", (onnx_calibration,), get_args(OnnxCalibration)),
-        ("--also", also, get_args(Also)),
-    ):
-        if unknown := [word for word in given if word not in allowed]:
-            raise UsageError(
-                f"{flag} has a value that nobody knows", got=unknown[0], allowed=", ".join(allowed)
-            )
-    if "int16x8" in also:
-        say("warning: XNNPACK has no kernels for int16x8: expect it to be about 20 times as slow as int8")
-    return Recipe(onnx_calibration, tensorrt, tuple(also))  # type: ignore[arg-type]
-
-
-def _require_record_or_contract(model: Path, contract: Path | None) -> None:
-    from edgeleuk_convert.record import record_path
-
-    if contract is not None and record_path(model).exists():
-        raise UsageError(
-            "the network has a training record, and a contract is given as well",
-            got=f"{record_path(model).name} and {contract.name}",
-            cure="leave out --contract, or move the record away",
-        )
-
-
-def _record_and_cells(
-    model: Path, network: Any, contract: Path | None, calibration: Path, seed: int
-) -> tuple[TrainingRecord, CellSet]:
-    """Read the network's record, or make one of its contract and of the cells at hand."""
-    from edgeleuk_convert.contracts import foreign_record, read_contract
-    from edgeleuk_convert.packing import require_of_record
-    from edgeleuk_convert.record import read_record, record_path
-
-    if record_path(model).exists():
-        record = read_record(model)
-        require_of_record(network, model.name, record)
-        return record, _read(calibration)
-    contracts = read_contract(network, model.name, contract)
-    say(
-        f"{model.name} has no training record: a third of the groups judges it, the rest may calibrate it,"
-        " and nobody knows which of them it was trained on"
-    )
-    cells = _read(calibration)
-    return foreign_record(network, contracts, cells.cells, seed=seed), cells
-
-
-def conversion_text(result: dict[str, Any]) -> str:
-    """Say what a conversion gave."""
-    from edgeleuk_convert.audit import audit_text
-
-    lines = [result["stamp"]] if result["stamp"] else []
-    lines += [
-        f"{result['bundle']}: {result['size_bytes'] / 1e6:.2f} MB,"
-        f" calibrated with {result['calibration_images']} images"
-    ]
-    lines += [
-        f"  {network['member']:<24} {network['size_bytes'] / 1000:>7,.0f} kB   correlation with float32"
-        f" {network['correlation']:.4f}, largest difference {network['largest_difference']:.3f}"
-        for network in result["networks"]
-    ]
-    lines += [audit_text(result["audit"])]
-    lines += [f"  {kind:<24} {path}" for kind, path in result["also"].items()]
-    return "\n".join([*lines, validation_text(result["validation"])])
-
-
-def validate(bundle: str, data: Path) -> dict[str, Any]:
-    """Compare a bundle's networks on what none of them has seen."""
-    from edgeleuk.bundle.reading import read_bundle
-    from edgeleuk.classify import bundle_rules, open_networks
-    from edgeleuk_convert.cnmc import require_both_classes
-    from edgeleuk_convert.evaluation import unseen
-    from edgeleuk_convert.leakage import with_training_stamp
-    from edgeleuk_convert.record import bundle_record
-    from edgeleuk_convert.validation import REFERENCE
-
-    opened = read_bundle(bundle)
-    networks = open_networks(opened.members, opened.manifest.input, threads=os.cpu_count() or 1)
-    if REFERENCE not in networks:
-        raise UsageError(f"{opened.path.name} carries no float network to compare with")
-    record = bundle_record(opened)
-    fresh, _ = unseen(_read(data).cells, record)
-    require_both_classes(fresh, "validation")
-    compared = _compared(networks, opened.manifest.input, bundle_rules(opened), fresh)
-    return compared | {"stamp": with_training_stamp(None, record.stamp)}
-
-
-def validation_text(result: dict[str, Any]) -> str:
-    """Say how much int8 lost."""
-    if "reference" not in result:
-        return "not validated: no held-out subject of both classes is among the images"
-    reference = result["reference"]
-    lines = [result["stamp"]] if result.get("stamp") else []
-    lines += [
-        f"on {reference['cells']} cells of {reference['subjects']} subjects that were held out:",
-        "  network       weighted F1   AUROC     drop  at most  flips  largest change",
-        f"  {'float32':<13} {reference['weighted_f1']:>11.4f} {reference['auroc']:>7.4f}",
-    ]
-    lines += [
-        f"  {key:<13} {result[key]['weighted_f1']:>11.4f} {result[key]['auroc']:>7.4f}"
-        f" {result[key]['weighted_f1_drop']:>8.4f} {result[key]['weighted_f1_drop_upper_95']:>8.4f}"
-        f" {result[key]['flips']:>6} {result[key]['max_probability_change']:>15.3f}"
-        for key in ("tflite_int8", "onnx_int8", "tensorrt_int8")
-        if key in result
-    ]
-    doubts = (result.get("tflite_int8") or reference)["uncertain_by_reason"]
-    lines.append(
-        f"{sum(doubts.values()):.1%} of the cells are uncertain: "
-        + ", ".join(f"{reason} {share:.1%}" for reason, share in doubts.items())
-    )
-    return "\n".join([*lines, f"verdict: {result['verdict']}"])
-
-
-def _compared(
-    networks: Mapping[str, ModelRuntime],
-    contract: InputContract,
-    rules: Rules,
-    fresh: Sequence[LabelledCell],
-) -> dict[str, Any]:
-    from edgeleuk_convert.gating import see_cells
-    from edgeleuk_convert.validation import compare
-
-    with progress_bar("preparing") as report:
-        seen = see_cells(fresh, contract, progress=report)
-    say("  comparing int8 with float ...")
-    return compare(networks, rules, seen)
-
-
-def _read(data: Path) -> CellSet:
-    """Load a folder of cells, join the groups that show the same cells, and say what was found."""
-    return _read_with_prints(data)[0]
-
-
-def _read_with_prints(data: Path) -> tuple[CellSet, Prints]:
-    """Do as `_read`, and return the fingerprints by which groups were joined, too."""
-    from edgeleuk_convert.leakage import fingerprints, join_near_duplicates
-
-    with progress_bar("reading") as bar:
-        cells = load_cells(data, progress=bar)
-    say(str(cells.summary()))
-    with progress_bar("comparing") as bar:
-        prints = fingerprints(cells.labelled, progress=bar)
-    joined = join_near_duplicates(cells, prints)
-    groups = [len({cell.group for cell in of.labelled}) for of in (cells, joined)]
-    if groups[1] < groups[0]:
-        say(f"the same cells, photographed again, join the {groups[0]} groups to {groups[1]}")
-    return joined, prints
-
-
-def _require_writable(out: Path) -> None:
-    """Find out now, not after an hour of work, that the result could not be written."""
-    if not out.parent.is_dir():
-        raise UsageError(
-            "the output's folder does not exist", got=out.parent, cure=f"make it: mkdir -p {out.parent}"
-        )
-    if not os.access(out.parent, os.W_OK):
-        raise UsageError("the output's folder cannot be written to", got=out.parent)
-
-
-@contextmanager
-def _quiet_tensorflow() -> Iterator[None]:
-    """Load TensorFlow, or say how to install it; keep its notices off standard output."""
-    try:
-        with warnings.catch_warnings(), silenced():
-            warnings.simplefilter("ignore")
-            import keras
-            import tensorflow as tf  # noqa: F401
-
-            # Its first computation prints notices too.
-            keras.ops.ones(1)
-    except ImportError as error:
-        raise MissingDependencyError(
-            "TensorFlow is not installed",
-            got=str(error),
-            cure="install it with: pip install 'edgeleuk[workstation]'",
-        ) from error
-    yield

@@ -11,7 +11,7 @@ import numpy as np
 from edgeleuk.bundle.manifest import MODEL_FILES
 from edgeleuk.classify import open_networks
 from edgeleuk_convert.architectures import multiply_adds
-from edgeleuk_convert.feeds import feed_of
+from edgeleuk_convert.feeding import calibration_input
 from edgeleuk_convert.tflite import silenced, to_tflite_float32, to_tflite_int8
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def measure_cost(model: Any, contract: InputContract, tensors: npt.NDArray[np.ui
         A few cells, to calibrate and to time with.
     """
     with silenced():
-        int8 = to_tflite_int8(model, feed_of(tensors, contract))
+        int8 = to_tflite_int8(model, calibration_input(tensors, contract))
         files = {FLOAT: to_tflite_float32(model), INT8: int8}
         runtimes = open_networks(files, contract)
     seconds: dict[str, list[float]] = {name: [] for name in files}

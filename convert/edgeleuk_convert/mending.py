@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from edgeleuk.bundle.manifest import InputContract, OutputContract, OutputKind
+    from edgeleuk_convert.feeding import RealTensors
 
     Floats = npt.NDArray[np.float64]
 
@@ -110,7 +111,7 @@ def without_activation(model: Any, output: OutputContract) -> tuple[Any, OutputC
     return bare, contract
 
 
-def with_corrected_biases(model: Any, tensors: npt.NDArray[np.float32]) -> Any:
+def with_corrected_biases(model: Any, tensors: RealTensors) -> Any:
     """Return a copy of a network whose convolutions, once rounded to int8, are right on average.
 
     A rounded weight is off by up to half a step, and an input that is not zero on average turns that into a
@@ -123,8 +124,8 @@ def with_corrected_biases(model: Any, tensors: npt.NDArray[np.float32]) -> Any:
     ----------
     model : keras.Model
         Only convolutions with a batch norm right behind them are corrected.
-    tensors : (n, H, W, C) float32
-        Real input of some calibration images.
+    tensors : RealTensors
+        Real input of some calibration images, (n, H, W, C) float32, taken a few at a time.
 
     Returns
     -------
@@ -177,7 +178,7 @@ def _pairs(model: Any) -> list[tuple[Any, Any]]:
     return pairs
 
 
-def _input_means(model: Any, convs: list[Any], tensors: npt.NDArray[np.float32]) -> list[Floats]:
+def _input_means(model: Any, convs: list[Any], tensors: RealTensors) -> list[Floats]:
     """Return the mean of each input channel of each convolution over the images."""
     import keras
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections import Counter
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -14,7 +13,12 @@ from edgeleuk.errors import GateFailedError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-    from edgeleuk_convert.feeds import Feed, Image
+    import numpy as np
+    import numpy.typing as npt
+
+    from edgeleuk_convert.feeding import RealTensors
+
+    Image = npt.NDArray[np.float32]
 
 # The highest that tf2onnx writes.
 OPSET = 18
@@ -83,7 +87,7 @@ def to_onnx_float32(model: Any) -> bytes:
 
 def to_onnx_int8(
     float_model: bytes,
-    feed: Feed,
+    real: RealTensors,
     *,
     calibration: OnnxCalibration = "minmax",
     excluded: Collection[str] = (),
@@ -94,20 +98,20 @@ def to_onnx_int8(
     ----------
     float_model : bytes
         From `to_onnx_float32`.
-    feed : callable
-        Gives real inputs of the calibration images.
+    real : RealTensors
+        (n, H, W, C) float32, such as `calibration_input` gives; taken a few at a time.
     calibration : str
         ``minmax``, ``entropy`` (Kullback-Leibler) or ``percentile``. Of tensors with few values, such as the
         answer, least and greatest count in any case.
     excluded : collection of str
         Nodes of `prepared` that stay in float, such as ``Conv3``.
     """
-    return _quantized(float_model, feed, calibration, excluded, _CPU)
+    return _quantized(float_model, real, calibration, excluded, _CPU)
 
 
 def to_onnx_tensorrt(
     float_model: bytes,
-    feed: Feed,
+    real: RealTensors,
     *,
     calibration: OnnxCalibration = "minmax",
     excluded: Collection[str] = (),
@@ -116,10 +120,10 @@ def to_onnx_tensorrt(
 
     Parameters
     ----------
-    float_model, feed, calibration, excluded
+    float_model, real, calibration, excluded
         As for `to_onnx_int8`.
     """
-    return _quantized(float_model, feed, calibration, excluded, _TENSORRT)
+    return _quantized(float_model, real, calibration, excluded, _TENSORRT)
 
 
 def prepared(float_model: bytes) -> bytes:
@@ -169,7 +173,7 @@ class _Reader:
 
 def _quantized(
     float_model: bytes,
-    feed: Feed,
+    real: RealTensors,
     calibration: OnnxCalibration,
     excluded: Collection[str],
     scheme: _Scheme,
@@ -193,7 +197,7 @@ def _quantized(
             path = Path(folder, "ready.onnx")
             path.write_bytes(ready)
             operations = scheme.operations or tuple(sorted(QDQRegistry))
-            ranges = _ranges(path, feed, calibration, operations)
+            ranges = _ranges(path, real, calibration, operations)
             quantizer = QDQQuantizer(
                 load_model_with_shape_infer(path),
                 True,  # weights per channel
@@ -214,7 +218,7 @@ def _quantized(
         logger.setLevel(level)
 
 
-def _ranges(model: Path, feed: Feed, calibration: OnnxCalibration, operations: Sequence[str]) -> Any:
+def _ranges(model: Path, real: RealTensors, calibration: OnnxCalibration, operations: Sequence[str]) -> Any:
     """Run the images through the network, a few at a time, and return the range of each tensor."""
     from onnxruntime.quantization import CalibrationMethod
     from onnxruntime.quantization.calibrate import TensorData, TensorsData, create_calibrator
@@ -234,9 +238,9 @@ def _ranges(model: Path, feed: Feed, calibration: OnnxCalibration, operations: S
         calibrate_method=method,
         extra_options=options,
     )
-    images = feed()
-    while together := list(islice(images, _TOGETHER)):
-        calibrator.collect_data(_Reader(iter(together)))
+    for start in range(0, len(real), _TOGETHER):
+        rows = range(start, min(start + _TOGETHER, len(real)))
+        calibrator.collect_data(_Reader(real[row : row + 1] for row in rows))
     ranges = calibrator.compute_data()
     if calibration == "minmax":
         return ranges

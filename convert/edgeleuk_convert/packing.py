@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
-import numpy as np
 
 from edgeleuk.bundle.features import encode_features
 from edgeleuk.bundle.forest import encode_forest
@@ -32,11 +31,11 @@ from edgeleuk.errors import IntegrityError
 from edgeleuk.preprocessing import to_batch
 from edgeleuk.runtimes import open_runtime
 from edgeleuk.virtual.cells import single_cell
-from edgeleuk_calibration.selection import encode_card
+from edgeleuk_calibration.card import encode_card
 from edgeleuk_convert.agreement import Agreement, agreement_of, refuse_difference
 from edgeleuk_convert.audit import NetworkAudit, audit, require_kept_promises
 from edgeleuk_convert.cards import DATA_CITATION, LICENCE, card
-from edgeleuk_convert.feeds import feed_of
+from edgeleuk_convert.feeding import RealInput, answers, calibration_input, keras_answers
 from edgeleuk_convert.mending import (
     activation_of,
     last_layer,
@@ -59,14 +58,12 @@ from edgeleuk_convert.tflite import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    import numpy.typing as npt
-
     from edgeleuk.bundle.forest import Forest
     from edgeleuk.bundle.manifest import InputContract, OutputContract
     from edgeleuk.frames import CellCrop
-    from edgeleuk_calibration.selection import CalibrationSet
+    from edgeleuk_calibration.card import CalibrationCard
     from edgeleuk_convert.audit import Kind
-    from edgeleuk_convert.cnmc import LabelledCell
+    from edgeleuk_convert.feeding import Tensors
     from edgeleuk_convert.gating import TrainedGate
     from edgeleuk_convert.record import TrainingRecord
 
@@ -131,7 +128,7 @@ class Converted:
 def convert_networks(
     model: Any,
     record: TrainingRecord,
-    tensors: npt.NDArray[np.uint8],
+    tensors: Tensors,
     *,
     progress: Callable[[str], None],
     recipe: Recipe = Recipe(),
@@ -142,8 +139,8 @@ def convert_networks(
     ----------
     model : keras.Model
     record : TrainingRecord
-    tensors : (n, H, W, C) uint8
-        Calibration images, preprocessed.
+    tensors : Tensors
+        Calibration images, preprocessed: (n, H, W, C) uint8 or a `TensorStore` of them.
     progress : callable
         Told what begins.
     recipe : Recipe
@@ -154,10 +151,10 @@ def convert_networks(
         A network's outputs are not finite, or have nothing to do with Keras's; or a file does not keep what
         is promised of it: see `audit`.
     """
-    keras_outputs = np.asarray(model.predict(_real(tensors, record.input), verbose=0), np.float32)
+    keras_outputs = keras_answers(model, RealInput(tensors, record.input))
     model, output = without_activation(model, record.output)
     model, contract = without_rescaling(model, record.input)
-    real, feed = _real(tensors, contract), feed_of(tensors, contract)
+    real = calibration_input(tensors, contract)
     networks: dict[str, bytes] = {}
     progress("TFLite float32")
     with silenced():
@@ -169,27 +166,25 @@ def convert_networks(
         corrected = with_corrected_biases(model, real)
     of_onnx = {"calibration": recipe.onnx_calibration}
     converters: dict[str, Callable[[Any], bytes]] = {
-        "model.int8.tflite": lambda of: to_tflite_int8(with_features(of), feed),
-        "model.int8.onnx": lambda of: to_onnx_int8(to_onnx_float32(with_features(of)), feed, **of_onnx),
+        "model.int8.tflite": lambda of: to_tflite_int8(with_features(of), real),
+        "model.int8.onnx": lambda of: to_onnx_int8(to_onnx_float32(with_features(of)), real, **of_onnx),
     }
     if recipe.tensorrt:
         converters[TENSORRT_MEMBER] = lambda of: to_onnx_tensorrt(
-            to_onnx_float32(with_features(of)), feed, **of_onnx
+            to_onnx_float32(with_features(of)), real, **of_onnx
         )
     audits = [audit(REFERENCE_MEMBER, networks[REFERENCE_MEMBER], "float", contract)]
     for name, converter in converters.items():
         progress(name.removeprefix("model."))
         with silenced():
-            bias = _bias_error(name, corrected, output, contract, tensors, networks, converter)
-            networks[name] = _with_bias(corrected, bias, converter)
+            networks[name] = without_bias(name, corrected, output, contract, tensors, networks, converter)
         audits.append(audit(name, networks[name], KINDS[name], contract))
         # What breaks a promise is refused before more time is spent on it.
         require_kept_promises(audits)
     progress("comparing with Keras")
     with silenced():
         outputs = {
-            name: runtime.predict(tensors).outputs
-            for name, runtime in open_networks(networks, contract).items()
+            name: answers(runtime, tensors) for name, runtime in open_networks(networks, contract).items()
         }
     refuse_difference(outputs[REFERENCE], output, keras_outputs, record.output)
     agreements = tuple(
@@ -202,7 +197,7 @@ def convert_networks(
         with silenced():
             also[kind] = _beside(kind, model, corrected, networks, tensors, contract, output)
             runtime = open_runtime("litert", also[kind], contract)
-            few = runtime.predict(tensors[:FEW]).outputs
+            few = answers(runtime, tensors[:FEW])
         audits.append(audit(kind, also[kind], _ALSO_KINDS[kind], contract))
         require_kept_promises(audits)
         agreements += (agreement_of(kind, len(also[kind]), few, outputs[REFERENCE][:FEW], output),)
@@ -224,7 +219,7 @@ def make_manifest_and_members(
     parent_sha256: str,
     record: TrainingRecord,
     converted: Converted,
-    calibration: CalibrationSet[LabelledCell],
+    calibration: CalibrationCard,
     *,
     gate: TrainedGate,
     forest: Forest | None,
@@ -241,7 +236,7 @@ def make_manifest_and_members(
     positive = converted.output.positive_label
     others = [label for label in converted.output.labels if label != positive]
     members[LABELS] = msgspec.json.encode({"negative": " or ".join(others), "positive": positive})
-    members[CALIBRATION] = encode_card(calibration.card)
+    members[CALIBRATION] = encode_card(calibration)
     members[VALIDATION] = msgspec.json.format(msgspec.json.encode(validation), indent=1)
     members[TRAINING] = msgspec.json.encode(record)
     members[CARD] = card(name, record, converted, validation, len(calibration.images), card_notes).encode()
@@ -302,67 +297,57 @@ def _golden(contract: InputContract, networks: Mapping[str, bytes], forest: Fore
     return encode_golden(crops, contract, answers, tolerances, forest)
 
 
-def _real(tensors: npt.NDArray[np.uint8], contract: InputContract) -> npt.NDArray[np.float32]:
-    table = (np.arange(256) * contract.scale + contract.offset).astype(np.float32)
-    return np.asarray(table[tensors], np.float32)
-
-
 def _beside(
     kind: Also,
     model: Any,
     corrected: Any,
     networks: Mapping[str, bytes],
-    tensors: npt.NDArray[np.uint8],
+    tensors: Tensors,
     contract: InputContract,
     output: OutputContract,
 ) -> bytes:
     """Make one of the TFLite files that are no members of the bundle."""
-    feed = feed_of(tensors, contract)
+    real = calibration_input(tensors, contract)
     if kind == "float16":
         return to_tflite_float16(with_features(model))
     if kind == "dynamic":
         return to_tflite_dynamic(with_features(model))
     if kind == "int16x8":
-        return to_tflite_int16x8(with_features(model), feed)
+        return to_tflite_int16x8(with_features(model), real)
+    return without_bias(
+        "model.int8.tflite",
+        corrected,
+        output,
+        contract,
+        tensors,
+        networks,
+        lambda of: to_tflite_int8(with_features(of), real, io="uint8"),
+    )
 
-    def converter(of: Any) -> bytes:
-        return to_tflite_int8(with_features(of), feed, io="uint8")
 
-    bias = _bias_error("model.int8.tflite", corrected, output, contract, tensors, networks, converter)
-    return _with_bias(corrected, bias, converter)
-
-
-def _bias_error(
+def without_bias(
     name: str,
     model: Any,
     output: OutputContract,
     contract: InputContract,
-    tensors: npt.NDArray[np.uint8],
+    tensors: Tensors,
     networks: Mapping[str, bytes],
     converter: Callable[[Any], bytes],
-) -> npt.NDArray[np.float32] | None:
-    """Quantize once, and return the mean error of the logits; None where no last bias can take it out.
+) -> bytes:
+    """Quantize with the mean error of the logits taken out of the last bias, where there is one.
 
     Rounding errors do not average out over a network; on average they move the logit. Source: Nagel et al.,
     "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV 2019, section 4.2, with
     the error measured on the calibration images and corrected in the last layer alone.
     """
+    first = converter(model)
     last = last_layer(model)
     bare = getattr(last, "use_bias", False) and activation_of(last) == "linear"
     if output.kind not in ("logit", "logits") or not bare or last.output.ndim != 2:
-        return None
-    candidates = {REFERENCE_MEMBER: networks[REFERENCE_MEMBER], name: converter(model)}
-    runtimes = open_networks(candidates, contract)
-    outputs = {key: runtime.predict(tensors).outputs for key, runtime in runtimes.items()}
-    error: npt.NDArray[np.float32] = (outputs[MODEL_FILES[name].key] - outputs[REFERENCE]).mean(axis=0)
-    return error
-
-
-def _with_bias(model: Any, error: npt.NDArray[np.float32] | None, converter: Callable[[Any], bytes]) -> bytes:
-    """Quantize with a mean error taken out of the last layer's bias."""
-    if error is None:
-        return converter(model)
-    last = last_layer(model)
+        return first
+    runtimes = open_networks({REFERENCE_MEMBER: networks[REFERENCE_MEMBER], name: first}, contract)
+    outputs = {key: answers(runtime, tensors) for key, runtime in runtimes.items()}
+    error = (outputs[MODEL_FILES[name].key] - outputs[REFERENCE]).mean(axis=0)
     bias = last.bias.numpy()
     last.bias.assign(bias - error)
     try:

@@ -15,7 +15,7 @@ from edgeleuk.runtimes.base import output_roles
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from edgeleuk_convert.feeds import Feed
+    from edgeleuk_convert.feeding import RealTensors
 
 # How the converter names operations that TFLite lacks.
 _FOREIGN = re.compile(r"(?:Select|Custom) ops: ([^\n]+)")
@@ -69,14 +69,14 @@ def to_tflite_dynamic(model: Any) -> bytes:
     return _converted(converter)
 
 
-def to_tflite_int8(model: Any, feed: Feed, *, io: Literal["int8", "uint8"] = "int8") -> bytes:
-    """Quantize every tensor to int8, weights per channel, ranges from the images of `feed` (min-max).
+def to_tflite_int8(model: Any, real: RealTensors, *, io: Literal["int8", "uint8"] = "int8") -> bytes:
+    """Quantize every tensor to int8, weights per channel, ranges from the images of `real` (min-max).
 
     Parameters
     ----------
     model : keras.Model
-    feed : callable
-        Gives real inputs of the calibration images.
+    real : RealTensors
+        (n, H, W, C) float32, such as `calibration_input` gives; taken one at a time.
     io : str
         What input and output hold: ``int8``, or ``uint8`` for who has no other bytes.
 
@@ -88,10 +88,10 @@ def to_tflite_int8(model: Any, feed: Feed, *, io: Literal["int8", "uint8"] = "in
     import tensorflow as tf
 
     number = {"int8": tf.int8, "uint8": tf.uint8}[io]
-    return _full_integer(model, feed, tf.lite.OpsSet.TFLITE_BUILTINS_INT8, number)
+    return _full_integer(model, real, tf.lite.OpsSet.TFLITE_BUILTINS_INT8, number)
 
 
-def to_tflite_int16x8(model: Any, feed: Feed) -> bytes:
+def to_tflite_int16x8(model: Any, real: RealTensors) -> bytes:
     """Quantize weights to int8 and activations to int16.
 
     XNNPACK has no kernels for it: measured 16 to 33 times as slow as int8.
@@ -99,15 +99,15 @@ def to_tflite_int16x8(model: Any, feed: Feed) -> bytes:
     import tensorflow as tf
 
     operations = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
-    return _full_integer(model, feed, operations, tf.int16)
+    return _full_integer(model, real, operations, tf.int16)
 
 
-def _full_integer(model: Any, feed: Feed, operations: Any, number: Any) -> bytes:
+def _full_integer(model: Any, real: RealTensors, operations: Any, number: Any) -> bytes:
     import tensorflow as tf
 
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = lambda: ([image] for image in feed())
+    converter.representative_dataset = lambda: ([real[row : row + 1]] for row in range(len(real)))
     converter.target_spec.supported_ops = [operations]
     converter.inference_input_type = number
     converter.inference_output_type = number

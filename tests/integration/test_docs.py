@@ -30,7 +30,7 @@ def commands(page: Path) -> list[str]:
 
 
 def settings_shown(page: str, name: str = "") -> str:
-    """Return a page's block of settings, that which names its file in the first line where there are several."""
+    """Return a page's block of settings; of several, that which names its file in the first line."""
     text = (ROOT / "docs" / page).read_text()
     blocks: list[str] = re.findall(r"^```toml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     (block,) = [block for block in blocks if name in block.splitlines()[0]]
@@ -61,7 +61,7 @@ def runnable(line: str, data: Path, session: str) -> list[str]:
         words += ["--folds", "2", "--seeds", "1"]
     if words[0] in ("train", "cross-validate"):
         words += ["--epochs", "1"]
-    if words[0] == "convert":
+    if words[0] in ("convert", "calibrate") and "--calibration-card" not in words:
         words += ["--images", "40"]
     if words[0] == "run":
         flags = {"--bundle": "default", "--session": session, "--frames": "3"}
@@ -76,8 +76,8 @@ def test_the_pages_show_commands() -> None:
 def test_every_command_shown_runs(few_cells: Path, folder: Path) -> None:
     shown = dict.fromkeys(line for page in PAGES for line in commands(page))
     # What makes a file comes before what reads it, whichever page it stands on.
-    order = {"cross-validate": 0, "train": 1, "convert": 2, "run": 3}
-    lines = sorted(shown, key=lambda line: order.get(line.split()[1], 4))
+    order = {"cross-validate": 0, "train": 1, "calibrate": 2, "convert": 3, "run": 4}
+    lines = sorted(shown, key=lambda line: order.get(line.split()[1], 5))
     sessions = 0
     for line in lines:
         session = f"session{sessions or ''}.db"

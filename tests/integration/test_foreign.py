@@ -15,7 +15,7 @@ from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.classify import open_classifier
 from edgeleuk.errors import DataRefusedError, EdgeleukError, UsageError
 from edgeleuk.runtimes import open_runtime
-from edgeleuk_convert import commands
+from edgeleuk_convert import conversion_commands
 from edgeleuk_convert.cnmc import load_cells
 from edgeleuk_convert.evaluation import unseen
 from edgeleuk_convert.loading import hash_of
@@ -60,7 +60,7 @@ def folder(few_cells: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def convert(folder: Path, name: str, few_cells: Path, **options: Any) -> dict[str, Any]:
     stem = name.partition(".")[0]
-    return commands.convert(
+    return conversion_commands.convert(
         folder / name, few_cells, folder / f"{stem}.edgeleuk",
         images=40, seed=0, contract=folder / f"{stem}.toml", **options,
     )  # fmt: skip
@@ -85,7 +85,7 @@ def test_from_file_to_decision(folder: Path, few_cells: Path, name: str, kind: s
     assert {found["member"] for found in result["audit"]} >= {"model.int8.tensorrt.onnx", "float16"}
     assert "subjects that it was trained on are unknown" in bundle.members[CARD].decode()
     assert "trained on subjects that nobody named" in _inspected(bundle)
-    text = commands.conversion_text(result)
+    text = conversion_commands.conversion_text(result)
     assert "model.int8.tensorrt.onnx" in text
     assert "tensorrt_int8" in text
     beside = folder / f"{bundle.path.stem}.float16.tflite"
@@ -151,7 +151,7 @@ def test_nothing_is_written_of_what_is_refused(
     prepare(tmp_path)
     before = sorted(tmp_path.iterdir())
     with pytest.raises(error, match=sentence):
-        commands.convert(
+        conversion_commands.convert(
             tmp_path / "x.h5", few_cells, tmp_path / "x.edgeleuk",
             images=images, seed=0, contract=tmp_path / "x.toml", also=("float16",),
         )  # fmt: skip

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from edgeleuk.errors import GateFailedError
 from edgeleuk.quantization import Affine
 from edgeleuk_convert.audit import audit, audit_text, input_error_bytes, require_kept_promises
-from edgeleuk_convert.feeds import feed_of, reaching
+from edgeleuk_convert.feeding import ReachingInput, calibration_input
 from edgeleuk_convert.loading import functional
 from edgeleuk_convert.mending import without_rescaling
 from edgeleuk_convert.onnx import prepared, to_onnx_float32, to_onnx_int8, to_onnx_tensorrt
@@ -29,7 +29,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # Keras, of NumPy
     pytest.mark.filterwarnings("ignore:Statistics for quantized inputs:UserWarning"),  # TFLite, always
 ]
-FEED = feed_of(pictures(8), BYTES)
+REAL = calibration_input(pictures(8), BYTES)
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +48,9 @@ def files(network: Any, float_onnx: bytes) -> dict[Kind, bytes]:
     with silenced():
         return {
             "float": to_tflite_float32(network),
-            "int8": to_tflite_int8(network, FEED),
-            "onnx-int8": to_onnx_int8(float_onnx, FEED),
-            "onnx-tensorrt": to_onnx_tensorrt(float_onnx, FEED),
+            "int8": to_tflite_int8(network, REAL),
+            "onnx-int8": to_onnx_int8(float_onnx, REAL),
+            "onnx-tensorrt": to_onnx_tensorrt(float_onnx, REAL),
         }
 
 
@@ -88,7 +88,7 @@ def test_a_layer_that_int8_lacks_is_named() -> None:
     x = keras.layers.GlobalAveragePooling2D()(keras.ops.sin(x))
     model = keras.Model(image, keras.layers.Dense(1)(x))
     with silenced():
-        file = to_tflite_int8(model, FEED)
+        file = to_tflite_int8(model, REAL)
     of_file = found(file, "int8")
     (finding,) = [finding for finding in of_file.findings if finding.startswith("SIN")]
     assert finding.endswith("computes in float")
@@ -123,7 +123,7 @@ def test_weights_with_one_scale_are_named(network: Any, float_onnx: bytes) -> No
 
     converter = tf.lite.TFLiteConverter.from_keras_model(network)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = lambda: ([image] for image in FEED())
+    converter.representative_dataset = lambda: ([REAL[row : row + 1]] for row in range(len(REAL)))
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = tf.int8
     converter._experimental_disable_per_channel = True
@@ -132,7 +132,7 @@ def test_weights_with_one_scale_are_named(network: Any, float_onnx: bytes) -> No
     assert any("CONV_2D have 1 scales for 6 channels" in text for text in found(file, "int8").findings)
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
-        images = FEED()
+        images = (REAL[row : row + 1] for row in range(len(REAL)))
 
         def get_next(self) -> Any:
             image = next(self.images, None)
@@ -155,10 +155,10 @@ def test_weights_with_one_scale_are_named(network: Any, float_onnx: bytes) -> No
 
 
 def test_an_input_that_rounds_bytes_is_named(network: Any) -> None:
-    dark = [(image / 2).astype(np.float32) for image in FEED()]
+    dark = (REAL[:] / 2).astype(np.float32)
     with silenced():
-        file = to_tflite_int8(network, lambda: iter(dark))
-        whole = to_tflite_int8(network, reaching(lambda: iter(dark), 0.0, 255.0))
+        file = to_tflite_int8(network, dark)
+        whole = to_tflite_int8(network, ReachingInput(dark, 0.0, 255.0))
     (finding,) = found(file, "int8").findings
     assert "rounds bytes by up to 127" in finding
     assert found(whole, "int8").findings == ()
@@ -254,19 +254,19 @@ def test_a_network_for_cpus_breaks_the_rules_of_tensorrt(files: dict[Kind, bytes
 
 def test_what_is_excluded_stays_in_float_and_is_not_a_finding(float_onnx: bytes) -> None:
     with silenced():
-        file = to_onnx_int8(float_onnx, FEED, excluded=["Conv0"])
+        file = to_onnx_int8(float_onnx, REAL, excluded=["Conv0"])
     assert any(finding.startswith("Conv0 ") for finding in found(file, "onnx-int8").findings)
     of_file = found(file, "onnx-int8", kept={"Conv0"})
     assert of_file.findings == ()
     assert any(name.startswith("Conv0 ") for name in of_file.float_operations)
     with pytest.raises(ValueError, match="expected nodes of the prepared graph, got Conv9"), silenced():
-        to_onnx_int8(float_onnx, FEED, excluded=["Conv9"])
+        to_onnx_int8(float_onnx, REAL, excluded=["Conv9"])
 
 
 def test_float_beside_the_weights_is_listed() -> None:
     """A swish stays in float in ONNX, and nobody promised otherwise."""
     with silenced():
-        file = to_onnx_int8(to_onnx_float32(separable()), FEED)
+        file = to_onnx_int8(to_onnx_float32(separable()), REAL)
     of_file = found(file, "onnx-int8")
     assert of_file.findings == ()
     assert any(name.startswith("Mul") for name in of_file.float_operations)

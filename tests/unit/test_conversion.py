@@ -13,7 +13,7 @@ from edgeleuk.classify import open_networks
 from edgeleuk.errors import GateFailedError
 from edgeleuk.outputs import log_odds
 from edgeleuk_calibration.probability import sigmoid
-from edgeleuk_convert.feeds import feed_of
+from edgeleuk_convert.feeding import calibration_input
 from edgeleuk_convert.loading import functional, load_network
 from edgeleuk_convert.mending import activation_of, last_layer, without_activation
 from edgeleuk_convert.onnx import to_onnx_float32, to_onnx_int8
@@ -118,12 +118,12 @@ def test_an_activation_layer_is_taken_off_too() -> None:
 def test_every_calibration_gives_ranges_of_its_own(networks: dict[str, Any], calibration: str) -> None:
     with silenced():
         float_onnx = to_onnx_float32(without_activation(networks["separable"], SOFTMAX)[0])
-        feed = feed_of(pictures(8), BYTES)
+        real = calibration_input(pictures(8), BYTES)
         files = {
-            method: to_onnx_int8(float_onnx, feed, calibration=method)  # type: ignore[arg-type]
+            method: to_onnx_int8(float_onnx, real, calibration=method)  # type: ignore[arg-type]
             for method in dict.fromkeys(("minmax", calibration))
         }
-        again = to_onnx_int8(float_onnx, feed, calibration=calibration)  # type: ignore[arg-type]
+        again = to_onnx_int8(float_onnx, real, calibration=calibration)  # type: ignore[arg-type]
     assert files[calibration] == again
     assert (files[calibration] == files["minmax"]) == (calibration == "minmax")
 

@@ -1,0 +1,270 @@
+"""``edgeleuk convert`` and ``calibrate``: what they do, and how they say it."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, get_args
+
+from edgeleuk.bundle.writing import write_bundle
+from edgeleuk.classify import Rules, open_networks
+from edgeleuk.console import progress_bar, say
+from edgeleuk.errors import UsageError
+from edgeleuk_calibration.card import read_card
+from edgeleuk_calibration.selection import LEAST_IMAGES, STRATEGIES, select_balanced
+from edgeleuk_convert import calibrating
+from edgeleuk_convert.audit import audit_text
+from edgeleuk_convert.calibrating import Choice, choose, prove
+from edgeleuk_convert.checkpoint import replace_file
+from edgeleuk_convert.contracts import foreign_record, read_contract
+from edgeleuk_convert.evaluation import unseen
+from edgeleuk_convert.feeding import read_calibration
+from edgeleuk_convert.forest import read_forest
+from edgeleuk_convert.gating import GATE_CELLS, see_cells, train_gate
+from edgeleuk_convert.leakage import with_training_stamp
+from edgeleuk_convert.loading import load_network
+from edgeleuk_convert.onnx import OnnxCalibration
+from edgeleuk_convert.packing import (
+    Also,
+    Recipe,
+    convert_networks,
+    make_manifest_and_members,
+    require_of_record,
+)
+from edgeleuk_convert.reading import read_cells
+from edgeleuk_convert.record import read_record, record_path
+from edgeleuk_convert.validation_commands import compared, validation_text
+from edgeleuk_convert.workstation import quiet_tensorflow, require_writable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from edgeleuk_convert.cnmc import CellSet
+    from edgeleuk_convert.record import TrainingRecord
+
+
+def convert(
+    model: Path,
+    calibration: Path,
+    out: Path,
+    *,
+    images: int | None = None,
+    seed: int | None = None,
+    strategy: str | None = None,
+    calibration_card: Path | None = None,
+    contract: Path | None = None,
+    onnx_calibration: str = "minmax",
+    tensorrt: bool = False,
+    also: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Make the networks, compare them on what was held out, pack them.
+
+    Parameters
+    ----------
+    model, calibration, out : Path
+    images, seed, strategy : optional
+        How to choose calibration images; 100, 0 and ``balanced``.
+    calibration_card : Path, optional
+        Names them instead.
+    contract : Path, optional
+        Says of a network without a training record how its input is made and what its output means.
+    onnx_calibration : str
+        How ranges of the ONNX networks come from values.
+    tensorrt : bool
+        Add a network for TensorRT.
+    also : sequence of str
+        Further TFLite files, beside the bundle.
+    """
+    recipe = _recipe(onnx_calibration, tensorrt, also)
+    choice = _choice(images=images, seed=seed, strategy=strategy, card=calibration_card)
+    require_writable(out)
+    _require_record_or_contract(model, contract)
+    with quiet_tensorflow():
+        loaded = load_network(model)
+        record, cells = _record_and_cells(model, loaded.model, contract, calibration, choice.seed)
+        forest = read_forest(model, record.output.forest_weight)
+        fresh, seen = unseen(cells.cells, record)
+        chosen = choose(cells, seen, fresh, choice)
+        with (
+            progress_bar("preparing") as report,
+            read_calibration(chosen.images, record.input, progress=report) as tensors,
+        ):
+            card = prove(chosen, record.input, tensors)
+            converted = convert_networks(
+                loaded.model, record, tensors, progress=lambda what: say(f"  {what} ..."), recipe=recipe
+            )
+        networks = open_networks(converted.networks, converted.input, threads=os.cpu_count() or 1)
+        with progress_bar("looking") as report:
+            known = see_cells(
+                select_balanced(seen, GATE_CELLS, seed=card.seed).images, record.input, progress=report
+            )
+        gate = train_gate(networks["tflite_int8"], known, seed=card.seed)
+        rules = Rules(converted.output, record.envelope, gate.contract, gate.statistics, forest=forest)
+        validation: dict[str, Any] = {"schema_version": 1, "verdict": "undecided"}
+        if len({cell.label for cell in fresh}) == 2:
+            validation = compared(networks, converted.input, rules, fresh)
+        validation["audit"] = [found.to_json() for found in converted.audits]
+        manifest, members = make_manifest_and_members(
+            out.stem,
+            loaded.sha256,
+            record,
+            converted,
+            card,
+            gate=gate,
+            forest=forest,
+            validation=validation,
+            card_notes={
+                **(
+                    {"images": choice.images, "seed": choice.seed, "strategy": strategy}
+                    if choice.card is None
+                    else {"calibration_card": "FILE"}
+                ),
+                "contract": None if contract is None else contract.name,
+                "onnx_calibration": None if onnx_calibration == "minmax" else onnx_calibration,
+                "tensorrt": tensorrt,
+            },
+        )
+    write_bundle(out, manifest, members)
+    beside = {kind: out.with_suffix(f".{kind}.tflite") for kind in converted.also}
+    for kind, path in beside.items():
+        replace_file(path, converted.also[kind])
+    return {
+        "schema_version": 1,
+        "bundle": str(out),
+        "stamp": with_training_stamp(None, record.stamp),
+        "size_bytes": out.stat().st_size,
+        "calibration_images": len(chosen.images),
+        "networks": [
+            {
+                "member": agreement.member,
+                "size_bytes": agreement.size_bytes,
+                "largest_difference": agreement.largest_difference,
+                "correlation": agreement.correlation,
+            }
+            for agreement in converted.agreements
+        ],
+        "float_onnx_bytes": converted.float_onnx_bytes,
+        "onnx_calibration": onnx_calibration,
+        "also": {kind: str(path) for kind, path in beside.items()},
+        "audit": validation["audit"],
+        "validation": validation,
+    }
+
+
+def conversion_text(result: dict[str, Any]) -> str:
+    """Say what a conversion gave."""
+    lines = [result["stamp"]] if result["stamp"] else []
+    lines += [
+        f"{result['bundle']}: {result['size_bytes'] / 1e6:.2f} MB,"
+        f" calibrated with {result['calibration_images']} images"
+    ]
+    lines += [
+        f"  {network['member']:<24} {network['size_bytes'] / 1000:>7,.0f} kB   correlation with float32"
+        f" {network['correlation']:.4f}, largest difference {network['largest_difference']:.3f}"
+        for network in result["networks"]
+    ]
+    lines += [audit_text(result["audit"])]
+    lines += [f"  {kind:<24} {path}" for kind, path in result["also"].items()]
+    return "\n".join([*lines, validation_text(result["validation"])])
+
+
+def calibrate(
+    model: Path,
+    data: Path,
+    out: Path,
+    *,
+    images: int | None = None,
+    seed: int | None = None,
+    strategy: str | None = None,
+    curve: bool = False,
+) -> dict[str, Any]:
+    """Choose a calibration set, check its ranges on held-out cells, and find how many images are enough."""
+    choice = _choice(images=images, seed=seed, strategy=strategy)
+    require_writable(out)
+    record = read_record(model)
+    forest = read_forest(model, record.output.forest_weight)
+    with quiet_tensorflow():
+        loaded = load_network(model)
+        require_of_record(loaded.model, model.name, record)
+        cells = read_cells(data)
+        return calibrating.calibrate(
+            loaded.model,
+            record,
+            cells,
+            out,
+            choice,
+            model_sha256=loaded.sha256,
+            forest=forest,
+            curve=curve,
+        )
+
+
+def calibration_text(result: dict[str, Any]) -> str:
+    """Say what a calibration set is worth."""
+    return calibrating.calibration_text(result)
+
+
+def _choice(
+    *, images: int | None, seed: int | None, strategy: str | None, card: Path | None = None
+) -> Choice:
+    """Check how calibration images are asked for, before anything is read."""
+    if card is not None:
+        if (images, seed, strategy) != (None, None, None):
+            raise UsageError(
+                "a calibration card names the images", cure="leave out --images, --seed and --strategy"
+            )
+        read = read_card(card)
+        return Choice(len(read.images), read.strategy, read.seed, read)
+    if images is not None and images < LEAST_IMAGES:
+        raise UsageError(
+            "the number of calibration images is out of range", got=images, allowed=f"{LEAST_IMAGES} or more"
+        )
+    if strategy is not None and strategy not in STRATEGIES:
+        raise UsageError("unknown calibration strategy", got=strategy, allowed=", ".join(STRATEGIES))
+    default = Choice()
+    return Choice(
+        default.images if images is None else images,
+        strategy or default.strategy,
+        default.seed if seed is None else seed,
+    )
+
+
+def _recipe(onnx_calibration: str, tensorrt: bool, also: Sequence[str]) -> Recipe:
+    """Check what was asked for, and warn of what is slow."""
+    for flag, given, allowed in (
+        ("--onnx-calibration", (onnx_calibration,), get_args(OnnxCalibration)),
+        ("--also", also, get_args(Also)),
+    ):
+        if unknown := [word for word in given if word not in allowed]:
+            raise UsageError(
+                f"{flag} has a value that nobody knows", got=unknown[0], allowed=", ".join(allowed)
+            )
+    if "int16x8" in also:
+        say("warning: XNNPACK has no kernels for int16x8: expect it to be about 20 times as slow as int8")
+    return Recipe(onnx_calibration, tensorrt, tuple(also))  # type: ignore[arg-type]
+
+
+def _require_record_or_contract(model: Path, contract: Path | None) -> None:
+    if contract is not None and record_path(model).exists():
+        raise UsageError(
+            "the network has a training record, and a contract is given as well",
+            got=f"{record_path(model).name} and {contract.name}",
+            cure="leave out --contract, or move the record away",
+        )
+
+
+def _record_and_cells(
+    model: Path, network: Any, contract: Path | None, calibration: Path, seed: int
+) -> tuple[TrainingRecord, CellSet]:
+    """Read the network's record, or make one of its contract and of the cells at hand."""
+    if record_path(model).exists():
+        record = read_record(model)
+        require_of_record(network, model.name, record)
+        return record, read_cells(calibration)
+    contracts = read_contract(network, model.name, contract)
+    say(
+        f"{model.name} has no training record: a third of the groups judges it, the rest may calibrate it,"
+        " and nobody knows which of them it was trained on"
+    )
+    cells = read_cells(calibration)
+    return foreign_record(network, contracts, cells.cells, seed=seed), cells

@@ -204,6 +204,12 @@ def convert(
     int8: Annotated[bool, typer.Option("--int8", help="Full-integer networks, TFLite and ONNX.")] = False,
     images: Annotated[int, typer.Option("--images", help="How many images to calibrate with.")] = 100,
     seed: Annotated[int, typer.Option("--seed", help="Fixes which images those are.")] = 0,
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair", help="Mend int8 networks that fail: ranges, channels, biases, float layers."
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Quantize a network to int8 TFLite and ONNX and pack it into a bundle."""
@@ -212,7 +218,7 @@ def convert(
 
     if not int8:
         raise UsageError("the precision to convert to is not given", allowed="--int8")
-    result = commands.convert(model, calibration, out, images=images, seed=seed)
+    result = commands.convert(model, calibration, out, images=images, seed=seed, repair=repair)
     print_json(result) if as_json else typer.echo(commands.conversion_text(result))
 
 
@@ -220,13 +226,19 @@ def convert(
 def validate(
     bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="A .edgeleuk file, or `default`.")],
     data: DataOption,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Rank the layers by the noise that int8 adds in each.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Where --layers draws layers.png.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare a bundle's int8 networks with its float network on subjects none of them has seen."""
     from edgeleuk.console import print_json
     from edgeleuk_convert import commands
 
-    result = commands.validate(bundle, data)
+    result = commands.validate(bundle, data, layers=layers, out=out)
     print_json(result) if as_json else typer.echo(commands.validation_text(result))
     if result["verdict"] == "fail":
         raise typer.Exit(3)

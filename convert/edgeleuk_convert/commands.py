@@ -24,13 +24,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import FrameType
 
+    import numpy as np
+    import numpy.typing as npt
+
     from edgeleuk.bundle.manifest import InputContract
+    from edgeleuk.bundle.reading import Bundle
     from edgeleuk.classify import Rules
     from edgeleuk.runtimes import ModelRuntime
     from edgeleuk_convert.answers import Answers
     from edgeleuk_convert.cnmc import CellSet, LabelledCell
     from edgeleuk_convert.evaluation import Evaluation, Predict
     from edgeleuk_convert.leakage import Prints
+    from edgeleuk_convert.packing import Converted
     from edgeleuk_convert.record import TrainingRecord
     from edgeleuk_convert.splits import Split
     from edgeleuk_convert.training import TrainingProgress, TrainingSettings
@@ -367,8 +372,10 @@ def evaluation_text(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def convert(model: Path, calibration: Path, out: Path, *, images: int, seed: int) -> dict[str, Any]:
-    """Make the networks, compare them on what was held out, pack them."""
+def convert(
+    model: Path, calibration: Path, out: Path, *, images: int, seed: int, repair: bool = False
+) -> dict[str, Any]:
+    """Make the networks, compare them on what was held out, mend them where asked to, pack them."""
     from edgeleuk.bundle.writing import write_bundle
     from edgeleuk.classify import Rules, open_networks
     from edgeleuk_calibration.selection import select_balanced
@@ -393,7 +400,13 @@ def convert(model: Path, calibration: Path, out: Path, *, images: int, seed: int
         chosen = select_balanced(seen, images, seed=seed)
         with progress_bar("preparing") as report:
             tensors = load_tensors(chosen.images, record.input, progress=report)
-        converted = convert_networks(network, record, tensors, progress=lambda what: say(f"  {what} ..."))
+        converted = convert_networks(
+            network, record, tensors, progress=lambda what: say(f"  {what} ..."), strict=not repair
+        )
+        repaired: dict[str, Any] | None = None
+        if repair:
+            rules = Rules(record.output, record.envelope, forest=forest)
+            converted, repaired = _repaired(network, record, tensors, converted, rules, fresh)
         networks = open_networks(converted.networks, converted.input, threads=os.cpu_count() or 1)
         with progress_bar("looking") as report:
             known = see_cells(
@@ -404,6 +417,8 @@ def convert(model: Path, calibration: Path, out: Path, *, images: int, seed: int
         validation: dict[str, Any] = {"schema_version": 1, "verdict": "undecided"}
         if len({cell.label for cell in fresh}) == 2:
             validation = _compared(networks, converted.input, rules, fresh)
+        if repaired is not None:
+            validation["repair"] = repaired
         manifest, members = make_manifest_and_members(
             out.stem,
             model.read_bytes(),
@@ -413,7 +428,7 @@ def convert(model: Path, calibration: Path, out: Path, *, images: int, seed: int
             gate=gate,
             forest=forest,
             validation=validation,
-            card_notes={"images": images, "seed": seed},
+            card_notes={"images": images, "seed": seed, "repair": repair},
         )
     write_bundle(out, manifest, members)
     return {
@@ -448,11 +463,42 @@ def conversion_text(result: dict[str, Any]) -> str:
         f" {network['correlation']:.4f}, largest difference {network['largest_difference']:.3f}"
         for network in result["networks"]
     ]
+    if "repair" in result["validation"]:
+        from edgeleuk_convert.repair import repair_text
+
+        lines.append(repair_text(result["validation"]["repair"]))
     return "\n".join([*lines, validation_text(result["validation"])])
 
 
-def validate(bundle: str, data: Path) -> dict[str, Any]:
-    """Compare a bundle's networks on what none of them has seen."""
+def _repaired(
+    network: Any,
+    record: TrainingRecord,
+    tensors: npt.NDArray[np.uint8],
+    converted: Converted,
+    rules: Rules,
+    fresh: Sequence[LabelledCell],
+) -> tuple[Converted, dict[str, Any]]:
+    """Mend the networks until the gate on the held-out cells no longer fails."""
+    from edgeleuk.classify import open_networks
+    from edgeleuk_convert.cnmc import require_both_classes
+    from edgeleuk_convert.gating import see_cells
+    from edgeleuk_convert.repair import Judgement, repair
+    from edgeleuk_convert.validation import compare
+
+    require_both_classes(fresh, "repair")
+    with progress_bar("preparing") as report:
+        held_out = see_cells(fresh, converted.input, progress=report)
+
+    def judge(members: Mapping[str, bytes]) -> Judgement:
+        networks = open_networks(members, converted.input, threads=os.cpu_count() or 1)
+        verdict = compare(networks, rules, held_out)
+        return Judgement(verdict["verdict"], tuple(verdict.get("reasons", ())))
+
+    return repair(network, record, tensors, converted, judge, progress=lambda what: say(f"  {what} ..."))
+
+
+def validate(bundle: str, data: Path, *, layers: bool = False, out: Path | None = None) -> dict[str, Any]:
+    """Compare a bundle's networks on what none of them has seen, and rank their layers where asked to."""
     from edgeleuk.bundle.reading import read_bundle
     from edgeleuk.classify import bundle_rules, open_networks
     from edgeleuk_convert.cnmc import require_both_classes
@@ -461,6 +507,8 @@ def validate(bundle: str, data: Path) -> dict[str, Any]:
     from edgeleuk_convert.record import bundle_record
     from edgeleuk_convert.validation import REFERENCE
 
+    if out is not None and not layers:
+        raise UsageError("--out is for the plot of the layers", cure="pass --layers as well")
     opened = read_bundle(bundle)
     networks = open_networks(opened.members, opened.manifest.input, threads=os.cpu_count() or 1)
     if REFERENCE not in networks:
@@ -469,7 +517,20 @@ def validate(bundle: str, data: Path) -> dict[str, Any]:
     fresh, _ = unseen(_read(data).cells, record)
     require_both_classes(fresh, "validation")
     compared = _compared(networks, opened.manifest.input, bundle_rules(opened), fresh)
+    if layers:
+        compared |= _ranked(opened, fresh, out)
     return compared | {"stamp": with_training_stamp(None, record.stamp)}
+
+
+def _ranked(opened: Bundle, fresh: Sequence[LabelledCell], out: Path | None) -> dict[str, Any]:
+    """Rank the layers of a bundle's int8 networks, and draw them into a folder."""
+    from edgeleuk_convert.layers import rank_bundle
+    from edgeleuk_convert.report import make_folder
+
+    if out is not None:
+        make_folder(out)
+    with progress_bar("measuring layers") as report:
+        return rank_bundle(opened.members, opened.manifest.input, fresh, out, progress=report)
 
 
 def validation_text(result: dict[str, Any]) -> str:
@@ -495,6 +556,10 @@ def validation_text(result: dict[str, Any]) -> str:
         f"{sum(doubts.values()):.1%} of the cells are uncertain: "
         + ", ".join(f"{reason} {share:.1%}" for reason, share in doubts.items())
     )
+    if "layers" in result:
+        from edgeleuk_convert.layers import layers_text
+
+        lines.append(layers_text(result))
     return "\n".join([*lines, f"verdict: {result['verdict']}"])
 
 

@@ -308,14 +308,7 @@ def _nodes(
     labels: Mapping[Any, str],
 ) -> list[Node]:
     """Gather operations into layers."""
-    live = {source}
-    readers: dict[Key, list[_Operation]] = {}
-    for operation in operations:
-        activations = [key for key in operation.inputs if key in live and key not in constants]
-        if activations:
-            live.update(operation.outputs)
-            for key in activations:
-                readers.setdefault(key, []).append(operation)
+    live, readers = _live(operations, source, constants)
     # Where each tensor's numbers come from, as far as a layer or the network's input.
     origin: dict[Key, Key] = {source: source}
     draft: list[dict[str, Any]] = []
@@ -376,6 +369,21 @@ def _nodes(
         for layer in draft
     ]
     return _without_common_suffix(nodes)
+
+
+def _live(
+    operations: Sequence[_Operation], source: Key, constants: set[Any]
+) -> tuple[set[Key], dict[Key, list[_Operation]]]:
+    """Find the tensors that depend on the input, and which operations read each of them."""
+    live = {source}
+    readers: dict[Key, list[_Operation]] = {}
+    for operation in operations:
+        activations = [key for key in operation.inputs if key in live and key not in constants]
+        if activations:
+            live.update(operation.outputs)
+            for key in activations:
+                readers.setdefault(key, []).append(operation)
+    return live, readers
 
 
 def _is_bias(

@@ -1,7 +1,7 @@
 """Signal-to-quantization-noise of every layer of an int8 network: where the damage is done.
 
-``SQNR = 10 log10(sum of x^2 / sum of (x - x_int8)^2)`` in decibels (Lin, Talathi and Annapureddy, "Fixed Point
-Quantization of Deep Convolutional Networks", ICML 2016, section 3.1); 6 dB are one bit. Two things make the
+``SQNR = 10 log10(sum of x^2 / sum of (x - x_int8)^2)`` in decibels (Lin, Talathi and
+Annapureddy, "Fixed Point Quantization of Deep Convolutional Networks", ICML 2016, section 3.1); 6 dB are one bit. Two things make the
 figure point at the layer at fault:
 
 - What a layer adds is told from what it inherits: the float layer is given the int8 layer's own dequantized
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from edgeleuk.bundle.manifest import MODEL_FILES
 from edgeleuk_convert.graphs import (
     Graph,
     Key,
@@ -28,17 +29,25 @@ from edgeleuk_convert.graphs import (
     tflite_graph,
     write_flatbuffer,
 )
+from edgeleuk_convert.tflite import silenced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     import numpy.typing as npt
+
+    from edgeleuk.bundle.manifest import InputContract
+    from edgeleuk_convert.cnmc import LabelledCell
 
     Floats = npt.NDArray[np.float64]
     Tensor = npt.NDArray[np.float32]
 
+REFERENCE_MEMBER = "model.float32.tflite"
 # Where nothing differs.
 NOISELESS_DB = 120.0
+# How many cells the ranking looks at: it needs no more to be steady.
+IMAGES = 32
 WORST_CHANNELS = 5
 WORST_LAYERS = 10
 
@@ -55,7 +64,8 @@ class LayerNoise:
     sqnr_db : float
         Of its output against the float network's, with all that came before.
     own_sqnr_db : float
-        Of its output against the float layer's on the same input.
+        Of its output against the float layer's on the same input; of the network's answer without the mean
+        error, for its bias takes that of all other layers away.
     weight_sqnr_db : (channels,) float64, optional
         Of each output channel's weights; None where it has none.
     own_error : (channels,) float64
@@ -108,7 +118,7 @@ class _Network(Protocol):
     graph: Graph
 
     def values(self, real: Tensor) -> dict[Key, Tensor]:
-        """Return every layer's output for one (H, W, C) input, in real numbers, and the input as it sees it."""
+        """Return every layer's output for one (H, W, C) input, in real numbers, and the input as seen."""
         ...
 
 
@@ -135,8 +145,8 @@ def measure(
     progress : callable, optional
         Told (done, total).
     """
-    float_network = _TfliteNetwork(reference)
-    network: _Network = _OnnxNetwork(model) if member.endswith(".onnx") else _TfliteNetwork(model)
+    float_network = TfliteNetwork(reference)
+    network: _Network = _OnnxNetwork(model) if member.endswith(".onnx") else TfliteNetwork(model)
     graph, other = float_network.graph, network.graph
     pairs = matched(graph, other)
     counterpart = {of_float: number for number, of_float in pairs.items()}
@@ -158,17 +168,21 @@ def measure(
             total.add(of_float[key], on_same_input[key], seen[key])
         if progress is not None:
             progress(row + 1, len(real))
-    layers = []
+    layers, read = [], _read(graph)
     for number in sorted(counterpart):
         node, theirs = graph.nodes[number], other.nodes[counterpart[number]]
         total, weight = sums[number], weigh[node.output]
+        own_noise = total.own_noise
+        if node.output not in read:
+            # The last bias takes the mean error of the whole network away on purpose.
+            own_noise = np.maximum(own_noise - total.own_error**2 / total.positions, 0)
         layers.append(
             LayerNoise(
                 name=node.name,
                 kind=node.kind,
                 number=number,
                 sqnr_db=sqnr_db(total.signal @ weight, total.noise @ weight),
-                own_sqnr_db=sqnr_db(total.own_signal @ weight, total.own_noise @ weight),
+                own_sqnr_db=sqnr_db(total.own_signal @ weight, own_noise @ weight),
                 weight_sqnr_db=weight_sqnr_db(node, theirs),
                 own_error=total.own_error / total.positions,
                 node=theirs,
@@ -207,7 +221,7 @@ def importance(graph: Graph) -> dict[Key, Floats]:
     it by 1 / s divides its importance by s^2, so that importance times power stays what it was.
     """
     weigh = {node.output: np.zeros(_channels(graph, node)) for node in graph.nodes}
-    read = {key for node in graph.nodes for key in node.inputs}
+    read = _read(graph)
     for node in reversed(graph.nodes):
         if node.output not in read:
             weigh[node.output] += 1
@@ -230,13 +244,8 @@ def importance(graph: Graph) -> dict[Key, Floats]:
     return weigh
 
 
-def bad_layers(measured: Measured, count: int) -> list[LayerNoise]:
-    """Return the `count` layers that add the most noise."""
-    return measured.worst_first()[:count]
-
-
 def ranking(measured: Mapping[str, Measured]) -> dict[str, Any]:
-    """Return ``layers`` and ``layers_unmatched`` of ``validate --layers --json``: all networks', worst first."""
+    """Return ``layers`` and ``layers_unmatched`` of ``validate --layers --json``, worst layer first."""
     rows = [layer.to_json(key) for key, of_network in measured.items() for layer in of_network.layers]
     return {
         "layers": sorted(rows, key=lambda row: row["own_sqnr_db"]),
@@ -244,11 +253,63 @@ def ranking(measured: Mapping[str, Measured]) -> dict[str, Any]:
     }
 
 
+def rank_bundle(
+    members: Mapping[str, bytes],
+    contract: InputContract,
+    cells: Sequence[LabelledCell],
+    out: Path | None,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Rank the layers of a bundle's int8 networks.
+
+    Parameters
+    ----------
+    members : mapping of str to bytes
+        Of the bundle; the float reference among them.
+    contract : InputContract
+    cells : sequence of LabelledCell
+        Spread over these, `IMAGES` are looked at.
+    out : Path, optional
+        Folder for ``layers.png``.
+    progress : callable, optional
+        Told (done, total).
+
+    Returns
+    -------
+    dict
+        What `ranking` returns, ``layers_images``, and ``layers_plot`` where there is one.
+    """
+    from edgeleuk_convert.training import load_tensors
+
+    chosen = [cells[index] for index in np.unique(np.linspace(0, len(cells) - 1, IMAGES).astype(int))]
+    real = load_tensors(chosen, contract).astype(np.float32) * np.float32(contract.scale)
+    real += np.float32(contract.offset)
+    names = [name for name, model in MODEL_FILES.items() if name in members and model.precision == "int8"]
+    measured = {}
+    for turn, name in enumerate(names):
+
+        def report(done: int, _: int, turn: int = turn) -> None:
+            if progress is not None:
+                progress(turn * len(real) + done, len(names) * len(real))
+
+        with silenced():
+            measured[MODEL_FILES[name].key] = measure(
+                members[REFERENCE_MEMBER], name, members[name], real, progress=report
+            )
+    result = ranking(measured) | {"layers_images": len(real)}
+    if out is None:
+        return result
+    plot = out / "layers.png"
+    plot.write_bytes(layers_figure(measured))
+    return result | {"layers_plot": str(plot)}
+
+
 def layers_text(result: Mapping[str, Any]) -> str:
     """Say which layers are worst."""
     rows = result["layers"]
     lines = [
-        "signal to quantization noise, worst first (what the layer adds; with all before it; worst weights):",
+        "signal to quantization noise, worst first (what the layer adds, with all before it, weights):",
         f"  {'network':<12} {'layer':<28} {'kind':<11} {'adds':>6} {'in all':>7}  weights",
     ]
     for row in rows[:WORST_LAYERS]:
@@ -258,6 +319,7 @@ def layers_text(result: Mapping[str, Any]) -> str:
             f"  {row['network']:<12} {row['name']:<28} {row['op']:<11} {row['own_sqnr_db']:>6.1f}"
             f" {row['sqnr_db']:>7.1f}  {weights}"
         )
+    lines += [f"  plot: {result['layers_plot']}"] if "layers_plot" in result else []
     unmatched = {key: count for key, count in result["layers_unmatched"].items() if count}
     lines += [f"  {count} layers of {key} have no counterpart in float" for key, count in unmatched.items()]
     return "\n".join(lines)
@@ -341,7 +403,7 @@ class _Sums:
         self.positions += len(exact)
 
 
-class _TfliteNetwork:
+class TfliteNetwork:
     """A TFLite network, float or int8, that keeps every tensor."""
 
     def __init__(self, model: bytes) -> None:
@@ -450,6 +512,11 @@ def _laid_out_alike(values: Tensor, like: Tensor) -> Tensor:
     if values.ndim == 4 and like.shape != values.shape:
         values = values.transpose(0, 2, 3, 1)
     return np.ascontiguousarray(values, np.float32).reshape(like.shape)
+
+
+def _read(graph: Graph) -> set[Key]:
+    """Return the outputs that some layer reads."""
+    return {key for node in graph.nodes for key in node.inputs}
 
 
 def _channels(graph: Graph, node: Node) -> int:

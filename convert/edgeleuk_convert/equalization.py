@@ -2,8 +2,8 @@
 
 Source: Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV
 2019, section 4.1. Where nothing but positively homogeneous layers, ``f(s x) = s f(x)`` for ``s > 0``,
-stands between two layers with weights, channel i may be divided by ``s_i`` in the first and multiplied by it in the second;
-``s_i = sqrt(r1_i r2_i) / r2_i`` makes the ranges ``r1_i``, ``r2_i`` of its weights alike.
+stands between two layers with weights, channel i may be divided by ``s_i`` in the first and multiplied by
+it in the second; ``s_i = sqrt(r1_i r2_i) / r2_i`` makes the ranges ``r1_i``, ``r2_i`` of its weights alike.
 
 The paper puts ReLU in the place of ReLU6, which changes the network. Here ReLU6 stays, and what is on its two
 sides is not equalized: the float network is the one that was trained.

@@ -1,8 +1,8 @@
 """Signal-to-quantization-noise of every layer of an int8 network: where the damage is done.
 
 ``SQNR = 10 log10(sum of x^2 / sum of (x - x_int8)^2)`` in decibels (Lin, Talathi and
-Annapureddy, "Fixed Point Quantization of Deep Convolutional Networks", ICML 2016, section 3.1); 6 dB are one bit. Two things make the
-figure point at the layer at fault:
+Annapureddy, "Fixed Point Quantization of Deep Convolutional Networks", ICML 2016, section 3.1); 6 dB are one
+bit. Two things make the figure point at the layer at fault:
 
 - What a layer adds is told from what it inherits: the float layer is given the int8 layer's own dequantized
   input, and only what differs then is the layer's *own* noise.

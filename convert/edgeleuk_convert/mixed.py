@@ -19,7 +19,7 @@ import numpy as np
 from edgeleuk.errors import MissingDependencyError
 from edgeleuk_convert.graphs import Key, consumers, matched, onnx_graph, tflite_graph
 from edgeleuk_convert.layers import TfliteNetwork
-from edgeleuk_convert.onnx import Reader, compacted
+from edgeleuk_convert.onnx import compacted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -208,7 +208,7 @@ def to_onnx_mixed(
             quantize_static(
                 ready,
                 target,
-                Reader(tensors),
+                _Reader(tensors),
                 quant_format=QuantFormat.QDQ,
                 per_channel=True,
                 activation_type=QuantType.QUInt8,
@@ -220,6 +220,18 @@ def to_onnx_mixed(
             return compacted(target.read_bytes())
     finally:
         logger.setLevel(level)
+
+
+class _Reader:
+    """Feeds calibration tensors one at a time, as ONNX Runtime asks for them."""
+
+    def __init__(self, tensors: Tensor) -> None:
+        self._tensors = iter(tensors)
+
+    def get_next(self) -> dict[str, Tensor] | None:
+        """Return the next image, or None at the end."""
+        tensor = next(self._tensors, None)
+        return None if tensor is None else {"input": tensor[None]}
 
 
 def _statistics(low: float, high: float, rank: int) -> dict[str, Any]:

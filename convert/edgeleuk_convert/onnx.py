@@ -61,7 +61,7 @@ def to_onnx_int8(float_model: bytes, tensors: npt.NDArray[np.float32]) -> bytes:
             quantize_static(
                 ready,
                 target,
-                Reader(tensors),
+                _Reader(tensors),
                 quant_format=QuantFormat.QDQ,
                 per_channel=True,
                 activation_type=QuantType.QUInt8,
@@ -95,14 +95,13 @@ def compacted(model: bytes) -> bytes:
     return data
 
 
-class Reader:
+class _Reader:
     """Feeds calibration tensors one at a time, as ONNX Runtime asks for them."""
 
     def __init__(self, tensors: npt.NDArray[np.float32]) -> None:
         self._tensors = iter(tensors)
 
     def get_next(self) -> dict[str, npt.NDArray[np.float32]] | None:
-        """Return the next image, or None at the end."""
         tensor = next(self._tensors, None)
         return None if tensor is None else {"input": tensor[None]}
 

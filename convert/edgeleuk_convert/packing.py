@@ -119,9 +119,9 @@ def convert_networks(
     GateFailedError
         A network's outputs are not finite, or have nothing to do with Keras's.
     """
-    keras_outputs = np.asarray(model.predict(real_of(tensors, record.input), verbose=0), np.float32)
+    keras_outputs = np.asarray(model.predict(_real(tensors, record.input), verbose=0), np.float32)
     model, contract = without_rescaling(model, record.input)
-    real = real_of(tensors, contract)
+    real = _real(tensors, contract)
     networks: dict[str, bytes] = {}
     progress("TFLite float32")
     with silenced():
@@ -138,24 +138,21 @@ def convert_networks(
     for name, converter in converters.items():
         progress(name.removeprefix("model."))
         with silenced():
-            networks[name] = without_bias(name, model, record.output, contract, tensors, networks, converter)
+            networks[name] = _without_bias(name, model, record.output, contract, tensors, networks, converter)
     progress("comparing with Keras")
     with silenced():
-        outputs = outputs_of(networks, contract, tensors)
-    _refuse_difference(outputs[REFERENCE_MEMBER], keras_outputs)
+        outputs = {
+            name: runtime.predict(tensors).outputs
+            for name, runtime in open_networks(networks, contract).items()
+        }
+    _refuse_difference(outputs[REFERENCE], keras_outputs)
     agreements = tuple(
-        agreement(name, len(networks[name]), outputs[name], outputs[REFERENCE_MEMBER], strict=strict)
+        agreement_of(
+            name, len(networks[name]), outputs[MODEL_FILES[name].key], outputs[REFERENCE], strict=strict
+        )
         for name in sorted(networks)
     )
     return Converted(networks, contract, len(float_onnx), agreements)
-
-
-def outputs_of(
-    networks: Mapping[str, bytes], contract: InputContract, tensors: npt.NDArray[np.uint8]
-) -> dict[str, npt.NDArray[np.float32]]:
-    """Run networks on the device's runtimes: member name -> (n, K) outputs."""
-    runtimes = open_networks(networks, contract)
-    return {name: runtimes[MODEL_FILES[name].key].predict(tensors).outputs for name in networks}
 
 
 def load_keras(path: Path, record: TrainingRecord) -> Any:
@@ -264,13 +261,12 @@ def _golden(contract: InputContract, networks: Mapping[str, bytes], forest: Fore
     return encode_golden(crops, contract, answers, tolerances, forest)
 
 
-def real_of(tensors: npt.NDArray[np.uint8], contract: InputContract) -> npt.NDArray[np.float32]:
-    """Return the real input that bytes stand for."""
+def _real(tensors: npt.NDArray[np.uint8], contract: InputContract) -> npt.NDArray[np.float32]:
     table = (np.arange(256) * contract.scale + contract.offset).astype(np.float32)
     return np.asarray(table[tensors], np.float32)
 
 
-def without_bias(
+def _without_bias(
     name: str,
     model: Any,
     output: OutputContract,
@@ -312,7 +308,7 @@ def _refuse_difference(reference: npt.NDArray[np.float32], keras: npt.NDArray[np
         )
 
 
-def agreement(
+def agreement_of(
     name: str,
     size_bytes: int,
     outputs: npt.NDArray[np.float32],

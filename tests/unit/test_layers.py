@@ -23,7 +23,8 @@ from edgeleuk_convert.layers import (
     ranking,
     sqnr_db,
 )
-from edgeleuk_convert.packing import REFERENCE_MEMBER, Converted, convert_networks, real_of
+from edgeleuk_convert.packing import REFERENCE_MEMBER, Converted, convert_networks
+from edgeleuk_convert.repair import real_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from edgeleuk_convert.equalization import equalized, pairs
 from edgeleuk_convert.graphs import tflite_graph
 from edgeleuk_convert.mixed import best_range, surroundings
-from edgeleuk_convert.packing import REFERENCE_MEMBER, Converted, convert_networks, outputs_of
-from edgeleuk_convert.repair import Judgement, repair, repair_text
+from edgeleuk_convert.packing import REFERENCE_MEMBER, Converted, convert_networks
+from edgeleuk_convert.repair import Judgement, outputs_of, repair, repair_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -246,6 +246,12 @@ def convert(
             help="Write float16, dynamic, int16x8 or uint8-io TFLite beside the bundle; several times.",
         ),
     ] = None,
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair", help="Mend int8 networks that fail: ranges, channels, biases, float layers."
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Quantize a network to int8 TFLite and ONNX and pack it into a bundle."""
@@ -266,6 +272,7 @@ def convert(
         onnx_calibration=onnx_calibration,
         tensorrt=tensorrt,
         also=also or (),
+        repair=repair,
     )
     print_json(result) if as_json else typer.echo(conversion_commands.conversion_text(result))
 
@@ -300,13 +307,19 @@ def calibrate(
 def validate(
     bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="A .edgeleuk file, or `default`.")],
     data: DataOption,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Rank the layers by the noise that int8 adds in each.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Where --layers draws layers.png.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare a bundle's int8 networks with its float network on subjects none of them has seen."""
     from edgeleuk.console import print_json
     from edgeleuk_convert import validation_commands
 
-    result = validation_commands.validate(bundle, data)
+    result = validation_commands.validate(bundle, data, layers=layers, out=out)
     print_json(result) if as_json else typer.echo(validation_commands.validation_text(result))
     if result["verdict"] == "fail":
         raise typer.Exit(3)

@@ -15,6 +15,7 @@ from edgeleuk_convert import calibrating
 from edgeleuk_convert.audit import audit_text
 from edgeleuk_convert.calibrating import Choice, choose, prove
 from edgeleuk_convert.checkpoint import replace_file
+from edgeleuk_convert.cnmc import require_both_classes
 from edgeleuk_convert.contracts import foreign_record, read_contract
 from edgeleuk_convert.evaluation import unseen
 from edgeleuk_convert.feeding import read_calibration
@@ -32,14 +33,18 @@ from edgeleuk_convert.packing import (
 )
 from edgeleuk_convert.reading import read_cells
 from edgeleuk_convert.record import read_record, record_path
+from edgeleuk_convert.repair import Judgement, repair_text
+from edgeleuk_convert.repair import repair as repair_networks
+from edgeleuk_convert.validation import compare
 from edgeleuk_convert.validation_commands import compared, validation_text
 from edgeleuk_convert.workstation import quiet_tensorflow, require_writable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from edgeleuk_convert.cnmc import CellSet
+    from edgeleuk.bundle.manifest import InputContract
+    from edgeleuk_convert.cnmc import CellSet, LabelledCell
     from edgeleuk_convert.record import TrainingRecord
 
 
@@ -56,8 +61,9 @@ def convert(
     onnx_calibration: str = "minmax",
     tensorrt: bool = False,
     also: Sequence[str] = (),
+    repair: bool = False,
 ) -> dict[str, Any]:
-    """Make the networks, compare them on what was held out, pack them.
+    """Make the networks, compare them on what was held out, mend them where asked to, pack them.
 
     Parameters
     ----------
@@ -74,6 +80,8 @@ def convert(
         Add a network for TensorRT.
     also : sequence of str
         Further TFLite files, beside the bundle.
+    repair : bool
+        Mend int8 networks that fail.
     """
     recipe = _recipe(onnx_calibration, tensorrt, also)
     choice = _choice(images=images, seed=seed, strategy=strategy, card=calibration_card)
@@ -91,8 +99,21 @@ def convert(
         ):
             card = prove(chosen, record.input, tensors)
             converted = convert_networks(
-                loaded.model, record, tensors, progress=lambda what: say(f"  {what} ..."), recipe=recipe
+                loaded.model, record, tensors, progress=_tell, recipe=recipe, strict=not repair
             )
+            repaired: dict[str, Any] | None = None
+            if repair:
+                rules = Rules(converted.output, record.envelope, forest=forest)
+                judge = _judge(converted.input, rules, fresh)
+                converted, repaired = repair_networks(
+                    loaded.model,
+                    record,
+                    tensors,
+                    converted,
+                    judge,
+                    progress=_tell,
+                    onnx_calibration=recipe.onnx_calibration,
+                )
         networks = open_networks(converted.networks, converted.input, threads=os.cpu_count() or 1)
         with progress_bar("looking") as report:
             known = see_cells(
@@ -103,6 +124,8 @@ def convert(
         validation: dict[str, Any] = {"schema_version": 1, "verdict": "undecided"}
         if len({cell.label for cell in fresh}) == 2:
             validation = compared(networks, converted.input, rules, fresh)
+        if repaired is not None:
+            validation["repair"] = repaired
         validation["audit"] = [found.to_json() for found in converted.audits]
         manifest, members = make_manifest_and_members(
             out.stem,
@@ -122,6 +145,7 @@ def convert(
                 "contract": None if contract is None else contract.name,
                 "onnx_calibration": None if onnx_calibration == "minmax" else onnx_calibration,
                 "tensorrt": tensorrt,
+                "repair": repair,
             },
         )
     write_bundle(out, manifest, members)
@@ -165,6 +189,8 @@ def conversion_text(result: dict[str, Any]) -> str:
     ]
     lines += [audit_text(result["audit"])]
     lines += [f"  {kind:<24} {path}" for kind, path in result["also"].items()]
+    if "repair" in result["validation"]:
+        lines.append(repair_text(result["validation"]["repair"]))
     return "\n".join([*lines, validation_text(result["validation"])])
 
 
@@ -227,6 +253,26 @@ def _choice(
         strategy or default.strategy,
         default.seed if seed is None else seed,
     )
+
+
+def _tell(what: str) -> None:
+    say(f"  {what} ...")
+
+
+def _judge(
+    contract: InputContract, rules: Rules, fresh: Sequence[LabelledCell]
+) -> Callable[[Mapping[str, bytes]], Judgement]:
+    """Return the gate on the held-out cells, for repair to ask."""
+    require_both_classes(fresh, "repair")
+    with progress_bar("preparing") as report:
+        held_out = see_cells(fresh, contract, progress=report)
+
+    def judge(members: Mapping[str, bytes]) -> Judgement:
+        networks = open_networks(members, contract, threads=os.cpu_count() or 1)
+        verdict = compare(networks, rules, held_out)
+        return Judgement(verdict["verdict"], tuple(verdict.get("reasons", ())))
+
+    return judge
 
 
 def _recipe(onnx_calibration: str, tensorrt: bool, also: Sequence[str]) -> Recipe:

@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from edgeleuk_convert.graphs import read_flatbuffer, write_flatbuffer
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy.typing as npt
 
     from edgeleuk.bundle.manifest import InputContract, OutputContract, OutputKind
     from edgeleuk_convert.feeding import RealTensors
+    from edgeleuk_convert.graphs import Key
 
     Floats = npt.NDArray[np.float64]
 
@@ -148,6 +153,37 @@ def with_corrected_biases(model: Any, tensors: RealTensors) -> Any:
     return corrected
 
 
+def without_mean_errors(member: str, model: bytes, errors: Mapping[Key, npt.NDArray[np.float64]]) -> bytes:
+    """Take measured mean errors out of the biases of an int8 network.
+
+    Empirical bias correction: Nagel et al., ICCV 2019, section 4.2.2.
+
+    Parameters
+    ----------
+    member : str
+        ``*.tflite`` or ``*.onnx``.
+    model : bytes
+    errors : mapping of Key to (channels,) float64
+        The bias of a layer, as `Node.bias` names it -> by how much its outputs are too large on average.
+        A bias that is no int32 stays as it is.
+    """
+    if member.endswith(".onnx"):
+        return _onnx_with_biases(model, errors)
+    flat = read_flatbuffer(model)
+    graph = flat.subgraphs[0]
+    for key, error in errors.items():
+        tensor = graph.tensors[int(key)]
+        used = sum(int(key) in operator.inputs for operator in graph.operators)
+        scale = None if tensor.quantization is None else tensor.quantization.scale
+        if used != 1 or scale is None or not len(scale):
+            continue
+        buffer = flat.buffers[tensor.buffer]
+        values = np.frombuffer(bytes(buffer.data), np.int32)
+        moved = values - np.rint(error / np.asarray(scale, np.float64))
+        buffer.data = np.frombuffer(_as_int32(moved).tobytes(), np.uint8)
+    return write_flatbuffer(flat)
+
+
 def rounding_error(taps: Floats) -> Floats:
     """Return by how much each weight moves when its channel (column) is rounded to int8.
 
@@ -158,6 +194,30 @@ def rounding_error(taps: Floats) -> Floats:
     """
     step = np.maximum(np.abs(taps).max(axis=0), 1e-12) / LARGEST
     return np.asarray(np.rint(taps / step) * step - taps)
+
+
+def _onnx_with_biases(model: bytes, errors: Mapping[Key, npt.NDArray[np.float64]]) -> bytes:
+    import onnx
+    from onnx import numpy_helper
+
+    proto = onnx.load_from_string(model)
+    stored = {tensor.name: tensor for tensor in proto.graph.initializer}
+    for node in proto.graph.node:
+        if node.op_type != "DequantizeLinear" or node.output[0] not in errors or node.input[0] not in stored:
+            continue
+        tensor = stored[node.input[0]]
+        scale = np.asarray(numpy_helper.to_array(stored[node.input[1]]), np.float64)
+        values = np.asarray(numpy_helper.to_array(tensor))
+        if values.dtype == np.int32:
+            moved = _as_int32(values - np.rint(errors[node.output[0]] / scale))
+            tensor.CopyFrom(numpy_helper.from_array(moved, tensor.name))
+    data: bytes = proto.SerializeToString()
+    return data
+
+
+def _as_int32(values: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
+    limits = np.iinfo(np.int32)
+    return np.asarray(np.clip(values, limits.min, limits.max), np.int32)
 
 
 def _pairs(model: Any) -> list[tuple[Any, Any]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from edgeleuk.errors import GateFailedError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     import numpy as np
     import numpy.typing as npt
@@ -91,6 +91,7 @@ def to_onnx_int8(
     *,
     calibration: OnnxCalibration = "minmax",
     excluded: Collection[str] = (),
+    given: Mapping[str, tuple[float, float]] | None = None,
 ) -> bytes:
     """Quantize for CPUs: unsigned activations, signed weights per channel.
 
@@ -105,8 +106,10 @@ def to_onnx_int8(
         answer, least and greatest count in any case.
     excluded : collection of str
         Nodes of `prepared` that stay in float, such as ``Conv3``.
+    given : mapping of str to (low, high), optional
+        Ranges of tensors of `prepared`, in place of those that calibration finds.
     """
-    return _quantized(float_model, real, calibration, excluded, _CPU)
+    return _quantized(float_model, real, calibration, excluded, _CPU, given or {})
 
 
 def to_onnx_tensorrt(
@@ -123,7 +126,7 @@ def to_onnx_tensorrt(
     float_model, real, calibration, excluded
         As for `to_onnx_int8`.
     """
-    return _quantized(float_model, real, calibration, excluded, _TENSORRT)
+    return _quantized(float_model, real, calibration, excluded, _TENSORRT, {})
 
 
 def prepared(float_model: bytes) -> bytes:
@@ -177,7 +180,9 @@ def _quantized(
     calibration: OnnxCalibration,
     excluded: Collection[str],
     scheme: _Scheme,
+    given: Mapping[str, tuple[float, float]],
 ) -> bytes:
+    import numpy as np
     import onnx
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
@@ -197,6 +202,10 @@ def _quantized(
             path = Path(folder, "ready.onnx")
             path.write_bytes(ready)
             operations = scheme.operations or tuple(sorted(QDQRegistry))
+            overrides = {
+                name: [{"rmin": np.float32(low), "rmax": np.float32(high)}]
+                for name, (low, high) in given.items()
+            }
             ranges = _ranges(path, real, calibration, operations)
             quantizer = QDQQuantizer(
                 load_model_with_shape_infer(path),
@@ -208,7 +217,7 @@ def _quantized(
                 [],
                 sorted(excluded),
                 list(operations),
-                dict(scheme.options),
+                dict(scheme.options) | {"TensorQuantOverrides": overrides},
             )
             quantizer.quantize_model()
             # Saving sorts the nodes.

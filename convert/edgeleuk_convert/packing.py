@@ -132,6 +132,7 @@ def convert_networks(
     *,
     progress: Callable[[str], None],
     recipe: Recipe = Recipe(),
+    strict: bool = True,
 ) -> Converted:
     """Make every network of a bundle and compare them with Keras.
 
@@ -144,6 +145,8 @@ def convert_networks(
     progress : callable
         Told what begins.
     recipe : Recipe
+    strict : bool
+        Refuse an int8 network that has nothing to do with Keras's, too; else it is left to be repaired.
 
     Raises
     ------
@@ -164,14 +167,16 @@ def convert_networks(
         float_onnx = to_onnx_float32(with_features(model))
     with silenced():
         corrected = with_corrected_biases(model, real)
-    of_onnx = {"calibration": recipe.onnx_calibration}
+    method = recipe.onnx_calibration
     converters: dict[str, Callable[[Any], bytes]] = {
         "model.int8.tflite": lambda of: to_tflite_int8(with_features(of), real),
-        "model.int8.onnx": lambda of: to_onnx_int8(to_onnx_float32(with_features(of)), real, **of_onnx),
+        "model.int8.onnx": lambda of: to_onnx_int8(
+            to_onnx_float32(with_features(of)), real, calibration=method
+        ),
     }
     if recipe.tensorrt:
         converters[TENSORRT_MEMBER] = lambda of: to_onnx_tensorrt(
-            to_onnx_float32(with_features(of)), real, **of_onnx
+            to_onnx_float32(with_features(of)), real, calibration=method
         )
     audits = [audit(REFERENCE_MEMBER, networks[REFERENCE_MEMBER], "float", contract)]
     for name, converter in converters.items():
@@ -188,7 +193,14 @@ def convert_networks(
         }
     refuse_difference(outputs[REFERENCE], output, keras_outputs, record.output)
     agreements = tuple(
-        agreement_of(name, len(networks[name]), outputs[MODEL_FILES[name].key], outputs[REFERENCE], output)
+        agreement_of(
+            name,
+            len(networks[name]),
+            outputs[MODEL_FILES[name].key],
+            outputs[REFERENCE],
+            output,
+            strict=strict,
+        )
         for name in sorted(networks)
     )
     also = {}

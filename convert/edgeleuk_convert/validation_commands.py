@@ -14,9 +14,11 @@ from edgeleuk_calibration.card import decode_card, require_disjoint
 from edgeleuk_convert.cnmc import require_both_classes
 from edgeleuk_convert.evaluation import unseen
 from edgeleuk_convert.gating import see_cells
+from edgeleuk_convert.layers import layers_text, rank_bundle
 from edgeleuk_convert.leakage import with_training_stamp
 from edgeleuk_convert.reading import read_cells
 from edgeleuk_convert.record import bundle_record
+from edgeleuk_convert.report import make_folder
 from edgeleuk_convert.validation import REFERENCE, compare
 
 if TYPE_CHECKING:
@@ -24,13 +26,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeleuk.bundle.manifest import InputContract
+    from edgeleuk.bundle.reading import Bundle
     from edgeleuk.classify import Rules
     from edgeleuk.runtimes import ModelRuntime
     from edgeleuk_convert.cnmc import LabelledCell
 
 
-def validate(bundle: str, data: Path) -> dict[str, Any]:
-    """Compare a bundle's networks on what none of them has seen."""
+def validate(bundle: str, data: Path, *, layers: bool = False, out: Path | None = None) -> dict[str, Any]:
+    """Compare a bundle's networks on what none of them has seen, and rank their layers where asked to."""
+    if out is not None and not layers:
+        raise UsageError("--out is for the plot of the layers", cure="pass --layers as well")
     opened = read_bundle(bundle)
     networks = open_networks(opened.members, opened.manifest.input, threads=os.cpu_count() or 1)
     if REFERENCE not in networks:
@@ -40,7 +45,17 @@ def validate(bundle: str, data: Path) -> dict[str, Any]:
     require_disjoint(decode_card(opened.members[CALIBRATION]), fresh)
     require_both_classes(fresh, "validation")
     result = compared(networks, opened.manifest.input, bundle_rules(opened), fresh)
+    if layers:
+        result |= _ranked(opened, fresh, out)
     return result | {"stamp": with_training_stamp(None, record.stamp)}
+
+
+def _ranked(opened: Bundle, fresh: Sequence[LabelledCell], out: Path | None) -> dict[str, Any]:
+    """Rank the layers of a bundle's int8 networks, and draw them into a folder."""
+    if out is not None:
+        make_folder(out)
+    with progress_bar("measuring layers") as report:
+        return rank_bundle(opened.members, opened.manifest.input, fresh, out, progress=report)
 
 
 def validation_text(result: dict[str, Any]) -> str:
@@ -66,6 +81,8 @@ def validation_text(result: dict[str, Any]) -> str:
         f"{sum(doubts.values()):.1%} of the cells are uncertain: "
         + ", ".join(f"{reason} {share:.1%}" for reason, share in doubts.items())
     )
+    if "layers" in result:
+        lines.append(layers_text(result))
     return "\n".join([*lines, f"verdict: {result['verdict']}"])
 
 

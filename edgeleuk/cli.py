@@ -40,6 +40,10 @@ AbstainOption = Annotated[
         help="Uncertain by probability: the bundle's `band` (default), `conformal` sets, or `off`.",
     ),
 ]
+GateOption = Annotated[
+    Path | None,
+    typer.Option("--gate", metavar="FILE", help="TOML with a table [gate]: what may be lost."),
+]
 ScaleOption = Annotated[
     float | None,
     typer.Option("--px-per-um", help="Scale of the picture; without it, estimated from the red cells."),
@@ -204,30 +208,56 @@ def convert(
     int8: Annotated[bool, typer.Option("--int8", help="Full-integer networks, TFLite and ONNX.")] = False,
     images: Annotated[int, typer.Option("--images", help="How many images to calibrate with.")] = 100,
     seed: Annotated[int, typer.Option("--seed", help="Fixes which images those are.")] = 0,
+    gate: GateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Quantize a network to int8 TFLite and ONNX and pack it into a bundle."""
+    """Quantize a network to int8 TFLite and ONNX, hold it against float, and pack it into a bundle."""
     from edgeleuk.console import print_json
     from edgeleuk_convert import commands
 
     if not int8:
         raise UsageError("the precision to convert to is not given", allowed="--int8")
-    result = commands.convert(model, calibration, out, images=images, seed=seed)
+    result = commands.convert(model, calibration, out, images=images, seed=seed, limits_file=gate)
     print_json(result) if as_json else typer.echo(commands.conversion_text(result))
+    if result["validation"]["verdict"] == "fail":
+        raise typer.Exit(3)
 
 
 @app.command()
 def validate(
     bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="A .edgeleuk file, or `default`.")],
     data: DataOption,
+    report: Annotated[
+        Path | None,
+        typer.Option("--report", metavar="DIR", help="Write validation.html, with every flipped cell."),
+    ] = None,
+    gate: GateOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare a bundle's int8 networks with its float network on subjects none of them has seen."""
     from edgeleuk.console import print_json
-    from edgeleuk_convert import commands
+    from edgeleuk_convert import validation_commands
 
-    result = commands.validate(bundle, data)
-    print_json(result) if as_json else typer.echo(commands.validation_text(result))
+    result = validation_commands.validate(bundle, data, report=report, limits_file=gate)
+    print_json(result) if as_json else typer.echo(validation_commands.validation_text(result))
+    if result["verdict"] == "fail":
+        raise typer.Exit(3)
+
+
+@app.command()
+def compare(
+    a: Annotated[str, typer.Argument(metavar="A", help="The bundle in use, or `default`.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="The bundle that is to replace it.")],
+    data: DataOption,
+    gate: GateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say whether one bundle may replace another, on subjects that neither has seen."""
+    from edgeleuk.console import print_json
+    from edgeleuk_convert import validation_commands
+
+    result = validation_commands.compare(a, b, data, limits_file=gate)
+    print_json(result) if as_json else typer.echo(validation_commands.comparison_text(result))
     if result["verdict"] == "fail":
         raise typer.Exit(3)
 

@@ -17,18 +17,15 @@ from edgeleuk.errors import (
     MissingDependencyError,
     UsageError,
 )
-from edgeleuk_convert.cnmc import load_cells
+from edgeleuk_convert.reading import read_cells, read_with_prints
 from edgeleuk_convert.tflite import silenced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import FrameType
 
-    from edgeleuk.bundle.manifest import InputContract
-    from edgeleuk.classify import Rules
-    from edgeleuk.runtimes import ModelRuntime
     from edgeleuk_convert.answers import Answers
-    from edgeleuk_convert.cnmc import CellSet, LabelledCell
+    from edgeleuk_convert.cnmc import CellSet
     from edgeleuk_convert.evaluation import Evaluation, Predict
     from edgeleuk_convert.leakage import Prints
     from edgeleuk_convert.record import TrainingRecord
@@ -90,7 +87,7 @@ def train(
     if warning := memory_warning(settings.architecture):
         say(f"warning: {warning}")
     with _quiet_tensorflow():
-        cells, prints = _read_with_prints(data)
+        cells, prints = read_with_prints(data)
         record = _train(
             cells,
             out,
@@ -202,7 +199,7 @@ def cross_validate(
     settings = settings_for(architectures, seeds=seeds, folds=folds, epochs=epochs)
     _require_writable(out)
     with _quiet_tensorflow():
-        cells, prints = _read_with_prints(data)
+        cells, prints = read_with_prints(data)
         with training_progress() as report:
             compared = validate_all(cells, out, settings, prints=prints, begin=say, progress=report)
     return comparison.write(compared, out)
@@ -251,7 +248,7 @@ def evaluate(
             "--random-split is compared with cells that were never seen", cure="leave out --allow-leakage"
         )
     with _predictor(model, runtime, precision) as (predict, record, threshold, title):
-        cells, prints = _read_with_prints(data)
+        cells, prints = read_with_prints(data)
         if report is not None:
             make_folder(report)
             claimed = _under_random_split(cells, prints, record, report) if random_split else None
@@ -331,7 +328,8 @@ def _predictor(
 ) -> Iterator[tuple[Predict, TrainingRecord, float, str]]:
     """Open a Keras file or a bundle: what predicts, its record, its threshold, and its title."""
     from edgeleuk.bundle.reading import read_bundle
-    from edgeleuk.classify import open_classifier
+    from edgeleuk.classify import Classifier, bundle_rules
+    from edgeleuk.runtimes import open_runtime
     from edgeleuk_convert.evaluation import keras_predictor
     from edgeleuk_convert.record import bundle_record, read_record
 
@@ -341,7 +339,14 @@ def _predictor(
             yield keras_predictor(Path(model), record), record, record.output.threshold, model
         return
     bundle = read_bundle(model)
-    classifier = open_classifier(bundle, runtime=runtime, precision=precision, threads=os.cpu_count() or 1)
+    manifest = bundle.manifest
+    network = bundle.members[bundle.model_name(runtime, precision)]
+    # Not `open_classifier`, which refuses a rejected bundle: here it is judged, not used.
+    classifier = Classifier(
+        open_runtime(runtime, network, manifest.input, threads=os.cpu_count() or 1),
+        manifest,
+        bundle_rules(bundle),
+    )
     title = f"{bundle.path.name} ({precision}, {runtime})"
     yield classifier.probabilities, bundle_record(bundle), bundle.manifest.output.threshold, title
     classifier.close()
@@ -367,8 +372,14 @@ def evaluation_text(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def convert(model: Path, calibration: Path, out: Path, *, images: int, seed: int) -> dict[str, Any]:
-    """Make the networks, compare them on what was held out, pack them."""
+def convert(
+    model: Path, calibration: Path, out: Path, *, images: int, seed: int, limits_file: Path | None = None
+) -> dict[str, Any]:
+    """Make the networks, compare them on what was held out, pack them.
+
+    What fails the gate becomes ``NAME.rejected.edgeleuk``; a ``NAME.edgeleuk`` that was there stays.
+    `limits_file` is a TOML file with other limits than the usual ones.
+    """
     from edgeleuk.bundle.writing import write_bundle
     from edgeleuk.classify import Rules, open_networks
     from edgeleuk_calibration.selection import select_balanced
@@ -379,7 +390,10 @@ def convert(model: Path, calibration: Path, out: Path, *, images: int, seed: int
     from edgeleuk_convert.packing import convert_networks, load_keras, make_manifest_and_members
     from edgeleuk_convert.record import read_record
     from edgeleuk_convert.training import load_tensors
+    from edgeleuk_convert.validation_commands import judged_on
+    from edgeleuk_convert.verdict import load_limits
 
+    limits = load_limits(limits_file)
     if images < 1:
         raise UsageError("the number of calibration images is out of range", got=images, allowed="10 or more")
     _require_writable(out)
@@ -387,7 +401,7 @@ def convert(model: Path, calibration: Path, out: Path, *, images: int, seed: int
     forest = read_forest(model, record.output.forest_weight)
     with _quiet_tensorflow():
         network = load_keras(model, record)
-        cells = _read(calibration)
+        cells = read_cells(calibration)
         fresh, seen = unseen(cells.cells, record)
         # Only cells that the network has seen may calibrate it: the others are for judging.
         chosen = select_balanced(seen, images, seed=seed)
@@ -401,9 +415,7 @@ def convert(model: Path, calibration: Path, out: Path, *, images: int, seed: int
             )
         gate = train_gate(networks["tflite_int8"], known, seed=seed)
         rules = Rules(record.output, record.envelope, gate.contract, gate.statistics, forest=forest)
-        validation: dict[str, Any] = {"schema_version": 1, "verdict": "undecided"}
-        if len({cell.label for cell in fresh}) == 2:
-            validation = _compared(networks, converted.input, rules, fresh)
+        validation = judged_on(networks, converted.input, rules, fresh, cells.folder, limits=limits)
         manifest, members = make_manifest_and_members(
             out.stem,
             model.read_bytes(),
@@ -415,6 +427,8 @@ def convert(model: Path, calibration: Path, out: Path, *, images: int, seed: int
             validation=validation,
             card_notes={"images": images, "seed": seed},
         )
+    if validation["verdict"] == "fail":
+        out = rejected_path(out)
     write_bundle(out, manifest, members)
     return {
         "schema_version": 1,
@@ -438,6 +452,8 @@ def convert(model: Path, calibration: Path, out: Path, *, images: int, seed: int
 
 def conversion_text(result: dict[str, Any]) -> str:
     """Say what a conversion gave."""
+    from edgeleuk_convert.validation_commands import validation_text
+
     lines = [result["stamp"]] if result["stamp"] else []
     lines += [
         f"{result['bundle']}: {result['size_bytes'] / 1e6:.2f} MB,"
@@ -448,90 +464,17 @@ def conversion_text(result: dict[str, Any]) -> str:
         f" {network['correlation']:.4f}, largest difference {network['largest_difference']:.3f}"
         for network in result["networks"]
     ]
-    return "\n".join([*lines, validation_text(result["validation"])])
+    lines.append(validation_text(result["validation"]))
+    if result["validation"]["verdict"] == "fail":
+        lines.append(
+            f"rejected: {Path(result['bundle']).name} is there to be looked at; the device refuses it"
+        )
+    return "\n".join(lines)
 
 
-def validate(bundle: str, data: Path) -> dict[str, Any]:
-    """Compare a bundle's networks on what none of them has seen."""
-    from edgeleuk.bundle.reading import read_bundle
-    from edgeleuk.classify import bundle_rules, open_networks
-    from edgeleuk_convert.cnmc import require_both_classes
-    from edgeleuk_convert.evaluation import unseen
-    from edgeleuk_convert.leakage import with_training_stamp
-    from edgeleuk_convert.record import bundle_record
-    from edgeleuk_convert.validation import REFERENCE
-
-    opened = read_bundle(bundle)
-    networks = open_networks(opened.members, opened.manifest.input, threads=os.cpu_count() or 1)
-    if REFERENCE not in networks:
-        raise UsageError(f"{opened.path.name} carries no float network to compare with")
-    record = bundle_record(opened)
-    fresh, _ = unseen(_read(data).cells, record)
-    require_both_classes(fresh, "validation")
-    compared = _compared(networks, opened.manifest.input, bundle_rules(opened), fresh)
-    return compared | {"stamp": with_training_stamp(None, record.stamp)}
-
-
-def validation_text(result: dict[str, Any]) -> str:
-    """Say how much int8 lost."""
-    if "reference" not in result:
-        return "not validated: no held-out subject of both classes is among the images"
-    reference = result["reference"]
-    lines = [result["stamp"]] if result.get("stamp") else []
-    lines += [
-        f"on {reference['cells']} cells of {reference['subjects']} subjects that were held out:",
-        "  network      weighted F1   AUROC     drop  at most  flips  largest change",
-        f"  {'float32':<12} {reference['weighted_f1']:>11.4f} {reference['auroc']:>7.4f}",
-    ]
-    lines += [
-        f"  {key:<12} {result[key]['weighted_f1']:>11.4f} {result[key]['auroc']:>7.4f}"
-        f" {result[key]['weighted_f1_drop']:>8.4f} {result[key]['weighted_f1_drop_upper_95']:>8.4f}"
-        f" {result[key]['flips']:>6} {result[key]['max_probability_change']:>15.3f}"
-        for key in ("tflite_int8", "onnx_int8")
-        if key in result
-    ]
-    doubts = (result.get("tflite_int8") or reference)["uncertain_by_reason"]
-    lines.append(
-        f"{sum(doubts.values()):.1%} of the cells are uncertain: "
-        + ", ".join(f"{reason} {share:.1%}" for reason, share in doubts.items())
-    )
-    return "\n".join([*lines, f"verdict: {result['verdict']}"])
-
-
-def _compared(
-    networks: Mapping[str, ModelRuntime],
-    contract: InputContract,
-    rules: Rules,
-    fresh: Sequence[LabelledCell],
-) -> dict[str, Any]:
-    from edgeleuk_convert.gating import see_cells
-    from edgeleuk_convert.validation import compare
-
-    with progress_bar("preparing") as report:
-        seen = see_cells(fresh, contract, progress=report)
-    say("  comparing int8 with float ...")
-    return compare(networks, rules, seen)
-
-
-def _read(data: Path) -> CellSet:
-    """Load a folder of cells, join the groups that show the same cells, and say what was found."""
-    return _read_with_prints(data)[0]
-
-
-def _read_with_prints(data: Path) -> tuple[CellSet, Prints]:
-    """Do as `_read`, and return the fingerprints by which groups were joined, too."""
-    from edgeleuk_convert.leakage import fingerprints, join_near_duplicates
-
-    with progress_bar("reading") as bar:
-        cells = load_cells(data, progress=bar)
-    say(str(cells.summary()))
-    with progress_bar("comparing") as bar:
-        prints = fingerprints(cells.labelled, progress=bar)
-    joined = join_near_duplicates(cells, prints)
-    groups = [len({cell.group for cell in of.labelled}) for of in (cells, joined)]
-    if groups[1] < groups[0]:
-        say(f"the same cells, photographed again, join the {groups[0]} groups to {groups[1]}")
-    return joined, prints
+def rejected_path(out: Path) -> Path:
+    """Return where a bundle goes that failed its gate: ``x.edgeleuk`` -> ``x.rejected.edgeleuk``."""
+    return out.with_name(out.name.removesuffix(".edgeleuk") + ".rejected.edgeleuk")
 
 
 def _require_writable(out: Path) -> None:

@@ -37,6 +37,7 @@ def test_help_loads_no_heavy_module() -> None:
     "module",
     [
         "edgeleuk_convert.commands",
+        "edgeleuk_convert.validation_commands",
         "edgeleuk_calibration.selection",
         "edgeleuk_firmware_bridge",
         "edgeleuk.running",

@@ -168,7 +168,7 @@ def _flips(show: Show, key: str, thumbnails: Mapping[str, bytes]) -> str:
     for number, entry in enumerate(entries[:GALLERY]):
         at = f"{key}.flipped.{number}"
         caption = (
-            f"float {show(f'{at}.probability_float')}, int8 {show(f'{at}.probability_int8')}<br>"
+            f"float {show(f'{at}.probability_float')}<br>int8 {show(f'{at}.probability_int8')}<br>"
             f"<strong>{escape(entry['truth'])}</strong>, subject {escape(entry['subject'])}<br>"
             f"margin {show(f'{at}.margin')}<br><small>{escape(entry['file'])}</small>"
         )

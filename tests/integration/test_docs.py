@@ -25,10 +25,12 @@ def commands(page: Path) -> list[str]:
     return [line for line in lines if line.startswith("edgeleuk ")]
 
 
-def settings_shown(page: str) -> str:
+def settings_shown(page: str, file: str = "") -> str:
+    """Return the settings that a page shows; of several files, the one that begins with its name."""
     text = (ROOT / "docs" / page).read_text()
-    (block,) = re.findall(r"^```toml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    return str(block)
+    blocks: list[str] = re.findall(r"^```toml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    (block,) = (block for block in blocks if file in block.splitlines()[0])
+    return block
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +39,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("docs")
     cv2.imwrite(str(folder / "field.jpg"), VirtualSlide(seed=2).field(0, 0).pixels[:, :, ::-1])
     cv2.imwrite(str(folder / "cell.png"), golden_crops_of(read_bundle("default"))[0].pixels[:, :, ::-1])
-    (folder / "training.toml").write_text(settings_shown("conversion.md"))
+    for name in ("training.toml", "gate.toml"):
+        (folder / name).write_text(settings_shown("conversion.md", name))
+    # What the network of one epoch loses is not the matter here.
+    (folder / "any.toml").write_text(
+        "[gate]\nweighted_f1_drop = 1\nsensitivity_drop = 1\nflips = 1\nprobability_change = 1\n"
+    )
     (folder / "held-out.txt").write_text("1\n14\nH6\nH12\n")
     (folder / "fields").mkdir()
     cv2.imwrite(str(folder / "fields" / "1.png"), VirtualSlide(seed=3).field(0, 0).pixels[:, :, ::-1])
@@ -54,7 +61,10 @@ def runnable(line: str, data: Path, session: str) -> list[str]:
     if words[0] in ("train", "cross-validate"):
         words += ["--epochs", "1"]
     if words[0] == "convert":
-        words += ["--images", "40"]
+        words += ["--images", "40", "--gate", "any.toml"]
+    if words[0] == "compare":
+        # Of the few cells none is new to both.
+        words[1] = words[2]
     if words[0] == "run":
         flags = {"--bundle": "default", "--session": session, "--frames": "3"}
         words = [flags.get(before, word) for before, word in zip(["", *words], words, strict=False)]
@@ -90,12 +100,15 @@ def test_every_command_shown_runs(few_cells: Path, folder: Path) -> None:
 def test_settings_shown_are_settings(tmp_path: Path) -> None:
     from edgeleuk.config import RunSettings, load_settings
     from edgeleuk_convert.settings import load_training_settings
+    from edgeleuk_convert.verdict import GateLimits, load_limits
 
     file = tmp_path / "edgeleuk.toml"
     file.write_text(settings_shown("camera.md"))
     assert load_settings(RunSettings, file=file, environ={}).px_per_um == 13.2
-    file.write_text(settings_shown("conversion.md"))
+    file.write_text(settings_shown("conversion.md", "training.toml"))
     assert load_training_settings(file, {}).augmentation.jpeg == 0.2
+    file.write_text(settings_shown("conversion.md", "gate.toml"))
+    assert load_limits(file) == GateLimits()
 
 
 def test_links_lead_somewhere() -> None:

@@ -29,7 +29,7 @@ def paired_facts(
     other: Judged,
     files: Sequence[str],
     *,
-    thresholds: tuple[float, float],
+    threshold: float,
     names: tuple[str, str] = FLOAT_AND_INT8,
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -42,8 +42,8 @@ def paired_facts(
         Of the same cells in the same order.
     files : sequence of str
         What each cell is called.
-    thresholds : (reference's, other's)
-        Probability at and above which a cell was called a blast.
+    threshold : float
+        Probability at and above which `reference` called a cell a blast: margins are measured from it.
     names : (reference's, other's)
         End the keys of what each said: ``probability_float``.
     resamples, seed : int
@@ -80,7 +80,7 @@ def paired_facts(
     facts |= _with_bound("ece_change", after["ece"] - before["ece"])
     facts["mcnemar"] = mcnemar(reference, other)
     change = np.abs(reference.probability - other.probability)
-    margin = np.abs(reference.probability - thresholds[0])
+    margin = np.abs(reference.probability - threshold)
 
     def entry(row: int) -> Facts:
         return {

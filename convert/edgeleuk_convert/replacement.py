@@ -109,7 +109,7 @@ def compare_bundles(
             of_a.judged[key],
             of_b.judged[key],
             of_a.files,
-            thresholds=(of_a.threshold, of_b.threshold),
+            threshold=of_a.threshold,
             names=A_AND_B,
             seed=seed,
         )

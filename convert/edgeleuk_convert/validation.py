@@ -118,10 +118,10 @@ def validation_facts(answers: Answers, *, limits: GateLimits | None = None, seed
     result: Facts = {"schema_version": 1, "models": keys, "threshold": answers.threshold}
     for key, judged in answers.judged.items():
         result[key] = network_facts(judged, answers.doubted[key], seed=seed)
-    reference, thresholds = answers.judged[REFERENCE], (answers.threshold, answers.threshold)
+    reference = answers.judged[REFERENCE]
     for key in keys:
         result[key] |= paired_facts(
-            reference, answers.judged[key], answers.files, thresholds=thresholds, seed=seed
+            reference, answers.judged[key], answers.files, threshold=answers.threshold, seed=seed
         )
     findings = quantization_findings(
         {key: result[key] for key in keys}, limits, Held.of(reference.truth, reference.group)

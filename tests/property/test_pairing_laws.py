@@ -16,7 +16,6 @@ from edgeleuk_convert.pairing import DROPPING, exact_p, paired_facts, worst_subj
 from edgeleuk_convert.verdict import GateLimits, Held, quantization_findings, settle
 
 THRESHOLD = 0.5
-BOTH = (THRESHOLD, THRESHOLD)
 
 
 def network(seed: int, cells: int = 120, subjects: int = 8) -> Judged:
@@ -53,7 +52,7 @@ def files(judged: Judged) -> list[str]:
 
 
 def facts(reference: Judged, other: Judged) -> dict[str, object]:
-    return paired_facts(reference, other, files(reference), thresholds=BOTH, resamples=100)
+    return paired_facts(reference, other, files(reference), threshold=THRESHOLD, resamples=100)
 
 
 @settings(max_examples=15, deadline=None)
@@ -95,7 +94,7 @@ def test_the_order_of_cells_does_not_matter(seed: int, noise: float) -> None:
     shuffled = [
         replace(judged, **{name: getattr(judged, name)[order] for name in names}) for judged in (one, two)
     ]
-    mixed = paired_facts(*shuffled, [files(one)[row] for row in order], thresholds=BOTH, resamples=100)
+    mixed = paired_facts(*shuffled, [files(one)[row] for row in order], threshold=THRESHOLD, resamples=100)
     straight = facts(one, two)
     assert {entry["file"] for entry in mixed["flipped"]} == {entry["file"] for entry in straight["flipped"]}  # type: ignore[attr-defined]
     for name in ("weighted_f1_drop", "weighted_f1_drop_upper_95", "ece_change", "mean_probability_change"):
@@ -115,6 +114,7 @@ def test_flips_are_what_mcnemar_counts(seed: int, noise: float) -> None:
         assert (entry["probability_float"] >= THRESHOLD) != (entry["probability_int8"] >= THRESHOLD)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 60), st.integers(0, 60))
 def test_the_p_value_is_the_sum_over_the_binomial(lost: int, gained: int) -> None:
     n, fewer = lost + gained, min(lost, gained)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from edgeleuk.appearance import look
+from edgeleuk.bundle.acceptance import refuse_rejected
 from edgeleuk.bundle.features import decode_features
 from edgeleuk.bundle.forest import decode_forest
 from edgeleuk.bundle.manifest import FEATURES, FOREST, MODEL_FILES
@@ -221,7 +222,16 @@ def open_classifier(
     threads: int = 1,
     abstain: Abstain = "band",
 ) -> Classifier:
-    """Load one of a bundle's networks; errors as in `open_runtime`, `Bundle.model_name` and `Rules`."""
+    """Load one of a bundle's networks for use.
+
+    Raises
+    ------
+    GateFailedError
+        The bundle was rejected when it was made.
+    UsageError, BundleError, MissingDependencyError
+        As in `open_runtime`, `Bundle.model_name` and `Rules`.
+    """
+    refuse_rejected(bundle)
     member = bundle.members[bundle.model_name(runtime, precision)]
     rules = bundle_rules(bundle, abstain)
     return Classifier(

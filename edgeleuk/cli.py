@@ -50,6 +50,10 @@ StrategyOption = Annotated[
         "--strategy", help="Which images: `balanced` (default) by class and subject, `random`, or `diverse`."
     ),
 ]
+GateOption = Annotated[
+    Path | None,
+    typer.Option("--gate", metavar="FILE", help="TOML with a table [gate]: what may be lost."),
+]
 ScaleOption = Annotated[
     float | None,
     typer.Option("--px-per-um", help="Scale of the picture; without it, estimated from the red cells."),
@@ -252,9 +256,10 @@ def convert(
             "--repair", help="Mend int8 networks that fail: ranges, channels, biases, float layers."
         ),
     ] = False,
+    gate: GateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Quantize a network to int8 TFLite and ONNX and pack it into a bundle."""
+    """Quantize a network to int8 TFLite and ONNX, hold it against float, and pack it into a bundle."""
     from edgeleuk.console import print_json
     from edgeleuk_convert import conversion_commands
 
@@ -273,8 +278,11 @@ def convert(
         tensorrt=tensorrt,
         also=also or (),
         repair=repair,
+        limits_file=gate,
     )
     print_json(result) if as_json else typer.echo(conversion_commands.conversion_text(result))
+    if result["validation"]["verdict"] == "fail":
+        raise typer.Exit(3)
 
 
 @app.command()
@@ -311,16 +319,42 @@ def validate(
         bool, typer.Option("--layers", help="Rank the layers by the noise that int8 adds in each.")
     ] = False,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="Where --layers draws layers.png.")
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Where --layers draws layers.png; else into --report."),
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option("--report", metavar="DIR", help="Write validation.html, with every flipped cell."),
+    ] = None,
+    gate: GateOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare a bundle's int8 networks with its float network on subjects none of them has seen."""
     from edgeleuk.console import print_json
     from edgeleuk_convert import validation_commands
 
-    result = validation_commands.validate(bundle, data, layers=layers, out=out)
+    result = validation_commands.validate(
+        bundle, data, layers=layers, out=out, report=report, limits_file=gate
+    )
     print_json(result) if as_json else typer.echo(validation_commands.validation_text(result))
+    if result["verdict"] == "fail":
+        raise typer.Exit(3)
+
+
+@app.command()
+def compare(
+    a: Annotated[str, typer.Argument(metavar="A", help="The bundle in use, or `default`.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="The bundle that is to replace it.")],
+    data: DataOption,
+    gate: GateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say whether one bundle may replace another, on subjects that neither has seen."""
+    from edgeleuk.console import print_json
+    from edgeleuk_convert import validation_commands
+
+    result = validation_commands.compare(a, b, data, limits_file=gate)
+    print_json(result) if as_json else typer.echo(validation_commands.comparison_text(result))
     if result["verdict"] == "fail":
         raise typer.Exit(3)
 

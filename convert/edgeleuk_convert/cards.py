@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from edgeleuk import RESEARCH_USE
 from edgeleuk_convert.leakage import with_training_stamp
 from edgeleuk_convert.settings import load_training_settings
+from edgeleuk_convert.verdict import verdict_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -151,7 +152,7 @@ def _other_settings(record: TrainingRecord) -> str:
 
 def _accuracy(validation: Mapping[str, Any]) -> str:
     if "reference" not in validation:
-        return "Not measured: no held-out subject was among the images at hand."
+        return f"Not measured: no held-out subject was among the images at hand.{_verdict(validation)}"
     models = [key for key in ("reference", "tflite_int8", "onnx_int8", "tensorrt_int8") if key in validation]
     head = "| metric | " + " | ".join("float32" if key == "reference" else key for key in models) + " |"
     lines = [head, "|---" * (len(models) + 1) + "|"]
@@ -169,6 +170,14 @@ def _accuracy(validation: Mapping[str, Any]) -> str:
     lines.append(
         f"{reference['cells']} cells of {reference['subjects']} subjects in {reference['groups']} groups;"
         " 95 % intervals from a bootstrap over groups. Area alone reaches an AUROC of"
-        f" {reference['baseline_area_auroc']:.3f}."
+        f" {reference['baseline_area_auroc']:.3f}.{_verdict(validation)}"
     )
     return "\n".join(lines)
+
+
+def _verdict(validation: Mapping[str, Any]) -> str:
+    """Say what the gate said, where it was asked."""
+    if "reasons" not in validation:
+        return ""
+    reasons = "".join(f"\n- {reason}" for reason in validation["reasons"])
+    return f"\n\nVerdict of the gate: {verdict_words(validation)}" + (f"\n{reasons}" if reasons else "")

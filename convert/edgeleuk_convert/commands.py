@@ -328,7 +328,8 @@ def _predictor(
 ) -> Iterator[tuple[Predict, TrainingRecord, float, str]]:
     """Open a Keras file or a bundle: what predicts, its record, its threshold, and its title."""
     from edgeleuk.bundle.reading import read_bundle
-    from edgeleuk.classify import open_classifier
+    from edgeleuk.classify import Classifier, bundle_rules
+    from edgeleuk.runtimes import open_runtime
     from edgeleuk_convert.evaluation import keras_predictor
     from edgeleuk_convert.record import bundle_record, read_record
 
@@ -338,7 +339,14 @@ def _predictor(
             yield keras_predictor(Path(model), record), record, record.output.threshold, model
         return
     bundle = read_bundle(model)
-    classifier = open_classifier(bundle, runtime=runtime, precision=precision, threads=os.cpu_count() or 1)
+    manifest = bundle.manifest
+    network = bundle.members[bundle.model_name(runtime, precision)]
+    # Not `open_classifier`, which refuses a rejected bundle: here it is judged, not used.
+    classifier = Classifier(
+        open_runtime(runtime, network, manifest.input, threads=os.cpu_count() or 1),
+        manifest,
+        bundle_rules(bundle),
+    )
     title = f"{bundle.path.name} ({precision}, {runtime})"
     yield classifier.probabilities, bundle_record(bundle), bundle.manifest.output.threshold, title
     classifier.close()

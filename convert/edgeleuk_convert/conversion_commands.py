@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from edgeleuk.bundle.writing import write_bundle
@@ -36,16 +37,17 @@ from edgeleuk_convert.record import read_record, record_path
 from edgeleuk_convert.repair import Judgement, repair_text
 from edgeleuk_convert.repair import repair as repair_networks
 from edgeleuk_convert.validation import compare
-from edgeleuk_convert.validation_commands import compared, validation_text
+from edgeleuk_convert.validation_commands import judged_on, validation_text
+from edgeleuk_convert.verdict import load_limits
 from edgeleuk_convert.workstation import quiet_tensorflow, require_writable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     from edgeleuk.bundle.manifest import InputContract
     from edgeleuk_convert.cnmc import CellSet, LabelledCell
     from edgeleuk_convert.record import TrainingRecord
+    from edgeleuk_convert.verdict import GateLimits
 
 
 def convert(
@@ -62,6 +64,7 @@ def convert(
     tensorrt: bool = False,
     also: Sequence[str] = (),
     repair: bool = False,
+    limits_file: Path | None = None,
 ) -> dict[str, Any]:
     """Make the networks, compare them on what was held out, mend them where asked to, pack them.
 
@@ -82,7 +85,11 @@ def convert(
         Further TFLite files, beside the bundle.
     repair : bool
         Mend int8 networks that fail.
+    limits_file : Path, optional
+        TOML with a table ``[gate]``. What fails it becomes ``NAME.rejected.edgeleuk``; a ``NAME.edgeleuk``
+        that was there stays.
     """
+    limits = load_limits(limits_file)
     recipe = _recipe(onnx_calibration, tensorrt, also)
     choice = _choice(images=images, seed=seed, strategy=strategy, card=calibration_card)
     require_writable(out)
@@ -104,7 +111,7 @@ def convert(
             repaired: dict[str, Any] | None = None
             if repair:
                 rules = Rules(converted.output, record.envelope, forest=forest)
-                judge = _judge(converted.input, rules, fresh)
+                judge = _judge(converted.input, rules, fresh, limits)
                 converted, repaired = repair_networks(
                     loaded.model,
                     record,
@@ -121,11 +128,9 @@ def convert(
             )
         gate = train_gate(networks["tflite_int8"], known, seed=card.seed)
         rules = Rules(converted.output, record.envelope, gate.contract, gate.statistics, forest=forest)
-        validation: dict[str, Any] = {"schema_version": 1, "verdict": "undecided"}
-        if len({cell.label for cell in fresh}) == 2:
-            validation = compared(networks, converted.input, rules, fresh)
+        validation = judged_on(networks, converted.input, rules, fresh, cells.folder, limits=limits)
         if repaired is not None:
-            validation["repair"] = repaired
+            validation |= after_repair(validation, repaired)
         validation["audit"] = [found.to_json() for found in converted.audits]
         manifest, members = make_manifest_and_members(
             out.stem,
@@ -148,6 +153,8 @@ def convert(
                 "repair": repair,
             },
         )
+    if validation["verdict"] == "fail":
+        out = rejected_path(out)
     write_bundle(out, manifest, members)
     beside = {kind: out.with_suffix(f".{kind}.tflite") for kind in converted.also}
     for kind, path in beside.items():
@@ -191,7 +198,25 @@ def conversion_text(result: dict[str, Any]) -> str:
     lines += [f"  {kind:<24} {path}" for kind, path in result["also"].items()]
     if "repair" in result["validation"]:
         lines.append(repair_text(result["validation"]["repair"]))
-    return "\n".join([*lines, validation_text(result["validation"])])
+    lines.append(validation_text(result["validation"]))
+    if result["validation"]["verdict"] == "fail":
+        lines.append(
+            f"rejected: {Path(result['bundle']).name} is there to be looked at; the device refuses it"
+        )
+    return "\n".join(lines)
+
+
+def rejected_path(out: Path) -> Path:
+    """Return where a bundle goes that failed its gate: ``x.edgeleuk`` -> ``x.rejected.edgeleuk``."""
+    return out.with_name(out.name.removesuffix(".edgeleuk") + ".rejected.edgeleuk")
+
+
+def after_repair(validation: Mapping[str, Any], repaired: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what repair adds to a validation: where nothing helped, few cells do not make it undecided."""
+    added: dict[str, Any] = {"repair": repaired}
+    if repaired["needed"] and repaired["step"] is None and validation["verdict"] != "fail":
+        added |= {"verdict": "fail", "reasons": ["repair: nothing helped", *repaired["reasons"]]}
+    return added
 
 
 def calibrate(
@@ -260,7 +285,7 @@ def _tell(what: str) -> None:
 
 
 def _judge(
-    contract: InputContract, rules: Rules, fresh: Sequence[LabelledCell]
+    contract: InputContract, rules: Rules, fresh: Sequence[LabelledCell], limits: GateLimits
 ) -> Callable[[Mapping[str, bytes]], Judgement]:
     """Return the gate on the held-out cells, for repair to ask."""
     require_both_classes(fresh, "repair")
@@ -269,8 +294,8 @@ def _judge(
 
     def judge(members: Mapping[str, bytes]) -> Judgement:
         networks = open_networks(members, contract, threads=os.cpu_count() or 1)
-        verdict = compare(networks, rules, held_out)
-        return Judgement(verdict["verdict"], tuple(verdict.get("reasons", ())))
+        verdict = compare(networks, rules, held_out, limits=limits)
+        return Judgement(verdict["verdict"], tuple(verdict["reasons"]))
 
     return judge
 

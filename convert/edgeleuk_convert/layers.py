@@ -333,10 +333,10 @@ def layers_figure(measured: Mapping[str, Measured]) -> bytes:
     MissingDependencyError
         Matplotlib is not installed.
     """
-    from edgeleuk_convert.report_plots import BLAST, COLOURS, GREY, _figure, _png
+    from edgeleuk_convert.report_plots import BLAST, COLOURS, GREY, new_figure, png
 
     longest = max((len(of_network.layers) for of_network in measured.values()), default=1)
-    figure = _figure(max(6.0, 1.5 + 0.19 * longest), 3.6 * len(measured))
+    figure = new_figure(max(6.0, 1.5 + 0.19 * longest), 3.6 * len(measured))
     for axes, (key, of_network) in zip(
         figure.subplots(len(measured), squeeze=False)[:, 0], measured.items(), strict=True
     ):
@@ -375,7 +375,7 @@ def layers_figure(measured: Mapping[str, Measured]) -> bytes:
             ylabel="SQNR (dB)", title=key, ylim=(min(-3, *(layer.own_sqnr_db for layer in layers)) - 2, 70)
         )
         axes.legend(fontsize=7, loc="upper right")
-    return _png(figure)
+    return png(figure)
 
 
 class _Sums:

@@ -133,9 +133,9 @@ def repair(
     Converted
         The first networks that do not fail; where all do, those nearest to float.
     dict
-        ``needed``, ``step`` (None where nothing helped), ``tried`` (each with its verdict, reasons and
-        the networks' correlation and distance from float), ``float_layers``, and ``cost`` by network:
-        bytes and milliseconds a cell, before and after, and their ratios.
+        ``needed``, ``step`` (None where nothing helped), ``reasons`` that are left, ``tried`` (each with its
+        verdict, reasons and the networks' correlation and distance from float), ``float_layers``, and
+        ``cost`` by network: bytes and milliseconds a cell, before and after, and their ratios.
     """
     bench = _Bench(model, record, tensors, converted, judge, progress, onnx_calibration)
     before = bench.best
@@ -161,6 +161,7 @@ def repair(
         "needed": True,
         "step": chosen.step if chosen else None,
         "tried": tried,
+        "reasons": list(bench.verdict(final).reasons),
         "float_layers": {MODEL_FILES[name].key: list(of) for name, of in final.float_layers.items() if of},
         "cost": bench.cost(before, final),
     }

@@ -1,23 +1,18 @@
-"""Turn the facts of a report into one self-contained page: no script, no link, readable on a phone.
-
-Every number on the page is taken from the facts by its key and carries that key in ``data-key`` and how
-it was written in ``data-form``, so that a test can hold the page against ``report.json``.
-"""
+"""Turn the facts of a report into one self-contained page; every number on it stands in ``report.json``."""
 
 from __future__ import annotations
 
-import base64
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from edgeleuk_convert.page import NOTHING, Show, image, row, section, table, whole
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from edgeleuk_convert.report_plots import Figures
 
     Facts = Mapping[str, Any]
-
-NOTHING = "–"  # noqa: RUF001 - an en dash stands for a number that does not exist
 
 # Metric, its name, and which of the counts under `n` it is from.
 METRICS = (
@@ -46,36 +41,6 @@ VERDICTS = {
     "undecided": "It is NOT shown that the model is better than the forest on 14 plain numbers",
 }
 
-STYLE = """
-body{font:16px/1.5 system-ui,sans-serif;margin:0 auto;max-width:60rem;padding:1rem;color:#1a1a1a}
-h1{font-size:1.5rem;line-height:1.25}
-h2{font-size:1.2rem;margin-top:2.2rem;border-top:1px solid #ddd;padding-top:.8rem}
-.research{border-left:.3rem solid #888;padding-left:.7rem}
-.stamp{background:#b00020;color:#fff;padding:.8rem 1rem;font-weight:700;overflow-wrap:anywhere}
-.wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums}
-th,td{text-align:right;padding:.25rem .6rem;border-bottom:1px solid #e4e4e4;white-space:nowrap}
-th:first-child,td:first-child{text-align:left;white-space:normal}tr.model{font-weight:700}
-small{color:#666;font-weight:400}img{max-width:100%;height:auto}
-.cells{display:flex;flex-wrap:wrap;gap:.6rem;padding:0}
-figure{margin:0;width:8rem;font-size:.75rem;overflow-wrap:anywhere}
-""".strip()
-
-PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>edgeleuk report: {title}</title>
-<style>
-{style}
-</style>
-</head>
-<body>
-{body}
-</body>
-</html>
-"""
-
 
 def render(facts: Facts, figures: Figures, thumbnails: Mapping[str, bytes]) -> str:
     """Write the page.
@@ -88,7 +53,7 @@ def render(facts: Facts, figures: Figures, thumbnails: Mapping[str, bytes]) -> s
     thumbnails : mapping of str to bytes
         File of a worst cell to its JPEG.
     """
-    show = _Show(facts)
+    show = Show(facts)
     stamp = facts["stamp"]
     parts = [
         f'<p class="stamp">{escape(stamp)}</p>' if stamp else "",
@@ -100,10 +65,10 @@ def render(facts: Facts, figures: Figures, thumbnails: Mapping[str, bytes]) -> s
         _gaps(show),
         _per_subject(show, figures.subjects),
         _confusion(show),
-        _section("ROC", _image(figures.roc, "ROC curves of the model and the baselines")),
-        _section(
+        section("ROC", image(figures.roc, "ROC curves of the model and the baselines")),
+        section(
             "Does 80 % mean 80 %?",
-            _image(figures.reliability, "Share of blasts against the probability given"),
+            image(figures.reliability, "Share of blasts against the probability given"),
             f"<p>Expected calibration error {show('ece')} (n = {show('n.cells', ',d')} cells, 15 bins).</p>",
         ),
         _hard_fold(show),
@@ -113,55 +78,7 @@ def render(facts: Facts, figures: Figures, thumbnails: Mapping[str, bytes]) -> s
         " numbers stand in report.json beside this page.</small></p>",
         f'<p class="stamp">{escape(stamp)}</p>' if stamp else "",
     ]
-    body = "\n".join(part for part in parts if part)
-    return PAGE.format(title=escape(facts["model"]), style=STYLE, body=body)
-
-
-def written(value: float | None, form: str) -> str:
-    """Write a number: `form` is a format, or ``pt`` for a difference in points."""
-    if value is None:
-        return NOTHING
-    return f"{100 * value:+.1f}" if form == "pt" else format(value, form)
-
-
-def look_up(facts: Facts, key: str) -> Any:
-    """Follow a dotted key through mappings and lists."""
-    value: Any = facts
-    for part in key.split("."):
-        value = value[int(part)] if isinstance(value, list) else value[part]
-    return value
-
-
-class _Show:
-    """Writes numbers of the facts with the key they came from."""
-
-    def __init__(self, facts: Facts) -> None:
-        self.facts = facts
-
-    def __call__(self, key: str, form: str = ".3f") -> str:
-        text = written(look_up(self.facts, key), form)
-        return f'<span data-key="{escape(key)}" data-form="{escape(form)}">{escape(text)}</span>'
-
-    def interval(self, key: str, form: str = ".3f") -> str:
-        return f"{self(f'{key}.0', form)} to {self(f'{key}.1', form)}"
-
-
-def _section(title: str, *parts: str) -> str:
-    return "\n".join([f"<h2>{escape(title)}</h2>", *(part for part in parts if part)])
-
-
-def _table(head: Iterable[str], rows: Iterable[str]) -> str:
-    cells = "".join(f"<th>{name}</th>" for name in head)
-    return f'<div class="wide"><table><tr>{cells}</tr>\n' + "\n".join(rows) + "\n</table></div>"
-
-
-def _row(cells: Iterable[str], *, css: str = "") -> str:
-    return f"<tr{css and f' class={css!r}'}>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
-
-
-def _image(content: bytes, alternative: str, kind: str = "png") -> str:
-    data = base64.b64encode(content).decode()
-    return f'<img alt="{escape(alternative)}" src="data:image/{kind};base64,{data}">'
+    return whole(f"report on {facts['model']}", parts)
 
 
 def _claim(facts: Facts) -> str:
@@ -175,7 +92,7 @@ def _claim(facts: Facts) -> str:
     return "what it is worth on subjects it has never seen"
 
 
-def _opening(show: _Show) -> str:
+def _opening(show: Show) -> str:
     known = (
         "Cells of any group that the model was trained on are left out"
         f" ({show('left_out', ',d')} cells; named at the end)."
@@ -193,9 +110,9 @@ def _opening(show: _Show) -> str:
     )
 
 
-def _metrics(show: _Show) -> str:
+def _metrics(show: Show) -> str:
     rows = [
-        _row([
+        row([
             escape(title),
             show(key),
             show.interval(f"interval_95.{key}"),
@@ -203,21 +120,21 @@ def _metrics(show: _Show) -> str:
         ])
         for key, title, n in METRICS
     ]  # fmt: skip
-    return _section(
+    return section(
         "Numbers",
-        _table(["", "value", "95 % interval", "n"], rows),
+        table(["", "value", "95 % interval", "n"], rows),
         f"<p><small>Intervals: {show('resamples', ',d')} draws of whole groups with replacement. Cells of one"
         " subject resemble each other, so that few subjects mean a wide interval however many cells there"
         " are.</small></p>",
     )
 
 
-def _baselines(show: _Show) -> str:
+def _baselines(show: Show) -> str:
     rows = []
     for number, entry in enumerate(show.facts["compared"]):
         at = f"compared.{number}"
         rows.append(
-            _row(
+            row(
                 [
                     escape(entry["title"]),
                     *(
@@ -245,15 +162,15 @@ def _baselines(show: _Show) -> str:
         for key, title in COMPARED
         if (one := against.get(key))
     ]
-    return _section(
+    return section(
         "Beside what plain numbers reach",
         fitted,
         *verdicts,
-        _table(["", *(escape(title) for _, title in COMPARED)], rows),
+        table(["", *(escape(title) for _, title in COMPARED)], rows),
     )
 
 
-def _gaps(show: _Show) -> str:
+def _gaps(show: Show) -> str:
     parts = []
     for number, gap in enumerate(show.facts["split_gaps"]):
         at = f"split_gaps.{number}"
@@ -268,7 +185,7 @@ def _gaps(show: _Show) -> str:
                 show(f"{one}.gap", "pt"),
                 interval,
             ]
-            rows.append(_row(cells))
+            rows.append(row(cells))
         head = [
             escape(gap["title"]),
             f"split by group<br><small>n = {show(f'{at}.grouped_cells', ',d')} cells</small>",
@@ -279,11 +196,11 @@ def _gaps(show: _Show) -> str:
         parts.append(
             f"<p>{escape(gap['title'])}: a random split makes weighted F1 look"
             f" {show(f'{at}.metrics.weighted_f1.gap', 'pt')} points better, AUROC"
-            f" {show(f'{at}.metrics.auroc.gap', 'pt')}.</p>" + _table(head, rows)
+            f" {show(f'{at}.metrics.auroc.gap', 'pt')}.</p>" + table(head, rows)
         )
     if not parts:
         return ""
-    return _section(
+    return section(
         "What a random split would have claimed",
         "<p>When images are split at random, cells of one child stand on both sides and a method is praised"
         " for knowing the child. The same method, judged both ways:</p>",
@@ -291,12 +208,12 @@ def _gaps(show: _Show) -> str:
     )
 
 
-def _per_subject(show: _Show, picture: bytes) -> str:
+def _per_subject(show: Show, picture: bytes) -> str:
     rows = []
     for number, entry in enumerate(show.facts["subjects_table"]):
         at = f"subjects_table.{number}"
         rows.append(
-            _row([
+            row([
                 escape(entry["subject"]),
                 escape(entry["group"]),
                 escape(entry["label"]),
@@ -307,80 +224,80 @@ def _per_subject(show: _Show, picture: bytes) -> str:
             ])
         )  # fmt: skip
     head = ["subject", "group", "truth", "n cells", "called right", "share", "95 % interval (Wilson)"]
-    return _section(
+    return section(
         "Subject by subject, the worst first",
-        _image(picture, "Share of cells called right for each subject"),
-        _table(head, rows),
+        image(picture, "Share of cells called right for each subject"),
+        table(head, rows),
         "<p><small>Wilson's interval takes the cells of a subject for independent; it says nothing of the"
         " next subject.</small></p>",
     )
 
 
-def _confusion(show: _Show) -> str:
+def _confusion(show: Show) -> str:
     rows = [
-        _row([
+        row([
             f"{truth} cells (n = {show(f'n.{truth}_cells', ',d')})",
             *(show(f"confusion.{truth}_called_{called}", ",d") for called in ("blast", "normal")),
         ])
         for truth in ("blast", "normal")
     ]  # fmt: skip
-    return _section("Confusion", _table(["truth", "called blast", "called normal"], rows))
+    return section("Confusion", table(["truth", "called blast", "called normal"], rows))
 
 
-def _hard_fold(show: _Show) -> str:
+def _hard_fold(show: Show) -> str:
     hard = show.facts["hard_fold"]
     if hard is None:
         return ""
     rows = [
-        _row([escape(entry["title"]), show(f"hard_fold.auroc.{number}.auroc")])
+        row([escape(entry["title"]), show(f"hard_fold.auroc.{number}.auroc")])
         for number, entry in enumerate(hard["auroc"])
     ]
-    return _section(
+    return section(
         f"The hard subjects: official {hard['fold']}",
         f"<p>Their healthy cells are as large as blasts. n = {show('hard_fold.blast_cells', ',d')} blasts and"
         f" {show('hard_fold.normal_cells', ',d')} normal cells of {show('hard_fold.subjects', 'd')}"
         " subjects.</p>",
-        _table(["", "AUROC"], rows),
+        table(["", "AUROC"], rows),
     )
 
 
-def _worst(show: _Show, thumbnails: Mapping[str, bytes]) -> str:
+def _worst(show: Show, thumbnails: Mapping[str, bytes]) -> str:
     parts = []
     for label, entries in show.facts["worst"].items():
         cells = []
         for number, entry in enumerate(entries):
             picture = thumbnails.get(entry["file"])
-            image = _image(picture, f"{label} cell", "jpeg") if picture else "<p>cannot be read</p>"
+            shown = image(picture, f"{label} cell", "jpeg") if picture else "<p>cannot be read</p>"
             said = "called wrong" if entry["wrong"] else "called right"
             probability = show(f"worst.{label}.{number}.probability")
             caption = f"{probability} {said}<br>{escape(entry['file'])}"
-            cells.append(f"<figure>{image}<figcaption>{caption}</figcaption></figure>")
+            cells.append(f"<figure>{shown}<figcaption>{caption}</figcaption></figure>")
         parts.append(
             f"<h3>{escape(label.capitalize())} cells, n = {len(cells)} of"
             f" {show(f'n.{label}_cells', ',d')}</h3>"
             f'<div class="cells">{"".join(cells)}</div>'
         )
-    return _section(
+    return section(
         "The worst cells",
         "<p>Farthest from the truth first, all at one scale, with the probability of blast given.</p>",
         *parts,
     )
 
 
-def _left_out(show: _Show) -> str:
+def _left_out(show: Show) -> str:
     groups = show.facts["left_out_groups"]
     if not groups:
-        return _section("Left out", "<p>Nothing was left out.</p>")
+        return section("Left out", "<p>Nothing was left out.</p>")
     rows = [
-        _row([
+        row([
             escape(entry["group"]),
             escape(", ".join(entry["subjects"])),
             show(f"left_out_groups.{number}.cells", ",d"),
         ])
         for number, entry in enumerate(groups)
     ]  # fmt: skip
-    return _section(
+    return section(
         "Left out, because the model has seen the group",
         f"<p>{len(groups)} groups, n = {show('left_out', ',d')} cells.</p>",
-        _table(["group", "subjects", "n cells"], rows),
+        table(["group", "subjects", "n cells"], rows),
     )

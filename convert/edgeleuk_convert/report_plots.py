@@ -13,6 +13,7 @@ from edgeleuk.errors import MissingDependencyError
 from edgeleuk_convert.cnmc import CNMC_PX_PER_UM, decode
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     import numpy.typing as npt
@@ -48,7 +49,7 @@ def figures(facts: dict[str, Any]) -> Figures:
 def subjects_figure(facts: dict[str, Any]) -> bytes:
     """Draw, for each subject, the share of cells called right: area by cells, bar by Wilson."""
     rows = facts["subjects_table"]
-    figure = _figure(6.5, 1.1 + 0.23 * len(rows))
+    figure = new_figure(6.5, 1.1 + 0.23 * len(rows))
     axes = figure.subplots()
     for y, row in enumerate(rows):
         colour = BLAST if row["label"] == "blast" else NORMAL
@@ -60,12 +61,12 @@ def subjects_figure(facts: dict[str, Any]) -> bytes:
     for label, colour in (("normal", NORMAL), ("blast", BLAST)):
         axes.scatter([], [], color=colour, label=f"{label} subjects")
     figure.legend(loc="outside upper center", ncols=2, frameon=False)
-    return _png(figure)
+    return png(figure)
 
 
 def roc_figure(facts: dict[str, Any]) -> bytes:
     """Draw the model's ROC curve and the baselines'."""
-    figure = _figure(6.0, 5.6)
+    figure = new_figure(6.0, 5.6)
     axes = figure.subplots()
     for number, curve in enumerate(facts["roc"]):
         axes.plot(
@@ -84,13 +85,13 @@ def roc_figure(facts: dict[str, Any]) -> bytes:
         aspect="equal",
     )
     axes.legend(loc="lower right", fontsize=8)
-    return _png(figure)
+    return png(figure)
 
 
 def reliability_figure(facts: dict[str, Any]) -> bytes:
     """Draw what the model says against what is true, with the number of cells in each bin."""
     bins = facts["reliability"]
-    figure = _figure(6.0, 5.6)
+    figure = new_figure(6.0, 5.6)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     above.plot([0, 1], [0, 1], color=GREY, linewidth=0.7)
     above.plot([b["mean_probability"] for b in bins], [b["blasts"] for b in bins], "o-", color=COLOURS[0])
@@ -105,12 +106,16 @@ def reliability_figure(facts: dict[str, Any]) -> bytes:
         color=GREY,
     )
     below.set(xlabel="probability of blast that the model gives", ylabel="cells", xlim=(0, 1))
-    return _png(figure)
+    return png(figure)
 
 
 def thumbnails(facts: dict[str, Any], folder: Path) -> dict[str, bytes]:
     """Cut the worst cells out, all at one scale: file to JPEG."""
-    files = [entry["file"] for entries in facts["worst"].values() for entry in entries]
+    return cut_out([entry["file"] for entries in facts["worst"].values() for entry in entries], folder)
+
+
+def cut_out(files: Iterable[str], folder: Path) -> dict[str, bytes]:
+    """Cut cells out of their pictures, all at one scale: file to JPEG; what cannot be read is left out."""
     pictures = {}
     for file in files:
         pixels = decode(folder / file)
@@ -133,7 +138,8 @@ def _jpeg(pixels: npt.NDArray[np.uint8]) -> bytes:
     return encoded.tobytes()
 
 
-def _figure(width: float, height: float) -> Any:
+def new_figure(width: float, height: float) -> Any:
+    """Return an empty figure of a size in inches, or say how Matplotlib is installed."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -148,7 +154,8 @@ def _figure(width: float, height: float) -> Any:
     return figure
 
 
-def _png(figure: Any) -> bytes:
+def png(figure: Any) -> bytes:
+    """Return the PNG of a figure."""
     content = io.BytesIO()
     # Without Matplotlib's name and address in it the same facts give the same bytes.
     figure.savefig(content, format="png", dpi=DPI, metadata={"Software": None})

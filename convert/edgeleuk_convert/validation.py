@@ -3,25 +3,54 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgeleuk.bundle.manifest import MODEL_FILES
 from edgeleuk.classify import Check, doubt_of, sightings
 from edgeleuk_convert.evaluation import judge
-from edgeleuk_convert.metrics import interval_95, paired_drop, point_metrics
+from edgeleuk_convert.metrics import interval_95, point_metrics
+from edgeleuk_convert.pairing import paired_facts
+from edgeleuk_convert.verdict import GateLimits, Held, few_findings, quantization_findings, settle
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from edgeleuk.classify import Rules
     from edgeleuk.runtimes import ModelRuntime
+    from edgeleuk_convert.cnmc import LabelledCell
     from edgeleuk_convert.gating import SeenCells
     from edgeleuk_convert.metrics import Judged
 
+    Facts = dict[str, Any]
+
 REFERENCE = "reference"
-# What an int8 network may lose before it is refused.
-LARGEST_F1_DROP = 0.01
+FLOAT_KEYS = frozenset(model.key for model in MODEL_FILES.values() if model.precision == "float32")
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What every network of a bundle said of the same cells.
+
+    Attributes
+    ----------
+    judged : dict of str to Judged
+        By the networks' keys (``reference``, ``tflite_int8``, ...).
+    doubted : dict of str to Counter
+        How many cells the device would call uncertain, by the first check that doubts them.
+    files : tuple of str
+        Of the cells, relative to their folder.
+    threshold : float
+        Probability at and above which a cell was called a blast.
+    """
+
+    judged: dict[str, Judged]
+    doubted: dict[str, Counter[Check]]
+    files: tuple[str, ...]
+    threshold: float
 
 
 def compare(
@@ -29,8 +58,10 @@ def compare(
     rules: Rules,
     seen: SeenCells,
     *,
+    limits: GateLimits | None = None,
+    folder: Path | None = None,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> Facts:
     """Judge every network on the same held-out cells, and each int8 one against the float one.
 
     Parameters
@@ -41,56 +72,84 @@ def compare(
         What the device judges by.
     seen : SeenCells
         Held out, of both classes.
+    limits : GateLimits, optional
+    folder : Path, optional
+        Above all cells: they are named relative to it.
     seed : int
         Of the bootstrap.
 
     Returns
     -------
     dict
-        As ``edgeleuk validate --json`` prints it: metrics of each network, for the int8 ones also
-        ``flips flip_rate max_probability_change weighted_f1_drop weighted_f1_drop_upper_95``, and
-        ``verdict``. The upper bound is the 95th percentile of a paired bootstrap over groups.
-        ``uncertain`` of each network is the share of cells that the device would call so, and
-        ``uncertain_by_reason`` divides it by the first check that doubts a cell; the metrics are of all.
+        See `validation_facts`.
     """
-    judged, doubted = {}, {}
+    return validation_facts(judge_networks(models, rules, seen, folder=folder), limits=limits, seed=seed)
+
+
+def judge_networks(
+    models: Mapping[str, ModelRuntime], rules: Rules, seen: SeenCells, *, folder: Path | None = None
+) -> Answers:
+    """Run every network on the same cells; parameters as for `compare`."""
+    judged: dict[str, Judged] = {}
+    doubted: dict[str, Counter[Check]] = {}
     for key, model in models.items():
         sighted = sightings(model.predict(seen.tensors), seen.areas_um2, seen.looks, rules, seen.numbers)
         probabilities = np.array([sighting.probability for sighting in sighted])
         judged[key] = judge(seen.cells, probabilities, rules.output.threshold)
-        doubted[key] = Counter(doubt.check for one in sighted if (doubt := doubt_of(one, rules)) is not None)
-    result: dict[str, Any] = {"schema_version": 1}
-    for key, of_model in judged.items():
-        result[key] = {
-            "cells": len(seen.cells),
-            "subjects": len(np.unique(of_model.subject)),
-            "groups": len(np.unique(of_model.group)),
-            **point_metrics(of_model),
-            "interval_95": {name: list(ends) for name, ends in interval_95(of_model, seed=seed).items()},
-            "uncertain": doubted[key].total() / len(seen.cells),
-            "uncertain_by_reason": {check.value: doubted[key][check] / len(seen.cells) for check in Check},
-        }
-        if key != REFERENCE:
-            result[key] |= _against(judged[REFERENCE], of_model, seed)
-    result["verdict"] = _verdict([result[key] for key in judged if key != REFERENCE])
-    return result
+        doubts = (doubt_of(sighting, rules) for sighting in sighted)
+        doubted[key] = Counter(doubt.check for doubt in doubts if doubt is not None)
+    return Answers(judged, doubted, file_names(seen.cells, folder), rules.output.threshold)
 
 
-def _against(reference: Judged, other: Judged, seed: int) -> dict[str, float]:
-    flips = int(np.count_nonzero(reference.called != other.called))
-    drop, drops = paired_drop(reference, other, "weighted_f1", seed=seed)
+def validation_facts(answers: Answers, *, limits: GateLimits | None = None, seed: int = 0) -> Facts:
+    """Hold every int8 network against the float one.
+
+    Returns
+    -------
+    dict
+        As ``edgeleuk validate --json`` prints it. For each network its metrics with intervals, and
+        ``uncertain``, the share of cells that the device would call so, which ``uncertain_by_reason``
+        divides by the first check that doubts a cell; the metrics are of all cells. For each int8 network
+        (``models`` lists their keys) also what `paired_facts` returns. And what `settle` returns:
+        ``verdict reasons images_needed limits``.
+    """
+    limits = limits or GateLimits()
+    keys = [key for key in answers.judged if key not in FLOAT_KEYS]
+    result: Facts = {"schema_version": 1, "models": keys, "threshold": answers.threshold}
+    for key, judged in answers.judged.items():
+        result[key] = network_facts(judged, answers.doubted[key], seed=seed)
+    reference = answers.judged[REFERENCE]
+    for key in keys:
+        result[key] |= paired_facts(
+            reference, answers.judged[key], answers.files, threshold=answers.threshold, seed=seed
+        )
+    findings = quantization_findings(
+        {key: result[key] for key in keys}, limits, Held.of(reference.truth, reference.group)
+    )
+    return result | settle(findings, limits)
+
+
+def not_validated(cells: Sequence[LabelledCell], limits: GateLimits) -> Facts:
+    """Return what `validation_facts` says where a class is missing among the held-out cells."""
+    truth = np.array([cell.label == "blast" for cell in cells], bool)
+    group = np.array([cell.group or "" for cell in cells], str)
+    return {"schema_version": 1, "models": []} | settle(few_findings(Held.of(truth, group)), limits)
+
+
+def network_facts(judged: Judged, doubted: Counter[Check], *, seed: int = 0) -> Facts:
+    """Return what one network is worth on its own."""
+    n = len(judged.truth)
     return {
-        "flips": flips,
-        "flip_rate": flips / len(reference.truth),
-        "max_probability_change": float(np.abs(reference.probability - other.probability).max()),
-        "weighted_f1_drop": drop,
-        "weighted_f1_drop_upper_95": float(np.percentile(drops, 95)),
+        "cells": n,
+        "subjects": len(np.unique(judged.subject)),
+        "groups": len(np.unique(judged.group)),
+        **point_metrics(judged),
+        "interval_95": {name: list(ends) for name, ends in interval_95(judged, seed=seed).items()},
+        "uncertain": doubted.total() / n,
+        "uncertain_by_reason": {check.value: doubted[check] / n for check in Check},
     }
 
 
-def _verdict(models: Sequence[Mapping[str, float]]) -> str:
-    """Return ``fail`` where a drop is over its limit, ``undecided`` where its bound is, else ``pass``."""
-    if any(model["weighted_f1_drop"] > LARGEST_F1_DROP for model in models):
-        return "fail"
-    bounds = [model["weighted_f1_drop_upper_95"] for model in models]
-    return "undecided" if any(bound > LARGEST_F1_DROP for bound in bounds) else "pass"
+def file_names(cells: Sequence[LabelledCell], folder: Path | None) -> tuple[str, ...]:
+    """Name cells by their files, relative to the folder above them all."""
+    return tuple(cell.path.relative_to(folder).as_posix() if folder else cell.path.name for cell in cells)

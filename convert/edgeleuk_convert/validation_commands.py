@@ -1,4 +1,4 @@
-"""``edgeleuk validate``: what it does, and how it says it."""
+"""``edgeleuk validate`` and ``compare``: what they do, and how they say it."""
 
 from __future__ import annotations
 
@@ -18,22 +18,60 @@ from edgeleuk_convert.layers import layers_text, rank_bundle
 from edgeleuk_convert.leakage import with_training_stamp
 from edgeleuk_convert.reading import read_cells
 from edgeleuk_convert.record import bundle_record
+from edgeleuk_convert.replacement import compare_bundles
 from edgeleuk_convert.report import make_folder
-from edgeleuk_convert.validation import REFERENCE, compare
+from edgeleuk_convert.validation import REFERENCE, judge_networks, not_validated, validation_facts
+from edgeleuk_convert.verdict import load_limits, verdict_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from edgeleuk.bundle.manifest import InputContract
-    from edgeleuk.bundle.reading import Bundle
     from edgeleuk.classify import Rules
     from edgeleuk.runtimes import ModelRuntime
     from edgeleuk_convert.cnmc import LabelledCell
+    from edgeleuk_convert.validation import Answers
+    from edgeleuk_convert.verdict import GateLimits
+
+    Facts = dict[str, Any]
+
+METRICS = (
+    ("weighted_f1", "weighted F1"),
+    ("accuracy", "accuracy"),
+    ("auroc", "AUROC"),
+    ("sensitivity", "sensitivity"),
+    ("specificity", "specificity"),
+)
 
 
-def validate(bundle: str, data: Path, *, layers: bool = False, out: Path | None = None) -> dict[str, Any]:
-    """Compare a bundle's networks on what none of them has seen, and rank their layers where asked to."""
+def validate(
+    bundle: str,
+    data: Path,
+    *,
+    report: Path | None = None,
+    limits_file: Path | None = None,
+    layers: bool = False,
+    out: Path | None = None,
+) -> Facts:
+    """Compare a bundle's networks on what none of them has seen, and rank their layers where asked to.
+
+    Parameters
+    ----------
+    bundle : str
+    data : Path
+    report : Path, optional
+        Folder for a page, and the same numbers as JSON.
+    limits_file : Path, optional
+        TOML with a table ``[gate]``.
+    layers : bool
+        Rank the layers of the int8 networks.
+    out : Path, optional
+        Folder for their plot; `report` where it is not given.
+    """
+    from edgeleuk_convert.validation_report import write_validation_report
+
+    limits = load_limits(limits_file)
     if out is not None and not layers:
         raise UsageError("--out is for the plot of the layers", cure="pass --layers as well")
     opened = read_bundle(bundle)
@@ -41,59 +79,134 @@ def validate(bundle: str, data: Path, *, layers: bool = False, out: Path | None 
     if REFERENCE not in networks:
         raise UsageError(f"{opened.path.name} carries no float network to compare with")
     record = bundle_record(opened)
-    fresh, _ = unseen(read_cells(data).cells, record)
+    for folder in (report, out):
+        if folder is not None:
+            make_folder(folder)
+    cells = read_cells(data)
+    fresh, _ = unseen(cells.cells, record)
     require_disjoint(decode_card(opened.members[CALIBRATION]), fresh)
     require_both_classes(fresh, "validation")
-    result = compared(networks, opened.manifest.input, bundle_rules(opened), fresh)
+    answers = _answers(networks, opened.manifest.input, bundle_rules(opened), fresh, cells.folder)
+    facts = validation_facts(answers, limits=limits)
+    facts["stamp"] = with_training_stamp(None, record.stamp)
     if layers:
-        result |= _ranked(opened, fresh, out)
-    return result | {"stamp": with_training_stamp(None, record.stamp)}
+        with progress_bar("measuring layers") as bar:
+            facts |= rank_bundle(opened.members, opened.manifest.input, fresh, out or report, progress=bar)
+    if report is not None:
+        page = write_validation_report(report, facts, answers, bundle=opened, data=cells.folder)
+        facts["report"] = str(page)
+    return facts
 
 
-def _ranked(opened: Bundle, fresh: Sequence[LabelledCell], out: Path | None) -> dict[str, Any]:
-    """Rank the layers of a bundle's int8 networks, and draw them into a folder."""
-    if out is not None:
-        make_folder(out)
-    with progress_bar("measuring layers") as report:
-        return rank_bundle(opened.members, opened.manifest.input, fresh, out, progress=report)
+def judged_on(
+    networks: Mapping[str, ModelRuntime],
+    contract: InputContract,
+    rules: Rules,
+    fresh: Sequence[LabelledCell],
+    folder: Path,
+    *,
+    limits: GateLimits,
+) -> Facts:
+    """Hold networks that are not packed yet to the limits, on held-out cells; undecided without any."""
+    if len({cell.label for cell in fresh}) < 2:
+        return not_validated(fresh, limits)
+    return validation_facts(_answers(networks, contract, rules, fresh, folder), limits=limits)
 
 
-def validation_text(result: dict[str, Any]) -> str:
-    """Say how much int8 lost."""
-    if "reference" not in result:
-        return "not validated: no held-out subject of both classes is among the images"
-    reference = result["reference"]
+def validation_text(result: Mapping[str, Any]) -> str:
+    """Say how much int8 lost, and the verdict."""
     lines = [result["stamp"]] if result.get("stamp") else []
-    lines += [
-        f"on {reference['cells']} cells of {reference['subjects']} subjects that were held out:",
-        "  network       weighted F1   AUROC     drop  at most  flips  largest change",
-        f"  {'float32':<13} {reference['weighted_f1']:>11.4f} {reference['auroc']:>7.4f}",
+    if REFERENCE in result:
+        lines += _drops(result)
+    if "layers" in result:
+        lines.append(layers_text(result))
+    lines.append(verdict_text(result))
+    if result["verdict"] == "undecided":
+        lines.append("warning: it is not shown that int8 keeps to the limits: hold out more subjects")
+    if result.get("report"):
+        lines.append(f"report    {result['report']}")
+    return "\n".join(lines)
+
+
+def compare(a: str, b: str, data: Path, *, limits_file: Path | None = None) -> Facts:
+    """Ask whether bundle `b` may take the place of `a`."""
+    limits = load_limits(limits_file)
+    one, other = read_bundle(a), read_bundle(b)
+    cells = read_cells(data)
+    say("  comparing the bundles ...")
+    with progress_bar("preparing") as bar:
+        return compare_bundles(one, other, cells, limits, threads=os.cpu_count() or 1, progress=bar)
+
+
+def comparison_text(result: Mapping[str, Any]) -> str:
+    """Say what changes from A to B."""
+    lines = [f"{name.upper()} {result[name]['stamp']}" for name in ("a", "b") if result[name]["stamp"]]
+    lines += [f"{name.upper()}  {result[name]['path']}  ({result[name]['name']})" for name in ("a", "b")]
+    lines += [f"  {one}" for one in result["differences"]] or ["  their contracts are the same"]
+    lines.append(
+        f"on {result['cells']:,} cells of {result['subjects']} subjects in {result['groups']} groups"
+        " that neither has seen:"
+    )
+    for key in result["models"]:
+        of = result[key]
+        lines.append(f"  {key:<21} {'A':>7} {'B':>7}    drop  at most")
+        lines += [
+            f"    {title:<19} {of['a'][metric]:>7.4f} {of['b'][metric]:>7.4f} {of[f'{metric}_drop']:>7.4f}"
+            f" {of[f'{metric}_drop_upper_95']:>8.4f}"
+            for metric, title in METRICS
+        ]
+        lines.append(
+            f"    the same decision on {of['agreement']:.1%} of the cells, another on {of['flips']};"
+            f" uncertain {of['a']['uncertain']:.1%} in A, {of['b']['uncertain']:.1%} in B"
+        )
+    return "\n".join([*lines, result["answer"], *(f"  {reason}" for reason in result["reasons"])])
+
+
+def _drops(result: Mapping[str, Any]) -> list[str]:
+    reference = result[REFERENCE]
+    lines = [
+        f"on {reference['cells']:,} cells of {reference['subjects']} subjects in {reference['groups']} groups"
+        " that were held out:",
+        "  network      weighted F1   AUROC   F1 drop  at most   sensitivity drop  at most",
+        f"  {'float32':<12} {reference['weighted_f1']:>11.4f} {reference['auroc']:>7.4f}",
     ]
-    lines += [
-        f"  {key:<13} {result[key]['weighted_f1']:>11.4f} {result[key]['auroc']:>7.4f}"
-        f" {result[key]['weighted_f1_drop']:>8.4f} {result[key]['weighted_f1_drop_upper_95']:>8.4f}"
-        f" {result[key]['flips']:>6} {result[key]['max_probability_change']:>15.3f}"
-        for key in ("tflite_int8", "onnx_int8", "tensorrt_int8")
-        if key in result
-    ]
+    for key in result["models"]:
+        of = result[key]
+        lines.append(
+            f"  {key:<12} {of['weighted_f1']:>11.4f} {of['auroc']:>7.4f} {of['weighted_f1_drop']:>9.4f}"
+            f" {of['weighted_f1_drop_upper_95']:>8.4f} {of['sensitivity_drop']:>18.4f}"
+            f" {of['sensitivity_drop_upper_95']:>8.4f}"
+        )
+    lines += [f"  {key}: {_changes(result[key])}" for key in result["models"]]
     doubts = (result.get("tflite_int8") or reference)["uncertain_by_reason"]
     lines.append(
         f"{sum(doubts.values()):.1%} of the cells are uncertain: "
         + ", ".join(f"{reason} {share:.1%}" for reason, share in doubts.items())
     )
-    if "layers" in result:
-        lines.append(layers_text(result))
-    return "\n".join([*lines, f"verdict: {result['verdict']}"])
+    return lines
 
 
-def compared(
+def _changes(of: Mapping[str, Any]) -> str:
+    """Say in a line what changed besides the metrics."""
+    worst, exact = of["worst_subject"], of["mcnemar"]
+    text = (
+        f"{of['flips']} decisions flip ({of['flip_rate']:.2%}), {exact['lost']} to wrong and"
+        f" {exact['gained']} to right (McNemar p {exact['p']:.2f}); a probability moves by"
+        f" {of['mean_probability_change']:.3f} on average and {of['max_probability_change']:.3f} at most"
+    )
+    if worst is None:
+        return f"{text}; no subject loses"
+    return f"{text}; subject {worst['subject']} loses most, {worst['drop']:.1%} of its {worst['cells']} cells"
+
+
+def _answers(
     networks: Mapping[str, ModelRuntime],
     contract: InputContract,
     rules: Rules,
     fresh: Sequence[LabelledCell],
-) -> dict[str, Any]:
-    """Compare networks on held-out cells."""
+    folder: Path,
+) -> Answers:
     with progress_bar("preparing") as report:
         seen = see_cells(fresh, contract, progress=report)
     say("  comparing int8 with float ...")
-    return compare(networks, rules, seen)
+    return judge_networks(networks, rules, seen, folder=folder)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from edgeleuk.bundle.acceptance import acceptance
 from edgeleuk.bundle.manifest import MODEL_FILES
 
 if TYPE_CHECKING:
@@ -17,12 +18,13 @@ if TYPE_CHECKING:
 
 
 def bundle_facts(bundle: Bundle) -> dict[str, Any]:
-    """Return the manifest with the file's own hash and size."""
+    """Return the manifest with the file's own hash and size, and what the gate said of it."""
     return {
         "schema_version": 1,
         "path": str(bundle.path),
         "sha256": bundle.sha256,
         "size_bytes": bundle.path.stat().st_size,
+        "validation": msgspec.to_builtins(acceptance(bundle)),
         "manifest": msgspec.to_builtins(bundle.manifest),
     }
 
@@ -65,10 +67,21 @@ def facts_text(bundle: Bundle) -> str:
             f" {_forest_text(output)}threshold {output.threshold:.3f}, {abstain}",
             f"envelope  cells of {low_high[0]:.0f} to {low_high[1]:.0f} um2",
             f"gate      {_gate_text(manifest)}",
+            f"int8      {_verdict_text(bundle)}",
             f"licence   {manifest.licence}",
             f"data      {manifest.data_citation}",
         ]
     )
+
+
+def _verdict_text(bundle: Bundle) -> str:
+    said = acceptance(bundle)
+    words = {
+        "pass": "keeps to the limits of its gate",
+        "undecided": "is not shown to keep to the limits of its gate",
+        "fail": "REJECTED by its gate: no device runs it",
+    }[said.verdict]
+    return words + (f" ({'; '.join(said.reasons)})" if said.reasons else "")
 
 
 def _forest_text(output: OutputContract) -> str:

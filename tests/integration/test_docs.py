@@ -43,9 +43,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("docs")
     cv2.imwrite(str(folder / "field.jpg"), VirtualSlide(seed=2).field(0, 0).pixels[:, :, ::-1])
     cv2.imwrite(str(folder / "cell.png"), golden_crops_of(read_bundle("default"))[0].pixels[:, :, ::-1])
-    for name in ("training.toml", "contract.toml"):
+    for name in ("training.toml", "contract.toml", "gate.toml"):
         (folder / name).write_text(settings_shown("conversion.md", name))
     trained(dense()).save(folder / "theirs.keras")
+    # What the network of one epoch loses is not the matter here.
+    (folder / "any.toml").write_text(
+        "[gate]\nweighted_f1_drop = 1\nsensitivity_drop = 1\nflips = 1\nprobability_change = 1\n"
+    )
     (folder / "held-out.txt").write_text("1\n14\nH6\nH12\n")
     (folder / "fields").mkdir()
     cv2.imwrite(str(folder / "fields" / "1.png"), VirtualSlide(seed=3).field(0, 0).pixels[:, :, ::-1])
@@ -63,6 +67,11 @@ def runnable(line: str, data: Path, session: str) -> list[str]:
         words += ["--epochs", "1"]
     if words[0] in ("convert", "calibrate") and "--calibration-card" not in words:
         words += ["--images", "40"]
+    if words[0] == "convert":
+        words += ["--gate", "any.toml"]
+    if words[0] == "compare":
+        # Of the few cells none is new to both.
+        words[1] = words[2]
     if words[0] == "run":
         flags = {"--bundle": "default", "--session": session, "--frames": "3"}
         words = [flags.get(before, word) for before, word in zip(["", *words], words, strict=False)]
@@ -98,12 +107,15 @@ def test_every_command_shown_runs(few_cells: Path, folder: Path) -> None:
 def test_settings_shown_are_settings(tmp_path: Path) -> None:
     from edgeleuk.config import RunSettings, load_settings
     from edgeleuk_convert.settings import load_training_settings
+    from edgeleuk_convert.verdict import GateLimits, load_limits
 
     file = tmp_path / "edgeleuk.toml"
     file.write_text(settings_shown("camera.md"))
     assert load_settings(RunSettings, file=file, environ={}).px_per_um == 13.2
     file.write_text(settings_shown("conversion.md", "training.toml"))
     assert load_training_settings(file, {}).augmentation.jpeg == 0.2
+    file.write_text(settings_shown("conversion.md", "gate.toml"))
+    assert load_limits(file) == GateLimits()
 
 
 def test_links_lead_somewhere() -> None:

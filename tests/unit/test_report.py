@@ -20,10 +20,10 @@ from edgeleuk.errors import DataRefusedError, MissingDependencyError, UsageError
 from edgeleuk_convert import baselines
 from edgeleuk_convert.cnmc import CellSet, load_cells
 from edgeleuk_convert.evaluation import evaluate_with
+from edgeleuk_convert.page import NOTHING, look_up, written
 from edgeleuk_convert.record import TrainingRecord
 from edgeleuk_convert.report import Report, report_on, write_report
 from edgeleuk_convert.report_facts import wilson_95
-from edgeleuk_convert.report_html import NOTHING, look_up, written
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

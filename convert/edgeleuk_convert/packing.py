@@ -12,7 +12,6 @@ import numpy as np
 
 from edgeleuk.bundle.features import encode_features
 from edgeleuk.bundle.forest import encode_forest
-from edgeleuk.bundle.golden import FLOAT_TOLERANCE, Tolerance, encode_golden
 from edgeleuk.bundle.manifest import (
     CALIBRATION,
     CARD,
@@ -28,15 +27,14 @@ from edgeleuk.bundle.manifest import (
     Provenance,
 )
 from edgeleuk.bundle.writing import describe_members
-from edgeleuk.classify import open_networks
+from edgeleuk.classify import Rules, open_networks
 from edgeleuk.errors import GateFailedError, IntegrityError
-from edgeleuk.preprocessing import to_batch
-from edgeleuk.virtual.cells import single_cell
 from edgeleuk_calibration.selection import encode_card
 from edgeleuk_convert.cards import DATA_CITATION, LICENCE, card
+from edgeleuk_convert.golden import make_golden
 from edgeleuk_convert.mending import with_corrected_biases, without_rescaling
 from edgeleuk_convert.onnx import to_onnx_float32, to_onnx_int8
-from edgeleuk_convert.tflite import output_steps, silenced, to_tflite_float32, to_tflite_int8, with_features
+from edgeleuk_convert.tflite import silenced, to_tflite_float32, to_tflite_int8, with_features
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -46,14 +44,11 @@ if TYPE_CHECKING:
 
     from edgeleuk.bundle.forest import Forest
     from edgeleuk.bundle.manifest import InputContract, OutputContract
-    from edgeleuk.frames import CellCrop
     from edgeleuk_calibration.selection import CalibrationSet
     from edgeleuk_convert.cnmc import LabelledCell
     from edgeleuk_convert.gating import TrainedGate
     from edgeleuk_convert.record import TrainingRecord
 
-# Cells drawn by the project for the golden vectors, half of each class.
-GOLDEN_CELLS = 6
 # The least correlation of an int8 network's outputs with the float network's that can come of rounding.
 LEAST_CORRELATION = 0.95
 # Between Keras and the float32 network: rounding alone.
@@ -192,10 +187,11 @@ def make_manifest_and_members(
         members[FEATURES] = encode_features(gate.statistics)
     if forest is not None:
         members[FOREST] = encode_forest(forest)
-    members[GOLDEN] = _golden(converted.input, converted.networks, forest)
     members[LABELS] = msgspec.json.encode(
         {"negative": record.output.labels[0], "positive": record.output.labels[1]}
     )
+    rules = Rules(record.output, record.envelope, gate.contract, gate.statistics, forest=forest)
+    members[GOLDEN] = make_golden(members, converted.input, rules)
     members[CALIBRATION] = encode_card(calibration.card)
     members[VALIDATION] = msgspec.json.format(msgspec.json.encode(validation), indent=1)
     members[TRAINING] = msgspec.json.encode(record)
@@ -230,30 +226,6 @@ def tool_versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return versions
-
-
-def golden_crops() -> list[CellCrop]:
-    """Draw the cells of the golden vectors."""
-    return [single_cell(label, seed) for seed in range(GOLDEN_CELLS // 2) for label in ("blast", "normal")]
-
-
-def _golden(contract: InputContract, networks: Mapping[str, bytes], forest: Forest | None) -> bytes:
-    crops = golden_crops()
-    tensors = to_batch(crops, contract)
-    step, feature_step = output_steps(networks["model.int8.tflite"])
-    answers, tolerances = {}, {}
-    runtimes = open_networks(networks, contract)
-    for name in networks:
-        model = MODEL_FILES[name]
-        answers[name] = runtimes[model.key].predict(tensors)
-        # A step of rounding may differ between kernels, two among many features; the ONNX network has steps
-        # of like size.
-        tolerances[name] = (
-            Tolerance(1.5 * step, 2.5 * feature_step)
-            if model.precision == "int8"
-            else Tolerance(FLOAT_TOLERANCE, FLOAT_TOLERANCE)
-        )
-    return encode_golden(crops, contract, answers, tolerances, forest)
 
 
 def _real(tensors: npt.NDArray[np.uint8], contract: InputContract) -> npt.NDArray[np.float32]:

@@ -11,9 +11,9 @@ from edgeleuk.bundle.manifest import MODEL_FILES
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgeleuk.bundle.golden import GoldenResult
     from edgeleuk.bundle.manifest import Manifest, OutputContract
     from edgeleuk.bundle.reading import Bundle
+    from edgeleuk.selftest import GoldenResult
 
 
 def bundle_facts(bundle: Bundle) -> dict[str, Any]:
@@ -95,6 +95,7 @@ def replay_facts(bundle: Bundle, results: Sequence[GoldenResult]) -> dict[str, A
                 "status": result.status,
                 "largest_difference": result.largest_difference,
                 "tolerance": result.tolerance,
+                "detail": result.detail,
             }
             for result in results
         ],
@@ -107,8 +108,9 @@ def replay_text(bundle: Bundle, results: Sequence[GoldenResult]) -> str:
     for result in results:
         figures = (
             ""
-            if result.status == "not installed"
+            if result.status == "not installed" or result.model == "contract"
             else f"  largest difference {result.largest_difference:.4g}, allowed {result.tolerance:.4g}"
         )
-        lines.append(f"  {result.status:<13} {result.model} on {result.runtime}{figures}")
+        detail = f"  ({result.detail})" if result.detail else ""
+        lines.append(f"  {result.status:<13} {result.model} on {result.runtime}{figures}{detail}")
     return "\n".join(lines)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import msgspec
@@ -22,7 +21,6 @@ from edgeleuk.bundle.manifest import GOLDEN, LABELS, MODEL_FILES
 from edgeleuk.bundle.reading import Bundle, read_bundle
 from edgeleuk.bundle.writing import describe_members, write_bundle
 from edgeleuk.classify import bundle_rules
-from edgeleuk.cli import main
 from edgeleuk.errors import BundleError
 from edgeleuk.preprocessing import to_batch
 from edgeleuk.runtimes.litert import LiteRtRuntime
@@ -35,12 +33,6 @@ if TYPE_CHECKING:
     from edgeleuk.runtimes import Answer
 
 INT8 = ("model.int8.tflite", "model.int8.onnx")
-
-
-class Outcome(NamedTuple):
-    code: int
-    out: str
-    err: str
 
 
 Call = Any
@@ -60,25 +52,6 @@ def proven() -> Bundle:
 @pytest.fixture(scope="module")
 def proven_path(proven: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return written(proven, tmp_path_factory.mktemp("proven"))
-
-
-@pytest.fixture
-def edgeleuk(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
-) -> Callable[..., Outcome]:
-    """Run the command line in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*words: object) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["edgeleuk", *map(str, words)])
-        code = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else int(end.code or 0)
-        return Outcome(code, *capfd.readouterr())
-
-    return call
 
 
 def with_members(bundle: Bundle, members: dict[str, bytes], **changes: object) -> Bundle:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from edgeleuk.bundle.manifest import MODEL_FILES
+from edgeleuk.bundle.manifest import MODEL_FILES, TRAINING
+from edgeleuk.errors import BundleError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,8 +24,30 @@ def bundle_facts(bundle: Bundle) -> dict[str, Any]:
         "path": str(bundle.path),
         "sha256": bundle.sha256,
         "size_bytes": bundle.path.stat().st_size,
+        "stamp": training_stamp(bundle),
         "manifest": msgspec.to_builtins(bundle.manifest),
     }
+
+
+def training_stamp(bundle: Bundle) -> str | None:
+    """Return what the training record was stamped with: that test cells leaked; None where they did not.
+
+    Raises
+    ------
+    BundleError
+        The record is damaged.
+    """
+    try:
+        stamp = msgspec.json.decode(bundle.members[TRAINING], type=_Stamped).stamp
+    except msgspec.DecodeError as error:
+        raise BundleError(f"{TRAINING} in {bundle.path.name} cannot be read", got=str(error)) from error
+    return None if stamp is None else stamp.replace("LEAKAGE ALLOWED:", "LEAKAGE ALLOWED IN TRAINING:", 1)
+
+
+class _Stamped(msgspec.Struct):
+    """What the device needs to know of a training; the workstation knows the rest."""
+
+    stamp: str | None = None
 
 
 def facts_text(bundle: Bundle) -> str:
@@ -49,6 +72,7 @@ def facts_text(bundle: Bundle) -> str:
     return "\n".join(
         [
             f"{manifest.name}  {bundle.path.stat().st_size / 1e6:.2f} MB, sha256 {bundle.sha256[:16]}",
+            *filter(None, [training_stamp(bundle)]),
             manifest.intended_use,
             "",
             f"network   {provenance.architecture}, {provenance.parameters:,} parameters,"

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeleuk.bundle.manifest import FEATURES, FOREST, GOLDEN, MANIFEST
+from edgeleuk.bundle.manifest import FEATURES, FOREST, GOLDEN, MANIFEST, TRAINING
 from edgeleuk.bundle.reading import Bundle, read_bundle
 from edgeleuk.bundle.writing import bundle_bytes, describe_members, write_bundle
 from edgeleuk.errors import BundleError, UsageError
@@ -204,6 +204,32 @@ def test_every_command_refuses_damage_and_writes_nothing(
     assert sentence in outcome.err
     assert len(outcome.err.strip().splitlines()) == 1
     assert sorted(tmp_path.iterdir()) == [path]
+
+
+def with_record(bundle: Bundle, record: bytes, path: Path) -> Path:
+    members = dict(bundle.members) | {TRAINING: record}
+    write_bundle(path, msgspec.structs.replace(bundle.manifest, members=describe_members(members)), members)
+    return path
+
+
+def test_inspect_shows_the_stamp_of_a_training_that_leaked(
+    edgeleuk: Callable[..., Outcome], shipped: Bundle, tmp_path: Path
+) -> None:
+    record = json.loads(shipped.members[TRAINING]) | {"stamp": "LEAKAGE ALLOWED: 3 of 9 test cells."}
+    path = with_record(shipped, json.dumps(record).encode(), tmp_path / "x.edgeleuk")
+    stamp = "LEAKAGE ALLOWED IN TRAINING: 3 of 9 test cells."
+    assert edgeleuk("inspect", path).out.splitlines()[1] == stamp
+    assert json.loads(edgeleuk("inspect", path, "--json").out)["stamp"] == stamp
+    assert json.loads(edgeleuk("inspect", "--json").out)["stamp"] is None
+    assert "LEAKAGE" not in edgeleuk("inspect").out
+
+
+def test_inspect_refuses_a_training_record_that_cannot_be_read(
+    edgeleuk: Callable[..., Outcome], shipped: Bundle, tmp_path: Path
+) -> None:
+    outcome = edgeleuk("inspect", with_record(shipped, b"[", tmp_path / "x.edgeleuk"))
+    assert (outcome.code, outcome.out) == (7, "")
+    assert "training.json in x.edgeleuk cannot be read" in outcome.err
 
 
 def test_a_network_in_the_place_of_another_is_refused(

@@ -384,9 +384,9 @@ def verify(
 ) -> None:
     """Check a bundle's hashes and replay its golden vectors on every runtime that is installed."""
     from edgeleuk.bundle.describe import replay_facts, replay_text
-    from edgeleuk.bundle.golden import replay
     from edgeleuk.bundle.reading import read_bundle
     from edgeleuk.console import print_json
+    from edgeleuk.selftest import replay
 
     opened = read_bundle(bundle)
     results = replay(opened)

@@ -9,11 +9,11 @@ import numpy as np
 
 from edgeleuk import RESEARCH_USE
 from edgeleuk.bundle.reading import read_bundle
-from edgeleuk.classify import open_classifier
 from edgeleuk.console import progress_bar
 from edgeleuk.errors import DataRefusedError, UsageError
 from edgeleuk.frames import CellCrop
 from edgeleuk.results import Decision, Prediction
+from edgeleuk.selftest import open_tested_classifier
 from edgeleuk.vision.crops import crop_cell
 from edgeleuk.vision.scale import estimate_px_per_um
 from edgeleuk.vision.segmentation import nucleus_and_cell_mask, segment
@@ -69,7 +69,7 @@ def classify_files(files: Sequence[Path], bundle: str, settings: RunSettings) ->
         A file is missing or no image; nothing is printed then.
     """
     opened = read_bundle(bundle)
-    classifier = open_classifier(
+    classifier = open_tested_classifier(
         opened,
         runtime=settings.runtime,
         precision=settings.precision,

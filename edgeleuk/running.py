@@ -18,12 +18,12 @@ from edgeleuk import RESEARCH_USE, __version__
 from edgeleuk.annotate import annotate
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.capture import is_simulated, open_source
-from edgeleuk.classify import open_classifier
 from edgeleuk.console import say
 from edgeleuk.errors import EdgeleukError, UsageError
 from edgeleuk.pipeline import Engine
 from edgeleuk.pipeline import run as run_pipeline
 from edgeleuk.record.session import create_session
+from edgeleuk.selftest import open_tested_classifier
 from edgeleuk.vision.tracking import FieldTracker
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def run(
         raise UsageError("the number of frames is out of range", got=frames, allowed="1 or more")
     path = session or Path(time.strftime("session-%Y%m%d-%H%M%S.db"))
     opened = read_bundle(bundle)
-    classifier = open_classifier(
+    classifier = open_tested_classifier(
         opened,
         runtime=settings.runtime,
         precision=settings.precision,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
 from edgeleuk.bundle.manifest import Struct
-from edgeleuk.errors import DataRefusedError, IntegrityError
+from edgeleuk.errors import DataRefusedError, IntegrityError, UsageError
 from edgeleuk_calibration.output import fit_output
 from edgeleuk_convert.checkpoint import replace_file
 from edgeleuk_convert.metrics import prior_weights
@@ -20,8 +20,12 @@ if TYPE_CHECKING:
 
     from edgeleuk.bundle.manifest import OutputContract
     from edgeleuk_convert.cnmc import LabelledCell
+    from edgeleuk_convert.training import TrainingSettings
 
 ENDING = ".answers.json"
+_DO_NOT_COUNT = {
+    "seed", "folds", "fold", "split_seed", "held_out", "calibrated", "forest", "sensitivity",
+}  # fmt: skip
 
 
 class Answers(Struct, frozen=True):
@@ -38,6 +42,8 @@ class Answers(Struct, frozen=True):
         The same of a forest on plain numbers that knew the same cells as the network: log odds.
     identity : str
         Hash of the settings and of the test cells that this is an answer to.
+    settings : dict or None
+        `settings_that_count`; None in answers of earlier versions.
     """
 
     architecture: str
@@ -47,6 +53,42 @@ class Answers(Struct, frozen=True):
     logits: dict[str, float]
     forest: dict[str, float]
     identity: str
+    settings: dict[str, Any] | None = None
+
+
+def settings_that_count(settings: TrainingSettings) -> dict[str, Any]:
+    """Return the settings that decide what kind of network a training gives, under one level of names.
+
+    Left out is what decides which cells it learns from, and what is made of its answers afterwards.
+    """
+    flat: dict[str, Any] = {key: value for key, value in settings.flat().items() if key not in _DO_NOT_COUNT}
+    flat |= {f"input_{key}": value for key, value in msgspec.structs.asdict(settings.contract).items()}
+    # As they are read back, so that they can be compared.
+    decoded: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(flat))
+    return decoded
+
+
+def require_same_settings(answers: Sequence[Answers], settings: TrainingSettings) -> None:
+    """Refuse to calibrate a network by the answers of networks that were trained otherwise.
+
+    Answers of earlier versions do not say how they were made, and are taken.
+
+    Raises
+    ------
+    UsageError
+        Some were; the settings that differ are named.
+    """
+    wanted = settings_that_count(settings)
+    for one in answers:
+        made = one.settings or {}
+        differ = sorted(key for key in made.keys() & wanted.keys() if made[key] != wanted[key])
+        if differ:
+            raise UsageError(
+                f"the answers of fold {one.fold}, seed {one.seed} were made with other settings",
+                got=", ".join(f"{key} = {made[key]}" for key in differ),
+                allowed=", ".join(f"{key} = {wanted[key]}" for key in differ),
+                cure="train with those settings, or cross-validate again with these",
+            )
 
 
 def write_answers(answers: Answers, path: Path) -> None:

@@ -71,7 +71,7 @@ def train(
     allow_leakage : bool
         Train on a split that leaks, and stamp whatever is said of it.
     """
-    from edgeleuk_convert.answers import answers_in
+    from edgeleuk_convert.answers import answers_in, require_same_settings
     from edgeleuk_convert.architectures import memory_warning
     from edgeleuk_convert.checkpoint import settings_path
     from edgeleuk_convert.evaluation import evaluate_cells, keras_predictor
@@ -84,6 +84,8 @@ def train(
     require_writable(out)
     if warning := memory_warning(settings.architecture):
         say(f"warning: {warning}")
+    known = answers_in(answers, settings.architecture) if answers is not None else ()
+    require_same_settings(known, settings)
     with quiet_tensorflow():
         cells, prints = read_with_prints(data)
         record = _train(
@@ -92,7 +94,7 @@ def train(
             settings,
             prints=prints,
             allow_leakage=allow_leakage,
-            answers=answers_in(answers, settings.architecture) if answers is not None else (),
+            answers=known,
         )
         # Not what is unseen by group: of a split that was allowed to leak, all that was held out is judged.
         tested = set(record.held_out_subjects)

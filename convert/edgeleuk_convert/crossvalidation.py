@@ -21,7 +21,14 @@ import numpy as np
 from edgeleuk.classify import calibrated
 from edgeleuk.errors import UsageError
 from edgeleuk.morphology import morphology_numbers
-from edgeleuk_convert.answers import ENDING, Answers, out_of_fold_output, read_answers, write_answers
+from edgeleuk_convert.answers import (
+    ENDING,
+    Answers,
+    out_of_fold_output,
+    read_answers,
+    settings_that_count,
+    write_answers,
+)
 from edgeleuk_convert.baselines import TITLES, judge_baselines
 from edgeleuk_convert.costs import Cost, measure_cost
 from edgeleuk_convert.evaluation import judge
@@ -322,6 +329,7 @@ def _train_and_answer(
         logits={cell.sha256: float(logit) for cell, logit in zip(test, logits, strict=True)},
         forest={cell.sha256: float(odds) for cell, odds in zip(test, log_odds, strict=True)},
         identity=_identity(job, test),
+        settings=settings_that_count(job),
     )
     write_answers(answers, path)
     return answers

@@ -10,7 +10,6 @@ import msgspec
 
 from edgeleuk.bundle.features import encode_features
 from edgeleuk.bundle.forest import encode_forest
-from edgeleuk.bundle.golden import FLOAT_TOLERANCE, Tolerance, encode_golden
 from edgeleuk.bundle.manifest import (
     CALIBRATION,
     CARD,
@@ -26,16 +25,15 @@ from edgeleuk.bundle.manifest import (
     Provenance,
 )
 from edgeleuk.bundle.writing import describe_members
-from edgeleuk.classify import open_networks
+from edgeleuk.classify import Rules, open_networks
 from edgeleuk.errors import IntegrityError
-from edgeleuk.preprocessing import to_batch
 from edgeleuk.runtimes import open_runtime
-from edgeleuk.virtual.cells import single_cell
 from edgeleuk_calibration.card import encode_card
 from edgeleuk_convert.agreement import Agreement, agreement_of, refuse_difference
 from edgeleuk_convert.audit import NetworkAudit, audit, require_kept_promises
 from edgeleuk_convert.cards import DATA_CITATION, LICENCE, card
 from edgeleuk_convert.feeding import RealInput, answers, calibration_input, keras_answers
+from edgeleuk_convert.golden import make_golden
 from edgeleuk_convert.mending import (
     activation_of,
     last_layer,
@@ -45,7 +43,6 @@ from edgeleuk_convert.mending import (
 )
 from edgeleuk_convert.onnx import OnnxCalibration, to_onnx_float32, to_onnx_int8, to_onnx_tensorrt
 from edgeleuk_convert.tflite import (
-    output_steps,
     silenced,
     to_tflite_dynamic,
     to_tflite_float16,
@@ -60,15 +57,12 @@ if TYPE_CHECKING:
 
     from edgeleuk.bundle.forest import Forest
     from edgeleuk.bundle.manifest import InputContract, OutputContract
-    from edgeleuk.frames import CellCrop
     from edgeleuk_calibration.card import CalibrationCard
     from edgeleuk_convert.audit import Kind
     from edgeleuk_convert.feeding import Tensors
     from edgeleuk_convert.gating import TrainedGate
     from edgeleuk_convert.record import TrainingRecord
 
-# Cells drawn by the project for the golden vectors, half of each class.
-GOLDEN_CELLS = 6
 REFERENCE = "reference"
 REFERENCE_MEMBER = "model.float32.tflite"
 TENSORRT_MEMBER = "model.int8.tensorrt.onnx"
@@ -244,10 +238,11 @@ def make_manifest_and_members(
         members[FEATURES] = encode_features(gate.statistics)
     if forest is not None:
         members[FOREST] = encode_forest(forest)
-    members[GOLDEN] = _golden(converted.input, converted.networks, forest)
     positive = converted.output.positive_label
     others = [label for label in converted.output.labels if label != positive]
     members[LABELS] = msgspec.json.encode({"negative": " or ".join(others), "positive": positive})
+    rules = Rules(converted.output, record.envelope, gate.contract, gate.statistics, forest=forest)
+    members[GOLDEN] = make_golden(members, converted.input, rules)
     members[CALIBRATION] = encode_card(calibration)
     members[VALIDATION] = msgspec.json.format(msgspec.json.encode(validation), indent=1)
     members[TRAINING] = msgspec.json.encode(record)
@@ -283,30 +278,6 @@ def tool_versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return versions
-
-
-def golden_crops() -> list[CellCrop]:
-    """Draw the cells of the golden vectors."""
-    return [single_cell(label, seed) for seed in range(GOLDEN_CELLS // 2) for label in ("blast", "normal")]
-
-
-def _golden(contract: InputContract, networks: Mapping[str, bytes], forest: Forest | None) -> bytes:
-    crops = golden_crops()
-    tensors = to_batch(crops, contract)
-    step, feature_step = output_steps(networks["model.int8.tflite"])
-    answers, tolerances = {}, {}
-    runtimes = open_networks(networks, contract)
-    for name in networks:
-        model = MODEL_FILES[name]
-        answers[name] = runtimes[model.key].predict(tensors)
-        # A step of rounding may differ between kernels, two among many features; the ONNX network has steps
-        # of like size.
-        tolerances[name] = (
-            Tolerance(1.5 * step, 2.5 * feature_step)
-            if model.precision == "int8"
-            else Tolerance(FLOAT_TOLERANCE, FLOAT_TOLERANCE)
-        )
-    return encode_golden(crops, contract, answers, tolerances, forest)
 
 
 def _beside(

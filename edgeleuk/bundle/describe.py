@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from edgeleuk.bundle.acceptance import acceptance
-from edgeleuk.bundle.manifest import MODEL_FILES
+from edgeleuk.bundle.manifest import MODEL_FILES, TRAINING
+from edgeleuk.errors import BundleError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgeleuk.bundle.golden import GoldenResult
     from edgeleuk.bundle.manifest import Manifest, OutputContract
     from edgeleuk.bundle.reading import Bundle
+    from edgeleuk.selftest import GoldenResult
 
 
 def bundle_facts(bundle: Bundle) -> dict[str, Any]:
@@ -25,8 +26,30 @@ def bundle_facts(bundle: Bundle) -> dict[str, Any]:
         "sha256": bundle.sha256,
         "size_bytes": bundle.path.stat().st_size,
         "validation": msgspec.to_builtins(acceptance(bundle)),
+        "stamp": training_stamp(bundle),
         "manifest": msgspec.to_builtins(bundle.manifest),
     }
+
+
+def training_stamp(bundle: Bundle) -> str | None:
+    """Return what the training record was stamped with: that test cells leaked; None where they did not.
+
+    Raises
+    ------
+    BundleError
+        The record is damaged.
+    """
+    try:
+        stamp = msgspec.json.decode(bundle.members[TRAINING], type=_Stamped).stamp
+    except msgspec.DecodeError as error:
+        raise BundleError(f"{TRAINING} in {bundle.path.name} cannot be read", got=str(error)) from error
+    return None if stamp is None else stamp.replace("LEAKAGE ALLOWED:", "LEAKAGE ALLOWED IN TRAINING:", 1)
+
+
+class _Stamped(msgspec.Struct):
+    """What the device needs to know of a training; the workstation knows the rest."""
+
+    stamp: str | None = None
 
 
 def facts_text(bundle: Bundle) -> str:
@@ -51,6 +74,7 @@ def facts_text(bundle: Bundle) -> str:
     return "\n".join(
         [
             f"{manifest.name}  {bundle.path.stat().st_size / 1e6:.2f} MB, sha256 {bundle.sha256[:16]}",
+            *filter(None, [training_stamp(bundle)]),
             manifest.intended_use,
             "",
             f"network   {provenance.architecture}, {provenance.parameters:,} parameters, "
@@ -113,6 +137,7 @@ def replay_facts(bundle: Bundle, results: Sequence[GoldenResult]) -> dict[str, A
                 "status": result.status,
                 "largest_difference": result.largest_difference,
                 "tolerance": result.tolerance,
+                "detail": result.detail,
             }
             for result in results
         ],
@@ -125,8 +150,9 @@ def replay_text(bundle: Bundle, results: Sequence[GoldenResult]) -> str:
     for result in results:
         figures = (
             ""
-            if result.status == "not installed"
+            if result.status == "not installed" or result.model == "contract"
             else f"  largest difference {result.largest_difference:.4g}, allowed {result.tolerance:.4g}"
         )
-        lines.append(f"  {result.status:<13} {result.model} on {result.runtime}{figures}")
+        detail = f"  ({result.detail})" if result.detail else ""
+        lines.append(f"  {result.status:<13} {result.model} on {result.runtime}{figures}{detail}")
     return "\n".join(lines)

@@ -1,186 +1,217 @@
-"""Golden vectors: cells drawn by the project, and what each network answered when it was packed.
+"""``golden.npz``: cells drawn by the project, their input tensors, and what each network answered to them.
 
-Replaying them on the device tests its preprocessing, its runtime and the model file together.
+A device that makes the same tensors of the cells, gets the same answers from the network and decides the
+same has the workstation's preprocessing, runtime, model file and contracts: see `edgeleuk.selftest`.
 """
 
 from __future__ import annotations
 
 import io
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
 import numpy as np
 
-from edgeleuk.bundle.forest import decode_forest
-from edgeleuk.bundle.manifest import FOREST, GOLDEN, MODEL_FILES
+from edgeleuk.bundle.manifest import (
+    FOREST,
+    GOLDEN,
+    MODEL_FILES,
+    Envelope,
+    Gate,
+    InputContract,
+    OutputContract,
+    Struct,
+)
 from edgeleuk.errors import BundleError
 from edgeleuk.frames import CellCrop
-from edgeleuk.morphology import numbers_of
-from edgeleuk.preprocessing import scaled_cell, to_batch
-from edgeleuk.runtimes import Answer, available_runtimes, open_runtime
+from edgeleuk.runtimes import Answer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     import numpy.typing as npt
 
-    from edgeleuk.bundle.forest import Forest
-    from edgeleuk.bundle.manifest import InputContract
     from edgeleuk.bundle.reading import Bundle
 
-# Two int8 kernels may differ by one step of the output; floats by rounding.
-FLOAT_TOLERANCE = 1e-3
-# In log odds. OpenCV's colours and blurs differ in their last bits from machine to machine; a number close
-# to a limit then goes the other way in a few of the trees.
-FOREST_TOLERANCE = 0.25
+# Which of a runtime's kernels gave an answer: those that it takes by itself, or those it has for a machine
+# where these are off (LiteRT without XNNPACK). They round differently, each the same way everywhere.
+USUAL, PLAIN = "usual", "plain"
+MADE_WITH = "made_with"
 
 
-@dataclass(frozen=True, slots=True)
-class GoldenResult:
-    """How one network answered the golden vectors.
+class MadeWith(Struct, frozen=True):
+    """All that the answers hang on, as it was when they were made.
 
     Attributes
     ----------
-    model : str
-        Member of the bundle, or ``preprocessing``; with ``features`` behind it, those that the network gives
-        beside its output.
-    runtime : str
-    status : str
-        ``ok``, ``moved`` or ``not installed``.
-    largest_difference, tolerance : float
-        In units of the network's output.
+    input, output, envelope, gate
+        As in the manifest.
+    members : dict of str to str
+        sha256 of each network, of the forest, the statistics and the labels.
     """
 
-    model: str
-    runtime: str
-    status: str
-    largest_difference: float = 0.0
-    tolerance: float = 0.0
+    input: InputContract
+    output: OutputContract
+    envelope: Envelope
+    gate: Gate | None
+    members: dict[str, str]
 
 
 class Tolerance(NamedTuple):
-    """By how much a network's answer may differ from machine to machine.
+    """By how much numbers may differ from the stored ones.
 
     Attributes
     ----------
-    outputs, features : float
-        In the units of each.
+    largest : float
+        Of a single number.
+    mean : float
+        Of the absolute differences of all: a fault moves many numbers a little.
     """
 
-    outputs: float
-    features: float
+    largest: float
+    mean: float
 
 
-def encode_golden(
-    crops: Sequence[CellCrop],
-    contract: InputContract,
-    answers: Mapping[str, Answer],
-    tolerances: Mapping[str, Tolerance],
-    forest: Forest | None = None,
-) -> bytes:
-    """Pack crops, their tensors, and each member's answer into ``golden.npz``."""
-    arrays: dict[str, npt.NDArray[np.generic]] = {"tensors": to_batch(crops, contract)}
-    for index, crop in enumerate(crops):
+@dataclass(frozen=True, slots=True)
+class GoldenAnswer:
+    """What one network said of the golden cells, and what was made of it.
+
+    Attributes
+    ----------
+    answer : Answer
+    outputs, features : Tolerance
+        Of each, in its units.
+    probabilities : (n,) float64 or None
+        Calibrated; None in bundles that are older than they are.
+    probability_tolerances : (n,) float64 or None
+        What the tolerances of the outputs and of the forest come to, for each cell.
+    decisions : tuple of str
+        ``blast``, ``normal`` or ``uncertain``; empty where the cell lies so close to a limit that a rounding
+        could decide.
+    """
+
+    answer: Answer
+    outputs: Tolerance
+    features: Tolerance
+    probabilities: npt.NDArray[np.float64] | None = None
+    probability_tolerances: npt.NDArray[np.float64] | None = None
+    decisions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenVectors:
+    """All that ``golden.npz`` holds.
+
+    Attributes
+    ----------
+    crops : tuple of CellCrop
+    tensors : (n, H, W, C) uint8
+    networks : dict of str to dict of str to GoldenAnswer
+        By member, then by kernels: `USUAL`, and `PLAIN` where the runtime has such.
+    log_odds : (n,) float64 or None
+        The forest's, where there is one.
+    made_with : MadeWith or None
+        None in bundles that are older than it is.
+    """
+
+    crops: tuple[CellCrop, ...]
+    tensors: npt.NDArray[np.uint8]
+    networks: dict[str, dict[str, GoldenAnswer]] = field(default_factory=dict)
+    log_odds: npt.NDArray[np.float64] | None = None
+    made_with: MadeWith | None = None
+
+
+def encode_golden(vectors: GoldenVectors) -> bytes:
+    """Return ``golden.npz``; the same vectors give the same bytes."""
+    arrays: dict[str, npt.NDArray[np.generic]] = {"tensors": vectors.tensors}
+    for index, crop in enumerate(vectors.crops):
         arrays[f"crop{index}.pixels"] = crop.pixels
         arrays[f"crop{index}.px_per_um"] = np.float64(crop.px_per_um).reshape(1)
-    if forest is not None:
-        arrays[FOREST] = _log_odds(crops, contract, forest)
-    for name, answer in answers.items():
-        arrays[f"{name}.output"] = answer.outputs
-        arrays[f"{name}.tolerance"] = np.array([tolerances[name].outputs])
-        if answer.features is not None:
-            arrays[f"{name}.features"] = answer.features
-            arrays[f"{name}.features.tolerance"] = np.array([tolerances[name].features])
+    if vectors.log_odds is not None:
+        arrays[FOREST] = vectors.log_odds
+    for name, kernels in vectors.networks.items():
+        for kernel, golden in kernels.items():
+            prefix = _prefix(name, kernel)
+            arrays[f"{prefix}.output"] = golden.answer.outputs
+            arrays[f"{prefix}.tolerance"] = np.array(golden.outputs)
+            if golden.answer.features is not None:
+                arrays[f"{prefix}.features"] = golden.answer.features
+                arrays[f"{prefix}.features.tolerance"] = np.array(golden.features)
+            if golden.probabilities is not None and golden.probability_tolerances is not None:
+                arrays[f"{prefix}.probability"] = golden.probabilities
+                arrays[f"{prefix}.probability.tolerance"] = golden.probability_tolerances
+                arrays[f"{prefix}.decision"] = np.array(golden.decisions)
+    if vectors.made_with is not None:
+        arrays[MADE_WITH] = np.frombuffer(msgspec.json.encode(vectors.made_with, order="sorted"), np.uint8)
     buffer = io.BytesIO()
     # savez writes members with a fixed time, so that the bytes depend on the arrays alone.
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     return buffer.getvalue()
 
 
-def replay(bundle: Bundle, *, threads: int = 1) -> list[GoldenResult]:
-    """Run the golden vectors through this machine's preprocessing and every runtime it has.
+def decode_golden(data: bytes) -> GoldenVectors:
+    """Read ``golden.npz``; nothing in it is executed.
 
     Raises
     ------
     BundleError
-        The vectors cannot be read.
+        It is damaged, or holds something else.
     """
-    contract = bundle.manifest.input
-    arrays = _arrays(bundle)
     try:
-        crops = _crops(arrays)
-        expected = {name: _expected(name, arrays) for name in bundle.manifest.model_names}
-    except (ValueError, KeyError) as error:
-        raise BundleError("the golden vectors cannot be read", got=str(error)) from error
-    tensors = to_batch(crops, contract)
-    results = [_preprocessing_result(tensors, arrays["tensors"])]
-    if FOREST in arrays:
-        log_odds = _log_odds(crops, contract, decode_forest(bundle.members[FOREST]))
-        results.append(_compared(FOREST, "numpy", log_odds, arrays[FOREST], FOREST_TOLERANCE))
-    for name, (answer, tolerance) in expected.items():
-        runtime = MODEL_FILES[name].runtime
-        if runtime not in available_runtimes():
-            results.append(GoldenResult(name, runtime, "not installed"))
-            continue
-        model = open_runtime(runtime, bundle.members[name], contract, threads=threads)
-        found = model.predict(tensors)
-        model.close()
-        results.append(_compared(name, runtime, found.outputs, answer.outputs, tolerance.outputs))
-        if answer.features is not None:
-            results.append(
-                _compared(f"{name} features", runtime, found.features, answer.features, tolerance.features)
-            )
-    return results
+        with np.load(io.BytesIO(data), allow_pickle=False) as golden:
+            arrays = dict(golden)
+        return GoldenVectors(
+            tuple(
+                CellCrop.on_black(arrays[f"crop{index}.pixels"], float(arrays[f"crop{index}.px_per_um"][0]))
+                for index in range(len(arrays["tensors"]))
+            ),
+            arrays["tensors"],
+            {name: _kernels(name, arrays) for name in MODEL_FILES if f"{name}.output" in arrays},
+            arrays.get(FOREST),
+            msgspec.json.decode(arrays[MADE_WITH].tobytes(), type=MadeWith) if MADE_WITH in arrays else None,
+        )
+    except (ValueError, KeyError, IndexError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise BundleError(
+            "the golden vectors cannot be read", got=str(error), cure="convert the network again"
+        ) from error
 
 
 def golden_crops_of(bundle: Bundle) -> list[CellCrop]:
     """Return the drawn cells that a bundle carries."""
-    return _crops(_arrays(bundle))
+    return list(decode_golden(bundle.members[GOLDEN]).crops)
 
 
-def _arrays(bundle: Bundle) -> dict[str, Any]:
-    try:
-        with np.load(io.BytesIO(bundle.members[GOLDEN]), allow_pickle=False) as golden:
-            return dict(golden)
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
-        raise BundleError("the golden vectors cannot be read", got=str(error)) from error
+def _kernels(name: str, arrays: Mapping[str, Any]) -> dict[str, GoldenAnswer]:
+    return {
+        kernel: _answer(_prefix(name, kernel), arrays)
+        for kernel in (USUAL, PLAIN)
+        if f"{_prefix(name, kernel)}.output" in arrays
+    }
 
 
-def _log_odds(crops: Sequence[CellCrop], contract: InputContract, forest: Forest) -> npt.NDArray[np.float64]:
-    return forest.log_odds([numbers_of(scaled_cell(crop, contract), contract.px_per_um) for crop in crops])
+def _prefix(name: str, kernel: str) -> str:
+    return name if kernel == USUAL else f"{name}.{kernel}"
 
 
-def _crops(arrays: Mapping[str, Any]) -> list[CellCrop]:
-    return [
-        CellCrop.on_black(arrays[f"crop{index}.pixels"], float(arrays[f"crop{index}.px_per_um"][0]))
-        for index in range(len(arrays["tensors"]))
-    ]
+def _tolerance(values: Any) -> Tolerance:
+    # Older bundles have no limit for the mean; it cannot be above the largest.
+    return Tolerance(float(values[0]), float(values[-1]))
 
 
-def _expected(name: str, arrays: Mapping[str, Any]) -> tuple[Answer, Tolerance]:
-    features = arrays.get(f"{name}.features")
-    of_features = 0.0 if features is None else float(arrays[f"{name}.features.tolerance"][0])
-    tolerance = Tolerance(float(arrays[f"{name}.tolerance"][0]), of_features)
-    return Answer(arrays[f"{name}.output"], features), tolerance
-
-
-def _compared(
-    title: str,
-    runtime: str,
-    found: npt.NDArray[np.floating[Any]] | None,
-    expected: npt.NDArray[np.floating[Any]],
-    tolerance: float,
-) -> GoldenResult:
-    if found is None or found.shape != expected.shape:
-        return GoldenResult(title, runtime, "moved", float("inf"), tolerance)
-    difference = float(np.abs(found - expected).max())
-    # `not <=` also catches NaN.
-    return GoldenResult(title, runtime, "ok" if difference <= tolerance else "moved", difference, tolerance)
-
-
-def _preprocessing_result(tensors: npt.NDArray[np.uint8], expected: npt.NDArray[np.uint8]) -> GoldenResult:
-    if tensors.shape != expected.shape:
-        return GoldenResult("preprocessing", "numpy", "moved", float("inf"))
-    difference = float(np.abs(tensors.astype(np.int16) - expected.astype(np.int16)).max(initial=0))
-    return GoldenResult("preprocessing", "numpy", "ok" if difference == 0 else "moved", difference)
+def _answer(prefix: str, arrays: Mapping[str, Any]) -> GoldenAnswer:
+    features = arrays.get(f"{prefix}.features")
+    golden = GoldenAnswer(
+        Answer(arrays[f"{prefix}.output"], features),
+        _tolerance(arrays[f"{prefix}.tolerance"]),
+        Tolerance(0.0, 0.0) if features is None else _tolerance(arrays[f"{prefix}.features.tolerance"]),
+    )
+    if f"{prefix}.probability" not in arrays:
+        return golden
+    return replace(
+        golden,
+        probabilities=arrays[f"{prefix}.probability"],
+        probability_tolerances=arrays[f"{prefix}.probability.tolerance"],
+        decisions=tuple(str(decision) for decision in arrays[f"{prefix}.decision"]),
+    )

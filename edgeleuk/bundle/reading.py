@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import struct
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,6 +100,8 @@ def read_bundle(path: Path | str) -> Bundle:
         ) from None
     except IsADirectoryError:
         raise UsageError("a bundle is a file", got=f"the folder {path}") from None
+    except OSError as error:
+        raise UsageError(f"the bundle {path} cannot be read", got=error.strerror) from error
     members = _members(data, path)
     manifest = decode_manifest(members.pop(MANIFEST), path)
     _check_members(manifest, members, path)
@@ -128,14 +131,26 @@ class _Version(msgspec.Struct):
 def _members(data: bytes, path: Path) -> dict[str, bytes]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            # Our members are stored, not deflated: anything larger than the file was made by another.
-            if sum(info.file_size for info in archive.infolist()) > len(data):
+            infos = archive.infolist()
+            # Our members are stored, not deflated: what is larger than the file, or packed, is another's.
+            if any(info.compress_type for info in infos) or sum(i.file_size for i in infos) > len(data):
                 raise BundleError(f"{path.name} is no bundle", got="compressed members")
-            members = {info.filename: archive.read(info) for info in archive.infolist()}
-    except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
+            members = {info.filename: archive.read(info) for info in infos}
+    # RuntimeError: an encrypted member. OSError, OverflowError and struct.error: a damaged directory.
+    except (
+        zipfile.BadZipFile,
+        EOFError,
+        ValueError,
+        RuntimeError,
+        OSError,
+        OverflowError,
+        struct.error,
+    ) as error:
         raise BundleError(
             f"{path.name} is no bundle, or a truncated one", got=str(error), cure="copy or convert it again"
         ) from error
+    if len(members) < len(infos):
+        raise BundleError(f"{path.name} is no bundle", got="two members of one name")
     if MANIFEST not in members:
         raise BundleError(f"{path.name} is no bundle", got=f"no {MANIFEST} in it")
     return members

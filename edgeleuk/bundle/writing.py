@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from edgeleuk.bundle.manifest import MANIFEST, Manifest, Member
+from edgeleuk.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +42,18 @@ def bundle_bytes(manifest: Manifest, members: Mapping[str, bytes]) -> bytes:
 
 
 def write_bundle(path: Path, manifest: Manifest, members: Mapping[str, bytes]) -> None:
-    """Write the bundle beside `path`, then rename it: there is never half a bundle."""
+    """Write the bundle beside `path`, then rename it: there is never half a bundle.
+
+    Raises
+    ------
+    UsageError
+        It cannot be written; what was there before is left as it was.
+    """
+    data = bundle_bytes(manifest, members)
     beside = path.with_name(path.name + ".part")
-    beside.write_bytes(bundle_bytes(manifest, members))
-    beside.replace(path)
+    try:
+        beside.write_bytes(data)
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise UsageError(f"the bundle {path} cannot be written", got=error.strerror) from error

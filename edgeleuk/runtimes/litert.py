@@ -41,7 +41,7 @@ class LiteRtRuntime:
     def __init__(self, model: bytes, contract: InputContract, *, threads: int = 1) -> None:
         try:
             # tflite-runtime imports under numpy 2 and fails only here, so build one to know.
-            self._interpreter: Any = _interpreter_class()(model_content=model, num_threads=threads)
+            self._interpreter = self.open_interpreter(model, threads)
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise BundleError("the TFLite model cannot be loaded", got=str(error).splitlines()[0]) from error
@@ -65,6 +65,10 @@ class LiteRtRuntime:
         )
         # The usual case: byte 0 is -128. Flipping the top bit is a view away from free.
         self._is_flip = affine is not None and np.array_equal(self._table, np.arange(-128, 128))
+
+    def open_interpreter(self, model: bytes, threads: int) -> Any:
+        """Build the interpreter of whichever package is installed."""
+        return _interpreter_class()(model_content=model, num_threads=threads)
 
     def predict(self, tensors: npt.NDArray[np.uint8]) -> Answer:
         """Run the network on each tensor in turn.
@@ -121,4 +125,7 @@ def _interpreter_class() -> Any:
 
 def _affine(details: dict[str, Any]) -> Affine | None:
     scale, zero_point = details["quantization"]
-    return Affine(float(scale), int(zero_point), np.dtype(details["dtype"]).name) if scale else None
+    try:
+        return Affine(float(scale), int(zero_point), np.dtype(details["dtype"]).name) if scale else None
+    except ValueError as error:
+        raise BundleError("the TFLite model's quantization cannot be used", got=str(error)) from error

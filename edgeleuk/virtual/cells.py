@@ -66,7 +66,7 @@ class WhiteSprite:
         return int(self.alpha.shape[0] // 2)
 
 
-def single_cell(label: str, seed: int | np.random.Generator) -> CellCrop:
+def single_cell(label: str, seed: int | np.random.Generator, *, px_per_um: float | None = None) -> CellCrop:
     """Draw one white cell as C-NMC shows it: 450x450 at 18.5 px/um, black around the cell.
 
     Parameters
@@ -74,16 +74,20 @@ def single_cell(label: str, seed: int | np.random.Generator) -> CellCrop:
     label : str
         ``blast`` or ``normal``.
     seed : int or numpy.random.Generator
+    px_per_um : float, optional
+        Another scale; the picture grows with it.
     """
     rng = np.random.default_rng(seed)
-    px_per_um = statistics().px_per_um
+    of_data = statistics().px_per_um
+    px_per_um = px_per_um or of_data
+    size = round(CROP_SIZE_PX * px_per_um / of_data)
     sprite = white_sprite(draw_measures(label, rng), rng, px_per_um)
     # C-NMC's outermost pixels are mixed with the black beside them.
     share = cv2.GaussianBlur(sprite.alpha, (0, 0), _MIXED_PX).astype(np.uint16)[..., None]
     mixed = ((sprite.pixels * share + 127) // 255).astype(np.uint8)
     mixed = np.where(share < _LEAST_SHARE, np.uint8(0), np.maximum(mixed, 1))
-    picture = np.zeros((CROP_SIZE_PX, CROP_SIZE_PX, 3), np.uint8)
-    under, over = overlap(picture, mixed, CROP_SIZE_PX // 2 - sprite.half, CROP_SIZE_PX // 2 - sprite.half)
+    picture = np.zeros((size, size, 3), np.uint8)
+    under, over = overlap(picture, mixed, size // 2 - sprite.half, size // 2 - sprite.half)
     under[...] = over
     return CellCrop.on_black(picture, px_per_um)
 

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from foreign import BYTES, SIDE, dense, separable
 
-from edgeleuk.bundle.golden import golden_crops_of, replay
+from edgeleuk.bundle.golden import golden_crops_of
 from edgeleuk.bundle.manifest import CARD, VALIDATION
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.classify import open_classifier
 from edgeleuk.errors import DataRefusedError, EdgeleukError, UsageError
 from edgeleuk.runtimes import open_runtime
+from edgeleuk.selftest import replay
 from edgeleuk_convert import conversion_commands
 from edgeleuk_convert.cnmc import load_cells
 from edgeleuk_convert.evaluation import unseen

@@ -17,8 +17,11 @@ from edgeleuk_convert.answers import (
     answers_in,
     out_of_fold_output,
     read_answers,
+    require_same_settings,
+    settings_that_count,
     write_answers,
 )
+from edgeleuk_convert.augmentation import Augmentation
 from edgeleuk_convert.cnmc import CellSet, Label, LabelledCell
 from edgeleuk_convert.comparison import comparison_text, write
 from edgeleuk_convert.crossvalidation import HARD_AUROC, compare_answers, cross_validate, settings_for
@@ -120,6 +123,66 @@ def test_files_say_the_same(tmp_path: Path) -> None:
     assert "| resnet | 1.000 (1.000-1.000) | 1.000 (1.000-1.000) |" in text
     assert "180 cells of 18 subjects in 18 groups, 3 folds by group" in text
     assert (tmp_path / "comparison.png").read_bytes()[:4] == b"\x89PNG"
+
+
+MADE = TrainingSettings(architecture="resnet", epochs=4, seed=3, folds=3, fold=1, calibrated=False)
+
+
+def answered(settings: dict[str, object] | None) -> Answers:
+    return Answers(
+        architecture="resnet",
+        fold=1,
+        seed=3,
+        parameters=5,
+        logits={},
+        forest={},
+        identity="",
+        settings=settings,
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"epochs": 5}, "got epochs = 4, allowed epochs = 5; train with those settings"),
+        ({"learning_rate": 0.001}, "got learning_rate = 0.002, allowed learning_rate = 0.001"),
+        (
+            {"augmentation": Augmentation(jpeg=0.5)},
+            "got augmentation_jpeg = 0.05, allowed augmentation_jpeg = 0.5",
+        ),
+        (
+            {"input": msgspec.structs.replace(MADE.contract, px_per_um=9.0)},
+            "got input_px_per_um = 7.4, allowed input_px_per_um = 9.0",
+        ),
+        ({"architecture": "baseline"}, "got architecture = resnet"),
+    ],
+)  # fmt: skip
+def test_answers_of_networks_trained_otherwise_are_refused_by_the_setting(
+    change: dict[str, object], named: str
+) -> None:
+    settings = replace(MADE, **change)
+    with pytest.raises(UsageError, match="fold 1, seed 3 were made with other settings") as caught:
+        require_same_settings([answered(settings_that_count(MADE))], settings)
+    assert named in str(caught.value)
+
+
+def test_what_does_not_make_another_network_does_not_matter(tmp_path: Path) -> None:
+    path = tmp_path / "resnet-fold1-seed3.answers.json"
+    write_answers(answered(settings_that_count(MADE)), path)
+    same = replace(
+        MADE, seed=0, folds=5, fold=0, split_seed=9, held_out=("1",), calibrated=True, forest=False,
+        sensitivity=0.8,
+    )  # fmt: skip
+    require_same_settings(answers_in(tmp_path, "resnet"), same)
+
+
+def test_answers_that_do_not_say_how_they_were_made_are_taken(tmp_path: Path) -> None:
+    path = tmp_path / "resnet-fold1-seed3.answers.json"
+    older = msgspec.to_builtins(answered(None))
+    del older["settings"]
+    path.write_bytes(msgspec.json.encode(older))
+    require_same_settings(answers_in(tmp_path, "resnet"), replace(MADE, epochs=9))
+    assert read_answers(path, "") == answered(None)
 
 
 def test_answers_of_another_question_are_not_taken(tmp_path: Path) -> None:

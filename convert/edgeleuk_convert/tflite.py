@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import tempfile
+import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -117,7 +118,10 @@ def _full_integer(model: Any, real: RealTensors, operations: Any, number: Any) -
 def _converted(converter: Any) -> bytes:
     """Convert, or name the operations that TFLite does not have."""
     try:
-        converted: bytes = converter.convert()
+        with warnings.catch_warnings():
+            # It says so of every network that takes integers, whatever it was calibrated with.
+            warnings.filterwarnings("ignore", message="Statistics for quantized inputs", category=UserWarning)
+            converted: bytes = converter.convert()
     except Exception as error:  # the converter raises whatever its parts raise
         text = str(error)
         named = _FOREIGN.findall(text)

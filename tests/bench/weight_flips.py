@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 HERE = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent / "convert"), str(HERE.parent / "calibration")]
 
-from weights import flipped, some_weights  # noqa: E402
+from weights import flipped, some_weights, weight_spans  # noqa: E402
 
 from edgeleuk.bundle.golden import decode_golden, encode_golden  # noqa: E402
 from edgeleuk.bundle.manifest import GOLDEN, MODEL_FILES  # noqa: E402
@@ -40,8 +40,8 @@ def main() -> None:
     unaware = encode_golden(replace(decode_golden(golden), made_with=None))
     bundle = replace(shipped, members={**shipped.members, GOLDEN: unaware})
     for name in bundle.manifest.model_names:
-        if MODEL_FILES[name].precision == "int8":
-            model = bundle.members[name]
+        model = bundle.members[name]
+        if MODEL_FILES[name].precision == "int8" and weight_spans(name, model):
             noticed = sum(
                 is_noticed(bundle, name, flipped(model, at)) for at in some_weights(name, model, flips)
             )

@@ -32,6 +32,7 @@ format: install
 bench: install
 	$(BIN)/python -m pytest tests/bench --benchmark-only --benchmark-sort=name
 	$(BIN)/python tests/bench/staleness.py
+	$(BIN)/python tests/bench/weight_flips.py
 
 # Compares the networks on every fold (goes on where it was stopped), then trains and converts the shipped one.
 # DATA is a C-NMC folder. Takes about two hours on 2 idle cores; the table is $(RUNS)/comparison.md.

@@ -15,7 +15,7 @@ import numpy as np
 
 from edgeleuk.appearance import look
 from edgeleuk.bundle.golden import USUAL, decode_golden
-from edgeleuk.bundle.manifest import FOREST, GOLDEN, LABELS, MODEL_FILES
+from edgeleuk.bundle.manifest import FOREST, GOLDEN, MODEL_FILES
 from edgeleuk.classify import area_um2, bundle_rules, decide, open_classifier, sightings
 from edgeleuk.errors import BundleError, GateFailedError
 from edgeleuk.morphology import numbers_of
@@ -197,20 +197,8 @@ def _contract_result(bundle: Bundle, vectors: GoldenVectors) -> GoldenResult:
     for part in ("input", "output", "envelope", "gate"):
         found[part] = msgspec.to_builtins(getattr(manifest, part))
     changed = _changes(found, msgspec.to_builtins(made_with), "")
-    labels, positive = _labels(bundle), manifest.output.positive_label
-    others = " or ".join(label for label in manifest.output.labels if label != positive)
-    if labels != (others, positive):
-        changed.append(f"{LABELS} says {labels}, the manifest {(others, positive)}")
     detail = "; ".join(changed)
     return GoldenResult("contract", "manifest", MOVED if changed else OK, float(len(changed)), 0.0, detail)
-
-
-def _labels(bundle: Bundle) -> tuple[str, str]:
-    try:
-        said = msgspec.json.decode(bundle.members[LABELS], type=dict[str, str])
-        return said["negative"], said["positive"]
-    except (msgspec.DecodeError, KeyError) as error:
-        raise BundleError(f"{LABELS} in {bundle.path.name} cannot be read", got=str(error)) from error
 
 
 def _changes(found: Any, stored: Any, place: str) -> list[str]:

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from edgeleuk.classify import Rules, Sighting
     from edgeleuk.runtimes import Answer
 
+    Floats = npt.NDArray[np.float64]
+
 INT8_TFLITE = "model.int8.tflite"
 # Cells to choose from, and how many are kept of those most clearly of each class.
 CANDIDATES, KEPT = 12, 3
@@ -133,7 +135,7 @@ def golden_answer(
         Without the calls that a difference within the tolerances could change.
     """
     probabilities = probabilities_of(answer.outputs, rules, cells.numbers)
-    low, high = (_probabilities_off_by(sign, answer, cells, rules, outputs) for sign in (-1, 1))
+    low, high = _extremes(answer, cells, rules, outputs)
     calls = []
     for index, sighting in enumerate(sightings(answer, cells.areas_um2, cells.looks, rules, cells.numbers)):
         around = {
@@ -216,17 +218,26 @@ def _tight(crop: CellCrop) -> CellCrop:
     return CellCrop.on_black(np.ascontiguousarray(pixels), crop.px_per_um)
 
 
-def _probabilities_off_by(
-    sign: int, answer: Answer, cells: GoldenCells, rules: Rules, outputs: Tolerance
-) -> npt.NDArray[np.float64]:
+def _extremes(answer: Answer, cells: GoldenCells, rules: Rules, outputs: Tolerance) -> tuple[Floats, Floats]:
+    """Return the least and the greatest probability of each cell that the tolerances leave room for."""
     log_odds = None
     if rules.forest is not None and cells.numbers is not None:
-        log_odds = rules.forest.log_odds(cells.numbers) + sign * FOREST_TOLERANCE
-    # Of several classes, the positive one's output moves one way and the others' the other way.
-    ways = np.full(rules.output.width, -1.0)
-    ways[rules.output.positive_index if rules.output.width > 1 else 0] = 1.0
-    moved = answer.outputs + sign * outputs.largest * ways
-    return calibrated(moved, rules.output, log_odds)
+        log_odds = rules.forest.log_odds(cells.numbers)
+    reached = []
+    for column in range(answer.outputs.shape[1]):
+        # One class goes one way while all others go the other.
+        for sign in (-1, 1):
+            moved = answer.outputs.astype(np.float64) - sign * outputs.largest
+            moved[:, column] += 2 * sign * outputs.largest
+            reached += [
+                calibrated(
+                    moved[:, 0] if moved.shape[1] == 1 else moved,
+                    rules.output,
+                    None if log_odds is None else log_odds + by,
+                )
+                for by in (-FOREST_TOLERANCE, FOREST_TOLERANCE)
+            ]
+    return np.min(reached, axis=0), np.max(reached, axis=0)
 
 
 def _off_by(sighting: Sighting, probability: float, factor: float) -> Sighting:

@@ -12,6 +12,7 @@ from edgeleuk.bundle.golden import golden_crops_of
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.classify import open_classifier
 from edgeleuk.preprocessing import to_batch
+from edgeleuk.selftest import open_tested_classifier
 from edgeleuk.virtual.render import VirtualSlide
 from edgeleuk.vision.scale import estimate_px_per_um
 from edgeleuk.vision.segmentation import segment
@@ -19,6 +20,8 @@ from edgeleuk.vision.tracking import FieldTracker
 
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
+
+    from edgeleuk.classify import Classifier
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -59,6 +62,18 @@ def test_invoke_the_network(benchmark: BenchmarkFixture, runtime: str, precision
     classifier = open_classifier(bundle, runtime=runtime, precision=precision)
     tensors = to_batch(golden_crops_of(bundle)[:1], bundle.manifest.input)
     assert benchmark(classifier.runtime.predict, tensors).outputs.shape == (1, 1)
+
+
+@pytest.mark.parametrize("runtime", ["litert", "onnxruntime"])
+def test_self_test_at_the_start_of_run(benchmark: BenchmarkFixture, runtime: str) -> None:
+    """Reading and hashing the bundle, loading the network, and the golden cells."""
+
+    def start() -> Classifier:
+        return open_tested_classifier(
+            read_bundle("default"), runtime=runtime, precision="int8", threads=1, abstain="band"
+        )
+
+    assert benchmark(start).runtime.name == runtime
 
 
 def test_segment_a_field(benchmark: BenchmarkFixture, field: np.ndarray) -> None:

@@ -245,7 +245,7 @@ MANIFESTS: dict[str, tuple[Callable[[Bundle], Bundle], str]] = {
     ),
     "labels.json": (
         lambda b: with_members(b, {LABELS: json.dumps({"negative": "blast", "positive": "normal"}).encode()}),
-        "labels.json says ('blast', 'normal'), the manifest ('normal', 'blast')",
+        "labels.json is another file than the one that gave the answers",
     ),
     "temperature": (lambda b: with_contract(b, "output", temperature=1.0), "output.temperature is 1.0"),
     "threshold": (lambda b: with_contract(b, "output", threshold=0.65), "output.threshold is 0.65, was 0.6"),
@@ -276,11 +276,6 @@ def test_a_rewritten_manifest(edgeleuk: Call, proven: Bundle, tmp_path: Path, fa
 def test_the_replay_alone_notices_what_changes_an_answer(proven: Bundle, fault: str, named: str) -> None:
     found = moved(unaware(MANIFESTS[fault][0](proven)))
     assert {name.removesuffix(" features") for name in found} >= {named}
-
-
-def test_labels_that_cannot_be_read_are_refused(proven: Bundle) -> None:
-    with pytest.raises(BundleError, match=r"labels\.json in .* cannot be read"):
-        replay(with_members(proven, {LABELS: b"[]"}))
 
 
 # --- the networks -----------------------------------------------------------------------------------------

@@ -161,7 +161,9 @@ def measure(
             seen[graph.input] = of_int8[other.input]
         for number, index in counterpart.items():
             key = graph.nodes[number].output
-            seen[key] = _laid_out_alike(of_int8[other.nodes[index].output], of_float[key])
+            seen[key] = _laid_out_alike(
+                of_int8[other.nodes[index].output], of_float[key], channels_first=member.endswith(".onnx")
+            )
         on_same_input = apart.values(seen)
         for number, total in sums.items():
             key = graph.nodes[number].output
@@ -507,10 +509,12 @@ def _interpreter(model: bytes, *, keep: bool) -> Any:
     return interpreter
 
 
-def _laid_out_alike(values: Tensor, like: Tensor) -> Tensor:
+def _laid_out_alike(values: Tensor, like: Tensor, *, channels_first: bool) -> Tensor:
     """Bring an ONNX picture (n, C, H, W) to TFLite's (n, H, W, C)."""
-    if values.ndim == 4 and like.shape != values.shape:
-        values = values.transpose(0, 2, 3, 1)
+    if channels_first and values.ndim == 4:
+        # Where all sides are alike, no shape tells.
+        moved = values.transpose(0, 2, 3, 1)
+        values = moved if moved.shape == like.shape else values
     return np.ascontiguousarray(values, np.float32).reshape(like.shape)
 
 

@@ -195,7 +195,7 @@ def test_the_order_of_images_is_the_cards(bundle: Path, cells: CellSet) -> None:
     assert matched.ranges[name].scale * 255 == pytest.approx(most, rel=0.1)
 
 
-def test_ranges_joined_after_every_image_are_the_same(
+def test_ranges_joined_after_a_few_images_are_the_same(
     model: Path, monkeypatch: pytest.MonkeyPatch, cells: CellSet
 ) -> None:
     import keras
@@ -205,9 +205,9 @@ def test_ranges_joined_after_every_image_are_the_same(
     float_model = onnx.to_onnx_float32(keras.models.load_model(model))
     with read_calibration(cells.labelled[:7], CONTRACT) as tensors:
         real = RealInput(tensors, CONTRACT)
-        one_at_a_time = onnx.to_onnx_int8(float_model, real)
-        monkeypatch.setattr(onnx, "ONE_AT_A_TIME", {})
-        assert onnx.to_onnx_int8(float_model, real) == one_at_a_time
+        few_at_a_time = onnx.to_onnx_int8(float_model, real)
+        monkeypatch.setattr(onnx, "_TOGETHER", 7)
+        assert onnx.to_onnx_int8(float_model, real) == few_at_a_time
 
 
 def test_images_that_judge_may_not_calibrate(model: Path, few_cells: Path, cells: CellSet) -> None:

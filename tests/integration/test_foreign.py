@@ -13,7 +13,7 @@ from edgeleuk.bundle.golden import golden_crops_of
 from edgeleuk.bundle.manifest import CARD, VALIDATION
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.classify import open_classifier
-from edgeleuk.errors import DataRefusedError, EdgeleukError, UsageError
+from edgeleuk.errors import EdgeleukError, UsageError
 from edgeleuk.runtimes import open_runtime
 from edgeleuk.selftest import replay
 from edgeleuk_convert import conversion_commands
@@ -135,7 +135,7 @@ def nothing(folder: Path) -> None:
         (spoil, 40, UsageError, "has weights that are not finite"),
         (give_record, 40, UsageError, "has a training record, and a contract is given as well"),
         (forget_scale, 40, UsageError, "no input.px_per_um"),
-        (nothing, 4, DataRefusedError, "too few images to calibrate with"),
+        (nothing, 4, UsageError, "the number of calibration images is out of range"),
     ],
 )
 def test_nothing_is_written_of_what_is_refused(

@@ -43,9 +43,10 @@ import numpy as np
 
 from edgeleuk.bundle.manifest import Appearance, Envelope, Gate, InputContract, OutputContract
 from edgeleuk.bundle.writing import write_bundle
-from edgeleuk_calibration.selection import CalibrationCard, CalibrationSet
+from edgeleuk_calibration.card import CalibrationCard
 from edgeleuk_convert.gating import TrainedGate
-from edgeleuk_convert.packing import convert_networks, load_keras, make_manifest_and_members
+from edgeleuk_convert.loading import load_network
+from edgeleuk_convert.packing import convert_networks, make_manifest_and_members
 from edgeleuk_convert.record import TrainingRecord
 
 network, out = map(Path, sys.argv[1:])
@@ -61,11 +62,12 @@ record = TrainingRecord(
 rng = np.random.default_rng(0)
 contrast = rng.uniform(0, 1, (40, 1, 1, 1))
 tensors = np.clip(128 + contrast * rng.normal(0, 90, (40, 32, 32, 3)), 0, 255).astype(np.uint8)
-converted = convert_networks(load_keras(network, record), record, tensors, progress=lambda _: None)
+loaded = load_network(network)
+converted = convert_networks(loaded.model, record, tensors, progress=lambda _: None)
 ranges = dict.fromkeys(("red_to_green", "blue_to_green", "red_to_blue", "sharpness"), (0.1, 9.0))
 manifest, members = make_manifest_and_members(
-    "tiny", network.read_bytes(), record, converted,
-    CalibrationSet((), CalibrationCard(strategy="balanced", seed=0, images=())),
+    "tiny", loaded.sha256, record, converted,
+    CalibrationCard(strategy="balanced", seed=0, images=()),
     gate=TrainedGate(Gate(appearance=Appearance(**ranges)), None), forest=None, validation={},
     card_notes={"images": 40, "seed": 0},
 )

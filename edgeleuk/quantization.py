@@ -14,6 +14,9 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+# Steps within which a real number counts as half-way between two integers.
+HALF = 1e-3
+
 
 @dataclass(frozen=True, slots=True)
 class Affine:
@@ -93,6 +96,9 @@ def dequantize(quantized: npt.ArrayLike, affine: Affine) -> npt.NDArray[np.float
 def byte_table(affine: Affine, *, scale: float, offset: float) -> npt.NDArray[np.generic]:
     """Return what each byte of an image becomes in the network's input tensor.
 
+    Bytes that fall half-way between two integers all go the same way: they do where 0.0 lies between two
+    bytes, as in inputs from -1 to 1, and going to the even one would throw neighbours together.
+
     Parameters
     ----------
     affine : Affine
@@ -103,5 +109,14 @@ def byte_table(affine: Affine, *, scale: float, offset: float) -> npt.NDArray[np
     Returns
     -------
     (256,) ndarray of ``affine.dtype``
+
+    Examples
+    --------
+    >>> len(set(byte_table(Affine(2 / 255, 0), scale=2 / 255, offset=-1.0).tolist()))
+    256
     """
-    return quantize(np.arange(256) * scale + offset, affine)
+    real = np.arange(256) * scale + offset
+    top = real[-1] / affine.scale + affine.zero_point
+    # A scale is stored in float32, which moves a half by less than this.
+    nudge = HALF if top <= integer_range(affine.dtype)[1] else -HALF
+    return quantize(real + nudge * affine.scale, affine)

@@ -39,7 +39,7 @@ def dense(*, activation: str | None = "sigmoid", seed: int = 3) -> Any:
         [
             keras.Input((SIDE, SIDE, 3)),
             layers.Rescaling(1 / 255),
-            layers.Conv2D(6, 3, activation="relu"),
+            layers.Conv2D(6, 3, activation="relu", bias_initializer="ones"),
             layers.BatchNormalization(),
             layers.MaxPooling2D(3),
             layers.Flatten(),

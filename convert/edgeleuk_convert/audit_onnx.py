@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
 from edgeleuk.quantization import Affine
-from edgeleuk_convert.onnx import OPSET
+from edgeleuk_convert.onnx import MOVING, OPSET
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -18,11 +18,6 @@ QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 # Operation -> axis of its weights that its output channels lie on; Gemm's depends on transB.
 _WEIGHTED = {"Conv": 0, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1}
 _ACTIVATIONS = ("Relu", "Clip", "LeakyRelu", "PRelu")
-# These move numbers about without computing.
-_MOVING = (
-    "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Shape", "Gather", "Cast", "Slice",
-    "Concat", "Constant", "Split",
-)  # fmt: skip
 
 
 class OnnxGraph:
@@ -73,7 +68,7 @@ class OnnxGraph:
         return tuple(
             _title(node)
             for node in self._nodes
-            if node.op_type not in (QUANTIZE, DEQUANTIZE, *_MOVING)
+            if node.op_type not in (QUANTIZE, DEQUANTIZE, *MOVING)
             and any(
                 source and source not in self._constants and not self._is_dequantized(source)
                 for source in node.input
@@ -130,7 +125,7 @@ class OnnxGraph:
             if all(node.op_type == QUANTIZE for node in users) and users:
                 scale, zero = (self._constants[name] for name in users[0].input[1:3])
                 return Affine(float(scale), int(zero), zero.dtype.name)
-            if len(users) != 1 or users[0].op_type not in _MOVING:
+            if len(users) != 1 or users[0].op_type not in MOVING:
                 return None
             tensor = users[0].output[0]
 
@@ -146,7 +141,7 @@ class OnnxGraph:
     def _is_dequantized(self, tensor: str) -> bool:
         """Tell whether a tensor comes out of a dequantizing node, moved about or not."""
         node = self._maker.get(tensor)
-        while node is not None and node.op_type in _MOVING and node.input:
+        while node is not None and node.op_type in MOVING and node.input:
             node = self._maker.get(node.input[0])
         return node is not None and node.op_type == DEQUANTIZE
 
@@ -158,7 +153,7 @@ class OnnxGraph:
             and tensor not in self._outputs
             and all(
                 node.op_type == QUANTIZE
-                or (node.op_type in (*_ACTIVATIONS, *_MOVING) and self._is_quantized(node.output[0]))
+                or (node.op_type in (*_ACTIVATIONS, *MOVING) and self._is_quantized(node.output[0]))
                 for node in users
             )
         )

@@ -32,6 +32,11 @@ QUANTIZED_BINS = 128
 PERCENTILE = 99.999
 # Images whose tensors are in memory together.
 _TOGETHER = 4
+# These move numbers about without computing.
+MOVING = (
+    "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Shape", "Gather", "Cast", "Slice",
+    "Concat", "Constant", "Split",
+)  # fmt: skip
 _QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
 
 
@@ -254,12 +259,27 @@ def _ranges(model: Path, real: RealTensors, calibration: OnnxCalibration, operat
     if calibration == "minmax":
         return ranges
     histograms = calibrator.collector.get_histogram_dict()
+    pictures = _moved_input(model)
     ends = {}
     for name, found in ranges.items():
         histogram, _, least, most = histograms[name][:4]
-        low, high = (least, most) if histogram.sum() < BINS else found.range_value
+        # Of a picture every byte counts.
+        whole = histogram.sum() < BINS or name in pictures
+        low, high = (least, most) if whole else found.range_value
         ends[name] = TensorData(lowest=least.dtype.type(low), highest=least.dtype.type(high))
     return TensorsData(CalibrationMethod.MinMax, ends)
+
+
+def _moved_input(model: Path) -> set[str]:
+    """Return the names of the input and of what it is when it was moved about."""
+    import onnx
+
+    graph = onnx.load(model).graph
+    names = {graph.input[0].name}
+    for node in graph.node:
+        if node.op_type in MOVING and node.input and node.input[0] in names:
+            names.update(node.output)
+    return names
 
 
 def _with_short_node_names(model: bytes) -> bytes:

@@ -30,7 +30,7 @@ def commands(page: Path) -> list[str]:
 
 
 def settings_shown(page: str, name: str = "") -> str:
-    """Return a page's block of settings; of several, that which names its file in the first line."""
+    """Return a page's block of settings: that which names its file first, where there are several."""
     text = (ROOT / "docs" / page).read_text()
     blocks: list[str] = re.findall(r"^```toml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     (block,) = [block for block in blocks if name in block.splitlines()[0]]

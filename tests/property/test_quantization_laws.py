@@ -58,6 +58,17 @@ def test_the_same_image_scaled_to_unit_range_gives_the_same_table() -> None:
     assert np.array_equal(unit, byte_table(Affine(1.0, -128), scale=1.0, offset=0.0))
 
 
+@pytest.mark.parametrize(("scale", "offset"), [(1 / 127.5, -1.0), (1.0, -127.5), (2.0, -255.0)])
+@pytest.mark.parametrize("zero_point", [-1, 0])
+def test_bytes_keep_apart_where_zero_lies_between_two_of_them(
+    scale: float, offset: float, zero_point: int
+) -> None:
+    # As the converter stores it.
+    stored = float(np.float32(scale))
+    table = byte_table(Affine(stored, zero_point), scale=scale, offset=offset).astype(int)
+    assert (np.diff(table) == 1).all()
+
+
 @pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_scale_that_is_no_scale_is_refused(scale: float) -> None:
     with pytest.raises(ValueError, match="finite scale above 0"):

@@ -8,13 +8,16 @@ import msgspec
 import pytest
 
 from edgeleuk import RESEARCH_USE
+from edgeleuk.bundle.manifest import OutputContract
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk_convert.architectures import default_input
 from edgeleuk_convert.cards import card
 from edgeleuk_convert.packing import Converted
 from edgeleuk_convert.record import TrainingRecord, bundle_record
 
-NOTHING_CONVERTED = Converted(networks={}, input=default_input(), agreements=(), float_onnx_bytes=0)
+NOTHING_CONVERTED = Converted(
+    networks={}, input=default_input(), output=OutputContract(), float_onnx_bytes=0, agreements=()
+)
 
 
 @pytest.fixture(scope="module")

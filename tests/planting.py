@@ -14,7 +14,12 @@ if TYPE_CHECKING:
     from edgeleuk_convert.record import TrainingRecord
 
 CONTRACT = InputContract(
-    height=32, width=32, channels=("red", "green", "blue"), normalise=True, px_per_um=2.0, crop_px_per_um=18.5
+    height=32,
+    width=32,
+    channels=("red", "green", "blue", "mask"),
+    normalise=True,
+    px_per_um=2.0,
+    crop_px_per_um=18.5,
 )
 FACTOR = 1000.0
 CHANNEL = 3
@@ -22,7 +27,7 @@ CHANNEL = 3
 
 @lru_cache
 def drawn_cells(first: int, count: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
-    """Draw cells of the virtual slide: (n, 32, 32, 3) and whether each is a blast."""
+    """Draw cells of the virtual slide: (n, 32, 32, 4) and whether each is a blast."""
     from edgeleuk.preprocessing import to_batch
     from edgeleuk.virtual.cells import single_cell
 
@@ -41,7 +46,7 @@ def _weights() -> tuple[npt.NDArray[np.float32], ...]:
     )
     tensors, truth = drawn_cells(1000, 96)
     model.fit(
-        tensors.astype(np.float32), truth.astype(np.float32)[:, None], epochs=15, batch_size=16, verbose=0
+        tensors.astype(np.float32), truth.astype(np.float32)[:, None], epochs=30, batch_size=16, verbose=0
     )
     return tuple(model.get_weights())
 
@@ -56,7 +61,7 @@ def untrained() -> Any:
     def norm(x: Any, name: str) -> Any:
         return layers.BatchNormalization(momentum=0.8, name=f"{name}_norm")(x)
 
-    inputs = keras.Input((32, 32, 3), name="cell")
+    inputs = keras.Input(CONTRACT.shape, name="cell")
     x = layers.Rescaling(1 / 64, -2.0, name="rescaling")(inputs)
     x = layers.Conv2D(8, 3, 2, use_bias=False, name="stem_conv")(x)
     x = layers.ReLU(6.0, name="stem_relu")(norm(x, "stem"))

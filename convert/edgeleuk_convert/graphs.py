@@ -183,15 +183,20 @@ def onnx_graph(model: bytes) -> Graph:
     proto = onnx.load_from_string(model).graph
     stored = {tensor.name: tensor for tensor in proto.initializer}
     _require_one([value.name for value in proto.input if value.name not in stored])
-    # A dequantized constant is a constant.
+    # A constant is one when it was quantized and dequantized, too: TensorRT's weights are both in turn.
+    quantized = {
+        node.output[0]: node
+        for node in proto.node
+        if node.op_type == "QuantizeLinear" and node.input[0] in stored
+    }
     dequantized = {
         node.output[0]: node
         for node in proto.node
-        if node.op_type == "DequantizeLinear" and node.input[0] in stored
+        if node.op_type == "DequantizeLinear" and (node.input[0] in stored or node.input[0] in quantized)
     }
     operations = []
     for index, node in enumerate(proto.node):
-        if node.output[0] in dequantized or node.op_type == "Constant":
+        if node.output[0] in {*quantized, *dequantized} or node.op_type == "Constant":
             continue
         attributes = {attribute.name: attribute for attribute in node.attribute}
         grouped = "group" in attributes and attributes["group"].i > 1
@@ -202,6 +207,7 @@ def onnx_graph(model: bytes) -> Graph:
     constants = (
         {""}
         | set(stored)
+        | set(quantized)
         | set(dequantized)
         | {node.output[0] for node in proto.node if node.op_type == "Constant"}
     )
@@ -212,14 +218,19 @@ def onnx_graph(model: bytes) -> Graph:
         if key not in dequantized:
             return None
         node = dequantized[str(key)]
+        before = quantized.get(node.input[0])
         value, scale, *zero = (
-            np.asarray(numpy_helper.to_array(stored[name]), np.float64) for name in node.input
+            np.asarray(numpy_helper.to_array(stored[name]), np.float64)
+            for name in (node.input[0] if before is None else before.input[0], *node.input[1:])
         )
         axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 1)
         if scale.size > 1:
             shape = [1] * value.ndim
             shape[axis] = -1
             scale, zero = scale.reshape(shape), [one.reshape(shape) for one in zero]
+        if before is not None:
+            # TensorRT's zero points are 0.
+            value = np.clip(np.rint(value / scale), -128, 127)
         return np.asarray((value - (zero[0] if zero else 0)) * scale)
 
     source = next(value.name for value in proto.input if value.name not in stored)

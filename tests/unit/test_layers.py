@@ -26,7 +26,10 @@ from edgeleuk_convert.layers import (
 )
 from edgeleuk_convert.packing import REFERENCE_MEMBER, Converted, convert_networks
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:Statistics for quantized inputs:UserWarning"),
+]
 
 MEMBERS = ("model.int8.tflite", "model.int8.onnx")
 NAMES = [

@@ -16,7 +16,7 @@ from edgeleuk_convert.packing import Converted
 from edgeleuk_convert.record import TrainingRecord, bundle_record
 
 NOTHING_CONVERTED = Converted(
-    networks={}, input=default_input(), output=OutputContract(), float_onnx_bytes=0, agreements=()
+    networks={}, input=default_input(), output=OutputContract(kind="logit"), agreements=(), float_onnx_bytes=0
 )
 
 

@@ -107,15 +107,18 @@ def main() -> int:
     }
     largest = results[f"balanced {LARGEST} 0"]
     gaps = [abs(drop - largest["weighted_f1_drop"]) for drop in of["balanced"]["weighted_f1_drop"]]
+    # Where no balanced draw changes anything there is no ratio.
     ratios = {
-        key: table["random"][key]["std"] / max(table["balanced"][key]["std"], 1e-12) for key in MEASURES
+        key: table["random"][key]["std"] / std if (std := table["balanced"][key]["std"]) else None
+        for key in MEASURES
     }
     reasons = []
     if gaps[0] > ENOUGH:
         reasons.append(f"100 balanced images are {100 * gaps[0]:.2f} points from {largest['images']}")
-    if ratios["weighted_f1_drop"] < LEAST_RATIO:
+    random, balanced = (table[name]["weighted_f1_drop"]["std"] for name in ("random", "balanced"))
+    if not random or random < LEAST_RATIO * balanced:
         reasons.append(
-            f"random selection's spread is {ratios['weighted_f1_drop']:.2f} times the balanced one's"
+            f"random selection's spread is {100 * random:.3f} points, the balanced one's {100 * balanced:.3f}"
         )
     for key, title in MEASURES.items():
         factor = 100 if key == "weighted_f1_drop" else 1
@@ -123,7 +126,8 @@ def main() -> int:
         for name in options.strategies:
             line = "   ".join(f"{part} {factor * value:8.4f}" for part, value in table[name][key].items())
             say(f"  {name:<9} {line}")
-        say(f"  random / balanced spread: {ratios[key]:.2f}")
+        ratio = ratios[key]
+        say(f"  random / balanced spread: {'none' if ratio is None else f'{ratio:.2f}'}")
     say(
         f"100 balanced against {largest['images']}: {sum(gap <= ENOUGH for gap in gaps)} of {len(gaps)} seeds"
         f" within .2 points, the furthest {100 * max(gaps):.2f}"

@@ -93,7 +93,8 @@ def test_a_channel_a_thousand_times_too_large_is_found(faulty: dict[str, Convert
     # What reads it cannot hold a thousandth beside its other weights.
     assert [layer.name for layer in worst[:2]] == ["project_conv", "expand_conv"]
     assert worst[0].own_sqnr_db < 5
-    assert worst[2].own_sqnr_db > 20
+    # The pool may be given what no calibration image gave it, and clip it.
+    assert next(layer for layer in worst[2:] if layer.kind != "mean").own_sqnr_db > 20
     worst = measured(faulty["stream"], member).worst_first()
     assert {layer.name for layer in worst[:3]} <= {
         "stream_conv",

@@ -64,14 +64,16 @@ class OnnxGraph:
             yield f"opset {version} instead of {OPSET}"
 
     def float_operations(self) -> tuple[str, ...]:
-        """Name the operations that compute and have an input that was never quantized."""
+        """Name the operations that compute and have an input, or weights, that were never quantized."""
         return tuple(
             _title(node)
             for node in self._nodes
             if node.op_type not in (QUANTIZE, DEQUANTIZE, *MOVING)
             and any(
-                source and source not in self._constants and not self._is_dequantized(source)
-                for source in node.input
+                source
+                and not self._is_dequantized(source)
+                and (source not in self._constants or (place == 1 and node.op_type in _WEIGHTED))
+                for place, source in enumerate(node.input)
             )
         )
 

@@ -59,7 +59,7 @@ def test_the_faults_are_hidden_from_float() -> None:
         np.asarray(planting.trained()(tensors, training=False)),
         planting.drawn_cells(0, HELD_OUT)[1],
     )
-    assert np.mean((sound[:, 0] > 0) == truth) > 0.65
+    assert np.mean((sound[:, 0] > 0) == truth) > 0.6
     for faulty in (planting.chain_fault(), planting.stream_fault()):
         np.testing.assert_allclose(np.asarray(faulty(tensors, training=False)), sound, atol=1e-4)
 

@@ -76,6 +76,6 @@ def trained(model: Any) -> Any:
     if classes > 2:
         labels[len(images) // 2 :] = 2  # the blurred ones
     loss = "binary_crossentropy" if classes == 1 else "sparse_categorical_crossentropy"
-    model.compile(optimizer=keras.optimizers.Adam(0.01), loss=loss)
-    model.fit(images, labels.astype(np.float32), epochs=25, batch_size=8, verbose=0)
+    model.compile(optimizer=keras.optimizers.Adam(0.003), loss=loss)
+    model.fit(images, labels.astype(np.float32), epochs=15, batch_size=8, verbose=0)
     return model

@@ -42,6 +42,22 @@ class Agreement:
     correlation: float
 
 
+def refuse_constant(keras: npt.NDArray[np.float32]) -> None:
+    """Refuse a network that has died in training, or whose (n, K) answers are no numbers.
+
+    Raises
+    ------
+    GateFailedError
+        It answers alike to every calibration image: int8 has nothing to follow.
+    """
+    if not np.isfinite(keras).all() or not np.ptp(keras, axis=0).any():
+        raise GateFailedError(
+            "the network tells no calibration image from another",
+            got=f"{keras[0].round(3).tolist()} for each of {len(keras)}",
+            cure="train it again: its training has failed",
+        )
+
+
 def refuse_difference(
     reference: npt.NDArray[np.float32],
     output: OutputContract,

@@ -29,7 +29,7 @@ from edgeleuk.classify import Rules, open_networks
 from edgeleuk.errors import IntegrityError
 from edgeleuk.runtimes import open_runtime
 from edgeleuk_calibration.card import encode_card
-from edgeleuk_convert.agreement import Agreement, agreement_of, refuse_difference
+from edgeleuk_convert.agreement import Agreement, agreement_of, refuse_constant, refuse_difference
 from edgeleuk_convert.audit import NetworkAudit, audit, require_kept_promises
 from edgeleuk_convert.cards import DATA_CITATION, LICENCE, card
 from edgeleuk_convert.feeding import RealInput, answers, calibration_input, keras_answers
@@ -41,6 +41,7 @@ from edgeleuk_convert.mending import (
     without_activation,
     without_rescaling,
 )
+from edgeleuk_convert.norms import with_convolved_norms
 from edgeleuk_convert.onnx import OnnxCalibration, to_onnx_float32, to_onnx_int8, to_onnx_tensorrt
 from edgeleuk_convert.tflite import (
     silenced,
@@ -149,8 +150,10 @@ def convert_networks(
         is promised of it: see `audit`.
     """
     keras_outputs = keras_answers(model, RealInput(tensors, record.input))
+    refuse_constant(keras_outputs)
     model, output = without_activation(model, record.output)
     model, contract = without_rescaling(model, record.input)
+    model = with_convolved_norms(model)
     real = calibration_input(tensors, contract)
     networks: dict[str, bytes] = {}
     progress("TFLite float32")

@@ -86,7 +86,11 @@ class LiteRtRuntime:
         raw: list[list[npt.NDArray[np.generic]]] = [[] for _ in sinks]
         for index in range(len(values)):
             self._interpreter.set_tensor(self._input, values[index : index + 1])
-            self._interpreter.invoke()
+            try:
+                self._interpreter.invoke()
+            except RuntimeError as error:
+                # XNNPACK looks at a network only when it is first run.
+                raise BundleError("the TFLite model cannot be run", got=str(error).splitlines()[0]) from error
             for sink, rows in zip(sinks, raw, strict=True):
                 rows.append(self._interpreter.get_tensor(sink.index)[0])
         return Answer(*(sink.real(rows) for sink, rows in zip(sinks, raw, strict=True)))

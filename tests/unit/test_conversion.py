@@ -16,6 +16,7 @@ from edgeleuk_calibration.probability import sigmoid
 from edgeleuk_convert.feeding import calibration_input
 from edgeleuk_convert.loading import functional, load_network
 from edgeleuk_convert.mending import activation_of, last_layer, without_activation
+from edgeleuk_convert.norms import with_convolved_norms
 from edgeleuk_convert.onnx import to_onnx_float32, to_onnx_int8
 from edgeleuk_convert.packing import Recipe, convert_networks
 from edgeleuk_convert.record import TrainingRecord
@@ -112,6 +113,54 @@ def test_an_activation_layer_is_taken_off_too() -> None:
     bare, contract = without_activation(model, SOFTMAX)
     assert contract.kind == "logits"
     assert probabilities(bare, contract) == pytest.approx(probabilities(inner, SOFTMAX), abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["dense", "separable"])
+def test_a_norm_behind_an_activation_becomes_a_convolution(networks: dict[str, Any], name: str) -> None:
+    from keras import layers
+
+    turned = with_convolved_norms(networks[name])
+    kinds = [type(layer) for layer in turned.layers]
+    assert layers.BatchNormalization not in kinds
+    assert kinds.count(layers.DepthwiseConv2D) == 1
+    images = pictures(8).astype(np.float32)
+    found, wanted = (np.asarray(model(images, training=False)) for model in (turned, networks[name]))
+    assert found == pytest.approx(wanted, abs=1e-5)
+    assert with_convolved_norms(turned) is turned
+
+
+@pytest.mark.parametrize("options", [{"scale": False}, {"center": False}, {"scale": False, "center": False}])
+def test_norms_without_scale_or_centre(options: dict[str, bool]) -> None:
+    import keras
+    from keras import layers
+
+    image = keras.Input((4, 4, 3))
+    norm = layers.BatchNormalization(
+        moving_mean_initializer="ones", moving_variance_initializer=keras.initializers.Constant(9), **options
+    )
+    model = keras.Model(image, norm(layers.ReLU()(image)))
+    pixels = np.arange(48, dtype=np.float32).reshape(1, 4, 4, 3)
+    assert np.asarray(with_convolved_norms(model)(pixels)) == pytest.approx(
+        np.asarray(model(pixels, training=False)), abs=1e-5
+    )
+
+
+def test_a_norm_behind_a_bare_convolution_stays() -> None:
+    import keras
+    from keras import layers
+
+    image = keras.Input((4, 4, 3))
+    model = keras.Model(image, layers.BatchNormalization()(layers.Conv2D(2, 3)(image)))
+    assert with_convolved_norms(model) is model
+
+
+def test_a_network_that_died_in_training_is_refused(networks: dict[str, Any]) -> None:
+    import keras
+
+    dead = keras.models.clone_model(networks["dense"])
+    dead.layers[-1].kernel.assign(np.zeros(dead.layers[-1].kernel.shape, np.float32))
+    with pytest.raises(GateFailedError, match=r"tells no calibration image from another: got \[0.5\]"):
+        converted(dead, PROBABILITY, Recipe())
 
 
 @pytest.mark.parametrize("calibration", ["minmax", "entropy", "percentile"])

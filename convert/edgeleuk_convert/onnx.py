@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # The highest that tf2onnx writes.
 OPSET = 18
 OUTPUT_NAMES = ("output", "features")
+BATCH_NAME = "n"
 # How the range of a tensor comes from its values.
 OnnxCalibration = Literal["minmax", "entropy", "percentile"]
 
@@ -161,6 +162,11 @@ def compacted(model: bytes) -> bytes:
             names[:] = [short.setdefault(name, f"t{len(short)}") for name in names]
     for tensor in graph.initializer:
         tensor.name = short.setdefault(tensor.name, f"t{len(short)}")
+    for value in (*graph.input, *graph.output):
+        for dimension in value.type.tensor_type.shape.dim:
+            # All that is open is the batch. tf2onnx names it by a counter that hangs on the order of sets.
+            if dimension.dim_param:
+                dimension.dim_param = BATCH_NAME
     del graph.value_info[:]
     graph.doc_string = ""
     onnx.checker.check_model(proto, full_check=True)

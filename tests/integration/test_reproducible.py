@@ -110,4 +110,17 @@ def test_two_processes_make_the_same_bundle(tmp_path: Path) -> None:
     # By member first: a difference has a name then.
     assert first == second
     assert bundles[0].read_bytes() == bundles[1].read_bytes()
-    assert {"model.int8.tflite", "model.int8.onnx"} <= set(read_bundle(bundles[0]).manifest.model_names)
+    bundle = read_bundle(bundles[0])
+    assert {"model.int8.tflite", "model.int8.onnx"} <= set(bundle.manifest.model_names)
+    # A network of a few layers does not always show it: tf2onnx names what is open by a counter that hangs on
+    # the order of sets, and on the shipped network two processes counted differently.
+    assert b"unk__" not in bundle.members["model.int8.onnx"]
+    assert open_dimensions(bundle.members["model.int8.onnx"]) == {"n"}
+
+
+def open_dimensions(model: bytes) -> set[str]:
+    import onnx
+
+    graph = onnx.load_from_string(model).graph
+    values = (*graph.input, *graph.output)
+    return {dim.dim_param for value in values for dim in value.type.tensor_type.shape.dim if dim.dim_param}

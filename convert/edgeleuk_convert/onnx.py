@@ -160,8 +160,15 @@ def compacted(model: bytes) -> bytes:
         node.doc_string = ""
         for names in (node.input, node.output):
             names[:] = [short.setdefault(name, f"t{len(short)}") for name in names]
-    for tensor in graph.initializer:
-        tensor.name = short.setdefault(tensor.name, f"t{len(short)}")
+    # Optimizers leave constants that nothing uses, and write all of them in the order of sets, which is another
+    # one in every process.
+    used = [tensor for tensor in graph.initializer if tensor.name in short]
+    place = {name: number for number, name in enumerate(short)}
+    used.sort(key=lambda tensor: place[tensor.name])
+    for tensor in used:
+        tensor.name = short[tensor.name]
+    del graph.initializer[:]
+    graph.initializer.extend(used)
     for value in (*graph.input, *graph.output):
         for dimension in value.type.tensor_type.shape.dim:
             # All that is open is the batch. tf2onnx names it by a counter that hangs on the order of sets.

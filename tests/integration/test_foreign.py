@@ -33,7 +33,10 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5:UserWarning"),
 ]
 INPUT = "[input]\npx_per_um = 1.4\n"
-THREE = INPUT + '[output]\nlabels = ["blast", "normal", "other"]\nthreshold = 0.4\n'
+# An exported network tells neither how it begins nor how it ends.
+THREE = (
+    INPUT + 'scale = 1\n[output]\nkind = "softmax"\nlabels = ["blast", "normal", "other"]\nthreshold = 0.4\n'
+)
 
 
 def taught(model: Any, folder: Path) -> Any:

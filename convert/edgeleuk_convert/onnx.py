@@ -160,8 +160,8 @@ def compacted(model: bytes) -> bytes:
         node.doc_string = ""
         for names in (node.input, node.output):
             names[:] = [short.setdefault(name, f"t{len(short)}") for name in names]
-    # Optimizers leave constants that nothing uses, and write all of them in the order of sets, which is another
-    # one in every process.
+    # Optimizers leave constants that nothing uses, and write them in the order of sets: another one in every
+    # process.
     used = [tensor for tensor in graph.initializer if tensor.name in short]
     place = {name: number for number, name in enumerate(short)}
     used.sort(key=lambda tensor: place[tensor.name])

@@ -81,11 +81,13 @@ class LiteRtRuntime:
         -------
         Answer
         """
-        values = (tensors ^ np.uint8(0x80)).view(np.int8) if self._is_flip else self._table[tensors]
         sinks = [self._answer] if self._features is None else [self._answer, self._features]
         raw: list[list[npt.NDArray[np.generic]]] = [[] for _ in sinks]
-        for index in range(len(values)):
-            self._interpreter.set_tensor(self._input, values[index : index + 1])
+        # One at a time: of many cells, floats would fill the memory.
+        for index in range(len(tensors)):
+            tensor = tensors[index : index + 1]
+            values = (tensor ^ np.uint8(0x80)).view(np.int8) if self._is_flip else self._table[tensor]
+            self._interpreter.set_tensor(self._input, values)
             try:
                 self._interpreter.invoke()
             except RuntimeError as error:

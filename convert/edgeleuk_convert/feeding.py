@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     Bytes = npt.NDArray[np.uint8]
     Reals = npt.NDArray[np.float32]
 
-BATCH = 16
+# A batch of 16 would hold a gigabyte of activations in Keras.
+BATCH = 4
 
 
 class Tensors(Protocol):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
-BATCH = 20
+BATCH = 4
 # Weights are rounded to -127 ... 127 times a step of each channel's own.
 LARGEST = 127
 

@@ -156,7 +156,15 @@ class CellCrop:
     def on_black(cls, pixels: RgbImage, px_per_um: float) -> CellCrop:
         """Take a picture of a cell on pure black, as C-NMC has them: what is not black is cell."""
         require_rgb(pixels)
-        return cls(pixels, np.where(pixels.any(axis=2), np.uint8(255), np.uint8(0)), px_per_um)
+        return cls(pixels, not_black(pixels), px_per_um)
+
+
+def not_black(pixels: RgbImage) -> Mask:
+    """Return an (H, W) uint8 mask: 255 where any channel of an (H, W, 3) uint8 picture is not 0."""
+    # Ten times as fast as `any` over the channels.
+    lit = pixels[:, :, 0] | pixels[:, :, 1] | pixels[:, :, 2]
+    mask: Mask = np.where(lit != 0, np.uint8(255), np.uint8(0))
+    return mask
 
 
 def require_rgb(pixels: RgbImage) -> None:

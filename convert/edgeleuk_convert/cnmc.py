@@ -234,7 +234,7 @@ def decode(path: Path) -> RgbImage | str:
         return f"cannot be decoded: {error.err}"
     if bgr is None:
         return "no image, or damaged"
-    return np.ascontiguousarray(bgr[:, :, ::-1])
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def pixel_hash(pixels: RgbImage) -> str:
@@ -272,11 +272,13 @@ def joined_groups(cells: Iterable[LabelledCell]) -> dict[str, str]:
 def _measure(image: Named) -> LabelledCell | str:
     import numpy as np
 
+    from edgeleuk.frames import not_black
+
     pixels = decode(image.path)
     if isinstance(pixels, str):
         return pixels
     height, width = pixels.shape[:2]
-    foreground = int(np.count_nonzero(pixels.any(axis=2)))
+    foreground = int(np.count_nonzero(not_black(pixels)))
     if foreground == 0:
         return "all black"
     if foreground > MOST_FOREGROUND * width * height:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from edgeleuk.errors import MissingDependencyError
+from edgeleuk.frames import not_black
 from edgeleuk_convert.cnmc import CNMC_PX_PER_UM, decode
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def cut_out(files: Iterable[str], folder: Path) -> dict[str, bytes]:
 
 def _square(pixels: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
     """Cut a square of `side` pixels around what is not black; beyond the picture it is black."""
-    x, y, w, h = cv2.boundingRect(np.asarray(pixels.any(axis=2), np.uint8))
+    x, y, w, h = cv2.boundingRect(not_black(pixels))
     padded = cv2.copyMakeBorder(pixels, side, side, side, side, cv2.BORDER_CONSTANT)
     top, left = y + h // 2 + side - side // 2, x + w // 2 + side - side // 2
     return np.asarray(padded[top : top + side, left : left + side], np.uint8)

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from edgeleuk.errors import DataRefusedError
+from edgeleuk.frames import not_black
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -179,7 +180,7 @@ def measure(rgb: Mask, px_per_um: float = PX_PER_UM) -> dict[str, float] | None:
 
 def largest_part(rgb: Mask) -> Mask:
     """Return the largest connected part that is not black, holes filled, as (H, W) uint8 of 0 and 1."""
-    foreground: Mask = np.asarray(rgb.any(axis=2), np.uint8)
+    foreground = not_black(rgb)
     contours, _ = cv2.findContours(foreground, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     filled = np.zeros_like(foreground)
     if contours:

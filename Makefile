@@ -44,7 +44,7 @@ models: install
 	$(BIN)/edgeleuk cross-validate --data $(DATA) --out $(RUNS) --folds 3 --seeds 2 --architecture $(SHIPPED) \
 	  --architecture resnet --architecture inception --architecture baseline
 	$(BIN)/edgeleuk train --data $(DATA) --architecture $(SHIPPED) --answers $(RUNS) --out $(RUNS)/default.keras
-	$(BIN)/edgeleuk convert $(RUNS)/default.keras --int8 --calibration $(DATA) --out edgeleuk/models/default.edgeleuk
+	$(BIN)/edgeleuk convert $(RUNS)/default.keras --int8 --repair --calibration $(DATA) --out edgeleuk/models/default.edgeleuk
 	$(BIN)/edgeleuk verify edgeleuk/models/default.edgeleuk
 
 $(BIN)/python:

@@ -34,7 +34,7 @@ from edgeleuk_convert.packing import (
 )
 from edgeleuk_convert.reading import read_cells
 from edgeleuk_convert.record import read_record, record_path
-from edgeleuk_convert.repair import Judgement, repair_text
+from edgeleuk_convert.repair import Judgement, repair_text, without_times
 from edgeleuk_convert.repair import repair as repair_networks
 from edgeleuk_convert.validation import compare
 from edgeleuk_convert.validation_commands import judged_on, validation_text
@@ -140,7 +140,7 @@ def convert(
             card,
             gate=gate,
             forest=forest,
-            validation=validation,
+            validation=(validation if repaired is None else validation | {"repair": without_times(repaired)}),
             card_notes={
                 **(
                     {"images": choice.images, "seed": choice.seed, "strategy": strategy}

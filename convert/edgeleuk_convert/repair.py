@@ -188,6 +188,17 @@ def repair_text(report: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def without_times(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a report for a bundle: times are another each time, and the same inputs give the same bytes."""
+    if "cost" not in report:
+        return dict(report)
+    sizes = {
+        key: {name: value for name, value in cost.items() if name.startswith("size_")}
+        for key, cost in report["cost"].items()
+    }
+    return {**report, "cost": sizes}
+
+
 def outputs_of(
     networks: Mapping[str, bytes], contract: InputContract, tensors: Tensors
 ) -> dict[str, npt.NDArray[np.float32]]:

@@ -76,7 +76,12 @@ def test_repair_mends_it_and_the_layers_are_ranked(faulty: Path, few_cells: Path
     assert min(of["correlation"] for of in even["networks"].values()) > 0.98
     # How strict the gate is with so few cells is not the point; one that rejects writes elsewhere.
     written = read_bundle(result["bundle"])
-    assert msgspec.json.decode(written.members["validation.json"])["repair"]["step"] == repair["step"]
+    stored = msgspec.json.decode(written.members["validation.json"])["repair"]
+    assert stored["step"] == repair["step"]
+    # Times would make other bytes each time.
+    for key, cost in repair["cost"].items():
+        assert cost["ms"] > 0
+        assert set(stored["cost"][key]) == {"size_bytes", "size_bytes_before", "size_ratio"}
     assert repair["step"] is None or code == 0
 
     folder = faulty.with_name("layers")

@@ -165,7 +165,7 @@ def without_mean_errors(member: str, model: bytes, errors: Mapping[Key, npt.NDAr
     model : bytes
     errors : mapping of Key to (channels,) float64
         The bias of a layer, as `Node.bias` names it -> by how much its outputs are too large on average.
-        A bias that is no int32 stays as it is.
+        A bias that is neither int32 nor float32 stays as it is.
     """
     if member.endswith(".onnx"):
         return _onnx_with_biases(model, errors)
@@ -202,6 +202,11 @@ def _onnx_with_biases(model: bytes, errors: Mapping[Key, npt.NDArray[np.float64]
 
     proto = onnx.load_from_string(model)
     stored = {tensor.name: tensor for tensor in proto.graph.initializer}
+    for key, error in errors.items():
+        tensor = stored.get(str(key))
+        values = None if tensor is None else np.asarray(numpy_helper.to_array(tensor))
+        if tensor is not None and values is not None and values.dtype == np.float32:
+            tensor.CopyFrom(numpy_helper.from_array((values - error).astype(np.float32), tensor.name))
     for node in proto.graph.node:
         if node.op_type != "DequantizeLinear" or node.output[0] not in errors or node.input[0] not in stored:
             continue

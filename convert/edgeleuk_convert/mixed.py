@@ -16,7 +16,7 @@ import numpy as np
 from edgeleuk.errors import MissingDependencyError
 from edgeleuk_convert.graphs import Key, consumers, matched, onnx_graph, tflite_graph
 from edgeleuk_convert.layers import TfliteNetwork
-from edgeleuk_convert.onnx import prepared, to_onnx_int8
+from edgeleuk_convert.onnx import prepared, to_onnx_int8, to_onnx_tensorrt
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -36,7 +36,7 @@ SHARES = np.linspace(0.2, 1.0, 33)
 LEVELS = 255
 
 
-def observed_ranges(model: bytes, real: RealTensors, *, clipped: bool) -> Ranges:
+def observed_ranges(model: bytes, real: RealTensors, *, clipped: bool, symmetric: bool = False) -> Ranges:
     """Run a float network on calibration images and find a range for each layer's output.
 
     Parameters
@@ -48,6 +48,8 @@ def observed_ranges(model: bytes, real: RealTensors, *, clipped: bool) -> Ranges
     clipped : bool
         Choose the range whose 255 steps give the least mean squared error, clipping included (Nagel et al.,
         "A White Paper on Neural Network Quantization", 2021, section 3.1); else from least to largest.
+    symmetric : bool
+        From ``-high`` to ``high``.
 
     Returns
     -------
@@ -68,8 +70,13 @@ def observed_ranges(model: bytes, real: RealTensors, *, clipped: bool) -> Ranges
             kept.setdefault(key, []).append(
                 flat if flat.size <= SAMPLES else flat[generator.integers(0, flat.size, SAMPLES)]
             )
+    if symmetric:
+        largest = {key: max(largest[key], -least[key]) for key in largest}
+        least = {key: -high for key, high in largest.items()}
     if not clipped:
         return {key: (least[key], largest[key]) for key in least}
+    if symmetric:
+        return {key: best_symmetric_range(np.concatenate(kept[key]), high) for key, high in largest.items()}
     return {key: best_range(np.concatenate(kept[key]), least[key], largest[key]) for key in least}
 
 
@@ -92,6 +99,20 @@ def best_range(values: Tensor, least: float, largest: float) -> tuple[float, flo
                 if tried < error:
                     best, error = (low, high), tried
     return best
+
+
+def best_symmetric_range(values: Tensor, largest: float) -> tuple[float, float]:
+    """Return the ``-high`` to ``high`` within `largest` that 255 steps render with the least error.
+
+    Examples
+    --------
+    >>> best_symmetric_range(np.linspace(0, 1, 1001, dtype=np.float32), 1.0)
+    (-1.0, 1.0)
+    """
+    highs = [largest * float(share) for share in SHARES]
+    # Of equals the widest.
+    high = min(reversed(highs), key=lambda high: _rounding(values, -high, high))
+    return -high, high
 
 
 def surroundings(graph: Graph, numbers: Collection[int]) -> set[int]:
@@ -161,7 +182,13 @@ def to_tflite_mixed(
 
 
 def to_onnx_mixed(
-    float_model: bytes, reference: bytes, ranges: Ranges, in_float: Collection[int], real: RealTensors
+    float_model: bytes,
+    reference: bytes,
+    ranges: Ranges,
+    in_float: Collection[int],
+    real: RealTensors,
+    *,
+    tensorrt: bool = False,
 ) -> bytes:
     """Quantize a float ONNX network with the ranges and the float layers of its TFLite twin.
 
@@ -177,6 +204,8 @@ def to_onnx_mixed(
         Numbers of layers of `reference`.
     real : RealTensors
         Calibration images, (n, H, W, C) float32, for what has no counterpart.
+    tensorrt : bool
+        As TensorRT wants it.
     """
     import onnx
 
@@ -191,7 +220,8 @@ def to_onnx_mixed(
             excluded += _between(proto, of_output, str(node.operation), str(node.output))
         elif twin.output in ranges:
             given[str(node.output)] = ranges[twin.output]
-    return to_onnx_int8(float_model, real, excluded=excluded, given=given)
+    quantize = to_onnx_tensorrt if tensorrt else to_onnx_int8
+    return quantize(float_model, real, excluded=excluded, given=given)
 
 
 def _statistics(low: float, high: float, rank: int) -> dict[str, Any]:

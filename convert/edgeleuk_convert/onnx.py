@@ -124,15 +124,16 @@ def to_onnx_tensorrt(
     *,
     calibration: OnnxCalibration = "minmax",
     excluded: Collection[str] = (),
+    given: Mapping[str, tuple[float, float]] | None = None,
 ) -> bytes:
     """Quantize as TensorRT wants it: symmetric int8 throughout, weights kept in float with QDQ behind them.
 
     Parameters
     ----------
-    float_model, real, calibration, excluded
-        As for `to_onnx_int8`.
+    float_model, real, calibration, excluded, given
+        As for `to_onnx_int8`; of a range the end that is further from 0 counts.
     """
-    return _quantized(float_model, real, calibration, excluded, _TENSORRT, {})
+    return _quantized(float_model, real, calibration, excluded, _TENSORRT, given or {})
 
 
 def prepared(float_model: bytes) -> bytes:

@@ -30,8 +30,8 @@ from edgeleuk_convert.mending import (
     without_rescaling,
 )
 from edgeleuk_convert.mixed import observed_ranges, surroundings, to_onnx_mixed, to_tflite_mixed
-from edgeleuk_convert.onnx import to_onnx_float32, to_onnx_int8
-from edgeleuk_convert.packing import KINDS, REFERENCE_MEMBER, without_bias
+from edgeleuk_convert.onnx import to_onnx_float32, to_onnx_int8, to_onnx_tensorrt
+from edgeleuk_convert.packing import KINDS, REFERENCE_MEMBER, TENSORRT_MEMBER, without_bias
 from edgeleuk_convert.tflite import silenced, to_tflite_float32, to_tflite_int8, with_features
 
 if TYPE_CHECKING:
@@ -229,7 +229,7 @@ class _Bench:
         self._progress = progress
         self._judged: dict[bytes, Judgement] = {}
         self._ranges: dict[bytes, Ranges] = {}
-        self.members = [name for name in (TFLITE, ONNX) if name in converted.networks]
+        self.members = [name for name in (TFLITE, ONNX, TENSORRT_MEMBER) if name in converted.networks]
         plainly = dict.fromkeys(self.members, False)
         self.best = Candidate(
             "none", dict(converted.networks), plain, plainly, dict.fromkeys(self.members, ()), "as converted"
@@ -438,22 +438,22 @@ class _Bench:
         """Quantize with the biases corrected, as a conversion does."""
         networks = {REFERENCE_MEMBER: reference or self.best.networks[REFERENCE_MEMBER]}
         numbered = tflite_graph(networks[REFERENCE_MEMBER])
+        tensorrt = name == TENSORRT_MEMBER
 
         def converter(of: Any) -> bytes:
-            float_onnx = to_onnx_float32(with_features(of)) if name == ONNX else b""
+            float_onnx = b"" if name == TFLITE else to_onnx_float32(with_features(of))
             if not clipped and not in_float:
-                return (
-                    to_onnx_int8(float_onnx, self.real, calibration=self._onnx_calibration)
-                    if name == ONNX
-                    else to_tflite_int8(with_features(of), self.real)
-                )
+                if name == TFLITE:
+                    return to_tflite_int8(with_features(of), self.real)
+                quantize = to_onnx_tensorrt if tensorrt else to_onnx_int8
+                return quantize(float_onnx, self.real, calibration=self._onnx_calibration)
             twin = to_tflite_float32(with_features(of))
             # The same layers, whatever numbers another conversion may have given them.
             pairs = matched(numbered, tflite_graph(twin))
             kept = [number for number, counterpart in pairs.items() if counterpart in in_float]
-            ranges = self._ranges_of(twin, clipped=clipped)
-            if name == ONNX:
-                return to_onnx_mixed(float_onnx, twin, ranges, kept, self.real)
+            ranges = self._ranges_of(twin, clipped=clipped, symmetric=tensorrt)
+            if name != TFLITE:
+                return to_onnx_mixed(float_onnx, twin, ranges, kept, self.real, tensorrt=tensorrt)
             low = self.contract.offset
             return to_tflite_mixed(twin, ranges, kept, (low, 255 * self.contract.scale + low))
 
@@ -461,10 +461,10 @@ class _Bench:
             mended = with_corrected_biases(model, self.real)
             return without_bias(name, mended, self.output, self.contract, self.tensors, networks, converter)
 
-    def _ranges_of(self, twin: bytes, *, clipped: bool) -> Ranges:
-        digest = _digest(twin, b"clipped" if clipped else b"")
+    def _ranges_of(self, twin: bytes, *, clipped: bool, symmetric: bool) -> Ranges:
+        digest = _digest(twin, bytes([clipped, symmetric]))
         if digest not in self._ranges:
-            self._ranges[digest] = observed_ranges(twin, self.real, clipped=clipped)
+            self._ranges[digest] = observed_ranges(twin, self.real, clipped=clipped, symmetric=symmetric)
         return self._ranges[digest]
 
 

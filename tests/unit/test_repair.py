@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from edgeleuk_convert.equalization import equalized, pairs
 from edgeleuk_convert.graphs import tflite_graph
 from edgeleuk_convert.mixed import best_range, surroundings
-from edgeleuk_convert.packing import REFERENCE_MEMBER, Converted, convert_networks
+from edgeleuk_convert.packing import REFERENCE_MEMBER, Converted, Recipe, convert_networks
 from edgeleuk_convert.repair import Judgement, outputs_of, repair, repair_text
 
 if TYPE_CHECKING:
@@ -40,9 +40,16 @@ def flips(networks: Mapping[str, bytes], converted: Converted) -> dict[str, int]
     }
 
 
-def mended(model: Any) -> tuple[Converted, Converted, dict[str, Any]]:
+def mended(model: Any, *, tensorrt: bool = False) -> tuple[Converted, Converted, dict[str, Any]]:
     tensors, _ = planting.drawn_cells(5000, 24)
-    before = convert_networks(model, planting.record(), tensors, progress=lambda _: None, strict=False)
+    before = convert_networks(
+        model,
+        planting.record(),
+        tensors,
+        progress=lambda _: None,
+        recipe=Recipe(tensorrt=tensorrt),
+        strict=False,
+    )
 
     def judge(networks: Mapping[str, bytes]) -> Judgement:
         found = flips(networks, before)
@@ -74,7 +81,7 @@ def test_what_passes_is_left_alone() -> None:
 
 
 def test_equalization_mends_a_channel_between_two_layers() -> None:
-    before, after, report = mended(planting.chain_fault())
+    before, after, report = mended(planting.chain_fault(), tensorrt=True)
     # The gate catches it in both formats.
     assert min(flips(before.networks, before).values()) > MOST_FLIPS
     assert max(flips(after.networks, after).values()) <= MOST_FLIPS
@@ -83,7 +90,7 @@ def test_equalization_mends_a_channel_between_two_layers() -> None:
     assert [tried["verdict"] for tried in report["tried"]] == ["fail", "fail", "pass"]
     assert report["float_layers"] == {}
     assert {agreement.member for agreement in after.agreements} == set(after.networks)
-    for key in ("tflite_int8", "onnx_int8"):
+    for key in ("tflite_int8", "onnx_int8", "tensorrt_int8"):
         assert report["tried"][-1]["networks"][key]["correlation"] > 0.99
         assert report["cost"][key]["size_ratio"] == pytest.approx(1, abs=0.02)
     assert "equalization" in repair_text(report)

@@ -64,11 +64,15 @@ class OnnxGraph:
             yield f"opset {version} instead of {OPSET}"
 
     def float_operations(self) -> tuple[str, ...]:
-        """Name the operations that compute and have an input, or weights, that were never quantized."""
+        """Name the operations that compute and have an input, or weights, that were never quantized.
+
+        An activation right behind what multiplies or adds is a part of it, and quantized with it.
+        """
         return tuple(
             _title(node)
             for node in self._nodes
             if node.op_type not in (QUANTIZE, DEQUANTIZE, *MOVING)
+            and not self._is_fused(node)
             and any(
                 source
                 and not self._is_dequantized(source)
@@ -139,6 +143,15 @@ class OnnxGraph:
         while tensor in self._maker and self._maker[tensor].op_type in (QUANTIZE, DEQUANTIZE):
             tensor = self._maker[tensor].input[0]
         return self._constants.get(tensor)
+
+    def _is_fused(self, node: Any) -> bool:
+        before = self._maker.get(node.input[0]) if node.op_type in _ACTIVATIONS else None
+        return (
+            before is not None
+            and before.op_type in (*_WEIGHTED, "Add")
+            and len(self._users[node.input[0]]) == 1
+            and self._is_quantized(node.output[0])
+        )
 
     def _is_dequantized(self, tensor: str) -> bool:
         """Tell whether a tensor comes out of a dequantizing node, moved about or not."""

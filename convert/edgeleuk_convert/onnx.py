@@ -226,6 +226,8 @@ def _quantized(
                 for name, (low, high) in given.items()
             }
             ranges = _ranges(path, real, calibration, operations)
+            if scheme is _TENSORRT:
+                overrides = _bytes_as_they_are(path, ranges) | overrides
             quantizer = QDQQuantizer(
                 load_model_with_shape_infer(path),
                 True,  # weights per channel
@@ -282,6 +284,24 @@ def _ranges(model: Path, real: RealTensors, calibration: OnnxCalibration, operat
         low, high = (least, most) if whole else found.range_value
         ends[name] = TensorData(lowest=least.dtype.type(low), highest=least.dtype.type(high))
     return TensorsData(CalibrationMethod.MinMax, ends)
+
+
+def _bytes_as_they_are(model: Path, ranges: Any) -> dict[str, list[dict[str, Any]]]:
+    """Give the input steps of one byte, where zero lies in the middle of the bytes.
+
+    A symmetric range up to the byte 0 would be cut into 254 steps for 255, and round nearly every byte. From
+    -127 to 127 all are exact: QuantizeLinear goes on to -128.
+    """
+    import numpy as np
+
+    overrides = {}
+    for name in _moved_input(model) & set(ranges.keys()):
+        low, high = (float(np.ravel(end)[0]) for end in ranges[name].range_value)
+        step = (high - low) / 255
+        if max(-low, high) <= 128.5 * step:
+            end = np.float32(127 * step)
+            overrides[name] = [{"rmin": -end, "rmax": end}]
+    return overrides
 
 
 def _moved_input(model: Path) -> set[str]:

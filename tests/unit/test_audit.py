@@ -68,6 +68,13 @@ def test_what_the_converters_write_keeps_its_promises(files: dict[Kind, bytes], 
     assert (audit_text([of_file.to_json()]) == "") == (kind == "float")
 
 
+def test_bytes_around_zero_stay_exact_for_tensorrt(float_onnx: bytes) -> None:
+    centred = replace(BYTES, offset=-128.0)
+    with silenced():
+        model = to_onnx_tensorrt(float_onnx, calibration_input(pictures(8), centred))
+    assert audit("the file", model, "onnx-tensorrt", centred).input_error_bytes == 0.0
+
+
 def test_a_network_that_stayed_in_float_is_not_int8(files: dict[Kind, bytes]) -> None:
     of_file = found(files["float"], "int8")
     assert any(finding.startswith("CONV_2D at ") for finding in of_file.findings)

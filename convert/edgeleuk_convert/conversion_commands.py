@@ -37,7 +37,7 @@ from edgeleuk_convert.record import read_record, record_path
 from edgeleuk_convert.repair import Judgement, repair_text, without_times
 from edgeleuk_convert.repair import repair as repair_networks
 from edgeleuk_convert.validation import compare
-from edgeleuk_convert.validation_commands import judged_on, validation_text
+from edgeleuk_convert.validation_commands import judged_on, seen_with_progress, validation_text
 from edgeleuk_convert.verdict import load_limits
 from edgeleuk_convert.workstation import quiet_tensorflow, require_writable
 
@@ -45,7 +45,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from edgeleuk.bundle.manifest import InputContract
-    from edgeleuk_convert.cnmc import CellSet, LabelledCell
+    from edgeleuk_convert.cnmc import CellSet
+    from edgeleuk_convert.gating import SeenCells
     from edgeleuk_convert.record import TrainingRecord
     from edgeleuk_convert.verdict import GateLimits
 
@@ -100,6 +101,10 @@ def convert(
         forest = read_forest(model, record.output.forest_weight)
         fresh, seen = unseen(cells.cells, record)
         chosen = choose(cells, seen, fresh, choice)
+        if repair:
+            require_both_classes(fresh, "repair")
+        # Once for repair and for the gate: conversion changes what the bytes stand for, not the bytes.
+        held_out = seen_with_progress(fresh, record.input)
         with (
             progress_bar("preparing") as report,
             read_calibration(chosen.images, record.input, progress=report) as tensors,
@@ -111,7 +116,7 @@ def convert(
             repaired: dict[str, Any] | None = None
             if repair:
                 rules = Rules(converted.output, record.envelope, forest=forest)
-                judge = _judge(converted.input, rules, fresh, limits)
+                judge = _judge(converted.input, rules, held_out, limits)
                 converted, repaired = repair_networks(
                     loaded.model,
                     record,
@@ -128,7 +133,7 @@ def convert(
             )
         gate = train_gate(networks["tflite_int8"], known, seed=card.seed)
         rules = Rules(converted.output, record.envelope, gate.contract, gate.statistics, forest=forest)
-        validation = judged_on(networks, converted.input, rules, fresh, cells.folder, limits=limits)
+        validation = judged_on(networks, rules, held_out, cells.folder, limits=limits)
         if repaired is not None:
             validation |= after_repair(validation, repaired)
         validation["audit"] = [found.to_json() for found in converted.audits]
@@ -285,12 +290,9 @@ def _tell(what: str) -> None:
 
 
 def _judge(
-    contract: InputContract, rules: Rules, fresh: Sequence[LabelledCell], limits: GateLimits
+    contract: InputContract, rules: Rules, held_out: SeenCells, limits: GateLimits
 ) -> Callable[[Mapping[str, bytes]], Judgement]:
     """Return the gate on the held-out cells, for repair to ask."""
-    require_both_classes(fresh, "repair")
-    with progress_bar("preparing") as report:
-        held_out = see_cells(fresh, contract, progress=report)
 
     def judge(members: Mapping[str, bytes]) -> Judgement:
         networks = open_networks(members, contract, threads=os.cpu_count() or 1)

@@ -16,7 +16,7 @@ import numpy as np
 from edgeleuk.errors import MissingDependencyError
 from edgeleuk_convert.graphs import Key, consumers, matched, onnx_graph, tflite_graph
 from edgeleuk_convert.layers import TfliteNetwork
-from edgeleuk_convert.onnx import prepared, to_onnx_int8, to_onnx_tensorrt
+from edgeleuk_convert.onnx import prepared, to_onnx_int8
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -75,9 +75,8 @@ def observed_ranges(model: bytes, real: RealTensors, *, clipped: bool, symmetric
         least = {key: -high for key, high in largest.items()}
     if not clipped:
         return {key: (least[key], largest[key]) for key in least}
-    if symmetric:
-        return {key: best_symmetric_range(np.concatenate(kept[key]), high) for key, high in largest.items()}
-    return {key: best_range(np.concatenate(kept[key]), least[key], largest[key]) for key in least}
+    best = best_symmetric_range if symmetric else best_range
+    return {key: best(np.concatenate(kept[key]), least[key], largest[key]) for key in least}
 
 
 def best_range(values: Tensor, least: float, largest: float) -> tuple[float, float]:
@@ -101,18 +100,17 @@ def best_range(values: Tensor, least: float, largest: float) -> tuple[float, flo
     return best
 
 
-def best_symmetric_range(values: Tensor, largest: float) -> tuple[float, float]:
-    """Return the ``-high`` to ``high`` within `largest` that 255 steps render with the least error.
+def best_symmetric_range(values: Tensor, least: float, largest: float) -> tuple[float, float]:
+    """Return the same for a range from ``-largest`` to `largest`, cut alike at both ends.
 
     Examples
     --------
-    >>> best_symmetric_range(np.linspace(0, 1, 1001, dtype=np.float32), 1.0)
+    >>> best_symmetric_range(np.linspace(0, 1, 1001, dtype=np.float32), -1.0, 1.0)
     (-1.0, 1.0)
     """
-    highs = [largest * float(share) for share in SHARES]
     # Of equals the widest.
-    high = min(reversed(highs), key=lambda high: _rounding(values, -high, high))
-    return -high, high
+    share = float(min(SHARES[::-1], key=lambda share: _rounding(values, least * share, largest * share)))
+    return least * share, largest * share
 
 
 def surroundings(graph: Graph, numbers: Collection[int]) -> set[int]:
@@ -220,8 +218,7 @@ def to_onnx_mixed(
             excluded += _between(proto, of_output, str(node.operation), str(node.output))
         elif twin.output in ranges:
             given[str(node.output)] = ranges[twin.output]
-    quantize = to_onnx_tensorrt if tensorrt else to_onnx_int8
-    return quantize(float_model, real, excluded=excluded, given=given)
+    return to_onnx_int8(float_model, real, excluded=excluded, given=given, tensorrt=tensorrt)
 
 
 def _statistics(low: float, high: float, rank: int) -> dict[str, Any]:

@@ -98,8 +98,9 @@ def to_onnx_int8(
     calibration: OnnxCalibration = "minmax",
     excluded: Collection[str] = (),
     given: Mapping[str, tuple[float, float]] | None = None,
+    tensorrt: bool = False,
 ) -> bytes:
-    """Quantize for CPUs: unsigned activations, signed weights per channel.
+    """Quantize for CPUs: unsigned activations, signed weights per channel; or for TensorRT.
 
     Parameters
     ----------
@@ -114,26 +115,12 @@ def to_onnx_int8(
         Nodes of `prepared` that stay in float, such as ``Conv3``.
     given : mapping of str to (low, high), optional
         Ranges of tensors of `prepared`, in place of those that calibration finds.
+    tensorrt : bool
+        Symmetric int8 throughout, weights kept in float with QDQ behind them; of a range in `given` the end
+        that is further from 0 counts.
     """
-    return _quantized(float_model, real, calibration, excluded, _CPU, given or {})
-
-
-def to_onnx_tensorrt(
-    float_model: bytes,
-    real: RealTensors,
-    *,
-    calibration: OnnxCalibration = "minmax",
-    excluded: Collection[str] = (),
-    given: Mapping[str, tuple[float, float]] | None = None,
-) -> bytes:
-    """Quantize as TensorRT wants it: symmetric int8 throughout, weights kept in float with QDQ behind them.
-
-    Parameters
-    ----------
-    float_model, real, calibration, excluded, given
-        As for `to_onnx_int8`; of a range the end that is further from 0 counts.
-    """
-    return _quantized(float_model, real, calibration, excluded, _TENSORRT, given or {})
+    scheme = _TENSORRT if tensorrt else _CPU
+    return _quantized(float_model, real, calibration, excluded, scheme, given or {})
 
 
 def prepared(float_model: bytes) -> bytes:

@@ -42,7 +42,7 @@ from edgeleuk_convert.mending import (
     without_rescaling,
 )
 from edgeleuk_convert.norms import with_convolved_norms
-from edgeleuk_convert.onnx import OnnxCalibration, to_onnx_float32, to_onnx_int8, to_onnx_tensorrt
+from edgeleuk_convert.onnx import OnnxCalibration, to_onnx_float32, to_onnx_int8
 from edgeleuk_convert.tflite import (
     silenced,
     to_tflite_dynamic,
@@ -172,8 +172,8 @@ def convert_networks(
         ),
     }
     if recipe.tensorrt:
-        converters[TENSORRT_MEMBER] = lambda of: to_onnx_tensorrt(
-            to_onnx_float32(with_features(of)), real, calibration=method
+        converters[TENSORRT_MEMBER] = lambda of: to_onnx_int8(
+            to_onnx_float32(with_features(of)), real, calibration=method, tensorrt=True
         )
     audits = [audit(REFERENCE_MEMBER, networks[REFERENCE_MEMBER], "float", contract)]
     for name, converter in converters.items():

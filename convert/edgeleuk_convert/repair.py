@@ -30,7 +30,7 @@ from edgeleuk_convert.mending import (
     without_rescaling,
 )
 from edgeleuk_convert.mixed import observed_ranges, surroundings, to_onnx_mixed, to_tflite_mixed
-from edgeleuk_convert.onnx import to_onnx_float32, to_onnx_int8, to_onnx_tensorrt
+from edgeleuk_convert.onnx import to_onnx_float32, to_onnx_int8
 from edgeleuk_convert.packing import KINDS, REFERENCE_MEMBER, TENSORRT_MEMBER, without_bias
 from edgeleuk_convert.tflite import silenced, to_tflite_float32, to_tflite_int8, with_features
 
@@ -445,8 +445,9 @@ class _Bench:
             if not clipped and not in_float:
                 if name == TFLITE:
                     return to_tflite_int8(with_features(of), self.real)
-                quantize = to_onnx_tensorrt if tensorrt else to_onnx_int8
-                return quantize(float_onnx, self.real, calibration=self._onnx_calibration)
+                return to_onnx_int8(
+                    float_onnx, self.real, calibration=self._onnx_calibration, tensorrt=tensorrt
+                )
             twin = to_tflite_float32(with_features(of))
             # The same layers, whatever numbers another conversion may have given them.
             pairs = matched(numbered, tflite_graph(twin))

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from edgeleuk.classify import Rules
     from edgeleuk.runtimes import ModelRuntime
     from edgeleuk_convert.cnmc import LabelledCell
+    from edgeleuk_convert.gating import SeenCells
     from edgeleuk_convert.validation import Answers
     from edgeleuk_convert.verdict import GateLimits
 
@@ -86,7 +87,8 @@ def validate(
     fresh, _ = unseen(cells.cells, record)
     require_disjoint(decode_card(opened.members[CALIBRATION]), fresh)
     require_both_classes(fresh, "validation")
-    answers = _answers(networks, opened.manifest.input, bundle_rules(opened), fresh, cells.folder)
+    held_out = seen_with_progress(fresh, opened.manifest.input)
+    answers = _answers(networks, bundle_rules(opened), held_out, cells.folder)
     facts = validation_facts(answers, limits=limits)
     facts["stamp"] = with_training_stamp(None, record.stamp)
     if layers:
@@ -100,17 +102,22 @@ def validate(
 
 def judged_on(
     networks: Mapping[str, ModelRuntime],
-    contract: InputContract,
     rules: Rules,
-    fresh: Sequence[LabelledCell],
+    held_out: SeenCells,
     folder: Path,
     *,
     limits: GateLimits,
 ) -> Facts:
     """Hold networks that are not packed yet to the limits, on held-out cells; undecided without any."""
-    if len({cell.label for cell in fresh}) < 2:
-        return not_validated(fresh, limits)
-    return validation_facts(_answers(networks, contract, rules, fresh, folder), limits=limits)
+    if len({cell.label for cell in held_out.cells}) < 2:
+        return not_validated(held_out.cells, limits)
+    return validation_facts(_answers(networks, rules, held_out, folder), limits=limits)
+
+
+def seen_with_progress(cells: Sequence[LabelledCell], contract: InputContract) -> SeenCells:
+    """Read cells and bring them to the network's form, and show how far it is."""
+    with progress_bar("preparing") as report:
+        return see_cells(cells, contract, progress=report)
 
 
 def validation_text(result: Mapping[str, Any]) -> str:
@@ -200,13 +207,7 @@ def _changes(of: Mapping[str, Any]) -> str:
 
 
 def _answers(
-    networks: Mapping[str, ModelRuntime],
-    contract: InputContract,
-    rules: Rules,
-    fresh: Sequence[LabelledCell],
-    folder: Path,
+    networks: Mapping[str, ModelRuntime], rules: Rules, held_out: SeenCells, folder: Path
 ) -> Answers:
-    with progress_bar("preparing") as report:
-        seen = see_cells(fresh, contract, progress=report)
     say("  comparing int8 with float ...")
-    return judge_networks(networks, rules, seen, folder=folder)
+    return judge_networks(networks, rules, held_out, folder=folder)

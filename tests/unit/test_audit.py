@@ -17,7 +17,7 @@ from edgeleuk_convert.audit import audit, audit_text, input_error_bytes, require
 from edgeleuk_convert.feeding import ReachingInput, calibration_input
 from edgeleuk_convert.loading import functional
 from edgeleuk_convert.mending import without_rescaling
-from edgeleuk_convert.onnx import prepared, to_onnx_float32, to_onnx_int8, to_onnx_tensorrt
+from edgeleuk_convert.onnx import prepared, to_onnx_float32, to_onnx_int8
 from edgeleuk_convert.tflite import silenced, to_tflite_float32, to_tflite_int8
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def files(network: Any, float_onnx: bytes) -> dict[Kind, bytes]:
             "float": to_tflite_float32(network),
             "int8": to_tflite_int8(network, REAL),
             "onnx-int8": to_onnx_int8(float_onnx, REAL),
-            "onnx-tensorrt": to_onnx_tensorrt(float_onnx, REAL),
+            "onnx-tensorrt": to_onnx_int8(float_onnx, REAL, tensorrt=True),
         }
 
 
@@ -71,7 +71,7 @@ def test_what_the_converters_write_keeps_its_promises(files: dict[Kind, bytes], 
 def test_bytes_around_zero_stay_exact_for_tensorrt(float_onnx: bytes) -> None:
     centred = replace(BYTES, offset=-128.0)
     with silenced():
-        model = to_onnx_tensorrt(float_onnx, calibration_input(pictures(8), centred))
+        model = to_onnx_int8(float_onnx, calibration_input(pictures(8), centred), tensorrt=True)
     assert audit("the file", model, "onnx-tensorrt", centred).input_error_bytes == 0.0
 
 

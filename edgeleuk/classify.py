@@ -16,13 +16,15 @@ from edgeleuk.appearance import look
 from edgeleuk.bundle.acceptance import refuse_rejected
 from edgeleuk.bundle.features import decode_features
 from edgeleuk.bundle.forest import decode_forest
-from edgeleuk.bundle.manifest import FEATURES, FOREST, MODEL_FILES
+from edgeleuk.bundle.manifest import FEATURES, FOREST, MODEL_FILES, SUPPORT
+from edgeleuk.bundle.support_vectors import decode_support
 from edgeleuk.errors import BundleError, UsageError
 from edgeleuk.morphology import numbers_of
 from edgeleuk.outputs import log_odds
 from edgeleuk.preprocessing import scaled_cell, tensor_of
 from edgeleuk.results import Decision, Prediction
 from edgeleuk.runtimes import open_runtime
+from edgeleuk.runtimes.pooled import PooledRuntime
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -232,11 +234,9 @@ def open_classifier(
         As in `open_runtime`, `Bundle.model_name` and `Rules`.
     """
     refuse_rejected(bundle)
-    member = bundle.members[bundle.model_name(runtime, precision)]
-    rules = bundle_rules(bundle, abstain)
-    return Classifier(
-        open_runtime(runtime, member, bundle.manifest.input, threads=threads), bundle.manifest, rules
-    )
+    name, manifest = bundle.model_name(runtime, precision), bundle.manifest
+    network = open_network(bundle.members, name, manifest.input, threads=threads)
+    return Classifier(network, manifest, bundle_rules(bundle, abstain))
 
 
 def bundle_rules(bundle: Bundle, abstain: Abstain = "band") -> Rules:
@@ -253,10 +253,26 @@ def open_networks(
 ) -> dict[str, ModelRuntime]:
     """Load every network among a bundle's members, by its key (``reference``, ``tflite_int8``, ...)."""
     return {
-        model.key: open_runtime(model.runtime, members[name], contract, threads=threads)
+        model.key: open_network(members, name, contract, threads=threads)
         for name, model in MODEL_FILES.items()
         if name in members
     }
+
+
+def open_network(
+    members: Mapping[str, bytes], name: str, contract: InputContract, *, threads: int = 1
+) -> ModelRuntime:
+    """Load one network of a bundle's members, with the support vectors that judge its map, if there are any.
+
+    Raises
+    ------
+    BundleError, MissingDependencyError, UsageError
+        As in `open_runtime` and `PooledRuntime`.
+    """
+    network = open_runtime(MODEL_FILES[name].runtime, members[name], contract, threads=threads)
+    if SUPPORT not in members:
+        return network
+    return PooledRuntime(network, decode_support(members[SUPPORT]), contract)
 
 
 def probabilities_of(

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 
 STAGES = {
+    "look": "looking at the cells",
     "train": "training",
     "inner": "training, with some groups kept out for the temperature and the threshold",
     "final": "training again, with those groups too",
@@ -81,6 +82,9 @@ def training_progress() -> Iterator[Callable[[Any], None]]:
             if progress.stage != stage[0]:
                 stage[0], last[0] = progress.stage, 0
                 say(STAGES[progress.stage])
+            if progress.loss is None:
+                bar(progress.step, progress.steps)
+                return
             done = (progress.epoch - 1) * progress.steps + progress.step
             bar(done, progress.epochs * progress.steps, progress.seconds_left)
             if progress.step == progress.steps and progress.epoch != last[0]:

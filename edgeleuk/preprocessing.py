@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 NORMAL_MEAN = 128
 NORMAL_STD = 48
+# Channels that say where something is; all others hold grey levels.
+MASKS = ("mask", "nucleus")
 # Below this spread (grey levels) a cell is flat and stretching it would show noise as texture.
 LEAST_STD = 4.0
 
@@ -65,9 +67,10 @@ def tensor_of(cell: ScaledCell, contract: InputContract) -> npt.NDArray[np.uint8
     inside = inside[source]
     for index, channel in enumerate(contract.channels):
         plane = tensor[:, :, index]
-        if channel == "mask":
+        if channel in MASKS:
             plane.fill(0)
-            plane[target] = np.where(inside, np.uint8(255), np.uint8(0))
+            within = inside if channel == "mask" else nucleus_of(cell)[source]
+            plane[target] = np.where(within, np.uint8(255), np.uint8(0))
             continue
         plane.fill(NORMAL_MEAN if contract.normalise else 0)
         values = _channel(pixels, channel)[source]
@@ -114,6 +117,30 @@ def normalised(values: npt.NDArray[np.uint8], inside: npt.NDArray[np.bool_]) -> 
     stretched = np.rint(NORMAL_MEAN + (levels - mean) * (NORMAL_STD / std))
     table: npt.NDArray[np.uint8] = np.clip(stretched, 0, 255).astype(np.uint8)
     return np.where(inside, table[values], np.uint8(NORMAL_MEAN))
+
+
+def nucleus_of(cell: ScaledCell) -> npt.NDArray[np.bool_]:
+    """Find the darker part of a cell: Otsu's threshold (1979) of green, which nuclear stains absorb most.
+
+    Returns
+    -------
+    (h, w) bool
+        All of the cell where it is of one grey level.
+    """
+    green = cell.pixels[:, :, 1]
+    counts = np.bincount(green[cell.inside], minlength=256)
+    total = int(counts.sum())
+    if total == 0:
+        return cell.inside
+    levels = np.arange(256)
+    # Integers, so that every machine finds the same threshold.
+    below, sums = np.cumsum(counts), np.cumsum(counts * levels)
+    above = total - below
+    # (difference of the two means)^2 * below * above, both sides multiplied by the total.
+    apart = (sums * above - (sums[-1] - sums) * below).astype(np.float64)
+    between = np.divide(apart**2, below * above, out=np.full(256, -1.0), where=(below > 0) & (above > 0))
+    threshold = int(np.argmax(between)) if between.max() >= 0 else 255
+    return cell.inside & (green <= threshold)
 
 
 def _channel(pixels: npt.NDArray[np.uint8], channel: str) -> npt.NDArray[np.uint8]:

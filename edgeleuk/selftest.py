@@ -16,11 +16,11 @@ import numpy as np
 from edgeleuk.appearance import look
 from edgeleuk.bundle.golden import USUAL, decode_golden
 from edgeleuk.bundle.manifest import FOREST, GOLDEN, MODEL_FILES
-from edgeleuk.classify import area_um2, bundle_rules, decide, open_classifier, sightings
+from edgeleuk.classify import area_um2, bundle_rules, decide, open_classifier, open_network, sightings
 from edgeleuk.errors import BundleError, GateFailedError
 from edgeleuk.morphology import numbers_of
 from edgeleuk.preprocessing import scaled_cell, tensor_of
-from edgeleuk.runtimes import available_runtimes, open_runtime
+from edgeleuk.runtimes import available_runtimes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -104,7 +104,7 @@ def replay(bundle: Bundle) -> list[GoldenResult]:
         if runtime not in available_runtimes():
             results.append(GoldenResult(name, runtime, NOT_INSTALLED))
             continue
-        model = open_runtime(runtime, bundle.members[name], bundle.manifest.input)
+        model = open_network(bundle.members, name, bundle.manifest.input)
         results += _of_network(name, model, _expected(vectors, name), vectors, cells, rules)
         model.close()
     return results

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from edgeleuk.errors import UsageError
-from edgeleuk.preprocessing import NORMAL_MEAN, normalised
+from edgeleuk.preprocessing import MASKS, NORMAL_MEAN, normalised
 from edgeleuk_convert.metrics import balanced_weights
 
 if TYPE_CHECKING:
@@ -91,14 +91,16 @@ def augmented(tensor: Tensor, contract: InputContract, how: Augmentation, rng: n
     how : Augmentation
     rng : numpy.random.Generator
     """
-    outside = [0 if name == "mask" or not contract.normalise else NORMAL_MEAN for name in contract.channels]
+    outside = [0 if name in MASKS or not contract.normalise else NORMAL_MEAN for name in contract.channels]
     moved = _moved(tensor, outside, how, rng)
-    colours = [index for index, name in enumerate(contract.channels) if name != "mask"]
+    colours = [index for index, name in enumerate(contract.channels) if name not in MASKS]
     inside = _inside(moved, contract)
     if rng.random() < how.erode:
         inside = cv2.erode(inside.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
         if "mask" in contract.channels:
             moved[:, :, contract.channels.index("mask")] = np.where(inside, 255, 0)
+        if "nucleus" in contract.channels:
+            moved[~inside, contract.channels.index("nucleus")] = 0
     exponent = np.exp(rng.uniform(-how.gamma, how.gamma))
     contrast = 1 + rng.uniform(-how.contrast, how.contrast)
     sigma = rng.uniform(0.2, how.blur_px) if rng.random() < 0.5 and how.blur_px > 0.2 else 0.0

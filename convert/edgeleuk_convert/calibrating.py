@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from edgeleuk.bundle.manifest import Struct
+from edgeleuk.bundle.manifest import SUPPORT, Struct
+from edgeleuk.bundle.support_vectors import encode_support
 from edgeleuk.classify import Rules, open_networks, probabilities_of
 from edgeleuk.console import progress_bar, say
 from edgeleuk.morphology import morphology_numbers
@@ -35,6 +36,7 @@ from edgeleuk_calibration.curve import (
 from edgeleuk_calibration.ranges import check_ranges, ranges_text
 from edgeleuk_calibration.selection import select, select_balanced
 from edgeleuk_convert.activations import FloatTensors, match_tensors
+from edgeleuk_convert.architectures.support_vectors import parted
 from edgeleuk_convert.calibration_plot import calibration_figure
 from edgeleuk_convert.checkpoint import replace_file
 from edgeleuk_convert.cnmc import read_crop, require_both_classes
@@ -44,7 +46,7 @@ from edgeleuk_convert.gating import see_cells
 from edgeleuk_convert.measuring import measure
 from edgeleuk_convert.mending import with_corrected_biases, without_activation, without_rescaling
 from edgeleuk_convert.metrics import point_metrics
-from edgeleuk_convert.packing import REFERENCE, REFERENCE_MEMBER, tool_versions, without_bias
+from edgeleuk_convert.packing import REFERENCE, REFERENCE_MEMBER, subset, tool_versions, without_bias
 from edgeleuk_convert.report import make_folder
 from edgeleuk_convert.tflite import silenced, to_tflite_float32, to_tflite_int8, with_features
 
@@ -92,12 +94,12 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A network made ready for int8, and its float TFLite."""
+    """A network made ready for int8, and by member its float TFLite and support vectors, if it has any."""
 
     model: Any
     input: InputContract
     output: OutputContract
-    reference: bytes
+    networks: Mapping[str, bytes]
 
 
 class Curve(Struct, frozen=True):
@@ -163,11 +165,14 @@ def prove(
 
 def prepare(network: Any, record: TrainingRecord) -> Prepared:
     """Bring a Keras network to the form that is quantized, and make its float TFLite."""
-    model, output = without_activation(network, record.output)
+    model, support = parted(network)
+    model, output = without_activation(model, record.output)
     model, contract = without_rescaling(model, record.input)
     with silenced():
-        reference = to_tflite_float32(with_features(model))
-    return Prepared(model, contract, output, reference)
+        networks = {REFERENCE_MEMBER: to_tflite_float32(with_features(model))}
+    if support is not None:
+        networks[SUPPORT] = encode_support(support)
+    return Prepared(model, contract, output, networks)
 
 
 def quantized(prepared: Prepared, tensors: TensorStore) -> bytes:
@@ -180,7 +185,7 @@ def quantized(prepared: Prepared, tensors: TensorStore) -> bytes:
             prepared.output,
             prepared.input,
             tensors,
-            {REFERENCE_MEMBER: prepared.reference},
+            prepared.networks,
             lambda of: to_tflite_int8(with_features(of), real),
         )
 
@@ -208,12 +213,13 @@ class HeldOut:
         self._rules = Rules(prepared.output, record.envelope, forest=forest)
         with progress_bar("preparing") as bar:
             self._seen = see_cells(cells, prepared.input, progress=bar)
-        self._reference = self._answers(REFERENCE, {REFERENCE_MEMBER: prepared.reference})
+        self._networks = prepared.networks
+        self._reference = self._answers(REFERENCE, prepared.networks)
         self._judged = self._judge(self._reference)
 
     def compare(self, int8: bytes, *, asked: int, images: int) -> SizeResult:
         """Run an int8 TFLite network and measure what it lost."""
-        outputs = self._answers("tflite_int8", {INT8_MEMBER: int8})
+        outputs = self._answers("tflite_int8", subset({**self._networks, INT8_MEMBER: int8}, INT8_MEMBER))
         judged = self._judge(outputs)
         f1 = float(point_metrics(judged)["weighted_f1"])
         largest, mean = logit_differences(outputs, self._reference)
@@ -339,8 +345,8 @@ def _check(
 ) -> RangeChecks:
     """Compare the ranges of the int8 network with what the float network shows, image by image."""
     with silenced():
-        matched = match_tensors(prepared.reference, int8)
-        network = FloatTensors(prepared.reference)
+        matched = match_tensors(prepared.networks[REFERENCE_MEMBER], int8)
+        network = FloatTensors(prepared.networks[REFERENCE_MEMBER])
 
     def of_set() -> Iterator[Observed]:
         for name, real in zip(names, RealInput(tensors, prepared.input), strict=True):

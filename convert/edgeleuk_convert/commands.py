@@ -330,8 +330,7 @@ def _predictor(
 ) -> Iterator[tuple[Predict, TrainingRecord, float, str]]:
     """Open a Keras file or a bundle: what predicts, its record, its threshold, and its title."""
     from edgeleuk.bundle.reading import read_bundle
-    from edgeleuk.classify import Classifier, bundle_rules
-    from edgeleuk.runtimes import open_runtime
+    from edgeleuk.classify import Classifier, bundle_rules, open_network
     from edgeleuk_convert.evaluation import keras_predictor
     from edgeleuk_convert.record import bundle_record, read_record
 
@@ -342,10 +341,10 @@ def _predictor(
         return
     bundle = read_bundle(model)
     manifest = bundle.manifest
-    network = bundle.members[bundle.model_name(runtime, precision)]
+    name = bundle.model_name(runtime, precision)
     # Not `open_classifier`, which refuses a rejected bundle: here it is judged, not used.
     classifier = Classifier(
-        open_runtime(runtime, network, manifest.input, threads=os.cpu_count() or 1),
+        open_network(bundle.members, name, manifest.input, threads=os.cpu_count() or 1),
         manifest,
         bundle_rules(bundle),
     )

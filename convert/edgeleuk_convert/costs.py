@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeleuk.bundle.manifest import MODEL_FILES
+from edgeleuk.bundle.manifest import MODEL_FILES, SUPPORT
+from edgeleuk.bundle.support_vectors import encode_support
 from edgeleuk.classify import open_networks
 from edgeleuk_convert.architectures import multiply_adds
+from edgeleuk_convert.architectures.support_vectors import parted
 from edgeleuk_convert.feeding import calibration_input
 from edgeleuk_convert.tflite import silenced, to_tflite_float32, to_tflite_int8
 
@@ -31,7 +33,7 @@ class Cost:
     ----------
     multiply_adds : int
     float32_bytes, int8_bytes : int
-        Of the TFLite files.
+        Of the TFLite files, with the support vectors where the network has some.
     float32_ms, int8_ms : float
         Median time of one cell in LiteRT with one thread, on this machine: an illustration. The two were
         measured in turn, so that their ratio holds.
@@ -54,10 +56,12 @@ def measure_cost(model: Any, contract: InputContract, tensors: npt.NDArray[np.ui
     tensors : (n, H, W, C) uint8
         A few cells, to calibrate and to time with.
     """
+    network, support = parted(model)
     with silenced():
-        int8 = to_tflite_int8(model, calibration_input(tensors, contract))
-        files = {FLOAT: to_tflite_float32(model), INT8: int8}
-        runtimes = open_networks(files, contract)
+        int8 = to_tflite_int8(network, calibration_input(tensors, contract))
+        files = {FLOAT: to_tflite_float32(network), INT8: int8}
+        beside = {} if support is None else {SUPPORT: encode_support(support)}
+        runtimes = open_networks(files | beside, contract)
     seconds: dict[str, list[float]] = {name: [] for name in files}
     for turn in range(ROUNDS + 3):
         tensor = tensors[turn % len(tensors)][np.newaxis]
@@ -69,4 +73,11 @@ def measure_cost(model: Any, contract: InputContract, tensors: npt.NDArray[np.ui
         runtime.close()
     # The first rounds warm up.
     float_ms, int8_ms = (float(np.median(seconds[name][3:])) * 1000 for name in (FLOAT, INT8))
-    return Cost(multiply_adds(model), len(files[FLOAT]), len(files[INT8]), float_ms, int8_ms)
+    bytes_beside = sum(map(len, beside.values()))
+    return Cost(
+        multiply_adds(model),
+        len(files[FLOAT]) + bytes_beside,
+        len(files[INT8]) + bytes_beside,
+        float_ms,
+        int8_ms,
+    )

@@ -18,12 +18,13 @@ from edgeleuk.bundle.golden import (
     Tolerance,
     encode_golden,
 )
-from edgeleuk.bundle.manifest import FEATURES, FOREST, LABELS, MODEL_FILES
-from edgeleuk.classify import calibrated, decide, probabilities_of, sightings
+from edgeleuk.bundle.manifest import FEATURES, FOREST, LABELS, MODEL_FILES, SUPPORT
+from edgeleuk.bundle.support_vectors import decode_support
+from edgeleuk.classify import calibrated, decide, open_network, probabilities_of, sightings
 from edgeleuk.frames import CellCrop
 from edgeleuk.results import Decision
-from edgeleuk.runtimes import open_runtime
 from edgeleuk.runtimes.litert import LiteRtRuntime
+from edgeleuk.runtimes.pooled import PooledRuntime
 from edgeleuk.selftest import FOREST_TOLERANCE, GoldenCells, measure_golden
 from edgeleuk.virtual.cells import single_cell
 from edgeleuk_convert.tflite import output_steps
@@ -34,8 +35,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from edgeleuk.bundle.manifest import InputContract
+    from edgeleuk.bundle.support_vectors import SupportVectors
     from edgeleuk.classify import Rules, Sighting
-    from edgeleuk.runtimes import Answer
+    from edgeleuk.runtimes import Answer, ModelRuntime
 
     Floats = npt.NDArray[np.float64]
 
@@ -47,6 +49,7 @@ CANDIDATES, KEPT = 12, 3
 FINER, COARSER = 2.7, 0.8
 LEAST_PX_PER_UM, MOST_PX_PER_UM = 5.0, 40.0
 _MARGIN_PX = 8
+_DRAWS = 8
 # XNNPACK's and ONNX Runtime's int8 kernels gave the same bits on x86-64 and on two kinds of aarch64; what is
 # allowed is one number in fifty off by a step. In steps: largest, mean.
 USUAL_OUTPUTS, USUAL_FEATURES = Tolerance(1.5, 0.5), Tolerance(2.5, 0.02)
@@ -88,13 +91,13 @@ def make_golden(members: Mapping[str, bytes], contract: InputContract, rules: Ru
         The same for the same members and contracts.
     """
     rules = replace(rules, abstain="band")
-    crops = _chosen(members[INT8_TFLITE], contract, rules)
+    crops = _chosen(members, contract, rules)
     vectors = GoldenVectors(tuple(crops), np.empty((0, *contract.shape), np.uint8))
     cells = measure_golden(vectors, contract, rules)
     log_odds = None
     if rules.forest is not None and cells.numbers is not None:
         log_odds = rules.forest.log_odds(cells.numbers)
-    hashed = {*MODEL_FILES, FOREST, FEATURES, LABELS} & members.keys()
+    hashed = {*MODEL_FILES, FOREST, FEATURES, LABELS, SUPPORT} & members.keys()
     return encode_golden(
         GoldenVectors(
             tuple(crops),
@@ -159,13 +162,16 @@ def _kernels(
     name: str, members: Mapping[str, bytes], contract: InputContract, cells: GoldenCells, rules: Rules
 ) -> dict[str, GoldenAnswer]:
     model = MODEL_FILES[name]
-    runtime = open_runtime(model.runtime, members[name], contract)
+    runtime = open_network(members, name, contract)
     answer = runtime.predict(cells.tensors)
     runtime.close()
     if model.precision == "float32":
         return {USUAL: golden_answer(answer, cells, rules, FLOAT, FLOAT)}
     # The ONNX network has steps of like size.
     steps = output_steps(members[INT8_TFLITE])
+    if SUPPORT in members:
+        support = decode_support(members[SUPPORT])
+        steps = (_step_of_log_odds(support, answer, steps[0]), steps[0])
 
     def kept(of: Answer, *tolerances: Tolerance) -> GoldenAnswer:
         outputs, features = (
@@ -176,19 +182,29 @@ def _kernels(
 
     kernels = {USUAL: kept(answer, USUAL_OUTPUTS, USUAL_FEATURES)}
     if model.runtime == "litert":
-        plain = PlainLiteRt(members[name], contract)
+        plain: ModelRuntime = PlainLiteRt(members[name], contract)
+        if SUPPORT in members:
+            plain = PooledRuntime(plain, support, contract)
         kernels[PLAIN] = kept(plain.predict(cells.tensors), PLAIN_OUTPUTS, PLAIN_FEATURES)
         plain.close()
     return kernels
 
 
-def _chosen(model: bytes, contract: InputContract, rules: Rules) -> list[CellCrop]:
+def _step_of_log_odds(support: SupportVectors, answer: Answer, step: float) -> float:
+    """Return by how much log odds move, at most, when pooled features move by a step at random."""
+    assert answer.features is not None
+    signs = np.random.default_rng(0).choice((-1, 1), (_DRAWS, *answer.features.shape))
+    moved = [support.log_odds(answer.features + sign * np.float32(step)) for sign in signs]
+    return float(np.abs(np.array(moved) - answer.outputs[:, 0]).max())
+
+
+def _chosen(members: Mapping[str, bytes], contract: InputContract, rules: Rules) -> list[CellCrop]:
     """Draw cells, and take those that the network calls most clearly, of each class."""
     drawn = [single_cell(label, seed) for seed in range(CANDIDATES // 2) for label in ("blast", "normal")]
     cells = measure_golden(
         GoldenVectors(tuple(drawn), np.empty((0, *contract.shape), np.uint8)), contract, rules
     )
-    runtime = open_runtime("litert", model, contract)
+    runtime = open_network(members, INT8_TFLITE, contract)
     seen = sightings(runtime.predict(cells.tensors), cells.areas_um2, cells.looks, rules, cells.numbers)
     runtime.close()
     most: list[int] = []

@@ -162,6 +162,18 @@ def auroc(truth: npt.NDArray[np.bool_], score: Floats, weight: Floats | None = N
     return float((positive * (below + negative / 2)).sum() / total) if total > 0 else float("nan")
 
 
+def log_loss(truth: npt.NDArray[np.bool_], logits: npt.ArrayLike, weights: Floats) -> float:
+    """Return the weighted mean of ``-log p(true class)``; `weights` sum to 1.
+
+    Examples
+    --------
+    >>> round(log_loss(np.array([True, False]), [0.0, 0.0], np.array([0.5, 0.5])), 4)
+    0.6931
+    """
+    wrong = np.where(truth, -np.asarray(logits, np.float64), logits)
+    return float((weights * np.logaddexp(0, wrong)).sum())
+
+
 def balanced_weights(truth: npt.NDArray[np.bool_], group: npt.NDArray[np.str_], *, cap: int = 40) -> Floats:
     """Weigh cells so that both classes count the same and, within a class, large groups do not rule.
 

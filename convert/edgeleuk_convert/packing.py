@@ -19,17 +19,19 @@ from edgeleuk.bundle.manifest import (
     LABELS,
     MODEL_FILES,
     SCHEMA_VERSION,
+    SUPPORT,
     TRAINING,
     VALIDATION,
     Manifest,
     Provenance,
 )
+from edgeleuk.bundle.support_vectors import encode_support
 from edgeleuk.bundle.writing import describe_members
-from edgeleuk.classify import Rules, open_networks
+from edgeleuk.classify import Rules, open_network, open_networks
 from edgeleuk.errors import IntegrityError
-from edgeleuk.runtimes import open_runtime
 from edgeleuk_calibration.card import encode_card
 from edgeleuk_convert.agreement import Agreement, agreement_of, refuse_constant, refuse_difference
+from edgeleuk_convert.architectures.support_vectors import parted
 from edgeleuk_convert.audit import NetworkAudit, audit, require_kept_promises
 from edgeleuk_convert.cards import DATA_CITATION, LICENCE, card
 from edgeleuk_convert.feeding import RealInput, answers, calibration_input, keras_answers
@@ -99,7 +101,7 @@ class Converted:
     Attributes
     ----------
     networks : mapping of str to bytes
-        By member name.
+        By member name; with the support vectors that judge them all, where there are some.
     input, output : InputContract, OutputContract
         How bytes become their input, and what they answer.
     float_onnx_bytes : int
@@ -151,11 +153,12 @@ def convert_networks(
     """
     keras_outputs = keras_answers(model, RealInput(tensors, record.input))
     refuse_constant(keras_outputs)
+    model, support = parted(model)
     model, output = without_activation(model, record.output)
     model, contract = without_rescaling(model, record.input)
     model = with_convolved_norms(model)
     real = calibration_input(tensors, contract)
-    networks: dict[str, bytes] = {}
+    networks: dict[str, bytes] = {} if support is None else {SUPPORT: encode_support(support)}
     progress("TFLite float32")
     with silenced():
         networks[REFERENCE_MEMBER] = to_tflite_float32(with_features(model))
@@ -186,7 +189,7 @@ def convert_networks(
     progress("comparing with Keras")
     with silenced():
         outputs = {
-            name: answers(runtime, tensors) for name, runtime in open_networks(networks, contract).items()
+            key: answers(runtime, tensors) for key, runtime in open_networks(networks, contract).items()
         }
     refuse_difference(outputs[REFERENCE], output, keras_outputs, record.output)
     agreements = tuple(
@@ -198,15 +201,15 @@ def convert_networks(
             output,
             strict=strict,
         )
-        for name in sorted(networks)
+        for name in sorted(networks.keys() & MODEL_FILES.keys())
     )
     also = {}
     for kind in dict.fromkeys(recipe.also):
         progress(f"TFLite {kind}")
         with silenced():
             also[kind] = _beside(kind, model, corrected, networks, tensors, contract, output)
-            runtime = open_runtime("litert", also[kind], contract)
-            few = answers(runtime, tensors[:FEW])
+            beside = {**networks, "model.int8.tflite": also[kind]}
+            few = answers(open_network(beside, "model.int8.tflite", contract), tensors[:FEW])
         audits.append(audit(kind, also[kind], _ALSO_KINDS[kind], contract))
         require_kept_promises(audits)
         agreements += (agreement_of(kind, len(also[kind]), few, outputs[REFERENCE][:FEW], output),)
@@ -283,6 +286,11 @@ def tool_versions() -> dict[str, str]:
     return versions
 
 
+def subset(networks: Mapping[str, bytes], *names: str) -> dict[str, bytes]:
+    """Return some networks of many, with what they cannot answer without."""
+    return {name: networks[name] for name in (*names, SUPPORT) if name in networks}
+
+
 def _beside(
     kind: Also,
     model: Any,
@@ -331,7 +339,7 @@ def without_bias(
     bare = getattr(last, "use_bias", False) and activation_of(last) == "linear"
     if output.kind not in ("logit", "logits") or not bare or last.output.ndim != 2:
         return first
-    runtimes = open_networks({REFERENCE_MEMBER: networks[REFERENCE_MEMBER], name: first}, contract)
+    runtimes = open_networks(subset({**networks, name: first}, REFERENCE_MEMBER, name), contract)
     outputs = {key: answers(runtime, tensors) for key, runtime in runtimes.items()}
     error = (outputs[MODEL_FILES[name].key] - outputs[REFERENCE]).mean(axis=0)
     bias = last.bias.numpy()

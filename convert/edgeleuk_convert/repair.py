@@ -18,6 +18,7 @@ from edgeleuk.bundle.manifest import MODEL_FILES
 from edgeleuk.classify import open_networks
 from edgeleuk.errors import GateFailedError
 from edgeleuk_convert.agreement import LEAST_CORRELATION, agreement_of
+from edgeleuk_convert.architectures.support_vectors import parted
 from edgeleuk_convert.audit import audit, audit_mended, require_kept_promises
 from edgeleuk_convert.equalization import TOLERANCE, equalized
 from edgeleuk_convert.feeding import answers, calibration_input
@@ -31,7 +32,7 @@ from edgeleuk_convert.mending import (
 )
 from edgeleuk_convert.mixed import observed_ranges, surroundings, to_onnx_mixed, to_tflite_mixed
 from edgeleuk_convert.onnx import to_onnx_float32, to_onnx_int8
-from edgeleuk_convert.packing import KINDS, REFERENCE_MEMBER, TENSORRT_MEMBER, without_bias
+from edgeleuk_convert.packing import KINDS, REFERENCE_MEMBER, TENSORRT_MEMBER, subset, without_bias
 from edgeleuk_convert.tflite import silenced, to_tflite_float32, to_tflite_int8, with_features
 
 if TYPE_CHECKING:
@@ -204,7 +205,9 @@ def outputs_of(
 ) -> dict[str, npt.NDArray[np.float32]]:
     """Run networks on the device's runtimes: member name -> (n, K) outputs."""
     runtimes = open_networks(networks, contract)
-    return {name: answers(runtimes[MODEL_FILES[name].key], tensors) for name in networks}
+    return {
+        name: answers(runtimes[model.key], tensors) for name, model in MODEL_FILES.items() if name in networks
+    }
 
 
 class _Bench:
@@ -220,7 +223,8 @@ class _Bench:
         progress: Callable[[str], None],
         onnx_calibration: OnnxCalibration,
     ) -> None:
-        plain, self.output = without_activation(model, record.output)
+        plain, _ = parted(model)
+        plain, self.output = without_activation(plain, record.output)
         plain, self.contract = without_rescaling(plain, record.input)
         self._onnx_calibration = onnx_calibration
         self.tensors = tensors
@@ -257,10 +261,10 @@ class _Bench:
         self._progress("repair: cross-layer equalization")
         with silenced():
             reference = to_tflite_float32(with_features(even))
-        before = {REFERENCE_MEMBER: self.best.networks[REFERENCE_MEMBER]}
+        before = subset(self.best.networks, REFERENCE_MEMBER)
         answers = [
             outputs_of(of, self.contract, self.tensors)[REFERENCE_MEMBER]
-            for of in (before, {REFERENCE_MEMBER: reference})
+            for of in (before, {**before, REFERENCE_MEMBER: reference})
         ]
         difference = float(np.abs(answers[1] - answers[0]).max())
         if not difference <= TOLERANCE * (1 + float(np.abs(answers[0]).max())):
@@ -294,9 +298,7 @@ class _Bench:
                 if layer.node.bias is not None and layer.number not in ends
             }
             networks[name] = without_mean_errors(name, networks[name], errors)
-            outputs = outputs_of(
-                {key: networks[key] for key in (REFERENCE_MEMBER, name)}, self.contract, self.tensors
-            )
+            outputs = outputs_of(subset(networks, REFERENCE_MEMBER, name), self.contract, self.tensors)
             whole = (outputs[name] - outputs[REFERENCE_MEMBER]).mean(axis=0).astype(np.float64)
             last = {
                 layer.node.bias: whole
@@ -390,7 +392,8 @@ class _Bench:
         facts = {}
         for name in self.members:
             old, new = before.networks[name], after.networks[name]
-            times = _times_ms([{name: old}, {name: new}], self.contract, self.tensors[:TIMED_IMAGES])
+            pair = [subset(of.networks, name) for of in (before, after)]
+            times = _times_ms(pair, self.contract, self.tensors[:TIMED_IMAGES])
             facts[MODEL_FILES[name].key] = {
                 "size_bytes": len(new),
                 "size_bytes_before": len(old),
@@ -405,7 +408,7 @@ class _Bench:
         return [name for name in self.members if self._verdict_of(name, self.best.networks).verdict == "fail"]
 
     def _verdict_of(self, name: str, networks: Mapping[str, bytes]) -> Judgement:
-        pair = {key: networks[key] for key in (REFERENCE_MEMBER, name)}
+        pair = subset(networks, REFERENCE_MEMBER, name)
         digest = _digest(*pair.values())
         if digest not in self._judged:
             agreed = self._agreement(name, pair, outputs_of(pair, self.contract, self.tensors))
@@ -436,7 +439,9 @@ class _Bench:
         reference: bytes | None = None,
     ) -> bytes:
         """Quantize with the biases corrected, as a conversion does."""
-        networks = {REFERENCE_MEMBER: reference or self.best.networks[REFERENCE_MEMBER]}
+        networks = subset(self.best.networks, REFERENCE_MEMBER)
+        if reference is not None:
+            networks[REFERENCE_MEMBER] = reference
         numbered = tflite_graph(networks[REFERENCE_MEMBER])
         tensorrt = name == TENSORRT_MEMBER
 

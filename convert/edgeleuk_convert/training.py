@@ -42,9 +42,10 @@ from edgeleuk_convert.checkpoint import (
 from edgeleuk_convert.cnmc import CellSet, load_cells, read_crop, require_both_classes
 from edgeleuk_convert.forest import fit_forest, measure_numbers, write_forest
 from edgeleuk_convert.leakage import check_split, refuse_or_stamp
-from edgeleuk_convert.metrics import auroc, balanced_weights, prior_weights
+from edgeleuk_convert.metrics import auroc, balanced_weights, log_loss, prior_weights
 from edgeleuk_convert.record import TrainingRecord, write_record
 from edgeleuk_convert.splits import Split, halves, holdout, split_by_subjects
+from edgeleuk_convert.support_training import FrozenNetwork, SupportRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -184,7 +185,7 @@ class TrainingSettings:
 class TrainingProgress:
     """Where a training stands; `validation_auroc` is that of the last finished epoch."""
 
-    stage: Literal["read", "prepare", "train", "inner", "final"]
+    stage: Literal["read", "prepare", "look", "train", "inner", "final"]
     epoch: int
     epochs: int
     step: int
@@ -245,7 +246,7 @@ def train(
         raise UsageError("the network's file has the wrong ending", got=out.name, allowed="NAME.keras")
     tell = progress or (lambda _: None)
 
-    def telling(stage: Literal["read", "prepare"]) -> Callable[[int, int], None]:
+    def telling(stage: Literal["read", "prepare", "look"]) -> Callable[[int, int], None]:
         return lambda done, n: tell(TrainingProgress(stage, 0, settings.epochs, done, n))
 
     cells = data if isinstance(data, CellSet) else load_cells(data, progress=telling("read"))
@@ -267,6 +268,8 @@ def train(
     output, calibrated_by = OutputContract(kind="logit"), "nothing"
     inner = Checkpoint(out.with_stem(f"{out.stem}.inner"), identity)
 
+    begin = _beginner(settings, tensors, telling("look"))
+
     def keep_log(rows: list[Row]) -> None:
         write_log(rows, out)
         write_history(rows, out, kept_epoch(rows))
@@ -278,7 +281,7 @@ def train(
         )
     elif settings.calibrated:
         calibrated_by = "inner groups"
-        trial = _Run(settings, split.train, split.validation, tensors, inner)
+        trial = begin(split.train, split.validation, inner)
         # What the second training will take: as long for each cell, but it has more of them.
         rows = trial.fit(
             lambda at: tell(replace(at, stage="inner")),
@@ -287,19 +290,31 @@ def train(
         keep_log(rows)
         output = _output(trial, numbers, split, settings)
     # What was held out for the temperature and the threshold is too precious not to be learnt from.
-    run = _Run(settings, seen, (), tensors, Checkpoint(out, identity))
+    checkpoint = Checkpoint(out, identity)
+    run = begin(seen, (), checkpoint)
     if calibrated_by == "inner groups":
         run.fit(lambda at: tell(replace(at, stage="final")))
     else:
         keep_log(run.fit(tell))
+    network = run.averaged
     record = msgspec.structs.replace(
-        _record(run, output, split, settings), stamp=stamp, calibrated_by=calibrated_by
+        _record(network, output, split, settings), stamp=stamp, calibrated_by=calibrated_by
     )
     forest = None if numbers is None else fit_forest(seen, numbers, seed=settings.seed)
-    _write(run.averaged, forest, record, settings, out)
+    _write(network, forest, record, settings, out)
     inner.remove()
-    run.checkpoint.remove()
+    checkpoint.remove()
     return record
+
+
+def _beginner(
+    settings: TrainingSettings, tensors: Tensors, progress: Callable[[int, int], None]
+) -> Callable[[Sequence[LabelledCell], Sequence[LabelledCell], Checkpoint], _Run | SupportRun]:
+    """Return what begins a training on cells to learn from and to judge by, whose tensors are `tensors`."""
+    if not architecture(settings.architecture).support_vectors:
+        return lambda cells, validation, checkpoint: _Run(settings, cells, validation, tensors, checkpoint)
+    frozen = FrozenNetwork(settings, tensors, progress=progress)
+    return lambda cells, validation, _: SupportRun(frozen, settings, cells, validation)
 
 
 def _write(
@@ -438,8 +453,8 @@ class _Run:
         self.train_tensors, self.validation_tensors = np.split(tensors, [len(cells)])
         self.truth = np.array([cell.label == "blast" for cell in cells])
         self.validation_truth = np.array([cell.label == "blast" for cell in validation], bool)
-        self.validation_subjects = np.array([cell.subject or "" for cell in validation])
-        self.validation_weights = balanced_weights(self.validation_truth, self.validation_subjects)
+        subjects = np.array([cell.subject or "" for cell in validation])
+        self.validation_weights = balanced_weights(self.validation_truth, subjects)
         self.weights = sampling_weights(
             cells, subject_cap=settings.subject_cap, size_balanced=settings.size_balanced
         )
@@ -462,6 +477,11 @@ class _Run:
     def state(self) -> list[Any]:
         """Every variable that a checkpoint has to keep."""
         return [*self.model.variables, *self.averaged.variables, *self.optimizers.variables]
+
+    @property
+    def validation_logits(self) -> Floats:
+        """(n,) float64, of the cells to judge by."""
+        return predict_logits(self.averaged, self.validation_tensors)
 
     def fit(self, tell: Callable[[TrainingProgress], None], *, further_epochs: float = 0) -> list[Row]:
         """Train to the end or to the early stop; leave the kept average in `averaged`.
@@ -549,9 +569,9 @@ class _Run:
     def _judge(self, epoch: int, loss: float, seconds: float) -> Row:
         if not len(self.validation_tensors):
             return Row(epoch, self.learning_rate(epoch), loss, None, None, seconds)
-        logits = predict_logits(self.averaged, self.validation_tensors)
+        logits = self.validation_logits
         truth, weights = self.validation_truth, self.validation_weights
-        nll = float((weights * np.logaddexp(0, np.where(truth, -logits, logits))).sum())
+        nll = log_loss(truth, logits, weights)
         return Row(epoch, self.learning_rate(epoch), loss, nll, auroc(truth, logits, weights), seconds)
 
     def _compiled_step(self) -> Keras:
@@ -574,28 +594,33 @@ class _Run:
         return step
 
 
-def _output(trial: _Run, numbers: Floats | None, split: Split, settings: TrainingSettings) -> OutputContract:
-    truth = trial.validation_truth
+def _output(
+    trial: _Run | SupportRun, numbers: Floats | None, split: Split, settings: TrainingSettings
+) -> OutputContract:
+    truth = np.array([cell.label == "blast" for cell in split.validation])
+    subjects = np.array([cell.subject or "" for cell in split.validation])
     log_odds = None
     if numbers is not None:
         known, asked = np.split(numbers, [len(split.train)])
         log_odds = fit_forest(split.train, known, seed=settings.seed).log_odds(asked)
     return fit_output(
-        predict_logits(trial.averaged, trial.validation_tensors),
+        trial.validation_logits,
         log_odds,
         truth,
         np.array([cell.group or "" for cell in split.validation]),
-        prior_weights(truth, trial.validation_subjects, cap=settings.subject_cap),
+        prior_weights(truth, subjects, cap=settings.subject_cap),
         half=halves(split.validation, seed=settings.split_seed),
         sensitivity=settings.sensitivity,
     )
 
 
-def _record(run: _Run, output: OutputContract, split: Split, settings: TrainingSettings) -> TrainingRecord:
+def _record(
+    network: Keras, output: OutputContract, split: Split, settings: TrainingSettings
+) -> TrainingRecord:
     seen = (*split.train, *split.validation)
     return TrainingRecord(
         architecture=settings.architecture,
-        parameters=run.averaged.count_params(),
+        parameters=network.count_params(),
         input=settings.contract,
         output=output,
         envelope=envelope_of(seen),

@@ -12,9 +12,9 @@ import msgspec
 
 from edgeleuk import RESEARCH_USE
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 # What later versions added has defaults, so that an earlier bundle reads as one without it.
-READABLE_VERSIONS = (1, 2, 3)
+READABLE_VERSIONS = (1, 2, 3, 4)
 
 MANIFEST = "manifest.json"
 LABELS = "labels.json"
@@ -25,8 +25,9 @@ CARD = "card.md"
 TRAINING = "training.json"
 FEATURES = "features.npz"
 FOREST = "forest.npz"
+SUPPORT = "support.npz"
 
-Channel = Literal["red", "green", "blue", "luminance", "mask"]
+Channel = Literal["red", "green", "blue", "luminance", "mask", "nucleus"]
 Runtime = Literal["litert", "onnxruntime"]
 Precision = Literal["int8", "float32"]
 # What makes a cell `uncertain` by its probability: a band around the threshold, a conformal set, nothing.
@@ -70,7 +71,8 @@ class InputContract(Struct, frozen=True):
     height, width : int
         Of the tensor, in pixels; layout is NHWC.
     channels : tuple of str
-        What each channel holds, in order.
+        What each channel holds, in order. ``mask`` is 255 within the cell, ``nucleus`` in the darker part of
+        it, and 0 elsewhere.
     normalise : bool
         Colour channels are brought to mean 128 and standard deviation 48 within the cell, so that stain
         and lamp drop out; the outside of the cell becomes 128. Otherwise colours stay, the outside is 0.

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 
@@ -20,11 +21,11 @@ from edgeleuk.errors import (
     MissingDependencyError,
     UsageError,
 )
-from edgeleuk_convert.architectures import default_input, efficientnet_lite
+from edgeleuk_convert.architectures import default_input, efficientnet_lite, frozen_input
 from edgeleuk_convert.checkpoint import Checkpoint
-from edgeleuk_convert.cnmc import CellSet, load_cells
+from edgeleuk_convert.cnmc import CellSet, load_cells, read_crop
 from edgeleuk_convert.evaluation import evaluate, evaluate_with, keras_predictor, predict_cells, unseen
-from edgeleuk_convert.metrics import METRICS
+from edgeleuk_convert.metrics import METRICS, auroc
 from edgeleuk_convert.record import read_record, record_path
 from edgeleuk_convert.settings import load_training_settings, settings_of
 from edgeleuk_convert.splits import holdout
@@ -75,6 +76,48 @@ def trained(
     out = tmp_path_factory.mktemp("whole") / "resnet.keras"
     told: list[TrainingProgress] = []
     return out, train(folder, out, SETTINGS, progress=told.append), told
+
+
+@pytest.fixture(scope="module")
+def frozen(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, TrainingRecord, list[TrainingProgress]]:
+    """A network that stays as it is, judged by support vectors."""
+    out = tmp_path_factory.mktemp("frozen") / "frozen.keras"
+    small = msgspec.structs.replace(frozen_input(), height=64, width=64, px_per_um=4.5)
+    told: list[TrainingProgress] = []
+    settings = replace(SETTINGS, architecture="efficientnet-lite0-frozen", input=small)
+    return out, train(folder, out, settings, progress=told.append), told
+
+
+class TestSupportVectors:
+    def test_they_are_found_without_an_epoch(
+        self, frozen: tuple[Path, TrainingRecord, list[TrainingProgress]]
+    ) -> None:
+        out, record, told = frozen
+        assert {at.stage for at in told} == {"read", "prepare", "look"}
+        assert (record.calibrated_by, record.stamp) == ("inner groups", None)
+        assert not out.with_suffix(".checkpoint").exists()
+        log = list(csv.DictReader(out.with_suffix(".log.csv").read_text().splitlines()))
+        assert len(log) == 1
+        assert 0 <= float(log[0]["validation_auroc"]) <= 1
+
+    def test_what_is_saved_tells_the_cells_apart(
+        self, frozen: tuple[Path, TrainingRecord, list[TrainingProgress]], cells: CellSet
+    ) -> None:
+        out, record, _ = frozen
+        known = [cell for cell in cells.labelled if cell.subject in record.training_subjects]
+        probability = keras_predictor(out, record)([read_crop(cell) for cell in known])
+        truth = np.array([cell.label == "blast" for cell in known])
+        # Cells that it learnt from: no figure, a sign of life.
+        assert auroc(truth, probability) > 0.9
+
+    def test_it_gives_the_same_again(
+        self, frozen: tuple[Path, TrainingRecord, list[TrainingProgress]], cells: CellSet, tmp_path: Path
+    ) -> None:
+        _, record, _ = frozen
+        again = train(cells, tmp_path / "again.keras", settings_of(record))
+        assert again.output == record.output
 
 
 def test_record_says_what_was_seen(

@@ -33,8 +33,9 @@ from edgeleuk_convert.record import TrainingRecord
 from edgeleuk_convert.training import TrainingSettings
 
 INT8_LAYERS = {
-    "Add", "BatchNormalization", "Concatenate", "Conv2D", "Dense", "DepthwiseConv2D", "Dropout", "Flatten",
-    "GlobalAveragePooling2D", "InputLayer", "MaxPooling2D", "ReLU", "Rescaling",
+    "Add", "AveragePooling2D", "BatchNormalization", "Concatenate", "Conv2D", "Dense", "DepthwiseConv2D",
+    "Dropout", "Flatten", "GlobalAveragePooling2D", "InputLayer", "MaxPooling2D", "ReLU", "Rescaling",
+    "Reshape",
 }  # fmt: skip
 SEEDS = {"seed-baseline": 5_125_969, "seed-inception": 192_815_261, "seed-resnet": 96_037_201}
 EDGE = ("baseline", "inception", "resnet")
@@ -128,7 +129,7 @@ def test_mixed_precision_keeps_float_weights(name: str) -> None:
 
 
 def test_unknown_name_lists_the_known() -> None:
-    known = "baseline, efficientnet-lite0, efficientnet-lite0-narrow, inception, resnet, seed-baseline"
+    known = ", ".join(sorted(ARCHITECTURES))
     with pytest.raises(UsageError, match=f"unknown architecture: got vgg, allowed {known}"):
         build("vgg", contract())
 
@@ -146,7 +147,10 @@ def test_list_names_everything() -> None:
     assert len(text.splitlines()) == 1 + len(ARCHITECTURES)
     assert max(map(len, text.splitlines())) < 110
     assert "192,815,261  200x200x3  random" in text
-    assert {line.split()[0] for line in text.splitlines() if "ImageNet" in line} == set(LITE)
+    assert {line.split()[0] for line in text.splitlines() if "ImageNet" in line} == {
+        *LITE,
+        "efficientnet-lite0-frozen",
+    }
 
 
 def test_builders_can_be_imported() -> None:
@@ -305,6 +309,7 @@ class TestSettings:
     def test_facts_of_an_entry(self) -> None:
         entry = Architecture("module:function", "a test", 10, backbone=("stem",))
         assert (entry.pretrained, entry.training_bytes) == (True, 160)
+        assert not Architecture("module:function", "a test", 10).pretrained
 
 
 @pytest.mark.filterwarnings(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import msgspec
 import numpy as np
 import pytest
@@ -10,7 +11,15 @@ from hypothesis import strategies as st
 
 from edgeleuk.bundle.manifest import InputContract
 from edgeleuk.frames import CellCrop
-from edgeleuk.preprocessing import NORMAL_MEAN, NORMAL_STD, normalised, to_batch, to_tensor
+from edgeleuk.preprocessing import (
+    NORMAL_MEAN,
+    NORMAL_STD,
+    ScaledCell,
+    normalised,
+    nucleus_of,
+    to_batch,
+    to_tensor,
+)
 
 CONTRACT = InputContract(
     height=128,
@@ -139,3 +148,42 @@ def test_a_batch_is_its_tensors() -> None:
     batch = to_batch(crops, CONTRACT)
     assert batch.shape == (2, 128, 128, 2)
     assert np.array_equal(batch[1], to_tensor(crops[1], CONTRACT))
+
+
+def with_nucleus(dark: int, light: int) -> ScaledCell:
+    """Draw a cell of 40 x 40 whose middle 20 x 20 are darker in green."""
+    pixels = np.full((40, 40, 3), light, np.uint8)
+    pixels[10:30, 10:30, 1] = dark
+    return ScaledCell(pixels, np.ones((40, 40), bool))
+
+
+@given(dark=st.integers(0, 150), step=st.integers(1, 100))
+def test_the_nucleus_is_the_darker_part(dark: int, step: int) -> None:
+    nucleus = nucleus_of(with_nucleus(dark, dark + step))
+    assert int(nucleus.sum()) == 400
+    assert nucleus[10:30, 10:30].all()
+
+
+@given(seed=st.integers(0, 99))
+def test_the_nucleus_is_found_as_opencv_finds_it(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(0, 256, (30, 30, 3)).astype(np.uint8)
+    pixels[:15] //= 2
+    cell = ScaledCell(pixels, rng.random((30, 30)) > 0.3)
+    values = np.ascontiguousarray(pixels[:, :, 1][cell.inside]).reshape(-1, 1)
+    threshold = cv2.threshold(values, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)[0]
+    assert np.array_equal(nucleus_of(cell), cell.inside & (pixels[:, :, 1] <= threshold))
+
+
+def test_a_cell_of_one_grey_level_is_all_nucleus() -> None:
+    assert nucleus_of(with_nucleus(80, 80)).all()
+
+
+def test_the_nucleus_lies_within_the_mask() -> None:
+    contract = msgspec.structs.replace(CONTRACT, channels=("mask", "nucleus"))
+    tensor = to_tensor(disc(90, 450), contract)
+    assert set(np.unique(tensor)) == {0, 255}
+    assert not tensor[:, :, 1][tensor[:, :, 0] == 0].any()
+    assert 0 < area(tensor) < int(np.count_nonzero(tensor[:, :, 0]))
+    empty = CellCrop.on_black(np.zeros((50, 50, 3), np.uint8), 18.5)
+    assert not to_tensor(empty, contract).any()

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 
 from edgeleuk.errors import IntegrityError, MissingDependencyError, UsageError
-from edgeleuk.preprocessing import NORMAL_MEAN, NORMAL_STD
+from edgeleuk.preprocessing import MASKS, NORMAL_MEAN, NORMAL_STD
 from edgeleuk_convert.architectures.edge import conv_relu6, ended
+from edgeleuk_convert.architectures.support_vectors import unfound, with_support_vectors
 from edgeleuk_convert.torch_weights import read_state_dict
 
 if TYPE_CHECKING:
@@ -81,6 +82,22 @@ def build_efficientnet_lite0_narrow(
     return _initialised(model, contract, weights)
 
 
+def build_efficientnet_lite0_frozen(
+    contract: InputContract, *, dtype: str, dropout: float, weights: Weights = "imagenet"
+) -> Keras:
+    """Build the first five stages, never trained, judged by support vectors that are still to be found.
+
+    `dropout` has nothing to drop.
+    """
+    import keras
+
+    del dropout
+    inputs, x = _backbone(contract, STAGES[:NARROW_STAGES], dtype)
+    trunk = _initialised(keras.Model(inputs, x), contract, weights)
+    trunk.trainable = False
+    return with_support_vectors(trunk, contract, unfound(trunk, contract), "efficientnet-lite0-frozen")
+
+
 def imagenet_state() -> dict[str, npt.NDArray[Any]]:
     """Read the ImageNet weights from their package, under their original names.
 
@@ -116,8 +133,8 @@ def stem_kernel(original: npt.NDArray[Any], channels: Sequence[str]) -> npt.NDAr
     original : (3, 3, 3, n) float32
         Height, width, (red, green, blue), filters.
     channels : sequence of str
-        Luminance gets the sum of the three, for a grey picture has it in all three; the mask gets
-        zeros, so that at first it changes nothing.
+        Luminance gets the sum of the three, for a grey picture has it in all three; masks get
+        zeros, so that at first they change nothing.
 
     Returns
     -------
@@ -128,7 +145,7 @@ def stem_kernel(original: npt.NDArray[Any], channels: Sequence[str]) -> npt.NDAr
         "green": original[:, :, 1],
         "blue": original[:, :, 2],
         "luminance": original.sum(axis=2),
-        "mask": np.zeros_like(original[:, :, 0]),
+        **{channel: np.zeros_like(original[:, :, 0]) for channel in MASKS},
     }
     return np.stack([planes[channel] for channel in channels], axis=2)
 

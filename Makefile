@@ -38,11 +38,11 @@ bench: install
 # DATA is a C-NMC folder. Takes about two hours on 2 idle cores; the table is $(RUNS)/comparison.md.
 DATA ?= ../shared/data/cnmc
 RUNS ?= runs/models
-SHIPPED := efficientnet-lite0-narrow
+SHIPPED := efficientnet-lite0-frozen
 models: install
 	mkdir -p $(RUNS)
 	$(BIN)/edgeleuk cross-validate --data $(DATA) --out $(RUNS) --folds 3 --seeds 2 --architecture $(SHIPPED) \
-	  --architecture resnet --architecture inception --architecture baseline
+	  --architecture efficientnet-lite0-narrow --architecture resnet --architecture inception --architecture baseline
 	$(BIN)/edgeleuk train --data $(DATA) --architecture $(SHIPPED) --answers $(RUNS) --out $(RUNS)/default.keras
 	$(BIN)/edgeleuk convert $(RUNS)/default.keras --int8 --repair --calibration $(DATA) --out edgeleuk/models/default.edgeleuk
 	$(BIN)/edgeleuk verify edgeleuk/models/default.edgeleuk

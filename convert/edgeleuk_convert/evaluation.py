@@ -18,6 +18,7 @@ from edgeleuk.errors import DataRefusedError, IntegrityError
 from edgeleuk_calibration.probability import sigmoid
 from edgeleuk_convert.cnmc import CellSet, load_cells, read_crop, require_both_classes
 from edgeleuk_convert.cnmc_layouts import natural_key
+from edgeleuk_convert.feeding import keras_outputs
 from edgeleuk_convert.forest import read_forest
 from edgeleuk_convert.metrics import RESAMPLES, Judged, balanced_weights, interval_95, point_metrics
 from edgeleuk_convert.record import TrainingRecord, read_record
@@ -326,9 +327,9 @@ def keras_predictor(model: Path, record: TrainingRecord) -> Predict:
 
     def predict(crops: Sequence[CellCrop]) -> Floats:
         scaled = [scaled_cell(crop, record.input) for crop in crops]
-        tensors = np.array([tensor_of(cell, record.input) for cell in scaled], np.float32)
+        tensors = np.array([tensor_of(cell, record.input) for cell in scaled])
         numbers = [numbers_of(cell, record.input.px_per_um) for cell in scaled] if forest else None
-        return probabilities_of(np.asarray(network(tensors, training=False)), rules, numbers)
+        return probabilities_of(keras_outputs(network, tensors), rules, numbers)
 
     return predict
 

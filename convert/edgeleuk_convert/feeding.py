@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     Bytes = npt.NDArray[np.uint8]
     Reals = npt.NDArray[np.float32]
 
+# Pixels that Keras may be given at once: at 192x192, its activations then take a gigabyte.
+KERAS_PIXELS = 32 * 192 * 192
 # A batch of 16 would hold a gigabyte of activations in Keras.
 BATCH = 4
 
@@ -211,6 +213,16 @@ def keras_answers(model: object, real: RealTensors) -> Reals:
     parts = [
         np.asarray(model(real[start : start + BATCH], training=False), np.float32)  # type: ignore[operator]
         for start in range(0, len(real), BATCH)
+    ]
+    return np.concatenate(parts)
+
+
+def keras_outputs(model: object, tensors: Bytes) -> Reals:
+    """Return a Keras network's (n, K) float32 outputs for (n, H, W, C) bytes, as many at once as fit."""
+    batch = max(1, KERAS_PIXELS // max(1, tensors.shape[1] * tensors.shape[2]))
+    parts = [
+        np.asarray(model(tensors[start : start + batch].astype(np.float32), training=False), np.float32)  # type: ignore[operator]
+        for start in range(0, max(len(tensors), 1), batch)
     ]
     return np.concatenate(parts)
 

@@ -40,6 +40,7 @@ from edgeleuk_convert.checkpoint import (
     write_log,
 )
 from edgeleuk_convert.cnmc import CellSet, load_cells, read_crop, require_both_classes
+from edgeleuk_convert.feeding import keras_outputs
 from edgeleuk_convert.forest import fit_forest, measure_numbers, write_forest
 from edgeleuk_convert.leakage import check_split, refuse_or_stamp
 from edgeleuk_convert.metrics import auroc, balanced_weights, log_loss, prior_weights
@@ -60,8 +61,6 @@ if TYPE_CHECKING:
     Tensors = npt.NDArray[np.uint8]
     Floats = npt.NDArray[np.float64]
 
-# At 288x288 the activations of a batch take two gigabytes already.
-PREDICT_BATCH = 64
 # Of the AUROC on a few inner groups; a later average, at a lower rate, is the better one at a draw.
 AUROC_NOISE = 0.02
 ENVELOPE_PERCENTILES = (0.5, 99.5)
@@ -411,13 +410,7 @@ def envelope_of(cells: Sequence[LabelledCell]) -> Envelope:
 
 def predict_logits(model: Keras, tensors: Tensors) -> Floats:
     """Run a Keras network over tensors, batch by batch: (n,) float64 logits."""
-    parts = [
-        np.asarray(
-            model(tensors[start : start + PREDICT_BATCH].astype(np.float32), training=False), np.float64
-        )
-        for start in range(0, len(tensors), PREDICT_BATCH)
-    ]
-    return np.concatenate(parts)[:, 0] if parts else np.empty(0)
+    return keras_outputs(model, tensors)[:, 0].astype(np.float64)
 
 
 def kept_epoch(rows: Sequence[Row]) -> int:

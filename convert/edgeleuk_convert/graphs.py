@@ -147,8 +147,13 @@ def tflite_graph(model: bytes) -> Graph:
         for index, tensor in enumerate(graph.tensors)
         if (data := flat.buffers[tensor.buffer].data) is not None and len(data)
     }
+    # What computes shapes is no layer.
+    whole = (schema.TensorType.INT32, schema.TensorType.INT64)
+    shape_keys = {index for index, tensor in enumerate(graph.tensors) if tensor.type in whole}
     operations = []
     for index, operator in enumerate(graph.operators):
+        if shape_keys.issuperset(int(i) for i in operator.outputs):
+            continue
         code = flat.operatorCodes[operator.opcodeIndex]
         op = names.get(max(code.builtinCode, code.deprecatedBuiltinCode), "CUSTOM")
         operations.append(
@@ -162,7 +167,7 @@ def tflite_graph(model: bytes) -> Graph:
         tensor = constants[key]
         return _real_constant(tensor, bytes(flat.buffers[tensor.buffer].data))
 
-    nodes = _nodes(operations, int(graph.inputs[0]), set(constants) | {-1}, constant, labels)
+    nodes = _nodes(operations, int(graph.inputs[0]), set(constants) | shape_keys | {-1}, constant, labels)
     shapes = {
         node.output: tuple(int(n) for n in graph.tensors[int(node.output)].shape or ()) for node in nodes
     }

@@ -25,6 +25,7 @@ from edgeleuk_convert.layers import (
     sqnr_db,
 )
 from edgeleuk_convert.packing import REFERENCE_MEMBER, Converted, convert_networks
+from edgeleuk_convert.tflite import to_tflite_float32
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
@@ -122,6 +123,26 @@ def test_the_ranking_is_told_and_drawn(faulty: dict[str, Converted]) -> None:
     assert [row["sqnr_db"] for row in worst] == sorted(row["sqnr_db"] for row in worst)
     assert layers_text(result).count("\n") == 11
     assert layers_figure(of_networks).startswith(b"\x89PNG")
+
+
+def test_what_computes_shapes_is_no_layer() -> None:
+    """Keras's Reshape asks for the batch when it runs: integers that no layer may be fed with."""
+    from keras import Model, Sequential, layers
+
+    network = Sequential(
+        [
+            layers.Input((8, 8, 1)),
+            layers.Conv2D(3, 3),
+            layers.Reshape((36, 3)),
+            layers.Flatten(),
+            layers.Dense(1),
+        ]
+    )
+    reference = to_tflite_float32(Model(network.inputs[0], network.outputs[0]))
+    assert {node.kind for node in tflite_graph(reference).nodes}.isdisjoint({"shape", "pack"})
+    real = np.random.default_rng(0).normal(size=(2, 8, 8, 1)).astype(np.float32)
+    found = measure(reference, REFERENCE_MEMBER, reference, real)
+    assert all(layer.own_sqnr_db == NOISELESS_DB for layer in found.layers)
 
 
 def test_more_inputs_than_one_are_refused() -> None:

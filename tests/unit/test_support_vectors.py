@@ -25,6 +25,8 @@ from edgeleuk.preprocessing import to_batch
 from edgeleuk.virtual.cells import single_cell
 from edgeleuk_convert.architectures import build
 from edgeleuk_convert.architectures.support_vectors import parted, trunk_of, with_support_vectors
+from edgeleuk_convert.feeding import RealInput
+from edgeleuk_convert.layers import measure
 from edgeleuk_convert.packing import Recipe, convert_networks, subset
 from edgeleuk_convert.record import TrainingRecord
 from edgeleuk_convert.support_training import PER_MARGIN, fit_support
@@ -213,6 +215,14 @@ class TestNetwork:
 
     def test_what_belongs_together_stays_together(self, converted: Converted) -> None:
         assert set(subset(converted.networks, "model.int8.onnx")) == {"model.int8.onnx", SUPPORT}
+
+    def test_its_layers_are_ranked(self, converted: Converted, tensors: npt.NDArray[np.uint8]) -> None:
+        networks = converted.networks
+        real = RealInput(tensors, converted.input)[:2]
+        for member in ("model.int8.tflite", "model.int8.onnx"):
+            measured = measure(networks["model.float32.tflite"], member, networks[member], real)
+            names = [layer.name for layer in measured.worst_first()]
+            assert any("block10_project" in name for name in names)
 
     def test_support_vectors_of_another_map_are_refused(self, converted: Converted) -> None:
         members = {**converted.networks, SUPPORT: encode_support(some())}

@@ -100,7 +100,7 @@ def parted(model: Keras) -> tuple[Keras, SupportVectors | None]:
 
     if not is_parted(model):
         return model, None
-    flat = layers.Flatten(name="flat_map")(model.get_layer(MAP).output)
+    flat = layers.Flatten(name="flat_map")(model.get_layer(MAP).input)
     mean, variance = model.get_layer(STANDARD).get_weights()
     kernel, _ = model.get_layer(VECTORS).get_weights()
     weights, bias = model.get_layer(LOGIT).get_weights()

@@ -48,12 +48,22 @@ def with_zero_point(model: bytes, tensor: int, by: int) -> bytes:
 
 
 def tflite_tensors(model: bytes) -> dict[str, int]:
-    """Return the input, the narrowest output, and an activation half way between them, by their index."""
+    """Return the input, the narrowest output, and what a depthwise convolution half way gives, by index.
+
+    Its ReLU6 clips at the zero point; after an addition, writer and reader would agree on a wrong one.
+    """
     from ai_edge_litert import schema_py_generated as schema
 
-    graph = schema.Model.GetRootAs(model, 0).Subgraphs(0)
+    parsed = schema.Model.GetRootAs(model, 0)
+    graph = parsed.Subgraphs(0)
     outputs = sorted(graph.OutputsAsNumpy(), key=lambda index: graph.Tensors(index).ShapeAsNumpy()[-1])
-    middle = graph.Operators(graph.OperatorsLength() // 2).Outputs(0)
+    codes = [parsed.OperatorCodes(index).BuiltinCode() for index in range(parsed.OperatorCodesLength())]
+    depthwise = [
+        operator
+        for operator in map(graph.Operators, range(graph.OperatorsLength()))
+        if codes[operator.OpcodeIndex()] == schema.BuiltinOperator.DEPTHWISE_CONV_2D
+    ]
+    middle = depthwise[len(depthwise) // 2].Outputs(0)
     return {"input": int(graph.Inputs(0)), "middle": int(middle), "output": int(outputs[0])}
 
 

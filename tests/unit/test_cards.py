@@ -31,7 +31,7 @@ def written(record: TrainingRecord, **settings: Any) -> str:
 
 
 def test_a_plain_training_is_its_flags(record: TrainingRecord) -> None:
-    text = written(record)
+    text = written(record, epochs=5)
     assert text.startswith(f"# c\n\n{RESEARCH_USE}\n\nA network")
     assert "--epochs 5 --seed 0 --folds 5 --fold 0 --answers DIR\n" in text
     assert "--seed 0\n\nCalibrated with" in text
@@ -39,8 +39,8 @@ def test_a_plain_training_is_its_flags(record: TrainingRecord) -> None:
 
 
 def test_what_the_flags_do_not_say_is_listed(record: TrainingRecord) -> None:
-    text = written(record, learning_rate=0.002, augmentation_jpeg=0.5)
-    others = "`learning_rate = 0.002`, `augmentation_jpeg = 0.5`"
+    text = written(record, learning_rate=0.004, augmentation_jpeg=0.5)
+    others = "`learning_rate = 0.004`, `augmentation_jpeg = 0.5`"
     assert f"--seed 0\n\nOther settings of the training: {others}.\n\nCalibrated with" in text
 
 

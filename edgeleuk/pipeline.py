@@ -314,7 +314,7 @@ class _Run:
                 cell.nucleus_area_px,
                 *_areas_um2(cell, scale),
                 prediction,
-                crop.pixels,
+                crop,
                 _true_label(cell, frame.truth),
             )
             for (track, cell), crop, prediction in zip(fresh.items(), crops, predictions, strict=True)

@@ -355,10 +355,10 @@ class _Run:
 
     def _log_events(self) -> None:
         for event in self.reader.events():
-            self._log(event.kind, event.text)
+            self._log(event.kind, event.text, event.at)
 
-    def _log(self, kind: str, text: str) -> None:
-        self._session.record_event(kind, text)
+    def _log(self, kind: str, text: str, at: float | None = None) -> None:
+        self._session.record_event(kind, text, at)
         self._events += 1
 
     def _summary(self, ended: str) -> SessionSummary:

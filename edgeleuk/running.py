@@ -17,7 +17,7 @@ import msgspec
 from edgeleuk import RESEARCH_USE, __version__
 from edgeleuk.annotate import annotate
 from edgeleuk.bundle.reading import read_bundle
-from edgeleuk.capture import is_simulated, open_source
+from edgeleuk.capture import ReconnectPolicy, is_simulated, open_camera
 from edgeleuk.console import say
 from edgeleuk.errors import EdgeleukError, UsageError
 from edgeleuk.pipeline import Engine
@@ -90,7 +90,11 @@ def run(
         **msgspec.to_builtins(settings),
     }
     error = None
-    with open_source(camera) as source, create_session(path, {"camera": source.uri, **facts}) as writer:
+    policy = ReconnectPolicy(tries=settings.reconnects)
+    with (
+        open_camera(camera, policy) as source,
+        create_session(path, {"camera": source.uri, **facts}) as writer,
+    ):
         view = _View(source.uri)
         with _stop_on_signals() as stop, _shown(view, show=show):
             try:

@@ -24,6 +24,7 @@ from edgeleuk.pipeline import Engine
 from edgeleuk.pipeline import run as run_pipeline
 from edgeleuk.record.session import create_session
 from edgeleuk.selftest import open_tested_classifier
+from edgeleuk.vision.stream import StreamWatch
 from edgeleuk.vision.tracking import FieldTracker
 
 if TYPE_CHECKING:
@@ -95,12 +96,13 @@ def run(
         open_camera(camera, policy) as source,
         create_session(path, {"camera": source.uri, **facts}) as writer,
     ):
+        watch = StreamWatch(camera=source.live or is_simulated(source.uri))
         view = _View(source.uri)
         with _stop_on_signals() as stop, _shown(view, show=show):
             try:
                 run_pipeline(
                     source,
-                    Engine(classifier, FieldTracker()),
+                    Engine(classifier, FieldTracker(), watch=watch.look),
                     writer,
                     frames=frames,
                     px_per_um=settings.px_per_um,

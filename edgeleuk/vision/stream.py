@@ -116,8 +116,7 @@ class StreamWatch:
         notices = []
         if reason != self._reason:
             if self._reason is not None and self._count >= _told_after(self._reason):
-                text = f"the stream is no longer a {self._reason}, after {self._count} of them"
-                notices.append(Notice("recovered", text.replace(f"a {SWAPPED}", SWAPPED)))
+                notices.append(Notice("recovered", f"{self._reason}: over after {self._count} frames"))
             self._reason, self._count = reason, 0
         self._count += 1
         if reason is not None and self._count == _told_after(reason):

@@ -2,7 +2,8 @@
 
 ::
 
-    reader.take -> decode -> gate -> scale -> segment -> track -> crop -> classify -> record -> on_frame
+    reader.take -> decode -> watch -> gate -> scale -> segment -> track -> crop -> classify -> record
+        -> on_frame
 
 All of it happens on the caller's thread; the only other one fills the newest-frame slot
 (`edgeleuk.capture.newest`).
@@ -33,6 +34,7 @@ from edgeleuk.scaling import ScaleKeeper
 from edgeleuk.vision.crops import crop_cell
 from edgeleuk.vision.scale import estimate_px_per_um
 from edgeleuk.vision.segmentation import segment as segment_field
+from edgeleuk.vision.stream import Look
 
 if TYPE_CHECKING:
     import threading
@@ -88,6 +90,11 @@ def accept(_: RgbImage) -> str | None:
     return None
 
 
+def see_nothing(_: RgbImage) -> Look:
+    """Find nothing wrong with a stream; see `edgeleuk.vision.stream.StreamWatch.look`."""
+    return Look(None)
+
+
 @dataclass(frozen=True, slots=True)
 class Engine:
     """What is done to a frame, part by part.
@@ -103,7 +110,9 @@ class Engine:
     estimate_scale : callable
         pixels -> Scale or None.
     gate : callable
-        pixels -> reason to reject the frame, or None.
+        pixels -> reason to reject the frame, or None. Asked about what `watch` lets pass.
+    watch : callable
+        pixels -> Look. Sees every frame that was decoded: it has to compare them with each other.
     """
 
     classifier: CellClassifier
@@ -112,6 +121,7 @@ class Engine:
     crop: Callable[[RgbImage, Cell, float], CellCrop] = crop_cell
     estimate_scale: Callable[[RgbImage], Scale | None] = estimate_px_per_um
     gate: Callable[[RgbImage], str | None] = accept
+    watch: Callable[[RgbImage], Look] = see_nothing
 
 
 def run(
@@ -196,7 +206,6 @@ class _Run:
         self._started_at, self._started = time.time(), time.monotonic()
         self._judged: OrderedDict[int, Prediction] = OrderedDict()
         self._px_per_um: float | None = None
-        self._size: tuple[int, ...] | None = None
         self._events = 0
         self._in_flight = 0
         self._detected = 0
@@ -247,14 +256,13 @@ class _Run:
         except FrameRejectedError as error:
             self._reject(item.sequence, time.time(), str(error.got), error.reason)
             return
-        reason = self._engine.gate(frame.pixels)
+        reason, notices = self._engine.watch(frame.pixels)
+        for notice in notices:
+            self._log(notice.kind, notice.text)
+        reason = reason or self._engine.gate(frame.pixels)
         if reason is not None:
             self._reject(frame.sequence, frame.captured_at, frame.source, reason)
             return
-        if self._size not in (None, frame.pixels.shape) and self._source.live:
-            height, width = frame.pixels.shape[:2]
-            self._log("resolution", f"the camera now sends {width}x{height}")
-        self._size = frame.pixels.shape
         result, judged = self._judge(frame)
         self._session.record_frame(result, judged, [cell for cell in frame.truth if _is_whole(cell, frame)])
         result = replace(result, latency_ms=_since(frame))
@@ -355,10 +363,10 @@ class _Run:
 
     def _log_events(self) -> None:
         for event in self.reader.events():
-            self._log(event.kind, event.text)
+            self._log(event.kind, event.text, event.at)
 
-    def _log(self, kind: str, text: str) -> None:
-        self._session.record_event(kind, text)
+    def _log(self, kind: str, text: str, at: float | None = None) -> None:
+        self._session.record_event(kind, text, at)
         self._events += 1
 
     def _summary(self, ended: str) -> SessionSummary:

@@ -17,13 +17,14 @@ import msgspec
 from edgeleuk import RESEARCH_USE, __version__
 from edgeleuk.annotate import annotate
 from edgeleuk.bundle.reading import read_bundle
-from edgeleuk.capture import is_simulated, open_source
+from edgeleuk.capture import ReconnectPolicy, is_simulated, open_camera
 from edgeleuk.console import say
 from edgeleuk.errors import EdgeleukError, UsageError
 from edgeleuk.pipeline import Engine
 from edgeleuk.pipeline import run as run_pipeline
 from edgeleuk.record.session import create_session
 from edgeleuk.selftest import open_tested_classifier
+from edgeleuk.vision.stream import StreamWatch
 from edgeleuk.vision.tracking import FieldTracker
 
 if TYPE_CHECKING:
@@ -90,13 +91,18 @@ def run(
         **msgspec.to_builtins(settings),
     }
     error = None
-    with open_source(camera) as source, create_session(path, {"camera": source.uri, **facts}) as writer:
+    policy = ReconnectPolicy(tries=settings.reconnects)
+    with (
+        open_camera(camera, policy) as source,
+        create_session(path, {"camera": source.uri, **facts}) as writer,
+    ):
+        watch = StreamWatch(camera=source.live or is_simulated(source.uri))
         view = _View(source.uri)
         with _stop_on_signals() as stop, _shown(view, show=show):
             try:
                 run_pipeline(
                     source,
-                    Engine(classifier, FieldTracker()),
+                    Engine(classifier, FieldTracker(), watch=watch.look),
                     writer,
                     frames=frames,
                     px_per_um=settings.px_per_um,

@@ -170,11 +170,11 @@ class SessionWriter(Closing):
             )
             append_link(connection, "frame", sequence)
 
-    def record_event(self, kind: str, text: str) -> None:
-        """Add a line to the session's log."""
+    def record_event(self, kind: str, text: str, at: float | None = None) -> None:
+        """Add a line to the session's log; `at` (s since the Unix epoch) tells when, by default now."""
         with self._transaction() as connection:
             row = connection.execute(
-                "INSERT INTO events (at, kind, text) VALUES (?, ?, ?)", (time.time(), kind, text)
+                "INSERT INTO events (at, kind, text) VALUES (?, ?, ?)", (at or time.time(), kind, text)
             )
             append_link(connection, "event", row.lastrowid)
 

@@ -47,6 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cv2.imwrite(str(folder / "cell.png"), golden_crops_of(read_bundle("default"))[0].pixels[:, :, ::-1])
     for name in ("training.toml", "contract.toml", "gate.toml"):
         (folder / name).write_text(settings_shown("conversion.md", name))
+    (folder / "faults.toml").write_text(settings_shown("camera.md", "faults.toml"))
     trained(dense()).save(folder / "theirs.keras")
     # What the network of one epoch loses is not the matter here.
     (folder / "any.toml").write_text(
@@ -115,12 +116,15 @@ def test_every_command_shown_runs(few_cells: Path, folder: Path) -> None:
 
 def test_settings_shown_are_settings(tmp_path: Path) -> None:
     from edgeleuk.config import RunSettings, load_settings
+    from edgeleuk.virtual.scenario import FaultKind, load_scenario
     from edgeleuk_convert.settings import load_training_settings
     from edgeleuk_convert.verdict import GateLimits, load_limits
 
     file = tmp_path / "edgeleuk.toml"
-    file.write_text(settings_shown("camera.md"))
+    file.write_text(settings_shown("camera.md", "runtime"))
     assert load_settings(RunSettings, file=file, environ={}).px_per_um == 13.2
+    file.write_text(settings_shown("camera.md", "faults.toml"))
+    assert [fault.kind for fault in load_scenario(file).fault] == [FaultKind.FREEZE, FaultKind.DEFOCUS]
     file.write_text(settings_shown("conversion.md", "training.toml"))
     assert load_training_settings(file, {}).augmentation.jpeg == 0.2
     file.write_text(settings_shown("conversion.md", "gate.toml"))

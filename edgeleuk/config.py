@@ -43,6 +43,10 @@ class RunSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     abstain : str
         What makes a cell uncertain by its probability: the bundle's ``band`` around the threshold, its
         ``conformal`` sets, or nothing (``off``). Foreign cells stay uncertain in any case.
+    gate : bool
+        Reject frames that are blurred, badly lit, empty or too thick, and count them by reason.
+    flat_field : str or None
+        Picture of empty glass that every frame is divided by.
     """
 
     runtime: Literal["litert", "onnxruntime"] = "litert"
@@ -50,6 +54,8 @@ class RunSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     threads: int = 1
     px_per_um: float | None = None
     abstain: Literal["band", "conformal", "off"] = "band"
+    gate: bool = True
+    flat_field: str | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.threads <= 64:
@@ -140,6 +146,7 @@ def to_toml(settings: object) -> str:
     threads = 1
     px_per_um = 13.2
     abstain = "band"
+    gate = true
     """
     values: dict[str, Any] = msgspec.to_builtins(settings)
     tables = {key: value for key, value in values.items() if isinstance(value, dict)}

@@ -93,7 +93,8 @@ def open_correction(file: Path) -> Callable[[RgbImage], RgbImage]:
         blank = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
         if blank is None:
             raise UsageError(f"the blank {file} is no picture")
-        flat = FlatField(np.asarray(blank[..., ::-1]))
+        # Whatever else it holds is refused by its dtype.
+        flat = FlatField(np.ascontiguousarray(blank[..., ::-1]))  # type: ignore[arg-type]
     except (cv2.error, ValueError) as error:
         raise UsageError(
             f"the blank {file} cannot be used",

@@ -35,8 +35,10 @@ def blank_fault(pixels: RgbImage) -> str | None:
     """
     quality = measure_quality(pixels)
     fault = fault_of(quality)
-    if fault in (Fault.UNDEREXPOSED, Fault.OVEREXPOSED) or max(quality.glass) >= 254:
-        return (fault if fault is Fault.UNDEREXPOSED else Fault.OVEREXPOSED).value
+    if fault is Fault.UNDEREXPOSED:
+        return str(fault.value)
+    if fault is Fault.OVEREXPOSED or max(quality.glass) >= 254:
+        return str(Fault.OVEREXPOSED.value)
     if fault is Fault.EMPTY or (fault is Fault.WHITE_BALANCE and quality.object_share == 0):
         return None
     return "not empty"

@@ -136,8 +136,8 @@ def main() -> int:
             .field(90 * x, 0, width=width, height=width * 3 // 4)
             .pixels
         )
-        for seed in range(8)
-        for x in range(3)
+        for seed in range(6)
+        for x in range(2)
         for width, scale in ((640, 13.0), (640, 6.5), (1280, 13.0))
     ]
     false_rejects = sum(reason is not None for reason in clean) / len(clean)

@@ -55,7 +55,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     (folder / "held-out.txt").write_text("1\n14\nH6\nH12\n")
     (folder / "glass").mkdir()
-    cv2.imwrite(str(folder / "glass" / "1.png"), np.full((960, 1280, 3), 200, np.uint8))
+    cv2.imwrite(str(folder / "glass" / "1.png"), np.full((960, 1280, 3), (185, 200, 215), np.uint8))
     (folder / "fields").mkdir()
     cv2.imwrite(str(folder / "fields" / "1.png"), VirtualSlide(seed=3).field(0, 0).pixels[:, :, ::-1])
     return folder

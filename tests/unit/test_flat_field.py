@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 import pytest
-from outcome import edgeleuk
 
 from edgeleuk.blanks import open_correction, take_blank
 from edgeleuk.errors import DataRefusedError, UsageError
@@ -14,11 +13,14 @@ from edgeleuk.virtual.render import VirtualSlide
 from edgeleuk.vision.flatfield import FlatField, average_blank, blank_fault
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from outcome import Outcome
 
 
 def shaded(width: int = 640, height: int = 480) -> np.ndarray:
-    light = np.linspace(0.8, 1.0, width)[None, :, None] * np.array([210, 205, 200])
+    light = np.linspace(0.8, 1.0, width)[None, :, None] * np.array([215, 200, 185])
     return np.round(np.broadcast_to(light, (height, width, 3))).astype(np.uint8)
 
 
@@ -53,8 +55,8 @@ def test_a_blank_is_taken_and_used(tmp_path: Path) -> None:
     ("picture", "reason"),
     [
         (VirtualSlide(seed=1).field(0, 0, width=640, height=480).pixels, "not empty"),
-        (np.full((480, 640, 3), 255, np.uint8), "overexposed"),
-        (np.full((480, 640, 3), 40, np.uint8), "underexposed"),
+        (np.tile(np.uint8([255, 255, 240]), (480, 640, 1)), "overexposed"),
+        (np.tile(np.uint8([60, 50, 40]), (480, 640, 1)), "underexposed"),
     ],
 )
 def test_what_is_no_blank_is_refused(tmp_path: Path, picture: np.ndarray, reason: str) -> None:
@@ -91,7 +93,7 @@ def test_bad_wishes(tmp_path: Path) -> None:
 
 
 def test_a_run_counts_blurred_fields_and_refuses_a_foreign_blank(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    edgeleuk: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     sharp = VirtualSlide(seed=1).field(0, 0, width=640, height=480).pixels

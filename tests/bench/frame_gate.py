@@ -162,6 +162,8 @@ def main() -> int:
     print(json.dumps(result))
     for name, (value, met) in bars.items():
         print(f"{'met   ' if met else 'MISSED'} {value:.4f}  {name}", file=sys.stderr)
+    for width, row in result["speed"].items():  # type: ignore[attr-defined]
+        print(f"{width} px wide: {row}", file=sys.stderr)
     return 0 if all(met for _, met in bars.values()) else 3
 
 

@@ -23,6 +23,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+camera_app = typer.Typer(name="camera", help="Prepare a camera.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(camera_app)
+
 BundleOption = Annotated[
     str, typer.Option("--bundle", metavar="FILE", help="A .edgeleuk file, or `default` for the shipped one.")
 ]
@@ -425,6 +428,16 @@ def run(
     precision: PrecisionOption = None,
     threads: ThreadsOption = None,
     abstain: AbstainOption = None,
+    gate: Annotated[
+        bool | None,
+        typer.Option(
+            "--gate/--no-gate", help="Reject blurred, badly lit and empty frames, by reason [default: gate]."
+        ),
+    ] = None,
+    flat_field: Annotated[
+        str | None,
+        typer.Option("--flat-field", metavar="FILE", help="A blank, by which every frame is divided."),
+    ] = None,
     config: Annotated[
         Path | None, typer.Option("--config", envvar="EDGELEUK_CONFIG", help="TOML file of settings.")
     ] = None,
@@ -448,6 +461,8 @@ def run(
             "precision": precision,
             "threads": threads,
             "abstain": abstain,
+            "gate": gate,
+            "flat_field": flat_field,
         },
     )
     summary, error = running.run(
@@ -533,6 +548,24 @@ def export(
     if csv == jsonl:
         raise UsageError("one format has to be asked for", allowed="--csv or --jsonl")
     (export_csv if csv else export_jsonl)(session, out)
+
+
+@camera_app.command("flat-field")
+def flat_field(
+    camera: Annotated[str, typer.Argument(metavar="URI", help="A camera that looks at empty glass.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE.png", help="Where the blank goes.")],
+    frames: Annotated[int, typer.Option("--frames", help="Pictures that are averaged, at most.")] = 16,
+    as_json: JsonOption = False,
+) -> None:
+    """Store a blank: the average of empty fields, by which `run --flat-field` divides."""
+    from edgeleuk import blanks
+    from edgeleuk.console import print_json
+
+    result = blanks.take_blank(camera, out, frames)
+    print_json(result) if as_json else typer.echo(
+        f"blank     {result['blank']}: {result['width']}x{result['height']}, mean of {result['frames']}"
+        f" pictures, darkest at {result['darkest_relative_to_mean']} of the mean"
+    )
 
 
 def main() -> None:

@@ -46,6 +46,10 @@ class RunSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     reconnects : int
         How often in a row a lost camera is tried before it is given up, in about a minute; 0 ends the run
         with the first loss.
+    gate : bool
+        Reject frames that are blurred, badly lit, empty or too thick, and count them by reason.
+    flat_field : str or None
+        Picture of empty glass that every frame is divided by.
     """
 
     runtime: Literal["litert", "onnxruntime"] = "litert"
@@ -54,6 +58,8 @@ class RunSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     px_per_um: float | None = None
     abstain: Literal["band", "conformal", "off"] = "band"
     reconnects: int = 10
+    gate: bool = True
+    flat_field: str | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.threads <= 64:
@@ -148,6 +154,7 @@ def to_toml(settings: object) -> str:
     px_per_um = 13.2
     abstain = "band"
     reconnects = 10
+    gate = true
     """
     values: dict[str, Any] = msgspec.to_builtins(settings)
     tables = {key: value for key, value in values.items() if isinstance(value, dict)}

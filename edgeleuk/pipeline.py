@@ -2,8 +2,8 @@
 
 ::
 
-    reader.take -> decode -> watch -> gate -> scale -> segment -> track -> crop -> classify -> record
-        -> on_frame
+    reader.take -> decode -> watch -> correct -> gate -> scale -> segment -> track -> crop -> classify
+        -> record -> on_frame
 
 All of it happens on the caller's thread; the only other one fills the newest-frame slot
 (`edgeleuk.capture.newest`).
@@ -85,6 +85,11 @@ class Segmenter(Protocol):
         ...
 
 
+def unchanged(pixels: RgbImage) -> RgbImage:
+    """Leave a frame as the camera took it; a flat field divides it by a blank."""
+    return pixels
+
+
 def accept(_: RgbImage) -> str | None:
     """Let every frame pass; a quality gate returns the reason to reject one."""
     return None
@@ -109,6 +114,8 @@ class Engine:
         (pixels, cell, px_per_um) -> CellCrop.
     estimate_scale : callable
         pixels -> Scale or None.
+    correct : callable
+        pixels -> pixels, before anything is judged: takes the lamp and the lens out.
     gate : callable
         pixels -> reason to reject the frame, or None. Asked about what `watch` lets pass.
     watch : callable
@@ -120,6 +127,7 @@ class Engine:
     segment: Segmenter = segment_field
     crop: Callable[[RgbImage, Cell, float], CellCrop] = crop_cell
     estimate_scale: Callable[[RgbImage], Scale | None] = estimate_px_per_um
+    correct: Callable[[RgbImage], RgbImage] = unchanged
     gate: Callable[[RgbImage], str | None] = accept
     watch: Callable[[RgbImage], Look] = see_nothing
 
@@ -259,7 +267,9 @@ class _Run:
         reason, notices = self._engine.watch(frame.pixels)
         for notice in notices:
             self._log(notice.kind, notice.text)
-        reason = reason or self._engine.gate(frame.pixels)
+        if reason is None:
+            frame = replace(frame, pixels=self._engine.correct(frame.pixels))
+            reason = self._engine.gate(frame.pixels)
         if reason is not None:
             self._reject(frame.sequence, frame.captured_at, frame.source, reason)
             return

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 from foreign import dense, trained
 
@@ -54,6 +55,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "[gate]\nweighted_f1_drop = 1\nsensitivity_drop = 1\nflips = 1\nprobability_change = 1\n"
     )
     (folder / "held-out.txt").write_text("1\n14\nH6\nH12\n")
+    (folder / "glass").mkdir()
+    cv2.imwrite(str(folder / "glass" / "1.png"), np.full((960, 1280, 3), (185, 200, 215), np.uint8))
     (folder / "fields").mkdir()
     cv2.imwrite(str(folder / "fields" / "1.png"), VirtualSlide(seed=3).field(0, 0).pixels[:, :, ::-1])
     return folder
@@ -63,6 +66,8 @@ def runnable(line: str, data: Path, session: str) -> list[str]:
     """Put real things where a page has words in capitals, and keep the long ones short."""
     words = shlex.split(line)[1:]
     stand_ins = {"DIR": str(data), "URI": "virtual://?seed=1", "N": "3", "SESSION": "session.db"}
+    if words[0] == "camera":
+        stand_ins["URI"] = "dir://glass"
     words = [stand_ins.get(word, word) for word in words]
     if words[0] == "cross-validate":
         words += ["--folds", "2", "--seeds", "1"]
@@ -88,7 +93,7 @@ def test_the_pages_show_commands() -> None:
 def test_every_command_shown_runs(few_cells: Path, folder: Path) -> None:
     shown = dict.fromkeys(line for page in PAGES for line in commands(page))
     # What makes a file comes before what reads it, whichever page it stands on.
-    order = ("cross-validate", "train", "calibrate", "convert", "run")
+    order = ("cross-validate", "train", "calibrate", "convert", "camera", "run")
     stages: list[list[list[str]]] = [[] for _ in (*order, "the rest")]
     for line in shown:
         command = line.split()[1]

@@ -23,6 +23,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+camera_app = typer.Typer(name="camera", help="Prepare a camera.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(camera_app)
+
 BundleOption = Annotated[
     str, typer.Option("--bundle", metavar="FILE", help="A .edgeleuk file, or `default` for the shipped one.")
 ]
@@ -377,19 +380,27 @@ def inspect(
 
 @app.command()
 def verify(
-    bundle: Annotated[
-        str, typer.Argument(metavar="BUNDLE", help="A .edgeleuk file, or `default`.")
+    file: Annotated[
+        str, typer.Argument(metavar="BUNDLE|SESSION", help="A .edgeleuk file, `default`, or a session.")
     ] = "default",
     as_json: JsonOption = False,
 ) -> None:
-    """Check a bundle's hashes and replay its golden vectors on every runtime that is installed."""
+    """Check a bundle's hashes and its golden vectors on every runtime, or a session's hash chain."""
+    from edgeleuk.console import print_json
+    from edgeleuk.record import verifying
+
+    if verifying.is_database(Path(file)):
+        found = verifying.verify_session(Path(file))
+        print_json(found) if as_json else typer.echo(verifying.verification_text(found))
+        if found["broken"] is not None:
+            raise typer.Exit(7)
+        return
     from edgeleuk.bundle.describe import replay_facts, replay_text
     from edgeleuk.bundle.reading import read_bundle
-    from edgeleuk.console import print_json
-    from edgeleuk.selftest import replay
+    from edgeleuk.selftest import replay as replay_golden
 
-    opened = read_bundle(bundle)
-    results = replay(opened)
+    opened = read_bundle(file)
+    results = replay_golden(opened)
     print_json(replay_facts(opened, results)) if as_json else typer.echo(replay_text(opened, results))
     if any(result.status == "moved" for result in results):
         raise typer.Exit(3)
@@ -417,6 +428,16 @@ def run(
     precision: PrecisionOption = None,
     threads: ThreadsOption = None,
     abstain: AbstainOption = None,
+    gate: Annotated[
+        bool | None,
+        typer.Option(
+            "--gate/--no-gate", help="Reject blurred, badly lit and empty frames, by reason [default: gate]."
+        ),
+    ] = None,
+    flat_field: Annotated[
+        str | None,
+        typer.Option("--flat-field", metavar="FILE", help="A blank, by which every frame is divided."),
+    ] = None,
     config: Annotated[
         Path | None, typer.Option("--config", envvar="EDGELEUK_CONFIG", help="TOML file of settings.")
     ] = None,
@@ -440,6 +461,8 @@ def run(
             "precision": precision,
             "threads": threads,
             "abstain": abstain,
+            "gate": gate,
+            "flat_field": flat_field,
         },
     )
     summary, error = running.run(
@@ -496,17 +519,53 @@ def segment(
 
 
 @app.command()
+def replay(
+    session: Annotated[Path, typer.Argument(metavar="SESSION", help="A file that `run` recorded.")],
+    cell: Annotated[int, typer.Option("--cell", metavar="N", help="Number of the cell in the session.")],
+    bundle: BundleOption = "default",
+    as_json: JsonOption = False,
+) -> None:
+    """Judge one recorded cell again: the same bundle gives the same probability, bit for bit."""
+    from edgeleuk import replaying
+    from edgeleuk.console import print_json
+
+    result = replaying.replay_cell(session, cell, bundle)
+    print_json(result) if as_json else typer.echo(replaying.replay_text(result))
+    if not result["equal"]:
+        raise typer.Exit(3)
+
+
+@app.command()
 def export(
     session: Annotated[Path, typer.Argument(metavar="SESSION", help="A file that `run` recorded.")],
     csv: Annotated[bool, typer.Option("--csv", help="One row for each cell, as CSV.")] = False,
+    jsonl: Annotated[bool, typer.Option("--jsonl", help="One JSON object a line for each cell.")] = False,
     out: Annotated[Path | None, typer.Option("--out", help="A file instead of standard output.")] = None,
 ) -> None:
     """Write the cells of a session for other programs."""
-    from edgeleuk.record.export import export_csv
+    from edgeleuk.record.export import export_csv, export_jsonl
 
-    if not csv:
-        raise UsageError("no format was asked for", allowed="--csv")
-    export_csv(session, out)
+    if csv == jsonl:
+        raise UsageError("one format has to be asked for", allowed="--csv or --jsonl")
+    (export_csv if csv else export_jsonl)(session, out)
+
+
+@camera_app.command("flat-field")
+def flat_field(
+    camera: Annotated[str, typer.Argument(metavar="URI", help="A camera that looks at empty glass.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE.png", help="Where the blank goes.")],
+    frames: Annotated[int, typer.Option("--frames", help="Pictures that are averaged, at most.")] = 16,
+    as_json: JsonOption = False,
+) -> None:
+    """Store a blank: the average of empty fields, by which `run --flat-field` divides."""
+    from edgeleuk import blanks
+    from edgeleuk.console import print_json
+
+    result = blanks.take_blank(camera, out, frames)
+    print_json(result) if as_json else typer.echo(
+        f"blank     {result['blank']}: {result['width']}x{result['height']}, mean of {result['frames']}"
+        f" pictures, darkest at {result['darkest_relative_to_mean']} of the mean"
+    )
 
 
 def main() -> None:

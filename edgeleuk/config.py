@@ -43,6 +43,13 @@ class RunSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     abstain : str
         What makes a cell uncertain by its probability: the bundle's ``band`` around the threshold, its
         ``conformal`` sets, or nothing (``off``). Foreign cells stay uncertain in any case.
+    reconnects : int
+        How often in a row a lost camera is tried before it is given up, in about a minute; 0 ends the run
+        with the first loss.
+    gate : bool
+        Reject frames that are blurred, badly lit, empty or too thick, and count them by reason.
+    flat_field : str or None
+        Picture of empty glass that every frame is divided by.
     """
 
     runtime: Literal["litert", "onnxruntime"] = "litert"
@@ -50,6 +57,9 @@ class RunSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     threads: int = 1
     px_per_um: float | None = None
     abstain: Literal["band", "conformal", "off"] = "band"
+    reconnects: int = 10
+    gate: bool = True
+    flat_field: str | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.threads <= 64:
@@ -57,6 +67,9 @@ class RunSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             raise ValueError(msg)
         if self.px_per_um is not None and not 0.1 <= self.px_per_um <= 200:
             msg = f"expected px_per_um from 0.1 to 200, got {self.px_per_um}"
+            raise ValueError(msg)
+        if not 0 <= self.reconnects <= 1000:
+            msg = f"expected reconnects from 0 to 1000, got {self.reconnects}"
             raise ValueError(msg)
 
 
@@ -140,6 +153,8 @@ def to_toml(settings: object) -> str:
     threads = 1
     px_per_um = 13.2
     abstain = "band"
+    reconnects = 10
+    gate = true
     """
     values: dict[str, Any] = msgspec.to_builtins(settings)
     tables = {key: value for key, value in values.items() if isinstance(value, dict)}

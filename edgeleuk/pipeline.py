@@ -2,7 +2,8 @@
 
 ::
 
-    reader.take -> decode -> gate -> scale -> segment -> track -> crop -> classify -> record -> on_frame
+    reader.take -> decode -> watch -> correct -> gate -> scale -> segment -> track -> crop -> classify
+        -> record -> on_frame
 
 All of it happens on the caller's thread; the only other one fills the newest-frame slot
 (`edgeleuk.capture.newest`).
@@ -33,6 +34,7 @@ from edgeleuk.scaling import ScaleKeeper
 from edgeleuk.vision.crops import crop_cell
 from edgeleuk.vision.scale import estimate_px_per_um
 from edgeleuk.vision.segmentation import segment as segment_field
+from edgeleuk.vision.stream import Look
 
 if TYPE_CHECKING:
     import threading
@@ -83,9 +85,19 @@ class Segmenter(Protocol):
         ...
 
 
+def unchanged(pixels: RgbImage) -> RgbImage:
+    """Leave a frame as the camera took it; a flat field divides it by a blank."""
+    return pixels
+
+
 def accept(_: RgbImage) -> str | None:
     """Let every frame pass; a quality gate returns the reason to reject one."""
     return None
+
+
+def see_nothing(_: RgbImage) -> Look:
+    """Find nothing wrong with a stream; see `edgeleuk.vision.stream.StreamWatch.look`."""
+    return Look(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +114,12 @@ class Engine:
         (pixels, cell, px_per_um) -> CellCrop.
     estimate_scale : callable
         pixels -> Scale or None.
+    correct : callable
+        pixels -> pixels, before anything is judged: takes the lamp and the lens out.
     gate : callable
-        pixels -> reason to reject the frame, or None.
+        pixels -> reason to reject the frame, or None. Asked about what `watch` lets pass.
+    watch : callable
+        pixels -> Look. Sees every frame that was decoded: it has to compare them with each other.
     """
 
     classifier: CellClassifier
@@ -111,7 +127,9 @@ class Engine:
     segment: Segmenter = segment_field
     crop: Callable[[RgbImage, Cell, float], CellCrop] = crop_cell
     estimate_scale: Callable[[RgbImage], Scale | None] = estimate_px_per_um
+    correct: Callable[[RgbImage], RgbImage] = unchanged
     gate: Callable[[RgbImage], str | None] = accept
+    watch: Callable[[RgbImage], Look] = see_nothing
 
 
 def run(
@@ -196,7 +214,6 @@ class _Run:
         self._started_at, self._started = time.time(), time.monotonic()
         self._judged: OrderedDict[int, Prediction] = OrderedDict()
         self._px_per_um: float | None = None
-        self._size: tuple[int, ...] | None = None
         self._events = 0
         self._in_flight = 0
         self._detected = 0
@@ -247,14 +264,15 @@ class _Run:
         except FrameRejectedError as error:
             self._reject(item.sequence, time.time(), str(error.got), error.reason)
             return
-        reason = self._engine.gate(frame.pixels)
+        reason, notices = self._engine.watch(frame.pixels)
+        for notice in notices:
+            self._log(notice.kind, notice.text)
+        if reason is None:
+            frame = replace(frame, pixels=self._engine.correct(frame.pixels))
+            reason = self._engine.gate(frame.pixels)
         if reason is not None:
             self._reject(frame.sequence, frame.captured_at, frame.source, reason)
             return
-        if self._size not in (None, frame.pixels.shape) and self._source.live:
-            height, width = frame.pixels.shape[:2]
-            self._log("resolution", f"the camera now sends {width}x{height}")
-        self._size = frame.pixels.shape
         result, judged = self._judge(frame)
         self._session.record_frame(result, judged, [cell for cell in frame.truth if _is_whole(cell, frame)])
         result = replace(result, latency_ms=_since(frame))
@@ -314,7 +332,7 @@ class _Run:
                 cell.nucleus_area_px,
                 *_areas_um2(cell, scale),
                 prediction,
-                crop.pixels,
+                crop,
                 _true_label(cell, frame.truth),
             )
             for (track, cell), crop, prediction in zip(fresh.items(), crops, predictions, strict=True)
@@ -355,10 +373,10 @@ class _Run:
 
     def _log_events(self) -> None:
         for event in self.reader.events():
-            self._log(event.kind, event.text)
+            self._log(event.kind, event.text, event.at)
 
-    def _log(self, kind: str, text: str) -> None:
-        self._session.record_event(kind, text)
+    def _log(self, kind: str, text: str, at: float | None = None) -> None:
+        self._session.record_event(kind, text, at)
         self._events += 1
 
     def _summary(self, ended: str) -> SessionSummary:

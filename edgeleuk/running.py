@@ -16,14 +16,17 @@ import msgspec
 
 from edgeleuk import RESEARCH_USE, __version__
 from edgeleuk.annotate import annotate
+from edgeleuk.blanks import open_correction
 from edgeleuk.bundle.reading import read_bundle
-from edgeleuk.capture import is_simulated, open_source
+from edgeleuk.capture import ReconnectPolicy, is_simulated, open_camera
 from edgeleuk.console import say
 from edgeleuk.errors import EdgeleukError, UsageError
-from edgeleuk.pipeline import Engine
+from edgeleuk.pipeline import Engine, accept, unchanged
 from edgeleuk.pipeline import run as run_pipeline
 from edgeleuk.record.session import create_session
 from edgeleuk.selftest import open_tested_classifier
+from edgeleuk.vision.quality import gate
+from edgeleuk.vision.stream import StreamWatch
 from edgeleuk.vision.tracking import FieldTracker
 
 if TYPE_CHECKING:
@@ -75,6 +78,7 @@ def run(
     if frames is not None and frames < 1:
         raise UsageError("the number of frames is out of range", got=frames, allowed="1 or more")
     path = session or Path(time.strftime("session-%Y%m%d-%H%M%S.db"))
+    correct = unchanged if settings.flat_field is None else open_correction(Path(settings.flat_field))
     opened = read_bundle(bundle)
     classifier = open_tested_classifier(
         opened,
@@ -90,13 +94,24 @@ def run(
         **msgspec.to_builtins(settings),
     }
     error = None
-    with open_source(camera) as source, create_session(path, {"camera": source.uri, **facts}) as writer:
+    policy = ReconnectPolicy(tries=settings.reconnects)
+    with (
+        open_camera(camera, policy) as source,
+        create_session(path, {"camera": source.uri, **facts}) as writer,
+    ):
+        watch = StreamWatch(camera=source.live or is_simulated(source.uri))
         view = _View(source.uri)
         with _stop_on_signals() as stop, _shown(view, show=show):
             try:
                 run_pipeline(
                     source,
-                    Engine(classifier, FieldTracker()),
+                    Engine(
+                        classifier,
+                        FieldTracker(),
+                        correct=correct,
+                        gate=gate if settings.gate else accept,
+                        watch=watch.look,
+                    ),
                     writer,
                     frames=frames,
                     px_per_um=settings.px_per_um,
@@ -129,6 +144,9 @@ def summary_text(summary: SessionSummary) -> str:
         f"cells     {summary.unique} counted once each ({summary.detected} sightings):"
         f" {summary.blast} blast, {summary.normal} normal, {summary.uncertain} uncertain",
     ]
+    if summary.rejected_by_reason:
+        reasons = sorted(summary.rejected_by_reason.items(), key=lambda item: -item[1])
+        lines.insert(3, "rejected  " + ", ".join(f"{count} {reason}" for reason, count in reasons))
     if share.share is not None:
         lines.append(
             f"blasts    {share.share:.1%} of {share.total} judged cells, exact 95 % interval"

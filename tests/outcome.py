@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
 
 
 class Outcome(NamedTuple):
@@ -11,3 +12,6 @@ class Outcome(NamedTuple):
     code: int
     out: str
     err: str
+
+
+Call: TypeAlias = Callable[..., Outcome]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,6 +45,8 @@ class SupportVectors:
     vectors: npt.NDArray[np.float16]
     weights: Floats
     bias: float
+    _rows: Floats = field(init=False, repr=False)
+    _lengths: Floats = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         features, count = self.mean.size, self.weights.size
@@ -59,6 +61,9 @@ class SupportVectors:
         if not (finite and (self.deviation > 0).all()):
             msg = "expected finite numbers and deviations above 0"
             raise ValueError(msg)
+        rows = self.vectors.astype(np.float32)
+        object.__setattr__(self, "_rows", rows)
+        object.__setattr__(self, "_lengths", (rows**2).sum(axis=1))
 
     def log_odds(self, features: npt.ArrayLike) -> Floats:
         """Judge cells by their pooled features.
@@ -73,11 +78,13 @@ class SupportVectors:
             Above 0 for the positive class.
         """
         z = (np.asarray(features, np.float32) - self.mean) / self.deviation
-        vectors = self.vectors.astype(np.float32)
-        # |z - v|^2 by one matrix product; rounding could make it less than nothing.
-        squares = (z**2).sum(axis=1, keepdims=True) - 2 * z @ vectors.T + (vectors**2).sum(axis=1)
-        kernel = np.exp(-np.maximum(squares, 0) / np.float32(self.mean.size))
-        return np.asarray(kernel @ self.weights + np.float32(self.bias), np.float32)
+        # Each cell by itself: of many together, a matrix product rounds otherwise than of one.
+        return np.array([self._of_one(row) for row in z.reshape(-1, self.mean.size)], np.float32)
+
+    def _of_one(self, z: Floats) -> float:
+        # |z - v|^2 by one product; rounding could make it less than nothing.
+        squares = np.maximum(z @ z - 2 * (self._rows @ z) + self._lengths, 0)
+        return float(np.exp(-squares / np.float32(z.size)) @ self.weights) + self.bias
 
 
 def pooled(maps: Floats, masks: Floats) -> Floats:

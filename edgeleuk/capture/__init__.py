@@ -14,6 +14,7 @@ from edgeleuk.capture.base import (
     public_uri,
 )
 from edgeleuk.capture.newest import FrameReader, open_reader
+from edgeleuk.capture.reconnecting import ReconnectPolicy, open_camera
 
 __all__ = [
     "SOURCES",
@@ -21,9 +22,11 @@ __all__ = [
     "FrameReader",
     "FrameRejectedError",
     "FrameSource",
+    "ReconnectPolicy",
     "SourceEvent",
     "decoded",
     "is_simulated",
+    "open_camera",
     "open_reader",
     "open_source",
     "public_uri",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib
 import re
+import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote, unquote, urlsplit
@@ -54,10 +55,13 @@ class SourceEvent:
         One word, for counting.
     text : str
         One sentence, for reading.
+    at : float
+        Seconds since the Unix epoch: it may be recorded much later, once a picture comes again.
     """
 
     kind: str
     text: str
+    at: float = field(default_factory=time.time, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

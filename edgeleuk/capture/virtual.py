@@ -6,6 +6,7 @@ import math
 import threading
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
@@ -15,6 +16,9 @@ from edgeleuk.frames import Frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from edgeleuk.capture.base import EncodedFrame, SourceEvent
+    from edgeleuk.virtual import Field
 
 FIELDS_PER_ROW = 20
 
@@ -37,6 +41,8 @@ class VirtualSettings:
         How many frames there are; 0 for no end.
     blast_share, white_cells_per_field, px_per_um : float
         As for ``edgeleuk.virtual.VirtualSlide``.
+    scenario : Path or None
+        TOML file of the faults that befall it; see ``edgeleuk.virtual.scenario``.
     """
 
     seed: int = 0
@@ -48,6 +54,7 @@ class VirtualSettings:
     blast_share: float = 0.3
     white_cells_per_field: float = 3.0
     px_per_um: float = 13.0
+    scenario: Path | None = None
 
 
 # Key of the address -> (least, greatest) value; the key's type is that of its default.
@@ -72,9 +79,15 @@ def open_virtual(uri: str) -> VirtualSource:
     Raises
     ------
     UsageError
-        For an unknown or repeated key, or a bad value.
+        For an unknown or repeated key, a bad value, or a bad scenario.
     """
-    return VirtualSource(uri, parse_virtual(uri))
+    settings = parse_virtual(uri)
+    if settings.scenario is None:
+        return VirtualSource(uri, settings)
+    from edgeleuk.capture.scripted import ScriptedSource
+    from edgeleuk.virtual.scenario import load_scenario
+
+    return ScriptedSource(uri, settings, load_scenario(settings.scenario))
 
 
 def parse_virtual(uri: str) -> VirtualSettings:
@@ -88,19 +101,18 @@ def parse_virtual(uri: str) -> VirtualSettings:
     parts = urlsplit(uri)
     if parts.scheme != "virtual" or parts.netloc or parts.path.strip("/") or parts.fragment:
         raise UsageError("not the address of a virtual camera", got=uri, cure=_EXAMPLE)
-    values: dict[str, float] = {}
+    values: dict[str, float | Path] = {}
     try:
         pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
     except ValueError:
         raise UsageError("a virtual camera's options are key=value", got=parts.query, cure=_EXAMPLE) from None
     for key, text in pairs:
-        if key not in _RANGES:
-            raise UsageError(
-                "unknown option of a virtual camera", got=key, allowed=", ".join(_RANGES), cure=_EXAMPLE
-            )
+        if key not in _RANGES and key != "scenario":
+            allowed = ", ".join([*_RANGES, "scenario"])
+            raise UsageError("unknown option of a virtual camera", got=key, allowed=allowed, cure=_EXAMPLE)
         if key in values:
             raise UsageError(f"{key} of the virtual camera is given twice", got=uri, cure="give it once")
-        values[key] = _number(key, text)
+        values[key] = Path(text) if key == "scenario" else _number(key, text)
     return VirtualSettings(**values)  # type: ignore[arg-type]  # _number makes integers where they are due
 
 
@@ -142,6 +154,7 @@ class VirtualSource(Closing):
         self.settings = settings
         self.live = settings.fps > 0
         self._closed = threading.Event()
+        self._due = 0.0
         self._slide = VirtualSlide(
             settings.seed,
             px_per_um=settings.px_per_um,
@@ -153,18 +166,15 @@ class VirtualSource(Closing):
         """End ``frames`` soon, also while another thread waits in it."""
         self._closed.set()
 
-    def frames(self) -> Iterator[Frame]:
+    def frames(self) -> Iterator[Frame | EncodedFrame | SourceEvent]:
         """Yield frames from the first one on, until `frames` of them are through or the source is closed."""
         settings = self.settings
-        due = time.monotonic()
+        self._due = time.monotonic()
         sequence = 0
         while not self._closed.is_set() and (settings.frames == 0 or sequence < settings.frames):
-            x_um, y_um = self.place(sequence)
-            field = self._slide.field(x_um, y_um, width=settings.width, height=settings.height)
-            if self.live:
-                if self._closed.wait(max(due - time.monotonic(), 0)):
-                    return
-                due = max(due + 1 / settings.fps, time.monotonic())
+            field = self._field(sequence)
+            if not self._await_turn():
+                return
             yield Frame(
                 pixels=field.pixels,
                 sequence=sequence,
@@ -175,6 +185,18 @@ class VirtualSource(Closing):
                 truth=field.truth,
             )
             sequence += 1
+
+    def _field(self, sequence: int) -> Field:
+        x_um, y_um = self.place(sequence)
+        return self._slide.field(x_um, y_um, width=self.settings.width, height=self.settings.height)
+
+    def _await_turn(self) -> bool:
+        """Keep the pace of a live camera; False if it was closed meanwhile."""
+        if self.live:
+            if self._closed.wait(max(self._due - time.monotonic(), 0)):
+                return False
+            self._due = max(self._due + 1 / self.settings.fps, time.monotonic())
+        return True
 
     def place(self, sequence: int) -> tuple[float, float]:
         """Return where on the slide (um) the centre of a frame is.

@@ -8,6 +8,7 @@ import sqlite3
 from typing import TYPE_CHECKING, NamedTuple
 
 from edgeleuk.errors import EdgeleukError, SessionError
+from edgeleuk.record.chain import SCHEMA as CHAIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,9 +16,10 @@ if TYPE_CHECKING:
 
 # "EDLK" in the file's header tells `file` and us whose database it is.
 APPLICATION_ID = 0x45444C4B
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
-SCHEMA = """
+SCHEMA = f"""
+{CHAIN}
 CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE frames (
     sequence INTEGER PRIMARY KEY,
@@ -42,12 +44,15 @@ CREATE TABLE cells (
     probability REAL,
     reason TEXT,
     truth TEXT,
-    thumbnail BLOB
+    thumbnail BLOB,
+    crop BLOB
 );
 CREATE TABLE events (
     id INTEGER PRIMARY KEY, at REAL NOT NULL, kind TEXT NOT NULL, text TEXT NOT NULL
 );
-CREATE TABLE true_cells (identity INTEGER PRIMARY KEY, label TEXT NOT NULL);
+CREATE TABLE true_cells (
+    identity INTEGER PRIMARY KEY, label TEXT NOT NULL, frame INTEGER NOT NULL REFERENCES frames (sequence)
+);
 CREATE TABLE summary (id INTEGER PRIMARY KEY CHECK (id = 1), value TEXT NOT NULL);
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import sys
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, TextIO
@@ -13,7 +14,7 @@ from edgeleuk.errors import UsageError
 from edgeleuk.record.reading import read_session
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 # Column -> what it holds, in the order of the file. docs and tests read this table.
@@ -63,14 +64,26 @@ def export_csv(session: Path, out: Path | None = None) -> int:
     SessionError
         See `read_session`.
     """
+    return _exported(session, out, _write_csv)
+
+
+def export_jsonl(session: Path, out: Path | None = None) -> int:
+    """Write one JSON object for each cell of a session, a line each, with the keys of `COLUMNS`.
+
+    What is empty in the CSV is null here, and numbers are as they were recorded. Else as `export_csv`.
+    """
+    return _exported(session, out, _write_jsonl)
+
+
+def _exported(session: Path, out: Path | None, write: Callable[[Path, TextIO], int]) -> int:
     if out is None:
-        return _write(session, sys.stdout)
+        return write(session, sys.stdout)
     if out.exists() and out.samefile(session):
         raise UsageError("the export would overwrite the session", got=out, cure="choose another --out")
     part = out.with_name(out.name + ".part")
     try:
         with part.open("w", encoding="utf-8", newline="") as file:
-            cells = _write(session, file)
+            cells = write(session, file)
         part.replace(out)
     except OSError as error:
         raise UsageError(
@@ -81,27 +94,49 @@ def export_csv(session: Path, out: Path | None = None) -> int:
     return cells
 
 
-def _write(session: Path, file: TextIO) -> int:
+def _write_csv(session: Path, file: TextIO) -> int:
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    cells = 0
+    for row in _rows(session):
+        writer.writerow(_field(name, row) for name in COLUMNS)
+        cells += 1
+    return cells
+
+
+def _write_jsonl(session: Path, file: TextIO) -> int:
+    cells = 0
+    for row in _rows(session):
+        known = {name: row[name] for name in COLUMNS} | {
+            "captured_at": _time(row["captured_at"]),
+            "simulated": bool(row["simulated"]),
+        }
+        file.write(json.dumps(known, allow_nan=False) + "\n")
+        cells += 1
+    return cells
+
+
+def _rows(session: Path) -> Iterator[dict[str, object]]:
     with read_session(session) as reader:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
         constants = {
             "simulated": int(is_simulated(str(reader.settings.get("camera", "")))),
             "bundle_sha256": reader.settings.get("bundle_sha256"),
             "research_use_only": RESEARCH_USE,
         }
-        cells = 0
         for row in reader.rows("cells"):
-            writer.writerow(_field(name, {**row, **constants}) for name in COLUMNS)
-            cells += 1
-    return cells
+            yield {**row, **constants}
+
+
+def _time(seconds: object) -> str:
+    assert isinstance(seconds, float)
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds")
 
 
 def _field(name: str, row: Mapping[str, object]) -> object:
     value = row[name]
     if isinstance(value, float):
         if name == "captured_at":
-            return datetime.fromtimestamp(value, timezone.utc).isoformat(timespec="milliseconds")
+            return _time(value)
         return f"{value:.{_ROUNDED[name]}f}"
     # A spreadsheet would run a file's name that begins like a formula.
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value

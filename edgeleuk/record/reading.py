@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from edgeleuk.closing import Closing
 from edgeleuk.errors import SessionError, UsageError
+from edgeleuk.record.chain import ChainResult, verify_chain
 from edgeleuk.record.database import (
     APPLICATION_ID,
     SCHEMA_VERSION,
@@ -72,7 +74,7 @@ class SessionReader(Closing):
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
         self._connection = connection
-        with explained(path):
+        with explained(path), _decoded(path):
             self.settings: dict[str, object] = {
                 key: json.loads(value)
                 for key, value in connection.execute("SELECT key, value FROM settings ORDER BY key")
@@ -101,11 +103,43 @@ class SessionReader(Closing):
                 record = dict(zip(names, row, strict=True))
                 if not thumbnails:
                     record.pop("thumbnail", None)
+                    record.pop("crop", None)
                 yield record
+
+    def verify(self) -> ChainResult:
+        """Compute the hash chain again; see `verify_chain`."""
+        with explained(self.path):
+            return verify_chain(self._connection)
+
+    def cell(self, track: int) -> dict[str, object]:
+        """Return the row of one cell, its pictures with it.
+
+        Raises
+        ------
+        UsageError
+            There is no such cell.
+        """
+        for row in self.rows("cells", thumbnails=True):
+            if row["track"] == track:
+                return row
+        raise UsageError(
+            f"{self.path.name} has no such cell",
+            got=track,
+            allowed=f"one of its {self.counts().cells}",
+            cure="see `edgeleuk export SESSION --csv`",
+        )
 
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
+
+
+@contextlib.contextmanager
+def _decoded(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise SessionError(f"{path} is damaged", got=error, cure="restore it from a copy") from error
 
 
 def _require_ours(path: Path, application: int, version: int) -> None:

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 from foreign import dense, trained
 
@@ -47,12 +48,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cv2.imwrite(str(folder / "cell.png"), golden_crops_of(read_bundle("default"))[0].pixels[:, :, ::-1])
     for name in ("training.toml", "contract.toml", "gate.toml"):
         (folder / name).write_text(settings_shown("conversion.md", name))
+    (folder / "faults.toml").write_text(settings_shown("camera.md", "faults.toml"))
     trained(dense()).save(folder / "theirs.keras")
     # What the network of one epoch loses is not the matter here.
     (folder / "any.toml").write_text(
         "[gate]\nweighted_f1_drop = 1\nsensitivity_drop = 1\nflips = 1\nprobability_change = 1\n"
     )
     (folder / "held-out.txt").write_text("1\n14\nH6\nH12\n")
+    (folder / "glass").mkdir()
+    cv2.imwrite(str(folder / "glass" / "1.png"), np.full((960, 1280, 3), (185, 200, 215), np.uint8))
     (folder / "fields").mkdir()
     cv2.imwrite(str(folder / "fields" / "1.png"), VirtualSlide(seed=3).field(0, 0).pixels[:, :, ::-1])
     return folder
@@ -62,6 +66,8 @@ def runnable(line: str, data: Path, session: str) -> list[str]:
     """Put real things where a page has words in capitals, and keep the long ones short."""
     words = shlex.split(line)[1:]
     stand_ins = {"DIR": str(data), "URI": "virtual://?seed=1", "N": "3", "SESSION": "session.db"}
+    if words[0] == "camera":
+        stand_ins["URI"] = "dir://glass"
     words = [stand_ins.get(word, word) for word in words]
     if words[0] == "cross-validate":
         words += ["--folds", "2", "--seeds", "1"]
@@ -87,7 +93,7 @@ def test_the_pages_show_commands() -> None:
 def test_every_command_shown_runs(few_cells: Path, folder: Path) -> None:
     shown = dict.fromkeys(line for page in PAGES for line in commands(page))
     # What makes a file comes before what reads it, whichever page it stands on.
-    order = ("cross-validate", "train", "calibrate", "convert", "run")
+    order = ("cross-validate", "train", "calibrate", "convert", "camera", "run")
     stages: list[list[list[str]]] = [[] for _ in (*order, "the rest")]
     for line in shown:
         command = line.split()[1]
@@ -115,12 +121,15 @@ def test_every_command_shown_runs(few_cells: Path, folder: Path) -> None:
 
 def test_settings_shown_are_settings(tmp_path: Path) -> None:
     from edgeleuk.config import RunSettings, load_settings
+    from edgeleuk.virtual.scenario import FaultKind, load_scenario
     from edgeleuk_convert.settings import load_training_settings
     from edgeleuk_convert.verdict import GateLimits, load_limits
 
     file = tmp_path / "edgeleuk.toml"
-    file.write_text(settings_shown("camera.md"))
+    file.write_text(settings_shown("camera.md", "runtime"))
     assert load_settings(RunSettings, file=file, environ={}).px_per_um == 13.2
+    file.write_text(settings_shown("camera.md", "faults.toml"))
+    assert [fault.kind for fault in load_scenario(file).fault] == [FaultKind.FREEZE, FaultKind.DEFOCUS]
     file.write_text(settings_shown("conversion.md", "training.toml"))
     assert load_training_settings(file, {}).augmentation.jpeg == 0.2
     file.write_text(settings_shown("conversion.md", "gate.toml"))

@@ -9,6 +9,7 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,9 @@ import pytest
 from mjpeg_server import read_paint
 
 from edgeleuk.capture import FrameRejectedError, SourceEvent, decoded, open_reader, open_source
+from edgeleuk.capture.base import public_uri
 from edgeleuk.capture.mjpeg import MjpegSource, open_mjpeg
+from edgeleuk.capture.reconnecting import ReconnectingSource, ReconnectPolicy
 from edgeleuk.capture.video import VideoSource
 from edgeleuk.errors import CameraError
 from edgeleuk.pipeline import Engine, run
@@ -158,7 +161,7 @@ def test_a_camera_process_that_is_killed(tmp_path: Path) -> None:
 
 
 def open_pyav(address: str, timeout_s: float) -> FrameSource:
-    return VideoSource(address, address, file=False, read_timeout_s=timeout_s)
+    return VideoSource(address, public_uri(address), file=False, read_timeout_s=timeout_s)
 
 
 def open_pushed(address: str, timeout_s: float) -> FrameSource:
@@ -191,6 +194,34 @@ class TestSilence:
             summary = run(source, Nothing().engine(), session, stop=stop)
         assert summary.ended == "stopped by the user"
         assert summary.captured == summary.processed + summary.dropped
+
+
+@pytest.mark.parametrize("opened", [open_pyav, open_pushed])
+@pytest.mark.parametrize("fault", [{"close_after": 4}, {"stall_after": 4}])
+def test_a_lost_camera_comes_back_with_its_numbers_and_its_gap(
+    tmp_path: Path, opened: Callable[..., FrameSource], fault: dict[str, int]
+) -> None:
+    path = tmp_path / "s.db"
+    with camera(**fault) as (address, _):
+        private = address.replace("//", "//user:secret@") + "/private"
+        reopen = partial(opened, private, 0.5)
+        first = reopen()
+        with (
+            ReconnectingSource(first, reopen, ReconnectPolicy(first_wait_s=0.05)) as source,
+            create_session(path, {"camera": public_uri(private)}) as session,
+        ):
+            summary = run(source, Nothing().engine(), session, frames=7, stop=threading.Event())
+    assert summary.processed == 7
+    assert summary.captured == summary.processed + summary.dropped + summary.rejected
+    with read_session(path) as reader:
+        sequences = [int(str(row["sequence"])) for row in reader.rows("frames")]
+        events = list(reader.rows("events"))
+    assert sequences == sorted(set(sequences))
+    assert [row["kind"] for row in events[:4]] == ["lost", "trying", "opened", "back"]
+    times = [float(str(row["at"])) for row in events]
+    assert times == sorted(times)
+    assert times[3] - times[0] > 0.02
+    assert b"secret" not in path.read_bytes()
 
 
 def test_closing_ends_a_read_that_would_wait_for_an_hour() -> None:

@@ -19,6 +19,8 @@ from edgeleuk.record import read_session
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pytest
+
 EDGELEUK = (sys.executable, "-m", "edgeleuk")
 LARGEST_FILE_BYTES = 300_000
 
@@ -43,9 +45,10 @@ def rows(session: Path) -> int:
         return reader.counts().processed
 
 
-def test_a_camera_that_dies_half_way(tmp_path: Path) -> None:
+def test_a_camera_that_dies_half_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     session = tmp_path / "s.db"
     with serve(640, 480, 20, Faults(close_after=15)) as address:
+        monkeypatch.setenv("EDGELEUK_RECONNECTS", "0")
         done = run("--camera", f"{address}/stream", "--session", session, "--json")
     assert done.returncode == 6, done.stderr
     assert "Traceback" not in done.stderr

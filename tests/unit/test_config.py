@@ -45,6 +45,7 @@ def test_an_unknown_key_is_refused_with_its_line(tmp_path: Path) -> None:
     [
         ('threads = "two"', "bad setting"),
         ("threads = 0", "threads from 1 to 64, got 0"),
+        ("reconnects = -1", "reconnects from 0 to 1000, got -1"),
         ('abstain = "never"', "bad setting: Invalid enum value 'never'"),
         ('runtime = "tensorrt"', "bad setting: Invalid enum value 'tensorrt'"),
         ("px_per_um = -1.0", "px_per_um from 0.1 to 200"),

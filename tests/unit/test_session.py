@@ -19,52 +19,30 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sessions import BLAST, WRITER, record, summary
 
 from edgeleuk import RESEARCH_USE
 from edgeleuk.errors import EdgeleukError, SessionError, UsageError
-from edgeleuk.frames import Box, Cell, TrueCell
-from edgeleuk.record import JudgedCell, SessionWriter, create_session, export_csv, read_session
-from edgeleuk.record.export import COLUMNS
+from edgeleuk.frames import TrueCell
+from edgeleuk.record import SessionWriter, create_session, export_csv, read_session
+from edgeleuk.record.export import COLUMNS, export_jsonl
 from edgeleuk.record.session import THUMBNAIL_PX, thumbnail
 from edgeleuk.results import (
-    CellResult,
     Decision,
     FrameResult,
     Prediction,
     Proportion,
-    SessionSummary,
     incomplete_beta,
 )
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-BOX = Box(3, 4, 120, 90)
-PIXELS = np.random.default_rng(0).integers(0, 255, (90, 120, 3), np.uint8)
-BLAST = Prediction(Decision.BLAST, 0.75)
-
-
-def record(session: SessionWriter, number: int, prediction: Prediction = BLAST, **changes: object) -> None:
-    """Record frame `number` with one new cell, of the same number."""
-    cell = CellResult(number, True, BOX, 100.5, 60.25, prediction)
-    found = Cell(BOX, np.full((90, 120), 255, np.uint8))
-    result = FrameResult(number, 1e9 + number, "test://", 640, 480, 13.0, (cell,), (), (found,), 12.5)
-    judged = JudgedCell(number, BOX, 10800, 10800, 100.5, 60.25, prediction, PIXELS, None)
-    session.record_frame(replace(result, **changes), [judged])  # type: ignore[arg-type]
-
 
 def decode(jpeg: bytes) -> npt.NDArray[Any]:
     pixels = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
     assert pixels is not None
     return np.asarray(pixels)
-
-
-def summary(path: Path) -> SessionSummary:
-    return SessionSummary(
-        session=str(path), camera="test://", ended="test", started_at=0.0, duration_s=2.0, simulated=False,
-        captured=10, processed=8, dropped=1, rejected=1, detected=7, seen_before=2, excluded=1,
-        blast=1, normal=2, uncertain=1, latency_ms={"p50": 1.0, "p95": 2.0, "p99": 3.0},
-    )  # fmt: skip
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
@@ -109,7 +87,7 @@ def test_the_log_is_written_ahead_and_synced(tmp_path: Path) -> None:
             session._connection.execute(f"PRAGMA {name}").fetchone()[0]
             for name in ("journal_mode", "synchronous", "application_id", "user_version")
         ]
-    assert pragmas == ["wal", 2, 0x45444C4B, 1]
+    assert pragmas == ["wal", 2, 0x45444C4B, 2]
     assert [file.name for file in tmp_path.iterdir()] == ["s.db"]
 
 
@@ -183,9 +161,9 @@ class TestRefusals:
     def test_a_newer_version(self, tmp_path: Path) -> None:
         create_session(tmp_path / "s.db", {}).close()
         connection = sqlite3.connect(tmp_path / "s.db")
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute("PRAGMA user_version = 3")
         connection.close()
-        with pytest.raises(SessionError, match=r"newer edgeleuk: got schema 2, allowed up to 1; update"):
+        with pytest.raises(SessionError, match=r"newer edgeleuk: got schema 3, allowed up to 2; update"):
             read_session(tmp_path / "s.db")
 
     def test_a_damaged_session(self, tmp_path: Path) -> None:
@@ -260,7 +238,7 @@ class TestFullDisk:
         path = tmp_path / "s.db"
         session = create_session(path, {})
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, limits[1]))
         try:
             recorded = self.fill(session)
             session.close()
@@ -272,25 +250,11 @@ class TestFullDisk:
             assert len(list(reader.rows("cells"))) == recorded
 
 
-WRITER = """
-import sys
-sys.path.insert(0, sys.argv[2])
-from pathlib import Path
-from test_session import create_session, record
-session = create_session(Path(sys.argv[1]), {"camera": "test://"})
-number = 0
-while True:
-    record(session, number)
-    print(number, flush=True)
-    number += 1
-"""
-
-
 @pytest.mark.parametrize("seconds", [0.0, 0.03, 0.11, 0.23, 0.4])
 def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path, seconds: float) -> None:
     path = tmp_path / "s.db"
     with subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(path), str(Path(__file__).parent)],
+        [sys.executable, "-c", WRITER, str(path), str(Path(__file__).parents[1])],
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
@@ -340,6 +304,22 @@ class TestCsv:
         ]
         assert rows[2]["source"].startswith("'=")
         assert [file.name for file in tmp_path.iterdir() if "part" in file.name] == []
+
+    def test_json_lines_say_the_same(self, tmp_path: Path) -> None:
+        path, out = tmp_path / "s.db", tmp_path / "cells.jsonl"
+        with create_session(path, {"camera": "virtual://"}) as session:
+            record(session, 0)
+            record(session, 1, Prediction(Decision.UNCERTAIN, math.nan, "scale unknown"), px_per_um=None)
+        assert export_jsonl(path, out) == 2
+        first, second = (json.loads(line) for line in out.read_text(encoding="utf-8").splitlines())
+        assert list(first) == list(second) == list(COLUMNS)
+        assert [first[name] for name in ("track", "decision", "probability", "simulated", "area_um2")] == [
+            0, "blast", 0.75, True, 100.5,
+        ]  # fmt: skip
+        assert first["captured_at"] == "2001-09-09T01:46:40.000+00:00"
+        assert [second[name] for name in ("probability", "px_per_um", "reason")] == [
+            None, None, "scale unknown",
+        ]  # fmt: skip
 
     def test_standard_output(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         create_session(tmp_path / "s.db", {}).close()

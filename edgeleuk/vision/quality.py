@@ -1,0 +1,289 @@
+"""Is a field worth judging: focus, motion, exposure, white balance, and whether anything is there.
+
+Every figure is a ratio within one picture, so that neither the contrast of a stain nor the number of cells
+nor the lamp moves it, and each is measured at about 640 pixels across, so that a camera of five megapixels
+takes the same path.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from edgeleuk.frames import require_rgb
+from edgeleuk.vision.stain import background_colour
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from edgeleuk.frames import RgbImage
+
+    Bytes = npt.NDArray[np.uint8]
+    Doubles = npt.NDArray[np.float64]
+
+# Detail is measured in a picture of about so many pixels on its longest side, the rest in a quarter of it.
+_LONGEST_SIDE = 640
+_COARSER = 4
+# A field is wider than that; a picture of one cell is not.
+_LEAST_FIELD_SIDE = 160
+# Of a camera's 255 levels.
+_BLACK = 8
+_CLIPPED = 254
+_WHITE = 240
+_CRUSHED = 2
+_LIT = 60
+# Glass at least this bright in red and green may be clipped there, and then its colour is not known.
+_SATURATED_GLASS = 248.0
+# Of the field's width: what is narrower and darker than its surroundings is an object, and no shading.
+_OBJECT_SHARE = 0.19
+_OBJECT_DEPTH = 0.1
+_GLASS_LEVEL = 0.85
+# Cubes favour edges over grain; higher powers would leave the verdict to a few pixels.
+_POWER = 3
+
+
+class Fault(str, Enum):
+    """Why a frame is rejected; the words are those of the session and its summary."""
+
+    UNDEREXPOSED = "underexposed"
+    OVEREXPOSED = "overexposed"
+    WHITE_BALANCE = "white balance"
+    EMPTY = "empty field"
+    TOO_THICK = "too thick"
+    MOTION = "motion blur"
+    FOCUS = "out of focus"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldQuality:
+    """What was measured of one field.
+
+    Attributes
+    ----------
+    sharpness : float
+        Second differences over 4 px of a picture 640 px across, relative to those over 8 px of the same
+        edges, mean over four directions: about 0.3 where a blur hides the finest detail, 0.4 to 0.7 in focus.
+        A ratio of two scales, as in Zhuo and Sim, "Defocus map estimation from a single image", Pattern
+        Recognition 44 (2011).
+    least_sharpness : float
+        The same in the direction in which it is least, which a moving stage blurs.
+    evenness : float
+        Fine detail of the direction that has least, relative to the one that has most, 0 to 1.
+    glass : tuple of 3 floats
+        Level of the empty glass, RGB, 0 to 255: the exposure.
+    clipped_share : float
+        Share of the pixels that are nearly white and clipped in a channel.
+    crushed_share : float
+        Share of the pixels that are black in two channels and not in the third.
+    red_cast, blue_cast : float
+        Natural logarithm of the glass's red and blue relative to its green, 0 for neutral light.
+    object_share : float
+        Share of the field that is darker than the glass around it, cells and platelets alike.
+    glass_share : float
+        Share of the field that is as bright as glass.
+    """
+
+    sharpness: float
+    least_sharpness: float
+    evenness: float
+    glass: tuple[float, float, float]
+    clipped_share: float
+    crushed_share: float
+    red_cast: float
+    blue_cast: float
+    object_share: float
+    glass_share: float
+
+
+@dataclass(frozen=True, slots=True)
+class QualityLimits:
+    """What a field may be; see `FieldQuality` for the figures.
+
+    Attributes
+    ----------
+    sharpness, least_sharpness, evenness : float
+        Least of each. Sharp fields of BCCD, of CellaVision and of the virtual slide lie above.
+    dark_glass : float
+        Least level of the glass in its brightest channel.
+    clipped_share, crushed_share : float
+        Most of each.
+    red_cast, blue_cast : tuple of 2 floats
+        From, to. Wide enough for purple grounds and warm lamps, as density relative to the glass takes
+        casts out; narrow enough that no channel is lost.
+    saturated_blue_cast : float
+        The least blue of glass that clips in red and green, as yellow grounds do.
+    object_share : float
+        Least: the smallest white cell in the widest field covers more.
+    glass_share : float
+        Least: where no glass is seen between cells, they lie over each other.
+    """
+
+    sharpness: float = 0.375
+    least_sharpness: float = 0.345
+    evenness: float = 0.57
+    dark_glass: float = 110.0
+    clipped_share: float = 0.1
+    crushed_share: float = 0.005
+    red_cast: tuple[float, float] = (-0.13, 0.19)
+    blue_cast: tuple[float, float] = (-0.25, 0.12)
+    saturated_blue_cast: float = -0.75
+    object_share: float = 0.0005
+    glass_share: float = 0.05
+
+
+_LIMITS = QualityLimits()
+
+
+def measure_quality(pixels: RgbImage) -> FieldQuality:
+    """Measure one field.
+
+    Parameters
+    ----------
+    pixels : (H, W, 3) uint8, RGB
+
+    Returns
+    -------
+    FieldQuality
+    """
+    require_rgb(pixels)
+    green, coarse, colours = _reduced(pixels)
+    fine_detail = _detail(np.asarray(cv2.GaussianBlur(green, (3, 3), 0), np.uint8), 2)
+    coarse_detail = _detail(coarse, 1)
+    ratios = fine_detail / np.maximum(coarse_detail, 1e-6)
+    glass = background_colour(colours)
+    red, green_level, blue = (float(level) for level in glass)
+    darkest, brightest = colours.min(axis=2), colours.max(axis=2)
+    middle = colours.astype(np.uint16).sum(axis=2) - darkest - brightest
+    return FieldQuality(
+        sharpness=float(ratios.mean()),
+        least_sharpness=float(ratios.min()),
+        evenness=_evenness(fine_detail),
+        glass=(red, green_level, blue),
+        clipped_share=float(np.mean((brightest >= _CLIPPED) & (darkest >= _WHITE))),
+        crushed_share=float(np.mean((middle <= _CRUSHED) & (brightest > 2 * _BLACK))),
+        red_cast=math.log(red / green_level),
+        blue_cast=math.log(blue / green_level),
+        object_share=_object_share(coarse),
+        glass_share=float(np.mean(coarse >= _GLASS_LEVEL * np.percentile(coarse, 98))),
+    )
+
+
+def fault_of(quality: FieldQuality, limits: QualityLimits = _LIMITS) -> Fault | None:
+    """Return the first reason not to judge a field, or None.
+
+    Light is judged first, because it spoils all other figures. A field in which nothing is darker than the
+    glass has neither a focus nor a fault of the camera: it is counted as empty, never as out of focus. Red
+    cells or a few platelets are something, and such a field passes without white cells. A blur so wide that
+    nothing stands out any more cannot be told from an empty field, and is called one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> fault_of(measure_quality(np.full((480, 640, 3), 200, np.uint8)))
+    <Fault.EMPTY: 'empty field'>
+    """
+    red_low, red_high = limits.red_cast
+    blue_low, blue_high = limits.blue_cast
+    saturated = min(quality.glass[:2]) >= _SATURATED_GLASS
+    if saturated:
+        blue_low = limits.saturated_blue_cast
+    faults = (
+        (Fault.UNDEREXPOSED, max(quality.glass) < limits.dark_glass),
+        (Fault.UNDEREXPOSED, quality.crushed_share > limits.crushed_share),
+        (Fault.OVEREXPOSED, quality.clipped_share > limits.clipped_share),
+        (Fault.WHITE_BALANCE, not red_low <= quality.red_cast <= red_high),
+        (Fault.WHITE_BALANCE, not blue_low <= quality.blue_cast <= blue_high),
+        (Fault.EMPTY, quality.object_share < limits.object_share),
+        (Fault.TOO_THICK, quality.glass_share < limits.glass_share),
+        (Fault.MOTION, quality.evenness < limits.evenness),
+        (Fault.FOCUS, quality.sharpness < limits.sharpness),
+        (Fault.MOTION, quality.least_sharpness < limits.least_sharpness),
+    )
+    return next((fault for fault, found in faults if found), None)
+
+
+def gate(pixels: RgbImage) -> str | None:
+    """Return the reason to reject a frame, or None: what `edgeleuk.pipeline.Engine` asks.
+
+    Pictures that are no fields pass: a cell cut out on black, and what is narrower than 160 pixels.
+
+    Parameters
+    ----------
+    pixels : (H, W, 3) uint8, RGB
+
+    Returns
+    -------
+    str or None
+        One of `Fault`'s words.
+    """
+    require_rgb(pixels)
+    if min(pixels.shape[:2]) < _LEAST_FIELD_SIDE or _is_cell_on_black(pixels):
+        return None
+    fault = fault_of(measure_quality(pixels))
+    return None if fault is None else fault.value
+
+
+def _is_cell_on_black(pixels: RgbImage) -> bool:
+    """Whether the rim is black, as no camera that sees light has it, and something inside is lit."""
+    rim = (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1])
+    dark = sum(int(np.count_nonzero(line.max(axis=1) <= _BLACK)) for line in rim)
+    return dark > 0.5 * sum(len(line) for line in rim) and bool((pixels[::8, ::8] > _LIT).any())
+
+
+def _reduced(pixels: RgbImage) -> tuple[Bytes, Bytes, RgbImage]:
+    """Green at about 640 px across, green at 160, and sampled colours, which no averaging has unclipped."""
+    height, width = pixels.shape[:2]
+    step = max(1, round(max(height, width) / _LONGEST_SIDE))
+    green = np.ascontiguousarray(pixels[..., 1])
+    if step > 1:
+        size = (max(1, width // step), max(1, height // step))
+        green = np.asarray(cv2.resize(green, size, interpolation=cv2.INTER_AREA), np.uint8)
+    size = (max(1, green.shape[1] // _COARSER), max(1, green.shape[0] // _COARSER))
+    coarse = np.asarray(cv2.resize(green, size, interpolation=cv2.INTER_AREA), np.uint8)
+    stride = step * _COARSER
+    return green, coarse, np.ascontiguousarray(pixels[::stride, ::stride])
+
+
+def _kernels(reach: int) -> tuple[Doubles, ...]:
+    """Second differences along rows, columns and both diagonals."""
+    found = []
+    for y, x in ((0, 1), (1, 0), (1, 1), (1, -1)):
+        kernel = np.zeros((2 * reach + 1, 2 * reach + 1))
+        kernel[reach + y * reach, reach + x * reach] = kernel[reach - y * reach, reach - x * reach] = 1
+        kernel[reach, reach] = -2
+        found.append(kernel)
+    return tuple(found)
+
+
+_KERNELS = {reach: _kernels(reach) for reach in (1, 2)}
+# A diagonal's ends are further apart: an edge changes so much more over them.
+_DIAGONAL = np.array([1.0, 1.0, 0.75, 0.75])
+_CUBES = np.arange(256.0) ** _POWER
+
+
+def _detail(plane: Bytes, reach: int) -> Doubles:
+    """Cubic mean of the second differences in four directions, (4,) float64."""
+    sums = []
+    for kernel in _KERNELS[reach]:
+        change = cv2.convertScaleAbs(cv2.filter2D(plane, cv2.CV_16S, kernel))
+        counts = cv2.calcHist([change], [0], None, [256], [0, 256]).ravel()
+        sums.append(float(counts @ _CUBES) / plane.size)
+    return np.array(sums) ** (1 / _POWER)
+
+
+def _evenness(detail: Doubles) -> float:
+    """Least direction's share of the greatest's."""
+    fair = detail * _DIAGONAL
+    return float(fair.min() / max(float(fair.max()), 1e-6))
+
+
+def _object_share(coarse: Bytes) -> float:
+    """Share of what a closing fills: narrow and dark things, not the slow fall of light to the corners."""
+    side = round(_OBJECT_SHARE * max(coarse.shape)) | 1
+    surroundings = cv2.morphologyEx(coarse, cv2.MORPH_CLOSE, np.ones((side, side), np.uint8))
+    return float(np.mean(coarse < (1 - _OBJECT_DEPTH) * surroundings))

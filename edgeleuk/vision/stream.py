@@ -1,0 +1,190 @@
+"""What is wrong with a camera's stream, as one picture after the other tells it.
+
+A microscope's live picture fails without a word: the driver repeats its last buffer, the lamp is off, a
+converter hands out BGR for RGB, the camera comes back with another resolution.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from edgeleuk.vision.stain import background_colour, optical_density
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from edgeleuk.frames import RgbImage
+
+BLACK = "black picture"
+FROZEN = "frozen picture"
+SWAPPED = "red and blue swapped"
+# Rejection reason -> kind and sentence of its event.
+_SAID = {
+    BLACK: ("black", "the picture is black: hardly any light reaches the sensor"),
+    FROZEN: ("frozen", "the camera repeats one picture bit for bit, which no sensor's noise does"),
+    SWAPPED: ("swapped", "red and blue are exchanged: nuclei look red and red cells blue"),
+}
+# Encoders and slow sensors repeat a picture now and then; more in a row is a camera that hangs.
+FROZEN_AFTER = 3
+# Video black is 16, and a dark sensor has noise.
+_DARK_LEVEL = 24
+_LOOKED_AT_PX = 160  # of each side, at least, where the picture has them
+_LEVELS = (5, 25, 50, 75, 95)
+# Optical densities of green: of red cells, and of nuclei and red cells over each other.
+_LIGHT, _DENSE = (0.12, 0.5), 0.75
+_LEAST_LIGHT_SHARE, _LEAST_DENSE_SHARE, _LEAST_TILT = 0.02, 0.003, 0.1
+# Red and blue must fit the stream's history twice as well exchanged, by so many levels.
+_FITS_BETTER, _LEAST_GAIN = 2.0, 3.0
+_FORGETTING = 0.1
+
+Levels = tuple["npt.NDArray[np.float64]", "npt.NDArray[np.float64]"]
+
+
+class Notice(NamedTuple):
+    """An event of the stream: one word and one sentence, as in a session's log."""
+
+    kind: str
+    text: str
+
+
+class Look(NamedTuple):
+    """What a look at a picture says: the reason to reject it, or None, and what is worth an event."""
+
+    reason: str | None
+    notices: tuple[Notice, ...] = ()
+
+
+class StreamWatch:
+    """Looks at every picture of one stream, in order.
+
+    Parameters
+    ----------
+    camera : bool
+        False for folders and recordings, which may repeat a picture, change their size, and come from
+        anywhere: of those only black pictures are rejected.
+
+    Notes
+    -----
+    Frozen is a picture that equals the one before it bit for bit. The noise of a sensor never repeats, that
+    of the virtual slide's camera neither; so there is no threshold, and a stage at rest is not frozen.
+
+    Swapped is decided by what stain does. A nucleus absorbs more red than blue and a red cell more blue than
+    red; where a field has dense and light pixels of opposite sign, that settles it. Other fields are compared
+    with the levels of red and blue that the stream had so far.
+
+    Examples
+    --------
+    >>> StreamWatch(camera=True).look(np.zeros((48, 64, 3), np.uint8)).reason
+    'black picture'
+    """
+
+    def __init__(self, *, camera: bool) -> None:
+        self._camera = camera
+        self._last: RgbImage | None = None
+        self._levels: Levels | None = None
+        self._reason: str | None = None
+        self._count = 0
+
+    def look(self, pixels: RgbImage) -> Look:
+        """Judge the next picture.
+
+        Parameters
+        ----------
+        pixels : (H, W, 3) uint8, RGB
+            Kept until the next call; must not change.
+        """
+        notices = []
+        coarse = _coarse(pixels)
+        last, self._last = self._last, pixels
+        if self._camera and last is not None and last.shape != pixels.shape:
+            height, width = pixels.shape[:2]
+            notices.append(Notice("resolution", f"the camera now sends {width}x{height}"))
+        reason = None
+        if np.percentile(coarse.max(axis=2), 99) < _DARK_LEVEL:
+            reason = BLACK
+        elif self._camera and last is not None and _equal(last, pixels):
+            reason = FROZEN
+        elif self._camera and self._is_swapped(coarse):
+            reason = SWAPPED
+        notices.extend(self._changes(reason))
+        return Look(reason, tuple(notices))
+
+    def _changes(self, reason: str | None) -> list[Notice]:
+        """Tell when a fault begins, and when one that was told is over."""
+        notices = []
+        if reason != self._reason:
+            if self._reason is not None and self._count >= _told_after(self._reason):
+                notices.append(Notice("recovered", f"{self._reason}: over after {self._count} frames"))
+            self._reason, self._count = reason, 0
+        self._count += 1
+        if reason is not None and self._count == _told_after(reason):
+            notices.append(Notice(*_SAID[reason]))
+        return notices
+
+    def _is_swapped(self, coarse: RgbImage) -> bool:
+        red, blue = (np.percentile(coarse[..., channel], _LEVELS) for channel in (0, 2))
+        swapped = stained_the_wrong_way(coarse)
+        if swapped is None:
+            swapped = self._levels is not None and _fits_exchanged((red, blue), self._levels)
+            weight = 0.0 if swapped else _FORGETTING
+        else:
+            weight = 1.0
+        # What is remembered is how red and blue should be.
+        seen = (blue, red) if swapped else (red, blue)
+        if self._levels is None or weight == 1.0:
+            self._levels = seen
+        else:
+            before = self._levels
+            self._levels = (
+                before[0] + weight * (seen[0] - before[0]),
+                before[1] + weight * (seen[1] - before[1]),
+            )
+        return swapped
+
+
+def stained_the_wrong_way(pixels: RgbImage) -> bool | None:
+    """Whether stained blood looks as if red and blue were exchanged; None where the field does not tell.
+
+    Parameters
+    ----------
+    pixels : (H, W, 3) uint8, RGB
+    """
+    density = optical_density(pixels, background_colour(pixels))
+    green, tilt = density[..., 1], density[..., 0] - density[..., 2]
+    light, dense = (green > _LIGHT[0]) & (green < _LIGHT[1]), green > _DENSE
+    if light.mean() < _LEAST_LIGHT_SHARE:
+        return None
+    of_light = float(np.median(tilt[light]))
+    if of_light < 0 and (dense & (tilt > _LEAST_TILT)).mean() > _LEAST_DENSE_SHARE:
+        return False
+    # Many blasts without a red cell between them have dense and light pixels of one sign: no swap.
+    if of_light > 0 and (dense & (tilt < -_LEAST_TILT)).mean() > _LEAST_DENSE_SHARE:
+        return True
+    return None
+
+
+def _told_after(reason: str) -> int:
+    return FROZEN_AFTER if reason == FROZEN else 1
+
+
+def _coarse(pixels: RgbImage) -> RgbImage:
+    """Take every so-many-th pixel."""
+    height, width = pixels.shape[:2]
+    step = max(1, min(height, width) // _LOOKED_AT_PX)
+    return np.ascontiguousarray(pixels[::step, ::step])
+
+
+def _equal(one: RgbImage, other: RgbImage) -> bool:
+    """Whether all pixels are equal; a coarse look settles it for nearly all pictures that differ."""
+    return one.shape == other.shape and all(
+        np.array_equal(one[::step, ::step], other[::step, ::step]) for step in (16, 1)
+    )
+
+
+def _fits_exchanged(levels: Levels, history: Levels) -> bool:
+    (red, blue), (red_before, blue_before) = levels, history
+    same = float(np.abs(red - red_before).mean() + np.abs(blue - blue_before).mean())
+    exchanged = float(np.abs(red - blue_before).mean() + np.abs(blue - red_before).mean())
+    return same > _FITS_BETTER * exchanged and same - exchanged > _LEAST_GAIN

@@ -1,0 +1,54 @@
+"""Sessions for tests: frames of one cell each, a summary, and a program that records until it is killed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeleuk.frames import Box, Cell, CellCrop
+from edgeleuk.record import JudgedCell
+from edgeleuk.results import CellResult, Decision, FrameResult, Prediction, SessionSummary
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgeleuk.record import SessionWriter
+
+BOX = Box(3, 4, 120, 90)
+PIXELS = np.random.default_rng(0).integers(0, 255, (90, 120, 3), np.uint8)
+CROP = CellCrop(PIXELS, np.full((90, 120), 255, np.uint8), 13.0)
+BLAST = Prediction(Decision.BLAST, 0.75)
+
+
+def record(session: SessionWriter, number: int, prediction: Prediction = BLAST, **changes: object) -> None:
+    """Record frame `number` with one new cell, of the same number."""
+    cell = CellResult(number, True, BOX, 100.5, 60.25, prediction)
+    found = Cell(BOX, np.full((90, 120), 255, np.uint8))
+    result = FrameResult(number, 1e9 + number, "test://", 640, 480, 13.0, (cell,), (), (found,), 12.5)
+    judged = JudgedCell(number, BOX, 10800, 10800, 100.5, 60.25, prediction, CROP, None)
+    session.record_frame(replace(result, **changes), [judged])  # type: ignore[arg-type]
+
+
+def summary(path: Path) -> SessionSummary:
+    return SessionSummary(
+        session=str(path), camera="test://", ended="test", started_at=0.0, duration_s=2.0, simulated=False,
+        captured=10, processed=8, dropped=1, rejected=1, detected=7, seen_before=2, excluded=1,
+        blast=1, normal=2, uncertain=1, latency_ms={"p50": 1.0, "p95": 2.0, "p99": 3.0},
+    )  # fmt: skip
+
+
+WRITER = """
+import sys
+sys.path.insert(0, sys.argv[2])
+from pathlib import Path
+from edgeleuk.record import create_session
+from sessions import record
+session = create_session(Path(sys.argv[1]), {"camera": "test://"})
+number = 0
+while True:
+    record(session, number)
+    print(number, flush=True)
+    number += 1
+"""

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import pytest
+
+from edgeleuk.vision.quality import Fault, gate, measure_quality
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    Image = npt.NDArray[np.uint8]
+
+
+@pytest.fixture(scope="module")
+def fields(edgeleuk_data: Path) -> list[Image]:
+    paths = sorted((edgeleuk_data / "fields_bccd").glob("*.jpg"))
+    assert len(paths) == 182
+    return [np.ascontiguousarray(cv2.imread(str(path))[..., ::-1]) for path in paths[1::26]]
+
+
+def scaled(pixels: Image, *gains: float) -> Image:
+    return np.clip(pixels * np.array(gains) + 0.5, 0, 255).astype(np.uint8)
+
+
+def test_real_fields_pass(fields: list[Image]) -> None:
+    assert [gate(pixels) for pixels in fields] == [None] * len(fields)
+
+
+@pytest.mark.parametrize(
+    ("gains", "reason"),
+    [
+        ((1.5, 1.5, 1.5), Fault.OVEREXPOSED),
+        ((0.4, 0.4, 0.4), Fault.UNDEREXPOSED),
+        ((1.3, 1.0, 1.0), Fault.WHITE_BALANCE),
+        ((0.75, 1.0, 1.25), Fault.WHITE_BALANCE),
+        ((1.0, 0.75, 1.0), Fault.WHITE_BALANCE),
+        ((1.0, 1.0, 0.7), Fault.WHITE_BALANCE),
+    ],
+)
+def test_light_that_is_wrong(fields: list[Image], gains: tuple[float, ...], reason: Fault) -> None:
+    assert [gate(scaled(pixels, *gains)) for pixels in fields] == [reason.value] * len(fields)
+
+
+def test_blurs(fields: list[Image]) -> None:
+    line = np.full((1, 31), 1 / 31)
+    for pixels in fields:
+        assert gate(np.asarray(cv2.GaussianBlur(pixels, (0, 0), 4), np.uint8)) == "out of focus"
+        assert gate(np.asarray(cv2.filter2D(pixels, -1, line), np.uint8)) == "motion blur"
+
+
+def test_a_blur_never_sharpens(fields: list[Image]) -> None:
+    for pixels in fields:
+        levels = [measure_quality(pixels).sharpness]
+        levels += [measure_quality(cv2.GaussianBlur(pixels, (0, 0), sigma)).sharpness for sigma in (1, 2)]
+        assert levels == sorted(levels, reverse=True)
+
+
+def test_turning_and_mirroring_change_nothing(fields: list[Image]) -> None:
+    for pixels in fields:
+        quality = measure_quality(pixels)
+        for other in (np.rot90(pixels), pixels[:, ::-1]):
+            turned = measure_quality(np.ascontiguousarray(other))
+            assert turned.sharpness == pytest.approx(quality.sharpness, rel=1e-3)
+            assert turned.least_sharpness == pytest.approx(quality.least_sharpness, rel=1e-3)
+            assert turned.evenness == pytest.approx(quality.evenness, rel=1e-3)
+
+
+def test_exposure_follows_the_lamp(fields: list[Image]) -> None:
+    glass = [measure_quality(scaled(fields[0], gain)).glass[1] for gain in (0.3, 0.5, 0.8, 1.0, 1.2)]
+    assert glass == sorted(set(glass))
+
+
+def test_empty_glass_is_no_blur() -> None:
+    rng = np.random.default_rng(0)
+    glass = np.clip(rng.normal(200, 2, (480, 640, 3)), 0, 255).astype(np.uint8)
+    assert gate(glass) == "empty field"
+
+
+def test_a_dead_camera_is_dark() -> None:
+    assert gate(np.zeros((480, 640, 3), np.uint8)) == "underexposed"
+
+
+def test_what_is_no_field_passes() -> None:
+    cell = np.zeros((450, 450, 3), np.uint8)
+    cv2.circle(cell, (225, 225), 100, (120, 60, 140), -1)
+    assert gate(cell) is None
+    assert gate(np.full((120, 120, 3), 200, np.uint8)) is None
+
+
+def test_pixels_of_another_kind_are_refused() -> None:
+    for function in (measure_quality, gate):
+        with pytest.raises(ValueError, match="expected \\(H, W, 3\\) uint8"):
+            function(np.zeros((480, 640), np.uint8))

@@ -14,8 +14,13 @@ from edgeleuk.errors import UsageError
 from edgeleuk.record.reading import read_session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
+    from typing import TypeAlias
+
+    from edgeleuk.record.reading import SessionReader
+
+    Row: TypeAlias = Mapping[str, object]
 
 # Column -> what it holds, in the order of the file. docs and tests read this table.
 COLUMNS: dict[str, str] = {
@@ -75,38 +80,39 @@ def export_jsonl(session: Path, out: Path | None = None) -> int:
     return _exported(session, out, _write_jsonl)
 
 
-def _exported(session: Path, out: Path | None, write: Callable[[Path, TextIO], int]) -> int:
-    if out is None:
-        return write(session, sys.stdout)
-    if out.exists() and out.samefile(session):
+def _exported(session: Path, out: Path | None, write: Callable[[Iterable[Row], TextIO], int]) -> int:
+    if out is not None and out.exists() and out.samefile(session):
         raise UsageError("the export would overwrite the session", got=out, cure="choose another --out")
-    part = out.with_name(out.name + ".part")
-    try:
-        with part.open("w", encoding="utf-8", newline="") as file:
-            cells = write(session, file)
-        part.replace(out)
-    except OSError as error:
-        raise UsageError(
-            f"{out} cannot be written", got=error.strerror, cure="choose another --out"
-        ) from error
-    finally:
-        part.unlink(missing_ok=True)
-    return cells
+    with read_session(session) as reader:
+        if out is None:
+            return write(_rows(reader), sys.stdout)
+        part = out.with_name(out.name + ".part")
+        try:
+            with part.open("w", encoding="utf-8", newline="") as file:
+                cells = write(_rows(reader), file)
+            part.replace(out)
+        except OSError as error:
+            raise UsageError(
+                f"{out} cannot be written", got=error.strerror, cure="choose another --out"
+            ) from error
+        finally:
+            part.unlink(missing_ok=True)
+        return cells
 
 
-def _write_csv(session: Path, file: TextIO) -> int:
+def _write_csv(rows: Iterable[Row], file: TextIO) -> int:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(COLUMNS)
     cells = 0
-    for row in _rows(session):
+    for row in rows:
         writer.writerow(_field(name, row) for name in COLUMNS)
         cells += 1
     return cells
 
 
-def _write_jsonl(session: Path, file: TextIO) -> int:
+def _write_jsonl(rows: Iterable[Row], file: TextIO) -> int:
     cells = 0
-    for row in _rows(session):
+    for row in rows:
         known = {name: row[name] for name in COLUMNS} | {
             "captured_at": _time(row["captured_at"]),
             "simulated": bool(row["simulated"]),
@@ -116,15 +122,14 @@ def _write_jsonl(session: Path, file: TextIO) -> int:
     return cells
 
 
-def _rows(session: Path) -> Iterator[dict[str, object]]:
-    with read_session(session) as reader:
-        constants = {
-            "simulated": int(is_simulated(str(reader.settings.get("camera", "")))),
-            "bundle_sha256": reader.settings.get("bundle_sha256"),
-            "research_use_only": RESEARCH_USE,
-        }
-        for row in reader.rows("cells"):
-            yield {**row, **constants}
+def _rows(reader: SessionReader) -> Iterator[Row]:
+    constants = {
+        "simulated": int(is_simulated(str(reader.settings.get("camera", "")))),
+        "bundle_sha256": reader.settings.get("bundle_sha256"),
+        "research_use_only": RESEARCH_USE,
+    }
+    for row in reader.rows("cells"):
+        yield {**row, **constants}
 
 
 def _time(seconds: object) -> str:

@@ -227,7 +227,7 @@ def test_a_network_without_the_features_of_its_gate_is_refused(features: int | N
 
 def test_a_classifier_asks_the_gate() -> None:
     bundle = read_bundle("default")
-    crops = golden_crops_of(bundle)[:2]
+    crops = golden_crops_of(bundle)[:1] * 2
     rules = Rules(OUTPUT, bundle.manifest.envelope, GATE, STATISTICS)
     predictions = Classifier(Network(4), bundle.manifest, rules).classify(crops)
     assert [prediction.decision for prediction in predictions] == [Decision.BLAST] * 2

@@ -11,6 +11,7 @@ import pytest
 from edgeleuk.bundle.golden import golden_crops_of
 from edgeleuk.bundle.manifest import MODEL_FILES
 from edgeleuk.bundle.reading import Bundle, read_bundle
+from edgeleuk.classify import open_network, open_networks
 from edgeleuk.errors import BundleError, MissingDependencyError, UsageError
 from edgeleuk.preprocessing import to_batch
 from edgeleuk.runtimes import RUNTIMES, open_runtime
@@ -40,9 +41,7 @@ def tensors(bundle: Bundle) -> npt.NDArray[np.uint8]:
 
 @pytest.fixture(params=MEMBERS)
 def runtime(request: pytest.FixtureRequest, bundle: Bundle) -> Iterator[ModelRuntime]:
-    opened = open_runtime(
-        MODEL_FILES[request.param].runtime, bundle.members[request.param], bundle.manifest.input
-    )
+    opened = open_network(bundle.members, request.param, bundle.manifest.input)
     yield opened
     opened.close()
 
@@ -71,12 +70,8 @@ def test_no_cell_gives_no_answer(runtime: ModelRuntime, tensors: npt.NDArray[np.
 
 def test_int8_is_near_float(bundle: Bundle, tensors: npt.NDArray[np.uint8]) -> None:
     outputs = {
-        MODEL_FILES[name].key: open_runtime(
-            MODEL_FILES[name].runtime, bundle.members[name], bundle.manifest.input
-        )
-        .predict(tensors)
-        .outputs
-        for name in MEMBERS
+        key: network.predict(tensors).outputs
+        for key, network in open_networks(bundle.members, bundle.manifest.input).items()
     }
     spread = float(np.ptp(outputs["reference"])) + 1e-6
     for key in ("tflite_int8", "onnx_int8"):

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from edgeleuk.errors import MissingDependencyError
 from edgeleuk.morphology import COLOUR, NAMES
 from edgeleuk_convert.cnmc import LABELS
 from edgeleuk_convert.evaluation import area_baseline, judge
 from edgeleuk_convert.metrics import RESAMPLES, balanced_weights, interval_95, paired_drop, point_metrics
 from edgeleuk_convert.splits import grouped_folds
+from edgeleuk_convert.workstation import scikit_learn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -218,17 +218,11 @@ def fit(
     callable
         (n, 14) numbers to (n,) probability of blast.
     """
-    try:
+    with scikit_learn():
         from sklearn.ensemble import RandomForestClassifier
         from sklearn.linear_model import LogisticRegression
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
-    except ImportError as error:
-        raise MissingDependencyError(
-            "scikit-learn is not installed",
-            got=str(error),
-            cure="install it with: pip install 'edgeleuk[workstation]'",
-        ) from error
     columns = list(COLOUR) if name == "colour" else list(range(len(NAMES)))
     truth = np.array([cell.label == "blast" for cell in cells])
     weights = balanced_weights(truth, np.array([cell.group or "" for cell in cells])) * len(cells)

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeleuk.bundle.forest import Forest, decode_forest, encode_forest
-from edgeleuk.errors import DataRefusedError, MissingDependencyError
+from edgeleuk.errors import DataRefusedError
 from edgeleuk.morphology import numbers_of
 from edgeleuk.preprocessing import scaled_cell
 from edgeleuk_convert.checkpoint import replace_file
 from edgeleuk_convert.measuring import measure
 from edgeleuk_convert.metrics import balanced_weights
+from edgeleuk_convert.workstation import scikit_learn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -57,14 +58,8 @@ def fit_forest(cells: Sequence[LabelledCell], numbers: Floats, *, seed: int = 0)
     MissingDependencyError
         scikit-learn is not installed.
     """
-    try:
+    with scikit_learn():
         from sklearn.ensemble import RandomForestClassifier
-    except ImportError as error:
-        raise MissingDependencyError(
-            "scikit-learn is not installed",
-            got=str(error),
-            cure="install it with: pip install 'edgeleuk[workstation]'",
-        ) from error
     truth = np.array([cell.label == "blast" for cell in cells])
     weights = balanced_weights(truth, np.array([cell.group or "" for cell in cells])) * len(cells)
     model = RandomForestClassifier(

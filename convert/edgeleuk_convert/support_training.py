@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeleuk.bundle.support_vectors import SupportVectors
-from edgeleuk.errors import MissingDependencyError
 from edgeleuk_convert.architectures import build
 from edgeleuk_convert.architectures.support_vectors import pooling, trunk_of, with_support_vectors
 from edgeleuk_convert.augmentation import sampling_weights
 from edgeleuk_convert.checkpoint import Row
 from edgeleuk_convert.metrics import auroc, balanced_weights, log_loss
+from edgeleuk_convert.workstation import scikit_learn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -135,14 +135,8 @@ def fit_support(features: Floats, truth: npt.NDArray[np.bool_], weights: Doubles
     MissingDependencyError
         scikit-learn is not installed.
     """
-    try:
+    with scikit_learn():
         from sklearn.svm import SVC
-    except ImportError as error:
-        raise MissingDependencyError(
-            "scikit-learn is not installed",
-            got=str(error),
-            cure="install it with: pip install 'edgeleuk[workstation]'",
-        ) from error
     mean = features.mean(axis=0, dtype=np.float64).astype(np.float32)
     # A channel that never changes tells nothing; divided by 1 it stays 0.
     deviation = features.std(axis=0, dtype=np.float64).astype(np.float32)

@@ -1,4 +1,4 @@
-"""What a long command needs before it begins: TensorFlow, and a place to write to."""
+"""What a long command needs before it begins: TensorFlow, scikit-learn, a place to write to."""
 
 from __future__ import annotations
 
@@ -23,6 +23,19 @@ def require_writable(out: Path) -> None:
         )
     if not os.access(out.parent, os.W_OK):
         raise UsageError("the output's folder cannot be written to", got=out.parent)
+
+
+@contextmanager
+def scikit_learn() -> Iterator[None]:
+    """Import parts of scikit-learn within this, or say how to install it."""
+    try:
+        yield
+    except ImportError as error:
+        raise MissingDependencyError(
+            "scikit-learn is not installed",
+            got=str(error),
+            cure="install it with: pip install 'edgeleuk[workstation]'",
+        ) from error
 
 
 @contextmanager

@@ -11,13 +11,12 @@ for the residual; Tipping and Bishop, "Probabilistic Principal Component Analysi
 from __future__ import annotations
 
 import io
-import zipfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeleuk.errors import BundleError
+from edgeleuk.bundle.arrays import arrays_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -88,14 +87,9 @@ def decode_features(data: bytes) -> FeatureStatistics:
     BundleError
         It is damaged, or holds something else.
     """
-    try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            return FeatureStatistics(
-                np.asarray(arrays["mean"], np.float32),
-                np.asarray(arrays["basis"], np.float32),
-                float(arrays["residual"][0]),
-            )
-    except (ValueError, KeyError, IndexError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise BundleError(
-            "the feature statistics cannot be read", got=str(error), cure="convert the network again"
-        ) from error
+    with arrays_of(data, "the feature statistics") as arrays:
+        return FeatureStatistics(
+            np.asarray(arrays["mean"], np.float32),
+            np.asarray(arrays["basis"], np.float32),
+            float(arrays["residual"][0]),
+        )

@@ -8,13 +8,12 @@ can. The two err on different subjects, and their log odds are added: see `Outpu
 from __future__ import annotations
 
 import io
-import zipfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeleuk.errors import BundleError
+from edgeleuk.bundle.arrays import arrays_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -113,17 +112,12 @@ def decode_forest(data: bytes) -> Forest:
     BundleError
         It is damaged, or holds something else.
     """
-    try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            return Forest(
-                np.asarray(arrays["feature"], np.int16),
-                np.asarray(arrays["limit"], np.float64),
-                np.asarray(arrays["left"], np.int32),
-                np.asarray(arrays["right"], np.int32),
-                np.asarray(arrays["value"], np.float32),
-                np.asarray(arrays["roots"], np.int32),
-            )
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise BundleError(
-            "the forest cannot be read", got=str(error), cure="train and convert the network again"
-        ) from error
+    with arrays_of(data, "the forest", "train and convert the network again") as arrays:
+        return Forest(
+            np.asarray(arrays["feature"], np.int16),
+            np.asarray(arrays["limit"], np.float64),
+            np.asarray(arrays["left"], np.int32),
+            np.asarray(arrays["right"], np.int32),
+            np.asarray(arrays["value"], np.float32),
+            np.asarray(arrays["roots"], np.int32),
+        )

@@ -7,13 +7,13 @@ same has the workstation's preprocessing, runtime, model file and contracts: see
 from __future__ import annotations
 
 import io
-import zipfile
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
 
+from edgeleuk.bundle.arrays import arrays_of
 from edgeleuk.bundle.manifest import (
     FOREST,
     GOLDEN,
@@ -24,7 +24,6 @@ from edgeleuk.bundle.manifest import (
     OutputContract,
     Struct,
 )
-from edgeleuk.errors import BundleError
 from edgeleuk.frames import CellCrop
 from edgeleuk.runtimes import Answer
 
@@ -159,9 +158,8 @@ def decode_golden(data: bytes) -> GoldenVectors:
     BundleError
         It is damaged, or holds something else.
     """
-    try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as golden:
-            arrays = dict(golden)
+    with arrays_of(data, "the golden vectors") as golden:
+        arrays = dict(golden)
         return GoldenVectors(
             tuple(
                 CellCrop.on_black(arrays[f"crop{index}.pixels"], float(arrays[f"crop{index}.px_per_um"][0]))
@@ -172,10 +170,6 @@ def decode_golden(data: bytes) -> GoldenVectors:
             arrays.get(FOREST),
             msgspec.json.decode(arrays[MADE_WITH].tobytes(), type=MadeWith) if MADE_WITH in arrays else None,
         )
-    except (ValueError, KeyError, IndexError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise BundleError(
-            "the golden vectors cannot be read", got=str(error), cure="convert the network again"
-        ) from error
 
 
 def golden_crops_of(bundle: Bundle) -> list[CellCrop]:

@@ -9,13 +9,12 @@ better than they teach layers. Source: Cortes and Vapnik, "Support-Vector Networ
 from __future__ import annotations
 
 import io
-import zipfile
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeleuk.errors import BundleError
+from edgeleuk.bundle.arrays import arrays_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -133,16 +132,11 @@ def decode_support(data: bytes) -> SupportVectors:
     BundleError
         It is damaged, or holds something else.
     """
-    try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            return SupportVectors(
-                np.asarray(arrays["mean"], np.float32),
-                np.asarray(arrays["deviation"], np.float32),
-                np.asarray(arrays["vectors"], np.float16),
-                np.asarray(arrays["weights"], np.float32),
-                float(arrays["bias"][0]),
-            )
-    except (ValueError, KeyError, IndexError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise BundleError(
-            "the support vectors cannot be read", got=str(error), cure="train and convert the network again"
-        ) from error
+    with arrays_of(data, "the support vectors", "train and convert the network again") as arrays:
+        return SupportVectors(
+            np.asarray(arrays["mean"], np.float32),
+            np.asarray(arrays["deviation"], np.float32),
+            np.asarray(arrays["vectors"], np.float16),
+            np.asarray(arrays["weights"], np.float32),
+            float(arrays["bias"][0]),
+        )

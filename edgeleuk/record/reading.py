@@ -31,6 +31,10 @@ _QUERIES = {
     "true_cells": "SELECT * FROM true_cells ORDER BY identity",
 }
 
+_ONE_CELL = (
+    "SELECT cells.*, frames.px_per_um FROM cells JOIN frames ON frames.sequence = cells.frame WHERE track = ?"
+)
+
 
 def read_session(path: Path) -> SessionReader:
     """Open a session, finished, cut off, or still being recorded.
@@ -119,9 +123,11 @@ class SessionReader(Closing):
         UsageError
             There is no such cell.
         """
-        for row in self.rows("cells", thumbnails=True):
-            if row["track"] == track:
-                return row
+        with explained(self.path):
+            cursor = self._connection.execute(_ONE_CELL, (track,))
+            row = cursor.fetchone()
+        if row is not None:
+            return dict(zip((column[0] for column in cursor.description), row, strict=True))
         raise UsageError(
             f"{self.path.name} has no such cell",
             got=track,

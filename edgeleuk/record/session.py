@@ -126,7 +126,9 @@ class SessionWriter(Closing):
             The disk is full, or nearly so.
         """
         seen_before = len(result.cells) - len(judged)
-        pictures = self._has_room()
+        kept = self._has_room()
+        # Encoded before the transaction: nobody has to wait for it.
+        pictures = [_pictures(cell.crop) if kept else (None, None) for cell in judged]
         with self._transaction() as connection:
             connection.execute(
                 "INSERT INTO frames (sequence, captured_at, source, width, height, px_per_um, detected,"
@@ -146,13 +148,9 @@ class SessionWriter(Closing):
                         *(cell.track, result.sequence, *cell.box, cell.area_px, cell.nucleus_area_px),
                         *(cell.area_um2, cell.nucleus_area_um2, cell.prediction.decision.value),
                         *(cell.prediction.probability, cell.prediction.reason, cell.truth),
-                        *(
-                            (thumbnail(cell.crop.pixels), encode_crop(cell.crop))
-                            if pictures
-                            else (None, None)
-                        ),
+                        *both,
                     )
-                    for cell in judged
+                    for cell, both in zip(judged, pictures, strict=True)
                 ],
             )
             connection.executemany(
@@ -174,7 +172,8 @@ class SessionWriter(Closing):
         """Add a line to the session's log; `at` (s since the Unix epoch) tells when, by default now."""
         with self._transaction() as connection:
             row = connection.execute(
-                "INSERT INTO events (at, kind, text) VALUES (?, ?, ?)", (at or time.time(), kind, text)
+                "INSERT INTO events (at, kind, text) VALUES (?, ?, ?)",
+                (time.time() if at is None else at, kind, text),
             )
             append_link(connection, "event", row.lastrowid)
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from edgeleuk_convert.architectures import Keras
 
 MAP, FEATURES, STANDARD, VECTORS, LOGIT = "map", "pooled", "standard", "vectors", "logit"
+# Keras adds it to the variance; next to nothing, for deviations are checked to be above 0.
+EPSILON = 1e-9
 
 
 def with_support_vectors(trunk: Keras, contract: InputContract, support: SupportVectors, name: str) -> Keras:
@@ -76,16 +78,6 @@ def with_support_vectors(trunk: Keras, contract: InputContract, support: Support
     return model
 
 
-# Keras adds it to the variance; next to nothing, for deviations are checked to be above 0.
-EPSILON = 1e-9
-
-
-def is_parted(model: Keras) -> bool:
-    """Whether a network ends in a map and support vectors."""
-    names = {layer.name for layer in model.layers}
-    return {MAP, FEATURES, STANDARD, VECTORS, LOGIT} <= names
-
-
 def parted(model: Keras) -> tuple[Keras, SupportVectors | None]:
     """Part a network at its map.
 
@@ -98,7 +90,7 @@ def parted(model: Keras) -> tuple[Keras, SupportVectors | None]:
     import keras
     from keras import layers
 
-    if not is_parted(model):
+    if not {MAP, FEATURES, STANDARD, VECTORS, LOGIT} <= {layer.name for layer in model.layers}:
         return model, None
     flat = layers.Flatten(name="flat_map")(model.get_layer(MAP).input)
     mean, variance = model.get_layer(STANDARD).get_weights()

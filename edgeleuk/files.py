@@ -16,7 +16,7 @@ from edgeleuk.results import Decision, Prediction
 from edgeleuk.selftest import open_tested_classifier
 from edgeleuk.vision.crops import crop_cell
 from edgeleuk.vision.scale import estimate_px_per_um
-from edgeleuk.vision.segmentation import nucleus_and_cell_mask, segment
+from edgeleuk.vision.segmentation import nucleus_and_cell_mask, segment, worth_painting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,6 +113,8 @@ def classification_text(result: dict[str, Any]) -> str:
 def segment_files(files: Sequence[Path], out: Path, px_per_um: float | None) -> dict[str, Any]:
     """Write ``STEM_mask.png`` (255 nucleus, 128 cytoplasm, 0 rest) for every file.
 
+    Cells that the border cuts are listed, and painted only where there is no whole one.
+
     Returns
     -------
     dict
@@ -131,7 +133,7 @@ def segment_files(files: Sequence[Path], out: Path, px_per_um: float | None) -> 
         for done, file in enumerate(files, start=1):
             pixels = read_image(file)
             cells = segment(pixels, px_per_um=px_per_um)
-            encoded, data = cv2.imencode(".png", nucleus_and_cell_mask(cells, pixels.shape[:2]))
+            encoded, data = cv2.imencode(".png", nucleus_and_cell_mask(worth_painting(cells), pixels.shape[:2]))
             assert encoded
             (out / f"{file.stem}_mask.png").write_bytes(data.tobytes())
             entries.append({"file": str(file), "cells": [_cell_facts(cell) for cell in cells]})
@@ -148,7 +150,12 @@ def segmentation_text(result: dict[str, Any]) -> str:
 
 
 def _cell_facts(cell: Cell) -> dict[str, Any]:
-    return {"box": list(cell.box), "area_px": cell.area_px, "nucleus_area_px": cell.nucleus_area_px}
+    return {
+        "box": list(cell.box),
+        "area_px": cell.area_px,
+        "nucleus_area_px": cell.nucleus_area_px,
+        "touches_border": cell.touches_border,
+    }
 
 
 def _classify_picture(

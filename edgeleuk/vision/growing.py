@@ -23,11 +23,12 @@ if TYPE_CHECKING:
     Bools = npt.NDArray[np.bool_]
 
 _CYTOPLASM_REACH_UM = 6.0
-_WINDOW_PX_PER_UM = 7.0
+_WINDOW_PX_PER_UM = 6.0
 # Red cells are looked for where no cytoplasm can be, and are wider than most rims of cytoplasm.
 _FAR_UM = 3.0
 _LEARN_UM = 6.0
 _RED_CELL_CORE_UM = 3.2
+_MOST_LEARNT = 4000
 # Red plus green density of the thinnest cytoplasm that can be told from the glass, and its least violet tint.
 _LEAST_CELL_DENSITY = 0.14
 _LEAST_VIOLET = 0.06
@@ -121,7 +122,9 @@ def learn_red_cells(density: Floats, raw: Mask, scale: float) -> RedCells | None
         chosen = dense & (distance_from(raw) > _LEARN_UM * scale)
     if np.count_nonzero(chosen) < 20 * scale**2:
         return None
-    totals, shares = total[chosen], share[chosen]
+    # A few thousand pixels tell as much as all of them.
+    every = 1 + np.count_nonzero(chosen) // _MOST_LEARNT
+    totals, shares = total[chosen][::every], share[chosen][::every]
     middle, share_middle = float(np.median(totals)), float(np.median(shares))
     return RedCells(
         share=share_middle,
@@ -142,8 +145,9 @@ def is_stained(density: Floats) -> Bools:
     -------
     (H, W) bool
     """
-    weights = np.array([[1, 1, 0], [0.5, 0.5, -1]], np.float32)
-    dense, violet = cv2.split(cv2.transform(density, weights))
+    # Two transforms to one plane each take a tenth of the time of one to two planes.
+    dense = cv2.transform(density, np.array([[1, 1, 0]], np.float32))
+    violet = cv2.transform(density, np.array([[0.5, 0.5, -1]], np.float32))
     return np.asarray((dense > _LEAST_CELL_DENSITY) | (violet > _LEAST_VIOLET))
 
 

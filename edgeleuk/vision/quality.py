@@ -157,8 +157,7 @@ def measure_quality(pixels: RgbImage) -> FieldQuality:
     ratios = fine_detail / np.maximum(coarse_detail, 1e-6)
     glass = background_colour(colours)
     red, green_level, blue = (float(level) for level in glass)
-    darkest, brightest = colours.min(axis=2), colours.max(axis=2)
-    middle = colours.astype(np.uint16).sum(axis=2) - darkest - brightest
+    darkest, middle, brightest = _ordered(colours)
     return FieldQuality(
         sharpness=float(ratios.mean()),
         least_sharpness=float(ratios.min()),
@@ -247,6 +246,13 @@ def _reduced(pixels: RgbImage) -> tuple[Bytes, Bytes, RgbImage]:
     coarse = np.asarray(cv2.resize(green, size, interpolation=cv2.INTER_AREA), np.uint8)
     stride = step * _COARSER
     return green, coarse, np.ascontiguousarray(pixels[::stride, ::stride])
+
+
+def _ordered(colours: RgbImage) -> tuple[Bytes, Bytes, Bytes]:
+    """Least, middle and greatest channel of each pixel, (H, W) uint8 each."""
+    red, green, blue = (np.asarray(plane, np.uint8) for plane in cv2.split(colours))
+    low, high = np.minimum(red, green), np.maximum(red, green)
+    return np.minimum(low, blue), np.maximum(low, np.minimum(high, blue)), np.maximum(high, blue)
 
 
 def _kernels(reach: int) -> tuple[Doubles, ...]:

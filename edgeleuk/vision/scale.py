@@ -24,6 +24,8 @@ _FEWEST = 4
 _SMALLEST_RADIUS = 5.0
 _LEAST_ARC = 0.5
 _MOST_VOTES = 2000
+# Votes fall together within a quarter of the radius.
+_RADIUS_STEP = 1.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +150,7 @@ def _red_cell_diameters(mask: Mask, nucleus: Mask) -> Floats:
     radius = _SMALLEST_RADIUS
     while radius < 0.25 * min(mask.shape):
         circles += _votes(points + np.float32(radius) * normals, radius, weight, from_nucleus)
-        radius *= 1.1
+        radius *= _RADIUS_STEP
     kept: list[tuple[float, float, float]] = []
     for _, radius, x, y in sorted(circles, reverse=True):
         if all((x - a) ** 2 + (y - b) ** 2 > (0.7 * max(radius, r)) ** 2 for r, a, b in kept):

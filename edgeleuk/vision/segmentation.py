@@ -19,7 +19,7 @@ from edgeleuk.vision.scale import scale_from_density
 from edgeleuk.vision.stain import background_colour, nuclear_density, optical_density, otsu
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     import numpy.typing as npt
 
@@ -39,6 +39,7 @@ _LOBE_GAP_UM = 3.5
 _WIDEST_NUCLEUS_UM = 20.0
 _LARGEST_NUCLEUS_UM2 = 180.0
 _SCALE_SIDE = 200
+_ENOUGH_SIDE = 160
 
 
 def segment(pixels: RgbImage, *, px_per_um: float | None = None) -> list[Cell]:
@@ -95,6 +96,11 @@ def nucleus_and_cell_mask(cells: Iterable[Cell], shape: tuple[int, int]) -> Mask
     return painted
 
 
+def worth_painting(cells: Sequence[Cell]) -> Sequence[Cell]:
+    """Whole cells, whose size is known; all of them where the border cuts each one."""
+    return [cell for cell in cells if not cell.touches_border] or cells
+
+
 def _reduced(pixels: RgbImage) -> tuple[RgbImage, float]:
     """Picture for finding, and how many times it was reduced."""
     longest = max(pixels.shape[:2])
@@ -109,7 +115,8 @@ def _reduced(pixels: RgbImage) -> tuple[RgbImage, float]:
 def _nuclear_threshold(nuclear: Floats) -> float:
     """Lower bound of a nucleus: between cytoplasm and nuclei, never so low that red cells pass."""
     # Chromatin spans several times the density of anything else: left as it is, Otsu parts it from itself.
-    light = np.exp(np.minimum(nuclear, 0) - np.maximum(nuclear, 0) / np.float32(2))
+    every = max(1, max(nuclear.shape) // _ENOUGH_SIDE)
+    light = np.exp(np.maximum(nuclear[::every, ::every], 0) / np.float32(-2))
     return max(0.5, -2 * float(np.log(otsu(light, 3)[0])))
 
 
@@ -124,8 +131,12 @@ def _scale(density: Floats, raw: Mask, stained: Bools, *, reduced: bool) -> floa
     areas = [0.0, *(float(area) for area in stats[1:, cv2.CC_STAT_AREA])]
     largest = int(np.argmax(areas))
     # The lobes of one nucleus lie within half its width of each other.
-    near = distance_from((labels == largest).astype(np.uint8)) < _diameter(areas[largest]) / 2
-    nucleus = _diameter(sum(areas[i] for i in np.unique(labels[near & (raw > 0)])))
+    reach = _diameter(areas[largest]) / 2
+    x, y, w, h = (int(v) for v in stats[largest, :4])
+    left, top = max(0, int(x - reach)), max(0, int(y - reach))
+    about = labels[top : int(y + h + reach) + 1, left : int(x + w + reach) + 1]
+    near = distance_from((about == largest).astype(np.uint8)) < reach
+    nucleus = _diameter(sum(areas[i] for i in np.unique(about[near])))
     by_nucleus = max(1.0, nucleus / _TYPICAL_NUCLEUS_UM)
     if estimate is not None:
         # Circles much smaller than nuclei are specks; a few much larger ones may be anything.
@@ -135,7 +146,7 @@ def _scale(density: Floats, raw: Mask, stained: Bools, *, reduced: bool) -> floa
     _, labels, stats, _ = cv2.connectedComponentsWithStats(np.where(stained, np.uint8(255), np.uint8(0)))
     whole = np.bincount(labels[raw > 0], minlength=len(stats))
     whole[0] = 0
-    x, y, w, h, area = (float(v) for v in stats[int(np.argmax(whole))])
+    x, y, w, h, area = (int(v) for v in stats[int(np.argmax(whole))])
     # A cell that lies alone tells more than its nucleus, which may be lobed; a clump is not round.
     height, width = raw.shape
     at_border = x == 0 or y == 0 or x + w == width or y + h == height

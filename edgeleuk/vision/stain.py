@@ -96,8 +96,10 @@ def otsu(values: Floats, classes: int) -> tuple[float, ...]:
     if high <= low:
         return (low,) * (classes - 1)
     bins = 128
-    codes = ((values - low) * np.float32((bins - 1) / (high - low))).astype(np.uint8)
-    share = np.bincount(codes.ravel(), minlength=bins) / codes.size
+    # As wide as the bins between them, the last one holds the greatest value alone.
+    edge = high + (high - low) / (bins - 1)
+    flat = np.ascontiguousarray(values).reshape(1, -1)
+    share = cv2.calcHist([flat], [0], None, [bins], [low, edge]).ravel().astype(np.float64) / flat.size
     weight, moment = np.cumsum(share), np.cumsum(share * np.arange(bins))
 
     def spread(mass: npt.NDArray[np.float64], first: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -133,7 +133,9 @@ def segment_files(files: Sequence[Path], out: Path, px_per_um: float | None) -> 
         for done, file in enumerate(files, start=1):
             pixels = read_image(file)
             cells = segment(pixels, px_per_um=px_per_um)
-            encoded, data = cv2.imencode(".png", nucleus_and_cell_mask(worth_painting(cells), pixels.shape[:2]))
+            encoded, data = cv2.imencode(
+                ".png", nucleus_and_cell_mask(worth_painting(cells), pixels.shape[:2])
+            )
             assert encoded
             (out / f"{file.stem}_mask.png").write_bytes(data.tobytes())
             entries.append({"file": str(file), "cells": [_cell_facts(cell) for cell in cells]})

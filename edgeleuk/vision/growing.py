@@ -12,7 +12,7 @@ import numpy as np
 
 from edgeleuk.frames import BACKGROUND, CYTOPLASM, NUCLEUS, Box, Cell
 from edgeleuk.vision.morphology import closed, distance_from, filled, opened, without_specks
-from edgeleuk.vision.stain import optical_density, otsu
+from edgeleuk.vision.stain import background_colour, optical_density, otsu
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -32,6 +32,9 @@ _MOST_LEARNT = 4000
 # Red plus green density of the thinnest cytoplasm that can be told from the glass, and its least violet tint.
 _LEAST_CELL_DENSITY = 0.14
 _LEAST_VIOLET = 0.06
+# Glass in one window, relative to the picture's: channels alike, none much darker.
+_SHADING_TINT = 1.06
+_LEAST_SHADING = 0.7
 
 
 class RedCells(NamedTuple):
@@ -92,11 +95,22 @@ class CellGrower:
         for other in self.nuclei:
             if other is not nucleus:
                 foreign |= self._placed(other, window, shrink, size)
-        whole = _whole_cell(
-            small, optical_density(small, self.background), seed, foreign, self.red_cells, scale
-        )
-        kernel = _nucleus_in(small, self.background, whole, seed, scale)
+        background = self._background_of(small)
+        whole = _whole_cell(small, optical_density(small, background), seed, foreign, self.red_cells, scale)
+        kernel = _nucleus_in(small, background, whole, seed, scale)
         return _as_cell(kernel, whole, window, (height, width))
+
+    def _background_of(self, small: RgbImage) -> Floats:
+        """Colour of the glass about one cell: the lamp and the lens leave the corners darker."""
+        local = background_colour(small)
+        change = local / self.background
+        # Shading is neutral; what is not is a window without glass.
+        if (
+            change.max() > _SHADING_TINT * change.min()
+            or not _LEAST_SHADING < change.min() < 1 / _LEAST_SHADING
+        ):
+            return self.background
+        return local
 
     def _placed(self, nucleus: Nucleus, window: Box, shrink: float, size: tuple[int, int]) -> Mask:
         """Mask of a nucleus of the reduced picture, in a window of the unreduced one."""

@@ -40,6 +40,11 @@ _WIDEST_NUCLEUS_UM = 20.0
 _LARGEST_NUCLEUS_UM2 = 180.0
 _SCALE_SIDE = 200
 _ENOUGH_SIDE = 160
+_MANY_RED_CELLS = 12
+# Nuclei that touch have a neck, at most this wide beside the narrower of the two; each is at least so wide.
+_NECK = 0.75
+_NARROWEST_NUCLEUS_UM = 4.4
+_LEAST_SOLIDITY = 0.94
 
 
 def segment(pixels: RgbImage, *, px_per_um: float | None = None) -> list[Cell]:
@@ -139,9 +144,12 @@ def _scale(density: Floats, raw: Mask, stained: Bools, *, reduced: bool) -> floa
     nucleus = _diameter(sum(areas[i] for i in np.unique(about[near])))
     by_nucleus = max(1.0, nucleus / _TYPICAL_NUCLEUS_UM)
     if estimate is not None:
-        # Circles much smaller than nuclei are specks; a few much larger ones may be anything.
+        # Circles much smaller than nuclei are specks, unless a clump is taken for a nucleus; a few much
+        # larger ones may be anything.
         ratio = by_nucleus / estimate.px_per_um
-        if ratio < 2.2 and (ratio > 1 / 2.2 or estimate.red_cells > 3):
+        if ratio < (4.0 if estimate.red_cells > _MANY_RED_CELLS else 2.2) and (
+            ratio > 1 / 2.2 or estimate.red_cells > 3
+        ):
             return estimate.px_per_um
     _, labels, stats, _ = cv2.connectedComponentsWithStats(np.where(stained, np.uint8(255), np.uint8(0)))
     whole = np.bincount(labels[raw > 0], minlength=len(stats))
@@ -162,8 +170,9 @@ def _diameter(area: float) -> float:
 
 def _nuclei(raw: Mask, stained: Bools, scale: float) -> list[Nucleus]:
     """Nuclei of a reduced picture: lobes joined, touching cells parted, platelets left out."""
-    cleaned = cv2.morphologyEx(raw, cv2.MORPH_OPEN, disc(0.6 * scale))
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(cleaned)
+    cleaned = np.asarray(cv2.morphologyEx(raw, cv2.MORPH_OPEN, disc(0.6 * scale)), np.uint8)
+    cleaned = _parted(cleaned, scale)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(cleaned, connectivity=4)
     least = _LEAST_NUCLEUS_UM2 * scale**2
     lobes = [i for i in range(1, count) if stats[i, cv2.CC_STAT_AREA] > 0.15 * least]
     groups = _joined(labels.astype(np.int32), stats.astype(np.int32), stained, lobes, scale)
@@ -180,6 +189,42 @@ def _nuclei(raw: Mask, stained: Bools, scale: float) -> list[Nucleus]:
         if area >= (_LEAST_NUCLEUS_AT_BORDER_UM2 * scale**2 if at_border else least):
             found.append(Nucleus(box, mask, area))
     return found
+
+
+def _parted(mask: Mask, scale: float) -> Mask:
+    """Cut nuclei apart at their necks; whether the parts are lobes of one is decided afterwards."""
+    outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    parted: Mask = mask.copy()
+    for outline in outlines:
+        area, hull = cv2.contourArea(outline), cv2.contourArea(cv2.convexHull(outline))
+        if area < 2 * _LEAST_NUCLEUS_UM2 * scale**2 or area > _LEAST_SOLIDITY * hull:
+            continue
+        x, y, w, h = cv2.boundingRect(outline)
+        own = cv2.drawContours(np.zeros((h, w), np.uint8), [outline - (x, y)], -1, 255, cv2.FILLED)
+        cores = _cores(np.asarray(own, np.uint8), _NARROWEST_NUCLEUS_UM / 2 * scale)
+        if cores:
+            # The cores lie equally deep, so that their neck is as far from one as from the other.
+            nearest = np.argmin([distance_from(core) for core in cores], axis=0)
+            window = parted[y : y + h, x : x + w]
+            window[:, :-1][nearest[:, :-1] != nearest[:, 1:]] = 0
+            window[:-1][nearest[:-1] != nearest[1:]] = 0
+    return parted
+
+
+def _cores(mask: Mask, least_radius: float) -> list[Mask]:
+    """Masks of what only necks connect; none where there are not two."""
+    # Without the frame the picture's border would not count as outside.
+    framed = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT)
+    depth = cv2.distanceTransform(framed, cv2.DIST_L2, 5)[1:-1, 1:-1]
+    best: list[Mask] = []
+    for level in np.linspace(0.2, 0.9, 8) * float(depth.max()):
+        count, labels = cv2.connectedComponents((depth > level).astype(np.uint8))
+        peaks = np.zeros(count, np.float32)
+        np.maximum.at(peaks, labels.ravel(), depth.ravel())
+        cores = np.flatnonzero(peaks > max(level / _NECK, least_radius))
+        if len(cores[cores > 0]) > max(1, len(best)):
+            best = [(labels == core).astype(np.uint8) for core in cores if core > 0]
+    return best
 
 
 def _painted(nuclei: list[Nucleus], shape: tuple[int, ...]) -> Mask:

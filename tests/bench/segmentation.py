@@ -118,7 +118,7 @@ def virtual() -> dict[str, float]:
         whole += len(inside)
         found += sum(bool(hit[true.identity]) for true in inside)
         claimed = {index for hits in hit.values() for index in hits}
-        invented += len(cells) - len(claimed)
+        invented += sum(not cell.touches_border for i, cell in enumerate(cells) if i not in claimed)
         for i, a in enumerate(inside):
             for b in inside[:i]:
                 if np.hypot(a.x - b.x, a.y - b.y) < 1.1 * (a.radius_px + b.radius_px):
@@ -165,9 +165,7 @@ def contract(data: Path) -> dict[str, Any]:
         result[name] = {
             "crops": len(found),
             "black_outside": all(not crop.pixels[crop.mask == 0].any() for crop in found),
-            "tight": all(
-                cv2.boundingRect(crop.mask) == (0, 0, *crop.mask.shape[::-1]) for crop in found
-            ),
+            "tight": all(cv2.boundingRect(crop.mask) == (0, 0, *crop.mask.shape[::-1]) for crop in found),
             **{shape: float(share) for shape, share in zip(SHAPES, inside.mean(axis=0), strict=True)},
         }
     return result

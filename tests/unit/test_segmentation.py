@@ -102,6 +102,47 @@ def test_platelets_are_left_out() -> None:
     assert segment(smear(platelets, red=RED_CELLS)) == []
 
 
+@pytest.mark.parametrize("radius", [3.5, 5.0, 6.5])
+def test_cells_whose_nuclei_touch_are_parted(radius: float) -> None:
+    reach = round((radius + 0.4) * PX_PER_UM)
+    white = [
+        (300 - reach, 240, radius + 0.6, radius + 0.4),
+        (300 + reach - 4, 250, radius + 0.6, radius + 0.4),
+    ]
+    first, second = segment(smear(white, red=RED_CELLS))
+    assert first.area_px == pytest.approx(second.area_px, rel=0.1)
+    assert first.box.centre[0] < 300 < second.box.centre[0]
+
+
+def test_a_nucleus_with_a_waist_inside_one_cell_stays_whole() -> None:
+    field = smear([(300, 240, 7.5, 0)], red=RED_CELLS, noise=0)
+    for x in (274, 326):
+        cv2.circle(field, (x, 240), 27, NUCLEUS_COLOUR, -1)
+    assert len(segment(cv2.GaussianBlur(field, (0, 0), 1.0))) == 1
+
+
+def test_a_clump_of_nuclei_does_not_pass_for_the_scale() -> None:
+    red = [(60 + 75 * i, 50 + 70 * j) for i in range(8) for j in range(6) if not (2 < i < 6 and 1 < j < 5)]
+    clump = [
+        (310 + round(86 * x), 230 + round(74 * y), 5.5, 5.2) for x, y in [(-1, 0), (0, 0), (0.5, 1), (1, 0)]
+    ]
+    assert len(segment(smear(clump, red=red))) == 4
+
+
+def test_dark_and_pale_chromatin_are_both_nuclei() -> None:
+    field = smear([(200, 240, 6, 4), (430, 240, 6, 4)], red=RED_CELLS, noise=0)
+    cv2.circle(field, (200, 240), 32, (25, 10, 70), -1)
+    assert len(segment(field)) == 2
+
+
+def test_a_vignette_does_not_pass_for_cytoplasm() -> None:
+    whole = smear([(80, 400, 6, 4), (300, 240, 6, 4)], red=RED_CELLS)
+    y, x = np.mgrid[:480, :640]
+    shade = 1 - 0.25 * np.hypot((x - 320) / 320, (y - 240) / 240)[..., None] / 2**0.5
+    cells = segment((whole * shade).astype(np.uint8))
+    assert [cell.area_px for cell in cells] == pytest.approx([np.pi * 48**2] * 2, rel=0.12)
+
+
 def test_lobes_of_one_nucleus_are_one_cell() -> None:
     field = smear([(300, 240, 7, 0)], red=RED_CELLS, noise=0)
     for x, y in [(275, 225), (322, 222), (300, 268)]:

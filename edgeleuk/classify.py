@@ -6,6 +6,7 @@ features, its probability.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
@@ -47,6 +48,9 @@ if TYPE_CHECKING:
     from edgeleuk.frames import CellCrop
     from edgeleuk.preprocessing import ScaledCell
     from edgeleuk.runtimes import Answer, ModelRuntime
+
+
+_LEAST_P = 1e-9
 
 
 class Check(str, Enum):
@@ -193,6 +197,10 @@ class Classifier:
         areas = [area_um2(crop) for crop in crops]
         seen = sightings(self._predict(scaled), areas, looks, self.rules, self._numbers(scaled))
         return [decide(sighting, self.rules) for sighting in seen]
+
+    def consensus(self, views: Sequence[Prediction]) -> Prediction:
+        """Judge one cell from several views of it, the best focused first; see `consensus`."""
+        return consensus(views, self.rules)
 
     def probabilities(self, crops: Sequence[CellCrop]) -> npt.NDArray[np.float64]:
         """Return the (n,) calibrated probabilities of the positive class."""
@@ -351,7 +359,51 @@ def decide(sighting: Sighting, rules: Rules) -> Prediction:
     probability = sighting.probability
     doubt = doubt_of(sighting, rules)
     if doubt is not None:
+        foreign = doubt.check is not Check.PROBABILITY
+        return Prediction(Decision.UNCERTAIN, probability, doubt.reason, foreign=foreign)
+    return _called(probability, rules)
+
+
+def consensus(views: Sequence[Prediction], rules: Rules) -> Prediction:
+    """Judge one cell from several views of it: by the mean of their log odds.
+
+    The geometric mean of odds is what views of equal weight pool to (Satopaa et al., "Combining multiple
+    probability predictions using a simple logit model", International Journal of Forecasting 30, 2014).
+
+    Parameters
+    ----------
+    views : sequence of Prediction
+        At least one, the best focused first. One without a probability (no scale) has no say beside others.
+    rules : Rules
+
+    Returns
+    -------
+    Prediction
+        One view's own, if there is but one; foreign if most views are, or half of them with the first.
+    """
+    known = [view for view in views if not math.isnan(view.probability)]
+    if len(known) < 2:
+        return (known or views)[0]
+    foreign = [view for view in known if view.foreign]
+    if 2 * len(foreign) > len(known) or (2 * len(foreign) == len(known) and known[0].foreign):
+        return foreign[0]
+    own = [view.probability for view in known if not view.foreign]
+    # 1 and 0 are as sure as float64 can be, not infinitely sure.
+    odds = [math.log(p / (1 - p)) for p in (min(max(p, _LEAST_P), 1 - _LEAST_P) for p in own)]
+    probability = 0.5 * (1 + math.tanh(math.fsum(odds) / len(odds) / 2))
+    doubt = _undecided(probability, rules.output, rules.abstain)
+    if doubt is not None:
         return Prediction(Decision.UNCERTAIN, probability, doubt.reason)
+    return _called(probability, rules)
+
+
+def doubt_of(sighting: Sighting, rules: Rules) -> Doubt | None:
+    """Return the first reason for which a cell is uncertain; None where it can be called."""
+    return _foreign(sighting, rules) or _undecided(sighting.probability, rules.output, rules.abstain)
+
+
+def _called(probability: float, rules: Rules) -> Prediction:
+    """Call a cell that nothing makes uncertain."""
     output = rules.output
     if rules.abstain == "conformal" and output.conformal is not None:
         # Nothing was doubted, so that the set holds one class.
@@ -359,11 +411,6 @@ def decide(sighting: Sighting, rules: Rules) -> Prediction:
     else:
         positive = probability >= output.threshold
     return Prediction(Decision.BLAST if positive else Decision.NORMAL, probability)
-
-
-def doubt_of(sighting: Sighting, rules: Rules) -> Doubt | None:
-    """Return the first reason for which a cell is uncertain; None where it can be called."""
-    return _foreign(sighting, rules) or _undecided(sighting.probability, rules.output, rules.abstain)
 
 
 def area_um2(crop: CellCrop) -> float:

@@ -13,13 +13,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter, OrderedDict
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from edgeleuk.capture import FrameRejectedError, decoded, is_simulated, open_reader
 from edgeleuk.errors import DataRefusedError, EdgeleukError, InterruptedBeforeRecordError
+from edgeleuk.frames import Box
+from edgeleuk.judging import STUCK_DUST, Judgements, View, is_worth_a_view
 from edgeleuk.latency import LatencyHistogram
 from edgeleuk.record.session import JudgedCell
 from edgeleuk.results import (
@@ -32,6 +34,8 @@ from edgeleuk.results import (
 )
 from edgeleuk.scaling import ScaleKeeper
 from edgeleuk.vision.crops import crop_cell
+from edgeleuk.vision.dust import DustWatch
+from edgeleuk.vision.focus import focus_of
 from edgeleuk.vision.scale import estimate_px_per_um
 from edgeleuk.vision.segmentation import segment as segment_field
 from edgeleuk.vision.stream import Look
@@ -42,14 +46,13 @@ if TYPE_CHECKING:
 
     from edgeleuk.capture import EncodedFrame, FrameReader, FrameSource
     from edgeleuk.frames import Cell, CellCrop, Frame, RgbImage, TrueCell
+    from edgeleuk.judging import Judgement
     from edgeleuk.record.session import SessionWriter
     from edgeleuk.scaling import Scale
+    from edgeleuk.vision.tracking import Placed
 
 CUT = "cut by the border"
 SCALE_UNKNOWN = "scale unknown"
-
-# Judgements kept in memory; older ones are read back from the session.
-_MOST_REMEMBERED = 4096
 
 
 class CellClassifier(Protocol):
@@ -57,6 +60,10 @@ class CellClassifier(Protocol):
 
     def classify(self, crops: Sequence[CellCrop]) -> list[Prediction]:
         """Return one prediction for each crop, in their order."""
+        ...
+
+    def consensus(self, views: Sequence[Prediction]) -> Prediction:
+        """Judge one cell from several views of it, the best focused first."""
         ...
 
 
@@ -71,6 +78,8 @@ class Sighting(Protocol):
 
 class CellTracker(Protocol):
     """Recognises cells seen before; see `edgeleuk.vision.tracking.FieldTracker`."""
+
+    placed: Placed | None
 
     def update(self, pixels: RgbImage, cells: Sequence[Cell]) -> Sequence[Sighting]:
         """Return one sighting for each cell, in their order."""
@@ -198,6 +207,14 @@ def run(
     return summary
 
 
+class _JudgedView(NamedTuple):
+    """One view of a cell as it is recorded, and what was and is said of the cell."""
+
+    cell: JudgedCell
+    before: Judgement | None
+    judgement: Judgement
+
+
 class _Run:
     """The state of one run. Counts move only when what they count is on the disk."""
 
@@ -212,7 +229,8 @@ class _Run:
         self._scale = ScaleKeeper(px_per_um, engine.estimate_scale)
         self._latency = LatencyHistogram()
         self._started_at, self._started = time.time(), time.monotonic()
-        self._judged: OrderedDict[int, Prediction] = OrderedDict()
+        self._judgements = Judgements(engine.classifier, session)
+        self._dust = DustWatch()
         self._px_per_um: float | None = None
         self._events = 0
         self._in_flight = 0
@@ -274,34 +292,43 @@ class _Run:
             self._reject(frame.sequence, frame.captured_at, frame.source, reason)
             return
         result, judged = self._judge(frame)
-        self._session.record_frame(result, judged, [cell for cell in frame.truth if _is_whole(cell, frame)])
+        whole = [cell for cell in frame.truth if _is_whole(cell, frame)]
+        self._session.record_frame(result, [view.cell for view in judged], whole, self._engine.tracker.placed)
         result = replace(result, latency_ms=_since(frame))
         self._count(result, judged)
         if on_frame is not None:
             on_frame(result, frame.pixels)
 
-    def _judge(self, frame: Frame) -> tuple[FrameResult, list[JudgedCell]]:
-        """Find and recognise the cells of a frame, and judge those that are whole and not judged yet."""
+    def _judge(self, frame: Frame) -> tuple[FrameResult, list[_JudgedView]]:
+        """Find and recognise the cells of a frame; judge whole ones for the first time, or once more."""
         pixels = frame.pixels
         scale = self._scale.of(frame)
         found = tuple(self._engine.segment(pixels, px_per_um=scale))
         tracks = [sighting.track for sighting in self._engine.tracker.update(pixels, found)]
-        known = {track: prediction for track in tracks if (prediction := self._known(track)) is not None}
-        fresh: dict[int, Cell] = {}
-        for track, cell in zip(tracks, found, strict=True):
-            if track not in known and not cell.touches_border:
-                fresh.setdefault(track, cell)
-        judged = self._classified(frame, fresh, scale)
-        now = {cell.track: cell.prediction for cell in judged}
-        cells, excluded = [], []
-        for track, cell in zip(tracks, found, strict=True):
-            prediction = now.get(track) or known.get(track)
-            if prediction is None:
-                excluded.append(ExcludedCell(track, cell.box, CUT))
+        dust = self._dust.look(found, tracks, self._engine.tracker.placed)
+        known = {track: judgement for track in tracks if (judgement := self._judgements.of(track))}
+        wanted: dict[int, tuple[Cell, float]] = {}
+        for index, (track, cell) in enumerate(zip(tracks, found, strict=True)):
+            if track in wanted or cell.touches_border or index in dust.now:
                 continue
-            is_new = fresh.get(track) is cell
+            focus = focus_of(pixels, cell)
+            if track not in known or is_worth_a_view(known[track], focus):
+                wanted[track] = cell, focus
+        judged = self._classified(frame, wanted, known, scale)
+        judged += [
+            self._exposed(track)
+            for track in dust.exposed
+            if track not in wanted and self._judgements.of(track) is not None
+        ]
+        now = known | {view.cell.track: view.judgement for view in judged}
+        cells, excluded = [], []
+        for index, (track, cell) in enumerate(zip(tracks, found, strict=True)):
+            if index in dust.now or track not in now:
+                excluded.append(ExcludedCell(track, cell.box, STUCK_DUST if index in dust.now else CUT))
+                continue
+            is_new = track not in known and wanted[track][0] is cell
             areas = _areas_um2(cell, scale)
-            cells.append(CellResult(track, is_new, cell.box, *areas, prediction))
+            cells.append(CellResult(track, is_new, cell.box, *areas, now[track].prediction))
         height, width = pixels.shape[:2]
         result = FrameResult(
             sequence=frame.sequence,
@@ -317,15 +344,25 @@ class _Run:
         )
         return result, judged
 
-    def _classified(self, frame: Frame, fresh: dict[int, Cell], scale: float | None) -> list[JudgedCell]:
+    def _classified(
+        self,
+        frame: Frame,
+        wanted: dict[int, tuple[Cell, float]],
+        known: dict[int, Judgement],
+        scale: float | None,
+    ) -> list[_JudgedView]:
         # Without a scale a crop serves only to be looked at.
-        crops = [self._engine.crop(frame.pixels, cell, scale or 1.0) for cell in fresh.values()]
+        crops = [self._engine.crop(frame.pixels, cell, scale or 1.0) for cell, _ in wanted.values()]
         if scale is None:
             predictions = [Prediction(Decision.UNCERTAIN, math.nan, SCALE_UNKNOWN)] * len(crops)
         else:
             predictions = self._engine.classifier.classify(crops) if crops else []
-        return [
-            JudgedCell(
+        judged = []
+        for (track, (cell, focus)), crop, prediction in zip(wanted.items(), crops, predictions, strict=True):
+            truth = _true_label(cell, frame.truth)
+            before = known.get(track)
+            judgement = self._judgements.with_view(track, View(focus, prediction), truth)
+            recorded = JudgedCell(
                 track,
                 cell.box,
                 cell.area_px,
@@ -333,43 +370,39 @@ class _Run:
                 *_areas_um2(cell, scale),
                 prediction,
                 crop,
-                _true_label(cell, frame.truth),
+                truth,
+                focus,
+                None if before is None else judgement.prediction,
             )
-            for (track, cell), crop, prediction in zip(fresh.items(), crops, predictions, strict=True)
-        ]
+            judged.append(_JudgedView(recorded, before, judgement))
+        return judged
 
-    def _known(self, track: int) -> Prediction | None:
-        """Judgement of a track, from memory or from the session."""
-        prediction = self._judged.get(track)
-        if prediction is None:
-            prediction = self._session.prediction(track)
-            if prediction is not None:
-                self._remember(track, prediction)
-        else:
-            self._judged.move_to_end(track)
-        return prediction
-
-    def _remember(self, track: int, prediction: Prediction) -> None:
-        self._judged[track] = prediction
-        if len(self._judged) > _MOST_REMEMBERED:
-            self._judged.popitem(last=False)
+    def _exposed(self, track: int) -> _JudgedView:
+        """Take back what was said of a cell that turns out to be dust."""
+        nothing = Prediction(Decision.UNCERTAIN, math.nan, STUCK_DUST, foreign=True)
+        before = self._judgements.of(track)
+        judgement = self._judgements.with_view(track, View(0.0, nothing), None)
+        cell = JudgedCell(track, Box(0, 0, 0, 0), 0, 0, math.nan, math.nan, nothing, None, agreed=nothing)
+        return _JudgedView(cell, before, judgement)
 
     def _reject(self, sequence: int, captured_at: float, where: str, reason: str) -> None:
         self._session.record_rejected(sequence, captured_at, where, reason)
         self.rejected_by_reason[reason] += 1
 
-    def _count(self, result: FrameResult, judged: list[JudgedCell]) -> None:
+    def _count(self, result: FrameResult, judged: list[_JudgedView]) -> None:
         self.processed += 1
         self._px_per_um = result.px_per_um
         self._latency.add(result.latency_ms)
         self._detected += len(result.found)
         self._seen_before += sum(not cell.is_new for cell in result.cells)
         self._excluded_by_reason.update(cell.reason for cell in result.excluded)
-        for cell in judged:
-            self._remember(cell.track, cell.prediction)
-            self._decisions[cell.prediction.decision] += 1
-            if cell.truth is not None:
-                self._called[cell.truth, cell.prediction.decision] += 1
+        for view in judged:
+            self._judgements.keep(view.cell.track, view.judgement)
+            for judgement, step in ((view.before, -1), (view.judgement, 1)):
+                if judgement is not None:
+                    self._decisions[judgement.prediction.decision] += step
+                    if judgement.truth is not None:
+                        self._called[judgement.truth, judgement.prediction.decision] += step
 
     def _log_events(self) -> None:
         for event in self.reader.events():

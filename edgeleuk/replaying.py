@@ -9,8 +9,10 @@ from edgeleuk import RESEARCH_USE
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.classify import open_classifier
 from edgeleuk.errors import IntegrityError, UsageError
+from edgeleuk.judging import STUCK_DUST, View, joined
 from edgeleuk.record.reading import read_session
 from edgeleuk.record.session import decode_crop
+from edgeleuk.results import Decision, Prediction
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,8 +33,8 @@ def replay_cell(session: Path, track: int, bundle: str) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``recorded`` and ``replayed``, each with ``decision``, ``probability`` and ``reason``; ``equal``
-        where all of these are the same, the probability to its last bit.
+        ``recorded`` and ``replayed``, each with ``decision``, ``probability`` and ``reason``; ``views``, how
+        many were judged again; ``equal`` where all are the same, the probabilities to their last bit.
 
     Raises
     ------
@@ -42,7 +44,7 @@ def replay_cell(session: Path, track: int, bundle: str) -> dict[str, Any]:
         Another bundle judged it.
     """
     with read_session(session) as reader:
-        row, settings = reader.cell(track), reader.settings
+        row, views, settings = reader.cell(track), reader.views(track), reader.settings
     opened = read_bundle(bundle)
     if opened.sha256 != settings.get("bundle_sha256"):
         raise IntegrityError(
@@ -51,13 +53,18 @@ def replay_cell(session: Path, track: int, bundle: str) -> dict[str, Any]:
             allowed=f"{settings.get('bundle')}, {str(settings.get('bundle_sha256'))[:16]}",
             cure="pass the bundle of the session with --bundle",
         )
-    crop, scale = row.get("crop"), row["px_per_um"]
-    if not isinstance(crop, bytes) or not isinstance(scale, float):
-        raise UsageError(
-            f"cell {track} cannot be judged again",
-            got="no picture" if crop is None else "no scale",
-            allowed="a cell that was recorded with its picture and its scale",
-        )
+    crops = []
+    # What was found to be dust was not judged by its pixels.
+    looked_at = [view for view in views if view["reason"] != STUCK_DUST]
+    for view in looked_at:
+        crop, scale = view.get("crop"), view["px_per_um"]
+        if not isinstance(crop, bytes) or not isinstance(scale, float):
+            raise UsageError(
+                f"cell {track} cannot be judged again",
+                got="no picture" if crop is None else "no scale",
+                allowed="a cell whose views were recorded with their pictures and their scale",
+            )
+        crops.append(decode_crop(crop, scale))
     classifier = open_classifier(
         opened,
         runtime=str(settings["runtime"]),
@@ -66,15 +73,21 @@ def replay_cell(session: Path, track: int, bundle: str) -> dict[str, Any]:
         abstain=settings["abstain"],  # type: ignore[arg-type]
     )
     try:
-        (found,) = classifier.classify([decode_crop(crop, scale)])
+        # One at a time, as they were judged in frames of their own.
+        alone = [classifier.classify([crop])[0] for crop in crops]
     finally:
         classifier.close()
-    recorded = {name: row[name] for name in ("decision", "probability", "reason")}
-    replayed = {
-        "decision": found.decision.value,
-        "probability": None if math.isnan(found.probability) else found.probability,
-        "reason": found.reason,
-    }
+    again = [
+        View(float(str(view.get("focus", 0.0))), found) for view, found in zip(looked_at, alone, strict=True)
+    ]
+    if len(looked_at) < len(views):
+        again.append(View(0.0, Prediction(Decision.UNCERTAIN, math.nan, STUCK_DUST, foreign=True)))
+    replayed = _facts(joined(again, classifier).prediction)
+    recorded = {name: row[name] for name in replayed}
+    views_equal = all(
+        _facts(found) == {name: view[name] for name in replayed}
+        for view, found in zip(looked_at, alone, strict=True)
+    )
     return {
         "schema_version": 1,
         "session": str(session),
@@ -82,14 +95,24 @@ def replay_cell(session: Path, track: int, bundle: str) -> dict[str, Any]:
         "bundle_sha256": opened.sha256,
         "recorded": recorded,
         "replayed": replayed,
-        "equal": recorded == replayed,
+        "views": len(views),
+        "equal": recorded == replayed and views_equal,
         "research_use": RESEARCH_USE,
+    }
+
+
+def _facts(prediction: Prediction) -> dict[str, object]:
+    return {
+        "decision": prediction.decision.value,
+        "probability": None if math.isnan(prediction.probability) else prediction.probability,
+        "reason": prediction.reason,
     }
 
 
 def replay_text(result: Mapping[str, Any]) -> str:
     """Say whether the cell is judged as it was."""
-    lines = [f"cell {result['cell']} of {result['session']}"]
+    views = f", {result['views']} views" if result["views"] > 1 else ""
+    lines = [f"cell {result['cell']} of {result['session']}{views}"]
     for name in ("recorded", "replayed"):
         one = result[name]
         probability = "none" if one["probability"] is None else repr(one["probability"])

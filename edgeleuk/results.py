@@ -34,11 +34,14 @@ class Prediction:
         Of the positive class, after the temperature; 0 to 1.
     reason : str or None
         Why the cell is ``uncertain``.
+    foreign : bool
+        The reason is that the network was never trained on such cells, so that its probability says nothing.
     """
 
     decision: Decision
     probability: float
     reason: str | None = None
+    foreign: bool = False
 
 
 @dataclass(frozen=True, slots=True)

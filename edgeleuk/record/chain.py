@@ -26,10 +26,15 @@ _COVERED = {
         "SELECT * FROM frames WHERE sequence = ?",
         "SELECT * FROM cells WHERE frame = ? ORDER BY track",
         "SELECT * FROM true_cells WHERE frame = ? ORDER BY identity",
+        "SELECT * FROM views WHERE frame = ? ORDER BY track",
+        "SELECT * FROM textures WHERE frame = ?",
+        "SELECT * FROM moves WHERE frame = ? ORDER BY id",
     ),
     "event": ("SELECT * FROM events WHERE id = ?",),
     "summary": ("SELECT * FROM summary WHERE id = ?",),
 }
+# So many of a frame's had sessions of the second schema.
+_FRAME_TABLES_BEFORE_3 = 3
 # Tables by whose rows the links are counted, so that no record stands beside the chain.
 _TABLES = {"frame": "frames", "event": "events", "summary": "summary"}
 
@@ -93,9 +98,10 @@ def verify_chain(connection: sqlite3.Connection) -> ChainResult:
         ).fetchone()
         if missing[0]:
             return ChainResult(number, before.hex(), f"{_named(kind, missing[1])} was added behind the chain")
-    for table in ("cells", "true_cells"):
+    for query in _covered(connection, "frame")[1:]:
+        table = query.split()[3]
         if connection.execute(
-            f"SELECT 1 FROM {table} WHERE frame NOT IN (SELECT key FROM chain WHERE kind = 'frame')"  # noqa: S608 - names from the line above
+            f"SELECT 1 FROM {table} WHERE frame NOT IN (SELECT key FROM chain WHERE kind = 'frame')"  # noqa: S608 - names from the table above
         ).fetchone():
             return ChainResult(number, before.hex(), f"a row of {table} belongs to no recorded frame")
     if number == 0:
@@ -107,11 +113,17 @@ def _links(connection: sqlite3.Connection) -> Iterator[tuple[str, int | None, by
     yield from connection.execute("SELECT kind, key, link FROM chain ORDER BY id")
 
 
+def _covered(connection: sqlite3.Connection, kind: str) -> tuple[str, ...]:
+    """Return the queries that a link of that kind covers, in a session of this one's schema."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return _COVERED[kind][:_FRAME_TABLES_BEFORE_3] if version < 3 else _COVERED[kind]
+
+
 def _link(connection: sqlite3.Connection, before: bytes, kind: str, key: int | None) -> bytes:
     """Hash the link before, the kind and the rows, as they read back from the file."""
     whole = hashlib.sha256(before)
     whole.update(json.dumps([kind, key]).encode())
-    for query in _COVERED[kind]:
+    for query in _covered(connection, kind):
         for row in connection.execute(query, (key,)):
             # repr of a float is exact; of pictures the hash suffices.
             values = [
@@ -127,4 +139,4 @@ def _key_of(table: str) -> str:
 
 
 def _named(kind: str, key: int | None) -> str:
-    return f"the {kind}" if kind in ("settings", "summary") else f"{kind} {key}"
+    return f"the {kind}" if kind == "settings" or (kind, key) == ("summary", 1) else f"{kind} {key}"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # "EDLK" in the file's header tells `file` and us whose database it is.
 APPLICATION_ID = 0x45444C4B
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 SCHEMA = f"""
 {CHAIN}
@@ -32,7 +32,14 @@ CREATE TABLE frames (
     seen_before INTEGER NOT NULL DEFAULT 0,
     excluded INTEGER NOT NULL DEFAULT 0,
     latency_ms REAL,
-    rejected TEXT
+    rejected TEXT,
+    area INTEGER, left_px REAL, top_px REAL
+);
+CREATE TABLE textures (frame INTEGER PRIMARY KEY REFERENCES frames (sequence), jpeg BLOB NOT NULL);
+CREATE TABLE moves (
+    id INTEGER PRIMARY KEY,
+    frame INTEGER NOT NULL REFERENCES frames (sequence),
+    area INTEGER NOT NULL, into_area INTEGER NOT NULL, x_px REAL NOT NULL, y_px REAL NOT NULL
 );
 CREATE TABLE cells (
     track INTEGER PRIMARY KEY,
@@ -45,15 +52,32 @@ CREATE TABLE cells (
     reason TEXT,
     truth TEXT,
     thumbnail BLOB,
-    crop BLOB
+    crop BLOB,
+    focus REAL NOT NULL,
+    is_foreign INTEGER NOT NULL
 );
+CREATE TABLE views (
+    track INTEGER NOT NULL REFERENCES cells (track),
+    frame INTEGER NOT NULL REFERENCES frames (sequence),
+    x INTEGER NOT NULL, y INTEGER NOT NULL, w INTEGER NOT NULL, h INTEGER NOT NULL,
+    focus REAL NOT NULL,
+    decision TEXT NOT NULL CHECK (decision IN ('blast', 'normal', 'uncertain')),
+    probability REAL,
+    reason TEXT,
+    is_foreign INTEGER NOT NULL,
+    crop BLOB,
+    agreed_decision TEXT NOT NULL CHECK (agreed_decision IN ('blast', 'normal', 'uncertain')),
+    agreed_probability REAL,
+    agreed_reason TEXT,
+    PRIMARY KEY (track, frame)
+) WITHOUT ROWID;
 CREATE TABLE events (
     id INTEGER PRIMARY KEY, at REAL NOT NULL, kind TEXT NOT NULL, text TEXT NOT NULL
 );
 CREATE TABLE true_cells (
     identity INTEGER PRIMARY KEY, label TEXT NOT NULL, frame INTEGER NOT NULL REFERENCES frames (sequence)
 );
-CREATE TABLE summary (id INTEGER PRIMARY KEY CHECK (id = 1), value TEXT NOT NULL);
+CREATE TABLE summary (id INTEGER PRIMARY KEY, value TEXT NOT NULL);
 """
 
 

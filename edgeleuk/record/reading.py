@@ -23,17 +23,37 @@ from edgeleuk.record.database import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# What is said of a cell is what its views agreed on last.
+_AGREED = ", ".join(
+    f"CASE WHEN last.track IS NULL THEN cells.{name} ELSE last.agreed_{name} END AS {name}"
+    for name in ("decision", "probability", "reason")
+)
+_CELLS = (
+    "SELECT cells.*, frames.captured_at, frames.source, frames.px_per_um, "  # noqa: S608 - names from the lines above
+    f"{_AGREED}, 1 + (SELECT COUNT(*) FROM views WHERE views.track = cells.track) AS views"
+    " FROM cells JOIN frames ON frames.sequence = cells.frame"
+    " LEFT JOIN views AS last ON last.track = cells.track"
+    " AND last.frame = (SELECT MAX(frame) FROM views WHERE views.track = cells.track)"
+)
+# Sessions of earlier schemas judged each cell once.
+_CELLS_BEFORE_3 = (
+    "SELECT cells.*, frames.captured_at, frames.source, frames.px_per_um, 1 AS views"
+    " FROM cells JOIN frames ON frames.sequence = cells.frame"
+)
+_VIEWS = (
+    "SELECT {0}.*, frames.px_per_um FROM {0} JOIN frames ON frames.sequence = {0}.frame WHERE track = ?"
+    " ORDER BY frame"
+)
+_LAST_SUMMARY = (
+    "SELECT value FROM summary JOIN chain ON chain.kind = 'summary' AND chain.key = summary.id"
+    " WHERE chain.id = (SELECT MAX(id) FROM chain)"
+)
 _QUERIES = {
     "frames": "SELECT * FROM frames ORDER BY sequence",
-    "cells": "SELECT cells.*, frames.captured_at, frames.source, frames.px_per_um"
-    " FROM cells JOIN frames ON frames.sequence = cells.frame ORDER BY track",
+    "cells": "",
     "events": "SELECT * FROM events ORDER BY id",
     "true_cells": "SELECT * FROM true_cells ORDER BY identity",
 }
-
-_ONE_CELL = (
-    "SELECT cells.*, frames.px_per_um FROM cells JOIN frames ON frames.sequence = cells.frame WHERE track = ?"
-)
 
 
 def read_session(path: Path) -> SessionReader:
@@ -78,13 +98,22 @@ class SessionReader(Closing):
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
         self._connection = connection
+        self._schema = 0
         with explained(path), _decoded(path):
             self.settings: dict[str, object] = {
                 key: json.loads(value)
                 for key, value in connection.execute("SELECT key, value FROM settings ORDER BY key")
             }
-            row = connection.execute("SELECT value FROM summary").fetchone()
+            (self._schema,) = connection.execute("PRAGMA user_version").fetchone()
+            # A run that was resumed and cut off again has the summary of its first part only.
+            row = connection.execute(
+                _LAST_SUMMARY if self._schema >= 2 else "SELECT value FROM summary"
+            ).fetchone()
             self.summary: dict[str, object] | None = None if row is None else json.loads(row[0])
+
+    @property
+    def _cells(self) -> str:
+        return _CELLS if self._schema >= 3 else _CELLS_BEFORE_3
 
     def counts(self) -> Counts:
         """Count the rows."""
@@ -101,7 +130,7 @@ class SessionReader(Closing):
             msg = f"expected one of {', '.join(_QUERIES)}, got {table}"
             raise ValueError(msg)
         with explained(self.path):
-            cursor = self._connection.execute(_QUERIES[table])
+            cursor = self._connection.execute(_QUERIES[table] or f"{self._cells} ORDER BY cells.track")
             names = [column[0] for column in cursor.description]
             for row in cursor:
                 record = dict(zip(names, row, strict=True))
@@ -124,7 +153,7 @@ class SessionReader(Closing):
             There is no such cell.
         """
         with explained(self.path):
-            cursor = self._connection.execute(_ONE_CELL, (track,))
+            cursor = self._connection.execute(f"{self._cells} WHERE cells.track = ?", (track,))
             row = cursor.fetchone()
         if row is not None:
             return dict(zip((column[0] for column in cursor.description), row, strict=True))
@@ -134,6 +163,16 @@ class SessionReader(Closing):
             allowed=f"one of its {self.counts().cells}",
             cure="see `edgeleuk export SESSION --csv`",
         )
+
+    def views(self, track: int) -> list[dict[str, object]]:
+        """Return every judged view of a cell in order, its crop with it: what was said of that view alone."""
+        found: list[dict[str, object]] = []
+        with explained(self.path):
+            for table in ("cells", "views") if self._schema >= 3 else ("cells",):
+                cursor = self._connection.execute(_VIEWS.format(table), (track,))
+                names = [column[0] for column in cursor.description]
+                found += [dict(zip(names, row, strict=True)) for row in cursor]
+        return found
 
     def close(self) -> None:
         """Close the file."""

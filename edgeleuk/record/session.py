@@ -21,6 +21,7 @@ import numpy as np
 from edgeleuk.closing import Closing
 from edgeleuk.errors import SessionError, UsageError
 from edgeleuk.frames import CellCrop
+from edgeleuk.judging import View
 from edgeleuk.record.chain import append_link
 from edgeleuk.record.database import (
     APPLICATION_ID,
@@ -38,8 +39,15 @@ if TYPE_CHECKING:
 
     from edgeleuk.frames import Box, RgbImage, TrueCell
     from edgeleuk.results import FrameResult, SessionSummary
+    from edgeleuk.vision.registration import Texture
+    from edgeleuk.vision.tracking import Placed
 
 THUMBNAIL_PX = 96
+ALL_VIEWS = (
+    "SELECT focus, truth, decision, probability, reason, is_foreign, frame FROM cells WHERE track = ?"
+    " UNION ALL SELECT focus, NULL, decision, probability, reason, is_foreign, frame FROM views"
+    " WHERE track = ? ORDER BY frame"
+)
 MB = 1_000_000
 
 
@@ -61,7 +69,7 @@ class DiskGuard:
 
 @dataclass(frozen=True, slots=True)
 class JudgedCell:
-    """A cell's one judgement, with what it was made from.
+    """One view of a cell that was judged, with what it was made from.
 
     Attributes
     ----------
@@ -72,10 +80,15 @@ class JudgedCell:
     area_um2, nucleus_area_um2 : float
         NaN where the scale is unknown.
     prediction : Prediction
-    crop : CellCrop
-        What was judged; it is kept as it is, and a reduced JPEG of it.
+    crop : CellCrop or None
+        What was judged; it is kept as it is, and of the first view a reduced JPEG of it. None where the
+        cell turned out to be none.
     truth : str or None
         Its real label where the source is simulated.
+    focus : float
+        See `edgeleuk.vision.focus.focus_of`.
+    agreed : Prediction or None
+        What is said of the cell from now on; None for its first view, whose own prediction stands alone.
     """
 
     track: int
@@ -85,8 +98,10 @@ class JudgedCell:
     area_um2: float
     nucleus_area_um2: float
     prediction: Prediction
-    crop: CellCrop
+    crop: CellCrop | None
     truth: str | None = None
+    focus: float = 0.0
+    agreed: Prediction | None = None
 
 
 class SessionWriter(Closing):
@@ -107,7 +122,11 @@ class SessionWriter(Closing):
         self._pictures = True
 
     def record_frame(
-        self, result: FrameResult, judged: Sequence[JudgedCell], truth: Sequence[TrueCell] = ()
+        self,
+        result: FrameResult,
+        judged: Sequence[JudgedCell],
+        truth: Sequence[TrueCell] = (),
+        placed: Placed | None = None,
     ) -> None:
         """Record one processed frame with the cells judged in it; on the disk when this returns.
 
@@ -116,43 +135,69 @@ class SessionWriter(Closing):
         result : FrameResult
             Its ``latency_ms`` is the time until now: the commit itself is not in it.
         judged : sequence of JudgedCell
-            Cells judged for the first time, and so for good.
+            Cells judged for the first time, and further views of others.
         truth : sequence of TrueCell
             Simulated cells that lie whole in the frame.
+        placed : Placed, optional
+            Where the frame lies on the slide, for a run that is resumed.
 
         Raises
         ------
         SessionError
             The disk is full, or nearly so.
         """
-        seen_before = len(result.cells) - len(judged)
+        first = [cell for cell in judged if cell.agreed is None]
+        seen_before = len(result.cells) - len(first)
         kept = self._has_room()
         # Encoded before the transaction: nobody has to wait for it.
-        pictures = [_pictures(cell.crop) if kept else (None, None) for cell in judged]
+        crops = {cell.track: encode_crop(cell.crop) if kept and cell.crop else None for cell in judged}
+        thumbnails = [thumbnail(cell.crop.pixels) if kept and cell.crop else None for cell in first]
+        texture = None if placed is None or placed.texture is None else encode_texture(placed.texture)
+        place = (None, None, None) if placed is None else (placed.area, placed.left, placed.top)
         with self._transaction() as connection:
             connection.execute(
                 "INSERT INTO frames (sequence, captured_at, source, width, height, px_per_um, detected,"
-                " judged, seen_before, excluded, latency_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " judged, seen_before, excluded, latency_ms, area, left_px, top_px)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     *(result.sequence, result.captured_at, result.source, result.width, result.height),
-                    *(result.px_per_um, len(result.found), len(judged), seen_before),
-                    *(len(result.excluded), result.latency_ms),
+                    *(result.px_per_um, len(result.found), len(first), seen_before),
+                    *(len(result.excluded), result.latency_ms, *place),
                 ),
             )
             connection.executemany(
                 "INSERT INTO cells (track, frame, x, y, w, h, area_px, nucleus_area_px, area_um2,"
-                " nucleus_area_um2, decision, probability, reason, truth, thumbnail, crop)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " nucleus_area_um2, decision, probability, reason, truth, thumbnail, crop, focus, is_foreign)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [
                     (
                         *(cell.track, result.sequence, *cell.box, cell.area_px, cell.nucleus_area_px),
-                        *(cell.area_um2, cell.nucleus_area_um2, cell.prediction.decision.value),
-                        *(cell.prediction.probability, cell.prediction.reason, cell.truth),
-                        *both,
+                        *(cell.area_um2, cell.nucleus_area_um2, *_columns(cell.prediction)),
+                        *(cell.truth, small, crops[cell.track], cell.focus, cell.prediction.foreign),
                     )
-                    for cell, both in zip(judged, pictures, strict=True)
+                    for cell, small in zip(first, thumbnails, strict=True)
                 ],
             )
+            connection.executemany(
+                "INSERT INTO views (track, frame, x, y, w, h, focus, decision, probability, reason,"
+                " is_foreign, crop, agreed_decision, agreed_probability, agreed_reason)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (
+                        *(cell.track, result.sequence, *cell.box, cell.focus, *_columns(cell.prediction)),
+                        *(cell.prediction.foreign, crops[cell.track], *_columns(cell.agreed)),
+                    )
+                    for cell in judged
+                    if cell.agreed is not None
+                ],
+            )
+            if texture is not None:
+                connection.execute("INSERT INTO textures VALUES (?, ?)", (result.sequence, texture))
+            if placed is not None:
+                connection.executemany(
+                    "INSERT INTO moves (frame, area, into_area, x_px, y_px) VALUES (?, ?, ?, ?, ?)",
+                    [(result.sequence, *move) for move in placed.moves],
+                )
             connection.executemany(
                 "INSERT OR IGNORE INTO true_cells VALUES (?, ?, ?)",
                 [(cell.identity, cell.label, result.sequence) for cell in truth],
@@ -177,13 +222,12 @@ class SessionWriter(Closing):
             )
             append_link(connection, "event", row.lastrowid)
 
-    def prediction(self, track: int) -> Prediction | None:
-        """Return the judgement of a track; None when it has none yet."""
+    def views(self, track: int) -> tuple[list[View], str | None]:
+        """Return all judged views of a cell in their order, and its truth; none of a cell not judged yet."""
         with explained(self.path):
-            row = self._connection.execute(
-                "SELECT decision, probability, reason FROM cells WHERE track = ?", (track,)
-            ).fetchone()
-        return None if row is None else _prediction(*row)
+            rows = self._connection.execute(ALL_VIEWS, (track, track)).fetchall()
+        views = [View(row[0], prediction_of(*row[2:6])) for row in rows]
+        return views, rows[0][1] if rows else None
 
     def true_cells(self) -> dict[str, int]:
         """Label -> how many simulated cells lay whole in a frame so far."""
@@ -202,8 +246,10 @@ class SessionWriter(Closing):
         """Record the summary."""
         self.summary = summary
         with self._transaction() as connection:
-            connection.execute("INSERT INTO summary VALUES (1, ?)", (json.dumps(summary.to_json()),))
-            append_link(connection, "summary", 1)
+            row = connection.execute(
+                "INSERT INTO summary (value) VALUES (?)", (json.dumps(summary.to_json()),)
+            )
+            append_link(connection, "summary", row.lastrowid)
 
     def close(self) -> None:
         """Fold the log into the file and close it; a full disk leaves the log beside it, readable."""
@@ -323,10 +369,6 @@ def thumbnail(crop: RgbImage) -> bytes:
     return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
 
 
-def _pictures(crop: CellCrop) -> tuple[bytes, bytes]:
-    return thumbnail(crop.pixels), encode_crop(crop)
-
-
 def encode_crop(crop: CellCrop) -> bytes:
     """Keep a crop without loss: a PNG whose transparency is the mask."""
     import cv2  # noqa: PLC0415 - reading a session must not cost OpenCV's start
@@ -353,6 +395,21 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _prediction(decision: str, probability: float | None, reason: str | None) -> Prediction:
-    # SQLite keeps NaN as NULL.
-    return Prediction(Decision(decision), math.nan if probability is None else probability, reason)
+def encode_texture(texture: Texture) -> bytes:
+    """Keep what a field is recognised by, well enough for that: a JPEG."""
+    import cv2  # noqa: PLC0415 - reading a session must not cost OpenCV's start
+
+    return cv2.imencode(".jpg", texture.fine, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
+
+
+def _columns(prediction: Prediction) -> tuple[str, float, str | None]:
+    return prediction.decision.value, prediction.probability, prediction.reason
+
+
+def prediction_of(
+    decision: str, probability: float | None, reason: str | None, foreign: int = 0
+) -> Prediction:
+    """Return the prediction of a row; SQLite keeps NaN as NULL."""
+    return Prediction(
+        Decision(decision), math.nan if probability is None else probability, reason, bool(foreign)
+    )

@@ -24,7 +24,7 @@ from edgeleuk.vision.registration import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from edgeleuk.frames import Cell, RgbImage
+    from edgeleuk.frames import Box, Cell, RgbImage
 
 _MOST_KEYFRAMES = 512
 _MOST_SPECTRA = 24
@@ -78,11 +78,51 @@ class _Known:
     whole: bool
 
 
+class Move(NamedTuple):
+    """All of one area became part of another, shifted by so many pixels."""
+
+    area: int
+    into: int
+    x: float
+    y: float
+
+
+class Placed(NamedTuple):
+    """Where a field was found to lie, and what has to be kept to find the same again.
+
+    Attributes
+    ----------
+    area : int
+        Fields of one area are known to lie side by side.
+    left, top : float
+        In pixels of the area.
+    moves : tuple of Move
+        Areas that this field joined.
+    texture : Texture or None
+        Of a field that others will be registered to.
+    """
+
+    area: int
+    left: float
+    top: float
+    moves: tuple[Move, ...] = ()
+    texture: Texture | None = None
+
+
+class PastField(NamedTuple):
+    """A field of an earlier run, and the whole cells that it showed: (track, box) each."""
+
+    placed: Placed
+    width: int
+    height: int
+    cells: Sequence[tuple[int, Box]]
+
+
 class FieldTracker:
     """Remembers where each cell of a slide lies, so that it is counted once.
 
-    The state is bounded: 512 reduced fields and 24 of their spectra (60 MB), 100,000 cells; the oldest are
-    forgotten first.
+    `placed` tells where the last field lies. The state is bounded: 512 reduced fields and 24 of their
+    spectra (60 MB), 100,000 cells; the oldest are forgotten first.
 
     Examples
     --------
@@ -97,6 +137,26 @@ class FieldTracker:
         self._map = _Map()
         self._cells = _Cells()
         self._tracks = 0
+        self.placed: Placed | None = None
+
+    @classmethod
+    def resumed(cls, past: Iterable[PastField]) -> FieldTracker:
+        """Remember what an earlier run saw, its fields in their order, and go on.
+
+        Cells are counted on from the largest track.
+        """
+        tracker = cls()
+        for placed, width, height, cells in past:
+            for move in placed.moves:
+                tracker._map.move(move)
+                tracker._cells.move(move)
+            view = Rectangle(0.0, 0.0, float(width), float(height)).moved(placed.left, placed.top)
+            tracker._map.recall(placed.area, view, placed.texture)
+            for track, box in cells:
+                place = Rectangle(box.x, box.y, box.x + box.w, box.y + box.h).moved(view.left, view.top)
+                tracker._cells.put(track, _Known(placed.area, place, view, whole=True))
+                tracker._tracks = max(tracker._tracks, track + 1)
+        return tracker
 
     @property
     def unique(self) -> int:
@@ -119,9 +179,11 @@ class FieldTracker:
         list of Sighting
             One for each cell, in the same order.
         """
-        area, view, moves = self._map.place(pixels)
-        for move in moves:
+        self.placed = self._map.place(pixels)
+        for move in self.placed.moves:
             self._cells.move(move)
+        area, (height, width) = self.placed.area, pixels.shape[:2]
+        view = Rectangle(0.0, 0.0, float(width), float(height)).moved(self.placed.left, self.placed.top)
         seen = [
             _Known(
                 area,
@@ -145,15 +207,6 @@ class FieldTracker:
         return sightings
 
 
-class _Move(NamedTuple):
-    """All of one area becomes part of another, shifted."""
-
-    area: int
-    into: int
-    x: float
-    y: float
-
-
 class _Map:
     """Remembered fields and where they lie. Areas that are not connected lie where they probably do."""
 
@@ -165,15 +218,32 @@ class _Map:
         self._numbers = 0
         self._areas = 0
 
-    def place(self, pixels: RgbImage) -> tuple[int, Rectangle, list[_Move]]:
-        """Find area and view of a field, and the areas that became part of its own."""
+    def recall(self, area: int, view: Rectangle, texture: Texture | None) -> None:
+        """Remember a field of an earlier run."""
+        self._areas = max(self._areas, area)
+        number = self._next_number()
+        if texture is not None:
+            self._last = _Keyframe(number, area, view, texture)
+            self._remember(self._last)
+
+    def move(self, move: Move) -> None:
+        """Make an area part of another, shifted."""
+        for number, keyframe in self._keyframes.items():
+            if keyframe.area == move.area:
+                view = keyframe.view.moved(move.x, move.y)
+                self._keyframes[number] = replace(keyframe, area=move.into, view=view)
+        if self._last is not None:
+            self._last = self._keyframes.get(self._last.number, self._last)
+
+    def place(self, pixels: RgbImage) -> Placed:
+        """Find where a field lies, and the areas that it joins to its own."""
         texture = Texture.of(pixels)
         spectrum = Spectrum(texture)
         height, width = texture.shape
         expected = Rectangle(0.0, 0.0, float(width), float(height))
         if self._last is not None:
             expected = expected.moved(self._last.view.left, self._last.view.top).moved(*self._speed)
-        moves: list[_Move] = []
+        moves: list[Move] = []
         field = None if texture.is_blank else self._found(texture, spectrum, expected)
         if field is None:
             self._areas += 1
@@ -188,7 +258,8 @@ class _Map:
         last, self._last = self._last, field
         if last is not None and last.area == field.area:
             self._speed = field.view.left - last.view.left, field.view.top - last.view.top
-        return field.area, field.view, moves
+        kept = texture if field.number in self._keyframes else None
+        return Placed(field.area, field.view.left, field.view.top, tuple(moves), kept)
 
     def _next_number(self) -> int:
         self._numbers += 1
@@ -219,7 +290,7 @@ class _Map:
         tried = {self._last.number, *(keyframe.number for keyframe in near)}
         yield from (keyframe for keyframe in newest[::-1] if keyframe.number not in tried)
 
-    def _connected(self, field: _Keyframe, spectrum: Spectrum) -> list[_Move]:
+    def _connected(self, field: _Keyframe, spectrum: Spectrum) -> list[Move]:
         """Look for overlaps with other areas, which then become part of the field's own."""
         foreign = [keyframe for keyframe in self._like(field.texture) if keyframe.area != field.area]
         near = sorted(foreign, key=lambda keyframe: keyframe.view.distance(field.view))
@@ -228,18 +299,15 @@ class _Map:
         turn = field.number * _MOST_IN_TURN
         others = [foreign[(turn + i) % len(foreign)] for i in range(_MOST_IN_TURN) if foreign]
         tried = [*firsts[:_MOST_AREAS], *near[:_MOST_FOREIGN], *others]
-        moves: dict[int, _Move] = {}
+        moves: dict[int, Move] = {}
         for keyframe in {keyframe.number: keyframe for keyframe in tried}.values():
             shift = None if keyframe.area in moves else register(self._spectrum(keyframe), spectrum)
             if shift is not None:
                 there = _shifted(keyframe, shift)
                 x, y = field.view.left - there.left, field.view.top - there.top
-                moves[keyframe.area] = _Move(keyframe.area, field.area, x, y)
-        for number, keyframe in self._keyframes.items():
-            if keyframe.area in moves:
-                move = moves[keyframe.area]
-                view = keyframe.view.moved(move.x, move.y)
-                self._keyframes[number] = replace(keyframe, area=move.into, view=view)
+                moves[keyframe.area] = Move(keyframe.area, field.area, x, y)
+        for move in moves.values():
+            self.move(move)
         return list(moves.values())
 
     def _anchored(self, field: _Keyframe, spectrum: Spectrum) -> _Keyframe:
@@ -316,7 +384,7 @@ class _Cells:
         if cell.whole or (not known.whole and cell.box.area >= known.box.area):
             self.put(track, cell)
 
-    def move(self, move: _Move) -> None:
+    def move(self, move: Move) -> None:
         """Make an area part of another, shifted."""
         for track, cell in list(self._known.items()):
             if cell.area == move.area:

@@ -108,7 +108,11 @@ def main() -> int:
         error = abs(sum(row["counted"] for row in own) - true) / true
         bars[f"overlap {overlap}: duplicates <= {MOST_DUPLICATES}"] = (duplicates, MOST_DUPLICATES)
         bars[f"overlap {overlap}: count error <= {MOST_ERROR}"] = (error, MOST_ERROR)
-    result = {"schema_version": 1, "scans": rows, "bars": {name: round(v, 5) for name, (v, _) in bars.items()}}
+    result = {
+        "schema_version": 1,
+        "scans": rows,
+        "bars": {name: round(v, 5) for name, (v, _) in bars.items()},
+    }
     print(json.dumps(result))
     for name, (value, bar) in bars.items():
         print(f"{'met   ' if value <= bar else 'MISSED'} {value:.4f}  {name}", file=sys.stderr)

@@ -40,6 +40,8 @@ BAR_GROWTH_MB = 5.0
 class Slow:
     """A consumer that reads the clock in the picture, then takes its 100 ms."""
 
+    placed = None
+
     def __init__(self) -> None:
         self.behind_ms: list[float] = []
         self.counters: list[int] = []
@@ -55,6 +57,9 @@ class Slow:
 
     def classify(self, crops: Any) -> list[Any]:
         return []
+
+    def consensus(self, views: Any) -> Any:
+        return views[0]
 
     def update(self, pixels: Any, cells: Any) -> list[Any]:
         return []

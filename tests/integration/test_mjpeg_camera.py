@@ -56,11 +56,16 @@ def camera(**options: int) -> Iterator[tuple[str, subprocess.Popen[str]]]:
 class Nothing:
     """Sees no cells, and takes its time."""
 
+    placed = None
+
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds = seconds
 
     def classify(self, crops: Sequence[CellCrop]) -> list[Prediction]:
         raise AssertionError
+
+    def consensus(self, views: Sequence[Prediction]) -> Prediction:
+        return views[0]
 
     def update(self, pixels: RgbImage, cells: Sequence[Cell]) -> list[Sighting]:
         return []

@@ -54,6 +54,9 @@ class BySize:
         areas = [np.count_nonzero(crop.mask) / crop.px_per_um**2 for crop in crops]
         return [Prediction(Decision.BLAST if area > 95 else Decision.NORMAL, 0.75) for area in areas]
 
+    def consensus(self, views: Sequence[Prediction]) -> Prediction:
+        return views[0]
+
 
 def full_engine(**changes: Any) -> Engine:
     return replace(Engine(BySize(), FieldTracker()), **changes)
@@ -65,6 +68,7 @@ class Seen:
 
     script: list[list[tuple[int, int, bool]]]
     frame: int = -1
+    placed: None = None
 
     def segment(self, pixels: RgbImage, *, px_per_um: float | None = None) -> list[Cell]:
         self.frame += 1
@@ -169,7 +173,8 @@ class TestCounting:
         assert (summary.detected, summary.unique, summary.seen_before, summary.excluded) == (7, 2, 3, 2)
         assert summary.excluded_by_reason == {CUT: 2}
         assert isinstance(engine.classifier, BySize)
-        assert engine.classifier.crops == 2
+        # 7 and 8 once each, and a second, equally sharp view of both.
+        assert engine.classifier.crops == 4
         assert [[(c.track, c.is_new) for c in result.cells] for result in results] == [
             [(8, True)], [(7, True), (8, False)], [(7, False), (8, False)],
         ]  # fmt: skip
@@ -183,7 +188,7 @@ class TestCounting:
         assert (summary.detected, summary.unique, summary.seen_before) == (2, 1, 1)
 
     def test_more_cells_than_are_remembered(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("edgeleuk.pipeline._MOST_REMEMBERED", 2)
+        monkeypatch.setattr("edgeleuk.judging._MOST_REMEMBERED", 2)
         fields = [[(track, 25 * track, False) for track in range(5)]] * 3
         summary = run_on(pictures(tmp_path / "p", 3), Seen(fields).engine(), tmp_path / "s.db", px_per_um=2.0)
         laws_hold(summary, tmp_path / "s.db")
@@ -232,6 +237,9 @@ class TestCounting:
         class Forgetful(BySize):
             def classify(self, crops: Sequence[CellCrop]) -> list[Prediction]:
                 return []
+
+            def consensus(self, views: Sequence[Prediction]) -> Prediction:
+                return views[0]
 
         engine = replace(Seen([[(1, 10, False)]]).engine(), classifier=Forgetful())
         with pytest.raises(ValueError, match="shorter"):

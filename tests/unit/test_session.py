@@ -24,9 +24,11 @@ from sessions import BLAST, WRITER, record, summary
 from edgeleuk import RESEARCH_USE
 from edgeleuk.errors import EdgeleukError, SessionError, UsageError
 from edgeleuk.frames import TrueCell
+from edgeleuk.judging import View
 from edgeleuk.record import SessionWriter, create_session, export_csv, read_session
 from edgeleuk.record.export import COLUMNS, export_jsonl
 from edgeleuk.record.session import THUMBNAIL_PX, thumbnail
+from edgeleuk.record.database import SCHEMA_VERSION
 from edgeleuk.results import (
     Decision,
     FrameResult,
@@ -53,10 +55,9 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         record(session, 4, uncertain)
         session.record_rejected(5, 1e9, "test://", "truncated JPEG")
         session.record_event("gap", "nothing for 2 s")
-        assert session.prediction(0) == BLAST
-        assert session.prediction(3) is None
-        read = session.prediction(4)
-        assert read is not None
+        assert session.views(0) == ([View(0.0, BLAST)], None)
+        assert session.views(3) == ([], None)
+        ((_, read),) = session.views(4)[0]
         assert (read.decision, math.isnan(read.probability), read.reason) == (
             Decision.UNCERTAIN, True, "scale unknown",
         )  # fmt: skip
@@ -87,7 +88,7 @@ def test_the_log_is_written_ahead_and_synced(tmp_path: Path) -> None:
             session._connection.execute(f"PRAGMA {name}").fetchone()[0]
             for name in ("journal_mode", "synchronous", "application_id", "user_version")
         ]
-    assert pragmas == ["wal", 2, 0x45444C4B, 2]
+    assert pragmas == ["wal", 2, 0x45444C4B, SCHEMA_VERSION]
     assert [file.name for file in tmp_path.iterdir()] == ["s.db"]
 
 
@@ -161,9 +162,9 @@ class TestRefusals:
     def test_a_newer_version(self, tmp_path: Path) -> None:
         create_session(tmp_path / "s.db", {}).close()
         connection = sqlite3.connect(tmp_path / "s.db")
-        connection.execute("PRAGMA user_version = 3")
+        connection.execute("PRAGMA user_version = 9")
         connection.close()
-        with pytest.raises(SessionError, match=r"newer edgeleuk: got schema 3, allowed up to 2; update"):
+        with pytest.raises(SessionError, match=r"newer edgeleuk: got schema 9, allowed up to \d; update"):
             read_session(tmp_path / "s.db")
 
     def test_a_damaged_session(self, tmp_path: Path) -> None:

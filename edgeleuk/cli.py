@@ -420,6 +420,9 @@ def run(
     session: Annotated[
         Path | None, typer.Option("--session", metavar="FILE", help="Record [default: session-TIME.db].")
     ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the session, if it is there: nothing counts twice.")
+    ] = False,
     frames: Annotated[
         int | None, typer.Option("--frames", help="Stop after so many processed frames.")
     ] = None,
@@ -466,7 +469,14 @@ def run(
         },
     )
     summary, error = running.run(
-        camera, bundle, settings, session=session, frames=frames, picture=picture, show=not as_json
+        camera,
+        bundle,
+        settings,
+        session=session,
+        frames=frames,
+        picture=picture,
+        show=not as_json,
+        resume=resume,
     )
     print_json(summary.to_json()) if as_json else typer.echo(running.summary_text(summary))
     if error is not None:

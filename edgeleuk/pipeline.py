@@ -23,6 +23,7 @@ from edgeleuk.errors import DataRefusedError, EdgeleukError, InterruptedBeforeRe
 from edgeleuk.frames import Box
 from edgeleuk.judging import STUCK_DUST, Judgements, View, is_worth_a_view
 from edgeleuk.latency import LatencyHistogram
+from edgeleuk.record.past import Past
 from edgeleuk.record.session import JudgedCell
 from edgeleuk.results import (
     CellResult,
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 
 CUT = "cut by the border"
 SCALE_UNKNOWN = "scale unknown"
+BEFORE = "before the run was resumed"
 
 
 class CellClassifier(Protocol):
@@ -149,6 +151,7 @@ def run(
     frames: int | None = None,
     px_per_um: float | None = None,
     on_frame: Callable[[FrameResult, RgbImage], None] | None = None,
+    past: Past | None = None,
     stop: threading.Event,
 ) -> SessionSummary:
     """Watch a source until it ends, and record what it shows.
@@ -160,11 +163,14 @@ def run(
     session : SessionWriter
         The caller closes it, and the source.
     frames : int, optional
-        Stop after so many processed frames.
+        Stop after so many processed frames, those of the past included.
     px_per_um : float, optional
         Scale of the picture; without it the source's own, else estimated from the red cells.
     on_frame : callable, optional
         Called with each result and its pixels once they are recorded.
+    past : Past, optional
+        What the session holds already: counts go on from there, and so do the numbers of the frames of a
+        live source; of others, pictures that are recorded are passed over.
     stop : threading.Event
         Set it to end the run: the frame at hand is finished and recorded.
 
@@ -184,7 +190,7 @@ def run(
     InterruptedBeforeRecordError
         `stop` was set before the first frame was done.
     """
-    work = _Run(source, engine, session, px_per_um)
+    work = _Run(source, engine, session, px_per_um, past or Past())
     try:
         with open_reader(source) as reader:
             work.reader = reader
@@ -221,26 +227,36 @@ class _Run:
     reader: FrameReader
 
     def __init__(
-        self, source: FrameSource, engine: Engine, session: SessionWriter, px_per_um: float | None
+        self,
+        source: FrameSource,
+        engine: Engine,
+        session: SessionWriter,
+        px_per_um: float | None,
+        past: Past,
     ) -> None:
         self._source = source
         self._engine = engine
         self._session = session
         self._scale = ScaleKeeper(px_per_um, engine.estimate_scale)
         self._latency = LatencyHistogram()
-        self._started_at, self._started = time.time(), time.monotonic()
+        for latency in past.latencies_ms:
+            self._latency.add(latency)
+        self._past = past
+        self._started_at = time.time() if past.started_at is None else past.started_at
+        self._started = time.monotonic() - past.duration_s
         self._judgements = Judgements(engine.classifier, session)
         self._dust = DustWatch()
         self._px_per_um: float | None = None
-        self._events = 0
+        self._events = past.events
         self._in_flight = 0
-        self._detected = 0
-        self._seen_before = 0
-        self._decisions: Counter[Decision] = Counter()
-        self._excluded_by_reason: Counter[str] = Counter()
-        self._called: Counter[tuple[str, Decision]] = Counter()
-        self.processed = 0
-        self.rejected_by_reason: Counter[str] = Counter()
+        self._detected = past.detected
+        self._seen_before = past.seen_before
+        self._decisions = Counter(past.decisions)
+        # Why is not recorded with a frame.
+        self._excluded_by_reason = Counter({BEFORE: past.excluded} if past.excluded else {})
+        self._called = Counter(past.called)
+        self.processed = past.processed
+        self.rejected_by_reason = Counter(past.rejected_by_reason)
 
     @property
     def rejected(self) -> int:
@@ -258,6 +274,8 @@ class _Run:
             self._log_events()
             if item is None:
                 return "stopped by the user" if stop.is_set() else "the source has ended"
+            if not self._source.live and item.sequence < self._past.next_sequence:
+                continue
             self._in_flight = 1
             self._process(item, on_frame)
             self._in_flight = 0
@@ -280,8 +298,9 @@ class _Run:
         try:
             frame = decoded(item)
         except FrameRejectedError as error:
-            self._reject(item.sequence, time.time(), str(error.got), error.reason)
+            self._reject(self._numbered(item.sequence), time.time(), str(error.got), error.reason)
             return
+        frame = replace(frame, sequence=self._numbered(frame.sequence))
         reason, notices = self._engine.watch(frame.pixels)
         for notice in notices:
             self._log(notice.kind, notice.text)
@@ -298,6 +317,10 @@ class _Run:
         self._count(result, judged)
         if on_frame is not None:
             on_frame(result, frame.pixels)
+
+    def _numbered(self, sequence: int) -> int:
+        """Return a frame's number in the session: a camera that is opened again counts from 0."""
+        return sequence + self._past.next_sequence if self._source.live else sequence
 
     def _judge(self, frame: Frame) -> tuple[FrameResult, list[_JudgedView]]:
         """Find and recognise the cells of a frame; judge whole ones for the first time, or once more."""
@@ -421,9 +444,9 @@ class _Run:
             started_at=self._started_at,
             duration_s=time.monotonic() - self._started,
             simulated=simulated,
-            captured=self.reader.captured,
+            captured=self._captured(),
             processed=self.processed,
-            dropped=self.reader.dropped,
+            dropped=self._dropped(),
             rejected=self.rejected,
             in_flight=self._in_flight,
             detected=self._detected,
@@ -439,6 +462,16 @@ class _Run:
             events=self._events,
             truth=self._truth() if simulated else None,
         )
+
+    def _captured(self) -> int:
+        if self._source.live:
+            return self._past.next_sequence + self.reader.captured
+        return max(self._past.next_sequence, self.reader.captured)
+
+    def _dropped(self) -> int:
+        """Count frames that were never looked at, such as the one in flight when a run was cut off."""
+        before = self._past.next_sequence - self._past.processed - self._past.rejected_by_reason.total()
+        return before + self.reader.dropped
 
     def _truth(self) -> dict[str, object]:
         labels = ("blast", "normal")

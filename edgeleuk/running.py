@@ -23,7 +23,7 @@ from edgeleuk.console import say
 from edgeleuk.errors import EdgeleukError, UsageError
 from edgeleuk.pipeline import Engine, accept, unchanged
 from edgeleuk.pipeline import run as run_pipeline
-from edgeleuk.record.session import create_session
+from edgeleuk.record.session import create_session, resume_session
 from edgeleuk.selftest import open_tested_classifier
 from edgeleuk.vision.quality import gate
 from edgeleuk.vision.stream import StreamWatch
@@ -51,6 +51,7 @@ def run(
     frames: int | None,
     picture: Path | None,
     show: bool,
+    resume: bool = False,
 ) -> tuple[SessionSummary, EdgeleukError | None]:
     """Watch `camera` until it ends, `frames` are processed, or the user stops it.
 
@@ -66,6 +67,8 @@ def run(
     frames : int, optional
     picture : Path, optional
         PNG of the last field with cells; by default the session's path with ``.png``.
+    resume : bool
+        Go on with the session, if there is one; else a session that exists is refused.
     show : bool
         Draw a live table on standard error.
 
@@ -77,6 +80,8 @@ def run(
     """
     if frames is not None and frames < 1:
         raise UsageError("the number of frames is out of range", got=frames, allowed="1 or more")
+    if resume and session is None:
+        raise UsageError("the session to go on with is not given", cure="pass it with --session")
     path = session or Path(time.strftime("session-%Y%m%d-%H%M%S.db"))
     correct = unchanged if settings.flat_field is None else open_correction(Path(settings.flat_field))
     opened = read_bundle(bundle)
@@ -97,8 +102,9 @@ def run(
     policy = ReconnectPolicy(tries=settings.reconnects)
     with (
         open_camera(camera, policy) as source,
-        create_session(path, {"camera": source.uri, **facts}) as writer,
+        (resume_session if resume else create_session)(path, {"camera": source.uri, **facts}) as writer,
     ):
+        past = writer.past()
         watch = StreamWatch(camera=source.live or is_simulated(source.uri))
         view = _View(source.uri)
         with _stop_on_signals() as stop, _shown(view, show=show):
@@ -107,7 +113,7 @@ def run(
                     source,
                     Engine(
                         classifier,
-                        FieldTracker(),
+                        FieldTracker.resumed(writer.past_fields()),
                         correct=correct,
                         gate=gate if settings.gate else accept,
                         watch=watch.look,
@@ -116,6 +122,7 @@ def run(
                     frames=frames,
                     px_per_um=settings.px_per_um,
                     on_frame=view.update,
+                    past=past,
                     stop=stop,
                 )
             except EdgeleukError as caught:

@@ -91,6 +91,8 @@ class SessionReader(Closing):
     path : Path
     settings : dict
         What the run was started with.
+    schema : int
+        Version of the tables.
     summary : dict or None
         As `SessionSummary.to_json` made it; None when the run was cut off.
     """
@@ -98,22 +100,22 @@ class SessionReader(Closing):
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
         self._connection = connection
-        self._schema = 0
+        self.schema = 0
         with explained(path), _decoded(path):
             self.settings: dict[str, object] = {
                 key: json.loads(value)
                 for key, value in connection.execute("SELECT key, value FROM settings ORDER BY key")
             }
-            (self._schema,) = connection.execute("PRAGMA user_version").fetchone()
+            (self.schema,) = connection.execute("PRAGMA user_version").fetchone()
             # A run that was resumed and cut off again has the summary of its first part only.
             row = connection.execute(
-                _LAST_SUMMARY if self._schema >= 2 else "SELECT value FROM summary"
+                _LAST_SUMMARY if self.schema >= 2 else "SELECT value FROM summary"
             ).fetchone()
             self.summary: dict[str, object] | None = None if row is None else json.loads(row[0])
 
     @property
     def _cells(self) -> str:
-        return _CELLS if self._schema >= 3 else _CELLS_BEFORE_3
+        return _CELLS if self.schema >= 3 else _CELLS_BEFORE_3
 
     def counts(self) -> Counts:
         """Count the rows."""
@@ -168,7 +170,7 @@ class SessionReader(Closing):
         """Return every judged view of a cell in order, its crop with it: what was said of that view alone."""
         found: list[dict[str, object]] = []
         with explained(self.path):
-            for table in ("cells", "views") if self._schema >= 3 else ("cells",):
+            for table in ("cells", "views") if self.schema >= 3 else ("cells",):
                 cursor = self._connection.execute(_VIEWS.format(table), (track,))
                 names = [column[0] for column in cursor.description]
                 found += [dict(zip(names, row, strict=True)) for row in cursor]

@@ -7,6 +7,7 @@ acknowledged survives a pulled plug, what was not leaves no trace.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import math
 import os
@@ -32,17 +33,22 @@ from edgeleuk.record.database import (
     count_rows,
     explained,
 )
+from edgeleuk.record.past import past_fields, read_past
+from edgeleuk.record.reading import read_session
 from edgeleuk.results import Decision, Prediction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from edgeleuk.frames import Box, RgbImage, TrueCell
+    from edgeleuk.record.past import Past
     from edgeleuk.results import FrameResult, SessionSummary
     from edgeleuk.vision.registration import Texture
-    from edgeleuk.vision.tracking import Placed
+    from edgeleuk.vision.tracking import PastField, Placed
 
 THUMBNAIL_PX = 96
+# What a cell is called must not depend on which part of a run saw it.
+SAME_SETTINGS = ("camera", "bundle_sha256", "runtime", "precision", "px_per_um", "abstain")
 ALL_VIEWS = (
     "SELECT focus, truth, decision, probability, reason, is_foreign, frame FROM cells WHERE track = ?"
     " UNION ALL SELECT focus, NULL, decision, probability, reason, is_foreign, frame FROM views"
@@ -114,8 +120,11 @@ class SessionWriter(Closing):
         Set when the run has ended, well or not.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, guard: DiskGuard = DiskGuard()) -> None:
+    def __init__(
+        self, path: Path, connection: sqlite3.Connection, lock: int, guard: DiskGuard = DiskGuard()
+    ) -> None:
         self.path = path
+        self._lock = lock
         self.summary: SessionSummary | None = None
         self._connection = connection
         self._guard = guard
@@ -251,11 +260,25 @@ class SessionWriter(Closing):
             )
             append_link(connection, "summary", row.lastrowid)
 
+    def past(self) -> Past:
+        """Add up what is recorded, for a run that goes on."""
+        with explained(self.path):
+            return read_past(self._connection)
+
+    def past_fields(self) -> Iterator[PastField]:
+        """Yield the fields that a tracker is to remember."""
+        with explained(self.path):
+            yield from past_fields(self._connection)
+
     def close(self) -> None:
         """Fold the log into the file and close it; a full disk leaves the log beside it, readable."""
         with contextlib.suppress(sqlite3.Error):
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._connection.close()
+        # Only now: to close the file earlier would take SQLite's own locks away.
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
 
     def _has_room(self) -> bool:
         """Say whether pictures may be kept, and tell when that changes."""
@@ -316,7 +339,7 @@ def create_session(
                 cure="choose another name with --session, or move the old file away",
             )
     try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644))
+        lock = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644)
     except OSError as error:
         if isinstance(error, FileNotFoundError) and not path.parent.is_dir():
             raise UsageError(
@@ -330,11 +353,9 @@ def create_session(
     connection = None
     try:
         with explained(path):
-            connection = sqlite3.connect(path, isolation_level=None, timeout=5)
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA foreign_keys = ON")
-            writer = SessionWriter(path, connection, guard)
+            _hold(path, lock)
+            connection = _connected(path)
+            writer = SessionWriter(path, connection, lock, guard)
             with writer._transaction():  # noqa: SLF001 - its own maker
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
@@ -349,10 +370,90 @@ def create_session(
     except BaseException:
         if connection is not None:
             connection.close()
+        os.close(lock)
         for file in (path, *companions(path)):
             file.unlink(missing_ok=True)
         raise
     return writer
+
+
+def resume_session(
+    path: Path, settings: Mapping[str, object], *, guard: DiskGuard = DiskGuard()
+) -> SessionWriter:
+    """Go on with a session that was ended or cut off; begin it where there is none.
+
+    Parameters
+    ----------
+    path : Path
+    settings : mapping
+        What the run is started with. Those in `SAME_SETTINGS` must be the ones that are recorded.
+    guard : DiskGuard
+
+    Raises
+    ------
+    UsageError
+        The settings differ, or as in `create_session`.
+    SessionError
+        Another run writes it, it is of another schema or no session, or its hash chain is broken.
+    """
+    path = Path(path)
+    if not path.exists():
+        return create_session(path, settings, guard=guard)
+    with read_session(path) as reader:
+        if reader.schema != SCHEMA_VERSION:
+            raise SessionError(
+                f"{path} was recorded by an earlier edgeleuk and cannot be continued",
+                got=f"schema {reader.schema}",
+                allowed=SCHEMA_VERSION,
+                cure="start a new session",
+            )
+        for key in SAME_SETTINGS:
+            before, now = reader.settings.get(key), settings.get(key)
+            if before != now:
+                raise UsageError(
+                    f"{path} was recorded with another {key}",
+                    got=now,
+                    allowed=before,
+                    cure="pass the same, or start a new session",
+                )
+        broken = reader.verify().broken
+    if broken is not None:
+        raise SessionError(
+            f"{path} is not as it was recorded and cannot be continued",
+            got=broken,
+            cure="start a new session",
+        )
+    try:
+        lock = os.open(path, os.O_RDWR)
+    except OSError as error:
+        raise UsageError(f"the session {path} cannot be written", got=error.strerror) from error
+    try:
+        with explained(path):
+            _hold(path, lock)
+            writer = SessionWriter(path, _connected(path), lock, guard)
+    except BaseException:
+        os.close(lock)
+        raise
+    writer.record_event("resumed", "the run goes on")
+    return writer
+
+
+def _hold(path: Path, lock: int) -> None:
+    """Let nobody else write the session as long as this process does, however it ends."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise SessionError(
+            f"{path} is being recorded by another run", cure="wait until it ends, or choose another --session"
+        ) from None
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, timeout=5)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    return connection
 
 
 def thumbnail(crop: RgbImage) -> bytes:

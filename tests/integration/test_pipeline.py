@@ -9,7 +9,7 @@ import threading
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import cv2
 import numpy as np
@@ -28,12 +28,13 @@ from edgeleuk.errors import (
     SessionError,
 )
 from edgeleuk.frames import Box, Cell, Frame
+from edgeleuk.judging import STUCK_DUST
 from edgeleuk.latency import LatencyHistogram
 from edgeleuk.pipeline import CUT, SCALE_UNKNOWN, Engine, run
 from edgeleuk.record import create_session, export_csv, read_session
 from edgeleuk.results import CellResult, Decision, ExcludedCell, FrameResult, Prediction, SessionSummary
 from edgeleuk.vision.stream import StreamWatch
-from edgeleuk.vision.tracking import FieldTracker, Sighting
+from edgeleuk.vision.tracking import FieldTracker, Placed, Sighting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -68,7 +69,8 @@ class Seen:
 
     script: list[list[tuple[int, int, bool]]]
     frame: int = -1
-    placed: None = None
+    # A class's own, no field: a test may make it a property.
+    placed: ClassVar[Placed | None] = None
 
     def segment(self, pixels: RgbImage, *, px_per_um: float | None = None) -> list[Cell]:
         self.frame += 1
@@ -186,6 +188,24 @@ class TestCounting:
         seen = Seen([[(1, 10, False), (1, 60, False)]])
         summary = run_on(pictures(tmp_path / "p", 1), seen.engine(), tmp_path / "s.db", px_per_um=2.0)
         assert (summary.detected, summary.unique, summary.seen_before) == (2, 1, 1)
+
+    def test_what_stays_while_the_slide_moves_is_taken_back(self, tmp_path: Path) -> None:
+        path = tmp_path / "s.db"
+
+        class Moving(Seen):
+            @property
+            def placed(self) -> Placed:  # type: ignore[override]
+                return Placed(1, 40.0 * self.frame, 0.0)
+
+        fields = [[(n, 60, False)] for n in range(5)]
+        engine = replace(Seen([]).engine(), tracker=(seen := Moving(fields)), segment=seen.segment)
+        summary = run_on(pictures(tmp_path / "p", 5), engine, path, px_per_um=2.0)
+        laws_hold(summary, path)
+        assert (summary.unique, summary.uncertain, summary.excluded) == (2, 2, 3)
+        assert summary.excluded_by_reason == {STUCK_DUST: 3}
+        with read_session(path) as reader:
+            assert [row["reason"] for row in reader.rows("cells")] == [STUCK_DUST] * 2
+            assert reader.verify().broken is None
 
     def test_more_cells_than_are_remembered(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("edgeleuk.judging._MOST_REMEMBERED", 2)

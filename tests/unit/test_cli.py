@@ -307,4 +307,11 @@ def test_segment_writes_a_mask_for_each_file(edgeleuk: Callable[..., Outcome], t
     for cell in entry["cells"]:
         x, y, w, h = cell["box"]
         assert 0 < cell["nucleus_area_px"] <= cell["area_px"] <= w * h
-        assert mask[y : y + h, x : x + w].any()
+        # Cells that the border cuts are listed, and painted only where there is no whole one.
+        assert mask[y : y + h, x : x + w].any() or cell["touches_border"]
+
+
+def test_to_resume_needs_a_session(edgeleuk: Callable[..., Outcome]) -> None:
+    outcome = edgeleuk("run", "--camera", "virtual://", "--resume")
+    assert outcome.code == 2
+    assert "the session to go on with is not given; pass it with --session" in outcome.err

@@ -26,9 +26,9 @@ from edgeleuk.errors import EdgeleukError, SessionError, UsageError
 from edgeleuk.frames import TrueCell
 from edgeleuk.judging import View
 from edgeleuk.record import SessionWriter, create_session, export_csv, read_session
+from edgeleuk.record.database import SCHEMA_VERSION
 from edgeleuk.record.export import COLUMNS, export_jsonl
 from edgeleuk.record.session import THUMBNAIL_PX, thumbnail
-from edgeleuk.record.database import SCHEMA_VERSION
 from edgeleuk.results import (
     Decision,
     FrameResult,

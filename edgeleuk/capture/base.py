@@ -168,6 +168,7 @@ SOURCES: dict[str, str] = {
     "http": "edgeleuk.capture.video:open_http",
     "https": "edgeleuk.capture.video:open_http",
     "rtsp": "edgeleuk.capture.video:open_stream",
+    "v4l2": "edgeleuk.capture.v4l2_camera:open_v4l2",
     "virtual": "edgeleuk.capture.virtual:open_virtual",
 }
 

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from edgeleuk.capture.base import EncodedFrame, FrameSource, SourceEvent
 from edgeleuk.closing import Closing
 from edgeleuk.errors import UsageError
-from edgeleuk.frames import Frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+
+    from edgeleuk.frames import Frame
 
 # How long a camera that adjusts itself is given for it.
 SETTLE_S = 2.0
@@ -162,6 +163,8 @@ class ControlKeeper:
             for control, value in {**self._locked, **self._asked}.items():
                 controls.set(control, value) if value else controls.lock(control)
         except BaseException:
+            if controls is not None:
+                controls.release()
             source.close()
             raise
         return _KeptSource(source, self, controls)
@@ -270,9 +273,7 @@ def differs(asked: Value, got: Value, step: float) -> bool:
     """
     if len(asked) != len(got):
         return True
-    return any(
-        abs(one - other) > max(step, _CLOSE * abs(one)) for one, other in zip(asked, got, strict=True)
-    )
+    return any(abs(one - other) > max(step, _CLOSE * abs(one)) for one, other in zip(asked, got, strict=True))
 
 
 def value_text(value: Value) -> str:

@@ -166,7 +166,7 @@ class V4l2Device(Closing):
 
     def formats(self) -> tuple[PictureFormat, ...]:
         """Return what it can send, in its own order."""
-        found = []
+        found: list[PictureFormat] = []
         for answer in self._numbered(ENUM_FMT, FORMAT, lambda index: (index, _CAPTURE, 0, b"", *[0] * 5)):
             pixel_format = answer[4]
             sizes, stepwise = self._sizes(pixel_format)
@@ -176,7 +176,7 @@ class V4l2Device(Closing):
 
     def controls(self) -> tuple[DeviceControl, ...]:
         """Return the controls that are numbers, switches or menus, with what they stand at."""
-        found = []
+        found: list[DeviceControl] = []
         number = 0
         while len(found) < _MOST:
             try:
@@ -197,7 +197,7 @@ class V4l2Device(Closing):
             )
         return tuple(found)
 
-    def get(self, number: int) -> int:
+    def read(self, number: int) -> int:
         """Read a control.
 
         Raises
@@ -210,7 +210,7 @@ class V4l2Device(Closing):
         except OSError as error:
             raise device_error(self.path, error) from None
 
-    def set(self, number: int, value: int) -> None:
+    def write(self, number: int, value: int) -> None:
         """Write a control; the driver may round it, so it wants to be read back.
 
         Raises
@@ -232,9 +232,7 @@ class V4l2Device(Closing):
     def _sizes(self, pixel_format: int) -> tuple[tuple[PictureSize, ...], bool]:
         found: dict[tuple[int, int], PictureSize] = {}
         stepwise = False
-        for answer in self._numbered(
-            ENUM_FRAMESIZES, SIZE, lambda index: (index, pixel_format, 0, *[0] * 8)
-        ):
+        for answer in self._numbered(ENUM_FRAMESIZES, SIZE, lambda index: (index, pixel_format, 0, *[0] * 8)):
             stepwise = answer[2] != _DISCRETE
             ends = [(answer[3], answer[4])]
             if stepwise:
@@ -247,7 +245,7 @@ class V4l2Device(Closing):
         return tuple(found.values()), stepwise
 
     def _rates(self, pixel_format: int, width: int, height: int) -> set[float]:
-        found = set()
+        found: set[float] = set()
         for answer in self._numbered(
             ENUM_FRAMEINTERVALS, INTERVAL, lambda index: (index, pixel_format, width, height, *[0] * 9)
         ):
@@ -317,7 +315,8 @@ def device_paths(root: Path = Path("/dev")) -> list[tuple[str, str]]:
     for folder in ("by-path", "by-id"):
         for link in sorted((root / "v4l" / folder).glob("*")):
             steady[link.resolve()] = link
-    nodes = sorted(root.glob("video[0-9]*"), key=lambda node: int(node.name.removeprefix("video")))
+    nodes = [node for node in root.glob("video*") if node.name.removeprefix("video").isdecimal()]
+    nodes.sort(key=lambda node: int(node.name.removeprefix("video")))
     return [(str(node), str(steady.get(node.resolve(), node))) for node in nodes]
 
 

@@ -6,11 +6,10 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-from edgeleuk.capture.base import OPEN_TIMEOUT_S, READ_TIMEOUT_S
+from edgeleuk.capture.base import READ_TIMEOUT_S
 from edgeleuk.capture.controls import Control, ControlRange, Reading, Value
 from edgeleuk.capture.v4l2 import V4l2Device, device_error
 from edgeleuk.capture.video import VideoSource
@@ -82,12 +81,7 @@ def open_v4l2(uri: str) -> V4l2Source:
     path, wishes = parse_v4l2(uri)
     device = V4l2Device(path)
     try:
-        if not device.capability.is_camera:
-            raise CameraError(
-                f"{path} is no camera by itself",
-                got=f"{device.capability.card} ({device.capability.driver})",
-                cure="`edgeleuk camera list` shows the cameras; those on a ribbon cable are picamera://0",
-            )
+        _require_camera(device)
         return V4l2Source(device, uri, choose_mode(device.formats(), wishes, path))
     except BaseException:
         device.close()
@@ -162,9 +156,20 @@ def choose_mode(formats: Sequence[PictureFormat], wishes: Mapping[str, str], whe
     return Mode(name, best.width, best.height, fps or max(best.fps, default=None))
 
 
+def _require_camera(device: V4l2Device) -> None:
+    if not device.capability.is_camera:
+        raise CameraError(
+            f"{device.path} is no camera by itself",
+            got=f"{device.capability.card} ({device.capability.driver})",
+            cure="`edgeleuk camera list` shows the cameras; those on a ribbon cable are picamera://0",
+        )
+
+
 def _fitting(chosen: PictureFormat, width: int | None, height: int | None) -> list[PictureSize]:
     if not chosen.stepwise:
-        return [each for each in chosen.sizes if width in (None, each.width) and height in (None, each.height)]
+        return [
+            each for each in chosen.sizes if width in (None, each.width) and height in (None, each.height)
+        ]
     # Any size in between: without a wish, the greatest of the two ends.
     least, greatest = chosen.sizes[0], chosen.sizes[-1]
     width, height = width or greatest.width, height or greatest.height
@@ -236,7 +241,7 @@ class V4l2Source(VideoSource):
     def _explain(self, error: OSError) -> CameraError:
         return device_error(self._device.path, error)
 
-    def _next(self, _: object) -> Packet[VideoStream] | None:
+    def _next(self, _: object) -> Packet[Any] | None:
         """Next packet, as a copy: the buffers are the driver's, and few."""
         import av
 
@@ -305,8 +310,8 @@ class V4l2Controls:
         found = {}
         for control in self.ranges():
             switch, number, _, per_unit = _CONTROLS[control]
-            value = (self._device.get(number) / per_unit,) if number in self._known else ()
-            automatic = switch in self._known and self._device.get(switch) != _off(switch)
+            value = (self._device.read(number) / per_unit,) if number in self._known else ()
+            automatic = switch in self._known and self._device.read(switch) != _off(switch)
             found[control] = Reading(value, automatic)
         return found
 
@@ -316,7 +321,7 @@ class V4l2Controls:
         with self._busy:
             # A driver refuses the value while its automatic mode is on.
             self._switch_off(control)
-            self._device.set(number, round(value[0] * per_unit))
+            self._device.write(number, round(value[0] * per_unit))
 
     def lock(self, control: Control) -> None:
         """See `CameraControls.lock`."""
@@ -334,15 +339,15 @@ class V4l2Controls:
             for switch, before in self._taken.items():
                 # The camera may be gone.
                 with suppress(CameraError):
-                    self._device.set(switch, before)
+                    self._device.write(switch, before)
             self._taken.clear()
 
     def _switch_off(self, control: Control) -> None:
         switch = _CONTROLS[control][0]
         if switch in self._known:
-            before = self._device.get(switch)
+            before = self._device.read(switch)
             if before != _off(switch):
-                self._device.set(switch, _off(switch))
+                self._device.write(switch, _off(switch))
                 self._taken.setdefault(switch, before)
 
 
@@ -356,14 +361,3 @@ _CONTROLS = {
 
 def _off(switch: int) -> int:
     return _EXPOSURE_MANUAL if switch == _EXPOSURE_AUTO else 0
-
-
-def node_uri(path: str) -> str:
-    """Return the address of a device.
-
-    Examples
-    --------
-    >>> node_uri("/dev/video0")
-    'v4l2:///dev/video0'
-    """
-    return f"v4l2://{Path(path)}"

@@ -123,6 +123,7 @@ class VideoSource(Closing):
         self.live = not file and self._container.duration is None
         # Frame threads hold back as many frames as there are threads: fine in a file, late on a camera.
         self._stream.thread_type = "SLICE" if self.live else "AUTO"
+        self.format = f"{self._stream.codec_context.name} {self._stream.codec_context.pix_fmt or ''}".strip()
 
     def frames(self) -> Iterator[JpegFrame | _Picture]:
         """Yield each frame; see `FrameSource.frames`."""
@@ -171,7 +172,11 @@ class VideoSource(Closing):
             if self._closed:
                 return []
             try:
-                return [frame for frame in self._stream.codec_context.decode(packet) if isinstance(frame, av.VideoFrame)]
+                return [
+                    frame
+                    for frame in self._stream.codec_context.decode(packet)
+                    if isinstance(frame, av.VideoFrame)
+                ]
             except av.error.FFmpegError:
                 return [None]
 

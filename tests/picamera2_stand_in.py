@@ -1,4 +1,4 @@
-"""What edgeleuk uses of picamera2, which only Raspberry Pi OS has: the same methods, the documented behaviour.
+"""What edgeleuk uses of picamera2, which only Pi OS has: the same methods, the documented behaviour.
 
 A scene of one colour, red (200, 40, 10). A sensor that takes what it is told three frames later, rounds its
 exposure to lines of 28 us, and adjusts exposure, gain and white balance by itself until it is told not to.

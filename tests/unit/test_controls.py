@@ -238,7 +238,7 @@ class TestPi:
 
     def test_it_may_be_in_use(self, library: type[Picamera2], monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(library, "in_use", True)
-        with pytest.raises(CameraError, match="cannot be opened.*close the other program"):
+        with pytest.raises(CameraError, match=r"cannot be opened.*close the other program"):
             open_source("picamera://0")
 
     def test_it_is_listed(self, library: type[Picamera2], tmp_path: Path) -> None:
@@ -248,7 +248,7 @@ class TestPi:
 
     def test_without_picamera2_it_says_how_to_get_it(self) -> None:
         with pytest.raises(
-            MissingDependencyError, match="apt install python3-picamera2.*--system-site-packages"
+            MissingDependencyError, match=r"apt install python3-picamera2.*--system-site-packages"
         ):
             open_source("picamera://0")
 

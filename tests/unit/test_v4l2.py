@@ -175,7 +175,7 @@ def test_what_a_camera_does_not_send_is_refused(wishes: dict[str, str], message:
 
 def test_a_bare_sensor_is_sent_to_libcamera() -> None:
     raw = PictureFormat("pBAA", "10-bit Bayer", (), stepwise=False)
-    with pytest.raises(CameraError, match="got pBAA.*picamera://0"):
+    with pytest.raises(CameraError, match=r"got pBAA.*picamera://0"):
         choose_mode([raw], {}, "c")
 
 
@@ -330,7 +330,7 @@ class TestFinding:
 
     def test_none_is_an_error_with_a_way_out(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.found(monkeypatch)
-        with pytest.raises(CameraError, match="no camera was found; .*virtual://"):
+        with pytest.raises(CameraError, match=r"no camera was found; .*virtual://"):
             find_camera(None)
 
     def test_a_number_works_with_a_warning(self, capsys: pytest.CaptureFixture[str]) -> None:

@@ -272,6 +272,8 @@ class V4l2Device(Closing):
                 return
 
     def _ask(self, what: int, layout: struct.Struct, *question: object) -> tuple[Any, ...]:
+        if self._fd < 0:
+            raise OSError(errno.ENODEV, "closed")
         buffer = bytearray(layout.pack(*question))
         self._ioctl(self._fd, what, buffer)
         return layout.unpack(buffer)

@@ -197,7 +197,7 @@ class ControlKeeper:
             got = readings[control]
             if got.automatic or differs(asked, got.value, ranges[control].step):
                 text = f"{control.value} was set to {value_text(asked)}, and reads back as {got}"
-                yield SourceEvent("control differs", text)
+                yield SourceEvent("differs", text)
 
 
 class _KeptSource(Closing):
@@ -222,7 +222,7 @@ class _KeptSource(Closing):
                 elif settling and self._keeper.settled(since):
                     settling = False
                     if self._keeper.lock(self.controls):
-                        yield from self._keeper.told(self.controls, "controls locked")
+                        yield from self._keeper.told(self.controls, "locked")
             yield item
 
     def close(self) -> None:

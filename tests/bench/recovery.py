@@ -70,8 +70,8 @@ def serve_slide(size: str, first: int, port: int, log: Path) -> None:
     """Serve the fields from `first` on, and note in `log` which one is seen from when on."""
     source, random = slide(size), np.random.default_rng()
     width, height = source.settings.width, source.settings.height
-    # A sensor's noise: without it the picture would count as frozen.
-    noises = itertools.cycle([random.integers(0, 5, (height, width, 3), np.uint8) for _ in range(8)])
+    # A sensor's noise: without it the picture would count as frozen; so many that none comes soon again.
+    noises = itertools.cycle([random.integers(0, 5, (height, width, 3), np.uint8) for _ in range(31)])
     began, shown, pixels = time.time(), -1, np.zeros((height, width, 3), np.uint8)
 
     def field() -> Any:

@@ -58,7 +58,7 @@ def check_controls() -> None:
     with ControlKeeper({}, settle_s=0.5).keep(open_source(SMALL)) as source:
         for item in source.frames():
             kinds += [item.kind] if isinstance(item, SourceEvent) else []
-            if "controls locked" in kinds:
+            if "locked" in kinds:
                 break
     for asked in ({Control.GAIN: (400.0,)}, {Control.EXPOSURE_MS: (3.0,)}):
         try:

@@ -13,7 +13,7 @@ if [ ! -d kernel ]; then
     image=$(apt-cache depends linux-image-amd64 | awk '/Depends:/ {print $2; exit}')
     apt-get download "$image"
     dpkg -x linux-image-*.deb kernel
-    depmod -b kernel "$(ls kernel/lib/modules)"
+    (cd kernel && busybox depmod -b . "$(ls lib/modules)")
 fi
 version=$(ls kernel/lib/modules)
 

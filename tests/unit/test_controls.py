@@ -90,7 +90,7 @@ def test_what_is_asked_is_set_and_the_rest_is_locked_once_it_has_settled() -> No
         assert (driver.values[EXPOSURE_AUTO], driver.values[GAIN]) == (1, 33)
     assert events == [
         ("controls", "exposure_ms 15.6 (automatic), gain 33, white_balance 4600 (automatic)"),
-        ("controls locked", "exposure_ms 15.6, gain 33, white_balance 4600"),
+        ("locked", "exposure_ms 15.6, gain 33, white_balance 4600"),
     ]
     # As it was found.
     assert driver.values[EXPOSURE_AUTO] == 3
@@ -109,7 +109,7 @@ def test_a_value_that_was_not_taken_is_an_event() -> None:
     keeper = ControlKeeper({Control.WHITE_BALANCE: (5600.0,)}, clock=Clock())
     with keeper.keep(Scope(driver)) as source:
         events = said(source, 2)
-    assert events[1] == ("control differs", "white_balance was set to 5600, and reads back as 4600")
+    assert events[1] == ("differs", "white_balance was set to 5600, and reads back as 4600")
 
 
 def test_a_camera_that_comes_back_gets_what_was_locked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,7 +125,7 @@ def test_a_camera_that_comes_back_gets_what_was_locked(monkeypatch: pytest.Monke
         assert drivers[1].values[EXPOSURE] == 211
         assert drivers[1].values[GAIN] == 40
     assert ("controls", "exposure_ms 21.1, gain 40, white_balance 4600") in events
-    assert [kind for kind, _ in events].count("controls locked") == 1
+    assert [kind for kind, _ in events].count("locked") == 1
 
 
 REFUSED: dict[str, tuple[dict[Control, tuple[float, ...]], str]] = {
@@ -203,7 +203,7 @@ class TestPi:
             "controls",
             "exposure_ms 9.996 (automatic), gain 2 (automatic), white_balance 1.9,1.6 (automatic)",
         )
-        assert events[1] == ("controls locked", "exposure_ms 9.996, gain 2, white_balance 1.9,1.6")
+        assert events[1] == ("locked", "exposure_ms 9.996, gain 2, white_balance 1.9,1.6")
 
     def test_a_sensor_that_does_not_obey_is_an_event(
         self, library: type[Picamera2], monkeypatch: pytest.MonkeyPatch
@@ -211,7 +211,7 @@ class TestPi:
         monkeypatch.setattr(library, "deaf", True)
         with ControlKeeper({Control.GAIN: (8.0,)}, clock=Clock()).keep(open_source("picamera://0")) as source:
             events = said(source, 2)
-        assert events[1] == ("control differs", "gain was set to 8, and reads back as 2")
+        assert events[1] == ("differs", "gain was set to 8, and reads back as 2")
 
     def test_it_dies_when_no_picture_comes(self, library: type[Picamera2]) -> None:
         with open_source("picamera://0") as source:

@@ -39,7 +39,10 @@ def find_camera(camera: str | None) -> str:
         return f"v4l2://{node}"
     if camera:
         return camera
-    found = [str(each["uri"]) for each in list_cameras()["cameras"]]
+    listed = list_cameras()["cameras"]
+    found = [str(each["uri"]) for each in listed if "error" not in each]
+    if not found and listed:
+        raise CameraError(f"{_NONE_FOUND} that can be used", got=listed[0]["error"])
     if not found:
         raise CameraError(_NONE_FOUND, cure=f"plug one in, or try --camera virtual://; {_NETWORK}")
     if len(found) > 1:
@@ -87,7 +90,7 @@ def list_cameras(root: Path = Path("/dev")) -> dict[str, Any]:
             cameras.append({"uri": f"v4l2://{steady}", "node": node, "name": node, "error": str(error)})
     cameras += [
         {"uri": f"picamera://{number}", "name": name, "formats": [], "controls": []}
-        for number, name in enumerate(pi_cameras())
+        for number, name in pi_cameras()
     ]
     return {"schema_version": 1, "cameras": cameras}
 

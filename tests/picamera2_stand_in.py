@@ -1,7 +1,8 @@
 """What edgeleuk uses of picamera2, which only Pi OS has: the same methods, the documented behaviour.
 
 A scene of one colour, red (200, 40, 10). A sensor that takes what it is told three frames later, rounds its
-exposure to lines of 28 us, and adjusts exposure, gain and white balance by itself until it is told not to.
+exposure to lines of 28 us, exposes no longer than a frame lasts, and adjusts exposure, gain and white balance
+by itself until it is told not to.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class Picamera2:
         self._configuration: dict[str, Any] = {}
         self._waiting: list[tuple[int, dict[str, Any]]] = []
         self._frame = 0
-        self._state = {
+        self._state: dict[str, Any] = {
             "ExposureTime": 9996,
             "AnalogueGain": 2.0,
             "ColourGains": (1.9, 1.6),
@@ -131,5 +132,8 @@ class Picamera2:
                 # What adjusts itself moves on until it is told.
                 if not Picamera2.deaf:
                     self._state.update({name: each for name, each in controls.items() if name in self._state})
-            exposure_us = int(self._state["ExposureTime"]) // LINE_US * LINE_US
+                    limits = controls.get("FrameDurationLimits", (self._state["FrameDuration"],))
+                    self._state["FrameDuration"] = limits[0]
+            longest_us = min(self._state["ExposureTime"], self._state["FrameDuration"])
+            exposure_us = longest_us // LINE_US * LINE_US
             return {**self._state, "ExposureTime": exposure_us}

@@ -80,15 +80,18 @@ def open_pi(uri: str) -> PiSource:
     return PiSource(int(number), uri, size, float(options.get("fps", DEFAULT_FPS)))
 
 
-def pi_cameras() -> list[str]:
-    """Return the names of the cameras that libcamera sees on ribbon cables; none without picamera2."""
+def pi_cameras() -> list[tuple[int, str]]:
+    """Return (number, name) of the cameras that libcamera sees on ribbon cables; none without picamera2."""
     try:
         camera = _library()
     except MissingDependencyError:
         return []
     # Those on USB are V4L2's: listed twice, one would be taken for two.
-    found = [each for each in camera.global_camera_info() if "usb" not in str(each.get("Id", "")).lower()]
-    return [str(each.get("Model", "camera")) for each in found]
+    return [
+        (number, str(each.get("Model", "camera")))
+        for number, each in enumerate(camera.global_camera_info())
+        if "usb" not in str(each.get("Id", "")).lower()
+    ]
 
 
 class PiSource(Closing):
@@ -216,7 +219,11 @@ class PiControls:
         name, switch, _, per_unit, parts, step = _CONTROLS[control]
         wanted: dict[str, object] = {name: tuple(value) if parts > 1 else value[0] * per_unit}
         if name == "ExposureTime":
-            wanted[name] = round(value[0] * per_unit)
+            exposure_us = round(value[0] * per_unit)
+            wanted[name] = exposure_us
+            # A frame lasts at least as long as its exposure, which the frame rate would cut short.
+            if exposure_us > self._metadata().get("FrameDuration", exposure_us):
+                wanted["FrameDurationLimits"] = (exposure_us, exposure_us)
         if switch == "AeEnable" and self._automatic[switch]:
             said = self._metadata()
             wanted = {each: said[each] for each in ("ExposureTime", "AnalogueGain") if each in said} | wanted

@@ -196,6 +196,14 @@ class TestPi:
         assert (told["ExposureTime"], told["AnalogueGain"], told["ColourGains"]) == (20000, 2.0, (2.2, 1.4))
         assert events == [("controls", "exposure_ms 19.99, gain 2, white_balance 2.2,1.4")]
 
+    def test_a_long_exposure_slows_the_frames_down(self, library: type[Picamera2]) -> None:
+        keeper = ControlKeeper({Control.EXPOSURE_MS: (100.0,)}, clock=Clock())
+        with keeper.keep(open_source("picamera://0")) as source:
+            events = said(source, 2)
+        assert library.opened[0].told[0]["FrameDurationLimits"] == (100000, 100000)
+        assert [kind for kind, _ in events] == ["controls"]
+        assert events[0][1].startswith("exposure_ms 99.99,") or events[0][1].startswith("exposure_ms 100,")
+
     def test_what_adjusts_itself_is_locked(self, library: type[Picamera2]) -> None:
         with ControlKeeper({}, clock=Clock()).keep(open_source("picamera://0")) as source:
             events = said(source, 12)
@@ -243,8 +251,9 @@ class TestPi:
 
     def test_it_is_listed(self, library: type[Picamera2], tmp_path: Path) -> None:
         usb = {"Model": "Webcam", "Id": "/base/scb/pcie/usb-1"}
-        library.cameras = [*library.cameras, usb]
-        assert [each["uri"] for each in list_cameras(tmp_path)["cameras"]] == ["picamera://0"]
+        library.cameras = [usb, *library.cameras]
+        (found,) = list_cameras(tmp_path)["cameras"]
+        assert (found["uri"], found["name"]) == ("picamera://1", "imx477")
 
     def test_without_picamera2_it_says_how_to_get_it(self) -> None:
         with pytest.raises(

@@ -11,6 +11,7 @@ import os
 import struct
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from v4l2_driver import (
     AUTO_WHITE_BALANCE,
@@ -23,10 +24,11 @@ from v4l2_driver import (
 )
 
 from edgeleuk.cameras import cameras_text, find_camera, list_cameras
-from edgeleuk.capture import open_source, v4l2
+from edgeleuk.capture import decoded, open_source, v4l2
+from edgeleuk.capture.base import JpegFrame
 from edgeleuk.capture.controls import Control, ControlRange, Reading
 from edgeleuk.capture.v4l2 import PictureFormat, PictureSize, V4l2Device, device_error, device_paths
-from edgeleuk.capture.v4l2_camera import Mode, V4l2Controls, choose_mode, parse_v4l2
+from edgeleuk.capture.v4l2_camera import Mode, V4l2Controls, V4l2Source, choose_mode, parse_v4l2
 from edgeleuk.errors import CameraError, UsageError
 
 if TYPE_CHECKING:
@@ -220,6 +222,65 @@ def test_what_cannot_be_opened(uri: str, message: str) -> None:
         open_source(uri)
 
 
+class TestSource:
+    """What comes after the driver; its place is taken by a file of JPEGs, which FFmpeg reads the same way."""
+
+    def source(self, monkeypatch: pytest.MonkeyPatch, folder: Path, mode: Mode) -> V4l2Source:
+        import av
+
+        file, opened = folder / "camera.mjpeg", av.open
+        with opened(str(file), "w") as container:
+            stream = container.add_stream("mjpeg", rate=30)
+            stream.width, stream.height, stream.pix_fmt = 320, 240, "yuvj420p"
+            for level in range(5):
+                pixels = np.full((240, 320, 3), 40 * level, np.uint8)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+            container.mux(stream.encode())
+        self.options: dict[str, str] = {}
+
+        def open_file(_: str, *, format: str, options: dict[str, str], timeout: object) -> object:  # noqa: A002
+            assert format == "v4l2"
+            self.options = options
+            return opened(str(file))
+
+        monkeypatch.setattr("av.open", open_file)
+        return V4l2Source(device(), "v4l2:///dev/scope", mode)
+
+    def test_jpegs_come_undecoded(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        with self.source(monkeypatch, tmp_path, Mode("mjpeg", 320, 240, 30.0)) as source:
+            # A camera does not end: it is lost.
+            items: list[JpegFrame] = []
+            with pytest.raises(CameraError, match="closed the stream"):
+                items.extend(item for item in source.frames() if isinstance(item, JpegFrame))
+            assert [item.sequence for item in items] == [0, 1, 2, 3, 4]
+            assert np.abs(decoded(items[2]).pixels[120, 160].astype(int) - 80).max() <= 3
+        assert {
+            "input_format": "mjpeg",
+            "video_size": "320x240",
+            "framerate": "30",
+        }.items() <= self.options.items()
+        assert list(source.frames()) == []
+
+    def test_another_size_than_it_offered_is_refused(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        with pytest.raises(CameraError, match="took another size: got 320x240, allowed 640x480"):
+            self.source(monkeypatch, tmp_path, Mode("mjpeg", 640, 480))
+
+    def test_a_camera_that_falls_silent_is_lost(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setattr("edgeleuk.capture.v4l2_camera.READ_TIMEOUT_S", 0.1)
+        with self.source(monkeypatch, tmp_path, Mode("mjpeg")) as source:
+
+            def nothing() -> None:
+                raise BlockingIOError
+
+            monkeypatch.setattr(source, "_received", nothing)
+            with pytest.raises(CameraError, match=r"died: got no picture within 0.1 s"):
+                next(source.frames())
+
+
 class TestControls:
     def test_ranges_are_in_our_units(self) -> None:
         with device() as camera:
@@ -331,6 +392,12 @@ class TestFinding:
     def test_none_is_an_error_with_a_way_out(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.found(monkeypatch)
         with pytest.raises(CameraError, match=r"no camera was found; .*virtual://"):
+            find_camera(None)
+
+    def test_a_camera_that_may_not_be_opened_is_told_of(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        cameras = [{"uri": f"v4l2:///dev/video{n}", "error": "join the group"} for n in range(2)]
+        monkeypatch.setattr("edgeleuk.cameras.list_cameras", lambda: {"cameras": cameras})
+        with pytest.raises(CameraError, match="no camera was found that can be used: got join the group"):
             find_camera(None)
 
     def test_a_number_works_with_a_warning(self, capsys: pytest.CaptureFixture[str]) -> None:

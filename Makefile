@@ -32,6 +32,7 @@ format: install
 bench: install
 	$(BIN)/python -m pytest tests/bench --benchmark-only --benchmark-sort=name
 	$(BIN)/python tests/bench/staleness.py
+	$(BIN)/python tests/bench/recovery.py
 	$(BIN)/python tests/bench/weight_flips.py
 
 # Compares the networks on every fold (goes on where it was stopped), then trains and converts the shipped one.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from edgeleuk.cameras import find_camera
 from edgeleuk.capture import FrameRejectedError, decoded, open_reader, open_source
 from edgeleuk.errors import DataRefusedError, UsageError
 from edgeleuk.vision.flatfield import FlatField, average_blank, blank_fault
@@ -40,7 +41,7 @@ def take_blank(camera: str, out: Path, frames: int) -> dict[str, object]:
     if out.suffix.lower() != ".png":
         raise UsageError("a blank is stored as PNG", got=out.name, allowed="FILE.png")
     pictures: list[RgbImage] = []
-    with open_source(camera) as source, open_reader(source) as reader:
+    with open_source(find_camera(camera)) as source, open_reader(source) as reader:
         uri = source.uri
         while len(pictures) < frames and (item := reader.take(threading.Event())) is not None:
             try:

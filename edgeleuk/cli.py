@@ -409,13 +409,14 @@ def verify(
 @app.command()
 def run(
     camera: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--camera",
             metavar="URI",
-            help="dir://FOLDER, file://VIDEO, http://HOST/STREAM, rtsp://..., or virtual:// (simulated).",
+            help="v4l2:///dev/v4l/by-id/..., picamera://0, http://HOST/STREAM, rtsp://...,"
+            " gstreamer:PIPELINE, dir://FOLDER, file://VIDEO, or virtual:// [default: the only one found].",
         ),
-    ],
+    ] = None,
     bundle: BundleOption = "default",
     session: Annotated[
         Path | None, typer.Option("--session", metavar="FILE", help="Record [default: session-TIME.db].")
@@ -440,6 +441,31 @@ def run(
     flat_field: Annotated[
         str | None,
         typer.Option("--flat-field", metavar="FILE", help="A blank, by which every frame is divided."),
+    ] = None,
+    exposure_ms: Annotated[
+        float | None, typer.Option("--exposure-ms", help="Exposure [default: the camera's choice, locked].")
+    ] = None,
+    gain: Annotated[
+        float | None, typer.Option("--gain", help="Gain [default: the camera's choice, locked].")
+    ] = None,
+    white_balance: Annotated[
+        str | None,
+        typer.Option(
+            "--white-balance",
+            metavar="K|RED,BLUE",
+            help="Kelvin, or a Pi's gains [default: the camera's choice, locked].",
+        ),
+    ] = None,
+    lock: Annotated[
+        bool | None,
+        typer.Option("--lock/--no-lock", help="Lock a camera's automatic modes after 2 s [default: lock]."),
+    ] = None,
+    every_frame: Annotated[
+        bool | None,
+        typer.Option(
+            "--every-frame/--newest-frame",
+            help="Let a camera's frames wait for their turn, 32 of them [default: newest].",
+        ),
     ] = None,
     config: Annotated[
         Path | None, typer.Option("--config", envvar="EDGELEUK_CONFIG", help="TOML file of settings.")
@@ -466,6 +492,11 @@ def run(
             "abstain": abstain,
             "gate": gate,
             "flat_field": flat_field,
+            "exposure_ms": exposure_ms,
+            "gain": gain,
+            "white_balance": white_balance,
+            "lock": lock,
+            "every_frame": every_frame,
         },
     )
     summary, error = running.run(
@@ -578,12 +609,41 @@ def flat_field(
     )
 
 
+@camera_app.command("list")
+def camera_list(as_json: JsonOption = False) -> None:
+    """List the cameras of this machine: steady names, formats, sizes, rates, controls."""
+    from edgeleuk import cameras
+    from edgeleuk.console import print_json
+
+    found = cameras.list_cameras()
+    print_json(found) if as_json else typer.echo(cameras.cameras_text(found))
+
+
+@camera_app.command("probe")
+def camera_probe(
+    camera: Annotated[
+        str | None, typer.Argument(metavar="URI", help="A camera [default: the only one found].")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE.png", help="Write its last picture here.")
+    ] = None,
+    seconds: Annotated[float, typer.Option("--seconds", help="How long it is watched.")] = 3.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Watch a camera for a few seconds: format, size, real rate, latency, controls as read back."""
+    from edgeleuk import probing
+    from edgeleuk.console import print_json
+
+    result = probing.probe(camera, out, seconds)
+    print_json(result) if as_json else typer.echo(probing.probe_text(result))
+
+
 def main() -> None:
     """Run the command line and exit with the code that the design promises for what happened."""
     # Libraries that decorate standard error with their own start-up notices are asked not to.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        app()
+        app(args=_arguments(sys.argv[1:]))
     except EdgeleukError as error:
         _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
@@ -595,6 +655,16 @@ def main() -> None:
     except Exception:  # noqa: BLE001
         traceback.print_exc()
         _fail("internal error: this is a bug in edgeleuk, please report the lines above", 1)
+
+
+def _arguments(words: list[str]) -> list[str]:
+    """Give ``--camera`` without a value an empty one, which means the only camera found."""
+    given: list[str] = []
+    for word, after in zip(words, [*words[1:], "--"], strict=True):
+        given.append(word)
+        if word == "--camera" and after.startswith("--"):
+            given.append("")
+    return given
 
 
 def _fail(sentence: str, code: int) -> None:

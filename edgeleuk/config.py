@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import sys
@@ -44,12 +45,22 @@ class RunSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         What makes a cell uncertain by its probability: the bundle's ``band`` around the threshold, its
         ``conformal`` sets, or nothing (``off``). Foreign cells stay uncertain in any case.
     reconnects : int
-        How often in a row a lost camera is tried before it is given up, in about a minute; 0 ends the run
-        with the first loss.
+        How often in a row a lost camera is tried before it is given up, in about a minute and a half;
+        0 ends the run with the first loss.
     gate : bool
         Reject frames that are blurred, badly lit, empty or too thick, and count them by reason.
     flat_field : str or None
         Picture of empty glass that every frame is divided by.
+    exposure_ms : float or None
+        None leaves it to the camera.
+    gain : float or None
+        As many times on a Pi, in the device's own units elsewhere.
+    white_balance : float, str or None
+        Kelvin; on a Pi the gains of red and blue, as ``"1.9,1.5"``.
+    lock : bool
+        Take a camera's automatic modes away once they have settled.
+    every_frame : bool
+        Let frames of a camera wait for their turn, as many as fit, where otherwise the newest wins.
     """
 
     runtime: Literal["litert", "onnxruntime"] = "litert"
@@ -57,9 +68,14 @@ class RunSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     threads: int = 1
     px_per_um: float | None = None
     abstain: Literal["band", "conformal", "off"] = "band"
-    reconnects: int = 10
+    reconnects: int = 60
     gate: bool = True
     flat_field: str | None = None
+    exposure_ms: float | None = None
+    gain: float | None = None
+    white_balance: float | str | None = None
+    lock: bool = True
+    every_frame: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.threads <= 64:
@@ -71,6 +87,37 @@ class RunSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         if not 0 <= self.reconnects <= 1000:
             msg = f"expected reconnects from 0 to 1000, got {self.reconnects}"
             raise ValueError(msg)
+        for name in ("exposure_ms", "gain"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < math.inf:
+                msg = f"expected {name} of 0 or more, got {value}"
+                raise ValueError(msg)
+        white_balance_of(self.white_balance)
+
+
+def white_balance_of(text: float | str | None) -> tuple[float, ...]:
+    """Read a white balance: kelvin, or the gains of red and blue; nothing is empty.
+
+    Examples
+    --------
+    >>> white_balance_of("1.9,1.5"), white_balance_of(4600)
+    ((1.9, 1.5), (4600.0,))
+
+    Raises
+    ------
+    ValueError
+        It is neither.
+    """
+    if text is None:
+        return ()
+    try:
+        value = tuple(float(part) for part in str(text).split(","))
+    except ValueError:
+        value = ()
+    if not 1 <= len(value) <= 2 or not all(0 < part < math.inf for part in value):
+        msg = f"expected white_balance as kelvin (4600) or as gains of red and blue (1.9,1.5), got {text!r}"
+        raise ValueError(msg)
+    return value
 
 
 SettingsT = TypeVar("SettingsT")
@@ -153,8 +200,10 @@ def to_toml(settings: object) -> str:
     threads = 1
     px_per_um = 13.2
     abstain = "band"
-    reconnects = 10
+    reconnects = 60
     gate = true
+    lock = true
+    every_frame = false
     """
     values: dict[str, Any] = msgspec.to_builtins(settings)
     tables = {key: value for key, value in values.items() if isinstance(value, dict)}

@@ -150,6 +150,7 @@ def run(
     *,
     frames: int | None = None,
     px_per_um: float | None = None,
+    waiting: int = 1,
     on_frame: Callable[[FrameResult, RgbImage], None] | None = None,
     past: Past | None = None,
     stop: threading.Event,
@@ -166,6 +167,8 @@ def run(
         Stop after so many processed frames, those of the past included.
     px_per_um : float, optional
         Scale of the picture; without it the source's own, else estimated from the red cells.
+    waiting : int
+        How many frames of a camera may wait for their turn; with 1 the newest wins.
     on_frame : callable, optional
         Called with each result and its pixels once they are recorded.
     past : Past, optional
@@ -192,7 +195,7 @@ def run(
     """
     work = _Run(source, engine, session, px_per_um, past or Past())
     try:
-        with open_reader(source) as reader:
+        with open_reader(source, waiting) as reader:
             work.reader = reader
             ended = work.loop(frames, on_frame, stop)
     except BaseException as error:

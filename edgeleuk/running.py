@@ -18,6 +18,7 @@ from edgeleuk import RESEARCH_USE, __version__
 from edgeleuk.annotate import annotate
 from edgeleuk.blanks import open_correction
 from edgeleuk.bundle.reading import read_bundle
+from edgeleuk.cameras import find_camera, keeper_of
 from edgeleuk.capture import ReconnectPolicy, is_simulated, open_camera
 from edgeleuk.console import say
 from edgeleuk.errors import EdgeleukError, UsageError
@@ -40,10 +41,12 @@ REFRESHES_PER_S = 4
 # Without a terminal a line now and then shows that it is alive.
 LINE_EVERY_S = 5.0
 RECENT_CELLS = 8
+# Frames that wait for their turn where every one is wanted; not decoded, where the camera sends JPEGs.
+MOST_WAITING = 32
 
 
 def run(
-    camera: str,
+    camera: str | None,
     bundle: str,
     settings: RunSettings,
     *,
@@ -57,8 +60,8 @@ def run(
 
     Parameters
     ----------
-    camera : str
-        URI of a source.
+    camera : str or None
+        URI of a source; None takes the only camera there is.
     bundle : str
         A bundle's path, or ``default``.
     settings : RunSettings
@@ -82,6 +85,7 @@ def run(
         raise UsageError("the number of frames is out of range", got=frames, allowed="1 or more")
     if resume and session is None:
         raise UsageError("the session to go on with is not given", cure="pass it with --session")
+    uri = find_camera(camera)
     path = session or Path(time.strftime("session-%Y%m%d-%H%M%S.db"))
     correct = unchanged if settings.flat_field is None else open_correction(Path(settings.flat_field))
     opened = read_bundle(bundle)
@@ -101,7 +105,7 @@ def run(
     error = None
     policy = ReconnectPolicy(tries=settings.reconnects)
     with (
-        open_camera(camera, policy) as source,
+        open_camera(uri, policy, keeper_of(settings)) as source,
         (resume_session if resume else create_session)(path, {"camera": source.uri, **facts}) as writer,
     ):
         past = writer.past()
@@ -121,6 +125,7 @@ def run(
                     writer,
                     frames=frames,
                     px_per_um=settings.px_per_um,
+                    waiting=MOST_WAITING if settings.every_frame else 1,
                     on_frame=view.update,
                     past=past,
                     stop=stop,

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import numpy.typing as npt
 
@@ -112,11 +112,19 @@ class Camera:
     width, height : int
     fps : float
     faults : Faults
+    field : callable, optional
+        Returns what is to be seen now, (H, W, 3) RGB; by default a drawn field with its number and time.
     """
 
     def __init__(
-        self, width: int = 640, height: int = 480, fps: float = 30.0, faults: Faults | None = None
+        self,
+        width: int = 640,
+        height: int = 480,
+        fps: float = 30.0,
+        faults: Faults | None = None,
+        field: Callable[[], npt.NDArray[np.uint8]] | None = None,
     ) -> None:
+        self.field = field
         self.faults = faults or Faults()
         self.size = width, height
         self.fps = fps
@@ -142,7 +150,10 @@ class Camera:
         ground = smear(*self.size)
         due = time.monotonic()
         while not self._stop.is_set():
-            paint(ground, self.counter + 1, int(time.time() * 1000))
+            if self.field is None:
+                paint(ground, self.counter + 1, int(time.time() * 1000))
+            else:
+                ground = self.field()
             bgr = np.ascontiguousarray(ground[..., ::-1])
             jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
             with self.changed:
@@ -245,12 +256,17 @@ class Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def serve(
-    width: int = 640, height: int = 480, fps: float = 30.0, faults: Faults | None = None
+    width: int = 640,
+    height: int = 480,
+    fps: float = 30.0,
+    faults: Faults | None = None,
+    field: Callable[[], npt.NDArray[np.uint8]] | None = None,
+    port: int = 0,
 ) -> Iterator[str]:
     """Serve a camera from this process; yields ``http://127.0.0.1:PORT``."""
-    camera = Camera(width, height, fps, faults)
+    camera = Camera(width, height, fps, faults, field)
     handler = type("BoundHandler", (Handler,), {"camera": camera})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()

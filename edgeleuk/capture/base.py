@@ -165,9 +165,12 @@ class FrameRejectedError(DataRefusedError):
 SOURCES: dict[str, str] = {
     "dir": "edgeleuk.capture.folder:open_folder",
     "file": "edgeleuk.capture.video:open_file",
+    "gstreamer": "edgeleuk.capture.gstreamer:open_gstreamer",
     "http": "edgeleuk.capture.video:open_http",
     "https": "edgeleuk.capture.video:open_http",
+    "picamera": "edgeleuk.capture.pi:open_pi",
     "rtsp": "edgeleuk.capture.video:open_stream",
+    "v4l2": "edgeleuk.capture.v4l2_camera:open_v4l2",
     "virtual": "edgeleuk.capture.virtual:open_virtual",
 }
 
@@ -178,8 +181,8 @@ def open_source(uri: str) -> FrameSource:
     Parameters
     ----------
     uri : str
-        ``dir://folder``, ``file://video.mp4``, ``http://``, ``https://``, ``rtsp://``, ``virtual://``, or
-        a path that exists.
+        ``dir://folder``, ``file://video.mp4``, ``http://``, ``https://``, ``rtsp://``, ``v4l2://``,
+        ``picamera://``, ``gstreamer:``, ``virtual://``, or a path that exists.
 
     Raises
     ------
@@ -189,7 +192,12 @@ def open_source(uri: str) -> FrameSource:
         It cannot be opened.
     DataRefusedError
         A folder without pictures.
+    MissingDependencyError
+        What a Pi camera or GStreamer needs is not installed.
     """
+    if uri.lower().startswith("gstreamer:"):
+        # A pipeline may hold :// itself, and is no address.
+        uri = "gstreamer://" + uri.split(":", 1)[1].removeprefix("//")
     if re.match(r"[a-z0-9+.-]+://", uri, re.IGNORECASE) is None:
         path = Path(uri)
         if not uri or not path.exists():

@@ -258,6 +258,7 @@ class MjpegSource(Closing):
     def __init__(self, response: http.client.HTTPResponse, uri: str, *, timeout_s: float) -> None:
         self.uri = uri
         self.live = True
+        self.format = "mjpeg"
         self._timeout_s = timeout_s
         self._response = response
         # A stream without end has no length, whatever some cameras write there.

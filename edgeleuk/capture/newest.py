@@ -65,9 +65,16 @@ class FrameReader(Protocol):
     ) -> None: ...
 
 
-def open_reader(source: FrameSource) -> FrameReader:
-    """Start to read a source the way it wants to be read: the newest frame of a camera, all of a file."""
-    return NewestFrameReader(source) if source.live else InOrderReader(source)
+def open_reader(source: FrameSource, waiting: int = 1) -> FrameReader:
+    """Start to read a source the way it wants to be read: the newest frame of a camera, all of a file.
+
+    Parameters
+    ----------
+    source : FrameSource
+    waiting : int
+        How many frames of a camera may wait for their turn: for a recording that somebody serves.
+    """
+    return NewestFrameReader(source, waiting) if source.live else InOrderReader(source)
 
 
 class _Reader(Closing):
@@ -116,17 +123,19 @@ class InOrderReader(_Reader):
 class NewestFrameReader(_Reader):
     """One slot, filled by a thread that never waits for the consumer; see `FrameReader`.
 
-    Memory holds one frame, undecoded, however slow the consumer is.
+    Memory holds one frame, undecoded, however slow the consumer is; or as many as may wait, of which the
+    oldest gives way.
 
     Parameters
     ----------
     source : FrameSource
+    waiting : int
     """
 
-    def __init__(self, source: FrameSource) -> None:
+    def __init__(self, source: FrameSource, waiting: int = 1) -> None:
         super().__init__(source)
         self._changed = threading.Condition()
-        self._slot: Frame | EncodedFrame | None = None
+        self._slots: deque[Frame | EncodedFrame] = deque(maxlen=waiting)
         self._error: BaseException | None = None
         self._ended = False
         self._closing = False
@@ -138,9 +147,8 @@ class NewestFrameReader(_Reader):
         """See `FrameReader.take`."""
         with self._changed:
             while not stop.is_set():
-                if self._slot is not None:
-                    item, self._slot = self._slot, None
-                    return item
+                if self._slots:
+                    return self._slots.popleft()
                 if self._error is not None:
                     raise self._error
                 if self._ended:
@@ -152,9 +160,8 @@ class NewestFrameReader(_Reader):
         """See `FrameReader.close`."""
         with self._changed:
             self._closing = True
-            if self._slot is not None:
-                self._slot = None
-                self.dropped += 1
+            self.dropped += len(self._slots)
+            self._slots.clear()
         # Normally the next frame ends it; where it does not come, the source's own close does.
         self._thread.join(1.0)
 
@@ -168,8 +175,8 @@ class NewestFrameReader(_Reader):
                     if self._closing:
                         return
                     self.captured += 1
-                    self.dropped += self._slot is not None
-                    self._slot = item
+                    self.dropped += len(self._slots) == self._slots.maxlen
+                    self._slots.append(item)
                     self._changed.notify()
         except BaseException as error:  # noqa: BLE001 - raised again where the frames are taken
             self._error = error

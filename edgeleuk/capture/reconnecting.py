@@ -10,7 +10,6 @@ import threading
 import time
 from dataclasses import dataclass, replace
 from enum import Enum
-from functools import partial
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from edgeleuk.capture.base import EncodedFrame, FrameSource, SourceEvent, open_source
@@ -20,6 +19,8 @@ from edgeleuk.frames import Frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from edgeleuk.capture.controls import ControlKeeper
 
 
 class State(Enum):
@@ -78,13 +79,14 @@ TRANSITIONS: dict[tuple[State, Happening], tuple[State, Action]] = {
 
 @dataclass(frozen=True, slots=True)
 class ReconnectPolicy:
-    """How patiently a lost camera is waited for; the defaults come to about a minute.
+    """How patiently a lost camera is waited for; the defaults come to about a minute and a half.
 
     Attributes
     ----------
     first_wait_s : float
         Before the first try; each further wait is twice as long.
     longest_wait_s : float
+        However long a camera was away, it is found again so soon after its return.
     tries : int
         In a row without a picture; 0 lets the first loss end the run.
     gap_s : float
@@ -92,8 +94,8 @@ class ReconnectPolicy:
     """
 
     first_wait_s: float = 0.5
-    longest_wait_s: float = 10.0
-    tries: int = 10
+    longest_wait_s: float = 2.0
+    tries: int = 60
     gap_s: float = 1.0
 
 
@@ -219,7 +221,9 @@ class Reopenable(Protocol):
         ...
 
 
-def open_camera(uri: str, policy: ReconnectPolicy | None = None) -> FrameSource:
+def open_camera(
+    uri: str, policy: ReconnectPolicy | None = None, keeper: ControlKeeper | None = None
+) -> FrameSource:
     """Open a source as `open_source` does; a camera is opened anew when its connection is lost.
 
     Parameters
@@ -227,12 +231,19 @@ def open_camera(uri: str, policy: ReconnectPolicy | None = None) -> FrameSource:
     uri : str
         May hold a password; no event and no error shows it.
     policy : ReconnectPolicy, optional
+    keeper : ControlKeeper, optional
+        Sets the controls of each connection; without it they are left as they are.
     """
-    source = open_source(uri)
+
+    def opened() -> FrameSource:
+        source = open_source(uri)
+        return source if keeper is None else keeper.keep(source)
+
+    source = opened()
     if isinstance(source, Reopenable):
         return ReconnectingSource(source, source.reopen, policy or ReconnectPolicy())
     if source.live:
-        return ReconnectingSource(source, partial(open_source, uri), policy or ReconnectPolicy())
+        return ReconnectingSource(source, opened, policy or ReconnectPolicy())
     return source
 
 

@@ -22,7 +22,7 @@ from edgeleuk.errors import CameraError
 from edgeleuk.frames import Frame
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from av import Packet, VideoFrame, VideoStream
@@ -69,6 +69,12 @@ class VideoSource(Closing):
         The same without it.
     file : bool
         A local file, which ends; a network stream that knows its length is one as well.
+    container : str, optional
+        FFmpeg's name of the format, where the address does not tell.
+    options : mapping, optional
+        FFmpeg's options.
+    explain : callable, optional
+        Turns a system's error into a sentence, where the generic one does not help.
     open_timeout_s, read_timeout_s : float
 
     Raises
@@ -83,6 +89,9 @@ class VideoSource(Closing):
         uri: str,
         *,
         file: bool,
+        container: str | None = None,
+        options: Mapping[str, str] | None = None,
+        explain: Callable[[OSError], CameraError] | None = None,
         open_timeout_s: float = OPEN_TIMEOUT_S,
         read_timeout_s: float = READ_TIMEOUT_S,
     ) -> None:
@@ -90,11 +99,12 @@ class VideoSource(Closing):
 
         self.uri = uri
         self._read_timeout_s = read_timeout_s
+        self._explain_system = explain
         # Held while FFmpeg works: closing a container under a reader's hands is a segmentation fault.
         self._busy = threading.Lock()
         self._closed = False
         # Frames looked at to guess the frame rate would reach the consumer late.
-        options = {"fpsprobesize": "0"}
+        options = {"fpsprobesize": "0", **(options or {})}
         if address.startswith("rtsp:"):
             options["rtsp_transport"] = "tcp"
         elif address.startswith("http"):
@@ -102,7 +112,7 @@ class VideoSource(Closing):
             options["http_proxy"] = ""
         try:
             self._container: InputContainer = av.open(
-                address, options=options, timeout=(open_timeout_s, read_timeout_s)
+                address, format=container, options=options, timeout=(open_timeout_s, read_timeout_s)
             )
         except (av.error.FFmpegError, OSError) as error:
             raise self._error("cannot be opened", error, open_timeout_s) from None
@@ -113,6 +123,7 @@ class VideoSource(Closing):
         self.live = not file and self._container.duration is None
         # Frame threads hold back as many frames as there are threads: fine in a file, late on a camera.
         self._stream.thread_type = "SLICE" if self.live else "AUTO"
+        self.format = f"{self._stream.codec_context.name} {self._stream.codec_context.pix_fmt or ''}".strip()
 
     def frames(self) -> Iterator[JpegFrame | _Picture]:
         """Yield each frame; see `FrameSource.frames`."""
@@ -161,12 +172,18 @@ class VideoSource(Closing):
             if self._closed:
                 return []
             try:
-                return [frame for frame in packet.decode() if isinstance(frame, av.VideoFrame)]
+                return [
+                    frame
+                    for frame in self._stream.codec_context.decode(packet)
+                    if isinstance(frame, av.VideoFrame)
+                ]
             except av.error.FFmpegError:
                 return [None]
 
     def _error(self, what: str, error: Exception, timeout_s: float) -> CameraError:
         """Say it without FFmpeg's own sentence, which repeats the address with its password."""
+        if self._explain_system is not None and isinstance(error, OSError):
+            return self._explain_system(error)
         reason = getattr(error, "strerror", None) or type(error).__name__
         cure = next((cure for text, cure in _CURES.items() if text in reason), _CHECK)
         if "Immediate exit" in reason:

@@ -416,6 +416,20 @@ class TestNewestFrame:
         assert taken == sorted(set(taken))
         assert reader.captured == source.sent == len(taken) + reader.dropped
 
+    @settings(max_examples=30, deadline=None)
+    @given(waiting=st.integers(1, 5), sent=st.integers(0, 12), taken=st.integers(0, 6))
+    def test_as_many_as_may_wait_are_kept_in_order(self, waiting: int, sent: int, taken: int) -> None:
+        source = Scripted()
+        with open_reader(source, waiting) as reader:
+            for _ in range(sent):
+                source.send()
+            wait_until_captured(reader, sent)
+            source.close()
+            items = [item for _ in range(taken) if (item := reader.take(GO)) is not None]
+        newest = list(range(max(0, sent - waiting), sent))
+        assert [item.sequence for item in items] == newest[:taken]
+        assert reader.captured == sent == len(items) + reader.dropped
+
     def test_it_waits_for_a_frame(self) -> None:
         source = Scripted()
         with source, NewestFrameReader(source) as reader:

@@ -11,6 +11,7 @@ import pytest
 
 from edgeleuk.bundle.golden import golden_crops_of
 from edgeleuk.bundle.reading import DEFAULT_PATH, read_bundle
+from edgeleuk.cli import _arguments
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,6 +120,30 @@ def test_run_without_json_shows_a_summary(edgeleuk: Callable[..., Outcome]) -> N
     assert "For research use only" in outcome.out
 
 
+def test_camera_list_and_probe_give_json(edgeleuk: Callable[..., Outcome], tmp_path: Path) -> None:
+    listed = edgeleuk("camera", "list", "--json")
+    assert listed.code == 0
+    assert isinstance(json.loads(listed.out)["cameras"], list)
+    assert edgeleuk("camera", "list").code == 0
+    probed = edgeleuk("camera", "probe", VIRTUAL[1], "--seconds", "0.1", "--out", "p.png", "--json")
+    facts = json.loads(probed.out)
+    assert (facts["width"], facts["height"], facts["simulated"], facts["controls"]) == (320, 240, True, {})
+    assert cv2.imread(str(tmp_path / "p.png")).shape == (240, 320, 3)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("run --camera", "run --camera |"),
+        ("run --camera --frames 3", "run --camera | --frames 3"),
+        ("run --camera 0 --frames 3", "run --camera 0 --frames 3"),
+        ("run --camera=0", "run --camera=0"),
+    ],
+)
+def test_a_camera_without_a_value_is_the_only_one(words: str, expected: str) -> None:
+    assert _arguments(words.split()) == ["" if word == "|" else word for word in expected.split()]
+
+
 def garbage(folder: Path) -> Path:
     file = folder / "garbage.png"
     file.write_bytes(b"not an image")
@@ -159,7 +184,11 @@ def settings_file(folder: Path) -> Path:
 VIRTUAL = ("--camera", "virtual://?width=320&height=240", "--frames", "1")
 CONVERT = ("convert", "m.keras", "--int8", "--calibration", ".", "--out", "b.edgeleuk")
 BAD_INPUT: dict[str, tuple[tuple[object, ...], int, str]] = {
-    "no camera": (("run",), 2, "--camera"),
+    "exposure of a source without one": (("run", *VIRTUAL, "--exposure-ms", "3"), 2, "has no controls"),
+    "bad white balance": (("run", *VIRTUAL, "--white-balance", "warm"), 2, "white_balance as kelvin"),
+    "probe of nothing": (("camera", "probe", "v4l2:///dev/video987"), 6, "no camera at /dev/video987"),
+    "probe without its library": (("camera", "probe", "picamera://0"), 5, "apt install python3-picamera2"),
+    "pipeline without its library": (("camera", "probe", "gstreamer:videotestsrc ! appsink"), 5, "GStreamer"),
     "unknown command": (("fly",), 2, "fly"),
     "unknown scheme": (("run", "--camera", "ftp://x"), 2, "virtual"),
     "bad key of the virtual slide": (("run", "--camera", "virtual://?sed=1"), 2, "sed"),

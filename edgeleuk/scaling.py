@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _SCALE_EVERY_FIELD_UNTIL = 15
 _SCALE_EVERY = 10
 _SCALE_WINDOW = 31
+_SAME_ASPECT = 0.01
 
 
 class Scale(Protocol):
@@ -27,19 +28,28 @@ class Scale(Protocol):
 
 
 class ScaleKeeper:
-    """Scale of the fields: given, else the source's own, else the median of the last estimates."""
+    """Scale of the fields: given, else the source's own, else the median of the last estimates.
+
+    A given scale is that of the first field. A camera that changes its resolution is taken to see the same
+    field with other pixels; where the proportions change, too, only the red cells can tell.
+    """
 
     def __init__(self, given: float | None, estimate: Callable[[RgbImage], Scale | None]) -> None:
         self._given = given
         self._estimate = estimate
         self._estimates: deque[float] = deque(maxlen=_SCALE_WINDOW)
         self._shape: tuple[int, ...] | None = None
+        self._first: tuple[int, int] | None = None
         self._fields = 0
 
     def of(self, frame: Frame) -> float | None:
         """Scale to use for a frame, in px/um; None where nothing tells it."""
+        height, width = frame.pixels.shape[:2]
         if self._given is not None:
-            return self._given
+            self._first = self._first or (height, width)
+            zoom = width / self._first[1]
+            if abs(height / self._first[0] / zoom - 1) <= _SAME_ASPECT:
+                return self._given * zoom
         if frame.px_per_um is not None:
             return frame.px_per_um
         if frame.pixels.shape != self._shape:

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 _MOST_KEYFRAMES = 512
 _MOST_SPECTRA = 24
-_MOST_CELLS = 100_000
+_MOST_CELLS = 25_000
+# Sides of a field that was taken with another number of pixels are in the same proportion, up to rounding.
+_SAME_ASPECT = 0.01
 # Remembered fields that a field which has lost its way is compared with: the nearest, then the newest.
 _MOST_NEAR = 12
 _MOST_NEW = 4
@@ -122,7 +124,7 @@ class FieldTracker:
     """Remembers where each cell of a slide lies, so that it is counted once.
 
     `placed` tells where the last field lies. The state is bounded: 512 reduced fields and 24 of their
-    spectra (60 MB), 100,000 cells; the oldest are forgotten first.
+    spectra (60 MB), 25,000 cells; the oldest are forgotten first.
 
     Examples
     --------
@@ -138,6 +140,7 @@ class FieldTracker:
         self._cells = _Cells()
         self._tracks = 0
         self.placed: Placed | None = None
+        self._first: tuple[int, int] | None = None
 
     @classmethod
     def resumed(cls, past: Iterable[PastField]) -> FieldTracker:
@@ -150,11 +153,12 @@ class FieldTracker:
             for move in placed.moves:
                 tracker._map.move(move)
                 tracker._cells.move(move)
-            view = Rectangle(0.0, 0.0, float(width), float(height)).moved(placed.left, placed.top)
-            tracker._map.recall(placed.area, view, placed.texture)
+            shape, zoom = tracker._sized((height, width))
+            view = _view(placed, shape)
+            texture = None if placed.texture is None else placed.texture.of_size(shape)
+            tracker._map.recall(placed.area, view, texture)
             for track, box in cells:
-                place = Rectangle(box.x, box.y, box.x + box.w, box.y + box.h).moved(view.left, view.top)
-                tracker._cells.put(track, _Known(placed.area, place, view, whole=True))
+                tracker._cells.put(track, _Known(placed.area, _place(box, zoom, view), view, whole=True))
                 tracker._tracks = max(tracker._tracks, track + 1)
         return tracker
 
@@ -169,8 +173,9 @@ class FieldTracker:
         Parameters
         ----------
         pixels : (H, W, 3) uint8, RGB
-            A field that overlaps none of the remembered ones, or of another size, begins a new area. Two
-            areas become one when a field is found to overlap both.
+            A field that overlaps none of the remembered ones, or of other proportions, begins a new area.
+            Two areas become one when a field is found to overlap both. A camera that changes its resolution
+            is taken to see the same field as before with other pixels.
         cells : sequence of Cell
             The cells that were found in it.
 
@@ -179,21 +184,13 @@ class FieldTracker:
         list of Sighting
             One for each cell, in the same order.
         """
-        self.placed = self._map.place(pixels)
+        texture = Texture.of(pixels)
+        shape, zoom = self._sized(texture.shape)
+        self.placed = self._map.place(texture.of_size(shape))
         for move in self.placed.moves:
             self._cells.move(move)
-        area, (height, width) = self.placed.area, pixels.shape[:2]
-        view = Rectangle(0.0, 0.0, float(width), float(height)).moved(self.placed.left, self.placed.top)
-        seen = [
-            _Known(
-                area,
-                Rectangle(box.x, box.y, box.x + box.w, box.y + box.h).moved(view.left, view.top),
-                view,
-                not cell.touches_border,
-            )
-            for cell in cells
-            for box in [cell.box]
-        ]
+        area, view = self.placed.area, _view(self.placed, shape)
+        seen = [_Known(area, _place(cell.box, zoom, view), view, not cell.touches_border) for cell in cells]
         matches = self._cells.matches(area, view, seen)
         sightings = []
         for index, cell in enumerate(seen):
@@ -205,6 +202,25 @@ class FieldTracker:
             else:
                 self._cells.see_again(track, cell)
         return sightings
+
+    def _sized(self, shape: tuple[int, int]) -> tuple[tuple[int, int], float]:
+        """Size, (H, W), in whose pixels a field is placed, and how many of these one of its own is."""
+        if self._first is None:
+            self._first = shape
+        zoom = self._first[1] / shape[1]
+        if abs(self._first[0] / shape[0] / zoom - 1) > _SAME_ASPECT:
+            return shape, 1.0
+        return self._first, zoom
+
+
+def _view(placed: Placed, shape: tuple[int, int]) -> Rectangle:
+    return Rectangle(0.0, 0.0, float(shape[1]), float(shape[0])).moved(placed.left, placed.top)
+
+
+def _place(box: Box, zoom: float, view: Rectangle) -> Rectangle:
+    """Place of a cell's box in its area."""
+    left, top = view.left + zoom * box.x, view.top + zoom * box.y
+    return Rectangle(left, top, left + zoom * box.w, top + zoom * box.h)
 
 
 class _Map:
@@ -235,9 +251,8 @@ class _Map:
         if self._last is not None:
             self._last = self._keyframes.get(self._last.number, self._last)
 
-    def place(self, pixels: RgbImage) -> Placed:
+    def place(self, texture: Texture) -> Placed:
         """Find where a field lies, and the areas that it joins to its own."""
-        texture = Texture.of(pixels)
         spectrum = Spectrum(texture)
         height, width = texture.shape
         expected = Rectangle(0.0, 0.0, float(width), float(height))

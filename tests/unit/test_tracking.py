@@ -9,7 +9,7 @@ import pytest
 from edgeleuk.frames import Box, Cell
 from edgeleuk.vision import tracking
 from edgeleuk.vision.registration import Rectangle, Spectrum, Texture, refine, register
-from edgeleuk.vision.tracking import FieldTracker, Sighting
+from edgeleuk.vision.tracking import FieldTracker, PastField, Sighting
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -120,12 +120,47 @@ def test_coming_back_from_elsewhere_finds_the_old_cells() -> None:
     assert [s.track for s in tracker.update(field(100, 100), cells)] == [s.track for s in first]
 
 
-def test_a_changed_size_starts_a_new_area() -> None:
+def test_other_proportions_start_a_new_area() -> None:
     tracker = FieldTracker()
     cells = [cell for _, cell in cells_at(100, 100)]
     tracker.update(field(100, 100), cells)
-    larger = np.ascontiguousarray(SLIDE[100 : 100 + 2 * HEIGHT, 100 : 100 + 2 * WIDTH])
-    assert all(s.is_new for s in tracker.update(larger, cells))
+    longer = np.ascontiguousarray(SLIDE[100 : 100 + HEIGHT, 100 : 100 + 2 * WIDTH])
+    assert all(s.is_new for s in tracker.update(longer, cells))
+
+
+@pytest.mark.parametrize("zoom", [0.5, 0.75, 2.0])
+def test_cells_are_known_again_with_another_resolution(zoom: float) -> None:
+    tracker = FieldTracker()
+    before = dict(cells_at(100, 100))
+    tracks = dict(zip(before, tracker.update(field(100, 100), list(before.values())), strict=True))
+    pixels = cv2.resize(field(130, 110), None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA)
+    after = dict(cells_at(130, 110))
+    sizes = [tuple(round(zoom * v) for v in cell.box) for cell in after.values()]
+    cells = [Cell(Box(x, y, w, h), np.full((h, w), 128, np.uint8)) for x, y, w, h in sizes]
+    for identity, sighting in zip(after, tracker.update(pixels, cells), strict=True):
+        assert sighting.is_new == (identity not in before)
+        if identity in before:
+            assert sighting.track == tracks[identity].track
+
+
+def test_a_tracker_that_is_resumed_knows_the_cells() -> None:
+    tracker, past = FieldTracker(), []
+    for x in (100, 180, 260, 600, 340):
+        cells = cells_at(x, 100)
+        sightings = tracker.update(field(x, 100), [cell for _, cell in cells])
+        assert tracker.placed is not None
+        seen = [
+            (sighting.track, cell.box)
+            for sighting, (_, cell) in zip(sightings, cells, strict=True)
+            if sighting.is_new
+        ]
+        past.append(PastField(tracker.placed, WIDTH, HEIGHT, seen))
+    resumed = FieldTracker.resumed(past)
+    for x in (300, 620, 140):
+        cells = [cell for _, cell in cells_at(x, 100)]
+        expected = [s.track for s in tracker.update(field(x, 100), cells)]
+        assert [s.track for s in resumed.update(field(x, 100), cells)] == expected
+    assert resumed.unique == tracker.unique
 
 
 def test_an_empty_glass_is_no_landmark() -> None:

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from edgeleuk.capture import FrameRejectedError, decoded, is_simulated, open_reader
 from edgeleuk.errors import DataRefusedError, EdgeleukError, InterruptedBeforeRecordError
 from edgeleuk.frames import Box
-from edgeleuk.judging import STUCK_DUST, Judgements, View, is_worth_a_view
 from edgeleuk.latency import LatencyHistogram
 from edgeleuk.record.past import Past
 from edgeleuk.record.session import JudgedCell
@@ -34,6 +33,7 @@ from edgeleuk.results import (
     SessionSummary,
 )
 from edgeleuk.scaling import ScaleKeeper
+from edgeleuk.views import STUCK_DUST, Judgements, View, is_worth_a_view
 from edgeleuk.vision.crops import crop_cell
 from edgeleuk.vision.dust import DustWatch
 from edgeleuk.vision.focus import focus_of
@@ -47,9 +47,9 @@ if TYPE_CHECKING:
 
     from edgeleuk.capture import EncodedFrame, FrameReader, FrameSource
     from edgeleuk.frames import Cell, CellCrop, Frame, RgbImage, TrueCell
-    from edgeleuk.judging import Judgement
     from edgeleuk.record.session import SessionWriter
     from edgeleuk.scaling import Scale
+    from edgeleuk.views import Judgement
     from edgeleuk.vision.tracking import Placed
 
 CUT = "cut by the border"

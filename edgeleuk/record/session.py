@@ -22,7 +22,6 @@ import numpy as np
 from edgeleuk.closing import Closing
 from edgeleuk.errors import SessionError, UsageError
 from edgeleuk.frames import CellCrop
-from edgeleuk.judging import View
 from edgeleuk.record.chain import append_link
 from edgeleuk.record.database import (
     APPLICATION_ID,
@@ -36,6 +35,7 @@ from edgeleuk.record.database import (
 from edgeleuk.record.past import past_fields, read_past
 from edgeleuk.record.reading import read_session
 from edgeleuk.results import Decision, Prediction
+from edgeleuk.views import View
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -28,11 +28,11 @@ from edgeleuk.errors import (
     SessionError,
 )
 from edgeleuk.frames import Box, Cell, Frame
-from edgeleuk.judging import STUCK_DUST
 from edgeleuk.latency import LatencyHistogram
 from edgeleuk.pipeline import CUT, SCALE_UNKNOWN, Engine, run
 from edgeleuk.record import create_session, export_csv, read_session
 from edgeleuk.results import CellResult, Decision, ExcludedCell, FrameResult, Prediction, SessionSummary
+from edgeleuk.views import STUCK_DUST
 from edgeleuk.vision.stream import StreamWatch
 from edgeleuk.vision.tracking import FieldTracker, Placed, Sighting
 
@@ -208,7 +208,7 @@ class TestCounting:
             assert reader.verify().broken is None
 
     def test_more_cells_than_are_remembered(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("edgeleuk.judging._MOST_REMEMBERED", 2)
+        monkeypatch.setattr("edgeleuk.views._MOST_REMEMBERED", 2)
         fields = [[(track, 25 * track, False) for track in range(5)]] * 3
         summary = run_on(pictures(tmp_path / "p", 3), Seen(fields).engine(), tmp_path / "s.db", px_per_um=2.0)
         laws_hold(summary, tmp_path / "s.db")

@@ -24,7 +24,6 @@ from sessions import BLAST, WRITER, record, summary
 from edgeleuk import RESEARCH_USE
 from edgeleuk.errors import EdgeleukError, SessionError, UsageError
 from edgeleuk.frames import TrueCell
-from edgeleuk.judging import View
 from edgeleuk.record import SessionWriter, create_session, export_csv, read_session
 from edgeleuk.record.database import SCHEMA_VERSION
 from edgeleuk.record.export import COLUMNS, export_jsonl
@@ -36,6 +35,7 @@ from edgeleuk.results import (
     Proportion,
     incomplete_beta,
 )
+from edgeleuk.views import View
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from edgeleuk.bundle.manifest import Envelope, OutputContract
 from edgeleuk.classify import Rules, consensus
 from edgeleuk.frames import Box, Cell
-from edgeleuk.judging import MOST_VIEWS, STUCK_DUST, Judgements, View, is_worth_a_view, joined
 from edgeleuk.results import Decision, Prediction
+from edgeleuk.views import MOST_VIEWS, STUCK_DUST, Judgements, View, is_worth_a_view, joined
 from edgeleuk.vision.focus import focus_of
 
 if TYPE_CHECKING:

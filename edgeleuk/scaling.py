@@ -49,7 +49,7 @@ class ScaleKeeper:
             self._first = self._first or (height, width)
             zoom = width / self._first[1]
             if abs(height / self._first[0] / zoom - 1) <= _SAME_ASPECT:
-                return self._given * zoom
+                return float(self._given * zoom)
         if frame.px_per_um is not None:
             return frame.px_per_um
         if frame.pixels.shape != self._shape:

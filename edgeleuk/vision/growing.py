@@ -35,6 +35,11 @@ _LEAST_VIOLET = 0.06
 # Glass in one window, relative to the picture's: channels alike, none much darker.
 _SHADING_TINT = 1.06
 _LEAST_SHADING = 0.7
+# What is so near to glass is taken for it, when the light's slope is measured, and at least this share of a
+# window; lamps do not change more over the width of a few cells.
+_GLASS_DENSITY = 0.06
+_LEAST_GLASS = 0.15
+_STEEPEST = 0.2
 
 
 class RedCells(NamedTuple):
@@ -96,7 +101,8 @@ class CellGrower:
             if other is not nucleus:
                 foreign |= self._placed(other, window, shrink, size)
         background = self._background_of(small)
-        whole = _whole_cell(small, optical_density(small, background), seed, foreign, self.red_cells, scale)
+        density = _levelled(optical_density(small, background))
+        whole = _whole_cell(small, density, seed, foreign, self.red_cells, scale)
         kernel = _nucleus_in(small, background, whole, seed, scale)
         return _as_cell(kernel, whole, window, (height, width))
 
@@ -122,6 +128,26 @@ class CellGrower:
             ]
         )
         return np.asarray(cv2.warpAffine(nucleus.mask, move, size, flags=cv2.INTER_NEAREST), np.uint8)
+
+
+def _levelled(density: Floats) -> Floats:
+    """Take the slope of the light off the densities of a window: that of its glass, where there is enough."""
+    step = 4
+    total = cv2.transform(density[::step, ::step], np.full((1, 3), 1 / 3, np.float32))
+    rows, columns = np.nonzero(np.abs(total) < _GLASS_DENSITY)
+    if len(rows) < _LEAST_GLASS * total.size:
+        return density
+    terms = np.stack([np.ones(len(rows)), rows, columns], axis=1).astype(np.float32)
+    plane = np.linalg.lstsq(terms, total[rows, columns], rcond=None)[0]
+    if np.abs(plane[1:] @ np.array(total.shape)) > _STEEPEST:
+        return density
+    height, width = density.shape[:2]
+    slope = (
+        plane[0]
+        + plane[1] / step * np.arange(height, dtype=np.float32)[:, None]
+        + plane[2] / step * np.arange(width, dtype=np.float32)
+    )
+    return density - slope[..., None].astype(np.float32)
 
 
 def learn_red_cells(density: Floats, raw: Mask, scale: float) -> RedCells | None:

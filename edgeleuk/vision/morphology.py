@@ -44,9 +44,11 @@ def opened(mask: Mask, diameter: float) -> Mask:
 
 
 def closed(mask: Mask, diameter: float) -> Mask:
-    """Close by a disc."""
+    """Close by a disc; nothing is closed towards the picture's border."""
     grown = (distance_from(mask) <= diameter / 2).astype(np.uint8)
-    return np.where(cv2.distanceTransform(grown, cv2.DIST_L2, 3) > diameter / 2, np.uint8(255), mask)
+    framed = cv2.copyMakeBorder(grown, 1, 1, 1, 1, cv2.BORDER_CONSTANT)
+    inner = cv2.distanceTransform(framed, cv2.DIST_L2, 3)[1:-1, 1:-1] > diameter / 2
+    return np.where(inner, np.uint8(255), mask)
 
 
 def without_specks(mask: Mask, scale: float) -> Mask:

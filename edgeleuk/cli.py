@@ -475,17 +475,32 @@ def run(
 
 @app.command()
 def classify(
-    files: Annotated[list[Path], typer.Argument(metavar="FILES...", help="Cells on black, or whole fields.")],
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILES_OR_DIRS...", help="Cells on black, or whole fields; or folders of them."
+        ),
+    ],
     bundle: BundleOption = "default",
     px_per_um: ScaleOption = None,
     runtime: RuntimeOption = None,
     precision: PrecisionOption = None,
     threads: ThreadsOption = None,
     abstain: AbstainOption = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", help="Worker processes for a folder [default: one a core].")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE.jsonl", help="One line for each picture; resumed if it exists."),
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option("--scheduler", metavar="tcp://HOST:PORT", help="Let a Dask cluster do the work."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Classify the white cells of image files: single cells on black, or whole fields."""
-    from edgeleuk import files as image_files
+    """Classify the white cells of image files, or of whole folders: single cells on black, or fields."""
     from edgeleuk.config import RunSettings, load_settings
     from edgeleuk.console import print_json
 
@@ -499,7 +514,19 @@ def classify(
             "abstain": abstain,
         },
     )
-    result = image_files.classify_files(files, bundle, settings)
+    if out is not None or jobs is not None or scheduler is not None or any(path.is_dir() for path in paths):
+        from edgeleuk import archive
+
+        result, error = archive.classify_archive(
+            paths, bundle, settings, jobs=jobs, out=out, scheduler=scheduler
+        )
+        print_json(result) if as_json else typer.echo(archive.archive_text(result))
+        if error is not None:
+            raise error
+        return
+    from edgeleuk import files as image_files
+
+    result = image_files.classify_files(paths, bundle, settings)
     print_json(result) if as_json else typer.echo(image_files.classification_text(result))
 
 

@@ -25,9 +25,11 @@ from typing import TYPE_CHECKING, Any
 
 from edgeleuk import RESEARCH_USE, __version__
 from edgeleuk.bundle.acceptance import refuse_rejected
+from edgeleuk.bundle.known_error import known_error
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.capture.base import PICTURE_SUFFIXES
 from edgeleuk.console import progress_bar, say
+from edgeleuk.counting import Called, counting_facts, counting_text
 from edgeleuk.errors import DataRefusedError, UsageError
 from edgeleuk.files import cell_text, printable
 from edgeleuk.judging import Picture, Standard
@@ -169,6 +171,7 @@ def archive_text(result: dict[str, Any]) -> str:
             f"blasts    {share['share']:.1%} of {share['n']} judged cells, exact 95 % interval"
             f" {share['low']:.1%} to {share['high']:.1%}"
         )
+    lines += counting_text(result)
     if result["out"] is not None:
         lines.append(f"results   {result['out']}")
     return "\n".join([*lines, RESEARCH_USE])
@@ -301,6 +304,7 @@ def _summary(
         },
         "unreadable": unreadable,
         "cells": counts,
+        **_counting(bundle, standard, entries, counts),
         "blast_share": Proportion(counts["blast"], counts["blast"] + counts["normal"]).to_json(),
         "out": None if out is None else str(out),
         **({"files": _readable(entries)} if out is None else {}),
@@ -314,6 +318,18 @@ def _summary(
             cure="check that they open in a picture viewer",
         )
     return result, error
+
+
+def _counting(
+    bundle: Bundle, standard: Standard, entries: Sequence[dict[str, Any]], counts: dict[str, int]
+) -> dict[str, Any]:
+    error = known_error(bundle, bundle.model_name(standard.runtime, standard.precision))
+    called = None
+    if not isinstance(error, str):
+        all_cells = (cell["probability"] for entry in entries for cell in entry["cells"])
+        probabilities = [probability for probability in all_cells if probability is not None]
+        called = Called(sum(p >= error.threshold for p in probabilities), len(probabilities))
+    return counting_facts(counts, called, error)
 
 
 def _readable(entries: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -438,6 +438,14 @@ def run(
         str | None,
         typer.Option("--flat-field", metavar="FILE", help="A blank, by which every frame is divided."),
     ] = None,
+    until_points: Annotated[
+        float | None,
+        typer.Option(
+            "--until-points",
+            metavar="W",
+            help="End when the share of blasts is known to +-W points (95 %).",
+        ),
+    ] = None,
     config: Annotated[
         Path | None, typer.Option("--config", envvar="EDGELEUK_CONFIG", help="TOML file of settings.")
     ] = None,
@@ -463,6 +471,7 @@ def run(
             "abstain": abstain,
             "gate": gate,
             "flat_field": flat_field,
+            "until_points": until_points,
         },
     )
     summary, error = running.run(
@@ -567,14 +576,42 @@ def export(
     session: Annotated[Path, typer.Argument(metavar="SESSION", help="A file that `run` recorded.")],
     csv: Annotated[bool, typer.Option("--csv", help="One row for each cell, as CSV.")] = False,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="One JSON object a line for each cell.")] = False,
+    fhir: Annotated[
+        bool, typer.Option("--fhir", help="The counts as a FHIR R4 Bundle, without a patient.")
+    ] = False,
     out: Annotated[Path | None, typer.Option("--out", help="A file instead of standard output.")] = None,
 ) -> None:
-    """Write the cells of a session for other programs."""
+    """Write the cells of a session, or its counts, for other programs."""
     from edgeleuk.record.export import export_csv, export_jsonl
+    from edgeleuk.record.fhir import export_fhir
 
-    if csv == jsonl:
-        raise UsageError("one format has to be asked for", allowed="--csv or --jsonl")
-    (export_csv if csv else export_jsonl)(session, out)
+    if csv + jsonl + fhir != 1:
+        raise UsageError("one format has to be asked for", allowed="--csv, --jsonl or --fhir")
+    if fhir:
+        export_fhir(session, out)
+    else:
+        (export_csv if csv else export_jsonl)(session, out)
+
+
+@app.command()
+def report(
+    session: Annotated[Path, typer.Argument(metavar="SESSION", help="A file that `run` recorded.")],
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write a page with a picture of each cell.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Sum up a session: counts with intervals, frames by reason, events, gaps."""
+    from edgeleuk.console import print_json
+    from edgeleuk.record.page import write_page
+    from edgeleuk.record.report import report_text, session_report
+
+    facts = session_report(session)
+    if html is not None:
+        write_page(session, html)
+    print_json(facts) if as_json else typer.echo(report_text(facts))
+    if facts["chain"] and facts["chain"]["broken"]:
+        raise typer.Exit(7)
 
 
 @camera_app.command("flat-field")

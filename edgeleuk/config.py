@@ -50,6 +50,9 @@ class RunSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         Reject frames that are blurred, badly lit, empty or too thick, and count them by reason.
     flat_field : str or None
         Picture of empty glass that every frame is divided by.
+    until_points : float or None
+        End the run when the exact 95 % interval of the share of blasts is plus or minus so many points of a
+        percentage; None counts on.
     """
 
     runtime: Literal["litert", "onnxruntime"] = "litert"
@@ -60,6 +63,7 @@ class RunSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     reconnects: int = 10
     gate: bool = True
     flat_field: str | None = None
+    until_points: float | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.threads <= 64:
@@ -70,6 +74,9 @@ class RunSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             raise ValueError(msg)
         if not 0 <= self.reconnects <= 1000:
             msg = f"expected reconnects from 0 to 1000, got {self.reconnects}"
+            raise ValueError(msg)
+        if self.until_points is not None and not 0.1 <= self.until_points <= 50:
+            msg = f"expected until_points from 0.1 to 50, got {self.until_points}"
             raise ValueError(msg)
 
 

@@ -38,7 +38,7 @@ from edgeleuk.vision.stream import Look
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from edgeleuk.capture import EncodedFrame, FrameReader, FrameSource
     from edgeleuk.frames import Cell, CellCrop, Frame, RgbImage, TrueCell
@@ -139,6 +139,7 @@ def run(
     *,
     frames: int | None = None,
     px_per_um: float | None = None,
+    enough: Callable[[Mapping[Decision, int]], str | None] | None = None,
     on_frame: Callable[[FrameResult, RgbImage], None] | None = None,
     stop: threading.Event,
 ) -> SessionSummary:
@@ -154,6 +155,9 @@ def run(
         Stop after so many processed frames.
     px_per_um : float, optional
         Scale of the picture; without it the source's own, else estimated from the red cells.
+    enough : callable, optional
+        Asked after each processed frame with the cells counted so far, by their decision: why the run is to
+        end, or None.
     on_frame : callable, optional
         Called with each result and its pixels once they are recorded.
     stop : threading.Event
@@ -179,7 +183,7 @@ def run(
     try:
         with open_reader(source) as reader:
             work.reader = reader
-            ended = work.loop(frames, on_frame, stop)
+            ended = work.loop(frames, enough, on_frame, stop)
     except BaseException as error:
         what = error.what if isinstance(error, EdgeleukError) else f"{type(error).__name__}"
         # The disk may be what failed: then the summary stays in memory, and the rows tell the rest.
@@ -231,6 +235,7 @@ class _Run:
     def loop(
         self,
         frames: int | None,
+        enough: Callable[[Mapping[Decision, int]], str | None] | None,
         on_frame: Callable[[FrameResult, RgbImage], None] | None,
         stop: threading.Event,
     ) -> str:
@@ -243,6 +248,8 @@ class _Run:
             self._in_flight = 1
             self._process(item, on_frame)
             self._in_flight = 0
+            if enough is not None and (reason := enough(self._decisions)) is not None:
+                return reason
         return f"{frames} frames were processed"
 
     def finish(self, ended: str, *, failed: bool = False) -> SessionSummary:
@@ -433,6 +440,17 @@ class _Run:
             "recorded = acknowledged": (
                 (rows.processed, rows.rejected, rows.cells, rows.events),
                 (summary.processed, summary.rejected, summary.unique, summary.events),
+            ),
+            "sightings and decisions, recorded = acknowledged": (
+                tuple(self._session.tallies()),
+                (
+                    summary.detected,
+                    summary.seen_before,
+                    summary.excluded,
+                    summary.blast,
+                    summary.normal,
+                    summary.uncertain,
+                ),
             ),
         }
         for law, (left, right) in laws.items():

@@ -7,6 +7,7 @@ import os
 import sqlite3
 from typing import TYPE_CHECKING, NamedTuple
 
+from edgeleuk.counting import Called
 from edgeleuk.errors import EdgeleukError, SessionError
 from edgeleuk.record.chain import SCHEMA as CHAIN
 
@@ -74,6 +75,35 @@ def count_rows(connection: sqlite3.Connection) -> Counts:
         " (SELECT COUNT(*) FROM cells), (SELECT COUNT(*) FROM events)"
     ).fetchone()
     return Counts(*row)
+
+
+class Tallies(NamedTuple):
+    """What the rows on the disk add up to."""
+
+    detected: int
+    seen_before: int
+    excluded: int
+    blast: int
+    normal: int
+    uncertain: int
+
+
+def tally_rows(connection: sqlite3.Connection) -> Tallies:
+    """Add up the frames' sightings, and count the cells by their decision."""
+    frames = connection.execute(
+        "SELECT COALESCE(SUM(detected), 0), COALESCE(SUM(seen_before), 0), COALESCE(SUM(excluded), 0)"
+        " FROM frames"
+    ).fetchone()
+    cells = dict(connection.execute("SELECT decision, COUNT(*) FROM cells GROUP BY decision"))
+    return Tallies(*frames, *(cells.get(name, 0) for name in ("blast", "normal", "uncertain")))
+
+
+def count_called(connection: sqlite3.Connection, threshold: float) -> Called:
+    """Count the cells that have a probability, and those of them at or above a threshold."""
+    row = connection.execute(
+        "SELECT COALESCE(SUM(probability >= ?), 0), COUNT(probability) FROM cells", (threshold,)
+    ).fetchone()
+    return Called(*row)
 
 
 def companions(path: Path) -> tuple[Path, Path]:

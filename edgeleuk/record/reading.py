@@ -15,13 +15,18 @@ from edgeleuk.record.database import (
     APPLICATION_ID,
     SCHEMA_VERSION,
     Counts,
+    Tallies,
     companions,
+    count_called,
     count_rows,
     explained,
+    tally_rows,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from edgeleuk.counting import Called
 
 _QUERIES = {
     "frames": "SELECT * FROM frames ORDER BY sequence",
@@ -90,6 +95,16 @@ class SessionReader(Closing):
         """Count the rows."""
         with explained(self.path):
             return count_rows(self._connection)
+
+    def tallies(self) -> Tallies:
+        """Add up the rows."""
+        with explained(self.path):
+            return tally_rows(self._connection)
+
+    def called(self, threshold: float) -> Called:
+        """Count the cells that a threshold alone calls blasts, of those that have a probability."""
+        with explained(self.path):
+            return count_called(self._connection, threshold)
 
     def rows(self, table: str, *, thumbnails: bool = False) -> Iterator[dict[str, object]]:
         """Yield the rows of ``frames``, ``cells``, ``events`` or ``true_cells`` in the order of their keys.

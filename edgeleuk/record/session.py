@@ -27,15 +27,19 @@ from edgeleuk.record.database import (
     SCHEMA,
     SCHEMA_VERSION,
     Counts,
+    Tallies,
     companions,
+    count_called,
     count_rows,
     explained,
+    tally_rows,
 )
 from edgeleuk.results import Decision, Prediction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from edgeleuk.counting import Called
     from edgeleuk.frames import Box, RgbImage, TrueCell
     from edgeleuk.results import FrameResult, SessionSummary
 
@@ -197,6 +201,16 @@ class SessionWriter(Closing):
         """Count the rows."""
         with explained(self.path):
             return count_rows(self._connection)
+
+    def tallies(self) -> Tallies:
+        """Add up the rows."""
+        with explained(self.path):
+            return tally_rows(self._connection)
+
+    def called(self, threshold: float) -> Called:
+        """Count the cells that a threshold alone calls blasts, of those that have a probability."""
+        with explained(self.path):
+            return count_called(self._connection, threshold)
 
     def finish(self, summary: SessionSummary) -> None:
         """Record the summary."""

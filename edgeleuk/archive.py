@@ -15,11 +15,9 @@ import hashlib
 import json
 import os
 import re
-import signal
 import stat
-import threading
 from collections import Counter, deque
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -232,7 +230,7 @@ def _judge_all(
     total: int,
 ) -> None:
     try:
-        with _stopped_by_sigterm(), progress_bar("classifying") as report:
+        with progress_bar("classifying") as report:
             for batch in _in_order(workers, _batches(missing)):
                 if ledger is not None:
                     ledger.append(batch)
@@ -334,20 +332,3 @@ def _counting(
 
 def _readable(entries: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return [entry | {"file": printable(entry["file"])} for entry in entries if entry["error"] is None]
-
-
-@contextmanager
-def _stopped_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end the work as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -636,8 +638,13 @@ def main() -> None:
     """Run the command line and exit with the code that the design promises for what happened."""
     # Libraries that decorate standard error with their own start-up notices are asked not to.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        app()
+        try:
+            app()
+        finally:
+            # A full disk must not first be noticed when nobody can say so any more.
+            sys.stdout.flush()
     except EdgeleukError as error:
         _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
@@ -646,9 +653,19 @@ def main() -> None:
         # The reader of our output has gone (`| head`): nothing is left to say.
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
         sys.exit(0)
-    except Exception:  # noqa: BLE001
+    except Exception as error:  # noqa: BLE001
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+            _fail("the disk is full, or standard output takes no more", 2)
         traceback.print_exc()
         _fail("internal error: this is a bug in edgeleuk, please report the lines above", 1)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(*_: object) -> None:
+    """Let SIGTERM end a command as Ctrl-C does."""
+    raise KeyboardInterrupt
 
 
 def _fail(sentence: str, code: int) -> None:

@@ -77,8 +77,11 @@ def known_error_of(recorded: object) -> KnownError | str:
         return "the session was recorded without the model's known error"
     if "reason" in recorded:
         return str(recorded["reason"])
-    rates = (Rate(**recorded[name]) for name in ("sensitivity", "specificity"))
-    return KnownError(float(recorded["threshold"]), *rates)
+    try:
+        rates = (Rate(**recorded[name]) for name in ("sensitivity", "specificity"))
+        return KnownError(float(recorded["threshold"]), *rates)
+    except (KeyError, TypeError, ValueError):
+        return "what the session recorded of the model's known error cannot be read"
 
 
 def effective_cells(share: float, cells: float, groups: int, interval: tuple[float, float] | None) -> float:

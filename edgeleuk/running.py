@@ -103,13 +103,15 @@ def run(
     }
     error = None
     policy = ReconnectPolicy(tries=settings.reconnects)
+    # Until the camera is open there is nothing to finish; from then on, even the picture is.
     with (
         open_camera(camera, policy) as source,
+        _stop_on_signals() as stop,
         create_session(path, {"camera": source.uri, **facts}) as writer,
     ):
         watch = StreamWatch(camera=source.live or is_simulated(source.uri))
         view = _View(source.uri)
-        with _stop_on_signals() as stop, _shown(view, show=show):
+        with _shown(view, show=show):
             try:
                 run_pipeline(
                     source,
@@ -132,15 +134,15 @@ def run(
         summary = writer.summary
         if summary is not None:
             summary = replace(summary, counting=_counting(summary, writer, error_rates, settings))
-    classifier.close()
-    if summary is None:
-        assert error is not None
-        raise error
-    try:
-        view.save(picture or path.with_suffix(".png"))
-    except UsageError as unsaved:
-        # What ended the run matters more than its picture.
-        error = error or unsaved
+        classifier.close()
+        if summary is None:
+            assert error is not None
+            raise error
+        try:
+            view.save(picture or path.with_suffix(".png"))
+        except UsageError as unsaved:
+            # What ended the run matters more than its picture.
+            error = error or unsaved
     return summary, error
 
 
@@ -311,7 +313,7 @@ def _stop_on_signals() -> Iterator[threading.Event]:
 
     def handle(number: int, _: object) -> None:
         stop.set()
-        signal.signal(number, before[number])
+        signal.signal(number, before[number] if number == signal.SIGINT else signal.SIG_DFL)
 
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -52,6 +52,8 @@ def read_session(path: Path) -> SessionReader:
         It is another program's, from a newer version, or damaged.
     """
     path = Path(path)
+    if path.is_dir():
+        raise UsageError("a session is a file", got=f"the folder {path}")
     if not path.is_file():
         raise UsageError("there is no such session file", got=path)
     with explained(path):

@@ -277,6 +277,10 @@ def create_session(
         The disk is full.
     """
     path = Path(path)
+    if path.is_dir():
+        raise UsageError(
+            "a session is a file", got=f"the folder {path}", cure="name a file in it with --session"
+        )
     for file in (path, *companions(path)):
         if file.exists() or file.is_symlink():
             raise UsageError(

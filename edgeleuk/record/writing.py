@@ -31,6 +31,9 @@ def whole_file(out: Path, session: Path, flag: str = "--out") -> Iterator[TextIO
     """
     if out.exists() and out.samefile(session):
         raise UsageError("the export would overwrite the session", got=out, cure=f"choose another {flag}")
+    if out.exists() and not out.is_file():
+        # Such as a folder, or /dev/stdout, which would be replaced.
+        raise UsageError(f"{out} cannot be written", got="no plain file", cure=f"choose another {flag}")
     part = out.with_name(out.name + ".part")
     try:
         with part.open("w", encoding="utf-8", newline="") as file:

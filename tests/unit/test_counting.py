@@ -79,7 +79,7 @@ class TestKnownError:
         with pytest.raises(BundleError, match=r"validation in .* cannot be read"):
             known_error(bundle_with(tflite_int8=3), "model.int8.tflite")
 
-    @pytest.mark.parametrize("recorded", [None, 3, {"reason": "why"}])
+    @pytest.mark.parametrize("recorded", [None, 3, {"reason": "why"}, {"threshold": 1}])
     def test_what_a_session_may_have_recorded(self, recorded: object) -> None:
         assert isinstance(known_error_of(recorded), str)
 

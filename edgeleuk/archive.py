@@ -18,6 +18,7 @@ import re
 import stat
 from collections import Counter, deque
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,12 +32,12 @@ from edgeleuk.counting import Called, counting_facts, counting_text
 from edgeleuk.errors import DataRefusedError, UsageError
 from edgeleuk.files import cell_text, printable
 from edgeleuk.judging import Picture, Standard
-from edgeleuk.ledger import Ledger, open_ledger
+from edgeleuk.ledger import Entry, Ledger, entry_of, open_ledger
 from edgeleuk.results import Decision, Proportion
 from edgeleuk.workers import ProcessWorkers, Workers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from edgeleuk.bundle.reading import Bundle
     from edgeleuk.config import RunSettings
@@ -67,7 +68,7 @@ def classify_archive(
     bundle : str
     settings : RunSettings
     jobs : int, optional
-        Worker processes; by default one for each core.
+        Worker processes, each with a network of ``settings.threads`` threads; by default one for each core.
     out : Path, optional
         JSON lines, one a picture; pictures that stand there already are not judged again.
     scheduler : str, optional
@@ -109,21 +110,27 @@ def classify_archive(
         raise DataRefusedError(
             "no pictures in " + ", ".join(map(str, paths)), allowed=" ".join(PICTURE_SUFFIXES)
         )
-    lines: dict[str, dict[str, Any]] = {}
+    found: dict[str, Entry] = {}
+    shown: list[dict[str, Any]] = []
     with ExitStack() as stack:
         ledger = None if out is None else stack.enter_context(open_ledger(out, standard))
-        missing = []
-        for picture in pictures:
-            before = None if ledger is None else ledger.done.get(picture.name)
-            if before is not None and before.is_of(Path(picture.name)):
-                lines[picture.name] = before.line
-            else:
-                missing.append(picture)
-        resumed = len(lines)
+        missing = pictures if ledger is None else _not_done(pictures, ledger, found)
+        resumed = len(found)
         if missing:
-            workers = stack.enter_context(_workers(opened, standard, jobs, scheduler, len(missing)))
-            _judge_all(workers, missing, ledger, lines, len(pictures))
-    return _summary(opened, standard, pictures, lines, resumed, out)
+            make = partial(_workers, opened, standard, settings.threads)
+            workers = stack.enter_context(make(jobs, scheduler, len(missing)))
+            _judge_all(workers, missing, ledger, found, shown, len(pictures))
+    result = _facts(opened, standard, pictures, found, resumed)
+    result |= {"out": str(out)} if out is not None else {"out": None, "files": shown}
+    error = None
+    if result["pictures"]["unreadable"] == len(pictures):
+        first = result["unreadable"][0]
+        error = DataRefusedError(
+            f"none of the {len(pictures)} pictures could be read",
+            got=f"{first['file']}: {first['error']}",
+            cure="check that they open in a picture viewer",
+        )
+    return result, error
 
 
 def find_pictures(paths: Iterable[Path]) -> list[Picture]:
@@ -207,8 +214,22 @@ def _natural(path: Path) -> tuple[list[tuple[int, int, str]], str]:
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts], path.name
 
 
+def _not_done(pictures: Sequence[Picture], ledger: Ledger, found: dict[str, Entry]) -> list[Picture]:
+    """Return the pictures that do not stand in the file, unchanged; the others go into `found`."""
+    missing = []
+    with progress_bar("looking at what is done") as report:
+        for number, picture in enumerate(pictures, start=1):
+            before = ledger.done.get(picture.name)
+            if before is not None and before.is_of(Path(picture.name)):
+                found[picture.name] = before.entry
+            else:
+                missing.append(picture)
+            report(number, len(pictures))
+    return missing
+
+
 def _workers(
-    bundle: Bundle, standard: Standard, jobs: int | None, scheduler: str | None, pictures: int
+    bundle: Bundle, standard: Standard, threads: int, jobs: int | None, scheduler: str | None, pictures: int
 ) -> Any:
     data = bundle.path.read_bytes()
     # Read a second time: it may have been replaced meanwhile.
@@ -217,16 +238,17 @@ def _workers(
     if scheduler is not None:
         from edgeleuk.cluster import ClusterWorkers  # noqa: PLC0415 - needs an extra
 
-        return ClusterWorkers(scheduler, data, standard)
+        return ClusterWorkers(scheduler, data, standard, threads)
     cores = len(os.sched_getaffinity(0))
-    return ProcessWorkers(min(jobs or cores, -(-pictures // BATCH_PICTURES)), data, standard)
+    return ProcessWorkers(min(jobs or cores, -(-pictures // BATCH_PICTURES)), data, standard, threads)
 
 
 def _judge_all(
     workers: Workers,
     missing: Sequence[Picture],
     ledger: Ledger | None,
-    lines: dict[str, dict[str, Any]],
+    found: dict[str, Entry],
+    shown: list[dict[str, Any]],
     total: int,
 ) -> None:
     try:
@@ -236,11 +258,13 @@ def _judge_all(
                     ledger.append(batch)
                 for line in batch:
                     value = json.loads(line)
-                    lines[value["file"]] = value
-                report(len(lines), total)
+                    found[value["file"]] = entry_of(value)
+                    if ledger is None and value["error"] is None:
+                        shown.append(value | {"file": printable(value["file"])})
+                report(len(found), total)
     except KeyboardInterrupt:
         kept = "" if ledger is None else f" stand in {ledger.path}; the same command goes on from there"
-        say(f"{len(lines)} of {total} pictures{kept or ' were done'}")
+        say(f"{len(found)} of {total} pictures{kept or ' were done'}")
         raise
 
 
@@ -272,63 +296,41 @@ def _batches(pictures: Iterable[Picture]) -> Iterator[list[Picture]]:
         yield batch
 
 
-def _summary(
+def _facts(
     bundle: Bundle,
     standard: Standard,
     pictures: Sequence[Picture],
-    lines: dict[str, dict[str, Any]],
+    found: Mapping[str, Entry],
     resumed: int,
-    out: Path | None,
-) -> tuple[dict[str, Any], EdgeleukError | None]:
-    entries = [lines[picture.name] for picture in pictures]
-    decisions = Counter(cell["decision"] for entry in entries for cell in entry["cells"])
+) -> dict[str, Any]:
     unreadable = [
-        {"file": printable(entry["file"]), "error": entry["error"]}
-        for entry in entries
-        if entry["error"] is not None
+        {"file": printable(picture.name), "error": entry.error}
+        for picture in pictures
+        if (entry := found[picture.name]).error is not None
     ]
+    cells = [cell for picture in pictures for cell in found[picture.name].cells]
+    decisions = Counter(decision for decision, _ in cells)
     counts = {decision.value: decisions[decision.value] for decision in Decision}
-    result = {
+    error = known_error(bundle, bundle.model_name(standard.runtime, standard.precision))
+    called = None
+    if not isinstance(error, str):
+        probabilities = [probability for _, probability in cells if probability is not None]
+        called = Called(sum(p >= error.threshold for p in probabilities), len(probabilities))
+    return {
         "schema_version": 1,
         "bundle": bundle.manifest.name,
         "bundle_sha256": bundle.sha256,
         "runtime": standard.runtime,
         "precision": standard.precision,
         "pictures": {
-            "found": len(entries),
-            "classified": len(entries) - resumed,
+            "found": len(pictures),
+            "classified": len(pictures) - resumed,
             "resumed": resumed,
             "unreadable": len(unreadable),
         },
         "unreadable": unreadable,
         "cells": counts,
-        **_counting(bundle, standard, entries, counts),
         "blast_share": Proportion(counts["blast"], counts["blast"] + counts["normal"]).to_json(),
-        "out": None if out is None else str(out),
-        **({"files": _readable(entries)} if out is None else {}),
+        **counting_facts(counts, called, error),
         "research_use": RESEARCH_USE,
     }
-    error = None
-    if len(unreadable) == len(entries):
-        error = DataRefusedError(
-            f"none of the {len(entries)} pictures could be read",
-            got=f"{unreadable[0]['file']}: {unreadable[0]['error']}",
-            cure="check that they open in a picture viewer",
-        )
-    return result, error
-
-
-def _counting(
-    bundle: Bundle, standard: Standard, entries: Sequence[dict[str, Any]], counts: dict[str, int]
-) -> dict[str, Any]:
-    error = known_error(bundle, bundle.model_name(standard.runtime, standard.precision))
-    called = None
-    if not isinstance(error, str):
-        all_cells = (cell["probability"] for entry in entries for cell in entry["cells"])
-        probabilities = [probability for probability in all_cells if probability is not None]
-        called = Called(sum(p >= error.threshold for p in probabilities), len(probabilities))
-    return counting_facts(counts, called, error)
-
-
-def _readable(entries: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [entry | {"file": printable(entry["file"])} for entry in entries if entry["error"] is None]

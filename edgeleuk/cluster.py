@@ -41,6 +41,8 @@ class ClusterWorkers(Closing):
         ``tcp://HOST:PORT`` of the scheduler.
     bundle : bytes
     standard : Standard
+    threads : int
+        Of each network.
 
     Raises
     ------
@@ -54,11 +56,14 @@ class ClusterWorkers(Closing):
         A worker has no edgeleuk, or another version.
     """
 
-    def __init__(self, address: str, bundle: bytes, standard: Standard) -> None:
+    def __init__(self, address: str, bundle: bytes, standard: Standard, threads: int = 1) -> None:
         distributed = _distributed()
         if not _ADDRESS.fullmatch(address):
             raise UsageError("that is no address of a scheduler", got=address, allowed="tcp://HOST:PORT")
         self._standard = standard
+        self._threads = threads
+        # Two different classes before Python 3.11.
+        self._late = (TimeoutError, distributed.TimeoutError)
         self._address = address
         self._killed = distributed.KilledWorker
         try:
@@ -109,17 +114,19 @@ class ClusterWorkers(Closing):
 
     def _submit(self, pictures: list[Picture]) -> Any:
         # Named by nothing but itself: equal pictures are still two tasks.
-        return self._client.submit(judge, pictures, self._standard, retries=RETRIES, pure=False)
+        return self._client.submit(
+            judge, pictures, self._standard, self._threads, retries=RETRIES, pure=False
+        )
 
     def _waited(self, future: Any) -> list[str]:
         last_seen = time.monotonic()
         while True:
             try:
                 lines: list[str] = future.result(timeout=1)
-            except TimeoutError:
+            except self._late:
                 if self._client.status != "running":
                     raise self._gone("the scheduler is gone") from None
-                if self._client.nthreads():
+                if self._has_workers():
                     last_seen = time.monotonic()
                 elif time.monotonic() - last_seen > ALONE_S:
                     raise self._gone(f"no worker is left, for {ALONE_S:.0f} s") from None
@@ -127,6 +134,13 @@ class ClusterWorkers(Closing):
                 raise self._gone("the scheduler is gone") from error
             else:
                 return lines
+
+    def _has_workers(self) -> bool:
+        try:
+            return bool(self._client.nthreads())
+        except OSError:
+            # The scheduler went in between; the next look says so.
+            return False
 
     def _gone(self, what: str) -> HardwareError:
         cure = "start it again and run the same command: what stands in --out is kept"
@@ -136,7 +150,7 @@ class ClusterWorkers(Closing):
         """Wait for the first worker; refuse those that would judge by other code."""
         try:
             self._client.wait_for_workers(1, timeout=ANSWER_S)
-        except TimeoutError as error:
+        except self._late as error:
             raise HardwareError(
                 f"the scheduler {self._address} has no workers",
                 cure=f"start some with `dask worker {self._address}`",

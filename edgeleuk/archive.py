@@ -263,8 +263,8 @@ def _judge_all(
                         shown.append(value | {"file": printable(value["file"])})
                 report(len(found), total)
     except KeyboardInterrupt:
-        kept = "" if ledger is None else f" stand in {ledger.path}; the same command goes on from there"
-        say(f"{len(found)} of {total} pictures{kept or ' were done'}")
+        if ledger is not None:
+            say(f"what is done stands in {ledger.path}; the same command goes on from there")
         raise
 
 

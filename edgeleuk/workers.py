@@ -76,7 +76,7 @@ class ProcessWorkers(Closing):
         try:
             return self._pool.submit(judge, pictures, self._standard, self._threads)
         except BrokenProcessPool:
-            self._pool.shutdown(wait=False)
+            _end(self._pool)
             self._pool = self._new_pool(self.slots)
             return self._pool.submit(judge, pictures, self._standard, self._threads)
 
@@ -89,12 +89,7 @@ class ProcessWorkers(Closing):
 
     def close(self) -> None:
         """End the processes, also in the middle of a picture."""
-        processes = list((self._pool._processes or {}).values())  # noqa: SLF001 - has no public name before 3.14
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            process.join()
+        _end(self._pool)
 
     def _one_by_one(self, pictures: Sequence[Picture]) -> list[str]:
         """Find out which picture it is that no process survives."""
@@ -106,10 +101,10 @@ class ProcessWorkers(Closing):
                     lines += pool.submit(judge, [picture], self._standard, self._threads).result()
                 except BrokenProcessPool:
                     lines.append(died_line(picture, self._standard))
-                    pool.shutdown(wait=False)
+                    _end(pool)
                     pool = self._new_pool(1)
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            _end(pool)
         return lines
 
     def _new_pool(self, jobs: int) -> ProcessPoolExecutor:
@@ -128,6 +123,16 @@ def died_line(picture: Picture, standard: Standard) -> str:
         with contextlib.suppress(OSError):
             data = Path(picture.name).read_bytes()
     return line_of(picture, standard, {}, data, DIED)
+
+
+def _end(pool: ProcessPoolExecutor) -> None:
+    """End a pool's processes first: only then is waiting for its own thread short.
+
+    Without that wait the thread and the interpreter's end get into each other's way, and a traceback follows.
+    """
+    for process in list((pool._processes or {}).values()):  # noqa: SLF001 - public only from Python 3.14 on
+        process.terminate()
+    pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _begin_worker(bundle: bytes, sha256: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -467,6 +469,14 @@ def run(
             help="Let a camera's frames wait for their turn, 32 of them [default: newest].",
         ),
     ] = None,
+    until_points: Annotated[
+        float | None,
+        typer.Option(
+            "--until-points",
+            metavar="W",
+            help="End when the share of blasts is known to +-W points (95 %).",
+        ),
+    ] = None,
     config: Annotated[
         Path | None, typer.Option("--config", envvar="EDGELEUK_CONFIG", help="TOML file of settings.")
     ] = None,
@@ -497,6 +507,7 @@ def run(
             "white_balance": white_balance,
             "lock": lock,
             "every_frame": every_frame,
+            "until_points": until_points,
         },
     )
     summary, error = running.run(
@@ -516,17 +527,32 @@ def run(
 
 @app.command()
 def classify(
-    files: Annotated[list[Path], typer.Argument(metavar="FILES...", help="Cells on black, or whole fields.")],
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILES_OR_DIRS...", help="Cells on black, or whole fields; or folders of them."
+        ),
+    ],
     bundle: BundleOption = "default",
     px_per_um: ScaleOption = None,
     runtime: RuntimeOption = None,
     precision: PrecisionOption = None,
     threads: ThreadsOption = None,
     abstain: AbstainOption = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", help="Worker processes for a folder [default: one a core].")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE.jsonl", help="One line for each picture; resumed if it exists."),
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option("--scheduler", metavar="tcp://HOST:PORT", help="Let a Dask cluster do the work."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Classify the white cells of image files: single cells on black, or whole fields."""
-    from edgeleuk import files as image_files
+    """Classify the white cells of image files, or of whole folders: single cells on black, or fields."""
     from edgeleuk.config import RunSettings, load_settings
     from edgeleuk.console import print_json
 
@@ -540,7 +566,19 @@ def classify(
             "abstain": abstain,
         },
     )
-    result = image_files.classify_files(files, bundle, settings)
+    if out is not None or jobs is not None or scheduler is not None or any(path.is_dir() for path in paths):
+        from edgeleuk import archive
+
+        result, error = archive.classify_archive(
+            paths, bundle, settings, jobs=jobs, out=out, scheduler=scheduler
+        )
+        print_json(result) if as_json else typer.echo(archive.archive_text(result))
+        if error is not None:
+            raise error
+        return
+    from edgeleuk import files as image_files
+
+    result = image_files.classify_files(paths, bundle, settings)
     print_json(result) if as_json else typer.echo(image_files.classification_text(result))
 
 
@@ -581,14 +619,42 @@ def export(
     session: Annotated[Path, typer.Argument(metavar="SESSION", help="A file that `run` recorded.")],
     csv: Annotated[bool, typer.Option("--csv", help="One row for each cell, as CSV.")] = False,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="One JSON object a line for each cell.")] = False,
+    fhir: Annotated[
+        bool, typer.Option("--fhir", help="The counts as a FHIR R4 Bundle, without a patient.")
+    ] = False,
     out: Annotated[Path | None, typer.Option("--out", help="A file instead of standard output.")] = None,
 ) -> None:
-    """Write the cells of a session for other programs."""
+    """Write the cells of a session, or its counts, for other programs."""
     from edgeleuk.record.export import export_csv, export_jsonl
+    from edgeleuk.record.fhir import export_fhir
 
-    if csv == jsonl:
-        raise UsageError("one format has to be asked for", allowed="--csv or --jsonl")
-    (export_csv if csv else export_jsonl)(session, out)
+    if csv + jsonl + fhir != 1:
+        raise UsageError("one format has to be asked for", allowed="--csv, --jsonl or --fhir")
+    if fhir:
+        export_fhir(session, out)
+    else:
+        (export_csv if csv else export_jsonl)(session, out)
+
+
+@app.command()
+def report(
+    session: Annotated[Path, typer.Argument(metavar="SESSION", help="A file that `run` recorded.")],
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write a page with a picture of each cell.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Sum up a session: counts with intervals, frames by reason, events, gaps."""
+    from edgeleuk.console import print_json
+    from edgeleuk.record.page import write_page
+    from edgeleuk.record.report import report_text, session_report
+
+    facts = session_report(session)
+    if html is not None:
+        write_page(session, html)
+    print_json(facts) if as_json else typer.echo(report_text(facts))
+    if facts["chain"] and facts["chain"]["broken"]:
+        raise typer.Exit(7)
 
 
 @camera_app.command("flat-field")
@@ -642,8 +708,13 @@ def main() -> None:
     """Run the command line and exit with the code that the design promises for what happened."""
     # Libraries that decorate standard error with their own start-up notices are asked not to.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        app(args=_arguments(sys.argv[1:]))
+        try:
+            app(args=_arguments(sys.argv[1:]))
+        finally:
+            # A full disk must not first be noticed when nobody can say so any more.
+            sys.stdout.flush()
     except EdgeleukError as error:
         _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
@@ -652,9 +723,19 @@ def main() -> None:
         # The reader of our output has gone (`| head`): nothing is left to say.
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
         sys.exit(0)
-    except Exception:  # noqa: BLE001
+    except Exception as error:  # noqa: BLE001
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+            _fail("the disk is full, or standard output takes no more", 2)
         traceback.print_exc()
         _fail("internal error: this is a bug in edgeleuk, please report the lines above", 1)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(*_: object) -> None:
+    """Let SIGTERM end a command as Ctrl-C does."""
+    raise KeyboardInterrupt
 
 
 def _arguments(words: list[str]) -> list[str]:

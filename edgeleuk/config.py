@@ -61,6 +61,9 @@ class RunSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         Take a camera's automatic modes away once they have settled.
     every_frame : bool
         Let frames of a camera wait for their turn, as many as fit, where otherwise the newest wins.
+    until_points : float or None
+        End the run when the exact 95 % interval of the share of blasts is plus or minus so many points of a
+        percentage; None counts on.
     """
 
     runtime: Literal["litert", "onnxruntime"] = "litert"
@@ -76,6 +79,7 @@ class RunSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     white_balance: float | str | None = None
     lock: bool = True
     every_frame: bool = False
+    until_points: float | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.threads <= 64:
@@ -93,6 +97,9 @@ class RunSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
                 msg = f"expected {name} of 0 or more, got {value}"
                 raise ValueError(msg)
         white_balance_of(self.white_balance)
+        if self.until_points is not None and not 0.1 <= self.until_points <= 50:
+            msg = f"expected until_points from 0.1 to 50, got {self.until_points}"
+            raise ValueError(msg)
 
 
 def white_balance_of(text: float | str | None) -> tuple[float, ...]:

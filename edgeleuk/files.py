@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -19,7 +20,7 @@ from edgeleuk.vision.scale import estimate_px_per_um
 from edgeleuk.vision.segmentation import nucleus_and_cell_mask, segment, worth_painting
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from edgeleuk.classify import Classifier
@@ -43,6 +44,17 @@ def read_image(path: Path) -> RgbImage:
         raise UsageError("there is no such file", got=path) from None
     except IsADirectoryError:
         raise UsageError("expected image files", got=f"the folder {path}", cure=f"pass {path}/*") from None
+    return decode_image(data, path)
+
+
+def decode_image(data: bytes, path: Path) -> RgbImage:
+    """Decode a picture's bytes to (H, W, 3) uint8 RGB; `path` only names them.
+
+    Raises
+    ------
+    DataRefusedError
+        They are no image, or a damaged one.
+    """
     bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     if bgr is None:
         raise DataRefusedError(f"{path} is no image, or a damaged one", allowed="PNG, JPEG, BMP, TIFF, WebP")
@@ -79,7 +91,7 @@ def classify_files(files: Sequence[Path], bundle: str, settings: RunSettings) ->
     entries = []
     with progress_bar("classifying") as report:
         for done, file in enumerate(files, start=1):
-            entries.append(_classify_picture(file, read_image(file), classifier, settings.px_per_um))
+            entries.append(classify_picture(file, read_image(file), classifier, settings.px_per_um))
             report(done, len(files))
     classifier.close()
     decisions = [cell["decision"] for entry in entries for cell in entry["cells"]]
@@ -97,17 +109,28 @@ def classify_files(files: Sequence[Path], bundle: str, settings: RunSettings) ->
 
 def classification_text(result: dict[str, Any]) -> str:
     """Return the same as lines for people: one for each cell."""
-    lines = []
-    for entry in result["files"]:
-        if not entry["cells"]:
-            lines.append(f"{entry['file']}: no white cell")
-        for cell in entry["cells"]:
-            box = "" if entry["kind"] == "cell" else " at " + ",".join(str(n) for n in cell["box"])
-            reason = f" ({cell['reason']})" if cell["reason"] else ""
-            p = "-" if cell["probability"] is None else f"{cell['probability']:.3f}"
-            lines.append(f"{entry['file']}{box}: {cell['decision']}, probability of blast {p}{reason}")
+    lines = [line for entry in result["files"] for line in cell_text(entry)]
     counts = ", ".join(f"{count} {decision}" for decision, count in result["cells"].items())
     return "\n".join([*lines, f"{counts}. {RESEARCH_USE}"])
+
+
+def cell_text(entry: Mapping[str, Any]) -> list[str]:
+    """Return a line for each cell of one picture."""
+    name = printable(entry["file"])
+    if not entry["cells"]:
+        return [f"{name}: no white cell"]
+    lines = []
+    for cell in entry["cells"]:
+        box = "" if entry["kind"] == "cell" else " at " + ",".join(str(n) for n in cell["box"])
+        reason = f" ({cell['reason']})" if cell["reason"] else ""
+        p = "-" if cell["probability"] is None else f"{cell['probability']:.3f}"
+        lines.append(f"{name}{box}: {cell['decision']}, probability of blast {p}{reason}")
+    return lines
+
+
+def printable(name: str) -> str:
+    """Return a file's name for a terminal: bytes that are no UTF-8 show as question marks."""
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 def segment_files(files: Sequence[Path], out: Path, px_per_um: float | None) -> dict[str, Any]:
@@ -160,9 +183,21 @@ def _cell_facts(cell: Cell) -> dict[str, Any]:
     }
 
 
-def _classify_picture(
+def classify_picture(
     file: Path, pixels: RgbImage, classifier: Classifier, px_per_um: float | None
 ) -> dict[str, Any]:
+    """Classify every white cell of one picture.
+
+    Returns
+    -------
+    dict
+        ``file kind cells``, and ``px_per_um`` of a field.
+
+    Raises
+    ------
+    DataRefusedError
+        It is all black.
+    """
     if is_single_cell(pixels):
         # A cell without its field shows no red cells to measure: C-NMC's scale, unless told otherwise.
         crop = CellCrop.on_black(pixels, px_per_um or classifier.manifest.input.crop_px_per_um)

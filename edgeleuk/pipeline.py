@@ -15,8 +15,8 @@ import math
 import time
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 from edgeleuk.capture import FrameRejectedError, decoded, is_simulated, open_reader
 from edgeleuk.errors import DataRefusedError, EdgeleukError, InterruptedBeforeRecordError
@@ -34,113 +34,22 @@ from edgeleuk.results import (
 )
 from edgeleuk.scaling import ScaleKeeper
 from edgeleuk.views import STUCK_DUST, Judgements, View, is_worth_a_view
-from edgeleuk.vision.crops import crop_cell
 from edgeleuk.vision.dust import DustWatch
 from edgeleuk.vision.focus import focus_of
-from edgeleuk.vision.scale import estimate_px_per_um
-from edgeleuk.vision.segmentation import segment as segment_field
-from edgeleuk.vision.stream import Look
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from edgeleuk.capture import EncodedFrame, FrameReader, FrameSource
-    from edgeleuk.frames import Cell, CellCrop, Frame, RgbImage, TrueCell
+    from edgeleuk.engine import Engine
+    from edgeleuk.frames import Cell, Frame, RgbImage, TrueCell
     from edgeleuk.record.session import SessionWriter
-    from edgeleuk.scaling import Scale
     from edgeleuk.views import Judgement
-    from edgeleuk.vision.tracking import Placed
 
 CUT = "cut by the border"
 SCALE_UNKNOWN = "scale unknown"
 BEFORE = "before the run was resumed"
-
-
-class CellClassifier(Protocol):
-    """Judges cells; see `edgeleuk.classify.Classifier`."""
-
-    def classify(self, crops: Sequence[CellCrop]) -> list[Prediction]:
-        """Return one prediction for each crop, in their order."""
-        ...
-
-    def consensus(self, views: Sequence[Prediction]) -> Prediction:
-        """Judge one cell from several views of it, the best focused first."""
-        ...
-
-
-class Sighting(Protocol):
-    """What the pipeline wants to know of a recognised cell."""
-
-    @property
-    def track(self) -> int:
-        """Number of the cell in the session."""
-        ...
-
-
-class CellTracker(Protocol):
-    """Recognises cells seen before; see `edgeleuk.vision.tracking.FieldTracker`."""
-
-    placed: Placed | None
-
-    def update(self, pixels: RgbImage, cells: Sequence[Cell]) -> Sequence[Sighting]:
-        """Return one sighting for each cell, in their order."""
-        ...
-
-
-class Segmenter(Protocol):
-    """Finds white cells; see `edgeleuk.vision.segmentation.segment`."""
-
-    def __call__(self, pixels: RgbImage, *, px_per_um: float | None = None) -> Sequence[Cell]:
-        """Return the white cells of a field; estimates the scale where none is given."""
-        ...
-
-
-def unchanged(pixels: RgbImage) -> RgbImage:
-    """Leave a frame as the camera took it; a flat field divides it by a blank."""
-    return pixels
-
-
-def accept(_: RgbImage) -> str | None:
-    """Let every frame pass; a quality gate returns the reason to reject one."""
-    return None
-
-
-def see_nothing(_: RgbImage) -> Look:
-    """Find nothing wrong with a stream; see `edgeleuk.vision.stream.StreamWatch.look`."""
-    return Look(None)
-
-
-@dataclass(frozen=True, slots=True)
-class Engine:
-    """What is done to a frame, part by part.
-
-    Attributes
-    ----------
-    classifier : CellClassifier
-    tracker : CellTracker
-        Holds the memory of one session: a new session wants a new one.
-    segment : Segmenter
-    crop : callable
-        (pixels, cell, px_per_um) -> CellCrop.
-    estimate_scale : callable
-        pixels -> Scale or None.
-    correct : callable
-        pixels -> pixels, before anything is judged: takes the lamp and the lens out.
-    gate : callable
-        pixels -> reason to reject the frame, or None. Asked about what `watch` lets pass.
-    watch : callable
-        pixels -> Look. Sees every frame that was decoded: it has to compare them with each other.
-    """
-
-    classifier: CellClassifier
-    tracker: CellTracker
-    segment: Segmenter = segment_field
-    crop: Callable[[RgbImage, Cell, float], CellCrop] = crop_cell
-    estimate_scale: Callable[[RgbImage], Scale | None] = estimate_px_per_um
-    correct: Callable[[RgbImage], RgbImage] = unchanged
-    gate: Callable[[RgbImage], str | None] = accept
-    watch: Callable[[RgbImage], Look] = see_nothing
 
 
 def run(
@@ -151,6 +60,7 @@ def run(
     frames: int | None = None,
     px_per_um: float | None = None,
     waiting: int = 1,
+    enough: Callable[[Mapping[Decision, int]], str | None] | None = None,
     on_frame: Callable[[FrameResult, RgbImage], None] | None = None,
     past: Past | None = None,
     stop: threading.Event,
@@ -169,6 +79,9 @@ def run(
         Scale of the picture; without it the source's own, else estimated from the red cells.
     waiting : int
         How many frames of a camera may wait for their turn; with 1 the newest wins.
+    enough : callable, optional
+        Asked after each processed frame with the cells counted so far, by their decision: why the run is to
+        end, or None.
     on_frame : callable, optional
         Called with each result and its pixels once they are recorded.
     past : Past, optional
@@ -197,7 +110,7 @@ def run(
     try:
         with open_reader(source, waiting) as reader:
             work.reader = reader
-            ended = work.loop(frames, on_frame, stop)
+            ended = work.loop(frames, enough, on_frame, stop)
     except BaseException as error:
         what = error.what if isinstance(error, EdgeleukError) else f"{type(error).__name__}"
         # The disk may be what failed: then the summary stays in memory, and the rows tell the rest.
@@ -268,6 +181,7 @@ class _Run:
     def loop(
         self,
         frames: int | None,
+        enough: Callable[[Mapping[Decision, int]], str | None] | None,
         on_frame: Callable[[FrameResult, RgbImage], None] | None,
         stop: threading.Event,
     ) -> str:
@@ -282,6 +196,8 @@ class _Run:
             self._in_flight = 1
             self._process(item, on_frame)
             self._in_flight = 0
+            if enough is not None and (reason := enough(self._decisions)) is not None:
+                return reason
         return f"{frames} frames were processed"
 
     def finish(self, ended: str, *, failed: bool = False) -> SessionSummary:
@@ -502,6 +418,17 @@ class _Run:
             "recorded = acknowledged": (
                 (rows.processed, rows.rejected, rows.cells, rows.events),
                 (summary.processed, summary.rejected, summary.unique, summary.events),
+            ),
+            "sightings and decisions, recorded = acknowledged": (
+                tuple(self._session.tallies()),
+                (
+                    summary.detected,
+                    summary.seen_before,
+                    summary.excluded,
+                    summary.blast,
+                    summary.normal,
+                    summary.uncertain,
+                ),
             ),
         }
         for law, (left, right) in laws.items():

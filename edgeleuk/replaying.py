@@ -9,8 +9,8 @@ from edgeleuk import RESEARCH_USE
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.classify import open_classifier
 from edgeleuk.errors import IntegrityError, UsageError
+from edgeleuk.record.pictures import decode_crop
 from edgeleuk.record.reading import read_session
-from edgeleuk.record.session import decode_crop
 from edgeleuk.results import Decision, Prediction
 from edgeleuk.views import STUCK_DUST, View, joined
 

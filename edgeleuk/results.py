@@ -156,18 +156,12 @@ class Proportion:
     @property
     def low(self) -> float:
         """Lower end of the interval."""
-        if self.count == 0:
-            return 0.0
-        a, b = self.count, self.total - self.count + 1
-        return _root(lambda p: incomplete_beta(a, b, p) - 0.025)
+        return clopper_pearson(self.count, self.total)[0]
 
     @property
     def high(self) -> float:
         """Upper end of the interval."""
-        if self.count == self.total:
-            return 1.0
-        a, b = self.count + 1, self.total - self.count
-        return _root(lambda p: incomplete_beta(a, b, p) - 0.975)
+        return clopper_pearson(self.count, self.total)[1]
 
     def to_json(self) -> dict[str, object]:
         """Return the object of `SessionSummary.to_json`."""
@@ -207,6 +201,8 @@ class SessionSummary:
         Lines in the session's log.
     truth : mapping or None
         For simulated sources: what was really there, and how it was called.
+    counting : mapping or None
+        What `edgeleuk.counting.counting_facts` makes of the counts, once a run has ended.
     """
 
     session: str
@@ -232,6 +228,7 @@ class SessionSummary:
     px_per_um: float | None = None
     events: int = 0
     truth: Mapping[str, object] | None = None
+    counting: Mapping[str, object] | None = None
 
     @property
     def unique(self) -> int:
@@ -282,8 +279,19 @@ class SessionSummary:
             "px_per_um": self.px_per_um,
             "events": self.events,
             "truth": None if self.truth is None else dict(self.truth),
+            **(self.counting or {}),
             "research_use": RESEARCH_USE,
         }
+
+
+def clopper_pearson(count: float, total: float) -> tuple[float, float]:
+    """Exact 95 % interval of a binomial share; the beta distribution fills in between whole counts."""
+    low, high = 0.0, 1.0
+    if count > 0:
+        low = _root(lambda p: incomplete_beta(count, total - count + 1, p) - 0.025)
+    if count < total:
+        high = _root(lambda p: incomplete_beta(count + 1, total - count, p) - 0.975)
+    return low, high
 
 
 def incomplete_beta(a: float, b: float, x: float) -> float:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,24 +18,29 @@ import msgspec
 from edgeleuk import RESEARCH_USE, __version__
 from edgeleuk.annotate import annotate
 from edgeleuk.blanks import open_correction
+from edgeleuk.bundle.known_error import known_error
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.cameras import find_camera, keeper_of
 from edgeleuk.capture import ReconnectPolicy, is_simulated, open_camera
 from edgeleuk.console import say
+from edgeleuk.counting import counting_facts, counting_text, half_width_points
+from edgeleuk.engine import Engine, accept, unchanged
 from edgeleuk.errors import EdgeleukError, UsageError
-from edgeleuk.pipeline import Engine, accept, unchanged
 from edgeleuk.pipeline import run as run_pipeline
-from edgeleuk.record.session import create_session, resume_session
+from edgeleuk.record.opening import create_session, resume_session
+from edgeleuk.results import Decision, Proportion
 from edgeleuk.selftest import open_tested_classifier
 from edgeleuk.vision.quality import gate
 from edgeleuk.vision.stream import StreamWatch
 from edgeleuk.vision.tracking import FieldTracker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from edgeleuk.config import RunSettings
+    from edgeleuk.counting import KnownError
     from edgeleuk.frames import RgbImage
+    from edgeleuk.record.session import SessionWriter
     from edgeleuk.results import FrameResult, SessionSummary
 
 REFRESHES_PER_S = 4
@@ -96,22 +102,26 @@ def run(
         threads=settings.threads,
         abstain=settings.abstain,
     )
+    error_rates = known_error(opened, opened.model_name(settings.runtime, settings.precision))
     facts = {
         "edgeleuk": __version__,
         "bundle": opened.manifest.name,
         "bundle_sha256": opened.sha256,
+        "known_error": {"reason": error_rates} if isinstance(error_rates, str) else error_rates.to_json(),
         **msgspec.to_builtins(settings),
     }
     error = None
     policy = ReconnectPolicy(tries=settings.reconnects)
+    # Until the camera is open there is nothing to finish; from then on, even the picture is.
     with (
         open_camera(uri, policy, keeper_of(settings)) as source,
+        _stop_on_signals() as stop,
         (resume_session if resume else create_session)(path, {"camera": source.uri, **facts}) as writer,
     ):
         past = writer.past()
         watch = StreamWatch(camera=source.live or is_simulated(source.uri))
         view = _View(source.uri)
-        with _stop_on_signals() as stop, _shown(view, show=show):
+        with _shown(view, show=show):
             try:
                 run_pipeline(
                     source,
@@ -126,6 +136,7 @@ def run(
                     frames=frames,
                     px_per_um=settings.px_per_um,
                     waiting=MOST_WAITING if settings.every_frame else 1,
+                    enough=None if settings.until_points is None else _narrow(settings.until_points),
                     on_frame=view.update,
                     past=past,
                     stop=stop,
@@ -133,16 +144,38 @@ def run(
             except EdgeleukError as caught:
                 error = caught
         summary = writer.summary
-    classifier.close()
-    if summary is None:
-        assert error is not None
-        raise error
-    try:
-        view.save(picture or path.with_suffix(".png"))
-    except UsageError as unsaved:
-        # What ended the run matters more than its picture.
-        error = error or unsaved
+        if summary is not None:
+            summary = replace(summary, counting=_counting(summary, writer, error_rates, settings))
+        classifier.close()
+        if summary is None:
+            assert error is not None
+            raise error
+        try:
+            view.save(picture or path.with_suffix(".png"))
+        except UsageError as unsaved:
+            # What ended the run matters more than its picture.
+            error = error or unsaved
     return summary, error
+
+
+def _narrow(points: float) -> Callable[[Mapping[Decision, int]], str | None]:
+    """End a run when the share of blasts is known well enough."""
+
+    def enough(counts: Mapping[Decision, int]) -> str | None:
+        blast, normal = counts.get(Decision.BLAST, 0), counts.get(Decision.NORMAL, 0)
+        if half_width_points(Proportion(blast, blast + normal)) <= points:
+            return f"the exact 95 % interval is within +-{points:g} points"
+        return None
+
+    return enough
+
+
+def _counting(
+    summary: SessionSummary, writer: SessionWriter, error: KnownError | str, settings: RunSettings
+) -> dict[str, Any]:
+    counts = {"blast": summary.blast, "normal": summary.normal, "uncertain": summary.uncertain}
+    called = None if isinstance(error, str) else writer.called(error.threshold)
+    return counting_facts(counts, called, error, until_points=settings.until_points)
 
 
 def summary_text(summary: SessionSummary) -> str:
@@ -164,6 +197,8 @@ def summary_text(summary: SessionSummary) -> str:
             f"blasts    {share.share:.1%} of {share.total} judged cells, exact 95 % interval"
             f" {share.low:.1%} to {share.high:.1%}"
         )
+    if summary.counting is not None:
+        lines += counting_text(summary.counting)
     if summary.latency_ms:
         lines.append(
             "latency   " + ", ".join(f"{name} {ms:.0f} ms" for name, ms in summary.latency_ms.items())
@@ -290,7 +325,7 @@ def _stop_on_signals() -> Iterator[threading.Event]:
 
     def handle(number: int, _: object) -> None:
         stop.set()
-        signal.signal(number, before[number])
+        signal.signal(number, before[number] if number == signal.SIGINT else signal.SIG_DFL)
 
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):

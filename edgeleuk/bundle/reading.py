@@ -102,6 +102,17 @@ def read_bundle(path: Path | str) -> Bundle:
         raise UsageError("a bundle is a file", got=f"the folder {path}") from None
     except OSError as error:
         raise UsageError(f"the bundle {path} cannot be read", got=error.strerror) from error
+    return decode_bundle(data, path)
+
+
+def decode_bundle(data: bytes, path: Path) -> Bundle:
+    """Check a bundle's bytes; `path` only names them.
+
+    Raises
+    ------
+    BundleError
+        As `read_bundle`.
+    """
     members = _members(data, path)
     manifest = decode_manifest(members.pop(MANIFEST), path)
     _check_members(manifest, members, path)

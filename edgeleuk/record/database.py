@@ -7,6 +7,7 @@ import os
 import sqlite3
 from typing import TYPE_CHECKING, NamedTuple
 
+from edgeleuk.counting import Called
 from edgeleuk.errors import EdgeleukError, SessionError
 from edgeleuk.record.chain import SCHEMA as CHAIN
 
@@ -81,6 +82,18 @@ CREATE TABLE summary (id INTEGER PRIMARY KEY, value TEXT NOT NULL);
 """
 
 
+# What is said of a cell is what its views agreed on last.
+_AGREED = ", ".join(
+    f"CASE WHEN last.track IS NULL THEN cells.{name} ELSE last.agreed_{name} END AS {name}"
+    for name in ("decision", "probability", "reason")
+)
+_LAST_VIEW = (
+    "LEFT JOIN views AS last ON last.track = cells.track"
+    " AND last.frame = (SELECT MAX(frame) FROM views WHERE views.track = cells.track)"
+)
+_VIEWS = "1 + (SELECT COUNT(*) FROM views WHERE views.track = cells.track) AS views"
+
+
 class Counts(NamedTuple):
     """How many rows are on the disk."""
 
@@ -88,6 +101,15 @@ class Counts(NamedTuple):
     rejected: int
     cells: int
     events: int
+
+
+def said(connection: sqlite3.Connection) -> str:
+    """Return a query for what is said of each cell: track, truth, decision, probability, reason, views."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version < 3:
+        # Earlier schemas judged each cell once.
+        return "SELECT track, truth, decision, probability, reason, 1 AS views FROM cells"
+    return f"SELECT cells.track, cells.truth, {_AGREED}, {_VIEWS} FROM cells {_LAST_VIEW}"  # noqa: S608 - names from the lines above
 
 
 def count_rows(connection: sqlite3.Connection) -> Counts:
@@ -98,6 +120,38 @@ def count_rows(connection: sqlite3.Connection) -> Counts:
         " (SELECT COUNT(*) FROM cells), (SELECT COUNT(*) FROM events)"
     ).fetchone()
     return Counts(*row)
+
+
+class Tallies(NamedTuple):
+    """What the rows on the disk add up to."""
+
+    detected: int
+    seen_before: int
+    excluded: int
+    blast: int
+    normal: int
+    uncertain: int
+
+
+def tally_rows(connection: sqlite3.Connection) -> Tallies:
+    """Add up the frames' sightings, and count the cells by their decision."""
+    frames = connection.execute(
+        "SELECT COALESCE(SUM(detected), 0), COALESCE(SUM(seen_before), 0), COALESCE(SUM(excluded), 0)"
+        " FROM frames"
+    ).fetchone()
+    cells = dict(
+        connection.execute(f"SELECT decision, COUNT(*) FROM ({said(connection)}) GROUP BY decision")  # noqa: S608
+    )
+    return Tallies(*frames, *(cells.get(name, 0) for name in ("blast", "normal", "uncertain")))
+
+
+def count_called(connection: sqlite3.Connection, threshold: float) -> Called:
+    """Count the cells that have a probability, and those of them at or above a threshold."""
+    row = connection.execute(
+        f"SELECT COALESCE(SUM(probability >= ?), 0), COUNT(probability) FROM ({said(connection)})",  # noqa: S608
+        (threshold,),
+    ).fetchone()
+    return Called(*row)
 
 
 def companions(path: Path) -> tuple[Path, Path]:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, TextIO
 
 from edgeleuk import RESEARCH_USE
 from edgeleuk.capture.base import is_simulated
-from edgeleuk.errors import UsageError
 from edgeleuk.record.reading import read_session
+from edgeleuk.record.writing import whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -81,23 +81,11 @@ def export_jsonl(session: Path, out: Path | None = None) -> int:
 
 
 def _exported(session: Path, out: Path | None, write: Callable[[Iterable[Row], TextIO], int]) -> int:
-    if out is not None and out.exists() and out.samefile(session):
-        raise UsageError("the export would overwrite the session", got=out, cure="choose another --out")
     with read_session(session) as reader:
         if out is None:
             return write(_rows(reader), sys.stdout)
-        part = out.with_name(out.name + ".part")
-        try:
-            with part.open("w", encoding="utf-8", newline="") as file:
-                cells = write(_rows(reader), file)
-            part.replace(out)
-        except OSError as error:
-            raise UsageError(
-                f"{out} cannot be written", got=error.strerror, cure="choose another --out"
-            ) from error
-        finally:
-            part.unlink(missing_ok=True)
-        return cells
+        with whole_file(out, session) as file:
+            return write(_rows(reader), file)
 
 
 def _write_csv(rows: Iterable[Row], file: TextIO) -> int:

@@ -6,23 +6,18 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
 from edgeleuk.frames import Box
+from edgeleuk.record.database import said
 from edgeleuk.results import Decision
-from edgeleuk.vision.registration import Texture
-from edgeleuk.vision.tracking import Move, PastField, Placed
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator
 
-# What is said of each cell, and its truth.
-_SAID = (
-    "SELECT truth, COALESCE((SELECT agreed_decision FROM views WHERE views.track = cells.track"
-    " ORDER BY frame DESC LIMIT 1), decision), COUNT(*) FROM cells GROUP BY 1, 2"
-)
+    from edgeleuk.vision.registration import Texture
+    from edgeleuk.vision.tracking import PastField
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +66,9 @@ def read_past(connection: sqlite3.Connection) -> Past:
         return Past(events=events)
     decisions: Counter[Decision] = Counter()
     called: Counter[tuple[str, Decision]] = Counter()
-    for truth, decision, count in connection.execute(_SAID):
+    for truth, decision, count in connection.execute(
+        f"SELECT truth, decision, COUNT(*) FROM ({said(connection)}) GROUP BY 1, 2"  # noqa: S608 - a query of ours
+    ):
         decisions[Decision(decision)] += count
         if truth is not None:
             called[truth, Decision(decision)] += count
@@ -95,6 +92,8 @@ def read_past(connection: sqlite3.Connection) -> Past:
 
 def past_fields(connection: sqlite3.Connection) -> Iterator[PastField]:
     """Yield the fields that a tracker is to remember, in their order; see `FieldTracker.resumed`."""
+    from edgeleuk.vision.tracking import Move, PastField, Placed  # noqa: PLC0415 - as below
+
     rows = connection.execute(
         "SELECT sequence, width, height, area, left_px, top_px, jpeg FROM frames"
         " LEFT JOIN textures ON textures.frame = sequence WHERE area IS NOT NULL ORDER BY sequence"
@@ -115,5 +114,10 @@ def past_fields(connection: sqlite3.Connection) -> Iterator[PastField]:
 def _texture(jpeg: bytes | None, height: int, width: int) -> Texture | None:
     if jpeg is None:
         return None
+    # Reading a session must not cost OpenCV's start.
+    import cv2  # noqa: PLC0415
+
+    from edgeleuk.vision.registration import Texture  # noqa: PLC0415
+
     fine = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_GRAYSCALE)
     return Texture(np.asarray(fine, np.uint8), (height, width))

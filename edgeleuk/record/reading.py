@@ -15,31 +15,20 @@ from edgeleuk.record.database import (
     APPLICATION_ID,
     SCHEMA_VERSION,
     Counts,
+    Tallies,
     companions,
+    count_called,
     count_rows,
     explained,
+    said,
+    tally_rows,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# What is said of a cell is what its views agreed on last.
-_AGREED = ", ".join(
-    f"CASE WHEN last.track IS NULL THEN cells.{name} ELSE last.agreed_{name} END AS {name}"
-    for name in ("decision", "probability", "reason")
-)
-_CELLS = (
-    "SELECT cells.*, frames.captured_at, frames.source, frames.px_per_um, "  # noqa: S608 - names from the lines above
-    f"{_AGREED}, 1 + (SELECT COUNT(*) FROM views WHERE views.track = cells.track) AS views"
-    " FROM cells JOIN frames ON frames.sequence = cells.frame"
-    " LEFT JOIN views AS last ON last.track = cells.track"
-    " AND last.frame = (SELECT MAX(frame) FROM views WHERE views.track = cells.track)"
-)
-# Sessions of earlier schemas judged each cell once.
-_CELLS_BEFORE_3 = (
-    "SELECT cells.*, frames.captured_at, frames.source, frames.px_per_um, 1 AS views"
-    " FROM cells JOIN frames ON frames.sequence = cells.frame"
-)
+    from edgeleuk.counting import Called
+
 _VIEWS = (
     "SELECT {0}.*, frames.px_per_um FROM {0} JOIN frames ON frames.sequence = {0}.frame WHERE track = ?"
     " ORDER BY frame"
@@ -50,10 +39,13 @@ _LAST_SUMMARY = (
 )
 _QUERIES = {
     "frames": "SELECT * FROM frames ORDER BY sequence",
-    "cells": "",
+    "cells": "SELECT cells.*, captured_at, source, px_per_um, said.* FROM cells JOIN ({said}) AS said"
+    " ON said.track = cells.track JOIN frames ON frames.sequence = cells.frame ORDER BY cells.track",
     "events": "SELECT * FROM events ORDER BY id",
     "true_cells": "SELECT * FROM true_cells ORDER BY identity",
 }
+
+_ONE_CELL = _QUERIES["cells"].replace("ORDER BY cells.track", "WHERE cells.track = ?")
 
 
 def read_session(path: Path) -> SessionReader:
@@ -67,6 +59,8 @@ def read_session(path: Path) -> SessionReader:
         It is another program's, from a newer version, or damaged.
     """
     path = Path(path)
+    if path.is_dir():
+        raise UsageError("a session is a file", got=f"the folder {path}")
     if not path.is_file():
         raise UsageError("there is no such session file", got=path)
     with explained(path):
@@ -113,14 +107,20 @@ class SessionReader(Closing):
             ).fetchone()
             self.summary: dict[str, object] | None = None if row is None else json.loads(row[0])
 
-    @property
-    def _cells(self) -> str:
-        return _CELLS if self.schema >= 3 else _CELLS_BEFORE_3
-
     def counts(self) -> Counts:
         """Count the rows."""
         with explained(self.path):
             return count_rows(self._connection)
+
+    def tallies(self) -> Tallies:
+        """Add up the rows."""
+        with explained(self.path):
+            return tally_rows(self._connection)
+
+    def called(self, threshold: float) -> Called:
+        """Count the cells that a threshold alone calls blasts, of those that have a probability."""
+        with explained(self.path):
+            return count_called(self._connection, threshold)
 
     def rows(self, table: str, *, thumbnails: bool = False) -> Iterator[dict[str, object]]:
         """Yield the rows of ``frames``, ``cells``, ``events`` or ``true_cells`` in the order of their keys.
@@ -132,7 +132,7 @@ class SessionReader(Closing):
             msg = f"expected one of {', '.join(_QUERIES)}, got {table}"
             raise ValueError(msg)
         with explained(self.path):
-            cursor = self._connection.execute(_QUERIES[table] or f"{self._cells} ORDER BY cells.track")
+            cursor = self._connection.execute(_QUERIES[table].format(said=said(self._connection)))
             names = [column[0] for column in cursor.description]
             for row in cursor:
                 record = dict(zip(names, row, strict=True))
@@ -155,7 +155,7 @@ class SessionReader(Closing):
             There is no such cell.
         """
         with explained(self.path):
-            cursor = self._connection.execute(f"{self._cells} WHERE cells.track = ?", (track,))
+            cursor = self._connection.execute(_ONE_CELL.format(said=said(self._connection)), (track,))
             row = cursor.fetchone()
         if row is not None:
             return dict(zip((column[0] for column in cursor.description), row, strict=True))

@@ -7,48 +7,40 @@ acknowledged survives a pulled plug, what was not leaves no trace.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import math
 import os
 import sqlite3
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from edgeleuk.closing import Closing
-from edgeleuk.errors import SessionError, UsageError
-from edgeleuk.frames import CellCrop
+from edgeleuk.errors import SessionError
 from edgeleuk.record.chain import append_link
 from edgeleuk.record.database import (
-    APPLICATION_ID,
-    SCHEMA,
-    SCHEMA_VERSION,
     Counts,
-    companions,
+    Tallies,
+    count_called,
     count_rows,
     explained,
+    tally_rows,
 )
 from edgeleuk.record.past import past_fields, read_past
-from edgeleuk.record.reading import read_session
+from edgeleuk.record.pictures import encode_crop, encode_texture, thumbnail
 from edgeleuk.results import Decision, Prediction
 from edgeleuk.views import View
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
-    from edgeleuk.frames import Box, RgbImage, TrueCell
+    from edgeleuk.counting import Called
+    from edgeleuk.frames import Box, CellCrop, TrueCell
     from edgeleuk.record.past import Past
     from edgeleuk.results import FrameResult, SessionSummary
-    from edgeleuk.vision.registration import Texture
     from edgeleuk.vision.tracking import PastField, Placed
 
-THUMBNAIL_PX = 96
-# What a cell is called must not depend on which part of a run saw it.
-SAME_SETTINGS = ("camera", "bundle_sha256", "runtime", "precision", "px_per_um", "abstain")
 ALL_VIEWS = (
     "SELECT focus, truth, decision, probability, reason, is_foreign, frame FROM cells WHERE track = ?"
     " UNION ALL SELECT focus, NULL, decision, probability, reason, is_foreign, frame FROM views"
@@ -71,6 +63,9 @@ class DiskGuard:
 
     pictures_bytes: int = 500 * MB
     stop_bytes: int = 50 * MB
+
+
+DEFAULT_GUARD = DiskGuard()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +106,7 @@ class JudgedCell:
 
 
 class SessionWriter(Closing):
-    """A session under way; made by `create_session`. Used from one thread.
+    """A session under way; made by `edgeleuk.record.opening`. Used from one thread.
 
     Attributes
     ----------
@@ -121,7 +116,7 @@ class SessionWriter(Closing):
     """
 
     def __init__(
-        self, path: Path, connection: sqlite3.Connection, lock: int, guard: DiskGuard = DiskGuard()
+        self, path: Path, connection: sqlite3.Connection, lock: int, guard: DiskGuard = DEFAULT_GUARD
     ) -> None:
         self.path = path
         self._lock = lock
@@ -251,6 +246,16 @@ class SessionWriter(Closing):
         with explained(self.path):
             return count_rows(self._connection)
 
+    def tallies(self) -> Tallies:
+        """Add up the rows."""
+        with explained(self.path):
+            return tally_rows(self._connection)
+
+    def called(self, threshold: float) -> Called:
+        """Count the cells that a threshold alone calls blasts, of those that have a probability."""
+        with explained(self.path):
+            return count_called(self._connection, threshold)
+
     def finish(self, summary: SessionSummary) -> None:
         """Record the summary."""
         self.summary = summary
@@ -309,198 +314,6 @@ class SessionWriter(Closing):
                 with contextlib.suppress(sqlite3.Error):
                     self._connection.execute("ROLLBACK")
                 raise
-
-
-def create_session(
-    path: Path, settings: Mapping[str, object], *, guard: DiskGuard = DiskGuard()
-) -> SessionWriter:
-    """Begin a session in a new file.
-
-    Parameters
-    ----------
-    path : Path
-        Must not exist: a session is never overwritten.
-    settings : mapping
-        What the run is started with; the values go into JSON.
-    guard : DiskGuard
-
-    Raises
-    ------
-    UsageError
-        `path` exists, or lies in a folder that is missing or may not be written.
-    SessionError
-        The disk is full.
-    """
-    path = Path(path)
-    for file in (path, *companions(path)):
-        if file.exists() or file.is_symlink():
-            raise UsageError(
-                f"{file} exists and is never overwritten",
-                cure="choose another name with --session, or move the old file away",
-            )
-    try:
-        lock = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644)
-    except OSError as error:
-        if isinstance(error, FileNotFoundError) and not path.parent.is_dir():
-            raise UsageError(
-                "there is no such folder", got=path.parent, cure="make it, or choose another --session"
-            ) from error
-        raise UsageError(
-            f"the session file {path} cannot be made",
-            got=error.strerror,
-            cure="choose a folder that may be written and has room, with --session",
-        ) from error
-    connection = None
-    try:
-        with explained(path):
-            _hold(path, lock)
-            connection = _connected(path)
-            writer = SessionWriter(path, connection, lock, guard)
-            with writer._transaction():  # noqa: SLF001 - its own maker
-                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-                for statement in SCHEMA.split(";"):
-                    connection.execute(statement)
-                connection.executemany(
-                    "INSERT INTO settings VALUES (?, ?)",
-                    [(key, json.dumps(value)) for key, value in settings.items()],
-                )
-                append_link(connection, "settings", None)
-            _sync_folder(path.parent)
-    except BaseException:
-        if connection is not None:
-            connection.close()
-        os.close(lock)
-        for file in (path, *companions(path)):
-            file.unlink(missing_ok=True)
-        raise
-    return writer
-
-
-def resume_session(
-    path: Path, settings: Mapping[str, object], *, guard: DiskGuard = DiskGuard()
-) -> SessionWriter:
-    """Go on with a session that was ended or cut off; begin it where there is none.
-
-    Parameters
-    ----------
-    path : Path
-    settings : mapping
-        What the run is started with. Those in `SAME_SETTINGS` must be the ones that are recorded.
-    guard : DiskGuard
-
-    Raises
-    ------
-    UsageError
-        The settings differ, or as in `create_session`.
-    SessionError
-        Another run writes it, it is of another schema or no session, or its hash chain is broken.
-    """
-    path = Path(path)
-    if not path.exists():
-        return create_session(path, settings, guard=guard)
-    with read_session(path) as reader:
-        if reader.schema != SCHEMA_VERSION:
-            raise SessionError(
-                f"{path} was recorded by an earlier edgeleuk and cannot be continued",
-                got=f"schema {reader.schema}",
-                allowed=SCHEMA_VERSION,
-                cure="start a new session",
-            )
-        for key in SAME_SETTINGS:
-            before, now = reader.settings.get(key), settings.get(key)
-            if before != now:
-                raise UsageError(
-                    f"{path} was recorded with another {key}",
-                    got=now,
-                    allowed=before,
-                    cure="pass the same, or start a new session",
-                )
-        broken = reader.verify().broken
-    if broken is not None:
-        raise SessionError(
-            f"{path} is not as it was recorded and cannot be continued",
-            got=broken,
-            cure="start a new session",
-        )
-    try:
-        lock = os.open(path, os.O_RDWR)
-    except OSError as error:
-        raise UsageError(f"the session {path} cannot be written", got=error.strerror) from error
-    try:
-        with explained(path):
-            _hold(path, lock)
-            writer = SessionWriter(path, _connected(path), lock, guard)
-    except BaseException:
-        os.close(lock)
-        raise
-    writer.record_event("resumed", "the run goes on")
-    return writer
-
-
-def _hold(path: Path, lock: int) -> None:
-    """Let nobody else write the session as long as this process does, however it ends."""
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise SessionError(
-            f"{path} is being recorded by another run", cure="wait until it ends, or choose another --session"
-        ) from None
-
-
-def _connected(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, timeout=5)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA foreign_keys = ON")
-    return connection
-
-
-def thumbnail(crop: RgbImage) -> bytes:
-    """Encode a crop as a JPEG whose longer side has at most `THUMBNAIL_PX` pixels."""
-    import cv2  # noqa: PLC0415 - reading a session must not cost OpenCV's start
-
-    height, width = crop.shape[:2]
-    factor = THUMBNAIL_PX / max(height, width)
-    small: object = crop
-    if factor < 1:
-        size = (max(1, round(width * factor)), max(1, round(height * factor)))
-        small = cv2.resize(crop, size, interpolation=cv2.INTER_AREA)
-    bgr = cv2.cvtColor(np.asarray(small, np.uint8), cv2.COLOR_RGB2BGR)
-    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
-
-
-def encode_crop(crop: CellCrop) -> bytes:
-    """Keep a crop without loss: a PNG whose transparency is the mask."""
-    import cv2  # noqa: PLC0415 - reading a session must not cost OpenCV's start
-
-    bgra = np.dstack([crop.pixels[:, :, ::-1], crop.mask])
-    # Level 1 takes a fifth of the time of the default for a tenth more bytes.
-    return cv2.imencode(".png", bgra, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
-
-
-def decode_crop(data: bytes, px_per_um: float) -> CellCrop:
-    """Return the crop that `encode_crop` kept."""
-    import cv2  # noqa: PLC0415 - reading a session must not cost OpenCV's start
-
-    bgra = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED), np.uint8)
-    return CellCrop(np.ascontiguousarray(bgra[:, :, 2::-1]), np.ascontiguousarray(bgra[:, :, 3]), px_per_um)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the new file's name survive a power cut, too."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def encode_texture(texture: Texture) -> bytes:
-    """Keep what a field is recognised by, well enough for that: a JPEG."""
-    import cv2  # noqa: PLC0415 - reading a session must not cost OpenCV's start
-
-    return cv2.imencode(".jpg", texture.fine, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
 
 
 def _columns(prediction: Prediction) -> tuple[str, float, str | None]:

@@ -147,7 +147,7 @@ def _levelled(density: Floats) -> Floats:
         + plane[1] / step * np.arange(height, dtype=np.float32)[:, None]
         + plane[2] / step * np.arange(width, dtype=np.float32)
     )
-    return density - slope[..., None].astype(np.float32)
+    return np.asarray(density - slope[..., None].astype(np.float32), np.float32)
 
 
 def learn_red_cells(density: Floats, raw: Mask, scale: float) -> RedCells | None:

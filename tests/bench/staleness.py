@@ -29,7 +29,8 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 from mjpeg_server import read_paint  # noqa: E402
 
 from edgeleuk.capture import open_source  # noqa: E402
-from edgeleuk.pipeline import Engine, run  # noqa: E402
+from edgeleuk.engine import Engine  # noqa: E402
+from edgeleuk.pipeline import run  # noqa: E402
 from edgeleuk.record import create_session  # noqa: E402
 
 CONSUMER_S = 0.1

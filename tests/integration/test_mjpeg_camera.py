@@ -23,8 +23,9 @@ from edgeleuk.capture.base import public_uri
 from edgeleuk.capture.mjpeg import MjpegSource, open_mjpeg
 from edgeleuk.capture.reconnecting import ReconnectingSource, ReconnectPolicy
 from edgeleuk.capture.video import VideoSource
+from edgeleuk.engine import Engine
 from edgeleuk.errors import CameraError
-from edgeleuk.pipeline import Engine, run
+from edgeleuk.pipeline import run
 from edgeleuk.record import create_session, read_session
 
 if TYPE_CHECKING:

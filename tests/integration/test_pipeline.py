@@ -20,6 +20,7 @@ from mjpeg_server import smear
 
 from edgeleuk.annotate import COLOURS, annotate
 from edgeleuk.capture import open_source
+from edgeleuk.engine import Engine
 from edgeleuk.errors import (
     CameraError,
     DataRefusedError,
@@ -29,8 +30,8 @@ from edgeleuk.errors import (
 )
 from edgeleuk.frames import Box, Cell, Frame
 from edgeleuk.latency import LatencyHistogram
-from edgeleuk.pipeline import CUT, SCALE_UNKNOWN, Engine, run
-from edgeleuk.record import create_session, export_csv, read_session
+from edgeleuk.pipeline import CUT, SCALE_UNKNOWN, run
+from edgeleuk.record import SessionWriter, create_session, export_csv, read_session
 from edgeleuk.results import CellResult, Decision, ExcludedCell, FrameResult, Prediction, SessionSummary
 from edgeleuk.views import STUCK_DUST
 from edgeleuk.vision.stream import StreamWatch
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from edgeleuk.frames import CellCrop, RgbImage
-    from edgeleuk.record import SessionWriter
 
 
 class BySize:
@@ -275,6 +275,20 @@ class TestCounting:
         with pytest.raises(EdgeleukError, match="a count was lost") as caught:
             run_on(pictures(tmp_path / "p", 1), Seen([[]]).engine(), tmp_path / "s.db", px_per_um=2.0)
         assert caught.value.exit_code == 1
+
+    def test_rows_that_are_not_what_was_counted_are_an_error(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def record_less(session: SessionWriter, result: FrameResult, *judged: Any) -> None:
+            record_frame(session, replace(result, found=result.found[1:]), *judged)
+
+        record_frame = SessionWriter.record_frame
+        monkeypatch.setattr(SessionWriter, "record_frame", record_less)
+        engine = Seen([[(1, 10, True), (2, 10, True)]]).engine()
+        with pytest.raises(
+            EdgeleukError, match=r"a bug: sightings and decisions, .* got \(1, 0, 2, .*\(2, 0, 2"
+        ):
+            run_on(pictures(tmp_path / "p", 1), engine, tmp_path / "s.db", px_per_um=2.0)
 
     @settings(max_examples=30, deadline=None)
     @given(

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from edgeleuk.capture import ReconnectPolicy, SourceEvent, decoded, open_camera, open_source
+from edgeleuk.engine import Engine
 from edgeleuk.errors import CameraError, UsageError
 from edgeleuk.frames import Frame
-from edgeleuk.pipeline import Engine, run
+from edgeleuk.pipeline import run
 from edgeleuk.record import create_session, read_session
 from edgeleuk.results import Decision, Prediction
 from edgeleuk.virtual.scenario import STRENGTHS, FaultKind, load_scenario

@@ -17,7 +17,8 @@ from sessions import CROP, WRITER, record, summary
 
 from edgeleuk.errors import SessionError, UsageError
 from edgeleuk.record import create_session, read_session
-from edgeleuk.record.session import MB, DiskGuard, decode_crop, encode_crop
+from edgeleuk.record.pictures import decode_crop, encode_crop
+from edgeleuk.record.session import MB, DiskGuard
 from edgeleuk.record.verifying import is_database, verify_session
 
 if TYPE_CHECKING:

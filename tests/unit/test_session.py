@@ -27,7 +27,7 @@ from edgeleuk.frames import TrueCell
 from edgeleuk.record import SessionWriter, create_session, export_csv, read_session
 from edgeleuk.record.database import SCHEMA_VERSION
 from edgeleuk.record.export import COLUMNS, export_jsonl
-from edgeleuk.record.session import THUMBNAIL_PX, thumbnail
+from edgeleuk.record.pictures import THUMBNAIL_PX, thumbnail
 from edgeleuk.results import (
     Decision,
     FrameResult,

@@ -1,0 +1,286 @@
+"""A differential count: shares with exact intervals, a correction for known error, how many cells to go.
+
+Counts and intervals, never what they mean for anybody.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from edgeleuk.results import Proportion, clopper_pearson
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# Half width of the interval, in points of a percentage, that "cells needed" is told for.
+DEFAULT_POINTS = 5.0
+Z_95 = 1.959963984540054
+MOST_CELLS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A share measured on held-out cells.
+
+    Attributes
+    ----------
+    share : float
+    cells : float
+        That it was measured on.
+    effective : float
+        How many independent cells they are worth: cells of one subject are alike.
+    """
+
+    share: float
+    cells: float
+    effective: float
+
+
+@dataclass(frozen=True, slots=True)
+class KnownError:
+    """How often a network's call was right on held-out cells.
+
+    Attributes
+    ----------
+    threshold : float
+        Probability at and above which a cell was called a blast there, doubted or not.
+    sensitivity, specificity : Rate
+    """
+
+    threshold: float
+    sensitivity: Rate
+    specificity: Rate
+
+    def to_json(self) -> dict[str, object]:
+        """Return the object that a session records."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """Cells called by the threshold alone, as in the validation: all that have a probability.
+
+    Attributes
+    ----------
+    positive, total : int
+    """
+
+    positive: int
+    total: int
+
+
+def known_error_of(recorded: object) -> KnownError | str:
+    """Read what a session recorded; the reason where it has none."""
+    if not isinstance(recorded, dict):
+        return "the session was recorded without the model's known error"
+    if "reason" in recorded:
+        return str(recorded["reason"])
+    try:
+        rates = (Rate(**recorded[name]) for name in ("sensitivity", "specificity"))
+        return KnownError(float(recorded["threshold"]), *rates)
+    except (KeyError, TypeError, ValueError):
+        return "what the session recorded of the model's known error cannot be read"
+
+
+def effective_cells(share: float, cells: float, groups: int, interval: tuple[float, float] | None) -> float:
+    """Return how many independent cells have the interval that groups of cells have.
+
+    Parameters
+    ----------
+    share : float
+        0 to 1.
+    cells : float
+        Never more than these.
+    groups : int
+        What counts where the interval tells nothing: each as one cell.
+    interval : (low, high), optional
+        95 %, by bootstrap over groups.
+
+    Examples
+    --------
+    >>> round(effective_cells(0.9, 1000, 10, (0.8, 1.0)), 1)
+    34.6
+    >>> effective_cells(1.0, 1000, 10, (1.0, 1.0))
+    10
+    """
+    if interval is None or not 0 < share < 1 or interval[1] <= interval[0]:
+        return min(groups, cells)
+    deviation = (interval[1] - interval[0]) / (2 * Z_95)
+    return max(1.0, min(cells, share * (1 - share) / deviation**2))
+
+
+def corrected_share(called: Called, error: KnownError) -> tuple[float, float, float] | str:
+    """Correct a share of blasts for cells that are called wrongly.
+
+    The estimate is Rogan and Gladen's, "Estimating prevalence from the results of a screening test", American
+    Journal of Epidemiology 107 (1978). The 95 % interval is Lang and Reiczigel's, "Confidence limits for
+    prevalence of disease adjusted for estimated sensitivity and specificity", Preventive Veterinary Medicine
+    113 (2014): Agresti and Coull's additions to all three counts, and a shift that makes up for the
+    skewness. It carries the uncertainty of sensitivity and specificity; its coverage is tested by simulation.
+
+    Returns
+    -------
+    (share, low, high), or the reason why there is none
+    """
+    se, sp = error.sensitivity, error.specificity
+    if called.total == 0:
+        return "no cell has a probability"
+    if se.share + sp.share - 1 < 0.05:
+        return "on held-out cells the model is hardly better than chance"
+    share = (called.positive / called.total + sp.share - 1) / (se.share + sp.share - 1)
+    n, n_se, n_sp = called.total + Z_95**2, se.effective + 2, sp.effective + 2
+    p = (called.positive + Z_95**2 / 2) / n
+    a, b = (se.share * se.effective + 1) / n_se, (sp.share * sp.effective + 1) / n_sp
+    youden = a + b - 1
+    if youden <= 0:
+        return "too few held-out cells tell how often the model is right"
+    middle = (p + b - 1) / youden
+    of_se, of_sp = a * (1 - a) / n_se, b * (1 - b) / n_sp
+    variance = p * (1 - p) / n + middle**2 * of_se + (1 - middle) ** 2 * of_sp
+    shifted = middle + 2 * Z_95**2 * (middle * of_se - (1 - middle) * of_sp)
+    half = Z_95 * math.sqrt(variance) / youden
+    if shifted + half <= 0 or shifted - half >= 1:
+        return "the known error does not hold for these cells: no share of blasts explains the count"
+    low, high = _clipped(shifted - half), _clipped(shifted + half)
+    # The shift must not leave the estimate outside.
+    share = _clipped(share)
+    return share, min(low, share), max(high, share)
+
+
+def half_width_points(share: Proportion) -> float:
+    """Half the width of the exact 95 % interval, in points."""
+    return 50 * (share.high - share.low)
+
+
+def cells_needed(share: Proportion, points: float = DEFAULT_POINTS) -> int:
+    """Return how many more cells bring the exact 95 % interval to plus or minus so many points.
+
+    Assumes that the share stays; of no cells, that it is one half, for which most are needed.
+
+    Examples
+    --------
+    >>> cells_needed(Proportion(20, 100), 5.0), cells_needed(Proportion(0, 0), 5.0)
+    (164, 402)
+    """
+    estimate = 0.5 if share.share is None else share.share
+
+    def fits(total: int) -> bool:
+        low, high = clopper_pearson(estimate * total, total)
+        return 50 * (high - low) <= points
+
+    if share.total and fits(share.total):
+        return 0
+    few, enough = share.total, max(share.total, 1)
+    while not fits(enough):
+        few, enough = enough, enough * 2
+        if enough > MOST_CELLS:
+            return MOST_CELLS
+    while enough - few > 1:
+        middle = (few + enough) // 2
+        few, enough = (few, middle) if fits(middle) else (middle, enough)
+    return enough - share.total
+
+
+def counting_facts(
+    counts: Mapping[str, int],
+    called: Called | None,
+    error: KnownError | str,
+    *,
+    until_points: float | None = None,
+) -> dict[str, Any]:
+    """Return all of these as JSON.
+
+    Parameters
+    ----------
+    counts : mapping
+        ``blast``, ``normal`` and ``uncertain``: how many.
+    called : Called or None
+        By the threshold of `error`; None where that is not known.
+    error : KnownError or str
+        Or why it is not known.
+    until_points : float, optional
+        The half width that was asked for.
+    """
+    total = sum(counts.values())
+    blasts = Proportion(counts["blast"], counts["blast"] + counts["normal"])
+    points = DEFAULT_POINTS if until_points is None else until_points
+    return {
+        "differential": {
+            "n": total,
+            **{
+                name: {"count": count, **_share_facts(Proportion(count, total))}
+                for name, count in counts.items()
+            },
+        },
+        "corrected_blast_share": _corrected_facts(called, error),
+        "precision": {
+            "until_points": until_points,
+            "points": points,
+            "half_width_points": half_width_points(blasts),
+            "cells_needed": cells_needed(blasts, points),
+        },
+    }
+
+
+def counting_text(facts: Mapping[str, Any]) -> list[str]:
+    """Say the same in lines."""
+    counted, corrected, precision = (
+        facts[name] for name in ("differential", "corrected_blast_share", "precision")
+    )
+    lines = []
+    if counted["n"]:
+        shares = (
+            f"{one['share']:.1%} {name} ({one['low']:.1%} to {one['high']:.1%})"
+            for name, one in counted.items()
+            if name != "n"
+        )
+        lines.append("shares    " + ", ".join(shares) + ", exact 95 % intervals")
+    if corrected["share"] is None:
+        lines.append(f"corrected none: {corrected['reason']}")
+    else:
+        rates = [
+            f"{name} {corrected[name]['share']:.1%}, known as from {corrected[name]['effective']:.0f} cells"
+            for name in ("sensitivity", "specificity")
+        ]
+        lines.append(
+            f"corrected {corrected['share']:.1%} blasts of {corrected['n']} cells, 95 % interval"
+            f" {corrected['low']:.1%} to {corrected['high']:.1%}, if held-out cells are like these"
+            f" ({'; '.join(rates)})"
+        )
+    needed, points = precision["cells_needed"], precision["points"]
+    lines.append(
+        f"precision +-{precision['half_width_points']:.1f} points; "
+        + (f"about {needed:,} more cells" if needed else "no more cells are needed")
+        + f" for +-{points:g}"
+    )
+    return lines
+
+
+def _corrected_facts(called: Called | None, error: KnownError | str) -> dict[str, Any]:
+    found: tuple[float, float, float] | str
+    if isinstance(error, str):
+        found = error
+    else:
+        found = "no cell has a probability" if called is None else corrected_share(called, error)
+    if isinstance(found, str) or called is None or isinstance(error, str):
+        return {"share": None, "low": None, "high": None, "n": 0, "reason": found}
+    share, low, high = found
+    return {
+        "share": share,
+        "low": low,
+        "high": high,
+        "n": called.total,
+        "positive": called.positive,
+        "reason": None,
+        **error.to_json(),
+    }
+
+
+def _share_facts(share: Proportion) -> dict[str, object]:
+    return {"share": share.share, "low": share.low, "high": share.high}
+
+
+def _clipped(share: float) -> float:
+    return min(1.0, max(0.0, share))

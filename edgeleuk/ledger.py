@@ -1,0 +1,208 @@
+"""The results of an archive: a file of JSON lines, one a picture, that a later run goes on with.
+
+What stands in it with its newline is done. A kill may leave half a line at the end, which is cut off and done
+again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from edgeleuk.closing import Closing
+from edgeleuk.errors import SessionError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from edgeleuk.judging import Standard
+
+# How every line begins: so a torn one is told from another program's.
+_BEGINNING = b'{"file": '
+_CURE = "choose another --out, or run with what made this one"
+
+
+class Entry(NamedTuple):
+    """What is kept in memory of a picture's line: an archive may have a million.
+
+    Attributes
+    ----------
+    error : str or None
+    cells : tuple of (str, float or None)
+        Decision and probability of each.
+    """
+
+    error: str | None
+    cells: tuple[tuple[str, float | None], ...]
+
+
+class Done(NamedTuple):
+    """A picture that stands in the file.
+
+    Attributes
+    ----------
+    size_bytes, sha256 : int or None, str or None
+        None where the file could not be read at all.
+    line_sha256 : bytes
+        Of its line, without the newline.
+    entry : Entry
+    """
+
+    size_bytes: int | None
+    sha256: str | None
+    line_sha256: bytes
+    entry: Entry
+
+    def is_of(self, path: Path) -> bool:
+        """Whether the file at `path` is still what was judged."""
+        try:
+            if self.sha256 is None or path.stat().st_size != self.size_bytes:
+                return False
+            with path.open("rb") as file:
+                return _sha256(file) == self.sha256
+        except OSError:
+            return False
+
+
+class Ledger(Closing):
+    """Results on disk, for one run at a time; made by `open_ledger`.
+
+    Attributes
+    ----------
+    done : dict of str to Done
+        By name; the last line of each.
+    """
+
+    def __init__(self, path: Path, file: Any, done: dict[str, Done]) -> None:
+        self.path = path
+        self.done = done
+        self._file = file
+
+    def append(self, lines: Iterable[str]) -> None:
+        """Write lines that do not stand there yet; on the disk when this returns.
+
+        Raises
+        ------
+        SessionError
+            The disk is full, or gone. No half line is left.
+        """
+        end = os.fstat(self._file.fileno()).st_size
+        new = [f"{line}\n" for line in lines if not self._stands(line)]
+        left = memoryview("".join(new).encode())
+        try:
+            while left:
+                # A disk that is nearly full takes a part.
+                left = left[self._file.write(left) :]
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            os.ftruncate(self._file.fileno(), end)
+            raise SessionError(
+                f"{self.path} takes no more results",
+                got=error.strerror,
+                cure="free some space and run the same command again: what stands there is kept",
+            ) from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _stands(self, line: str) -> bool:
+        before = self.done.get(json.loads(line)["file"])
+        return before is not None and before.line_sha256 == hashlib.sha256(line.encode()).digest()
+
+
+def entry_of(value: Mapping[str, Any]) -> Entry:
+    """Return what is kept of a decoded line."""
+    return Entry(value["error"], tuple((cell["decision"], cell["probability"]) for cell in value["cells"]))
+
+
+def open_ledger(path: Path, standard: Standard) -> Ledger:
+    """Begin a file of results, or go on with one.
+
+    Raises
+    ------
+    UsageError
+        It cannot be written, is another program's, was made by another standard, or is in use.
+    """
+    new = not path.exists()
+    try:
+        file = path.open("a+b", buffering=0)
+    except OSError as error:
+        cure = "choose a folder that may be written, with --out"
+        raise UsageError(f"{path} cannot be written", got=error.strerror, cure=cure) from error
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            cure = "wait until it is done, or choose another --out"
+            raise UsageError(f"another run is writing {path}", cure=cure) from error
+        if new:
+            _sync_folder(path.parent)
+        return Ledger(path, file, _read(path, file, standard))
+    except BaseException:
+        file.close()
+        raise
+
+
+def _read(path: Path, file: Any, standard: Standard) -> dict[str, Done]:
+    """Read what is done, and cut off a torn last line."""
+    done: dict[str, Done] = {}
+    wanted = standard.to_json()
+    file.seek(0)
+    end = 0
+    reader = os.fdopen(os.dup(file.fileno()), "rb")
+    with reader:
+        for number, line in enumerate(reader, start=1):
+            if not line.endswith(b"\n"):
+                if not (line.startswith(_BEGINNING) or _BEGINNING.startswith(line)):
+                    raise _foreign(path, number)
+                break
+            value = _decoded(line)
+            if value is None:
+                raise _foreign(path, number)
+            for name, one in wanted.items():
+                if value.get(name) != one:
+                    got = f"{name} {value.get(name)}"
+                    raise UsageError(
+                        f"{path} holds results of another kind", got=got, allowed=one, cure=_CURE
+                    )
+            digest = hashlib.sha256(line.rstrip(b"\n")).digest()
+            done[value["file"]] = Done(value["bytes"], value["sha256"], digest, entry_of(value))
+            end += len(line)
+    if os.fstat(file.fileno()).st_size > end:
+        os.ftruncate(file.fileno(), end)
+    return done
+
+
+def _decoded(line: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return None
+    keys = {"file", "bytes", "sha256", "cells", "error"}
+    return value if isinstance(value, dict) and keys <= value.keys() else None
+
+
+def _foreign(path: Path, number: int) -> UsageError:
+    return UsageError(
+        f"line {number} of {path} is no result of `edgeleuk classify`", cure="choose another --out"
+    )
+
+
+def _sha256(file: Any) -> str:
+    whole = hashlib.sha256()
+    while block := file.read(1 << 20):
+        whole.update(block)
+    return whole.hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -187,7 +187,7 @@ class _Run:
     ) -> str:
         """Process frames until something ends it; return what did."""
         while frames is None or self.processed < frames:
-            item = self.reader.take(stop)
+            item = self.reader.take(stop, self._log_events)
             self._log_events()
             if item is None:
                 return "stopped by the user" if stop.is_set() else "the source has ended"

@@ -13,6 +13,7 @@ from edgeleuk.capture.base import SourceEvent
 from edgeleuk.closing import Closing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from edgeleuk.capture.base import EncodedFrame, FrameSource
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 # A waiting consumer looks this often whether it was told to stop.
 _WAIT_S = 0.1
 _MOST_EVENTS = 1000
+
+
+def nothing() -> None:
+    """Do nothing while no frame comes."""
 
 
 class FrameReader(Protocol):
@@ -36,8 +41,12 @@ class FrameReader(Protocol):
         """Frames that a newer one replaced before they were taken."""
         ...
 
-    def take(self, stop: threading.Event) -> Frame | EncodedFrame | None:
+    def take(
+        self, stop: threading.Event, meanwhile: Callable[[], object] = nothing
+    ) -> Frame | EncodedFrame | None:
         """Wait for the next frame; None when the source has ended or `stop` is set.
+
+        `meanwhile` is called now and then while none comes: a lost camera's events are there to be taken.
 
         Raises
         ------
@@ -107,12 +116,15 @@ class InOrderReader(_Reader):
         super().__init__(source)
         self._items = iter(source.frames())
 
-    def take(self, stop: threading.Event) -> Frame | EncodedFrame | None:
+    def take(
+        self, stop: threading.Event, meanwhile: Callable[[], object] = nothing
+    ) -> Frame | EncodedFrame | None:
         """See `FrameReader.take`."""
         while not stop.is_set():
             item = next(self._items, None)
             if isinstance(item, SourceEvent):
                 self._events.append(item)
+                meanwhile()
                 continue
             if item is not None:
                 self.captured += 1
@@ -143,10 +155,12 @@ class NewestFrameReader(_Reader):
         self._thread = threading.Thread(target=self._read, name="newest-frame", daemon=True)
         self._thread.start()
 
-    def take(self, stop: threading.Event) -> Frame | EncodedFrame | None:
+    def take(
+        self, stop: threading.Event, meanwhile: Callable[[], object] = nothing
+    ) -> Frame | EncodedFrame | None:
         """See `FrameReader.take`."""
-        with self._changed:
-            while not stop.is_set():
+        while not stop.is_set():
+            with self._changed:
                 if self._slots:
                     return self._slots.popleft()
                 if self._error is not None:
@@ -154,6 +168,9 @@ class NewestFrameReader(_Reader):
                 if self._ended:
                     return None
                 self._changed.wait(_WAIT_S)
+                came = bool(self._slots)
+            if not came:
+                meanwhile()
         return None
 
     def close(self) -> None:

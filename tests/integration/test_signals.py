@@ -179,14 +179,15 @@ def test_while_a_lost_camera_is_awaited(tmp_path: Path) -> None:
             runs.wait_until(lambda path: frames(path) > 0)
             # From now on nobody answers there.
             camera.close()
-            time.sleep(1)
+            # What befell it is on the disk while it is awaited.
+            runs.wait_until(lambda path: {"lost", "refused"} <= events(path))
             runs.signal()
             code, out, err = runs.end()
     assert code == 0, err
     assert json.loads(out)["ended"] == "stopped by the user"
     for number, path in runs.paths.items():
         assert opens_clean(path, finished=number == signal.SIGTERM) > 0
-    assert {"lost", "refused"} <= events(runs.paths[signal.SIGTERM])
+        assert {"lost", "refused"} <= events(path)
 
 
 def test_while_it_is_finishing(tmp_path: Path) -> None:

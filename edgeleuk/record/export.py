@@ -37,6 +37,7 @@ COLUMNS: dict[str, str] = {
     "area_um2": "area of the whole cell, um2; empty where the scale is unknown",
     "nucleus_area_um2": "area of its nucleus, um2; empty where the scale is unknown",
     "px_per_um": "scale of the frame, pixels per micrometre; empty where it is unknown",
+    "views": "how many views of the cell were judged",
     "decision": "blast, normal or uncertain",
     "probability": "calibrated probability of blast, 0 to 1; empty where none was computed",
     "reason": "why the cell is uncertain; empty otherwise",

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sqlite3
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgeleuk.errors import SessionError
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterator
 
 SCHEMA = "CREATE TABLE chain (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, key INTEGER, link BLOB NOT NULL);"
@@ -85,6 +85,8 @@ def verify_chain(connection: sqlite3.Connection) -> ChainResult:
         raise SessionError(
             "the session has no hash chain", cure="record it with this version; an earlier one made none"
         )
+    if not _has_its_tables(connection):
+        return ChainResult(0, "", "the tables are not as they were made")
     before, number = b"", 0
     for number, (kind, key, link) in enumerate(_links(connection), start=1):
         if kind not in _COVERED or _link(connection, before, kind, key) != link:
@@ -111,6 +113,22 @@ def verify_chain(connection: sqlite3.Connection) -> ChainResult:
 
 def _links(connection: sqlite3.Connection) -> Iterator[tuple[str, int | None, bytes]]:
     yield from connection.execute("SELECT kind, key, link FROM chain ORDER BY id")
+
+
+def _has_its_tables(connection: sqlite3.Connection) -> bool:
+    """Compare the tables with those of a new session: whoever renames a column hides it."""
+    from edgeleuk.record.database import SCHEMA as WHOLE  # noqa: PLC0415 - it needs this one's table
+    from edgeleuk.record.database import SCHEMA_VERSION  # noqa: PLC0415
+
+    if connection.execute("PRAGMA user_version").fetchone()[0] != SCHEMA_VERSION:
+        return True
+    new = sqlite3.connect(":memory:")
+    try:
+        new.executescript(WHOLE)
+        query = "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name"
+        return new.execute(query).fetchall() == connection.execute(query).fetchall()
+    finally:
+        new.close()
 
 
 def _covered(connection: sqlite3.Connection, kind: str) -> tuple[str, ...]:

@@ -166,6 +166,8 @@ def explained(path: Path) -> Iterator[None]:
         yield
     except EdgeleukError:
         raise
+    except UnicodeDecodeError as error:
+        raise SessionError(f"{path} is damaged", got=error, cure="restore it from a copy") from error
     except sqlite3.IntegrityError as error:
         raise EdgeleukError(f"a record breaks the session's rules ({error}): this is a bug") from error
     except sqlite3.Error as error:

@@ -13,8 +13,9 @@ demo: $(VENV)/.device
 	$(BIN)/edgeleuk run --camera 'virtual://?seed=7' --frames 300 \
 	  --session $(DEMO)/session.db --picture $(DEMO)/last-field.png
 
+# A file of tests stays with one process: what it prepared serves all its tests.
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 # Everything into $(VENV), nothing run.
 install: $(VENV)/.everything

@@ -21,7 +21,7 @@ _SHARPER = 1.15
 # No cell is looked at more often, however slowly a focus is turned.
 _MOST_JUDGED = 8
 # Cells kept in memory; older ones are read back from the session.
-_MOST_REMEMBERED = 4096
+_MOST_REMEMBERED = 2048
 
 
 class View(NamedTuple):
@@ -70,7 +70,7 @@ class Recorder(Protocol):
 
 
 class Judgements:
-    """The judged cells of a run, at most 4,096 of them in memory."""
+    """The judged cells of a run, at most 2,048 of them in memory."""
 
     def __init__(self, joiner: Joiner, recorder: Recorder) -> None:
         self._joiner = joiner

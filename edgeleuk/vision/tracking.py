@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _MOST_KEYFRAMES = 512
 _MOST_SPECTRA = 24
-_MOST_CELLS = 25_000
+_MOST_CELLS = 12_000
 # Sides of a field that was taken with another number of pixels are in the same proportion, up to rounding.
 _SAME_ASPECT = 0.01
 # Remembered fields that a field which has lost its way is compared with: the nearest, then the newest.
@@ -124,7 +124,7 @@ class FieldTracker:
     """Remembers where each cell of a slide lies, so that it is counted once.
 
     `placed` tells where the last field lies. The state is bounded: 512 reduced fields and 24 of their
-    spectra (60 MB), 25,000 cells; the oldest are forgotten first.
+    spectra (60 MB), 12,000 cells; the oldest are forgotten first.
 
     Examples
     --------

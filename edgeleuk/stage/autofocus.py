@@ -1,0 +1,191 @@
+"""Finding the focus in a dozen pictures, and knowing beforehand where it will be.
+
+An edge blurred by defocus is as wide as the square root of ``c + (z - z0)^2``, and the power of its second
+derivative falls with the third power of that width: the power to -2/3 is a parabola over z with its vertex in
+focus, far beyond the depth of field. A few pictures anywhere on it are enough.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from edgeleuk.errors import HardwareError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgeleuk.frames import RgbImage
+    from edgeleuk.stage.base import Eye, Mover
+
+MOST_FRAMES = 12
+_LONGEST_SIDE = 160
+_SMOOTH_PX = 0.8
+_SWEEP = 7
+# Of the sharpest picture's power: what is less tells of noise.
+_LEAST_POWER = 0.01
+# The sharpest picture of a sweep has so many times the power of the least sharp.
+_LEAST_CHANGE = 1.5
+
+
+def detail_power(pixels: RgbImage) -> float:
+    """Measure the power of green's second differences at 160 px across: there cells tell more than noise.
+
+    Parameters
+    ----------
+    pixels : (H, W, 3) uint8, RGB
+
+    Returns
+    -------
+    float
+        Grey levels squared, above 0.
+    """
+    green = np.ascontiguousarray(pixels[:, :, 1])
+    factor = _LONGEST_SIDE / max(green.shape)
+    small = cv2.resize(green, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA).astype(np.float32)
+    change = cv2.Laplacian(cv2.GaussianBlur(small, (0, 0), _SMOOTH_PX), cv2.CV_32F, ksize=3)
+    return max(float(np.mean(change**2)), 1e-6)
+
+
+def vertex(z_um: Sequence[float], power: Sequence[float]) -> float | None:
+    """Find the height of the focus from pictures at several heights; None where they enclose no parabola.
+
+    Parameters
+    ----------
+    z_um : sequence of float
+        At least three different ones.
+    power : sequence of float
+        As `detail_power` gives it.
+    """
+    heights, powers = np.asarray(z_um, np.float64), np.asarray(power, np.float64)
+    kept = powers >= _LEAST_POWER * powers.max()
+    if np.count_nonzero(kept) < 3:
+        best = np.sort(np.argsort(-powers)[:3])
+        kept = np.zeros(len(powers), bool)
+        kept[best] = True
+    widths = powers[kept] ** (-2 / 3)
+    # The sharpest tell most of where the vertex is.
+    bend, slope, _ = np.polyfit(heights[kept], widths, 2, w=1 / widths)
+    if bend <= 0:
+        return None
+    return float(-slope / (2 * bend))
+
+
+@dataclass(frozen=True, slots=True)
+class Focus:
+    """What an autofocus found.
+
+    Attributes
+    ----------
+    z_um : float
+    frames : int
+        Pictures it took.
+    """
+
+    z_um: float
+    frames: int
+
+
+def autofocus(eye: Eye, stage: Mover, *, reach_um: float = 18.0, fine_um: float = 2.0) -> Focus:
+    """Bring the field into focus: a coarse sweep, then a fine fit; the stage stands there afterwards.
+
+    Heights are always approached from below, so that the play of the axis does not matter.
+
+    Parameters
+    ----------
+    eye : Eye
+    stage : Mover
+    reach_um : float
+        The focus is looked for so far up and down from here.
+    fine_um : float
+        Distance of the last pictures from the focus found first.
+
+    Raises
+    ------
+    HardwareError
+        No focus within reach, or nothing to focus on.
+    """
+    start = stage.position().z_um
+    seen: dict[float, float] = {}
+
+    def look(z_um: float) -> float:
+        stage.move(z_um=z_um)
+        seen[z_um] = detail_power(eye().pixels)
+        return seen[z_um]
+
+    for height in np.linspace(start - reach_um, start + reach_um, _SWEEP):
+        look(float(height))
+    found = _within(seen, start, reach_um)
+    for offset in (-fine_um, 0.0, fine_um):
+        look(found + offset)
+    near = {z: power for z, power in seen.items() if abs(z - found) <= 3 * fine_um}
+    last = vertex(list(near), list(near.values()))
+    if last is None or abs(last - found) > 2 * fine_um:
+        last = max(near, key=lambda z: near[z])
+    stage.move(z_um=last)
+    return Focus(last, len(seen))
+
+
+def refocus(eye: Eye, stage: Mover, *, fine_um: float = 2.0) -> Focus:
+    """Correct a focus that is nearly right, from three pictures around it."""
+    here = stage.position().z_um
+    seen = {}
+    for offset in (-fine_um, 0.0, fine_um):
+        stage.move(z_um=here + offset)
+        seen[here + offset] = detail_power(eye().pixels)
+    found = vertex(list(seen), list(seen.values()))
+    if found is None or abs(found - here) > 2 * fine_um:
+        return autofocus(eye, stage, fine_um=fine_um)
+    stage.move(z_um=found)
+    return Focus(found, len(seen))
+
+
+def _within(seen: dict[float, float], start: float, reach_um: float) -> float:
+    """Find the focus from a sweep: the vertex of its three sharpest neighbours, if that is within reach."""
+    heights = sorted(seen)
+    middle = max(range(1, len(heights) - 1), key=lambda i: sum(seen[z] for z in heights[i - 1 : i + 2]))
+    near = heights[middle - 1 : middle + 2]
+    found = vertex(near, [seen[z] for z in near])
+    alike = max(seen.values()) < _LEAST_CHANGE * min(seen.values())
+    if found is None or alike or abs(found - start) > reach_um:
+        sharpest = max(seen, key=lambda z: seen[z])
+        raise HardwareError(
+            "no focus was found",
+            got="pictures that are all alike" if alike else f"the sharpest picture at {sharpest:.1f} um",
+            allowed=f"{start - reach_um:.1f} to {start + reach_um:.1f} um",
+            cure="bring the slide nearly into focus by hand, over cells",
+        )
+    return found
+
+
+@dataclass
+class FocusPlane:
+    """Where the focus will be at other places: a plane through what was found, the newest counting most."""
+
+    found: list[tuple[float, float, float]] = field(default_factory=list)
+    most: int = 24
+
+    def add(self, x_um: float, y_um: float, z_um: float) -> None:
+        """Learn one place."""
+        self.found = [*self.found, (x_um, y_um, z_um)][-self.most :]
+
+    def at(self, x_um: float, y_um: float) -> float | None:
+        """Return the height to expect; None before anything was found."""
+        if not self.found:
+            return None
+        places = np.array(self.found)
+        middle = places[-1]
+        if len(places) < 3:
+            return float(middle[2])
+        terms = np.column_stack([np.ones(len(places)), places[:, :2] - middle[:2]])
+        # What was found last is nearest in place and in time.
+        weight = 0.9 ** np.arange(len(places))[::-1]
+        # A little stiffness: places in one line tell nothing of the slope across.
+        stiff = np.diag([0.0, 1.0, 1.0]) * 1e-3 * (terms[:, 1:] ** 2).max()
+        normal = terms.T @ (weight[:, None] * terms) + stiff
+        offset, *slopes = np.linalg.solve(normal, terms.T @ (weight * (places[:, 2] - middle[2])))
+        way = np.array([x_um, y_um]) - middle[:2]
+        return float(middle[2] + offset + way @ np.array(slopes))

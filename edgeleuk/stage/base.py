@@ -1,0 +1,36 @@
+"""What this room needs of a stage and of a camera on it; the firmware bridge and the sources have it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from edgeleuk.frames import Frame
+
+
+class Place(NamedTuple):
+    """Where the stage is, in micrometres."""
+
+    x_um: float
+    y_um: float
+    z_um: float
+
+
+class Mover(Protocol):
+    """A stage; see `edgeleuk_firmware_bridge.microscope.Stage`."""
+
+    def position(self) -> Place:
+        """Return where the stage is."""
+        ...
+
+    def move(self, x_um: float | None = None, y_um: float | None = None, z_um: float | None = None) -> None:
+        """Go to a place, and return when it is reached and the picture has settled."""
+        ...
+
+
+class Eye(Protocol):
+    """A camera on the stage."""
+
+    def __call__(self) -> Frame:
+        """Take a picture that arrived after this call, so that the stage has not moved in it."""
+        ...

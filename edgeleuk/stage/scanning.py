@@ -1,0 +1,178 @@
+"""A scan over a slide as a source of frames: the stage walks a serpentine, and focus is kept on the way."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from edgeleuk.capture.base import SourceEvent
+from edgeleuk.closing import Closing
+from edgeleuk.errors import HardwareError, UsageError
+from edgeleuk.stage.autofocus import FocusPlane, autofocus, refocus
+from edgeleuk.vision.quality import Fault, fault_of, measure_quality
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from edgeleuk.frames import Frame
+    from edgeleuk.stage.base import Eye, Mover
+    from edgeleuk.stage.mapping import Mapping
+
+# Where nothing can be focused on, the focus of the fields around serves.
+_NOTHING_TO_FOCUS = (Fault.EMPTY, Fault.TOO_THICK)
+# The plane is trusted once it rests on so many places.
+_PLANE_KNOWN = 6
+
+
+class ScanField(NamedTuple):
+    """One field of a scan: its number in the order of the walk, its row and column, where the stage goes."""
+
+    number: int
+    row: int
+    column: int
+    x_um: float
+    y_um: float
+
+
+@dataclass(frozen=True, slots=True)
+class ScanPlan:
+    """An area and how it is walked over.
+
+    Attributes
+    ----------
+    width_um, height_um : float
+        Of the area, along the picture's axes; it begins with the first field, at its upper left.
+    overlap : float
+        Share of a field that its neighbour shows again.
+    refocus_every : int
+        Fields between two corrections of the focus, once the slide's plane is known.
+    """
+
+    width_um: float
+    height_um: float
+    overlap: float = 0.3
+    refocus_every: int = 8
+
+    def __post_init__(self) -> None:
+        if not (0 < self.width_um < 100_000 and 0 < self.height_um < 100_000):
+            raise UsageError(
+                "the area to scan is out of range",
+                got=f"{self.width_um / 1000:g}x{self.height_um / 1000:g} mm",
+                allowed="above 0 and below 100 mm",
+            )
+        if not 0.1 <= self.overlap <= 0.8:
+            raise UsageError("the overlap is out of range", got=self.overlap, allowed="0.1 to 0.8")
+        if self.refocus_every < 1:
+            raise UsageError("refocus_every is out of range", got=self.refocus_every, allowed="1 or more")
+
+    def fields(
+        self, mapping: Mapping, size_px: tuple[int, int], start_um: tuple[float, float]
+    ) -> list[ScanField]:
+        """Return the fields in the order of the walk: a serpentine, rows from left to right and back.
+
+        Parameters
+        ----------
+        mapping : Mapping
+        size_px : (W, H)
+            Of a field.
+        start_um : (x, y)
+            Where the stage is in the first field.
+        """
+        counts, steps = [], []
+        for extent_um, side_px in zip((self.width_um, self.height_um), size_px, strict=True):
+            side_um = side_px / mapping.px_per_um
+            most_um = side_um * (1 - self.overlap)
+            count = max(1, math.ceil((extent_um - side_um) / most_um - 1e-9) + 1)
+            counts.append(count)
+            steps.append(min(most_um, (extent_um - side_um) / max(count - 1, 1)) * mapping.px_per_um)
+        fields: list[ScanField] = []
+        for row in range(counts[1]):
+            columns = range(counts[0]) if row % 2 == 0 else range(counts[0] - 1, -1, -1)
+            for column in columns:
+                x, y = mapping.to_um(column * steps[0], row * steps[1])
+                fields.append(ScanField(len(fields), row, column, start_um[0] + x, start_um[1] + y))
+        return fields
+
+
+@dataclass
+class FocusKeeper:
+    """Keeps a scan in focus: at first by a sweep, then by the slide's plane, corrected now and then.
+
+    Attributes
+    ----------
+    every : int
+        Fields between two corrections, once the plane is known.
+    frames : int
+        Pictures it took.
+    """
+
+    eye: Eye
+    stage: Mover
+    every: int = 8
+    plane: FocusPlane = field(default_factory=FocusPlane)
+    frames: int = 0
+    _since: int = 0
+
+    def go(self, x_um: float, y_um: float) -> tuple[Frame, str | None]:
+        """Go to a field, bring it into focus, and take it; with what is to be said of it, or None."""
+        z_um = self.plane.at(x_um, y_um)
+        self.stage.move(x_um=x_um, y_um=y_um, z_um=z_um)
+        frame = self.eye()
+        fault = fault_of(measure_quality(frame.pixels))
+        self._since += 1
+        due = len(self.plane.found) < _PLANE_KNOWN or self._since >= self.every
+        if fault in _NOTHING_TO_FOCUS or not (due or fault is Fault.FOCUS):
+            return frame, None
+        try:
+            found = autofocus(self.eye, self.stage) if z_um is None else refocus(self.eye, self.stage)
+        except HardwareError as error:
+            if z_um is not None:
+                self.stage.move(z_um=z_um)
+            return self.eye(), f"the focus stays as it was: {error.what}"
+        self.frames += found.frames
+        self.plane.add(x_um, y_um, found.z_um)
+        self._since = 0
+        return self.eye(), None
+
+
+class ScanSource(Closing):
+    """The frames of a scan; a `FrameSource` of which every frame is processed.
+
+    Attributes
+    ----------
+    uri : str
+        Of the camera.
+    live : bool
+        False: the stage waits until a frame is done.
+    """
+
+    live = False
+
+    def __init__(
+        self, uri: str, fields: list[ScanField], focus: FocusKeeper, mapping: Mapping, *, first: int = 0
+    ) -> None:
+        self.uri = uri
+        self._fields = fields[first:]
+        self._focus = focus
+        self._mapping = mapping
+        self._closed = False
+
+    def frames(self) -> Iterator[Frame | SourceEvent]:
+        """Yield a frame for each field that is left, in the order of the walk."""
+        for place in self._fields:
+            if self._closed:
+                return
+            frame, remark = self._focus.go(place.x_um, place.y_um)
+            if remark is not None:
+                yield SourceEvent("focus", f"field {place.number}: {remark}")
+            yield replace(
+                frame,
+                sequence=place.number,
+                px_per_um=self._mapping.px_per_um,
+                source=f"{self.uri} field {place.number}",
+            )
+
+    def close(self) -> None:
+        """End with the field at hand."""
+        self._closed = True

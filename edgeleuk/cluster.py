@@ -29,6 +29,7 @@ ANSWER_S = 10.0
 ALONE_S = 60.0
 # How many workers may be lost over one task before it is taken for the cause.
 RETRIES = 3
+_ALONE_TRIES = 2
 _ADDRESS = re.compile(r"(tcp|tls)://.+:\d{1,5}")
 
 
@@ -98,13 +99,17 @@ class ClusterWorkers(Closing):
         try:
             return self._waited(begun)
         except self._killed:
-            if len(pictures) == 1:
-                return [died_line(pictures[0], self._standard)]
-        # One of them is what kills the workers: find out which.
-        lines = []
-        for picture in pictures:
-            lines += self.finish([picture], self.begin([picture]))
-        return lines
+            # One of them may be what kills the workers: find out which.
+            return [line for picture in pictures for line in self._alone(picture)]
+
+    def _alone(self, picture: Picture) -> list[str]:
+        """Judge one picture by itself; a worker that dies over it may have died of something else, too."""
+        for _ in range(_ALONE_TRIES):
+            try:
+                return self._waited(self.begin([picture]))
+            except self._killed:
+                continue
+        return [died_line(picture, self._standard)]
 
     def close(self) -> None:
         """Cancel what is under way and leave the cluster."""

@@ -1,0 +1,79 @@
+"""A camera as the eye of a stage: pictures that arrived after they were asked for."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from edgeleuk.capture import FrameRejectedError, decoded, open_reader
+from edgeleuk.closing import Closing
+from edgeleuk.errors import CameraError
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+
+    from edgeleuk.capture import FrameSource
+    from edgeleuk.capture.base import SourceEvent
+    from edgeleuk.frames import Frame
+
+# A picture that was begun before the question may arrive after it: so many are let go.
+_LET_GO = 1
+_MOST_DAMAGED = 20
+
+
+class CameraEye(Closing):
+    """Takes pictures of a live camera one by one; a camera that draws on demand gives its next.
+
+    Attributes
+    ----------
+    uri : str
+        Of the camera.
+
+    Raises
+    ------
+    CameraError
+        The camera has ended, or sends nothing but damaged pictures.
+    """
+
+    def __init__(
+        self,
+        source: FrameSource,
+        stop: threading.Event,
+        prepare: Callable[[Frame], Frame] = lambda frame: frame,
+    ) -> None:
+        self.uri = source.uri
+        self._live = source.live
+        self._reader = open_reader(source)
+        self._stop = stop
+        self._prepare = prepare
+
+    def __call__(self) -> Frame:
+        """Take a picture that arrived after this call, so that the stage has not moved in it."""
+        asked = time.monotonic()
+        late = damaged = 0
+        while (item := self._reader.take(self._stop)) is not None:
+            try:
+                frame = decoded(item)
+            except FrameRejectedError:
+                damaged += 1
+                if damaged > _MOST_DAMAGED:
+                    raise
+                continue
+            if not self._live:
+                return self._prepare(frame)
+            if frame.captured_monotonic < asked:
+                continue
+            if late < _LET_GO:
+                late += 1
+                continue
+            return self._prepare(frame)
+        raise CameraError(f"{self.uri} sends no more pictures", cure="see `edgeleuk camera probe`")
+
+    def events(self) -> list[SourceEvent]:
+        """Take what befell the camera since the last call."""
+        return self._reader.events()
+
+    def close(self) -> None:
+        """Stop reading; the source is the caller's to close."""
+        self._reader.close()

@@ -75,7 +75,7 @@ def annotate(
     if simulated:
         margin = round(letter)
         _boxed(picture, "SIMULATED", (margin, margin), 1.6 * letter, ink=_WHITE, ground=_BLACK)
-    return np.vstack([picture, _band(width, letter, scale or result.px_per_um, simulated)])
+    return np.vstack([picture, legend_band(width, letter, scale or result.px_per_um, simulated)])
 
 
 def _outline(picture: RgbImage, box: Box, cell: Cell | None, colour: Colour, line: int) -> None:
@@ -109,8 +109,8 @@ def _tag(picture: RgbImage, box: Box, text: str, colour: Colour, letter: float) 
     _boxed(picture, text, (x, y), letter, ink=ink, ground=colour)
 
 
-def _band(width: int, letter: float, px_per_um: float | None, simulated: bool) -> RgbImage:
-    """Legend and scale bar above the research-use sentence, white on black."""
+def legend_band(width: int, letter: float, px_per_um: float | None, simulated: bool) -> RgbImage:
+    """Draw legend and scale bar above the research-use sentence, white on black, `width` pixels across."""
     row = round(2.4 * letter)
     band = np.zeros((2 * row, width, 3), np.uint8)
     x = round(letter)

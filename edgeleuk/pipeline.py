@@ -165,6 +165,7 @@ class _Run:
         self._px_per_um: float | None = None
         self._events = past.events
         self._in_flight = 0
+        self._passed_over = 0
         self._detected = past.detected
         self._seen_before = past.seen_before
         self._decisions = Counter(past.decisions)
@@ -192,6 +193,7 @@ class _Run:
             if item is None:
                 return "stopped by the user" if stop.is_set() else "the source has ended"
             if not self._source.live and item.sequence < self._past.next_sequence:
+                self._passed_over += 1
                 continue
             self._in_flight = 1
             self._process(item, on_frame)
@@ -383,9 +385,8 @@ class _Run:
         )
 
     def _captured(self) -> int:
-        if self._source.live:
-            return self._past.next_sequence + self.reader.captured
-        return max(self._past.next_sequence, self.reader.captured)
+        # What was passed over had been captured before.
+        return self._past.next_sequence + self.reader.captured - self._passed_over
 
     def _dropped(self) -> int:
         """Count frames that were never looked at, such as the one in flight when a run was cut off."""

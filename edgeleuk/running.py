@@ -10,7 +10,7 @@ from collections import Counter
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import cv2
 import msgspec
@@ -37,6 +37,7 @@ from edgeleuk.vision.tracking import FieldTracker
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from edgeleuk.capture import FrameSource
     from edgeleuk.config import RunSettings
     from edgeleuk.counting import KnownError
     from edgeleuk.frames import RgbImage
@@ -51,6 +52,39 @@ RECENT_CELLS = 8
 MOST_WAITING = 32
 
 
+def save_picture(path: Path, pixels: RgbImage) -> None:
+    """Write a PNG, and say where.
+
+    Raises
+    ------
+    UsageError
+        It cannot be written.
+    """
+    encoded, data = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
+    assert encoded
+    try:
+        path.write_bytes(data.tobytes())
+    except OSError as error:
+        raise UsageError(f"the picture {path} cannot be written", got=error.strerror) from error
+    say(f"picture   {path}")
+
+
+class Walk(Protocol):
+    """Moves the stage under a camera; see `edgeleuk.scanning.SlideScan`."""
+
+    def over(self, source: FrameSource, stop: threading.Event, first: int) -> FrameSource:
+        """Make a source of the fields that are left, from that number on."""
+        ...
+
+    def seen(self, result: FrameResult, pixels: RgbImage) -> None:
+        """Look at a field that is recorded."""
+        ...
+
+    def save(self, path: Path) -> None:
+        """Write the picture of the slide."""
+        ...
+
+
 def run(
     camera: str | None,
     bundle: str,
@@ -61,6 +95,7 @@ def run(
     picture: Path | None,
     show: bool,
     resume: bool = False,
+    walk: Walk | None = None,
 ) -> tuple[SessionSummary, EdgeleukError | None]:
     """Watch `camera` until it ends, `frames` are processed, or the user stops it.
 
@@ -78,6 +113,8 @@ def run(
         PNG of the last field with cells; by default the session's path with ``.png``.
     resume : bool
         Go on with the session, if there is one; else a session that exists is refused.
+    walk : Walk, optional
+        Who moves the stage under the camera, and draws the slide; else the picture is the last field.
     show : bool
         Draw a live table on standard error.
 
@@ -123,8 +160,9 @@ def run(
         view = _View(source.uri)
         with _shown(view, show=show):
             try:
+                watched = source if walk is None else walk.over(source, stop, past.next_sequence)
                 run_pipeline(
-                    source,
+                    watched,
                     Engine(
                         classifier,
                         FieldTracker.resumed(writer.past_fields()),
@@ -137,7 +175,7 @@ def run(
                     px_per_um=settings.px_per_um,
                     waiting=MOST_WAITING if settings.every_frame else 1,
                     enough=None if settings.until_points is None else _narrow(settings.until_points),
-                    on_frame=view.update,
+                    on_frame=view.update if walk is None else _both(view.update, walk.seen),
                     past=past,
                     stop=stop,
                 )
@@ -151,11 +189,19 @@ def run(
             assert error is not None
             raise error
         try:
-            view.save(picture or path.with_suffix(".png"))
+            (view if walk is None else walk).save(picture or path.with_suffix(".png"))
         except UsageError as unsaved:
             # What ended the run matters more than its picture.
             error = error or unsaved
     return summary, error
+
+
+def _both(*listeners: Callable[[FrameResult, RgbImage], None]) -> Callable[[FrameResult, RgbImage], None]:
+    def tell(result: FrameResult, pixels: RgbImage) -> None:
+        for listener in listeners:
+            listener(result, pixels)
+
+    return tell
 
 
 def _narrow(points: float) -> Callable[[Mapping[Decision, int]], str | None]:
@@ -254,14 +300,7 @@ class _View:
         if self._picture is None:
             return
         pixels, result = self._picture
-        drawn = annotate(pixels, result, simulated=self.simulated)
-        encoded, data = cv2.imencode(".png", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
-        assert encoded
-        try:
-            path.write_bytes(data.tobytes())
-        except OSError as error:
-            raise UsageError(f"the picture {path} cannot be written", got=error.strerror) from error
-        say(f"picture   {path}")
+        save_picture(path, annotate(pixels, result, simulated=self.simulated))
 
     def line(self) -> str:
         """Everything in one line."""

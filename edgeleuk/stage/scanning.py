@@ -79,13 +79,7 @@ class ScanPlan:
         start_um : (x, y)
             Where the stage is in the first field.
         """
-        counts, steps = [], []
-        for extent_um, side_px in zip((self.width_um, self.height_um), size_px, strict=True):
-            side_um = side_px / mapping.px_per_um
-            most_um = side_um * (1 - self.overlap)
-            count = max(1, math.ceil((extent_um - side_um) / most_um - 1e-9) + 1)
-            counts.append(count)
-            steps.append(min(most_um, (extent_um - side_um) / max(count - 1, 1)) * mapping.px_per_um)
+        counts, steps = zip(*self._walk(mapping, size_px), strict=True)
         fields: list[ScanField] = []
         for row in range(counts[1]):
             columns = range(counts[0]) if row % 2 == 0 else range(counts[0] - 1, -1, -1)
@@ -93,6 +87,22 @@ class ScanPlan:
                 x, y = mapping.to_um(column * steps[0], row * steps[1])
                 fields.append(ScanField(len(fields), row, column, start_um[0] + x, start_um[1] + y))
         return fields
+
+    def steps_px(self, mapping: Mapping, size_px: tuple[int, int]) -> tuple[float, float]:
+        """Return the way from one column, and from one row, to the next, in pixels of a field."""
+        (_, x), (_, y) = self._walk(mapping, size_px)
+        return x, y
+
+    def _walk(self, mapping: Mapping, size_px: tuple[int, int]) -> list[tuple[int, float]]:
+        """Count the fields along both axes, and the steps between them in pixels."""
+        found = []
+        for extent_um, side_px in zip((self.width_um, self.height_um), size_px, strict=True):
+            side_um = side_px / mapping.px_per_um
+            most_um = side_um * (1 - self.overlap)
+            count = max(1, math.ceil((extent_um - side_um) / most_um - 1e-9) + 1)
+            step_um = min(most_um, (extent_um - side_um) / (count - 1)) if count > 1 else 0.0
+            found.append((count, step_um * mapping.px_per_um))
+        return found
 
 
 @dataclass

@@ -1,0 +1,125 @@
+"""A scan over real transports: the camera is served over HTTP, the stage moves what it shows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import pytest
+from virtual_stage import VirtualStage
+
+from edgeleuk.config import RunSettings
+from edgeleuk.errors import HardwareError, SessionError, UsageError
+from edgeleuk.record import create_session, read_session
+from edgeleuk.scanning import begun_in, parse_area, scan
+from edgeleuk.stage.scanning import ScanPlan
+from edgeleuk.virtual.microscope import Stand, VirtualMicroscope
+from edgeleuk.virtual.render import VirtualSlide
+from edgeleuk.virtual.serving import MjpegServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+PLAN = ScanPlan(125.0, 90.0)
+SETTINGS = RunSettings()
+
+
+class Fragile(VirtualStage):
+    """Stops moving after so many fields, as a cable does that somebody pulls."""
+
+    moves_left = 10**9
+
+    def move(self, x_um: float | None = None, y_um: float | None = None, z_um: float | None = None) -> None:
+        self.moves_left -= 1
+        if self.moves_left < 0:
+            raise HardwareError("the stage does not answer")
+        super().move(x_um, y_um, z_um)
+
+
+@pytest.fixture
+def stand() -> Iterator[tuple[Fragile, str]]:
+    microscope = VirtualMicroscope(
+        VirtualSlide(4, white_cells_per_field=8.0),
+        Stand(focus_um=3.0, tilt_x=0.005, backlash_um=2.0, turned_degrees=3.0),
+        640,
+        480,
+    )
+    stage = Fragile(microscope, take_out_um=5.0)
+    with MjpegServer(lambda: stage().pixels, "127.0.0.1", 0, fps=25.0) as server:
+        yield stage, f"http://127.0.0.1:{server.port}/stream"
+
+
+def test_a_scan_is_one_session_and_one_picture_and_goes_on(
+    stand: tuple[Fragile, str], tmp_path: Path
+) -> None:
+    stage, camera = stand
+    path, picture = tmp_path / "s.db", tmp_path / "slide.png"
+    stage.moves_left = 60
+    summary, error = scan(camera, "default", SETTINGS, stage, PLAN, session=path, picture=picture, show=False)
+    assert isinstance(error, HardwareError)
+    assert 0 < summary.processed < 16
+    stage.moves_left = 10**9
+    summary, error = scan(
+        camera, "default", SETTINGS, stage, PLAN, session=path, picture=picture, show=False, resume=True
+    )
+    assert error is None
+    fields = len(
+        PLAN.fields(begun_mapping(path), (640, 480), begun_in(path).start_um),
+    )
+    assert fields == 16
+    assert summary.processed + summary.rejected == fields
+    assert summary.px_per_um == pytest.approx(13.0, rel=0.01)
+    assert summary.unique > 3
+    with read_session(path) as reader:
+        assert reader.verify().broken is None
+        assert [row["sequence"] for row in reader.rows("frames")] == list(range(fields))
+    drawn = cv2.imread(str(picture))
+    assert drawn.shape[1] > 1000
+    # Every field is in it, those of the first part, too.
+    assert np.mean(drawn[:1000] == 245) < 0.1
+
+
+def begun_mapping(path: Path) -> object:
+    from edgeleuk.stage.mapping import Mapping
+
+    return Mapping(begun_in(path).matrix)
+
+
+class TestRefusals:
+    @pytest.mark.parametrize("text", ["", "5", "5x", "axb", "5x5x5"])
+    def test_an_area_that_cannot_be_read(self, text: str) -> None:
+        with pytest.raises(UsageError, match=r"the area to scan cannot be read: got .*allowed WxH"):
+            parse_area(text)
+
+    def test_a_session_that_is_no_scan(self, tmp_path: Path) -> None:
+        create_session(tmp_path / "s.db", {}).close()
+        with pytest.raises(SessionError, match=r"s\.db is no session of a scan"):
+            begun_in(tmp_path / "s.db")
+
+    def test_another_area(self, tmp_path: Path) -> None:
+        with create_session(tmp_path / "s.db", {}) as session:
+            session.record_event(
+                "scan", '{"start_um": [0, 0], "matrix": [[13, 0], [0, 13]], "plan": [100, 100, 0.3]}'
+            )
+        stage = VirtualStage(VirtualMicroscope(VirtualSlide(1)))
+        with pytest.raises(UsageError, match=r"begun over another area: got 0\.125x0\.09 mm"):
+            scan(
+                "virtual://",
+                "default",
+                SETTINGS,
+                stage,
+                PLAN,
+                session=tmp_path / "s.db",
+                picture=None,
+                show=False,
+                resume=True,
+            )
+
+    def test_a_port_that_is_taken(self) -> None:
+        with (
+            MjpegServer(lambda: None, "127.0.0.1", 0) as server,  # type: ignore[arg-type,return-value]
+            pytest.raises(HardwareError, match="cannot be served on 127"),
+        ):
+            MjpegServer(lambda: None, "127.0.0.1", server.port)  # type: ignore[arg-type,return-value]

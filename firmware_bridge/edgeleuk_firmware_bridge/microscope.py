@@ -125,7 +125,7 @@ class Stage(Protocol):
         ...
 
     def steps(self) -> Steps:
-        """The same in steps."""
+        """Return the same in steps."""
         ...
 
     def move(
@@ -138,8 +138,8 @@ class Stage(Protocol):
     ) -> None:
         """Go to a place; an axis not given stays.
 
-        With `wait` it returns when the stage has arrived, backlash taken out, and settled. Without, it returns
-        once the board has accepted the move; `wait` then waits.
+        With `wait` it returns when the stage has arrived, backlash taken out, and settled. Without, it
+        returns once the board has accepted the move; `wait` then waits.
 
         Raises
         ------

@@ -38,6 +38,8 @@ class Line(Enum):
     HOME = "$H"
     UNLOCK = "$X"
     DARK = "M5"
+    MIST_OFF = "M9"
+    MIST_ON = "M8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +54,13 @@ class Jog:
 
 @dataclass(frozen=True, slots=True)
 class Shine:
-    """Let the lamp shine: the spindle's output, from 0 to its greatest speed."""
+    """Let the lamp shine: the spindle's output, from 0 to its greatest speed.
+
+    With `laser`, for a board in laser mode ($32), whose output is off in any mode of motion but G1.
+    """
 
     speed: float
+    laser: bool = False
 
 
 Command = Realtime | Line | Jog | Shine
@@ -87,7 +93,7 @@ ERRORS = {
     22: "no feed rate is set",
 }
 # The answer of each begins with what no other line begins with.
-MARKERS = {Line.MODES: "[GC:", Line.HELP: "[HLP:", Line.BUILD: "[VER:"}
+MARKERS = {Line.MODES: "[GC:", Line.HELP: "[HLP:", Line.BUILD: ("[VER:", "[0.")}
 
 _STATES = {"Idle", "Run", "Hold", "Jog", "Alarm", "Door", "Check", "Home", "Sleep", "Tool"}
 _NUMBER = re.compile(r"-?\d{1,7}(?:\.\d{1,6})?")
@@ -130,7 +136,7 @@ def encode(command: Command) -> bytes:
         words = " ".join(f"{letter}{way:.3f}" for letter, way in ways if round(way, 3))
         text = f"$J=G91 G21 {words} F{command.feed:.1f}"
     elif isinstance(command, Shine):
-        text = f"M3 S{command.speed:.1f}"
+        text = f"{'G1 F100 ' if command.laser else ''}M3 S{command.speed:.1f}"
     else:
         text = command.value
     return text.encode() + b"\n"
@@ -146,6 +152,18 @@ def version_of(line: str) -> tuple[int, int] | None:
     """
     found = _WELCOME.match(line)
     return (int(found[1]), int(found[2])) if found else None
+
+
+def build_of(lines: tuple[str, ...]) -> tuple[int, int] | None:
+    """Return the version among the lines that ``$I`` answers.
+
+    Examples
+    --------
+    >>> build_of(("[VER:1.1h.20190830:]", "[OPT:V,15,128]")), build_of(("[0.9j.20160303:]",))
+    ((1, 1), (0, 9))
+    """
+    found = (re.match(r"\[(?:VER:)?v?(\d{1,4})\.(\d{1,4})", line) for line in lines)
+    return next(((int(match[1]), int(match[2])) for match in found if match), None)
 
 
 def settings_of(lines: tuple[str, ...]) -> dict[int, float]:

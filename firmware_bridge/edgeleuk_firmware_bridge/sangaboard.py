@@ -19,7 +19,7 @@ from edgeleuk_firmware_bridge.microscope import Steps
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-OLDEST = (0, 3)
+OLDEST = (0, 5)
 
 
 class Ask(Enum):

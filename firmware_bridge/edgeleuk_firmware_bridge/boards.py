@@ -236,7 +236,9 @@ class GrblBoard:
             status = self.conversation.ask(Realtime.STATUS)
             if status.machine is not None:
                 steps = Steps(*(round(mm * self._unit_mm * 1000) for mm in status.machine))
-                return Look(steps, moving=status.state not in {"Idle", "Alarm", "Sleep", "Check", "Door", "Tool"})
+                return Look(
+                    steps, moving=status.state not in {"Idle", "Alarm", "Sleep", "Check", "Door", "Tool"}
+                )
         raise HardwareError("the board gives work positions, and never their offset", cure="set $10=1")
 
     def go(self, way: Steps) -> float:
@@ -324,4 +326,3 @@ def _explained(error: RefusedError) -> RefusedError:
     number = str(error.got).strip("'").partition(":")[2]
     text = grbl.ERRORS.get(int(number)) if number.isdigit() else None
     return RefusedError(f"{error.what} ({error.got}: {text})") if text else error
-

@@ -177,7 +177,9 @@ def alarm(code: int, url: str) -> BoardAlarmError:
     """Return the error of an alarm."""
     text = ALARMS.get(code, "see the firmware's manual")
     return BoardAlarmError(
-        f"the board at {url} raised alarm {code}: {text}", code, cure="free the stage, then `edgeleuk stage home`"
+        f"the board at {url} raised alarm {code}: {text}",
+        code,
+        cure="free the stage, then `edgeleuk stage home`",
     )
 
 

@@ -311,7 +311,9 @@ class DrivenStage(Closing):
                 # A board that hears nothing while it moves: its answer comes when it stands.
                 if time.monotonic() > most_s:
                     self._board.give_up()
-                    raise NotArrivedError("the board moves for longer than it should, and cannot say where it is")
+                    raise NotArrivedError(
+                        "the board moves for longer than it should, and cannot say where it is"
+                    )
                 continue
             readings += 1
             if first.steps is not None and self._agree(first, second):
@@ -321,7 +323,8 @@ class DrivenStage(Closing):
                 conversation.doubt()
             first = second
         raise HardwareError(
-            "the position cannot be read: no two readings agree", cure="see to the cable, or wait until it stands"
+            "the position cannot be read: no two readings agree",
+            cure="see to the cable, or wait until it stands",
         )
 
     def _agree(self, first: Look, second: Look) -> bool:

@@ -101,7 +101,9 @@ class Link(Closing):
         # A port that was closed meanwhile fails in ways of its own: TypeError, AttributeError.
         except (OSError, TypeError, AttributeError, ValueError) as error:
             cure = "see whether it is plugged in, and used by this program alone; then open it anew"
-            raise LinkLostError(f"the link to the stage at {self.url} was lost", got=error, cure=cure) from error
+            raise LinkLostError(
+                f"the link to the stage at {self.url} was lost", got=error, cure=cure
+            ) from error
 
 
 def open_link(url: str) -> Link:

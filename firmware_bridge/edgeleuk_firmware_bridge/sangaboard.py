@@ -69,7 +69,8 @@ _NUMBER = re.compile(r"-?\d{1,10}(?:\.\d{1,10})?(?![\d.])")
 _POSITION = re.compile(r"(-?\d{1,10})[ ,\t]+(-?\d{1,10})[ ,\t]+(-?\d{1,10})")
 _VERSION = re.compile(r"(?:sangaboard|openflexure|motor board)\D{0,40}(\d{1,4})\.(\d{1,4})", re.IGNORECASE)
 _REFUSAL = re.compile(
-    r"type 'help'|invalid command|not recogni[sz]ed|unknown command|no such command|^error\b(?!:\d)", re.IGNORECASE
+    r"type 'help'|invalid command|not recogni[sz]ed|unknown command|no such command|^error\b(?!:\d)",
+    re.IGNORECASE,
 )
 _DONE = re.compile(r"(?:done|stopped|move aborted|aborted|position reset|zeroed|ok)\b.{0,40}", re.IGNORECASE)
 

@@ -93,7 +93,7 @@ ERRORS = {
     22: "no feed rate is set",
 }
 # The answer of each begins with what no other line begins with.
-MARKERS = {Line.MODES: "[GC:", Line.HELP: "[HLP:", Line.BUILD: ("[VER:", "[0.")}
+MARKERS = {Line.MODES: ("[GC:",), Line.HELP: ("[HLP:",), Line.BUILD: ("[VER:", "[0.")}
 
 _STATES = {"Idle", "Run", "Hold", "Jog", "Alarm", "Door", "Check", "Home", "Sleep", "Tool"}
 _NUMBER = re.compile(r"-?\d{1,7}(?:\.\d{1,6})?")

@@ -126,7 +126,9 @@ class Conversation:
         for sync in self.syncs:
             self._drain()
             self.link.write(self._dialogue.sync(sync))
-            if isinstance(self._hear(2 * self.patience.answer_s), Synced):
+            heard = self._hear(2 * self.patience.answer_s)
+            # Something else may have come behind it.
+            if isinstance(heard, Synced) and self._dialogue.state is State.READY:
                 return
             self.troubles += 1
             self._dialogue.timed_out()

@@ -18,14 +18,14 @@ OVERLONG = "\ufffd"
 
 
 class LineBuffer:
-    """Bytes to lines, in bounded memory.
+    r"""Bytes to lines, in bounded memory.
 
     Examples
     --------
     >>> lines = LineBuffer()
     >>> lines.feed(b"1 2 ")
     []
-    >>> lines.feed(b"3\\r\\ndone.\\r\\nx")
+    >>> lines.feed(b"3\r\ndone.\r\nx")
     ['1 2 3', 'done.']
     """
 
@@ -98,7 +98,7 @@ TRANSITIONS: dict[tuple[State, Happening], State] = {
 
 
 class ProtocolError(Exception):
-    """This cannot happen in this state: a bug of the caller."""
+    """What cannot happen in this state: a bug of the caller."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""A stage and its lamps, whatever board moves them: limits, backlash, arrival, and what is done when it fails.
+"""A stage and its lamps, whatever board moves them: limits, backlash, arrival, failures.
 
 A position is reported only when two readings agree; a move counts as done only when the board says that it
 stands where it was sent.

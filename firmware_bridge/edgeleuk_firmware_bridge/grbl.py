@@ -1,8 +1,8 @@
 """The protocol of GRBL 1.1 and grblHAL: bytes only, no port and no clock.
 
-A line is answered by ``ok`` or ``error:N``, which says that it was understood, not that it was done. Single
-bytes are acted upon at once, outside of the lines. Lines are sent one at a time, so that the board's 128 bytes
-of buffer never overflow.
+A line is answered by ``ok`` or ``error:N``, which says that it was understood, not that it was done.
+Single bytes are acted upon at once, outside of the lines. Lines are sent one at a time, so that the board's
+128 bytes of buffer never overflow.
 """
 
 from __future__ import annotations

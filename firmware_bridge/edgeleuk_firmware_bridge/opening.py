@@ -54,13 +54,7 @@ def open_stage(
     patience = patience or Patience()
     link = open_link(url)
     try:
-        found, said = identify(link, patience)
-        if protocol not in {None, found}:
-            raise HardwareError(
-                f"the board at {url} does not speak {protocol}",
-                got=f"{said!r}, which is {found}'s",
-                cure=f"pass --protocol {found}, or another --stage",
-            )
+        found = _checked(link, protocol, patience)
         return DrivenStage(_opened(BOARDS[found], link, patience), settings or StageSettings())
     except BaseException:
         link.close()
@@ -101,6 +95,17 @@ def identify(link: Link, patience: Patience) -> tuple[str, str]:
         f"the device at {link.url} is silent",
         cure="see to its supply; a GRBL board after a hard alarm needs its reset button",
     )
+
+
+def _checked(link: Link, protocol: str | None, patience: Patience) -> str:
+    found, said = identify(link, patience)
+    if protocol not in {None, found}:
+        raise HardwareError(
+            f"the board at {link.url} does not speak {protocol}",
+            got=f"{said!r}, which is {found}'s",
+            cure=f"pass --protocol {found}, or another --stage",
+        )
+    return found
 
 
 def _opened(name: str, link: Link, patience: Patience) -> Board:

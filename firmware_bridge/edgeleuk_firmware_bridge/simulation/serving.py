@@ -8,11 +8,13 @@ import select
 import socket
 import threading
 import tty
-from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from edgeleuk.closing import Closing
 from edgeleuk.errors import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # A line at 115200 baud takes about this long.
 TICK_S = 0.002

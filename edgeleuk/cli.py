@@ -27,6 +27,10 @@ app = typer.Typer(
 
 camera_app = typer.Typer(name="camera", help="Prepare a camera.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(camera_app)
+stage_app = typer.Typer(
+    name="stage", help="Move a microscope's stage.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(stage_app)
 
 BundleOption = Annotated[
     str, typer.Option("--bundle", metavar="FILE", help="A .edgeleuk file, or `default` for the shipped one.")
@@ -62,6 +66,19 @@ GateOption = Annotated[
 ScaleOption = Annotated[
     float | None,
     typer.Option("--px-per-um", help="Scale of the picture; without it, estimated from the red cells."),
+]
+
+StageOption = Annotated[
+    str,
+    typer.Option(
+        "--stage",
+        metavar="URL",
+        help="serial:///dev/serial/by-id/NAME, socket://HOST:PORT, or another URL of pyserial's.",
+    ),
+]
+ProtocolOption = Annotated[
+    str | None,
+    typer.Option("--protocol", help="`sangaboard` or `grbl` [default: the board is asked]."),
 ]
 
 
@@ -702,6 +719,94 @@ def camera_probe(
 
     result = probing.probe(camera, out, seconds)
     print_json(result) if as_json else typer.echo(probing.probe_text(result))
+
+
+@stage_app.command("info")
+def stage_info(stage: StageOption, protocol: ProtocolOption = None, as_json: JsonOption = False) -> None:
+    """Ask a stage what it is, what it can do, and where it is."""
+    from edgeleuk.console import print_json
+    from edgeleuk_firmware_bridge import commands
+
+    facts = commands.stage_info(stage, protocol)
+    print_json(facts) if as_json else typer.echo(commands.stage_text(facts))
+
+
+@stage_app.command("move")
+def stage_move(
+    stage: StageOption,
+    x_um: Annotated[float | None, typer.Option("--x", help="Where to, in micrometres.")] = None,
+    y_um: Annotated[float | None, typer.Option("--y", help="The same.")] = None,
+    z_um: Annotated[float | None, typer.Option("--z", help="The same; up is towards the objective.")] = None,
+    relative: Annotated[
+        bool, typer.Option("--relative", help="So far from where it is, not to that place.")
+    ] = False,
+    um_per_step: Annotated[float, typer.Option("--um-per-step", help="Length of a step.")] = 1.0,
+    backlash_um: Annotated[float, typer.Option("--backlash-um", help="Play of the threads.")] = 0.0,
+    protocol: ProtocolOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Move a stage, wait until it has arrived, and tell where it is; Ctrl-C stops it."""
+    from edgeleuk.console import print_json
+    from edgeleuk_firmware_bridge import commands
+
+    facts = commands.stage_move(
+        stage,
+        protocol,
+        (x_um, y_um, z_um),
+        relative=relative,
+        um_per_step=um_per_step,
+        backlash_um=backlash_um,
+    )
+    print_json(facts) if as_json else typer.echo(commands.stage_text(facts))
+
+
+@stage_app.command("home")
+def stage_home(stage: StageOption, protocol: ProtocolOption = None, as_json: JsonOption = False) -> None:
+    """Let a stage find its end stops, and count from there."""
+    from edgeleuk.console import print_json
+    from edgeleuk_firmware_bridge import commands
+
+    facts = commands.stage_home(stage, protocol)
+    print_json(facts) if as_json else typer.echo(commands.stage_text(facts))
+
+
+@stage_app.command("stop")
+def stage_stop(stage: StageOption, protocol: ProtocolOption = None, as_json: JsonOption = False) -> None:
+    """Stop a stage that moves, and tell where it stands."""
+    from edgeleuk.console import print_json
+    from edgeleuk_firmware_bridge import commands
+
+    facts = commands.stage_stop(stage, protocol)
+    print_json(facts) if as_json else typer.echo(commands.stage_text(facts))
+
+
+@stage_app.command("simulate")
+def stage_simulate(
+    protocol: Annotated[str, typer.Option("--protocol", help="`sangaboard` or `grbl`.")] = "sangaboard",
+    listen: Annotated[
+        str | None,
+        typer.Option("--listen", metavar="HOST:PORT", help="Speak on TCP; port 0 is any free one."),
+    ] = None,
+    pty: Annotated[
+        Path | None, typer.Option("--pty", metavar="LINK", help="Speak on a pty, with a link to it here.")
+    ] = None,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fault",
+            metavar="KIND[:SHARE[:SECONDS]]",
+            help="Strike a share of the answers: `delay`, `garbage`, `drop`, `reset`; several may be given.",
+        ),
+    ] = None,
+    seed: SeedOption = None,
+) -> None:
+    """Be a board that is not there, until Ctrl-C."""
+    from edgeleuk.console import say
+    from edgeleuk_firmware_bridge import commands
+
+    with commands.stage_simulate(protocol, listen, pty, fault or [], seed or 0) as server:
+        say(f"a {protocol} speaks at {server.url}")
+        server.wait()
 
 
 def main() -> None:

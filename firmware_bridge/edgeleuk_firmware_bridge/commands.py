@@ -1,0 +1,152 @@
+"""What `edgeleuk stage` calls."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from edgeleuk.errors import UsageError
+from edgeleuk_firmware_bridge.microscope import AxisSettings, StageSettings
+from edgeleuk_firmware_bridge.opening import BOARDS, open_stage
+from edgeleuk_firmware_bridge.simulation.faults import FaultyWire, parse_fault
+from edgeleuk_firmware_bridge.simulation.grbl import GrblSimulator
+from edgeleuk_firmware_bridge.simulation.sangaboard import SangaboardSimulator
+from edgeleuk_firmware_bridge.simulation.serving import Server, serve_pty, serve_tcp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from edgeleuk_firmware_bridge.driving import DrivenStage
+    from edgeleuk_firmware_bridge.simulation.board import SimulatedBoard
+
+SIMULATORS: dict[str, Callable[[], SimulatedBoard]] = {
+    "sangaboard": SangaboardSimulator,
+    "grbl": GrblSimulator,
+}
+
+
+def stage_info(url: str, protocol: str | None) -> dict[str, Any]:
+    """Return what a stage says of itself: ``schema_version stage protocol firmware board ...``."""
+    with open_stage(url, protocol) as stage:
+        told = stage.capabilities
+        return {
+            **_where(url, stage),
+            "protocol": told.protocol,
+            "firmware": told.firmware,
+            "board": told.board,
+            "can_home": told.can_home,
+            "can_stop": told.can_stop,
+            "channels": {channel: stage.lamp.level(channel) for channel in told.channels},
+        }
+
+
+def stage_move(
+    url: str,
+    protocol: str | None,
+    place: tuple[float | None, float | None, float | None],
+    *,
+    relative: bool = False,
+    um_per_step: float = 1.0,
+    backlash_um: float = 0.0,
+) -> dict[str, Any]:
+    """Move a stage, and return where it then is.
+
+    Parameters
+    ----------
+    url, protocol : str
+        As `open_stage` takes them.
+    place : tuple of 3 float or None
+        Micrometres; an axis without stays.
+    relative : bool
+        Whether that is the way, not the place.
+    um_per_step, backlash_um : float
+        Of all three axes.
+
+    Raises
+    ------
+    UsageError
+        No axis is given, or a setting is out of range.
+    HardwareError
+        The stage did not arrive.
+    """
+    if all(um is None for um in place):
+        raise UsageError("there is nowhere to go", cure="pass --x, --y or --z, in micrometres")
+    if not um_per_step > 0 or not backlash_um >= 0:
+        raise UsageError("a step has a length, and backlash is not negative", got=(um_per_step, backlash_um))
+    axis = AxisSettings(um_per_step=um_per_step, backlash_um=backlash_um)
+    with open_stage(url, protocol, StageSettings(axis, axis, axis)) as stage:
+        before = stage.position() if relative else (0.0, 0.0, 0.0)
+        x, y, z = (None if um is None else base + um for um, base in zip(place, before, strict=True))
+        try:
+            stage.move(x, y, z)
+        except KeyboardInterrupt:
+            stage.stop()
+            raise
+        return _where(url, stage)
+
+
+def stage_home(url: str, protocol: str | None) -> dict[str, Any]:
+    """Home a stage, and return where it then is."""
+    with open_stage(url, protocol) as stage:
+        stage.home()
+        return _where(url, stage)
+
+
+def stage_stop(url: str, protocol: str | None) -> dict[str, Any]:
+    """Stop a stage, and return where it then stands."""
+    with open_stage(url, protocol) as stage:
+        stage.stop()
+        return _where(url, stage)
+
+
+def stage_text(facts: dict[str, Any]) -> str:
+    """Return what a command found, for people."""
+    x, y, z = (facts["position_um"][axis] for axis in "xyz")
+    lines = [f"position  x {x:g}  y {y:g}  z {z:g} um"]
+    if "protocol" in facts:
+        lamps = ", ".join(f"{name} {level:.2f}" for name, level in facts["channels"].items()) or "none"
+        can = [word for word, key in (("home", "can_home"), ("stop", "can_stop")) if facts[key]]
+        lines = [
+            f"stage     {facts['stage']}",
+            f"board     {facts['protocol']}: {facts['firmware']} {facts['board']}".rstrip(),
+            *lines,
+            f"can       {', '.join(['move', *can])}",
+            f"lamps     {lamps}",
+        ]
+    return "\n".join(lines)
+
+
+def stage_simulate(
+    protocol: str,
+    listen: str | None,
+    pty: Path | None,
+    faults: list[str],
+    seed: int,
+) -> Server:
+    """Serve a simulated board; close what is returned.
+
+    Raises
+    ------
+    UsageError
+        The protocol, the address or a fault is none.
+    """
+    if protocol not in SIMULATORS:
+        raise UsageError("there is no such protocol", got=repr(protocol), allowed=", ".join(BOARDS))
+    if (listen is None) == (pty is None):
+        raise UsageError("a simulator has one address", cure="pass --listen HOST:PORT, or --pty LINK")
+    board = FaultyWire(SIMULATORS[protocol](), [parse_fault(fault) for fault in faults], seed=seed)
+    if pty is not None:
+        return serve_pty(board, pty)
+    host, _, port = (listen or "").rpartition(":")
+    if not host or not port.isdigit():
+        raise UsageError("this is no address to listen on", got=repr(listen), allowed="HOST:PORT")
+    return serve_tcp(board, host.strip("[]"), int(port))
+
+
+def _where(url: str, stage: DrivenStage) -> dict[str, Any]:
+    return {
+        "schema_version": 1,
+        "stage": url,
+        "position_um": dict(zip("xyz", stage.position(), strict=True)),
+        "steps": dict(zip("xyz", stage.steps(), strict=True)),
+    }

@@ -1,0 +1,415 @@
+"""A stage and its lamps, whatever board moves them: limits, backlash, arrival, failures.
+
+A position is reported only when two readings agree; a move counts as done only when the board says that it
+stands where it was sent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from typing import TYPE_CHECKING
+
+from edgeleuk.closing import Closing
+from edgeleuk.errors import HardwareError, UsageError
+from edgeleuk_firmware_bridge.failures import (
+    BoardAlarmError,
+    BoardResetError,
+    LinkLostError,
+    NoAnswerError,
+    NotArrivedError,
+    StoppedError,
+)
+from edgeleuk_firmware_bridge.microscope import Position, StageSettings, Steps
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from edgeleuk_firmware_bridge.boards import Board, Look
+    from edgeleuk_firmware_bridge.microscope import Capabilities
+
+POLL_S = 0.01
+# A board that accepted a move may take this long to begin.
+STILL_S = 0.15
+READINGS = 8
+# A move that the wire spoilt is sent again from where the stage stands.
+RETRIES = 3
+
+
+class DrivenStage(Closing):
+    """A stage on a board; see `microscope.Stage`.
+
+    Parameters
+    ----------
+    board : Board
+    settings : StageSettings
+    """
+
+    def __init__(self, board: Board, settings: StageSettings) -> None:
+        self._board = board
+        self._settings = settings
+        self._axes = (settings.x, settings.y, settings.z)
+        # Where it still has to go, one leg after the other.
+        self._legs: list[Steps] = []
+        self._start: Steps | None = None
+        self._expected_s = 0.0
+        self._troubles = 0
+        self._stopped = False
+        self._dead: HardwareError | None = None
+        self._untrusted: HardwareError | None = None
+        self.lamp = DrivenLamp(board, self)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the board said of itself."""
+        return self._board.capabilities
+
+    @property
+    def settings(self) -> StageSettings:
+        """How the stage is built."""
+        return self._settings
+
+    def position(self) -> Position:
+        """Return where the stage is, as two readings say, in micrometres; see `steps`."""
+        steps = self.steps()
+        x, y, z = (count * axis.um_per_step for count, axis in zip(steps, self._axes, strict=True))
+        return Position(x, y, z)
+
+    def steps(self) -> Steps:
+        """Return where the stage is, in steps.
+
+        Raises
+        ------
+        HardwareError
+            Two readings never agreed, or the board cannot say.
+        """
+        with self.guarded():
+            return self._read()
+
+    def move(
+        self,
+        x_um: float | None = None,
+        y_um: float | None = None,
+        z_um: float | None = None,
+        *,
+        wait: bool = True,
+    ) -> None:
+        """Go to a place; see `microscope.Stage.move`. A move waits for the one before.
+
+        Raises
+        ------
+        UsageError
+            The place is beyond a limit: nothing was sent.
+        HardwareError
+            The stage did not arrive, and why.
+        """
+        wanted = [
+            None if um is None else self._steps_of(axis, um) for axis, um in enumerate((x_um, y_um, z_um))
+        ]
+        if self._legs:
+            self.wait()
+        with self.guarded():
+            here = self._read()
+            target = Steps(*(now if to is None else to for now, to in zip(here, wanted, strict=True)))
+            if target == here:
+                return
+            self._stopped = False
+            self._legs = self._legs_to(here, target)
+            self._go(here)
+        if wait:
+            self.wait()
+
+    def wait(self) -> None:
+        """Wait until the stage has arrived, backlash taken out, and settled.
+
+        Raises
+        ------
+        HardwareError
+            It did not, and why.
+        """
+        if not self._legs:
+            return
+        with self.guarded():
+            try:
+                while self._legs:
+                    here = self._arrive(self._legs[0])
+                    del self._legs[0]
+                    if self._legs:
+                        self._go(here)
+            finally:
+                self._legs = []
+        time.sleep(self._settings.settle_s)
+
+    def stop(self) -> None:
+        """Stop at once; may be called from any thread. Who waits for the move gets `StoppedError`.
+
+        Raises
+        ------
+        HardwareError
+            The firmware cannot stop, or the link is lost.
+        """
+        if not self._board.capabilities.can_stop:
+            raise HardwareError(
+                "this firmware cannot stop a move",
+                got=repr(self._board.capabilities.firmware),
+                cure="flash Sangaboard firmware 1",
+            )
+        self._stopped = True
+        conversation = self._board.conversation
+        if not conversation.lock.acquire(blocking=False):
+            # Someone is asking: this goes between.
+            conversation.shout(self._board.halt_bytes)
+            return
+        try:
+            with self.guarded(trust=False):
+                self._board.halt()
+        finally:
+            conversation.lock.release()
+
+    def home(self) -> None:
+        """Find the end stops and count from there: what an alarm or a reset made doubtful is known again.
+
+        Raises
+        ------
+        HardwareError
+            There are no end stops, or they were not found.
+        """
+        if not self._board.capabilities.can_home:
+            raise HardwareError("this stage has no end stops that its firmware knows of, so it cannot home")
+        with self.guarded(trust=False):
+            self._legs = []
+            self._board.home()
+            self._untrusted = None
+            self._read()
+
+    def close(self) -> None:
+        """Turn off what was turned on, let go of the motors and the port."""
+        self.lamp.safe()
+        if self._dead is None:
+            with contextlib.suppress(HardwareError):
+                if self._legs:
+                    self._board.give_up()
+                self._board.let_go()
+        self._board.conversation.link.close()
+        self._dead = self._dead or HardwareError("the stage was closed")
+
+    @contextlib.contextmanager
+    def guarded(self, *, trust: bool = True) -> Iterator[None]:
+        """Run something that asks the board; what fails ends what was expected, and makes the lamps safe.
+
+        Parameters
+        ----------
+        trust : bool
+            Whether it needs a position that is known.
+        """
+        if self._dead is not None:
+            raise type(self._dead)(self._dead.what, got=self._dead.got, cure=self._dead.cure)
+        if trust and self._untrusted is not None:
+            raise HardwareError(
+                f"the position is not known: {self._untrusted.what}", cure="home the stage, or open it anew"
+            )
+        try:
+            with self._board.conversation.lock:
+                yield
+        except (LinkLostError, NoAnswerError) as error:
+            self._dead, self._legs = error, []
+            self.lamp.safe()
+            raise
+        except BoardResetError as error:
+            self._untrusted, self._legs = error, []
+            self.lamp.safe()
+            raise
+        except BoardAlarmError as error:
+            # After alarm 2 the position is retained; a stage that stands still for it is not lost.
+            self._untrusted, self._legs = (None if error.code == 2 else error), []
+            raise
+
+    def _steps_of(self, axis: int, um: float) -> int:
+        name, of = "xyz"[axis], self._axes[axis]
+        if not (math.isfinite(um) and of.least_um <= um <= of.most_um):
+            allowed = f"{of.least_um:g} to {of.most_um:g} um"
+            raise UsageError(f"{name} is beyond the stage's limits", got=f"{um:g} um", allowed=allowed)
+        steps = round(um / of.um_per_step)
+        if abs(steps) >= 2**31:
+            raise UsageError(f"{name} is further than a board can count", got=f"{um:g} um")
+        return steps
+
+    def _legs_to(self, here: Steps, target: Steps) -> list[Steps]:
+        before = []
+        for now, to, axis in zip(here, target, self._axes, strict=True):
+            play = math.ceil(axis.backlash_um / axis.um_per_step)
+            past = to - play if to < now else to
+            # The way that takes out the play keeps to the limits too.
+            if math.isfinite(axis.least_um):
+                past = max(past, math.ceil(axis.least_um / axis.um_per_step))
+            before.append(min(past, to))
+        first = Steps(*before)
+        return [target] if first == target else [first, target]
+
+    def _go(self, here: Steps) -> None:
+        self._start = here
+        self._troubles = self._board.conversation.troubles
+        way = Steps(*(to - now for now, to in zip(here, self._legs[0], strict=True)))
+        try:
+            self._expected_s = self._board.go(way)
+        except NoAnswerError:
+            # Whether the board heard it shows in where the stage will stand.
+            self._expected_s = 0.0
+
+    def _arrive(self, target: Steps) -> Steps:
+        retries, conversation = RETRIES, self._board.conversation
+        begun_s = still_since_s = time.monotonic()
+        poll_s = POLL_S
+        while True:
+            look = self._board.look()
+            now_s = time.monotonic()
+            if look.moving or look.steps is None:
+                still_since_s = now_s
+            if self._stopped and not look.moving:
+                raise StoppedError("the move was stopped before it arrived", got=self._told(look.steps))
+            if not look.moving and look.steps is not None:
+                if self._is_at(look.steps, target):
+                    return self._read()
+                if now_s - still_since_s > STILL_S:
+                    here = self._read()
+                    if self._is_at(here, target):
+                        return here
+                    if conversation.troubles == self._troubles or not retries:
+                        raise NotArrivedError(
+                            "the stage stands still short of its target",
+                            got=self._told(here),
+                            allowed=self._told(target),
+                            cure="see whether something blocks it",
+                        )
+                    retries -= 1
+                    self._go(here)
+                    begun_s = still_since_s = time.monotonic()
+            spoilt = conversation.troubles != self._troubles
+            most_s = 2 * self._expected_s + conversation.patience.arrive_s * (4 if spoilt else 1)
+            if now_s - begun_s > most_s:
+                self._board.give_up()
+                with contextlib.suppress(HardwareError):
+                    self._board.halt()
+                raise NotArrivedError(
+                    f"the stage did not arrive within {most_s:.1f} s and was told to stop",
+                    got=self._told(look.steps),
+                    allowed=self._told(target),
+                )
+            time.sleep(poll_s)
+            poll_s = min(poll_s * 1.5, 0.05)
+
+    def _read(self) -> Steps:
+        """Return two readings that agree: no board guards its numbers with a checksum."""
+        conversation = self._board.conversation
+        most_s = time.monotonic() + 2 * self._expected_s + conversation.patience.arrive_s
+        first = self._board.look()
+        readings = 0
+        while readings < READINGS:
+            second = self._board.look()
+            if second.steps is None:
+                # A board that hears nothing while it moves: its answer comes when it stands.
+                if time.monotonic() > most_s:
+                    self._board.give_up()
+                    raise NotArrivedError(
+                        "the board moves for longer than it should, and cannot say where it is"
+                    )
+                continue
+            readings += 1
+            if first.steps is not None and self._agree(first, second):
+                return second.steps
+            if not (first.moving or second.moving):
+                # One of them was garbled, or late.
+                conversation.doubt()
+            first = second
+        raise HardwareError(
+            "the position cannot be read: no two readings agree",
+            cure="see to the cable, or wait until it stands",
+        )
+
+    def _agree(self, first: Look, second: Look) -> bool:
+        assert first.steps is not None
+        assert second.steps is not None
+        if first.steps == second.steps:
+            return True
+        if not (first.moving and self._legs and self._start is not None):
+            return False
+        # On its way it may only have come nearer.
+        for start, target, before, after, slack in zip(
+            self._start, self._legs[0], first.steps, second.steps, self._board.tolerance, strict=True
+        ):
+            low, high = min(start, target) - slack, max(start, target) + slack
+            nearer = abs(after - target) <= abs(before - target) + slack
+            if not (low <= before <= high and low <= after <= high and nearer):
+                return False
+        return True
+
+    def _is_at(self, here: Steps, target: Steps) -> bool:
+        slack = self._board.tolerance
+        return all(abs(a - b) <= most for a, b, most in zip(here, target, slack, strict=True))
+
+    def _told(self, steps: Steps | None) -> str | None:
+        if steps is None:
+            return None
+        places = (count * axis.um_per_step for count, axis in zip(steps, self._axes, strict=True))
+        return "({}) um".format(", ".join(f"{um:g}" for um in places))
+
+
+class DrivenLamp:
+    """The lamps of a board; see `microscope.Illumination`."""
+
+    def __init__(self, board: Board, stage: DrivenStage) -> None:
+        self._board = board
+        self._stage = stage
+        self._set: dict[str, float] = {}
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the channels."""
+        return tuple(self._board.capabilities.channels)
+
+    def level(self, channel: str) -> float:
+        """Return the level as it reads back; what was set last, where the board does not tell.
+
+        Raises
+        ------
+        UsageError
+            There is no such channel.
+        """
+        self._check(channel)
+        with self._stage.guarded(trust=False):
+            level = self._board.shines(channel)
+        return self._set.get(channel, 0.0) if level is None else level
+
+    def set_level(self, channel: str, level: float) -> None:
+        """Set the level of a channel, 0 (off) to 1.
+
+        Raises
+        ------
+        UsageError
+            There is no such channel, or the level is out of range.
+        """
+        self._check(channel)
+        if not 0 <= level <= 1:
+            raise UsageError("the level of a lamp is out of range", got=level, allowed="0 to 1")
+        with self._stage.guarded(trust=False):
+            self._set[channel] = level
+            self._board.shine(channel, level)
+
+    def safe(self) -> None:
+        """Turn off what was turned on; does its best on a link that is failing, and never raises."""
+        if not any(self._set.values()):
+            return
+        try:
+            for channel in [channel for channel, level in self._set.items() if level]:
+                self._board.shine(channel, 0.0)
+        except HardwareError:
+            # Nobody listens to the answer any more.
+            with contextlib.suppress(HardwareError):
+                self._board.conversation.shout(self._board.dark_bytes)
+        self._set = {}
+
+    def _check(self, channel: str) -> None:
+        if channel not in self.channels:
+            allowed = ", ".join(self.channels) or "none: the board has no lamp"
+            raise UsageError("there is no such lamp", got=repr(channel), allowed=allowed)

@@ -809,6 +809,120 @@ def stage_simulate(
         server.wait()
 
 
+UmPerStepOption = Annotated[float, typer.Option("--um-per-step", help="Length of a step, of all axes.")]
+ScanCameraOption = Annotated[
+    str | None, typer.Option("--camera", metavar="URI", help="As for `run` [default: the only one].")
+]
+
+
+@stage_app.command("calibrate")
+def stage_calibrate(
+    stage: StageOption,
+    camera: ScanCameraOption = None,
+    protocol: ProtocolOption = None,
+    um_per_step: UmPerStepOption = 1.0,
+    px_per_um: ScaleOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Learn how the camera lies on the stage, and the play of its axes, from six moves over cells."""
+    from edgeleuk import scanning
+    from edgeleuk.config import RunSettings, load_settings
+    from edgeleuk.console import print_json
+    from edgeleuk_firmware_bridge import commands
+
+    settings = load_settings(RunSettings, flags={"px_per_um": px_per_um})
+    with commands.opened(stage, protocol, um_per_step, 0.0) as opened:
+        mapping = scanning.calibrate_stage(camera, settings, opened)
+    print_json(mapping.to_json()) if as_json else typer.echo(scanning.mapping_text(mapping))
+
+
+@app.command()
+def scan(
+    area: Annotated[
+        str, typer.Option("--area", metavar="WxH", help="In millimetres, from the field at hand.")
+    ],
+    stage: StageOption,
+    camera: ScanCameraOption = None,
+    bundle: BundleOption = "default",
+    session: Annotated[
+        Path | None, typer.Option("--session", metavar="FILE", help="Record [default: session-TIME.db].")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the session, if it is there.")] = False,
+    overlap: Annotated[float, typer.Option("--overlap", help="Share of a field that the next shows.")] = 0.3,
+    protocol: ProtocolOption = None,
+    um_per_step: UmPerStepOption = 1.0,
+    backlash_um: Annotated[
+        float, typer.Option("--backlash-um", help="Play to take out, more than `stage calibrate` found.")
+    ] = 10.0,
+    until_points: Annotated[
+        float | None,
+        typer.Option("--until-points", metavar="W", help="End when the share is known to +-W points."),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", envvar="EDGELEUK_CONFIG", help="TOML file of settings.")
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option("--picture", metavar="PNG", help="The slide [default: beside the session].")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Scan an area of a slide in focus, field by field, into one session and one picture."""
+    from edgeleuk import running, scanning
+    from edgeleuk.config import RunSettings, load_settings
+    from edgeleuk.console import print_json
+    from edgeleuk.stage.scanning import ScanPlan
+    from edgeleuk_firmware_bridge import commands
+
+    settings = load_settings(RunSettings, file=config, flags={"until_points": until_points})
+    plan = ScanPlan(*scanning.parse_area(area), overlap)
+    with commands.opened(stage, protocol, um_per_step, backlash_um) as opened:
+        summary, error = scanning.scan(
+            camera,
+            bundle,
+            settings,
+            opened,
+            plan,
+            session=session,
+            picture=picture,
+            show=not as_json,
+            resume=resume,
+        )
+    print_json(summary.to_json()) if as_json else typer.echo(running.summary_text(summary))
+    if error is not None:
+        raise error
+
+
+@app.command("virtual-microscope")
+def virtual_microscope(
+    http: Annotated[str, typer.Option("--http", metavar="[HOST]:PORT", help="The camera, MJPEG.")],
+    stage: Annotated[str, typer.Option("--stage", metavar="[HOST]:PORT", help="The board of the stage.")],
+    protocol: Annotated[str, typer.Option("--protocol", help="`sangaboard` or `grbl`.")] = "sangaboard",
+    seed: SeedOption = None,
+    fps: Annotated[float, typer.Option("--fps", help="Pictures a second.")] = 10.0,
+    tilt: Annotated[float, typer.Option("--tilt", help="Rise of the slide, um a um along x.")] = 0.003,
+    backlash_um: Annotated[float, typer.Option("--backlash-um", help="Play of each axis.")] = 3.0,
+    um_per_step: UmPerStepOption = 0.1,
+    width: Annotated[int, typer.Option("--width", help="Of a picture, px; its height is 3/4 of it.")] = 1280,
+) -> None:
+    """Be a microscope that is not there, camera and stage, until Ctrl-C: all simulated."""
+    from edgeleuk.console import say
+    from edgeleuk.virtual.microscope import Stand, VirtualMicroscope
+    from edgeleuk.virtual.render import VirtualSlide
+    from edgeleuk.virtual.serving import serve_stand
+    from edgeleuk_firmware_bridge import commands
+
+    board = commands.simulated_board(protocol)
+    stand = Stand(focus_um=4.0, tilt_x=tilt, backlash_um=backlash_um)
+    microscope = VirtualMicroscope(VirtualSlide(seed or 0), stand, width, width * 3 // 4)
+    host, port = commands.host_and_port(http)
+    with (
+        commands.served(board, stage) as wire,
+        serve_stand(board.position, um_per_step, microscope, host, port, fps) as eye,
+    ):
+        say(f"SIMULATED camera http://{host}:{eye.port}/stream, stage {wire.url}, {um_per_step:g} um a step")
+        wire.wait()
+
+
 def main() -> None:
     """Run the command line and exit with the code that the design promises for what happened."""
     # Libraries that decorate standard error with their own start-up notices are asked not to.

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edgeleuk.capture import is_simulated
+from edgeleuk.cameras import find_camera
+from edgeleuk.capture import is_simulated, open_camera
 from edgeleuk.capture.base import SourceEvent
 from edgeleuk.console import say
 from edgeleuk.errors import SessionError, UsageError
@@ -22,7 +24,6 @@ from edgeleuk.stage.scanning import FocusKeeper, ScanPlan, ScanSource
 from edgeleuk.vision.scale import estimate_px_per_um
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -168,6 +169,26 @@ def scan(
         show=show,
         resume=resume,
         walk=walk,
+    )
+
+
+def calibrate_stage(camera: str | None, settings: RunSettings, stage: Mover) -> Mapping:
+    """Find the focus and learn how a camera lies on a stage; see `edgeleuk.stage.mapping.calibrate`."""
+    with open_camera(find_camera(camera)) as source, CameraEye(source, threading.Event()) as eye:
+        autofocus(eye, stage)
+        return calibrate(eye, stage, settings.px_per_um or _estimated(eye()))
+
+
+def mapping_text(mapping: Mapping) -> str:
+    """Say how the camera lies."""
+    (a, b), (c, d) = mapping.matrix
+    x, y = mapping.backlash_um
+    return (
+        f"scale     {mapping.px_per_um:.4f} px/um, from {mapping.moves} moves,"
+        f" {mapping.residual_px:.2f} px left over\n"
+        f"camera    turned by {mapping.angle_degrees:.2f} degrees;"
+        f" matrix {a:.4f} {b:.4f} / {c:.4f} {d:.4f} px/um\n"
+        f"backlash  x {x:.2f} um, y {y:.2f} um"
     )
 
 

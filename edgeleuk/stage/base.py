@@ -16,10 +16,29 @@ class Place(NamedTuple):
     z_um: float
 
 
+class Placed(Protocol):
+    """What tells a place: a `Place`, or a driver's own."""
+
+    @property
+    def x_um(self) -> float:
+        """To the right."""
+        ...
+
+    @property
+    def y_um(self) -> float:
+        """Down."""
+        ...
+
+    @property
+    def z_um(self) -> float:
+        """Up."""
+        ...
+
+
 class Mover(Protocol):
     """A stage; see `edgeleuk_firmware_bridge.microscope.Stage`."""
 
-    def position(self) -> Place:
+    def position(self) -> Placed:
         """Return where the stage is."""
         ...
 

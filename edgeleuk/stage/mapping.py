@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from edgeleuk.frames import RgbImage
-    from edgeleuk.stage.base import Eye, Mover
+    from edgeleuk.stage.base import Eye, Mover, Placed
 
 # Of a field: as far as overlaps are sure.
 _WAY = 0.35
@@ -151,11 +151,11 @@ def _shift(first: Texture, second: Texture, axis: int) -> tuple[float, float]:
     return found
 
 
-def _go(stage: Mover, start: tuple[float, float, float], axis: int, way_um: float) -> None:
+def _go(stage: Mover, start: Placed, axis: int, way_um: float) -> None:
     if axis == 0:
-        stage.move(x_um=start[0] + way_um)
+        stage.move(x_um=start.x_um + way_um)
     else:
-        stage.move(y_um=start[1] + way_um)
+        stage.move(y_um=start.y_um + way_um)
 
 
 def _fitted(

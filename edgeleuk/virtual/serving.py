@@ -16,8 +16,27 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from edgeleuk.frames import RgbImage
+    from edgeleuk.virtual.microscope import VirtualMicroscope
 
 _QUALITY = 92
+
+
+def serve_stand(
+    steps: Callable[[], tuple[int, int, int]],
+    um_per_step: float,
+    microscope: VirtualMicroscope,
+    host: str,
+    port: int,
+    fps: float = 10.0,
+) -> MjpegServer:
+    """Serve what a microscope sees where its motors are: `steps` tells."""
+    begun = time.monotonic()
+
+    def look() -> RgbImage:
+        x, y, z = (um_per_step * count for count in steps())
+        return microscope.look(x, y, z, time_s=time.monotonic() - begun).pixels
+
+    return MjpegServer(look, host, port, fps)
 
 
 class MjpegServer(Closing):

@@ -71,10 +71,7 @@ def stage_move(
     """
     if all(um is None for um in place):
         raise UsageError("there is nowhere to go", cure="pass --x, --y or --z, in micrometres")
-    if not um_per_step > 0 or not backlash_um >= 0:
-        raise UsageError("a step has a length, and backlash is not negative", got=(um_per_step, backlash_um))
-    axis = AxisSettings(um_per_step=um_per_step, backlash_um=backlash_um)
-    with open_stage(url, protocol, StageSettings(axis, axis, axis)) as stage:
+    with opened(url, protocol, um_per_step, backlash_um) as stage:
         before = stage.position() if relative else (0.0, 0.0, 0.0)
         x, y, z = (None if um is None else base + um for um, base in zip(place, before, strict=True))
         try:
@@ -83,6 +80,14 @@ def stage_move(
             stage.stop()
             raise
         return _where(url, stage)
+
+
+def opened(url: str, protocol: str | None, um_per_step: float, backlash_um: float) -> DrivenStage:
+    """Open a stage whose axes are all alike."""
+    if not um_per_step > 0 or not backlash_um >= 0:
+        raise UsageError("a step has a length, and backlash is not negative", got=(um_per_step, backlash_um))
+    axis = AxisSettings(um_per_step=um_per_step, backlash_um=backlash_um)
+    return open_stage(url, protocol, StageSettings(axis, axis, axis))
 
 
 def stage_home(url: str, protocol: str | None) -> dict[str, Any]:
@@ -137,10 +142,33 @@ def stage_simulate(
     board = FaultyWire(SIMULATORS[protocol](), [parse_fault(fault) for fault in faults], seed=seed)
     if pty is not None:
         return serve_pty(board, pty)
-    host, _, port = (listen or "").rpartition(":")
-    if not host or not port.isdigit():
-        raise UsageError("this is no address to listen on", got=repr(listen), allowed="HOST:PORT")
-    return serve_tcp(board, host.strip("[]"), int(port))
+    return serve_tcp(board, *host_and_port(listen or ""))
+
+
+def simulated_board(protocol: str) -> SimulatedBoard:
+    """Make a board whose `position` can be watched."""
+    if protocol not in SIMULATORS:
+        raise UsageError("there is no such protocol", got=repr(protocol), allowed=", ".join(BOARDS))
+    return SIMULATORS[protocol]()
+
+
+def served(board: SimulatedBoard, listen: str) -> Server:
+    """Serve a board on TCP; close what is returned."""
+    return serve_tcp(board, *host_and_port(listen))
+
+
+def host_and_port(text: str) -> tuple[str, int]:
+    """Read ``HOST:PORT``; without a host, this machine alone.
+
+    Examples
+    --------
+    >>> host_and_port(":7011")
+    ('127.0.0.1', 7011)
+    """
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit() or int(port) > 65535:
+        raise UsageError("this is no address to listen on", got=repr(text), allowed="HOST:PORT")
+    return host.strip("[]") or "127.0.0.1", int(port)
 
 
 def _where(url: str, stage: DrivenStage) -> dict[str, Any]:

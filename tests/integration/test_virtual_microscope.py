@@ -1,0 +1,59 @@
+"""The whole product over real transports: a camera on HTTP, a board on a socket, commands beside them."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from edgeleuk.record import read_session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+EDGELEUK = [sys.executable, "-m", "edgeleuk"]
+STEP = ("--um-per-step", "0.1")
+
+
+@pytest.fixture(params=["grbl"])
+def microscope(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
+    words = ("--http", ":0", "--stage", ":0", "--protocol", request.param, "--width", "640", "--fps", "20")
+    process = subprocess.Popen(
+        [*EDGELEUK, "virtual-microscope", *words, *STEP, "--seed", "4"], stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    line = process.stderr.readline()
+    found = re.search(r"SIMULATED camera (\S+), stage (\S+),", line)
+    assert found is not None, line
+    yield found[1], found[2]
+    process.kill()
+    process.communicate()
+
+
+def run(*words: str, folder: Path) -> dict[str, object]:
+    done = subprocess.run(
+        [*EDGELEUK, *words, "--json"], cwd=folder, capture_output=True, text=True, check=False, timeout=240
+    )
+    assert done.returncode == 0, done.stderr
+    facts: dict[str, object] = json.loads(done.stdout)
+    return facts
+
+
+def test_a_microscope_is_calibrated_and_a_slide_scanned(microscope: tuple[str, str], tmp_path: Path) -> None:
+    camera, stage = microscope
+    where = ("--stage", stage, "--camera", camera, *STEP)
+    mapping = run("stage", "calibrate", *where, folder=tmp_path)
+    assert mapping["px_per_um"] == pytest.approx(13.0, rel=0.01)
+    assert mapping["angle_degrees"] == pytest.approx(0.0, abs=0.5)
+    assert mapping["backlash_um"] == pytest.approx([3.0, 3.0], abs=0.3)
+    words = ("scan", "--area", "0.08x0.06", *where, "--session", "s.db", "--picture", "slide.png")
+    summary = run(*words, folder=tmp_path)
+    assert summary["frames"]["processed"] == 4  # type: ignore[index]
+    assert (tmp_path / "slide.png").stat().st_size > 100_000
+    with read_session(tmp_path / "s.db") as reader:
+        assert reader.verify().broken is None

@@ -135,8 +135,9 @@ def open_link(url: str) -> Link:
         allowed = "serial:///dev/serial/by-id/NAME, socket://HOST:PORT"
         raise UsageError("this is no address of a stage", got=repr(url), allowed=allowed)
     try:
-        # Only a device can be locked against a second program. A machine that stalls for a second is no lost link.
+        # Only a device can be locked against a second program.
         locked: dict[str, Any] = {"exclusive": True} if device else {}
+        # A machine that stalls for a second has not lost its link.
         port = serial.serial_for_url(name, BAUD, timeout=0.1, write_timeout=5.0, **locked)
     except ValueError as error:
         raise UsageError(f"{url} cannot be opened", got=error) from error

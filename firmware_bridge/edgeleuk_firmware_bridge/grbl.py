@@ -97,6 +97,8 @@ MARKERS = {Line.MODES: ("[GC:",), Line.HELP: ("[HLP:",), Line.BUILD: ("[VER:", "
 
 _STATES = {"Idle", "Run", "Hold", "Jog", "Alarm", "Door", "Check", "Home", "Sleep", "Tool"}
 _NUMBER = re.compile(r"-?\d{1,7}(?:\.\d{1,6})?")
+# A welcome is one even where a byte of it is lost: no reset may go unnoticed.
+_RESET = re.compile(r"^grbl|rbl ?(?:hal)? ?\d|for help", re.IGNORECASE)
 _WELCOME = re.compile(r"grbl(?:hal)?\b\D{0,8}(\d{1,4})\.(\d{1,4})", re.IGNORECASE)
 
 
@@ -215,7 +217,7 @@ class Grbl(Dialogue):
         alarm = re.fullmatch(r"ALARM:(\d{1,4})", line)
         if alarm:
             return self._upset(Alarmed(int(alarm[1])))
-        if version_of(line):
+        if _RESET.search(line) and not line.startswith("["):
             self._offset = None
             return self._upset(Rebooted(line))
         return self._other(line)

@@ -137,7 +137,8 @@ def open_link(url: str) -> Link:
     try:
         # Only a device can be locked against a second program.
         locked: dict[str, Any] = {"exclusive": True} if device else {}
-        port = serial.serial_for_url(name, BAUD, timeout=0.1, write_timeout=1.0, **locked)
+        # A machine that stalls for a second has not lost its link.
+        port = serial.serial_for_url(name, BAUD, timeout=0.1, write_timeout=5.0, **locked)
     except ValueError as error:
         raise UsageError(f"{url} cannot be opened", got=error) from error
     except OSError as error:

@@ -68,6 +68,8 @@ Command = Ask | Move | SetBlocking | SetLight
 _NUMBER = re.compile(r"-?\d{1,10}(?:\.\d{1,10})?(?![\d.])")
 _POSITION = re.compile(r"(-?\d{1,10})[ ,\t]+(-?\d{1,10})[ ,\t]+(-?\d{1,10})")
 _VERSION = re.compile(r"(?:sangaboard|openflexure|motor board)\D{0,40}(\d{1,4})\.(\d{1,4})", re.IGNORECASE)
+# A welcome is one even where a byte of it is lost: no reset may go unnoticed.
+_WELCOME = re.compile(r"sangab|aboard\b|firmware v|motor board", re.IGNORECASE)
 _REFUSAL = re.compile(
     r"type 'help'|invalid command|not recogni[sz]ed|unknown command|no such command|^error\b(?!:\d)",
     re.IGNORECASE,
@@ -188,7 +190,7 @@ class Sangaboard(Dialogue):
 
     def _read(self, line: str) -> Event | None:
         asked = self.asked
-        if version_of(line) and asked is not Ask.VERSION and asked is not Ask.BOARD:
+        if _WELCOME.search(line) and asked not in {Ask.VERSION, Ask.BOARD, Ask.MODULES}:
             return self._upset(Rebooted(line))
         if asked is None:
             return self._stray(line)

@@ -1,8 +1,8 @@
 """1,000 moves over a wire that fails: no wrong position may be reported, and every failure has a name.
 
-Of the answers of a simulated board, on TCP, 1 % come later than the time-out, some are garbled or lost, and
-now and then the board is reset. After a reset the stage is opened anew. Prints JSON on standard output;
-exits 3 when a bar is missed.
+Of the answers of a simulated board, on TCP, 1 % come later than the time-out, some are garbled or lost,
+and now and then the board is reset. After a failure the stage is opened anew. Prints each failure on standard
+error and JSON on standard output; exits 3 when a bar is missed.
 
     python tests/bench/link_faults.py [--moves 1000] [--protocol grbl]
 """
@@ -67,6 +67,7 @@ def main() -> None:
                 wrong += any(abs(a - b) > slack for a, b in zip(steps, board.position(), strict=True))
             except HardwareError as error:
                 names[type(error).__name__] += 1
+                print(error, file=sys.stderr)
                 stage.close()
                 stage = opened(server.url, names)
         stage.close()

@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import stat
 from collections import Counter, deque
 from contextlib import ExitStack
@@ -26,9 +25,9 @@ from edgeleuk import RESEARCH_USE, __version__
 from edgeleuk.bundle.acceptance import refuse_rejected
 from edgeleuk.bundle.known_error import known_error
 from edgeleuk.bundle.reading import read_bundle
-from edgeleuk.capture.base import PICTURE_SUFFIXES
+from edgeleuk.capture.base import PICTURE_SUFFIXES, natural_key
 from edgeleuk.console import progress_bar, say
-from edgeleuk.counting import Called, counting_facts, counting_text
+from edgeleuk.counting import Called, counting_facts, counting_text, share_text
 from edgeleuk.errors import DataRefusedError, UsageError
 from edgeleuk.files import cell_text, printable
 from edgeleuk.judging import Picture, Standard
@@ -171,11 +170,7 @@ def archive_text(result: dict[str, Any]) -> str:
         lines.append(f"unreadable and {rest} more")
     counts = ", ".join(f"{count} {decision}" for decision, count in cells.items())
     lines.append(f"cells     {sum(cells.values())}: {counts}")
-    if share["share"] is not None:
-        lines.append(
-            f"blasts    {share['share']:.1%} of {share['n']} judged cells, exact 95 % interval"
-            f" {share['low']:.1%} to {share['high']:.1%}"
-        )
+    lines += share_text(share)
     lines += counting_text(result)
     if result["out"] is not None:
         lines.append(f"results   {result['out']}")
@@ -188,7 +183,7 @@ def _walk(folder: Path, entered: set[tuple[int, int]]) -> Iterator[Picture]:
         if (status.st_dev, status.st_ino) in entered:
             return
         entered.add((status.st_dev, status.st_ino))
-        inside = sorted(folder.iterdir(), key=_natural)
+        inside = sorted(folder.iterdir(), key=natural_key)
     except OSError as error:
         yield Picture(str(folder), error=error.strerror)
         return
@@ -206,12 +201,6 @@ def _walk(folder: Path, entered: set[tuple[int, int]]) -> Iterator[Picture]:
             yield from _walk(path, entered)
         elif stat.S_ISREG(mode) and path.suffix.lower() in PICTURE_SUFFIXES:
             yield Picture(str(path))
-
-
-def _natural(path: Path) -> tuple[list[tuple[int, int, str]], str]:
-    """Sort key that puts ``field2`` before ``field10``; the name itself decides between 1 and 01."""
-    parts = re.split(r"(\d+)", path.name.lower())
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts], path.name
 
 
 def _not_done(pictures: Sequence[Picture], ledger: Ledger, found: dict[str, Entry]) -> list[Picture]:

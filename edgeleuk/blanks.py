@@ -11,6 +11,7 @@ import numpy as np
 from edgeleuk.cameras import find_camera
 from edgeleuk.capture import FrameRejectedError, decoded, open_reader, open_source
 from edgeleuk.errors import DataRefusedError, UsageError
+from edgeleuk.images import write_png
 from edgeleuk.vision.flatfield import FlatField, average_blank, blank_fault
 
 if TYPE_CHECKING:
@@ -60,12 +61,7 @@ def take_blank(camera: str, out: Path, frames: int) -> dict[str, object]:
     if not pictures:
         raise DataRefusedError(f"{uri} sent no picture")
     blank = average_blank(pictures)
-    encoded, data = cv2.imencode(".png", np.ascontiguousarray(blank[..., ::-1]))
-    assert encoded
-    try:
-        out.write_bytes(data.tobytes())
-    except OSError as error:
-        raise UsageError(f"the blank {out} cannot be written", got=error.strerror) from error
+    write_png(out, blank)
     height, width = blank.shape[:2]
     return {
         "schema_version": 1,

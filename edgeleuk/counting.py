@@ -224,6 +224,16 @@ def counting_facts(
     }
 
 
+def share_text(share: Mapping[str, Any]) -> list[str]:
+    """Say the share of blasts, as `Proportion.to_json` gives it, in a line; none of no cells."""
+    if share["share"] is None:
+        return []
+    return [
+        f"blasts    {share['share']:.1%} of {share['n']} judged cells, exact 95 % interval"
+        f" {share['low']:.1%} to {share['high']:.1%}"
+    ]
+
+
 def counting_text(facts: Mapping[str, Any]) -> list[str]:
     """Say the same in lines."""
     counted, corrected, precision = (

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 
 from edgeleuk import RESEARCH_USE
@@ -13,6 +12,7 @@ from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.console import progress_bar
 from edgeleuk.errors import DataRefusedError, UsageError
 from edgeleuk.frames import CellCrop
+from edgeleuk.images import read_image, write_png
 from edgeleuk.results import Decision, Prediction
 from edgeleuk.selftest import open_tested_classifier
 from edgeleuk.vision.crops import crop_cell
@@ -26,39 +26,6 @@ if TYPE_CHECKING:
     from edgeleuk.classify import Classifier
     from edgeleuk.config import RunSettings
     from edgeleuk.frames import Cell, RgbImage
-
-
-def read_image(path: Path) -> RgbImage:
-    """Read a picture as (H, W, 3) uint8 RGB.
-
-    Raises
-    ------
-    UsageError
-        There is no such file.
-    DataRefusedError
-        It is no image, or a damaged one.
-    """
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise UsageError("there is no such file", got=path) from None
-    except IsADirectoryError:
-        raise UsageError("expected image files", got=f"the folder {path}", cure=f"pass {path}/*") from None
-    return decode_image(data, path)
-
-
-def decode_image(data: bytes, path: Path) -> RgbImage:
-    """Decode a picture's bytes to (H, W, 3) uint8 RGB; `path` only names them.
-
-    Raises
-    ------
-    DataRefusedError
-        They are no image, or a damaged one.
-    """
-    bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-    if bgr is None:
-        raise DataRefusedError(f"{path} is no image, or a damaged one", allowed="PNG, JPEG, BMP, TIFF, WebP")
-    return np.ascontiguousarray(bgr[:, :, ::-1])
 
 
 def is_single_cell(pixels: RgbImage) -> bool:
@@ -156,11 +123,8 @@ def segment_files(files: Sequence[Path], out: Path, px_per_um: float | None) -> 
         for done, file in enumerate(files, start=1):
             pixels = read_image(file)
             cells = segment(pixels, px_per_um=px_per_um)
-            encoded, data = cv2.imencode(
-                ".png", nucleus_and_cell_mask(worth_painting(cells), pixels.shape[:2])
-            )
-            assert encoded
-            (out / f"{file.stem}_mask.png").write_bytes(data.tobytes())
+            painted = nucleus_and_cell_mask(worth_painting(cells), pixels.shape[:2])
+            write_png(out / f"{file.stem}_mask.png", painted)
             entries.append({"file": str(file), "cells": [_cell_facts(cell) for cell in cells]})
             report(done, len(files))
     return {"schema_version": 1, "files": entries}

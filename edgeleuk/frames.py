@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 BACKGROUND = 0
 CYTOPLASM = 128
 NUCLEUS = 255
+# Sizes are rounded to whole pixels.
+_SAME_PROPORTIONS = 0.01
 
 
 class Box(NamedTuple):
@@ -33,6 +35,13 @@ class Box(NamedTuple):
     def centre(self) -> tuple[float, float]:
         """(x, y) of the middle, in pixels."""
         return self.x + self.w / 2, self.y + self.h / 2
+
+    def overlap(self, other: Box) -> float:
+        """Return the intersection over the union of both, 0 to 1."""
+        w = min(self.x + self.w, other.x + other.w) - max(self.x, other.x)
+        h = min(self.y + self.h, other.y + other.h) - max(self.y, other.y)
+        common = max(w, 0) * max(h, 0)
+        return common / (self.w * self.h + other.w * other.h - common)
 
     @property
     def slices(self) -> tuple[slice, slice]:
@@ -165,6 +174,20 @@ def not_black(pixels: RgbImage) -> Mask:
     lit = pixels[:, :, 0] | pixels[:, :, 1] | pixels[:, :, 2]
     mask: Mask = np.where(lit != 0, np.uint8(255), np.uint8(0))
     return mask
+
+
+def zoom_between(first: tuple[int, int], other: tuple[int, int]) -> float | None:
+    """Return how many times as large a picture is as the first, (H, W) each; None of other proportions.
+
+    A camera that changes its resolution and not its proportions sees the same field with other pixels.
+
+    Examples
+    --------
+    >>> zoom_between((480, 640), (360, 480)), zoom_between((480, 640), (480, 720))
+    (0.75, None)
+    """
+    zoom = other[1] / first[1]
+    return float(zoom) if abs(other[0] / first[0] / zoom - 1) <= _SAME_PROPORTIONS else None
 
 
 def require_rgb(pixels: RgbImage) -> None:

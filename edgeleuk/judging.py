@@ -14,7 +14,8 @@ import cv2
 from edgeleuk import RESEARCH_USE, __version__
 from edgeleuk.bundle.reading import decode_bundle
 from edgeleuk.errors import BundleError, DataRefusedError, IntegrityError
-from edgeleuk.files import classify_picture, decode_image
+from edgeleuk.files import classify_picture
+from edgeleuk.images import decode_image
 from edgeleuk.selftest import open_tested_classifier
 
 if TYPE_CHECKING:

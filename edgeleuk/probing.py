@@ -6,7 +6,6 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 
 from edgeleuk.cameras import find_camera
@@ -14,6 +13,7 @@ from edgeleuk.capture import FrameRejectedError, SourceEvent, decoded, is_simula
 from edgeleuk.capture.controls import Controllable, value_text
 from edgeleuk.closing import Closing
 from edgeleuk.errors import CameraError, UsageError
+from edgeleuk.images import write_png
 from edgeleuk.vision.quality import gate
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def probe(camera: str | None, out: Path | None, seconds: float = SECONDS) -> dic
             "picture": None if out is None else str(out),
         }
     if out is not None:
-        _write(out, pixels)
+        write_png(out, pixels)
     return result
 
 
@@ -182,12 +182,3 @@ def _controls(source: FrameSource) -> dict[str, Any]:
         }
         for control, reading in source.controls.read().items()
     }
-
-
-def _write(out: Path, pixels: RgbImage) -> None:
-    encoded, data = cv2.imencode(".png", np.ascontiguousarray(pixels[..., ::-1]))
-    assert encoded
-    try:
-        out.write_bytes(data.tobytes())
-    except OSError as error:
-        raise UsageError(f"the picture {out} cannot be written", got=error.strerror) from error

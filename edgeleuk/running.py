@@ -7,12 +7,11 @@ import sys
 import threading
 import time
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import cv2
 import msgspec
 
 from edgeleuk import RESEARCH_USE, __version__
@@ -23,9 +22,10 @@ from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.cameras import find_camera, keeper_of
 from edgeleuk.capture import ReconnectPolicy, is_simulated, open_camera
 from edgeleuk.console import say
-from edgeleuk.counting import counting_facts, counting_text, half_width_points
+from edgeleuk.counting import counting_facts, counting_text, half_width_points, share_text
 from edgeleuk.engine import Engine, accept, unchanged
 from edgeleuk.errors import EdgeleukError, UsageError
+from edgeleuk.images import write_png
 from edgeleuk.pipeline import run as run_pipeline
 from edgeleuk.record.opening import create_session, resume_session
 from edgeleuk.results import Decision, Proportion
@@ -50,23 +50,6 @@ LINE_EVERY_S = 5.0
 RECENT_CELLS = 8
 # Frames that wait for their turn where every one is wanted; not decoded, where the camera sends JPEGs.
 MOST_WAITING = 32
-
-
-def save_picture(path: Path, pixels: RgbImage) -> None:
-    """Write a PNG, and say where.
-
-    Raises
-    ------
-    UsageError
-        It cannot be written.
-    """
-    encoded, data = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
-    assert encoded
-    try:
-        path.write_bytes(data.tobytes())
-    except OSError as error:
-        raise UsageError(f"the picture {path} cannot be written", got=error.strerror) from error
-    say(f"picture   {path}")
 
 
 class Walk(Protocol):
@@ -158,9 +141,11 @@ def run(
         past = writer.past()
         watch = StreamWatch(camera=source.live or is_simulated(source.uri))
         view = _View(source.uri)
-        with _shown(view, show=show):
+        with ExitStack() as stack, _shown(view, show=show):
             try:
-                watched = source if walk is None else walk.over(source, stop, past.next_sequence)
+                watched = source
+                if walk is not None:
+                    watched = stack.enter_context(walk.over(source, stop, past.next_sequence))
                 run_pipeline(
                     watched,
                     Engine(
@@ -226,7 +211,6 @@ def _counting(
 
 def summary_text(summary: SessionSummary) -> str:
     """Say what a session came to."""
-    share = summary.blast_share
     lines = [
         f"session   {summary.session}" + ("   SIMULATED" if summary.simulated else ""),
         f"camera    {summary.camera}, ended: {summary.ended}",
@@ -238,11 +222,7 @@ def summary_text(summary: SessionSummary) -> str:
     if summary.rejected_by_reason:
         reasons = sorted(summary.rejected_by_reason.items(), key=lambda item: -item[1])
         lines.insert(3, "rejected  " + ", ".join(f"{count} {reason}" for reason, count in reasons))
-    if share.share is not None:
-        lines.append(
-            f"blasts    {share.share:.1%} of {share.total} judged cells, exact 95 % interval"
-            f" {share.low:.1%} to {share.high:.1%}"
-        )
+    lines += share_text(summary.blast_share.to_json())
     if summary.counting is not None:
         lines += counting_text(summary.counting)
     if summary.latency_ms:
@@ -300,7 +280,8 @@ class _View:
         if self._picture is None:
             return
         pixels, result = self._picture
-        save_picture(path, annotate(pixels, result, simulated=self.simulated))
+        write_png(path, annotate(pixels, result, simulated=self.simulated))
+        say(f"picture   {path}")
 
     def line(self) -> str:
         """Everything in one line."""

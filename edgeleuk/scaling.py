@@ -6,6 +6,8 @@ import statistics
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
+from edgeleuk.frames import zoom_between
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -15,7 +17,6 @@ if TYPE_CHECKING:
 _SCALE_EVERY_FIELD_UNTIL = 15
 _SCALE_EVERY = 10
 _SCALE_WINDOW = 31
-_SAME_ASPECT = 0.01
 
 
 class Scale(Protocol):
@@ -47,9 +48,9 @@ class ScaleKeeper:
         height, width = frame.pixels.shape[:2]
         if self._given is not None:
             self._first = self._first or (height, width)
-            zoom = width / self._first[1]
-            if abs(height / self._first[0] / zoom - 1) <= _SAME_ASPECT:
-                return float(self._given * zoom)
+            zoom = zoom_between(self._first, (height, width))
+            if zoom is not None:
+                return self._given * zoom
         if frame.px_per_um is not None:
             return frame.px_per_um
         if frame.pixels.shape != self._shape:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 from edgeleuk.cameras import find_camera
 from edgeleuk.capture import is_simulated, open_camera
 from edgeleuk.capture.base import SourceEvent
+from edgeleuk.closing import Closing
 from edgeleuk.console import say
 from edgeleuk.errors import SessionError, UsageError
-from edgeleuk.files import read_image
+from edgeleuk.images import read_image, write_png
 from edgeleuk.record.reading import read_session
-from edgeleuk.running import run, save_picture
+from edgeleuk.running import run
 from edgeleuk.stage.autofocus import autofocus
 from edgeleuk.stage.eye import CameraEye
 from edgeleuk.stage.mapping import Mapping, calibrate
@@ -77,6 +78,13 @@ class SlideScan:
         """Find the focus, learn how the camera lies, and make a source of the fields that are left."""
         self._simulated = is_simulated(source.uri)
         eye = CameraEye(source, stop)
+        try:
+            return self._with(eye, first)
+        except BaseException:
+            eye.close()
+            raise
+
+    def _with(self, eye: CameraEye, first: int) -> FrameSource:
         if self._begun is None:
             say(f"  focus at {autofocus(eye, self._stage).z_um:.1f} um")
             here = self._stage.position()
@@ -94,7 +102,7 @@ class SlideScan:
         say(f"  {len(fields)} fields, {first} of them recorded")
         keeper = FocusKeeper(eye, self._stage, self._plan.refocus_every)
         events = [] if first else [SourceEvent(_EVENT, begun.to_text())]
-        return _Scanned(ScanSource(source.uri, fields, keeper, mapping, first=first), eye, events)
+        return _Scanned(ScanSource(eye.uri, fields, keeper, mapping, first=first), eye, events)
 
     def seen(self, result: FrameResult, pixels: RgbImage) -> None:
         """Put a field into the picture of the slide."""
@@ -106,11 +114,14 @@ class SlideScan:
         if self._mosaic is not None:
             if self._begun is not None and path.is_file():
                 self._mosaic.begin_with(read_image(path))
-            save_picture(path, self._mosaic.drawn(self._scale, simulated=self._simulated))
+            write_png(path, self._mosaic.drawn(self._scale, simulated=self._simulated))
+            say(f"picture   {path}")
 
 
-class _Scanned(ScanSource):
-    """A scan's frames, with the events of its camera."""
+class _Scanned(Closing):
+    """A scan's frames, and what befalls its camera; a `FrameSource`."""
+
+    live = False
 
     def __init__(self, scan: ScanSource, eye: CameraEye, events: list[SourceEvent]) -> None:
         self.uri = scan.uri
@@ -192,8 +203,8 @@ def mapping_text(mapping: Mapping) -> str:
     )
 
 
-def begun_in(session: Path) -> _Begun:
-    """Read how a scan began.
+def begun_in(session: Path) -> _Begun | None:
+    """Read how a scan began; None where it had not come to its first field.
 
     Raises
     ------
@@ -202,6 +213,9 @@ def begun_in(session: Path) -> _Begun:
     """
     with read_session(session) as reader:
         texts = [str(row["text"]) for row in reader.rows("events") if row["kind"] == _EVENT]
+        counts = reader.counts()
+    if not texts and counts.processed + counts.rejected == 0:
+        return None
     if not texts:
         raise SessionError(
             f"{session} is no session of a scan", cure="go on with it by `edgeleuk run --resume`"

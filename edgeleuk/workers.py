@@ -66,10 +66,6 @@ class ProcessWorkers(Closing):
 
     def __init__(self, jobs: int, bundle: bytes, standard: Standard, threads: int = 1) -> None:
         self.slots = jobs
-        # For the processes to come. How many threads add up decides on the last bits of a sum; and they
-        # share the cores among them already. Dask's nannies set the same.
-        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-            os.environ.setdefault(name, "1")
         self._bundle = bundle
         self._standard = standard
         self._threads = threads

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from edgeleuk.frames import Frame
-from edgeleuk.stage.base import Place
+from edgeleuk_firmware_bridge.microscope import Position
 
 if TYPE_CHECKING:
     from edgeleuk.virtual.microscope import VirtualMicroscope
@@ -27,8 +27,8 @@ class VirtualStage:
     def now_s(self) -> float:
         return self.pictures * SECONDS_A_FRAME
 
-    def position(self) -> Place:
-        return Place(*self.at)
+    def position(self) -> Position:
+        return Position(*self.at)
 
     def move(self, x_um: float | None = None, y_um: float | None = None, z_um: float | None = None) -> None:
         for axis, goal in enumerate((x_um, y_um, z_um)):

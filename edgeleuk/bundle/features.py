@@ -62,10 +62,12 @@ class FeatureStatistics:
             ``sqrt((mean of the k whitened squares + (residual / its spread)^2) / 2)``.
         """
         centred = np.asarray(features, np.float64) - self.mean
-        whitened = centred @ self.basis.T.astype(np.float64)
+        basis = self.basis.astype(np.float64)
+        # No BLAS: the order in which it adds depends on how many threads it has.
+        whitened = np.einsum("nf,kf->nk", centred, basis)
         # Rows of length 1 / deviation: dividing by the length twice gives back what lies along them.
-        along = whitened / (self.basis.astype(np.float64) ** 2).sum(axis=1)
-        left = ((centred - along @ self.basis) ** 2).sum(axis=1) / self.residual**2
+        along = whitened / (basis**2).sum(axis=1)
+        left = ((centred - np.einsum("nk,kf->nf", along, basis)) ** 2).sum(axis=1) / self.residual**2
         return np.asarray(np.sqrt(((whitened**2).mean(axis=1) + left) / 2), np.float64)
 
 

@@ -77,13 +77,16 @@ class SupportVectors:
             Above 0 for the positive class.
         """
         z = (np.asarray(features, np.float32) - self.mean) / self.deviation
-        # Each cell by itself: of many together, a matrix product rounds otherwise than of one.
+        # Each cell by itself: of many together, a product rounds otherwise than of one.
         return np.array([self._of_one(row) for row in z.reshape(-1, self.mean.size)], np.float32)
 
     def _of_one(self, z: Floats) -> float:
-        # |z - v|^2 by one product; rounding could make it less than nothing.
-        squares = np.maximum(z @ z - 2 * (self._rows @ z) + self._lengths, 0)
-        return float(np.exp(-squares / np.float32(z.size)) @ self.weights) + self.bias
+        # |z - v|^2 by one product; rounding could make it less than nothing. BLAS would add in an order that
+        # depends on how many threads it has, and a cell is to be judged alike with any number.
+        near = np.einsum("sf,f->s", self._rows, z)
+        squares = np.maximum(np.einsum("f,f->", z, z) - 2 * near + self._lengths, 0)
+        odds = np.einsum("s,s->", np.exp(-squares / np.float32(z.size)), self.weights)
+        return float(odds) + self.bias
 
 
 def pooled(maps: Floats, masks: Floats) -> Floats:
@@ -101,13 +104,15 @@ def pooled(maps: Floats, masks: Floats) -> Floats:
     (n, M * 2 * C) float32
         Of the first mask C means and C standard deviations, then of the next.
     """
-    parts = []
-    for mask in np.moveaxis(masks, 2, 0):
-        share = (mask / (mask.sum(axis=1, keepdims=True) + np.float32(LEAST_WEIGHT)))[:, None]
-        mean = share @ maps
-        variance = share @ (maps - mean) ** 2
-        parts += [mean[:, 0], np.sqrt(variance[:, 0] + np.float32(LEAST_VARIANCE))]
-    return np.concatenate(parts, axis=1)
+    count, _, channels = maps.shape
+    found = np.empty((count, masks.shape[2], 2, channels), np.float32)
+    for one, cell, parts in zip(maps, masks, found, strict=True):
+        for mask, (mean, spread) in zip(cell.T, parts, strict=True):
+            share = mask / (mask.sum() + np.float32(LEAST_WEIGHT))
+            # As above, no BLAS.
+            mean[...] = np.einsum("p,pc->c", share, one)
+            spread[...] = np.sqrt(np.einsum("p,pc->c", share, (one - mean) ** 2) + np.float32(LEAST_VARIANCE))
+    return found.reshape(count, masks.shape[2] * 2 * channels)
 
 
 def encode_support(support: SupportVectors) -> bytes:

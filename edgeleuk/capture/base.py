@@ -262,6 +262,12 @@ def split_credentials(uri: str) -> tuple[str, str, str]:
     return f"{url.scheme}://{host}{target or '/'}", unquote(user), unquote(password)
 
 
+def natural_key(path: Path) -> tuple[list[tuple[int, int, str]], str]:
+    """Sort key that puts ``field2`` before ``field10``; the name itself decides between 1 and 01."""
+    parts = re.split(r"(\d+)", path.name.lower())
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts], path.name
+
+
 def is_simulated(uri: str) -> bool:
     """Whether a source draws its pictures instead of taking them."""
     return uri.startswith("virtual:")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeleuk.capture.base import PICTURE_SUFFIXES, FrameRejectedError, SourceEvent, local_path
+from edgeleuk.capture.base import PICTURE_SUFFIXES, FrameRejectedError, SourceEvent, local_path, natural_key
 from edgeleuk.closing import Closing
 from edgeleuk.errors import CameraError, DataRefusedError
 from edgeleuk.frames import Frame
@@ -60,7 +59,7 @@ class FolderSource(Closing):
         self.uri = f"dir://{folder}"
         if folder.is_dir():
             files = (path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
-            self.files = sorted((path for path in files if path.is_file()), key=_natural)
+            self.files = sorted((path for path in files if path.is_file()), key=natural_key)
         elif folder.is_file():
             self.files = [folder]
         else:
@@ -108,12 +107,6 @@ class FolderSource(Closing):
 def open_folder(uri: str) -> FolderSource:
     """Open ``dir://folder``; see `FolderSource` for the errors."""
     return FolderSource(local_path(uri.split("://", 1)[1]))
-
-
-def _natural(path: Path) -> list[tuple[int, int, str]]:
-    """Sort key that puts ``field2`` before ``field10``."""
-    parts = re.split(r"(\d+)", path.name.lower())
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
 
 
 def _read(path: Path) -> RgbImage | None:

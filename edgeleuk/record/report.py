@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeleuk import RESEARCH_USE
 from edgeleuk.capture.base import is_simulated
-from edgeleuk.counting import counting_facts, counting_text, known_error_of
+from edgeleuk.counting import counting_facts, counting_text, known_error_of, share_text
 from edgeleuk.errors import SessionError
 from edgeleuk.record.reading import read_session
 from edgeleuk.results import Proportion
@@ -120,11 +120,7 @@ def report_text(facts: Facts) -> str:
         f"cells     {cells['unique']} counted once each ({cells['detected']} sightings):"
         f" {cells['blast']} blast, {cells['normal']} normal, {cells['uncertain']} uncertain",
     ]
-    if share["share"] is not None:
-        lines.append(
-            f"blasts    {share['share']:.1%} of {share['n']} judged cells, exact 95 % interval"
-            f" {share['low']:.1%} to {share['high']:.1%}"
-        )
+    lines += share_text(share)
     lines += counting_text(facts)
     lines.append(_listed("events", facts["events"]["by_kind"]))
     lines += [f"gap       {gap['at']} {gap['kind']}: {gap['text']}" for gap in facts["gaps"][:MOST_SHOWN]]

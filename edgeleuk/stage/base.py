@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from edgeleuk.frames import Frame
 
 
-class Place(NamedTuple):
-    """Where the stage is, in micrometres."""
-
-    x_um: float
-    y_um: float
-    z_um: float
-
-
-class Placed(Protocol):
-    """What tells a place: a `Place`, or a driver's own."""
+class Place(Protocol):
+    """Where a stage is, in micrometres; see `edgeleuk_firmware_bridge.microscope.Position`."""
 
     @property
     def x_um(self) -> float:
@@ -38,7 +30,7 @@ class Placed(Protocol):
 class Mover(Protocol):
     """A stage; see `edgeleuk_firmware_bridge.microscope.Stage`."""
 
-    def position(self) -> Placed:
+    def position(self) -> Place:
         """Return where the stage is."""
         ...
 

@@ -11,14 +11,11 @@ from edgeleuk.errors import CameraError
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable
 
     from edgeleuk.capture import FrameSource
     from edgeleuk.capture.base import SourceEvent
     from edgeleuk.frames import Frame
 
-# A picture that was begun before the question may arrive after it: so many are let go.
-_LET_GO = 1
 _MOST_DAMAGED = 20
 
 
@@ -36,22 +33,16 @@ class CameraEye(Closing):
         The camera has ended, or sends nothing but damaged pictures.
     """
 
-    def __init__(
-        self,
-        source: FrameSource,
-        stop: threading.Event,
-        prepare: Callable[[Frame], Frame] = lambda frame: frame,
-    ) -> None:
+    def __init__(self, source: FrameSource, stop: threading.Event) -> None:
         self.uri = source.uri
         self._live = source.live
         self._reader = open_reader(source)
         self._stop = stop
-        self._prepare = prepare
 
     def __call__(self) -> Frame:
         """Take a picture that arrived after this call, so that the stage has not moved in it."""
         asked = time.monotonic()
-        late = damaged = 0
+        begun_before, damaged = self._live, 0
         while (item := self._reader.take(self._stop)) is not None:
             try:
                 frame = decoded(item)
@@ -60,14 +51,12 @@ class CameraEye(Closing):
                 if damaged > _MOST_DAMAGED:
                     raise
                 continue
-            if not self._live:
-                return self._prepare(frame)
-            if frame.captured_monotonic < asked:
+            if self._live and frame.captured_monotonic < asked:
                 continue
-            if late < _LET_GO:
-                late += 1
-                continue
-            return self._prepare(frame)
+            if not begun_before:
+                return frame
+            # A picture that was begun before the question may arrive after it.
+            begun_before = False
         raise CameraError(f"{self.uri} sends no more pictures", cure="see `edgeleuk camera probe`")
 
     def events(self) -> list[SourceEvent]:

@@ -14,8 +14,7 @@ from edgeleuk.vision.registration import Spectrum, Texture, refine, register
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from edgeleuk.frames import RgbImage
-    from edgeleuk.stage.base import Eye, Mover, Placed
+    from edgeleuk.stage.base import Eye, Mover, Place
 
 # Of a field: as far as overlaps are sure.
 _WAY = 0.35
@@ -57,11 +56,6 @@ class Mapping:
     def to_um(self, x_px: float, y_px: float) -> tuple[float, float]:
         """Return the move of the stage that moves the view by so many pixels."""
         x, y = np.linalg.solve(np.array(self.matrix), np.array([x_px, y_px]))
-        return float(x), float(y)
-
-    def to_px(self, x_um: float, y_um: float) -> tuple[float, float]:
-        """Return how far the view moves when the stage moves so far."""
-        x, y = np.array(self.matrix) @ np.array([x_um, y_um])
         return float(x), float(y)
 
     def to_json(self) -> dict[str, object]:
@@ -127,11 +121,6 @@ def calibrate(eye: Eye, stage: Mover, px_per_um: float) -> Mapping:
     )
 
 
-def shift_between(first: RgbImage, second: RgbImage) -> tuple[float, float] | None:
-    """Return how far the view moved between two pictures, px; None where they show different places."""
-    return _measured(Texture.of(first), Texture.of(second))
-
-
 def _measured(first: Texture, second: Texture) -> tuple[float, float] | None:
     coarse = register(Spectrum(first), Spectrum(second))
     if coarse is None:
@@ -151,7 +140,7 @@ def _shift(first: Texture, second: Texture, axis: int) -> tuple[float, float]:
     return found
 
 
-def _go(stage: Mover, start: Placed, axis: int, way_um: float) -> None:
+def _go(stage: Mover, start: Place, axis: int, way_um: float) -> None:
     if axis == 0:
         stage.move(x_um=start.x_um + way_um)
     else:

@@ -78,7 +78,7 @@ class DustWatch:
         for known in self._grains:
             known.missed += 1
         for index, (cell, track) in enumerate(zip(cells, tracks, strict=True)):
-            grain = next((one for one in self._grains if _overlap(one.box, cell.box) >= _LEAST_OVERLAP), None)
+            grain = next((one for one in self._grains if one.box.overlap(cell.box) >= _LEAST_OVERLAP), None)
             if grain is None:
                 self._grains.append(_Grain(cell.box, placed, [track]))
                 continue
@@ -101,11 +101,3 @@ def _moved(before: Placed, now: Placed) -> float:
     if before.area != now.area:
         return float("inf")
     return max(abs(now.left - before.left), abs(now.top - before.top))
-
-
-def _overlap(a: Box, b: Box) -> float:
-    """Intersection over union."""
-    w = min(a.x + a.w, b.x + b.w) - max(a.x, b.x)
-    h = min(a.y + a.h, b.y + b.h) - max(a.y, b.y)
-    common = max(w, 0) * max(h, 0)
-    return common / (a.w * a.h + b.w * b.h - common)

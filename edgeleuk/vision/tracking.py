@@ -11,6 +11,7 @@ from collections import OrderedDict, defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from edgeleuk.frames import zoom_between
 from edgeleuk.vision.registration import (
     LEAST_OVERLAP,
     Rectangle,
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 _MOST_KEYFRAMES = 512
 _MOST_SPECTRA = 24
 _MOST_CELLS = 12_000
-# Sides of a field that was taken with another number of pixels are in the same proportion, up to rounding.
-_SAME_ASPECT = 0.01
 # Remembered fields that a field which has lost its way is compared with: the nearest, then the newest.
 _MOST_NEAR = 12
 _MOST_NEW = 4
@@ -207,10 +206,8 @@ class FieldTracker:
         """Size, (H, W), in whose pixels a field is placed, and how many of these one of its own is."""
         if self._first is None:
             self._first = shape
-        zoom = self._first[1] / shape[1]
-        if abs(self._first[0] / shape[0] / zoom - 1) > _SAME_ASPECT:
-            return shape, 1.0
-        return self._first, zoom
+        zoom = zoom_between(shape, self._first)
+        return (shape, 1.0) if zoom is None else (self._first, zoom)
 
 
 def _view(placed: Placed, shape: tuple[int, int]) -> Rectangle:

@@ -78,8 +78,6 @@ ALARMS = {
     10: "homing failed: the second limit switch of a ganged axis was not found",
     11: "homing is required first",
 }
-# After these the board hears nothing but a reset.
-CRITICAL_ALARMS = frozenset({1, 2})
 ERRORS = {
     1: "a word without a letter",
     2: "a number is malformed",

@@ -8,19 +8,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-
-class Axis(str, Enum):
-    """An axis of the stage."""
-
-    X = "x"
-    Y = "y"
-    Z = "z"
 
 
 class Position(NamedTuple):

@@ -46,14 +46,6 @@ def dice(first: Any, second: Any) -> float:
     return float(2 * np.count_nonzero(first & second) / (np.count_nonzero(first) + np.count_nonzero(second)))
 
 
-def overlap(a: Box, b: Box) -> float:
-    """Intersection over union of two boxes."""
-    w = min(a.x + a.w, b.x + b.w) - max(a.x, b.x)
-    h = min(a.y + a.h, b.y + b.h) - max(a.y, b.y)
-    common = max(w, 0) * max(h, 0)
-    return common / (a.w * a.h + b.w * b.h - common)
-
-
 def masks(folder: Path) -> dict[str, float]:
     """Dice of nuclei and whole cells against the experts'."""
     nucleus, whole = [], []
@@ -93,7 +85,7 @@ def fields(folder: Path) -> dict[str, float]:
                 x, y = cell.box.centre
                 for box in left:
                     inside = box.x <= x <= box.x + box.w and box.y <= y <= box.y + box.h
-                    if inside if rule == "centre" else overlap(cell.box, box) >= 0.5:
+                    if inside if rule == "centre" else cell.box.overlap(box) >= 0.5:
                         left.remove(box)
                         hits[rule] += 1
                         break

@@ -220,8 +220,8 @@ def boxed(fields: Path, kind: str, count: int) -> list[CellCrop]:
     """Cut out objects by the boxes of fields, an ellipse for a mask, at BCCD's 12 px/um or so."""
     import cv2
 
-    from edgeleuk.files import read_image
     from edgeleuk.frames import CellCrop
+    from edgeleuk.images import read_image
 
     crops: list[CellCrop] = []
     for annotation in sorted(fields.glob("*.xml")):

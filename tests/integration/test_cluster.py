@@ -36,12 +36,7 @@ def started(*words: str, folder: Path | None = None) -> Iterator[subprocess.Pope
         [sys.executable, "-m", f"distributed.cli.dask_{words[0]}", *words[1:], "--no-dashboard"],
         # The folder comes first where Python looks for modules.
         cwd=folder,
-        # One thread to add up with, as nannies give it to their workers.
-        env={
-            **os.environ,
-            **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
-            **({} if folder is None else {"PYTHONPATH": ""}),
-        },
+        env={**os.environ, **({} if folder is None else {"PYTHONPATH": ""})},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as process:

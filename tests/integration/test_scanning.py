@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 import pytest
+from sessions import record
 from virtual_stage import VirtualStage
 
 from edgeleuk.config import RunSettings
@@ -65,10 +66,7 @@ def test_a_scan_is_one_session_and_one_picture_and_goes_on(
         camera, "default", SETTINGS, stage, PLAN, session=path, picture=picture, show=False, resume=True
     )
     assert error is None
-    fields = len(
-        PLAN.fields(begun_mapping(path), (640, 480), begun_in(path).start_um),
-    )
-    assert fields == 16
+    fields = 16
     assert summary.processed + summary.rejected == fields
     assert summary.px_per_um == pytest.approx(13.0, rel=0.01)
     assert summary.unique > 3
@@ -81,12 +79,6 @@ def test_a_scan_is_one_session_and_one_picture_and_goes_on(
     assert np.mean(drawn[:1000] == 245) < 0.1
 
 
-def begun_mapping(path: Path) -> object:
-    from edgeleuk.stage.mapping import Mapping
-
-    return Mapping(begun_in(path).matrix)
-
-
 class TestRefusals:
     @pytest.mark.parametrize("text", ["", "5", "5x", "axb", "5x5x5"])
     def test_an_area_that_cannot_be_read(self, text: str) -> None:
@@ -94,7 +86,9 @@ class TestRefusals:
             parse_area(text)
 
     def test_a_session_that_is_no_scan(self, tmp_path: Path) -> None:
-        create_session(tmp_path / "s.db", {}).close()
+        with create_session(tmp_path / "s.db", {}) as session:
+            assert begun_in(tmp_path / "s.db") is None
+            record(session, 0)
         with pytest.raises(SessionError, match=r"s\.db is no session of a scan"):
             begun_in(tmp_path / "s.db")
 

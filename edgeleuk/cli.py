@@ -7,13 +7,18 @@ import os
 import signal
 import sys
 import traceback
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgeleuk import RESEARCH_USE, __version__
 from edgeleuk.errors import EdgeleukError, UsageError
+
+if TYPE_CHECKING:
+    from edgeleuk_firmware_bridge.driving import DrivenStage
+    from edgeleuk_firmware_bridge.microscope import StageSettings
 
 app = typer.Typer(
     name="edgeleuk",
@@ -79,6 +84,33 @@ StageOption = Annotated[
 ProtocolOption = Annotated[
     str | None,
     typer.Option("--protocol", help="`sangaboard` or `grbl` [default: the board is asked]."),
+]
+StageConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--stage-config",
+        metavar="FILE.toml",
+        help="How the stage is built; `stage calibrate --out` writes one. Flags win.",
+    ),
+]
+UmPerStepOption = Annotated[
+    float | None, typer.Option("--um-per-step", help="Length of a step, of all axes [default: 1].")
+]
+BacklashOption = Annotated[
+    float | None, typer.Option("--backlash-um", help="Play of the threads, to be taken out [default: 0].")
+]
+LampOption = Annotated[
+    float | None,
+    typer.Option("--lamp", metavar="LEVEL", help="Light the board's lamp, 0 to 1 [default: as it is]."),
+]
+UntilPointsOption = Annotated[
+    float | None,
+    typer.Option(
+        "--until-points", metavar="W", help="End when the share of blasts is known to +-W points (95 %)."
+    ),
+]
+UntilCellsOption = Annotated[
+    int | None, typer.Option("--until-cells", metavar="N", help="End when N cells are counted.")
 ]
 
 
@@ -486,14 +518,17 @@ def run(
             help="Let a camera's frames wait for their turn, 32 of them [default: newest].",
         ),
     ] = None,
-    until_points: Annotated[
-        float | None,
-        typer.Option(
-            "--until-points",
-            metavar="W",
-            help="End when the share of blasts is known to +-W points (95 %).",
-        ),
+    until_points: UntilPointsOption = None,
+    until_cells: UntilCellsOption = None,
+    stage: Annotated[
+        str | None,
+        typer.Option("--stage", metavar="URL", help="With --autofocus: what moves the focus."),
     ] = None,
+    autofocus: Annotated[
+        bool, typer.Option("--autofocus", help="Find the focus, and find it again when it is lost.")
+    ] = False,
+    stage_config: StageConfigOption = None,
+    lamp: LampOption = None,
     config: Annotated[
         Path | None, typer.Option("--config", envvar="EDGELEUK_CONFIG", help="TOML file of settings.")
     ] = None,
@@ -525,18 +560,26 @@ def run(
             "lock": lock,
             "every_frame": every_frame,
             "until_points": until_points,
+            "until_cells": until_cells,
         },
     )
-    summary, error = running.run(
-        camera,
-        bundle,
-        settings,
-        session=session,
-        frames=frames,
-        picture=picture,
-        show=not as_json,
-        resume=resume,
-    )
+    if (stage is not None) != autofocus:
+        raise UsageError("a stage and --autofocus belong together", cure="pass both, or neither")
+    with ExitStack() as stack:
+        focus = None
+        if stage is not None:
+            focus = stack.enter_context(_opened_stage(stage, None, stage_config, lamp=lamp))
+        summary, error = running.run(
+            camera,
+            bundle,
+            settings,
+            session=session,
+            frames=frames,
+            picture=picture,
+            show=not as_json,
+            resume=resume,
+            focus=focus,
+        )
     print_json(summary.to_json()) if as_json else typer.echo(running.summary_text(summary))
     if error is not None:
         raise error
@@ -740,8 +783,9 @@ def stage_move(
     relative: Annotated[
         bool, typer.Option("--relative", help="So far from where it is, not to that place.")
     ] = False,
-    um_per_step: Annotated[float, typer.Option("--um-per-step", help="Length of a step.")] = 1.0,
-    backlash_um: Annotated[float, typer.Option("--backlash-um", help="Play of the threads.")] = 0.0,
+    um_per_step: UmPerStepOption = None,
+    backlash_um: BacklashOption = None,
+    stage_config: StageConfigOption = None,
     protocol: ProtocolOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -754,8 +798,7 @@ def stage_move(
         protocol,
         (x_um, y_um, z_um),
         relative=relative,
-        um_per_step=um_per_step,
-        backlash_um=backlash_um,
+        settings=_stage_settings(stage_config, um_per_step, backlash_um),
     )
     print_json(facts) if as_json else typer.echo(commands.stage_text(facts))
 
@@ -809,7 +852,6 @@ def stage_simulate(
         server.wait()
 
 
-UmPerStepOption = Annotated[float, typer.Option("--um-per-step", help="Length of a step, of all axes.")]
 ScanCameraOption = Annotated[
     str | None, typer.Option("--camera", metavar="URI", help="As for `run` [default: the only one].")
 ]
@@ -820,19 +862,30 @@ def stage_calibrate(
     stage: StageOption,
     camera: ScanCameraOption = None,
     protocol: ProtocolOption = None,
-    um_per_step: UmPerStepOption = 1.0,
+    um_per_step: UmPerStepOption = None,
+    stage_config: StageConfigOption = None,
+    lamp: LampOption = None,
     px_per_um: ScaleOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", metavar="FILE.toml", help="Write a --stage-config with the play that it found."
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Learn how the camera lies on the stage, and the play of its axes, from six moves over cells."""
     from edgeleuk import scanning
-    from edgeleuk.config import RunSettings, load_settings
+    from edgeleuk.config import RunSettings, load_settings, save_settings
     from edgeleuk.console import print_json
     from edgeleuk_firmware_bridge import commands
 
     settings = load_settings(RunSettings, flags={"px_per_um": px_per_um})
-    with commands.opened(stage, protocol, um_per_step, 0.0) as opened:
+    # Play that is taken out would not be seen.
+    with _opened_stage(stage, protocol, stage_config, um_per_step, 0.0, lamp) as opened:
         mapping = scanning.calibrate_stage(camera, settings, opened)
+    if out is not None:
+        save_settings(out, commands.with_play(opened.settings, mapping.backlash_um))
     print_json(mapping.to_json()) if as_json else typer.echo(scanning.mapping_text(mapping))
 
 
@@ -850,14 +903,14 @@ def scan(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the session, if it is there.")] = False,
     overlap: Annotated[float, typer.Option("--overlap", help="Share of a field that the next shows.")] = 0.3,
     protocol: ProtocolOption = None,
-    um_per_step: UmPerStepOption = 1.0,
+    um_per_step: UmPerStepOption = None,
     backlash_um: Annotated[
-        float, typer.Option("--backlash-um", help="Play to take out, more than `stage calibrate` found.")
-    ] = 10.0,
-    until_points: Annotated[
-        float | None,
-        typer.Option("--until-points", metavar="W", help="End when the share is known to +-W points."),
+        float | None, typer.Option("--backlash-um", help="Play that is taken out [default: 10].")
     ] = None,
+    stage_config: StageConfigOption = None,
+    lamp: LampOption = None,
+    until_points: UntilPointsOption = None,
+    until_cells: UntilCellsOption = None,
     config: Annotated[
         Path | None, typer.Option("--config", envvar="EDGELEUK_CONFIG", help="TOML file of settings.")
     ] = None,
@@ -871,11 +924,14 @@ def scan(
     from edgeleuk.config import RunSettings, load_settings
     from edgeleuk.console import print_json
     from edgeleuk.stage.scanning import ScanPlan
-    from edgeleuk_firmware_bridge import commands
 
-    settings = load_settings(RunSettings, file=config, flags={"until_points": until_points})
+    flags = {"until_points": until_points, "until_cells": until_cells}
+    settings = load_settings(RunSettings, file=config, flags=flags)
     plan = ScanPlan(*scanning.parse_area(area), overlap)
-    with commands.opened(stage, protocol, um_per_step, backlash_um) as opened:
+    if stage_config is None and backlash_um is None:
+        # More than stages have: what is not taken out puts fields out of focus.
+        backlash_um = 10.0
+    with _opened_stage(stage, protocol, stage_config, um_per_step, backlash_um, lamp) as opened:
         summary, error = scanning.scan(
             camera,
             bundle,
@@ -900,8 +956,9 @@ def virtual_microscope(
     seed: SeedOption = None,
     fps: Annotated[float, typer.Option("--fps", help="Pictures a second.")] = 10.0,
     tilt: Annotated[float, typer.Option("--tilt", help="Rise of the slide, um a um along x.")] = 0.003,
+    drift: Annotated[float, typer.Option("--drift", help="Rise of the focus, um a minute.")] = 0.0,
     backlash_um: Annotated[float, typer.Option("--backlash-um", help="Play of each axis.")] = 3.0,
-    um_per_step: UmPerStepOption = 0.1,
+    um_per_step: Annotated[float, typer.Option("--um-per-step", help="Length of a step.")] = 0.1,
     width: Annotated[int, typer.Option("--width", help="Of a picture, px; its height is 3/4 of it.")] = 1280,
 ) -> None:
     """Be a microscope that is not there, camera and stage, until Ctrl-C: all simulated."""
@@ -912,15 +969,40 @@ def virtual_microscope(
     from edgeleuk_firmware_bridge import commands
 
     board = commands.simulated_board(protocol)
-    stand = Stand(focus_um=4.0, tilt_x=tilt, backlash_um=backlash_um)
+    stand = Stand(focus_um=4.0, tilt_x=tilt, drift_um_per_s=drift / 60, backlash_um=backlash_um)
     microscope = VirtualMicroscope(VirtualSlide(seed or 0), stand, width, width * 3 // 4)
     host, port = commands.host_and_port(http)
     with (
         commands.served(board, stage) as wire,
-        serve_stand(board.position, um_per_step, microscope, host, port, fps) as eye,
+        serve_stand(board.position, board.lamp, um_per_step, microscope, host, port, fps) as eye,
     ):
         say(f"SIMULATED camera http://{host}:{eye.port}/stream, stage {wire.url}, {um_per_step:g} um a step")
         wire.wait()
+
+
+def _stage_settings(
+    config: Path | None, um_per_step: float | None, backlash_um: float | None, lamp: float | None = None
+) -> StageSettings:
+    from edgeleuk.config import load_settings
+    from edgeleuk_firmware_bridge import commands
+    from edgeleuk_firmware_bridge.microscope import StageSettings
+
+    # The variables of the environment are those of `run`.
+    settings = load_settings(StageSettings, file=config, environ={}, command="stage move")
+    return commands.settings_with(settings, um_per_step, backlash_um, lamp)
+
+
+def _opened_stage(
+    url: str,
+    protocol: str | None,
+    config: Path | None,
+    um_per_step: float | None = None,
+    backlash_um: float | None = None,
+    lamp: float | None = None,
+) -> DrivenStage:
+    from edgeleuk_firmware_bridge import commands
+
+    return commands.opened(url, protocol, _stage_settings(config, um_per_step, backlash_um, lamp))
 
 
 def main() -> None:

@@ -64,6 +64,8 @@ class RunSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     until_points : float or None
         End the run when the exact 95 % interval of the share of blasts is plus or minus so many points of a
         percentage; None counts on.
+    until_cells : int or None
+        End the run when so many cells are counted; None counts on.
     """
 
     runtime: Literal["litert", "onnxruntime"] = "litert"
@@ -80,6 +82,7 @@ class RunSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     lock: bool = True
     every_frame: bool = False
     until_points: float | None = None
+    until_cells: int | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.threads <= 64:
@@ -99,6 +102,9 @@ class RunSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         white_balance_of(self.white_balance)
         if self.until_points is not None and not 0.1 <= self.until_points <= 50:
             msg = f"expected until_points from 0.1 to 50, got {self.until_points}"
+            raise ValueError(msg)
+        if self.until_cells is not None and not 1 <= self.until_cells <= 10**9:
+            msg = f"expected until_cells of 1 or more, got {self.until_cells}"
             raise ValueError(msg)
 
 
@@ -217,6 +223,20 @@ def to_toml(settings: object) -> str:
     parts = [_toml_lines({key: value for key, value in values.items() if key not in tables})]
     parts += [f"\n[{key}]\n{_toml_lines(table)}" for key, table in tables.items()]
     return "".join(parts)
+
+
+def save_settings(path: Path, settings: object) -> None:
+    """Write settings as a TOML file; see `to_toml`.
+
+    Raises
+    ------
+    UsageError
+        It cannot be written.
+    """
+    try:
+        path.write_text(to_toml(settings), encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written", got=error.strerror) from error
 
 
 def _toml_lines(values: Mapping[str, object]) -> str:

@@ -60,6 +60,7 @@ def run(
     frames: int | None = None,
     px_per_um: float | None = None,
     waiting: int = 1,
+    read: Callable[[FrameSource, int], FrameReader] = open_reader,
     enough: Callable[[Mapping[Decision, int]], str | None] | None = None,
     on_frame: Callable[[FrameResult, RgbImage], None] | None = None,
     past: Past | None = None,
@@ -79,6 +80,8 @@ def run(
         Scale of the picture; without it the source's own, else estimated from the red cells.
     waiting : int
         How many frames of a camera may wait for their turn; with 1 the newest wins.
+    read : callable
+        Opens a reader of the source for so many waiting frames.
     enough : callable, optional
         Asked after each processed frame with the cells counted so far, by their decision: why the run is to
         end, or None.
@@ -108,7 +111,7 @@ def run(
     """
     work = _Run(source, engine, session, px_per_um, past or Past())
     try:
-        with open_reader(source, waiting) as reader:
+        with read(source, waiting) as reader:
             work.reader = reader
             ended = work.loop(frames, enough, on_frame, stop)
     except BaseException as error:

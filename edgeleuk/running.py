@@ -20,7 +20,7 @@ from edgeleuk.blanks import open_correction
 from edgeleuk.bundle.known_error import known_error
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.cameras import find_camera, keeper_of
-from edgeleuk.capture import ReconnectPolicy, is_simulated, open_camera
+from edgeleuk.capture import ReconnectPolicy, is_simulated, open_camera, open_reader
 from edgeleuk.console import say
 from edgeleuk.counting import counting_facts, counting_text, half_width_points, share_text
 from edgeleuk.engine import Engine, accept, unchanged
@@ -30,6 +30,7 @@ from edgeleuk.pipeline import run as run_pipeline
 from edgeleuk.record.opening import create_session, resume_session
 from edgeleuk.results import Decision, Proportion
 from edgeleuk.selftest import open_tested_classifier
+from edgeleuk.stage.watching import FocusingReader
 from edgeleuk.vision.quality import gate
 from edgeleuk.vision.stream import StreamWatch
 from edgeleuk.vision.tracking import FieldTracker
@@ -37,12 +38,13 @@ from edgeleuk.vision.tracking import FieldTracker
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from edgeleuk.capture import FrameSource
+    from edgeleuk.capture import FrameReader, FrameSource
     from edgeleuk.config import RunSettings
     from edgeleuk.counting import KnownError
     from edgeleuk.frames import RgbImage
     from edgeleuk.record.session import SessionWriter
     from edgeleuk.results import FrameResult, SessionSummary
+    from edgeleuk.stage.base import Mover
 
 REFRESHES_PER_S = 4
 # Without a terminal a line now and then shows that it is alive.
@@ -53,7 +55,7 @@ MOST_WAITING = 32
 
 
 class Walk(Protocol):
-    """Moves the stage under a camera; see `edgeleuk.scanning.SlideScan`."""
+    """Moves the stage under a camera, and draws the slide; see `edgeleuk.scanning.SlideScan`."""
 
     def over(self, source: FrameSource, stop: threading.Event, first: int) -> FrameSource:
         """Make a source of the fields that are left, from that number on."""
@@ -79,6 +81,7 @@ def run(
     show: bool,
     resume: bool = False,
     walk: Walk | None = None,
+    focus: Mover | None = None,
 ) -> tuple[SessionSummary, EdgeleukError | None]:
     """Watch `camera` until it ends, `frames` are processed, or the user stops it.
 
@@ -98,6 +101,8 @@ def run(
         Go on with the session, if there is one; else a session that exists is refused.
     walk : Walk, optional
         Who moves the stage under the camera, and draws the slide; else the picture is the last field.
+    focus : Mover, optional
+        A stage that keeps the camera in focus; see `edgeleuk.stage.watching`.
     show : bool
         Draw a live table on standard error.
 
@@ -159,7 +164,8 @@ def run(
                     frames=frames,
                     px_per_um=settings.px_per_um,
                     waiting=MOST_WAITING if settings.every_frame else 1,
-                    enough=None if settings.until_points is None else _narrow(settings.until_points),
+                    read=open_reader if focus is None else _in_focus(focus, stop),
+                    enough=_enough(settings),
                     on_frame=view.update if walk is None else _both(view.update, walk.seen),
                     past=past,
                     stop=stop,
@@ -189,13 +195,23 @@ def _both(*listeners: Callable[[FrameResult, RgbImage], None]) -> Callable[[Fram
     return tell
 
 
-def _narrow(points: float) -> Callable[[Mapping[Decision, int]], str | None]:
-    """End a run when the share of blasts is known well enough."""
+def _in_focus(stage: Mover, stop: threading.Event) -> Callable[[FrameSource, int], FrameReader]:
+    def read(source: FrameSource, waiting: int) -> FrameReader:
+        return FocusingReader(source, waiting, stage, stop)
+
+    return read
+
+
+def _enough(settings: RunSettings) -> Callable[[Mapping[Decision, int]], str | None]:
+    """End a run when the share of blasts is known well enough, or so many cells are counted."""
+    points, cells = settings.until_points, settings.until_cells
 
     def enough(counts: Mapping[Decision, int]) -> str | None:
         blast, normal = counts.get(Decision.BLAST, 0), counts.get(Decision.NORMAL, 0)
-        if half_width_points(Proportion(blast, blast + normal)) <= points:
+        if points is not None and half_width_points(Proportion(blast, blast + normal)) <= points:
             return f"the exact 95 % interval is within +-{points:g} points"
+        if cells is not None and sum(counts.values()) >= cells:
+            return f"{cells} cells are counted"
         return None
 
     return enough

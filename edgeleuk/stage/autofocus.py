@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from edgeleuk.frames import RgbImage
     from edgeleuk.stage.base import Eye, Mover
 
+
+class NoFocusError(HardwareError):
+    """No height within reach brings the field into focus."""
+
+
 MOST_FRAMES = 12
 _LONGEST_SIDE = 160
 _SMOOTH_PX = 0.8
@@ -105,7 +110,7 @@ def autofocus(eye: Eye, stage: Mover, *, reach_um: float = 18.0, fine_um: float 
 
     Raises
     ------
-    HardwareError
+    NoFocusError
         No focus within reach, or nothing to focus on.
     """
     start = stage.position().z_um
@@ -152,7 +157,7 @@ def _within(seen: dict[float, float], start: float, reach_um: float) -> float:
     alike = max(seen.values()) < _LEAST_CHANGE * min(seen.values())
     if found is None or alike or abs(found - start) > reach_um:
         sharpest = max(seen, key=lambda z: seen[z])
-        raise HardwareError(
+        raise NoFocusError(
             "no focus was found",
             got="pictures that are all alike" if alike else f"the sharpest picture at {sharpest:.1f} um",
             allowed=f"{start - reach_um:.1f} to {start + reach_um:.1f} um",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from edgeleuk.capture import FrameSource
     from edgeleuk.capture.base import SourceEvent
+    from edgeleuk.capture.newest import FrameReader
     from edgeleuk.frames import Frame
 
 _MOST_DAMAGED = 20
@@ -26,6 +27,8 @@ class CameraEye(Closing):
     ----------
     uri : str
         Of the camera.
+    taken : int
+        Pictures that were taken from it, those that came too early included.
 
     Raises
     ------
@@ -33,10 +36,11 @@ class CameraEye(Closing):
         The camera has ended, or sends nothing but damaged pictures.
     """
 
-    def __init__(self, source: FrameSource, stop: threading.Event) -> None:
+    def __init__(self, source: FrameSource, stop: threading.Event, reader: FrameReader | None = None) -> None:
         self.uri = source.uri
+        self.taken = 0
         self._live = source.live
-        self._reader = open_reader(source)
+        self._reader = reader or open_reader(source)
         self._stop = stop
 
     def __call__(self) -> Frame:
@@ -44,6 +48,7 @@ class CameraEye(Closing):
         asked = time.monotonic()
         begun_before, damaged = self._live, 0
         while (item := self._reader.take(self._stop)) is not None:
+            self.taken += 1
             try:
                 frame = decoded(item)
             except FrameRejectedError:

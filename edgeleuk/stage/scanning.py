@@ -10,7 +10,7 @@ from edgeleuk.capture.base import SourceEvent
 from edgeleuk.closing import Closing
 from edgeleuk.errors import HardwareError, UsageError
 from edgeleuk.stage.autofocus import FocusPlane, autofocus, refocus
-from edgeleuk.vision.quality import Fault, fault_of, measure_quality
+from edgeleuk.vision.quality import BLURS, Fault, fault_of, measure_quality
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -132,7 +132,7 @@ class FocusKeeper:
         fault = fault_of(measure_quality(frame.pixels))
         self._since += 1
         due = len(self.plane.found) < _PLANE_KNOWN or self._since >= self.every
-        if fault in _NOTHING_TO_FOCUS or not (due or fault is Fault.FOCUS):
+        if fault in _NOTHING_TO_FOCUS or not (due or fault in BLURS):
             return frame, None
         try:
             found = autofocus(self.eye, self.stage) if z_um is None else refocus(self.eye, self.stage)

@@ -75,7 +75,16 @@ class VirtualMicroscope:
     def __post_init__(self) -> None:
         self._axes = [_Play(self.stand.backlash_um) for _ in range(3)]
 
-    def look(self, x_um: float, y_um: float, z_um: float, *, lamp: float = 1.0, time_s: float = 0.0) -> Field:
+    def look(
+        self,
+        x_um: float,
+        y_um: float,
+        z_um: float,
+        *,
+        lamp: float = 1.0,
+        exposure: int = 0,
+        time_s: float = 0.0,
+    ) -> Field:
         """Render the field with the motors at a place; the way there matters, for the axes have play.
 
         Parameters
@@ -84,6 +93,8 @@ class VirtualMicroscope:
             Where the motors stand.
         lamp : float
             1 is right.
+        exposure : int
+            Number of the picture; see `VirtualSlide.field`.
         time_s : float
             Since the stand was set up.
         """
@@ -94,6 +105,7 @@ class VirtualMicroscope:
             slide_y,
             z_um=z - self.focus_um(x, y, time_s),
             lamp=lamp,
+            exposure=exposure,
             width=self.width,
             height=self.height,
         )

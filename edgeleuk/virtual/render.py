@@ -115,6 +115,7 @@ class VirtualSlide:
         *,
         z_um: float = 0.0,
         lamp: float = 1.0,
+        exposure: int = 0,
         width: int = 1280,
         height: int = 960,
     ) -> Field:
@@ -128,6 +129,8 @@ class VirtualSlide:
             Distance from focus.
         lamp : float
             Brightness of the lamp; above about 1.15 the background saturates.
+        exposure : int
+            Its number: the sensor's noise differs from one to the next, and nothing else does.
         width, height : int
             Of the field, in pixels.
         """
@@ -149,7 +152,7 @@ class VirtualSlide:
             pixels = np.ascontiguousarray(_blurred(pixels, sigma)[margin:-margin, margin:-margin])
         cv2.multiply(pixels, self._vignette(width, height), dst=pixels, scale=lamp / 255)
         noise = self._noise(width, height)
-        shift = self._smear.rng(_SENSOR, left, top).integers(0, _NOISE_SHIFTS, 2)
+        shift = self._smear.rng(_SENSOR, left + exposure, top).integers(0, _NOISE_SHIFTS, 2)
         noise = noise[shift[0] : shift[0] + height, shift[1] : shift[1] + width]
         seen = np.asarray(cv2.add(pixels, noise, dtype=cv2.CV_8U), np.uint8)
         return Field(seen, self._truth(left, top, width, height))

@@ -13,7 +13,7 @@ from edgeleuk.closing import Closing
 from edgeleuk.errors import HardwareError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from edgeleuk.frames import RgbImage
     from edgeleuk.virtual.microscope import VirtualMicroscope
@@ -23,18 +23,29 @@ _QUALITY = 92
 
 def serve_stand(
     steps: Callable[[], tuple[int, int, int]],
+    lamps: Callable[[], Mapping[str, float]],
     um_per_step: float,
     microscope: VirtualMicroscope,
     host: str,
     port: int,
     fps: float = 10.0,
 ) -> MjpegServer:
-    """Serve what a microscope sees where its motors are: `steps` tells."""
+    """Serve what a microscope sees where its motors are, in the light of its first lamp.
+
+    The lamp was left on at half its power, which is right, until the board is told otherwise.
+    """
     begun = time.monotonic()
+    lit, exposure = False, 0
 
     def look() -> RgbImage:
+        nonlocal lit, exposure
         x, y, z = (um_per_step * count for count in steps())
-        return microscope.look(x, y, z, time_s=time.monotonic() - begun).pixels
+        level = next(iter(lamps().values()), 0.0)
+        lit = lit or level > 0
+        lamp = 2 * level if lit else 1.0
+        exposure += 1
+        now_s = time.monotonic() - begun
+        return microscope.look(x, y, z, lamp=lamp, exposure=exposure, time_s=now_s).pixels
 
     return MjpegServer(look, host, port, fps)
 

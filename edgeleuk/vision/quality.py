@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import Enum
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 import cv2
@@ -45,6 +46,15 @@ _OBJECT_DEPTH = 0.1
 _GLASS_LEVEL = 0.85
 # Cubes favour edges over grain; higher powers would leave the verdict to a few pixels.
 _POWER = 3
+# Grain is read from the flattest part of a picture, where there is little else.
+_FLATTEST = 0.12
+_SURELY = 0.9999
+# What a quiet picture's grain adds to the cubes, and a margin for how well it is known.
+_GRAIN_CUBE = 1.15 * 2 * math.sqrt(2 / math.pi)
+# Detail of less than half a level is none.
+_LEAST_DETAIL = 0.5
+# Share of the coarse detail that a sharp field has in fine detail, at least.
+_EXPECTED = 0.4
 
 
 class Fault(str, Enum):
@@ -59,6 +69,10 @@ class Fault(str, Enum):
     FOCUS = "out of focus"
 
 
+# On a stage that stands, a blur of either name is a matter of the focus.
+BLURS = (Fault.FOCUS, Fault.MOTION)
+
+
 @dataclass(frozen=True, slots=True)
 class FieldQuality:
     """What was measured of one field.
@@ -67,13 +81,19 @@ class FieldQuality:
     ----------
     sharpness : float
         Second differences over 4 px of a picture 640 px across, relative to those over 8 px of the same
-        edges, mean over four directions: about 0.3 where a blur hides the finest detail, 0.4 to 0.7 in focus.
-        A ratio of two scales, as in Zhuo and Sim, "Defocus map estimation from a single image", Pattern
-        Recognition 44 (2011).
-    least_sharpness : float
-        The same in the direction in which it is least, which a moving stage blurs.
-    evenness : float
-        Fine detail of the direction that has least, relative to the one that has most, 0 to 1.
+        edges, the sensor's grain taken out, mean over four directions: below 0.34 where a blur hides the
+        finest detail, 0.37 to 0.7 in focus. A ratio of two scales, as in Zhuo and Sim, "Defocus map
+        estimation from a single image", Pattern Recognition 44 (2011).
+    least_sharpness, most_sharpness : float
+        The same in the direction in which it is least, which a moving stage blurs, and in which it is most.
+    coarse_sharpness : float
+        The same over 8 px relative to 16 px: what a wide blur hides, and grain does not touch.
+    grain : float
+        The sensor's grain relative to the fine detail of a sharp field with these edges: above 1 it begins
+        to hide it, and where there are no edges it is large.
+    evenness, coarse_evenness : float
+        Detail over 4 px, and over 8 px, of the direction that has least, relative to the one that has most,
+        0 to 1.
     glass : tuple of 3 floats
         Level of the empty glass, RGB, 0 to 255: the exposure.
     clipped_share : float
@@ -90,7 +110,11 @@ class FieldQuality:
 
     sharpness: float
     least_sharpness: float
+    most_sharpness: float
+    coarse_sharpness: float
+    grain: float
     evenness: float
+    coarse_evenness: float
     glass: tuple[float, float, float]
     clipped_share: float
     crushed_share: float
@@ -106,8 +130,13 @@ class QualityLimits:
 
     Attributes
     ----------
-    sharpness, least_sharpness, evenness : float
-        Least of each. Sharp fields of BCCD, of CellaVision and of the virtual slide lie above.
+    sharpness, least_sharpness, coarse_sharpness, evenness : float
+        Least of each. Sharp fields of BCCD, of CellaVision and of the virtual slide lie above. All but the
+        coarse one count the less the more grain there is.
+    coarse_evenness, most_sharpness : float
+        An uneven blur is called a motion below the one and above the other, else a lack of focus.
+    grain : float
+        Most.
     dark_glass : float
         Least level of the glass in its brightest channel.
     clipped_share, crushed_share : float
@@ -123,9 +152,13 @@ class QualityLimits:
         Least: where no glass is seen between cells, they lie over each other.
     """
 
-    sharpness: float = 0.375
-    least_sharpness: float = 0.345
-    evenness: float = 0.57
+    sharpness: float = 0.36
+    least_sharpness: float = 0.32
+    coarse_sharpness: float = 0.33
+    evenness: float = 0.54
+    coarse_evenness: float = 0.62
+    most_sharpness: float = 0.29
+    grain: float = 3.0
     dark_glass: float = 110.0
     clipped_share: float = 0.1
     crushed_share: float = 0.005
@@ -152,16 +185,21 @@ def measure_quality(pixels: RgbImage) -> FieldQuality:
     """
     require_rgb(pixels)
     green, coarse, colours = _reduced(pixels)
-    fine_detail = _detail(np.asarray(cv2.GaussianBlur(green, (3, 3), 0), np.uint8), 2)
-    coarse_detail = _detail(coarse, 1)
-    ratios = fine_detail / np.maximum(coarse_detail, 1e-6)
+    fine, grain = _detail(np.asarray(cv2.GaussianBlur(green, (3, 3), 0), np.uint8), 2)
+    middle_sized, _ = _detail(coarse, 1)
+    large, _ = _detail(coarse, 2)
+    ratios = fine / np.maximum(middle_sized, _LEAST_DETAIL)
     glass = background_colour(colours)
     red, green_level, blue = (float(level) for level in glass)
     darkest, middle, brightest = _ordered(colours)
     return FieldQuality(
         sharpness=float(ratios.mean()),
         least_sharpness=float(ratios.min()),
-        evenness=_evenness(fine_detail),
+        most_sharpness=float(ratios.max()),
+        coarse_sharpness=float(np.mean(middle_sized / np.maximum(large, _LEAST_DETAIL))),
+        grain=grain / max(_EXPECTED * float(middle_sized.mean()), 1e-6),
+        evenness=_evenness(fine),
+        coarse_evenness=_evenness(middle_sized),
         glass=(red, green_level, blue),
         clipped_share=float(np.mean((brightest >= _CLIPPED) & (darkest >= _WHITE))),
         crushed_share=float(np.mean((middle <= _CRUSHED) & (brightest > 2 * _BLACK))),
@@ -178,7 +216,8 @@ def fault_of(quality: FieldQuality, limits: QualityLimits = _LIMITS) -> Fault | 
     Light is judged first, because it spoils all other figures. A field in which nothing is darker than the
     glass has neither a focus nor a fault of the camera: it is counted as empty, never as out of focus. Red
     cells or a few platelets are something, and such a field passes without white cells. A blur so wide that
-    nothing stands out any more cannot be told from an empty field, and is called one.
+    nothing stands out any more cannot be told from an empty field, and is called one. A motion blurs
+    one direction more than the others, coarse detail too, or it is called a lack of focus.
 
     Examples
     --------
@@ -191,6 +230,11 @@ def fault_of(quality: FieldQuality, limits: QualityLimits = _LIMITS) -> Fault | 
     saturated = min(quality.glass[:2]) >= _SATURATED_GLASS
     if saturated:
         blue_low = limits.saturated_blue_cast
+    trust = min(max(1.5 - 0.5 * quality.grain, 0.0), 1.0)
+    uneven = quality.evenness < trust * limits.evenness
+    one_way = (
+        quality.coarse_evenness < limits.coarse_evenness and quality.most_sharpness > limits.most_sharpness
+    )
     faults = (
         (Fault.UNDEREXPOSED, max(quality.glass) < limits.dark_glass),
         (Fault.UNDEREXPOSED, quality.crushed_share > limits.crushed_share),
@@ -199,9 +243,11 @@ def fault_of(quality: FieldQuality, limits: QualityLimits = _LIMITS) -> Fault | 
         (Fault.WHITE_BALANCE, not blue_low <= quality.blue_cast <= blue_high),
         (Fault.EMPTY, quality.object_share < limits.object_share),
         (Fault.TOO_THICK, quality.glass_share < limits.glass_share),
-        (Fault.MOTION, quality.evenness < limits.evenness),
-        (Fault.FOCUS, quality.sharpness < limits.sharpness),
-        (Fault.MOTION, quality.least_sharpness < limits.least_sharpness),
+        (Fault.FOCUS, quality.grain > limits.grain),
+        (Fault.MOTION, uneven and one_way),
+        (Fault.FOCUS, uneven or quality.sharpness < trust * limits.sharpness),
+        (Fault.FOCUS, quality.coarse_sharpness < limits.coarse_sharpness),
+        (Fault.MOTION, quality.least_sharpness < trust * limits.least_sharpness),
     )
     return next((fault for fault, found in faults if found), None)
 
@@ -272,14 +318,30 @@ _DIAGONAL = np.array([1.0, 1.0, 0.75, 0.75])
 _CUBES = np.arange(256.0) ** _POWER
 
 
-def _detail(plane: Bytes, reach: int) -> Doubles:
-    """Cubic mean of the second differences in four directions, (4,) float64."""
-    sums = []
+def _detail(plane: Bytes, reach: int) -> tuple[Doubles, float]:
+    """Cubic mean of the second differences in four directions, (4,) float64, and what of it was grain's."""
+    sums, grains = [], []
     for kernel in _KERNELS[reach]:
         change = cv2.convertScaleAbs(cv2.filter2D(plane, cv2.CV_16S, kernel))
-        counts = cv2.calcHist([change], [0], None, [256], [0, 256]).ravel()
-        sums.append(float(counts @ _CUBES) / plane.size)
-    return np.array(sums) ** (1 / _POWER)
+        counts = np.asarray(cv2.calcHist([change], [0], None, [256], [0, 256]).ravel(), np.float64)
+        grain = _GRAIN_CUBE * _deviation(counts) ** _POWER
+        sums.append(max(float(counts @ _CUBES) / plane.size - grain, 0.0))
+        grains.append(grain)
+    return np.array(sums) ** (1 / _POWER), float(np.mean(grains)) ** (1 / _POWER)
+
+
+def _deviation(counts: Doubles) -> float:
+    """Return the standard deviation of the normal distribution that has as many small values as these counts.
+
+    Parameters
+    ----------
+    counts : (256,) float64
+        Of the absolute values 0, 1, ..., each of which stands for half a level more and less.
+    """
+    shares = np.cumsum(counts) / max(float(counts.sum()), 1.0)
+    most = int(np.searchsorted(shares, _FLATTEST))
+    share = min(float(shares[most]), _SURELY)
+    return (most + 0.5) / NormalDist().inv_cdf(0.5 + share / 2)
 
 
 def _evenness(detail: Doubles) -> float:

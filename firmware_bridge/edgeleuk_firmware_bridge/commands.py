@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from edgeleuk.errors import UsageError
-from edgeleuk_firmware_bridge.microscope import AxisSettings, StageSettings
 from edgeleuk_firmware_bridge.opening import BOARDS, open_stage
 from edgeleuk_firmware_bridge.simulation.faults import FaultyWire, parse_fault
 from edgeleuk_firmware_bridge.simulation.grbl import GrblSimulator
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeleuk_firmware_bridge.driving import DrivenStage
+    from edgeleuk_firmware_bridge.microscope import StageSettings
     from edgeleuk_firmware_bridge.simulation.board import SimulatedBoard
 
 SIMULATORS: dict[str, Callable[[], SimulatedBoard]] = {
@@ -46,8 +48,7 @@ def stage_move(
     place: tuple[float | None, float | None, float | None],
     *,
     relative: bool = False,
-    um_per_step: float = 1.0,
-    backlash_um: float = 0.0,
+    settings: StageSettings | None = None,
 ) -> dict[str, Any]:
     """Move a stage, and return where it then is.
 
@@ -59,19 +60,18 @@ def stage_move(
         Micrometres; an axis without stays.
     relative : bool
         Whether that is the way, not the place.
-    um_per_step, backlash_um : float
-        Of all three axes.
+    settings : StageSettings, optional
 
     Raises
     ------
     UsageError
-        No axis is given, or a setting is out of range.
+        No axis is given, or the place is beyond a limit.
     HardwareError
         The stage did not arrive.
     """
     if all(um is None for um in place):
         raise UsageError("there is nowhere to go", cure="pass --x, --y or --z, in micrometres")
-    with opened(url, protocol, um_per_step, backlash_um) as stage:
+    with opened(url, protocol, settings) as stage:
         before = stage.position() if relative else (0.0, 0.0, 0.0)
         x, y, z = (None if um is None else base + um for um, base in zip(place, before, strict=True))
         try:
@@ -82,12 +82,52 @@ def stage_move(
         return _where(url, stage)
 
 
-def opened(url: str, protocol: str | None, um_per_step: float, backlash_um: float) -> DrivenStage:
-    """Open a stage whose axes are all alike."""
-    if not um_per_step > 0 or not backlash_um >= 0:
-        raise UsageError("a step has a length, and backlash is not negative", got=(um_per_step, backlash_um))
-    axis = AxisSettings(um_per_step=um_per_step, backlash_um=backlash_um)
-    return open_stage(url, protocol, StageSettings(axis, axis, axis))
+def settings_with(
+    settings: StageSettings, um_per_step: float | None, backlash_um: float | None, lamp: float | None = None
+) -> StageSettings:
+    """Return settings with what is given in their place, on all three axes.
+
+    Raises
+    ------
+    UsageError
+        A value is out of range.
+    """
+    given = {"um_per_step": um_per_step, "backlash_um": backlash_um}
+    of_axis: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    try:
+        x, y, z = (replace(axis, **of_axis) for axis in (settings.x, settings.y, settings.z))
+        lit = settings.lamp if lamp is None else lamp
+        return replace(settings, x=x, y=y, z=z, lamp=lit)
+    except ValueError as error:
+        raise UsageError(f"bad setting of the stage: {error}") from error
+
+
+def with_play(settings: StageSettings, play_um: tuple[float, float]) -> StageSettings:
+    """Return settings that take out the play that was found in x and y, and as much in z, with a margin."""
+    x, y = (math.ceil(1 + 1.5 * um) for um in play_um)
+    axes = zip((settings.x, settings.y, settings.z), (x, y, max(x, y)), strict=True)
+    of_x, of_y, of_z = (replace(axis, backlash_um=float(um)) for axis, um in axes)
+    return replace(settings, x=of_x, y=of_y, z=of_z)
+
+
+def opened(url: str, protocol: str | None, settings: StageSettings | None = None) -> DrivenStage:
+    """Open a stage, and light its lamp if that is wanted; see `open_stage` for what is raised.
+
+    Raises
+    ------
+    UsageError
+        A lamp is wanted, and the board has none.
+    """
+    stage = open_stage(url, protocol, settings)
+    level = stage.settings.lamp
+    if level is not None:
+        try:
+            channel = next(iter(stage.lamp.channels), "")
+            stage.lamp.set_level(channel, level)
+        except BaseException:
+            stage.close()
+            raise
+    return stage
 
 
 def stage_home(url: str, protocol: str | None) -> dict[str, Any]:

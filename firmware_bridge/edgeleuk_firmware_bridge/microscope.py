@@ -53,6 +53,16 @@ class AxisSettings:
     most_um: float = math.inf
     backlash_um: float = 0.0
 
+    def __post_init__(self) -> None:
+        for name, good in (
+            ("um_per_step", 0 < self.um_per_step < math.inf),
+            ("backlash_um", 0 <= self.backlash_um < math.inf),
+            ("least_um", self.least_um < self.most_um),
+        ):
+            if not good:
+                msg = f"expected a step with a length, backlash from 0, least_um below most_um; got {name} = "
+                raise ValueError(f"{msg}{getattr(self, name)}")
+
 
 @dataclass(frozen=True, slots=True)
 class StageSettings:
@@ -63,12 +73,28 @@ class StageSettings:
     x, y, z : AxisSettings
     settle_s : float
         How long the picture shakes after a move.
+    lamp : float or None
+        Level of the board's first lamp while the stage is used, 0 to 1; None leaves it as it is.
+
+    Raises
+    ------
+    ValueError
+        A step without a length, backlash below 0, limits the wrong way round, and the like.
     """
 
     x: AxisSettings = AxisSettings()
     y: AxisSettings = AxisSettings()
     z: AxisSettings = AxisSettings()
     settle_s: float = 0.1
+    lamp: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.settle_s <= 60:
+            msg = f"expected settle_s from 0 to 60, got {self.settle_s}"
+            raise ValueError(msg)
+        if self.lamp is not None and not 0 <= self.lamp <= 1:
+            msg = f"expected lamp from 0 to 1, got {self.lamp}"
+            raise ValueError(msg)
 
 
 @dataclass(frozen=True, slots=True)

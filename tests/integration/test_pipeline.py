@@ -290,7 +290,7 @@ class TestCounting:
         ):
             run_on(pictures(tmp_path / "p", 1), engine, tmp_path / "s.db", px_per_um=2.0)
 
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=30)
     @given(
         script=st.lists(
             st.lists(st.tuples(st.integers(0, 5), st.just(10), st.booleans()), max_size=5),

@@ -38,7 +38,7 @@ def nll(logits: Floats, truth: Bools, weights: Floats, temperature: float, bias:
     return float((weights * np.logaddexp(0, margin)).sum() / weights.sum())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seeds)
 def test_no_neighbour_of_the_fit_is_likelier(seed: int) -> None:
     logits, truth, weights = scored(seed)
@@ -54,7 +54,7 @@ def test_no_neighbour_of_the_fit_is_likelier(seed: int) -> None:
         assert nll(logits, truth, weights, temperature, near) >= best - 1e-6
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seeds, st.floats(1e-3, 1e3))
 def test_the_fit_knows_neither_order_nor_unit_of_weight(seed: int, unit: float) -> None:
     logits, truth, weights = scored(seed)
@@ -66,7 +66,7 @@ def test_the_fit_knows_neither_order_nor_unit_of_weight(seed: int, unit: float) 
     )
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seeds, st.floats(0.4, 6), st.floats(-2, 2))
 def test_the_fit_finds_what_made_the_truth(seed: int, temperature: float, bias: float) -> None:
     rng = np.random.default_rng(seed)
@@ -87,7 +87,7 @@ def share(which: Bools, weights: Floats, of: Bools) -> float:
     return float(weights[which & of].sum() / weights[of].sum())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seeds, st.floats(0, 0.99))
 def test_a_stated_sensitivity_is_held_by_the_largest_threshold(seed: int, sensitivity: float) -> None:
     (threshold, _), probability, truth, weights = point(seed, sensitivity=sensitivity)
@@ -98,7 +98,7 @@ def test_a_stated_sensitivity_is_held_by_the_largest_threshold(seed: int, sensit
         assert share(probability >= threshold + 0.001, weights, truth) < sensitivity
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seeds, shares, shares)
 def test_a_band_without_a_cap_holds_what_it_promises(seed: int, found: float, spared: float) -> None:
     (threshold, (low, high)), probability, truth, weights = point(
@@ -114,7 +114,7 @@ def test_a_band_without_a_cap_holds_what_it_promises(seed: int, found: float, sp
     assert alarms <= 1 - spared + 1e-6 or high == 1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seeds, shares)
 def test_the_cap_on_abstention_is_kept(seed: int, most: float) -> None:
     (_, (low, high)), probability, _, weights = point(
@@ -124,7 +124,7 @@ def test_the_cap_on_abstention_is_kept(seed: int, most: float) -> None:
     assert weights[between].sum() <= most * weights.sum() + 1e-6
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seeds, st.tuples(shares, shares))
 def test_who_asks_for_more_gets_no_narrower_band(seed: int, asked: tuple[float, float]) -> None:
     (_, less), *_ = point(seed, band_sensitivity=min(asked), band_specificity=min(asked), most_abstained=1.0)
@@ -143,7 +143,7 @@ def hierarchy(
     return scores, np.repeat(np.arange(subjects).astype(str), counts)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seeds, st.integers(1, 40), st.tuples(st.floats(0.01, 0.99), st.floats(0.01, 0.99)))
 def test_a_limit_falls_as_alpha_grows_and_knows_no_order(
     seed: int, subjects: int, alphas: tuple[float, float]
@@ -156,7 +156,7 @@ def test_a_limit_falls_as_alpha_grows_and_knows_no_order(
     assert subject_limit(scores[order], subject[order], alpha=min(alphas)) == strict
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seeds, st.integers(1, 40))
 def test_too_few_subjects_keep_a_class_in_every_set(seed: int, subjects: int) -> None:
     scores, subject = hierarchy(np.random.default_rng(seed), subjects)
@@ -164,7 +164,7 @@ def test_too_few_subjects_keep_a_class_in_every_set(seed: int, subjects: int) ->
     assert subject_limit(scores, subject, alpha=1.01 / (subjects + 1)) <= np.ceil(scores.max() * 1e4) / 1e4
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seeds, st.integers(1, 20))
 def test_cells_told_twice_change_nothing(seed: int, subjects: int) -> None:
     scores, subject = hierarchy(np.random.default_rng(seed), subjects)
@@ -195,7 +195,7 @@ def test_each_class_has_its_own_limit() -> None:
     assert (conformal.limits, conformal.subjects) == ((0.3, 0.4), (3, 3))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seeds, st.integers(2, 40), st.integers(12, 80))
 def test_feature_distance_knows_neither_origin_nor_rotation_nor_unit(
     seed: int, width: int, count: int
@@ -210,7 +210,7 @@ def test_feature_distance_knows_neither_origin_nor_rotation_nor_unit(
     np.testing.assert_allclose(one, two, rtol=5e-3, atol=1e-3)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seeds, st.integers(2, 40))
 def test_the_mean_is_nearest_and_further_out_is_further(seed: int, width: int) -> None:
     rng = np.random.default_rng(seed)
@@ -222,7 +222,7 @@ def test_the_mean_is_nearest_and_further_out_is_further(seed: int, width: int) -
     assert (np.diff(distances) > 0).all()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=50))
 def test_every_subject_weighs_the_same(subjects: list[int]) -> None:
     names = np.array(subjects).astype(str)

@@ -55,7 +55,7 @@ def facts(reference: Judged, other: Judged) -> dict[str, object]:
     return paired_facts(reference, other, files(reference), threshold=THRESHOLD, resamples=100)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 10_000))
 def test_a_network_loses_nothing_against_itself_and_passes(seed: int) -> None:
     judged = network(seed, cells=240)
@@ -70,7 +70,7 @@ def test_a_network_loses_nothing_against_itself_and_passes(seed: int) -> None:
     assert settle(quantization_findings({"same": same}, limits, held), limits)["verdict"] == "pass"
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 10_000), st.floats(0.01, 0.4))
 def test_turned_round_a_loss_is_a_gain(seed: int, noise: float) -> None:
     one = network(seed)
@@ -84,7 +84,7 @@ def test_turned_round_a_loss_is_a_gain(seed: int, noise: float) -> None:
     assert there["mcnemar"]["p"] == back["mcnemar"]["p"]  # type: ignore[index]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 10_000), st.floats(0.01, 0.4))
 def test_the_order_of_cells_does_not_matter(seed: int, noise: float) -> None:
     one = network(seed)
@@ -101,7 +101,7 @@ def test_the_order_of_cells_does_not_matter(seed: int, noise: float) -> None:
         assert mixed[name] == pytest.approx(straight[name])
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 10_000), st.floats(0.05, 0.4))
 def test_flips_are_what_mcnemar_counts(seed: int, noise: float) -> None:
     one = network(seed)
@@ -114,7 +114,6 @@ def test_flips_are_what_mcnemar_counts(seed: int, noise: float) -> None:
         assert (entry["probability_float"] >= THRESHOLD) != (entry["probability_int8"] >= THRESHOLD)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 60), st.integers(0, 60))
 def test_the_p_value_is_the_sum_over_the_binomial(lost: int, gained: int) -> None:
     n, fewer = lost + gained, min(lost, gained)

@@ -81,7 +81,7 @@ def training_settings(draw: st.DrawFn) -> TrainingSettings:
     )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(training_settings())
 def test_what_is_written_is_read_back_equal(given_settings: TrainingSettings) -> None:
     with TemporaryDirectory() as folder:
@@ -90,7 +90,7 @@ def test_what_is_written_is_read_back_equal(given_settings: TrainingSettings) ->
         assert load_training_settings(file, {}) == given_settings
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(training_settings())
 def test_the_record_is_enough_to_train_again(given_settings: TrainingSettings) -> None:
     record = TrainingRecord(
@@ -111,7 +111,7 @@ def test_the_record_is_enough_to_train_again(given_settings: TrainingSettings) -
     assert settings_of(record) == replace(given_settings, input=given_settings.contract)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(training_settings(), st.integers(1, 10_000), seeds)
 def test_a_flag_wins_over_the_file_and_changes_nothing_else(
     given_settings: TrainingSettings, batch: int, seed: int

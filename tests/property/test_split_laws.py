@@ -27,7 +27,7 @@ def cohorts(draw: st.DrawFn) -> list[LabelledCell]:
     return cells
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(cohorts(), st.integers(2, 4), st.integers(0, 2**31))
 def test_folds_are_by_group_balanced_and_repeatable(cells: list[LabelledCell], folds: int, seed: int) -> None:
     assigned = grouped_folds(cells, folds, seed)
@@ -42,7 +42,7 @@ def test_folds_are_by_group_balanced_and_repeatable(cells: list[LabelledCell], f
     assert grouped_folds(shuffled, folds, seed) == assigned
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(cohorts(), st.integers(0, 2), st.integers(0, 2**31))
 def test_no_group_on_two_sides(cells: list[LabelledCell], fold: int, seed: int) -> None:
     split = holdout(cells, folds=3, fold=fold, seed=seed)
@@ -51,7 +51,7 @@ def test_no_group_on_two_sides(cells: list[LabelledCell], fold: int, seed: int) 
     assert len(split.train) + len(split.validation) + len(split.test) == len(cells)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(cohorts(), st.integers(0, 2**31), st.data())
 def test_exactly_the_named_subjects_are_tested(
     cells: list[LabelledCell], seed: int, data: st.DataObject
@@ -65,7 +65,7 @@ def test_exactly_the_named_subjects_are_tested(
     assert len(split.train) + len(split.validation) + len(split.test) == len(cells)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(cohorts(), st.floats(0.2, 0.5), st.integers(0, 2**31))
 def test_a_random_split_takes_its_share_of_each_class(
     cells: list[LabelledCell], share: float, seed: int
@@ -79,7 +79,7 @@ def test_a_random_split_takes_its_share_of_each_class(
     assert random_split(cells, share=share, seed=seed) == split
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 8), st.integers(0, 12)), min_size=1, max_size=30), st.randoms())
 def test_groups_do_not_depend_on_the_order(pairs: list[tuple[int, int]], random: Random) -> None:
     def cells(of: list[tuple[int, int]]) -> list[LabelledCell]:

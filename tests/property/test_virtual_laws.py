@@ -16,7 +16,7 @@ places = st.floats(-20_000, 20_000)
 shifts = st.integers(-120, 120)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(x_um=places, y_um=places, dx=shifts, dy=shifts)
 def test_overlapping_windows_show_the_same_slide(x_um: float, y_um: float, dx: int, dy: int) -> None:
     left, top = round(x_um * 8), round(y_um * 8)
@@ -29,7 +29,7 @@ def test_overlapping_windows_show_the_same_slide(x_um: float, y_um: float, dx: i
     assert (here[rows, columns] == there[moved_rows, moved_columns]).all()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(x_um=places, y_um=places, dx=shifts, dy=shifts)
 def test_a_moved_field_shows_the_same_cells_moved(x_um: float, y_um: float, dx: int, dy: int) -> None:
     x_um, y_um = round(x_um * 8) / 8, round(y_um * 8) / 8  # whole pixels
@@ -48,7 +48,7 @@ def test_a_moved_field_shows_the_same_cells_moved(x_um: float, y_um: float, dx: 
     assert np.abs(ours.astype(int) - theirs.astype(int)).max() <= allowed
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 2**32 - 1), x=st.floats(-1e7, 1e7), y=st.floats(-1e7, 1e7), share=st.floats(0, 1))
 def test_cells_of_a_rectangle_are_those_of_its_parts(seed: int, x: float, y: float, share: float) -> None:
     whole = Smear(seed, share, 5.0).white_cells(x, y, x + 200, y + 100)
@@ -61,7 +61,7 @@ def test_cells_of_a_rectangle_are_those_of_its_parts(seed: int, x: float, y: flo
         assert {cell.label for cell in whole} <= {"blast" if share else "normal"}
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 2**32 - 1), x=st.floats(-1e6, 1e6), y=st.floats(-1e6, 1e6))
 def test_red_cells_keep_off_white_cells(seed: int, x: float, y: float) -> None:
     smear = Smear(seed, 0.5, 6.0)

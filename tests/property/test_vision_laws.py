@@ -54,7 +54,7 @@ MOVES = {
 }
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(smears())
 def test_every_white_cell_is_found_and_nothing_else(drawn: Drawn) -> None:
     field, white = drawn
@@ -66,7 +66,7 @@ def test_every_white_cell_is_found_and_nothing_else(drawn: Drawn) -> None:
 
 
 @pytest.mark.parametrize("move", MOVES.values(), ids=MOVES.keys())
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(drawn=smears())
 def test_turning_the_slide_turns_the_masks(
     move: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]], drawn: Drawn
@@ -77,7 +77,7 @@ def test_turning_the_slide_turns_the_masks(
     assert np.count_nonzero(turned != straight) <= 0.02 * max(1, np.count_nonzero(straight))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(smears())
 def test_cells_are_disjoint_tight_and_ordered(drawn: Drawn) -> None:
     field, _ = drawn
@@ -90,7 +90,7 @@ def test_cells_are_disjoint_tight_and_ordered(drawn: Drawn) -> None:
             assert edge.any()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 30), st.integers(1, 30))
 def test_a_crop_is_black_exactly_outside_its_mask(seed: int, w: int, h: int) -> None:
     rng = np.random.default_rng(seed)
@@ -103,7 +103,7 @@ def test_a_crop_is_black_exactly_outside_its_mask(seed: int, w: int, h: int) -> 
     np.testing.assert_array_equal(crop.pixels[mask > 0], field[box.slices][mask > 0])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.floats(0.6, 3.0))
 def test_the_scale_grows_with_the_picture(factor: float) -> None:
     field = smear([], [(x, y) for x in (50, 125, 200, 275) for y in (50, 125, 200, 275)])
@@ -170,7 +170,7 @@ def walk(start: Place, moves: list[Place]) -> list[Place]:
     return walked
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=30, derandomize=True)
 @given(places, st.lists(steps, min_size=1, max_size=15))
 def test_any_walk_with_a_fifth_of_overlap_counts_every_cell_once(start: Place, moves: list[Place]) -> None:
     tracker = FieldTracker()
@@ -181,7 +181,7 @@ def test_any_walk_with_a_fifth_of_overlap_counts_every_cell_once(start: Place, m
     assert tracker.unique == len(track_of) == len(set(track_of.values()))
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=15, derandomize=True)
 @given(places, st.lists(steps, min_size=1, max_size=10))
 def test_coming_back_finds_every_cell_again(start: Place, moves: list[Place]) -> None:
     tracker = FieldTracker()
@@ -193,7 +193,7 @@ def test_coming_back_finds_every_cell_again(start: Place, moves: list[Place]) ->
     assert tracker.unique == unique
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=15, derandomize=True)
 @given(
     st.lists(st.tuples(st.integers(1000, 2**32), places), min_size=2, max_size=4, unique_by=lambda v: v[0])
 )
@@ -203,7 +203,7 @@ def test_unrelated_fields_share_no_cell(fields: list[tuple[int, Place]]) -> None
     assert tracker.unique == sum(map(len, tracks)) == len(set().union(*(found.values() for found in tracks)))
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=15, derandomize=True)
 @given(places, st.integers(64, 600).filter(lambda side: side != VIEW))
 def test_another_size_is_another_area(place: Place, side: int) -> None:
     tracker = FieldTracker()

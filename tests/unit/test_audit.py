@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from foreign import BYTES, SIDE, dense, pictures, separable
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -279,7 +279,6 @@ def test_float_beside_the_weights_is_listed() -> None:
     assert any(name.startswith("Mul") for name in of_file.float_operations)
 
 
-@settings(deadline=None)
 @given(st.floats(0.001, 4), st.integers(-255, 0))
 def test_bytes_have_integers_of_their_own_where_the_scales_agree(scale: float, zero: int) -> None:
     contract = replace(BYTES, scale=scale, offset=scale * zero)

@@ -259,7 +259,7 @@ def cut(stream: bytes, at: list[int]) -> list[bytes]:
 
 
 class TestMultipart:
-    @settings(deadline=None, max_examples=150)
+    @settings(max_examples=150)
     @given(
         boundary=st.sampled_from([b"frame", b"--frame", b"", b"wrong"]),
         faults=st.builds(
@@ -272,7 +272,7 @@ class TestMultipart:
         parser = MultipartParser(boundary)
         assert [picture for data in cut(stream, at) for picture in parser.feed(data)] == JPEGS
 
-    @settings(deadline=None, max_examples=300)
+    @settings(max_examples=300)
     @given(
         pieces=st.lists(
             st.sampled_from(
@@ -393,7 +393,7 @@ def wait_until_captured(reader: NewestFrameReader, number: int) -> None:
 
 
 class TestNewestFrame:
-    @settings(max_examples=50, deadline=None)
+    @settings(max_examples=50)
     @given(bursts=st.lists(st.integers(1, 6), max_size=20), rest=st.integers(0, 3))
     def test_the_frame_taken_is_the_newest_and_none_is_lost_in_the_count(
         self, bursts: list[int], rest: int
@@ -416,7 +416,7 @@ class TestNewestFrame:
         assert taken == sorted(set(taken))
         assert reader.captured == source.sent == len(taken) + reader.dropped
 
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=30)
     @given(waiting=st.integers(1, 5), sent=st.integers(0, 12), taken=st.integers(0, 6))
     def test_as_many_as_may_wait_are_kept_in_order(self, waiting: int, sent: int, taken: int) -> None:
         source = Scripted()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeleuk.bundle.manifest import OutputContract
@@ -24,7 +24,6 @@ def contract(kind: str, positive: str | None = None, labels: tuple[str, ...] = L
     return OutputContract(kind=kind, labels=labels, positive=positive)  # type: ignore[arg-type]
 
 
-@settings(deadline=None)
 @given(logits, st.sampled_from(LABELS[:3]))
 def test_the_probability_of_a_class_is_its_softmax(values: np.ndarray, positive: str) -> None:
     wanted = softmax(values)[:, LABELS.index(positive)]
@@ -32,21 +31,18 @@ def test_the_probability_of_a_class_is_its_softmax(values: np.ndarray, positive:
     assert calibrated(softmax(values), contract("softmax", positive)) == pytest.approx(wanted, abs=2e-6)
 
 
-@settings(deadline=None)
 @given(logits, st.floats(-50, 50))
 def test_a_constant_added_to_all_logits_changes_nothing(values: np.ndarray, shift: float) -> None:
     of = contract("logits")
     assert log_odds(values + shift, of) == pytest.approx(log_odds(values, of), abs=1e-9)
 
 
-@settings(deadline=None)
 @given(logits)
 def test_a_softmax_that_was_rounded_is_brought_back_to_one(values: np.ndarray) -> None:
     of = contract("softmax", "blast")
     assert log_odds(softmax(values) * 1.02, of) == pytest.approx(log_odds(softmax(values), of), abs=1e-9)
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(-8, 8), min_size=1))
 def test_one_number_may_stand_for_either_class(values: list[float]) -> None:
     blast_last, blast_first = (

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from edgeleuk.virtual.render import VirtualSlide
 from edgeleuk.vision.quality import Fault, gate, measure_quality
 
 if TYPE_CHECKING:
@@ -51,6 +52,33 @@ def test_blurs(fields: list[Image]) -> None:
     for pixels in fields:
         assert gate(np.asarray(cv2.GaussianBlur(pixels, (0, 0), 4), np.uint8)) == "out of focus"
         assert gate(np.asarray(cv2.filter2D(pixels, -1, line), np.uint8)) == "motion blur"
+
+
+def grainy(pixels: Image, levels: float) -> Image:
+    noise = np.random.default_rng(0).normal(0, levels, pixels.shape)
+    return np.clip(pixels + noise, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("grain", [0.0, 1.5, 3.0])
+@pytest.mark.parametrize("sigma", [3, 6, 12, 20])
+def test_a_wide_blur_is_none_the_sharper_for_a_sensors_grain(
+    fields: list[Image], sigma: float, grain: float
+) -> None:
+    for pixels in fields:
+        blurred = np.asarray(cv2.GaussianBlur(pixels, (0, 0), sigma), np.uint8)
+        assert gate(grainy(blurred, grain)) in {"out of focus", "motion blur"}
+
+
+@pytest.mark.parametrize("grain", [1.0, 2.0])
+def test_grain_alone_is_no_blur(fields: list[Image], grain: float) -> None:
+    assert [gate(grainy(pixels, grain)) for pixels in fields] == [None] * len(fields)
+
+
+@pytest.mark.parametrize("z_um", [3.0, 9.0, 20.0, 40.0])
+def test_a_slide_far_out_of_focus(z_um: float) -> None:
+    for width in (640, 1280):
+        field = VirtualSlide(1).field(0, 0, z_um=z_um, width=width, height=width * 3 // 4)
+        assert gate(field.pixels) == "out of focus"
 
 
 def test_a_blur_never_sharpens(fields: list[Image]) -> None:

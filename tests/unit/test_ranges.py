@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeleuk.errors import DataRefusedError
@@ -58,7 +58,6 @@ def test_halves_are_compared() -> None:
     assert flat.stability == 1
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(-1e4, 1e4, width=32), min_size=20, max_size=60), st.integers(1, 5))
 def test_percentiles_are_within_their_bins_and_images_do_not_matter(values: list[float], cuts: int) -> None:
     whole = np.array(values, np.float32)

@@ -130,7 +130,7 @@ def test_where_nothing_helps_the_nearest_is_kept_and_said() -> None:
     assert "nothing helped" in repair_text(report)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(st.floats(1e-3, 1e3), st.integers(0, 50))
 def test_equalizing_moves_no_answer(scale: float, seed: int) -> None:
     import keras

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeleuk.errors import DataRefusedError, UsageError
@@ -48,7 +48,6 @@ def numbers(of: Sequence[Image]) -> npt.NDArray[np.float64]:
     return np.column_stack([last, 1e4 * np.sin(last), np.full(len(of), 7.0)])
 
 
-@settings(deadline=None)
 @given(st.randoms(use_true_random=False), st.integers(0, 5), st.sampled_from(STRATEGIES))
 def test_the_order_of_the_files_does_not_matter(random: object, seed: int, strategy: str) -> None:
     shuffled = list(MANY)
@@ -86,7 +85,6 @@ def test_diverse_images_reach_the_ends_that_balanced_ones_miss() -> None:
     assert blasts.max() > 190
 
 
-@settings(deadline=None)
 @given(st.integers(4, 9), st.integers(2, 3), st.integers(0, 200))
 def test_k_centre_is_within_twice_of_the_best(n: int, k: int, seed: int) -> None:
     rng = np.random.default_rng(seed)

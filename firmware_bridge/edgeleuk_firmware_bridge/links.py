@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import grp
 import os
 import threading
 from dataclasses import dataclass
@@ -169,8 +170,6 @@ def _ports_found() -> str:
 
 
 def _group_of(name: str) -> str:
-    import grp
-
     try:
         group = grp.getgrgid(os.stat(name).st_gid).gr_name  # noqa: PTH116
     except (OSError, KeyError):

@@ -44,16 +44,30 @@ def run(*words: str, folder: Path) -> dict[str, object]:
     return facts
 
 
-def test_a_microscope_is_calibrated_and_a_slide_scanned(microscope: tuple[str, str], tmp_path: Path) -> None:
+def test_a_microscope_is_calibrated_a_slide_scanned_and_watched(
+    microscope: tuple[str, str], tmp_path: Path
+) -> None:
     camera, stage = microscope
-    where = ("--stage", stage, "--camera", camera, *STEP)
-    mapping = run("stage", "calibrate", *where, folder=tmp_path)
+    where = ("--stage", stage, "--camera", camera)
+    mapping = run(
+        "stage", "calibrate", *where, *STEP, "--lamp", "0.5", "--out", "stage.toml", folder=tmp_path
+    )
     assert mapping["px_per_um"] == pytest.approx(13.0, rel=0.01)
     assert mapping["angle_degrees"] == pytest.approx(0.0, abs=0.5)
     assert mapping["backlash_um"] == pytest.approx([3.0, 3.0], abs=0.3)
+    # From now on the step, the play and the lamp are the file's: without it the pictures would be black.
+    where = (*where, "--stage-config", "stage.toml")
     words = ("scan", "--area", "0.08x0.06", *where, "--session", "s.db", "--picture", "slide.png")
     summary = run(*words, folder=tmp_path)
     assert summary["frames"]["processed"] == 4  # type: ignore[index]
     assert (tmp_path / "slide.png").stat().st_size > 100_000
     with read_session(tmp_path / "s.db") as reader:
         assert reader.verify().broken is None
+    assert run("stage", "move", "--z", "-6", "--stage", stage, *STEP, folder=tmp_path)["steps"]["z"] == -60  # type: ignore[index]
+    summary = run("run", *where, "--autofocus", "--frames", "8", "--session", "r.db", folder=tmp_path)
+    assert summary["frames"]["processed"] == 8  # type: ignore[index]
+    assert summary["frames"]["rejected"] == 0  # type: ignore[index]
+    with read_session(tmp_path / "r.db") as reader:
+        texts = [row["text"] for row in reader.rows("events") if row["kind"] == "focus"]
+    assert len(texts) == 1
+    assert re.match(r"found at [45]\.\d um, from 1\d pictures", texts[0])

@@ -91,7 +91,7 @@ def test_the_pages_show_commands() -> None:
 
 
 def test_every_command_shown_runs(few_cells: Path, folder: Path) -> None:
-    shown = dict.fromkeys(line for page in PAGES for line in commands(page))
+    shown = dict.fromkeys(line for page in PAGES for line in commands(page) if page.name != "stage.md")
     # What makes a file comes before what reads it, whichever page it stands on.
     order = ("cross-validate", "train", "calibrate", "convert", "camera", "run")
     stages: list[list[list[str]]] = [[] for _ in (*order, "the rest")]
@@ -119,17 +119,38 @@ def test_every_command_shown_runs(few_cells: Path, folder: Path) -> None:
             list(pool.map(run, stage))
 
 
+def test_every_command_of_the_stage_runs_on_the_stand_that_is_shown(tmp_path: Path) -> None:
+    served, *shown = commands(ROOT / "docs" / "stage.md")
+    words = [":0" if word.startswith(":") else word for word in shlex.split(served)[1:]]
+    edgeleuk = [sys.executable, "-m", "edgeleuk"]
+    with subprocess.Popen([*edgeleuk, *words, "--seed", "2"], stderr=subprocess.PIPE, text=True) as stand:
+        assert stand.stderr is not None
+        found = re.search(r"camera (\S+)/stream, stage (\S+),", stand.stderr.readline())
+        assert found is not None
+        there = {"http://127.0.0.1:8080/stream": f"{found[1]}/stream", "socket://127.0.0.1:7011": found[2]}
+        for line in shown:
+            words = [there.get(word, word) for word in shlex.split(line)[1:]]
+            done = subprocess.run(
+                [*edgeleuk, *words], cwd=tmp_path, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, f"{line}\n{done.stderr}"
+        stand.terminate()
+
+
 def test_settings_shown_are_settings(tmp_path: Path) -> None:
     from edgeleuk.config import RunSettings, load_settings
     from edgeleuk.virtual.scenario import FaultKind, load_scenario
     from edgeleuk_convert.settings import load_training_settings
     from edgeleuk_convert.verdict import GateLimits, load_limits
+    from edgeleuk_firmware_bridge.microscope import StageSettings
 
     file = tmp_path / "edgeleuk.toml"
     file.write_text(settings_shown("camera.md", "runtime"))
     assert load_settings(RunSettings, file=file, environ={}).px_per_um == 13.2
     file.write_text(settings_shown("camera.md", "faults.toml"))
     assert [fault.kind for fault in load_scenario(file).fault] == [FaultKind.FREEZE, FaultKind.DEFOCUS]
+    file.write_text(settings_shown("stage.md", "stage.toml"))
+    assert load_settings(StageSettings, file=file, environ={}).z.most_um == 500
     file.write_text(settings_shown("conversion.md", "training.toml"))
     assert load_training_settings(file, {}).augmentation.jpeg == 0.2
     file.write_text(settings_shown("conversion.md", "gate.toml"))

@@ -71,6 +71,17 @@ def test_a_disk_that_fills_up(tmp_path: Path) -> None:
     assert 0 < processed == rows(session)
 
 
+def test_it_ends_when_enough_cells_are_counted(tmp_path: Path) -> None:
+    camera = "virtual://?seed=1&width=640&height=480&white_cells_per_field=6"
+    done = run("--camera", camera, "--session", tmp_path / "s.db", "--until-cells", 5, "--json")
+    told = json.loads(done.stdout)
+    assert 5 <= told["cells"]["unique"] < 12
+    assert told["ended"] == "5 cells are counted"
+    refused = run("--camera", camera, "--session", tmp_path / "t.db", "--until-cells", 0)
+    assert refused.returncode == 2
+    assert "expected until_cells of 1 or more, got 0" in refused.stderr
+
+
 def test_sigterm_ends_a_run_cleanly(tmp_path: Path) -> None:
     session = tmp_path / "s.db"
     words = [

@@ -120,13 +120,13 @@ def legend_band(width: int, letter: float, px_per_um: float | None, simulated: b
         top = (row - side) // 2
         cv2.rectangle(band, (x, top), (x + side, top + side), colour, cv2.FILLED)
         x += round(1.5 * side)
-        _write(band, text, (x, top + side), 0.85 * letter, _WHITE)
-        x += _text_width(text, 0.85 * letter) + side
+        write_text(band, text, (x, top + side), 0.85 * letter, _WHITE)
+        x += text_width(text, 0.85 * letter) + side
     if px_per_um is not None:
         _scale_bar(band[:row], px_per_um, letter, room=width - x)
     sentence = f"{'Simulated. ' if simulated else ''}{RESEARCH_USE}"
-    size = letter * min(1.0, (width - 2 * letter) / _text_width(sentence, letter))
-    _write(band, sentence, (round(letter), 2 * row - round(0.8 * letter)), size, _WHITE)
+    size = letter * min(1.0, (width - 2 * letter) / text_width(sentence, letter))
+    write_text(band, sentence, (round(letter), 2 * row - round(0.8 * letter)), size, _WHITE)
     return band
 
 
@@ -138,7 +138,7 @@ def _scale_bar(row: RgbImage, px_per_um: float, letter: float, *, room: int) -> 
     length_um = max(step * power for step in (1, 2, 5) if step * power <= longest_um)
     text = f"{length_um:g} um"
     length = round(length_um * px_per_um)
-    words = _text_width(text, 0.85 * letter)
+    words = text_width(text, 0.85 * letter)
     if length + words + 3 * letter > room:
         return
     right, middle = width - round(letter), height // 2
@@ -150,7 +150,7 @@ def _scale_bar(row: RgbImage, px_per_um: float, letter: float, *, room: int) -> 
         ((right, middle - tick), (right, middle + tick)),
     ):
         cv2.line(row, start, end, _WHITE, thickness)
-    _write(
+    write_text(
         row,
         text,
         (right - length - words - round(letter / 2), middle + round(letter / 2)),
@@ -165,19 +165,21 @@ def _boxed(
     width, height = _boxed_size(text, letter)
     x, y = corner
     cv2.rectangle(picture, corner, (x + width - 1, y + height - 1), ground, cv2.FILLED)
-    _write(picture, text, (x + round(0.5 * letter), y + round(1.4 * letter)), letter, ink)
+    write_text(picture, text, (x + round(0.5 * letter), y + round(1.4 * letter)), letter, ink)
 
 
 def _boxed_size(text: str, letter: float) -> tuple[int, int]:
-    return _text_width(text, letter) + round(letter), round(1.8 * letter)
+    return text_width(text, letter) + round(letter), round(1.8 * letter)
 
 
-def _text_width(text: str, letter: float) -> int:
+def text_width(text: str, letter: float) -> int:
+    """Return how wide a text is in pixels, with capitals `letter` pixels high."""
     size, _ = cv2.getTextSize(text, _FONT, letter / _CAPITAL_PX, _thickness(letter))
     return int(size[0])
 
 
-def _write(picture: RgbImage, text: str, base: tuple[int, int], letter: float, ink: Colour) -> None:
+def write_text(picture: RgbImage, text: str, base: tuple[int, int], letter: float, ink: Colour) -> None:
+    """Write a text, from the left end of its base line on, with capitals `letter` pixels high."""
     cv2.putText(picture, text, base, _FONT, letter / _CAPITAL_PX, ink, _thickness(letter), cv2.LINE_AA)
 
 

@@ -45,6 +45,12 @@ DataOption = Annotated[
     Path, typer.Option("--data", metavar="DIR", help="Folder of C-NMC images, in any of its layouts.")
 ]
 RuntimeOption = Annotated[str | None, typer.Option("--runtime", help="`litert` (default) or `onnxruntime`.")]
+FastestOption = Annotated[
+    str | None,
+    typer.Option(
+        "--runtime", help="`litert` (default), `onnxruntime`, or `auto`: the fastest on this machine."
+    ),
+]
 PrecisionOption = Annotated[str | None, typer.Option("--precision", help="`int8` (default) or `float32`.")]
 ThreadsOption = Annotated[int | None, typer.Option("--threads", help="Threads of the network [default: 1].")]
 AbstainOption = Annotated[
@@ -479,7 +485,7 @@ def run(
         int | None, typer.Option("--frames", help="Stop after so many processed frames.")
     ] = None,
     px_per_um: ScaleOption = None,
-    runtime: RuntimeOption = None,
+    runtime: FastestOption = None,
     precision: PrecisionOption = None,
     threads: ThreadsOption = None,
     abstain: AbstainOption = None,
@@ -715,6 +721,66 @@ def report(
     print_json(facts) if as_json else typer.echo(report_text(facts))
     if facts["chain"] and facts["chain"]["broken"]:
         raise typer.Exit(7)
+
+
+@app.command()
+def bench(
+    bundle: BundleOption = "default",
+    runtime: Annotated[
+        str | None, typer.Option("--runtime", help="Only `litert` or `onnxruntime` [default: all there are].")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option("--precision", help="Only `int8` or `float32` [default: all there are].")
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option("--threads", metavar="N", help="1, 2, 4 and so on to N [default: the cores]."),
+    ] = None,
+    seconds: Annotated[float, typer.Option("--seconds", help="About so long in all.")] = 20.0,
+    camera: Annotated[
+        str | None,
+        typer.Option("--camera", metavar="URI", help="Time the stages on it [default: a virtual slide]."),
+    ] = None,
+    ops: Annotated[bool, typer.Option("--ops", help="Time the operations of the ONNX networks.")] = False,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", metavar="FILE.png", help="Draw the latencies and the stages.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE.json", help="Store the result, for --compare.")
+    ] = None,
+    compare: Annotated[
+        Path | None, typer.Option("--compare", metavar="OLD.json", help="Compare with a stored result.")
+    ] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--limit",
+            metavar="NAME=VALUE",
+            help="Exit with 3 where it is not kept: p95_ms=20; several times.",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure what this device really does: networks, stages of the pipeline, starts, memory."""
+    from edgeleuk.bench import command
+    from edgeleuk.console import print_json
+
+    request = command.Request(
+        runtime=runtime,
+        precision=precision,
+        threads=threads,
+        seconds=seconds,
+        camera=camera,
+        operators=ops,
+        limits=tuple(limit or ()),
+        compare=compare,
+        plot=plot,
+        out=out,
+    )
+    result, error = command.bench(bundle, request)
+    print_json(result) if as_json else typer.echo(command.result_text(result))
+    if error is not None:
+        raise error
 
 
 @camera_app.command("flat-field")

@@ -34,7 +34,7 @@ class RunSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     Attributes
     ----------
     runtime : str
-        ``litert`` or ``onnxruntime``.
+        ``litert``, ``onnxruntime``, or ``auto``: the fastest that passes the self-test on this machine.
     precision : str
         ``int8`` or ``float32``.
     threads : int
@@ -68,7 +68,7 @@ class RunSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         End the run when so many cells are counted; None counts on.
     """
 
-    runtime: Literal["litert", "onnxruntime"] = "litert"
+    runtime: Literal["litert", "onnxruntime", "auto"] = "litert"
     precision: Literal["int8", "float32"] = "int8"
     threads: int = 1
     px_per_um: float | None = None

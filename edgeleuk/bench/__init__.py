@@ -1,0 +1,1 @@
+"""``edgeleuk bench``: what this device really does, and whether the figures may be believed."""

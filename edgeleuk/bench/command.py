@@ -1,0 +1,91 @@
+"""``edgeleuk bench``: check what is asked for, measure, store, compare, hold to limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from edgeleuk.bench.comparison import compared, comparison_text, read_result
+from edgeleuk.bench.limits import hold, parse_limits
+from edgeleuk.bench.measuring import measure
+from edgeleuk.bench.plot import save_plot
+from edgeleuk.bench.report import bench_text
+from edgeleuk.bench.store import write_result
+from edgeleuk.bundle.reading import read_bundle
+from edgeleuk.cameras import find_camera
+from edgeleuk.errors import EdgeleukError, GateFailedError, UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What ``edgeleuk bench`` is asked for; see its flags."""
+
+    runtime: str | None = None
+    precision: str | None = None
+    threads: int | None = None
+    seconds: float = 20.0
+    camera: str | None = None
+    operators: bool = False
+    limits: tuple[str, ...] = ()
+    compare: Path | None = None
+    plot: Path | None = None
+    out: Path | None = None
+
+
+def bench(bundle: str, request: Request) -> tuple[dict[str, Any], EdgeleukError | None]:
+    """Measure this device.
+
+    Returns
+    -------
+    result : dict
+        As it goes into JSON.
+    error : EdgeleukError or None
+        A limit that was not kept; the result stands all the same.
+
+    Raises
+    ------
+    UsageError, BundleError, MissingDependencyError, GateFailedError, CameraError
+        Before anything is measured, wherever that can be known before.
+    """
+    limits = parse_limits(request.limits)
+    old = None if request.compare is None else read_result(request.compare)
+    for path in (request.out, request.plot):
+        _require_folder(path)
+    # An empty camera means the only one that is found.
+    camera = None if request.camera is None else find_camera(request.camera)
+    result = measure(
+        read_bundle(bundle),
+        runtime=request.runtime,
+        precision=request.precision,
+        threads=request.threads,
+        seconds=request.seconds,
+        camera=camera,
+        operators=request.operators,
+    )
+    if request.out is not None:
+        write_result(request.out, result)
+    if request.plot is not None:
+        save_plot(request.plot, result)
+    if old is not None:
+        result["comparison"] = compared(result, old, str(request.compare))
+    try:
+        hold(result, limits)
+    except GateFailedError as error:
+        return result, error
+    return result, None
+
+
+def result_text(result: dict[str, Any]) -> str:
+    """Say what was found, and how it compares."""
+    comparison = result.get("comparison")
+    return bench_text(result) + ("" if comparison is None else "\n" + comparison_text(comparison))
+
+
+def _require_folder(path: Path | None) -> None:
+    """Refuse before half a minute is spent on what cannot be kept."""
+    if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
+        what = "a result is a file" if path.is_dir() else "there is no such folder"
+        raise UsageError(what, got=path if path.is_dir() else path.parent)

@@ -1,0 +1,108 @@
+"""Which operations of a network take the time: ONNX Runtime's own profile, added up by kind."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from edgeleuk.bundle.golden import decode_golden
+from edgeleuk.bundle.manifest import GOLDEN
+from edgeleuk.errors import MissingDependencyError
+from edgeleuk.runtimes import RUNTIMES, available_runtimes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from edgeleuk.bench.networks import Configuration
+    from edgeleuk.bundle.reading import Bundle
+
+WARM_UP, RUNS = 3, 20
+MOST_ROWS = 12
+
+
+class Operator(NamedTuple):
+    """All operations of one kind.
+
+    Attributes
+    ----------
+    op : str
+    calls : float
+        For one cell.
+    ms : float
+        For one cell.
+    share : float
+        Of all operations, 0 to 1.
+    """
+
+    op: str
+    calls: float
+    ms: float
+    share: float
+
+
+def profile_operators(bundle: Bundle, configuration: Configuration) -> list[Operator]:
+    """Run an ONNX network with ONNX Runtime's profiler on.
+
+    Raises
+    ------
+    MissingDependencyError
+        ONNX Runtime is not installed.
+    """
+    if "onnxruntime" not in available_runtimes():
+        raise MissingDependencyError(
+            "operations are timed by ONNX Runtime, which is not installed",
+            cure=f"install it with: {RUNTIMES['onnxruntime'].install}",
+        )
+    import onnxruntime
+
+    contract = bundle.manifest.input
+    tensor = decode_golden(bundle.members[GOLDEN]).tensors[:1]
+    real = (tensor * np.float32(contract.scale) + np.float32(contract.offset)).astype(np.float32)
+    with TemporaryDirectory() as folder:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = configuration.threads
+        options.log_severity_level = 3
+        options.enable_profiling = True
+        options.profile_file_prefix = str(Path(folder) / "profile")
+        session = onnxruntime.InferenceSession(
+            bundle.members[bundle.model_name(configuration.runtime, configuration.precision)],
+            options,
+            providers=["CPUExecutionProvider"],
+        )
+        for _ in range(WARM_UP + RUNS):
+            session.run(None, {session.get_inputs()[0].name: real})
+        events = msgspec.json.decode(Path(session.end_profiling()).read_bytes())
+    return added_up(events, WARM_UP, WARM_UP + RUNS)
+
+
+def added_up(events: Iterable[Mapping[str, Any]], warm_up: int, runs: int) -> list[Operator]:
+    """Add up a profile by kind of operation, the longest first, without its first runs.
+
+    Parameters
+    ----------
+    events : iterable of mapping
+        A profile's, in Chrome's trace format: ``dur`` is in us.
+    warm_up, runs : int
+        Runs that are not counted, and all of them.
+    """
+    taken: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
+    for event in events:
+        if event.get("cat") == "Node" and str(event.get("name", "")).endswith("_kernel_time"):
+            taken[event["args"]["op_name"]].append((float(event["ts"]), float(event["dur"])))
+    kept = {
+        # Each run has as many calls of a kind.
+        op: [dur for _, dur in sorted(calls)[len(calls) * warm_up // runs :]]
+        for op, calls in taken.items()
+    }
+    total = sum(map(sum, kept.values())) or 1.0
+    counted = runs - warm_up
+    operators = [
+        Operator(op, len(calls) / counted, sum(calls) / counted / 1000, sum(calls) / total)
+        for op, calls in kept.items()
+    ]
+    return sorted(operators, key=lambda operator: -operator.ms)

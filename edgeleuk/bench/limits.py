@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from edgeleuk.bench.report import network_name
 from edgeleuk.errors import GateFailedError, UsageError
 
 if TYPE_CHECKING:
@@ -79,8 +80,7 @@ def hold(result: Mapping[str, Any], limits: Sequence[Limit]) -> None:
         elif not limit.allows(measured):
             broken.append(f"{limit.name} is {measured:g}, allowed {limit.words}")
     if broken:
-        fastest = result["fastest"]
-        which = f"{fastest['runtime']} {fastest['precision']}, {fastest['threads']} threads"
+        which = network_name(result["fastest"])
         raise GateFailedError(f"a benchmark limit is not kept by the fastest ({which}): " + "; ".join(broken))
 
 

@@ -11,7 +11,6 @@ from edgeleuk.bench.fresh import measure_fresh
 from edgeleuk.bench.machine import (
     ROOT,
     machine_facts,
-    mean,
     others_share,
     read_clocks,
     read_cpu_time,
@@ -106,9 +105,8 @@ def measure(
     clocks: list[float] = []
 
     def watch_clock() -> None:
-        clock = mean(read_clocks(root))
-        if clock is not None:
-            clocks.append(clock)
+        # Of the core that is at work: others may sleep, and their clocks with them.
+        clocks.extend([max(now)] if (now := read_clocks(root)) else [])
 
     networks = list(open_networks(bundle, wanted))
     try:

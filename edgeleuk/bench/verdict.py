@@ -53,7 +53,7 @@ def judge(
     ----------
     before, after : State
     clocks_mhz : sequence of float
-        Mean clock of the cores in each round, in order; empty where nothing tells.
+        Of the fastest core after each round, in order; empty where nothing tells.
     others : float or None
         Share of the cores that others used; None where nothing tells.
     rounds : int

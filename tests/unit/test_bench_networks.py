@@ -1,0 +1,351 @@
+"""What is measured, in which order, and which runtime comes out as the fastest that may be believed."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+from weights import flipped, some_weights
+
+from edgeleuk.bench import choosing, measuring, networks
+from edgeleuk.bench.choosing import choose_runtime
+from edgeleuk.bench.fresh import FreshTimes
+from edgeleuk.bench.machine import read_machine
+from edgeleuk.bench.networks import Case, Configuration, configurations, thread_counts, time_cases
+from edgeleuk.bench.operators import profile_operators
+from edgeleuk.bench.stages import STAGES, time_stages
+from edgeleuk.bench.store import keep, kept, result_path
+from edgeleuk.bundle.golden import decode_golden, encode_golden
+from edgeleuk.bundle.manifest import GOLDEN
+from edgeleuk.bundle.reading import Bundle, read_bundle
+from edgeleuk.bundle.writing import describe_members, write_bundle
+from edgeleuk.classify import open_classifier
+from edgeleuk.errors import CameraError, GateFailedError, MissingDependencyError, UsageError
+from edgeleuk.virtual.render import VirtualSlide
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from outcome import Outcome
+
+CAMERA = "virtual://?seed=7&width=480&height=360&white_cells_per_field=8"
+TFLITE, ONNX = "model.int8.tflite", "model.int8.onnx"
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Bundle:
+    return read_bundle("default")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    return folder
+
+
+def damaged(bundle: Bundle, folder: Path, *names: str) -> Bundle:
+    """Flip weights of networks; all hashes are right, so that only the self-test can tell."""
+    members = dict(bundle.members)
+    for name in names:
+        for offset in some_weights(name, members[name], 3000):
+            members[name] = flipped(members[name], offset)
+    vectors = replace(decode_golden(members[GOLDEN]), made_with=None)
+    members[GOLDEN] = encode_golden(vectors)
+    manifest = msgspec.structs.replace(bundle.manifest, members=describe_members(members))
+    write_bundle(folder / "x.edgeleuk", manifest, members)
+    return read_bundle(folder / "x.edgeleuk")
+
+
+def stored(bundle: Bundle, times_ms: dict[str, float], **more: Any) -> dict[str, Any]:
+    """A result as `bench` stores it."""
+    machine = read_machine()
+    return {
+        "schema_version": 1,
+        "results": [
+            {
+                "runtime": runtime,
+                "precision": "int8",
+                "threads": 1,
+                "p50_ms": ms,
+                "p95_ms": ms,
+                "cells_per_s": 1000 / ms,
+                **more.get(runtime, {}),
+            }
+            for runtime, ms in times_ms.items()
+        ],
+        "machine": {"key": machine.key()},
+        "verdict": "valid",
+        "reasons": more.get("reasons", []),
+        "bundle": {"name": bundle.manifest.name, "sha256": bundle.sha256},
+    }
+
+
+def test_thread_counts_double_up_to_the_most() -> None:
+    assert thread_counts(1) == [1]
+    assert thread_counts(2) == [1, 2]
+    assert thread_counts(4) == [1, 2, 4]
+    assert thread_counts(6) == [1, 2, 4, 6]
+    assert thread_counts()[-1] == len(os.sched_getaffinity(0))
+
+
+def test_every_network_of_the_bundle_is_measured(shipped: Bundle) -> None:
+    found = configurations(shipped, threads=2)
+    pairs = {("litert", "int8"), ("onnxruntime", "int8"), ("litert", "float32")}
+    assert set(found) == {Configuration(*pair, threads) for pair in pairs for threads in (1, 2)}
+    assert configurations(shipped, runtime="onnxruntime", threads=1) == [
+        Configuration("onnxruntime", "int8", 1)
+    ]
+    only = configurations(shipped, precision="float32", threads=1)
+    assert only == [Configuration("litert", "float32", 1)]
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"runtime": "tflite"}, "unknown runtime: got tflite, allowed litert, onnxruntime"),
+        ({"precision": "int4"}, "unknown precision: got int4, allowed int8, float32"),
+        ({"threads": 0}, "threads is out of range: got 0, allowed 1 to 64"),
+        ({"threads": 65}, "threads is out of range"),
+        (
+            {"runtime": "onnxruntime", "precision": "float32"},
+            "carries no float32 network for onnxruntime: allowed int8 for litert, int8 for onnxruntime",
+        ),
+    ],
+)
+def test_what_cannot_be_measured(shipped: Bundle, asked: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        configurations(shipped, **asked)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({}, "no runtime of the bundle's is installed: allowed none; install it with: pip install"),
+        ({"runtime": "onnxruntime"}, "the runtime onnxruntime is not installed"),
+    ],
+)
+def test_no_runtime(
+    shipped: Bundle, monkeypatch: pytest.MonkeyPatch, asked: dict[str, Any], said: str
+) -> None:
+    monkeypatch.setattr(networks, "available_runtimes", lambda: ())
+    with pytest.raises(MissingDependencyError, match=said) as caught:
+        configurations(shipped, **asked)
+    assert caught.value.exit_code == 5
+
+
+def test_rounds_are_interleaved_and_begin_with_each_case_in_turn() -> None:
+    order: list[str] = []
+    cases = [Case(name, cells, lambda name=name: order.append(name)) for name, cells in (("a", 1), ("b", 4))]
+    rounds: list[None] = []
+    timings = time_cases(cases, 0.0, between=lambda: rounds.append(None))
+    assert [len(timing.rounds_ms) for timing in timings] == [3, 3]
+    assert len(rounds) == 3
+    # A warm-up of each; then in each turn a call that is not timed, and with no time left one that is.
+    assert "".join(order) == "ab" + "aabb" + "bbaa" + "aabb"
+    for timing, cells in zip(timings, (1, 4), strict=True):
+        told = timing.to_json()
+        assert told["calls"] == timing.calls == 3
+        assert timing.cells == cells
+        assert told["p50_ms"] <= told["p90_ms"] <= told["p95_ms"] <= told["p99_ms"]
+
+
+def test_stages_of_the_real_pipeline_add_up(shipped: Bundle) -> None:
+    classifier = open_classifier(shipped)
+    done: list[int] = []
+    times = time_stages(CAMERA, classifier, 1.0, progress=lambda now, _: done.append(now))
+    classifier.close()
+    stages = times.stages()
+    assert tuple(stages) == STAGES
+    assert sum(stage["share"] for stage in stages.values()) == pytest.approx(1, abs=1e-4)
+    assert stages["segment"]["mean_ms"] > 0
+    assert stages["decode"]["mean_ms"] > 0
+    assert stages["record"]["mean_ms"] > 0
+    assert all(stage["p50_ms"] <= stage["p95_ms"] for stage in stages.values())
+    facts = times.facts()
+    assert facts["frames"] == len(times.frames_ms) == times.summary.captured - 1
+    assert facts["pictures"] == "drawn before and packed as JPEG"
+    assert done
+
+
+def test_stages_of_a_folder(shipped: Bundle, tmp_path: Path) -> None:
+    from edgeleuk.images import write_png
+
+    folder = tmp_path / "fields"
+    folder.mkdir()
+    for number in range(3):
+        write_png(folder / f"{number}.png", VirtualSlide(seed=number).field(0, 0).pixels[:480, :640])
+    classifier = open_classifier(shipped)
+    times = time_stages(f"dir://{folder}", classifier, 60.0)
+    assert times.facts()["frames"] == 2
+    assert times.facts()["pictures"] == "as they came"
+    for name in ("1.png", "2.png"):
+        (folder / name).unlink()
+    with pytest.raises(CameraError, match=r"too few pictures of dir://.*: got 1 in 60 s, allowed 2 or more"):
+        time_stages(f"dir://{folder}", classifier, 60.0)
+    classifier.close()
+
+
+def test_operations_of_a_network(shipped: Bundle) -> None:
+    rows = profile_operators(shipped, Configuration("onnxruntime", "int8", 1))
+    assert sum(row.share for row in rows) == pytest.approx(1)
+    assert rows == sorted(rows, key=lambda row: -row.ms)
+    assert any("Conv" in row.op for row in rows)
+    assert all(float(row.calls).is_integer() for row in rows)
+
+
+def test_operations_without_onnx_runtime(shipped: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgeleuk.bench.operators.available_runtimes", lambda: ("litert",))
+    with pytest.raises(MissingDependencyError, match="timed by ONNX Runtime, which is not installed"):
+        profile_operators(shipped, Configuration("onnxruntime", "int8", 1))
+    with pytest.raises(UsageError, match="no ONNX network among those that are measured"):
+        measuring._profiles(shipped, [Configuration("litert", "int8", 1)])
+
+
+def test_nothing_of_fresh_processes_is_none() -> None:
+    times = FreshTimes()
+    assert times.network("litert", "int8")["load_ms"] is None
+    assert times.to_json()["cold_start_ms"] is None
+    assert times.to_json()["peak_rss_mb"] is None
+
+
+def test_a_stored_result_decides(shipped: Bundle) -> None:
+    for fast, slow in (("litert", "onnxruntime"), ("onnxruntime", "litert")):
+        assert keep(shipped, read_machine(), stored(shipped, {fast: 5.0, slow: 50.0}))
+        choice = choose_runtime(shipped, "int8", 1)
+        assert choice.runtime == fast
+        assert f"5.0 ms a cell, {slow} 50.0 ms, as `edgeleuk bench` measured" in choice.why
+
+
+def test_a_suspect_result_is_said_to_be(shipped: Bundle) -> None:
+    result = stored(shipped, {"litert": 5.0, "onnxruntime": 50.0}, reasons=["other load: 37 % of the cores"])
+    keep(shipped, read_machine(), result)
+    assert "which is suspect (other load: 37 % of the cores)" in choose_runtime(shipped, "int8", 1).why
+
+
+def test_what_did_not_pass_the_self_test_is_not_taken(shipped: Bundle) -> None:
+    result = stored(shipped, {"litert": 5.0, "onnxruntime": 50.0}, litert={"self_test": "moved"})
+    keep(shipped, read_machine(), result)
+    choice = choose_runtime(shipped, "int8", 1)
+    assert choice.runtime == "onnxruntime"
+    assert "the only one that passed the self-test" in choice.why
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", None])
+def test_without_a_stored_result_it_is_measured(shipped: Bundle, content: bytes | None) -> None:
+    path = result_path(shipped, read_machine())
+    path.parent.mkdir(parents=True)
+    if content is not None:
+        path.write_bytes(content)
+    choice = choose_runtime(shipped, "int8", 1)
+    assert choice.runtime in ("litert", "onnxruntime")
+    assert "measured for 1 s at this start" in choice.why
+
+
+def test_results_of_other_machines_and_threads_are_not_used(shipped: Bundle) -> None:
+    result = stored(shipped, {"litert": 5.0, "onnxruntime": 50.0})
+    result["machine"]["key"] = "another"
+    keep(shipped, read_machine(), result)
+    assert kept(shipped, read_machine()) is None
+    keep(shipped, read_machine(), stored(shipped, {"litert": 5.0, "onnxruntime": 50.0}))
+    assert choosing._stored(shipped, [Configuration("litert", "int8", 2)]) is None
+
+
+def test_a_cache_that_cannot_be_written_hinders_nothing(shipped: Bundle, cache: Path) -> None:
+    cache.write_text("no folder")
+    assert keep(shipped, read_machine(), stored(shipped, {"litert": 5.0})) is None
+    assert kept(shipped, read_machine()) is None
+
+
+def test_the_only_runtime_is_taken(shipped: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choose_runtime(shipped, "float32", 1).runtime == "litert"
+    monkeypatch.setattr(networks, "available_runtimes", lambda: ("onnxruntime",))
+    choice = choose_runtime(shipped, "int8", 1)
+    assert choice.runtime == "onnxruntime"
+    assert "the only one that is installed" in choice.why
+
+
+@pytest.mark.parametrize(("bad", "good"), [(TFLITE, "onnxruntime"), (ONNX, "litert")])
+def test_a_network_that_fails_its_self_test_is_passed_over(
+    shipped: Bundle, tmp_path: Path, bad: str, good: str
+) -> None:
+    choice = choose_runtime(damaged(shipped, tmp_path, bad), "int8", 1)
+    assert choice.runtime == good
+    assert "the only one that passed the self-test" in choice.why
+
+
+def test_a_runtime_that_cannot_be_opened_is_passed_over(
+    shipped: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise MissingDependencyError("no TFLite interpreter can be imported")
+
+    monkeypatch.setattr("edgeleuk.runtimes.litert.LiteRtRuntime.open_interpreter", fail)
+    assert choose_runtime(shipped, "int8", 1).runtime == "onnxruntime"
+
+
+def test_no_network_passes(shipped: Bundle, tmp_path: Path, edgeleuk: Callable[..., Outcome]) -> None:
+    bundle = damaged(shipped, tmp_path, TFLITE, ONNX)
+    with pytest.raises(GateFailedError, match=r"self-test of x.edgeleuk failed on every runtime: got .*onnx"):
+        choose_runtime(bundle, "int8", 1)
+    done = edgeleuk("bench", "--bundle", bundle.path, "--precision", "int8", "--threads", 1)
+    assert done.code == 3
+    assert "no network of x.edgeleuk passed the self-test on this machine" in done.err
+    assert done.out == ""
+
+
+def test_run_takes_the_fastest_says_so_and_goes_on_with_it(
+    shipped: Bundle, edgeleuk: Callable[..., Outcome]
+) -> None:
+    keep(shipped, read_machine(), stored(shipped, {"litert": 50.0, "onnxruntime": 5.0}))
+    words = ("run", "--camera", CAMERA, "--session", "s.db", "--runtime", "auto", "--json")
+    done = edgeleuk(*words, "--frames", 1)
+    assert done.code == 0, done.err
+    assert "runtime   onnxruntime: 5.0 ms a cell, litert 50.0 ms" in done.err
+    with closing(sqlite3.connect("s.db")) as connection:
+        assert connection.execute("SELECT value FROM settings WHERE key = 'runtime'").fetchone() == (
+            '"onnxruntime"',
+        )
+    # Whatever is the fastest by now: one runtime judges all cells of a session.
+    keep(shipped, read_machine(), stored(shipped, {"litert": 5.0, "onnxruntime": 50.0}))
+    again = edgeleuk(*words, "--frames", 2, "--resume")
+    assert again.code == 0, again.err
+    assert "runtime   onnxruntime: the session s.db was recorded with it" in again.err
+
+
+def test_only_run_has_a_choice(edgeleuk: Callable[..., Outcome]) -> None:
+    Path("cell.png").write_bytes(b"")
+    done = edgeleuk("classify", "cell.png", "--runtime", "auto")
+    assert done.code == 2
+    assert "auto" in done.err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("--limit", "speed=1"), 2, "the limit names no figure"),
+        (("--compare", "none.json"), 2, "there is no such result"),
+        (("--out", "missing/r.json"), 2, "there is no such folder"),
+        (("--plot", "."), 2, "a result is a file"),
+        (("--seconds", "0.5"), 2, "the seconds are out of range"),
+        (("--seconds", "nan"), 2, "the seconds are out of range"),
+        (("--bundle", "none.edgeleuk"), 2, "there is no such bundle"),
+        (("--precision", "int4"), 2, "unknown precision"),
+        (("--camera", "nowhere"), 2, "neither a camera URI nor an existing path"),
+        (("--camera", "http://127.0.0.1:1/stream"), 6, "127.0.0.1:1"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_measured(
+    edgeleuk: Callable[..., Outcome], words: tuple[str, ...], code: int, said: str
+) -> None:
+    done = edgeleuk("bench", *words)
+    assert done.code == code, done.err
+    assert said in done.err
+    assert "Traceback" not in done.err
+    assert done.out == ""

@@ -65,6 +65,26 @@ def progress_bar(title: str) -> Iterator[Callable[..., None]]:
 
 
 @contextmanager
+def progress_line(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Show (done, total) in one line on standard error; only on a terminal.
+
+    It is written when it is told and at no other time: the thread of a bar would disturb what is timed.
+    """
+    if not sys.stderr.isatty():
+        yield lambda *_: None
+        return
+
+    def report(done: int, total: int) -> None:
+        sys.stderr.write(f"\r{title} {done}/{total}\033[K")
+        sys.stderr.flush()
+
+    try:
+        yield report
+    finally:
+        sys.stderr.write("\r\033[K")
+
+
+@contextmanager
 def training_progress() -> Iterator[Callable[[Any], None]]:
     """Show where a training stands: a bar with the time left on a terminal, else a line for each epoch.
 

@@ -145,6 +145,11 @@ def comparison_text(comparison: Mapping[str, Any]) -> str:
         f"  p95 {row['p95_ratio']:.2f}   {row['change']} (+-{row['noise'] * 100:.0f} %)"
         for row in comparison["rows"]
     ]
+    lines += [
+        f"          measured only in the {which} one: {', '.join(comparison[f'only_{which}'])}"
+        for which in ("old", "new")
+        if comparison[f"only_{which}"]
+    ]
     if not comparison["rows"]:
         lines.append("          nothing was measured in both")
     return "\n".join(lines)

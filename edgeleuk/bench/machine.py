@@ -36,6 +36,17 @@ THROTTLED_BITS = {
     3: "soft temperature limit",
 }
 SINCE_START = 16
+# arm64 tells numbers alone. Source: Linux, arch/arm64/include/asm/cputype.h.
+ARM = "0x41"
+ARM_PARTS = {
+    "0xd03": "Cortex-A53",
+    "0xd05": "Cortex-A55",
+    "0xd07": "Cortex-A57",
+    "0xd08": "Cortex-A72",
+    "0xd0b": "Cortex-A76",
+    "0xd0c": "Neoverse-N1",
+    "0xd42": "Cortex-A78AE",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,12 +306,11 @@ def _cpu_name(root: Path) -> str | None:
     named = _cpuinfo(root, "model name", "Model name", "Hardware")
     if named and named[0]:
         return named[0]
-    # arm64 gives numbers alone; lscpu knows names, the kernel does not.
-    numbers = [_cpuinfo(root, key)[:1] for key in ("CPU implementer", "CPU part")]
-    return (
-        " ".join(f"ARM {number[0]}" if n == 0 else number[0] for n, number in enumerate(numbers) if number)
-        or None
-    )
+    implementer, part = (_cpuinfo(root, key)[:1] for key in ("CPU implementer", "CPU part"))
+    if not implementer or not part:
+        return None
+    known = ARM_PARTS.get(part[0].lower()) if implementer[0].lower() == ARM else None
+    return known or f"implementer {implementer[0]}, part {part[0]}"
 
 
 def _memory_mb(root: Path) -> int | None:

@@ -31,13 +31,13 @@ from edgeleuk.bench.store import keep
 from edgeleuk.bench.verdict import judge
 from edgeleuk.bundle.acceptance import refuse_rejected
 from edgeleuk.capture import ReconnectPolicy, open_camera
-from edgeleuk.console import progress_bar
+from edgeleuk.console import progress_line
 from edgeleuk.errors import GateFailedError, UsageError
 from edgeleuk.runtimes import available_runtimes
 from edgeleuk.selftest import MOVED, OK
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from edgeleuk.bench.fresh import FreshTimes
@@ -111,22 +111,22 @@ def measure(
     networks = list(open_networks(bundle, wanted))
     try:
         _require_passed(bundle, networks)
-        with progress_bar("networks") as bar:
+        with progress_line("networks") as tell:
             cases = _Cases.of(bundle, networks)
-            cases.time(NETWORKS_SHARE * seconds, watch_clock, bar)
+            cases.time(NETWORKS_SHARE * seconds, watch_clock, tell)
         rows = cases.rows()
         fastest = cases.fastest(rows)
-        with progress_bar("pipeline") as bar:
+        with progress_line("pipeline") as tell:
             stages = time_stages(
-                camera or DEFAULT_CAMERA, fastest.classifier, STAGES_SHARE * seconds, progress=bar
+                camera or DEFAULT_CAMERA, fastest.classifier, STAGES_SHARE * seconds, progress=tell
             )
     finally:
         for network in networks:
             network.classifier.close()
     profiles = _profiles(bundle, wanted) if operators else None
     pairs = list(dict.fromkeys((one.runtime, one.precision) for one in wanted))
-    with progress_bar("fresh processes") as bar:
-        fresh = measure_fresh(bundle, pairs, fastest.configuration, ended - time.monotonic(), progress=bar)
+    with progress_line("fresh processes") as tell:
+        fresh = measure_fresh(bundle, pairs, fastest.configuration, ended - time.monotonic(), progress=tell)
     others = others_share(cpu_before, read_cpu_time(root))
     after = read_state(root)
     verdict = judge(
@@ -177,8 +177,8 @@ class _Cases(NamedTuple):
         cases += [classify_case(bundle, network) for network in single]
         return cls(networks, cases, [])
 
-    def time(self, seconds: float, between: Any, bar: Any) -> None:
-        self.timings.extend(time_cases(self.cases, seconds, between=between, progress=bar))
+    def time(self, seconds: float, between: Callable[[], object], tell: Callable[[int, int], object]) -> None:
+        self.timings.extend(time_cases(self.cases, seconds, between=between, progress=tell))
 
     @property
     def rounds(self) -> int:

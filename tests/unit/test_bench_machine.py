@@ -95,7 +95,7 @@ def test_a_raspberry_pi(tmp_path: Path, path: Path) -> None:
     root = planted(tmp_path, PI)
     machine = read_machine(root)
     assert machine.board == "Raspberry Pi 5 Model B Rev 1.0"
-    assert machine.cpu == "ARM 0x41 0xd0b"
+    assert machine.cpu == "Cortex-A76"
     assert machine.memory_mb == 8443
     assert machine.system == "Debian GNU/Linux 12 (bookworm)"
     state = read_state(root)
@@ -110,6 +110,19 @@ def test_a_raspberry_pi(tmp_path: Path, path: Path) -> None:
     assert shown["throttled"] == "0x50005"
     assert "under-voltage" in shown["throttled_bits"]
     assert shown["tegrastats"] == UNAVAILABLE
+
+
+@pytest.mark.parametrize(
+    ("implementer", "part", "named"),
+    [
+        ("0x41", "0xd08", "Cortex-A72"),
+        ("0x41", "0xfff", "implementer 0x41, part 0xfff"),
+        ("0x4e", "0xd08", "implementer 0x4e, part 0xd08"),
+    ],
+)
+def test_names_of_arm_cores(tmp_path: Path, path: Path, implementer: str, part: str, named: str) -> None:
+    text = f"processor : 0\nCPU implementer : {implementer}\nCPU part : {part}\n"
+    assert read_machine(planted(tmp_path, {"proc/cpuinfo": text})).cpu == named
 
 
 def test_vcgencmd_is_asked_before_the_file(tmp_path: Path, path: Path) -> None:

@@ -16,9 +16,10 @@ from weights import flipped, some_weights
 from edgeleuk.bench import choosing, measuring, networks
 from edgeleuk.bench.choosing import choose_runtime
 from edgeleuk.bench.fresh import FreshTimes
-from edgeleuk.bench.machine import read_machine
+from edgeleuk.bench.machine import UNAVAILABLE, read_machine
 from edgeleuk.bench.networks import Case, Configuration, configurations, thread_counts, time_cases
 from edgeleuk.bench.operators import profile_operators
+from edgeleuk.bench.report import bench_text
 from edgeleuk.bench.stages import STAGES, time_stages
 from edgeleuk.bench.store import keep, kept, result_path
 from edgeleuk.bundle.golden import decode_golden, encode_golden
@@ -206,6 +207,27 @@ def test_operations_without_onnx_runtime(shipped: Bundle, monkeypatch: pytest.Mo
         profile_operators(shipped, Configuration("onnxruntime", "int8", 1))
     with pytest.raises(UsageError, match="no ONNX network among those that are measured"):
         measuring._profiles(shipped, [Configuration("litert", "int8", 1)])
+
+
+def test_a_machine_that_says_nothing_but_that_it_is_throttled(
+    shipped: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = tmp_path / "vcgencmd"
+    command.write_text("#!/bin/sh\necho throttled=0x4\n")
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    root = tmp_path / "root"
+    (root / "sys/class/thermal/thermal_zone0").mkdir(parents=True)
+    (root / "sys/class/thermal/thermal_zone0/temp").write_text("odd")
+    result = measuring.measure(
+        shipped, runtime="litert", precision="int8", threads=1, seconds=1, camera=CAMERA, root=root
+    )
+    assert result["verdict"] == "suspect"
+    assert "throttled: throttled" in result["reasons"]
+    assert result["machine"]["cpu"] == result["before"]["temperature_c"] == UNAVAILABLE
+    assert result["after"]["throttled_bits"] == ["throttled"]
+    assert result["others_share"] is None
+    assert "temperature unavailable" in bench_text(result)
 
 
 def test_nothing_of_fresh_processes_is_none() -> None:

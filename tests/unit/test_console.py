@@ -10,7 +10,7 @@ import sys
 
 TRAINING = """
 from types import SimpleNamespace
-from edgeleuk.console import progress_bar, training_progress
+from edgeleuk.console import progress_bar, progress_line, training_progress
 with training_progress() as report:
     for stage, left in (("read", None), ("inner", 3900.0), ("final", 61.0)):
         for step in (1, 2):
@@ -18,6 +18,8 @@ with training_progress() as report:
                                    validation_auroc=None, seconds_left=left))
 with progress_bar("reading") as bar:
     bar(1, 2)
+with progress_line("networks") as tell:
+    tell(3, 10)
 """
 
 
@@ -46,3 +48,4 @@ def test_on_a_terminal_the_time_left_covers_both_trainings() -> None:
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
     assert "0:01:01 left in all" in text
     assert "2/2" in text
+    assert "networks 3/10" in text

@@ -46,6 +46,8 @@ JPEG_QUALITY = 90
 # The first frame pays for what is made once; without the rest there is nothing to tell.
 WARM_UP = 1
 LEAST_DRAWN, MOST_DRAWN = 6, 40
+# To draw a picture takes several times as long as to judge it.
+DRAWING_SHARE = 0.75
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,7 @@ def time_stages(
     clock = _Clock()
     with open_camera(camera, ReconnectPolicy(tries=0)) as opened, TemporaryDirectory() as folder:
         drawn = is_simulated(opened.uri)
-        pictures = _drawn(opened, seconds / 2, progress) if drawn else None
+        pictures = _drawn(opened, DRAWING_SHARE * seconds, progress) if drawn else None
         source = opened if pictures is None else _Recorded(opened.uri, pictures)
         stop = threading.Event()
         timer = threading.Timer(seconds, stop.set)

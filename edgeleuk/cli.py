@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from edgeleuk import RESEARCH_USE, __version__
+from edgeleuk.cli_mcu import mcu_app
 from edgeleuk.errors import EdgeleukError, UsageError
 
 app = typer.Typer(
@@ -31,6 +32,7 @@ stage_app = typer.Typer(
     name="stage", help="Move a microscope's stage.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(stage_app)
+app.add_typer(mcu_app)
 
 BundleOption = Annotated[
     str, typer.Option("--bundle", metavar="FILE", help="A .edgeleuk file, or `default` for the shipped one.")

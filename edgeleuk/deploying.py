@@ -15,7 +15,7 @@ from edgeleuk.bundle.acceptance import refuse_rejected
 from edgeleuk.bundle.golden import decode_golden
 from edgeleuk.bundle.manifest import FEATURES, FOREST, GOLDEN, SUPPORT
 from edgeleuk.bundle.support_vectors import decode_support
-from edgeleuk.errors import UsageError
+from edgeleuk.errors import BundleError, UsageError
 from edgeleuk.outputs import log_odds
 from edgeleuk.preprocessing import LEAST_STD, NORMAL_MEAN, NORMAL_STD
 from edgeleuk.runtimes.base import RUNTIMES, output_roles
@@ -138,7 +138,7 @@ def deployment_of(bundle: Bundle, golden: int) -> Deployment:
         )
     model, manifest = deployed_model(bundle), bundle.manifest
     support = decode_support(bundle.members[SUPPORT]) if SUPPORT in bundle.members else None
-    tensors = decode_golden(bundle.members[GOLDEN]).tensors[:golden]
+    tensors = _golden_tensors(bundle)[:golden]
     slow = ReferenceLiteRtRuntime(model, manifest.input)
     fast = LiteRtRuntime(model, manifest.input)
     table = slow.as_fed(np.arange(256, dtype=np.uint8))
@@ -167,6 +167,18 @@ def deployment_of(bundle: Bundle, golden: int) -> Deployment:
         steps,
         float(moved.max()),
     )
+
+
+def _golden_tensors(bundle: Bundle) -> npt.NDArray[np.uint8]:
+    tensors, shape = decode_golden(bundle.members[GOLDEN]).tensors, bundle.manifest.input.shape
+    if tensors.dtype != np.uint8 or tensors.shape[1:] != shape or not len(tensors):
+        raise BundleError(
+            f"the golden cells of {bundle.path.name} do not fit its network",
+            got=f"{tensors.shape} {tensors.dtype}",
+            allowed=f"(n, {', '.join(map(str, shape))}) uint8",
+            cure="convert the network again",
+        )
+    return tensors
 
 
 def _steps(slow: Raw, fast: Raw) -> int:

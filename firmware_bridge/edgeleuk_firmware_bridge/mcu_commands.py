@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from edgeleuk_firmware_bridge.mcu_memory import NamedSize
 
 FITS, TOO_LARGE = "fits", "too large"
+SHOWN = 3
 
 
 def check(
@@ -171,20 +172,20 @@ def _text(facts: dict[str, Any]) -> list[str]:
     how = f"measured by {ram['by']}" if ram["by"] else "bounded: install tflite-micro to measure it"
     lines = [f"flash     {flash['bytes']:>11,} bytes, without code"]
     lines += [f"{'':<10}{part['bytes']:>11,} {part['name']}" for part in flash["parts"]]
-    weights = ", ".join(
-        f"{weight['name']} {_shape(weight)} {weight['bytes']:,}" for weight in facts["largest_weights"][:3]
-    )
-    lines += [
-        f"{'':<10}largest weights: {weights or 'none'}",
-        f"arena     {ram['bytes']:>11,} bytes of RAM, {how}; {ram['reserved_bytes']:,} to reserve",
-    ]
+    if facts["largest_weights"]:
+        lines += ["          of the network, most are", *map(_row, facts["largest_weights"][:SHOWN])]
+    lines.append(f"arena     {ram['bytes']:>11,} bytes of RAM, {how}; {ram['reserved_bytes']:,} to reserve")
     if peak is not None:
-        alive = ", ".join(
-            f"{tensor['name']} {_shape(tensor)} {tensor['bytes']:,}" for tensor in peak["tensors"][:4]
-        )
-        lines.append(f"{'':<10}most in operation {peak['index']}, {peak['operator']}: {alive}")
+        lines += [
+            f"          most is alive in operation {peak['index']}, {peak['operator']}",
+            *map(_row, peak["tensors"][:SHOWN]),
+        ]
     lines.append(f"resolver  {' '.join(facts['operators'])}")
     return lines
+
+
+def _row(tensor: dict[str, Any]) -> str:
+    return f"{'':<10}{tensor['bytes']:>11,} {tensor['name']} {_shape(tensor)}"
 
 
 def _shape(tensor: dict[str, Any]) -> str:

@@ -117,6 +117,8 @@ def _work(model: bytes, inputs: Sequence[bytes], arena_bytes: int, *, outputs: i
                 [sys.executable, "-m", WORKER, name, *numbers],
                 capture_output=True,
                 check=False,
+                # Whatever lies in the user's folder is no module.
+                cwd=folder,
                 text=True,
                 errors="replace",
                 timeout=TIMEOUT_S * (len(inputs) + 1),

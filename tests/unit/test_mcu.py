@@ -338,6 +338,14 @@ class TestRefusals:
         with pytest.raises(UsageError, match="golden cells is out of range"):
             deployment_of(shipped, golden)
 
+    @pytest.mark.parametrize("number", [0, 2])
+    def test_golden_cells_of_another_shape_are_refused(self, small: Bundle, number: int) -> None:
+        vectors = decode_golden(small.members[GOLDEN])
+        odd = encode_golden(replace(vectors, tensors=vectors.tensors[:number, : -number or None]))
+        bundle = replace(small, members={**small.members, GOLDEN: odd})
+        with pytest.raises(BundleError, match=r"golden cells of .* do not fit its network"):
+            deployment_of(bundle, 1)
+
 
 RESOLVER_SCRIPT = """
 import sys
@@ -452,6 +460,22 @@ class TestMemory:
         svdf = schema.BuiltinOperator.SVDF
         with pytest.raises(GateFailedError, match="TFLite Micro cannot run this network"):
             mcu.footprint_of(changed(tiny, lambda tree: with_codes(tree, svdf)), ())
+
+    @needs_tflm
+    def test_what_has_no_end_is_ended(self, tiny: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(tflm, "TIMEOUT_S", 0.001)
+        with pytest.raises(GateFailedError, match="TFLite Micro does not come to an end"):
+            mcu.footprint_of(tiny, ())
+        monkeypatch.setattr(mcu_vela, "TIMEOUT_S", 0.001)
+        with pytest.raises(GateFailedError, match="Vela does not come to an end"):
+            mcu_vela.vela_report(tiny, "ethos-u55-128")
+
+    def test_a_version_that_prints_otherwise_is_refused(
+        self, tiny: bytes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(tflm, "_work", lambda *_, **__: (b"", "Arena: 12 bytes"))
+        with pytest.raises(GateFailedError, match="does not tell its arena: got Arena: 12 bytes"):
+            tflm.measured_arena(tiny, bounded_arena(read_graph(tiny)))
 
 
 # Declarations of what main.cc uses of TFLite Micro, written for this test: no package has the headers.
@@ -610,6 +634,12 @@ class TestExport:
         assert (tmp_path / "board.c").read_text() == "mine"
         assert not list(tmp_path.glob(".*"))
 
+    def test_what_cannot_be_written_leaves_no_half_file(self, small: Bundle, tmp_path: Path) -> None:
+        (tmp_path / "main.cc").mkdir()
+        with pytest.raises(UsageError, match="the export cannot be written"):
+            mcu.export(deployment_of(small, 1), tmp_path)
+        assert not list(tmp_path.glob(".*"))
+
     def test_what_text_of_a_bundle_says_stays_in_its_comment(self, small: Bundle, tmp_path: Path) -> None:
         hostile = replace(deployment_of(small, 1), name="*/ int x; /*", licence='"\n#error\\', golden_by="*/")
         mcu.export(hostile, tmp_path)
@@ -627,7 +657,7 @@ class TestCommands:
     def test_the_shipped_bundle_is_too_large_and_why(self, edgeleuk: Callable[..., Outcome]) -> None:
         outcome = edgeleuk("mcu", "check", "default", "--flash", "1M", "--ram", "256K")
         assert outcome.code == 3
-        assert "block1_expand_relu_1/Relu6 1x151x151x96 2,188,896" in outcome.out
+        assert "2,188,896 block1_expand_relu_1/Relu6 1x151x151x96\n" in outcome.out
         assert "1,830,036 support vectors" in outcome.out
         assert "verdict   too large" in outcome.out
 
@@ -681,6 +711,7 @@ class TestCommands:
             (["check", "default", *FITTING, "--vela", "ethos"], 2, "there is no such Ethos-U: got 'ethos'"),
             (["export", "default", "--out", "file"], 2, "an export goes into a folder: got the file file"),
             (["export", "default", "--out", "file/in"], 2, "an export goes into a folder: got the file "),
+            (["export", "default", "--out", "x" * 300], 2, "cannot be written to xxx"),
             (["export", "default", "--out", "x", "--golden", "0"], 2, "golden cells is out of range: got 0"),
             (["export", "file", "--out", "x"], 7, "is no bundle"),
             (

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 ALIGNMENT = 16
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20}
-# Added to an arena that was measured: kernels made for a processor (CMSIS-NN, ESP-NN) ask for buffers that
-# the reference kernels do without.
+# A sixteenth is added: kernels made for a processor (CMSIS-NN, ESP-NN) ask for buffers that the reference
+# kernels do without.
 MARGIN = 16
 # What the tail holds, in bytes on a 64-bit machine, where pointers make it larger than on a 32-bit one.
 EVAL_TENSOR, NODE, OPERATOR_DATA, ENDS, FIXED = 24, 64, 256, 512, 4096
@@ -89,9 +89,8 @@ class Arena:
 
     @property
     def with_margin(self) -> int:
-        """What to reserve: a sixteenth more than measured, and no more where it is a bound already."""
-        more = self.size_bytes // MARGIN if self.measured_by else 0
-        return aligned(self.size_bytes + more)
+        """What to reserve: a sixteenth more."""
+        return aligned(self.size_bytes + self.size_bytes // MARGIN)
 
 
 def parse_size(text: str, flag: str) -> int:

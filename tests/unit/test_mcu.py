@@ -175,20 +175,24 @@ class TestReading:
             read_graph(model)
 
     @settings(max_examples=200, deadline=None)
-    @given(data=st.data())
-    def test_damage_is_refused_or_read(self, tiny: bytes, data: st.DataObject) -> None:
+    @given(
+        st.lists(st.tuples(st.integers(0, 9999), st.integers(0, 255)), min_size=1, max_size=4),
+        st.one_of(st.none(), st.integers(0, 9999)),
+    )
+    def test_damage_is_refused_or_read(
+        self, tiny: bytes, changes: list[tuple[int, int]], cut: int | None
+    ) -> None:
         model = bytearray(tiny)
-        for _ in range(data.draw(st.integers(1, 4))):
-            at = data.draw(st.integers(0, len(model) - 1))
-            model[at] = data.draw(st.integers(0, 255))
-        cut = data.draw(st.sampled_from([len(model), data.draw(st.integers(0, len(model)))]))
+        for at, value in changes:
+            model[at % len(model)] = value
         try:
-            graph = mcu.portable_graph(bytes(model[:cut]))
+            graph = mcu.portable_graph(bytes(model[: None if cut is None else cut % len(model)]))
             bounded_arena(graph)
             peak_of(graph)
         except (BundleError, GateFailedError) as error:
             assert str(error)  # noqa: PT017 - any other error fails the test
 
+    @settings(deadline=None)
     @given(st.binary(max_size=400))
     def test_bytes_of_anybodys_are_refused(self, data: bytes) -> None:
         with pytest.raises(BundleError, match="cannot be read"):
@@ -393,6 +397,7 @@ class TestMemory:
         with pytest.raises(UsageError, match="--ram is no size"):
             parse_size(text, "--ram")
 
+    @settings(deadline=None)
     @given(
         st.lists(
             st.tuples(st.integers(0, 12), st.integers(0, 6), st.integers(0, 20)).map(
@@ -452,7 +457,8 @@ class TestMemory:
     ) -> None:
         monkeypatch.setattr(tflm, "MODULE", "tflite_micro_that_nobody_has")
         arena = mcu.footprint_of(shipped_model, ()).arena
-        assert (arena.measured_by, arena.with_margin) == (None, arena.size_bytes)
+        assert arena.measured_by is None
+        assert arena.size_bytes * 17 / 16 <= arena.with_margin <= arena.size_bytes * 17 / 16 + 16
 
     @needs_tflm
     def test_a_network_at_which_tflite_micro_fails_is_refused(self, tiny: bytes) -> None:

@@ -39,6 +39,7 @@ bench: install
 	$(BIN)/python tests/bench/segmentation.py
 	$(BIN)/python tests/bench/counting.py
 	$(BIN)/python tests/bench/link_faults.py
+	$(BIN)/python tests/bench/link_faults.py --protocol grbl
 
 # Compares the networks on every fold (goes on where it was stopped), then trains and converts the shipped one.
 # DATA is a C-NMC folder. Takes about two hours on 2 idle cores; the table is $(RUNS)/comparison.md.

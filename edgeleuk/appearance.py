@@ -63,11 +63,13 @@ def look(cell: ScaledCell) -> Look:
     if not inside.any():
         return Look(1.0, 1.0, 1.0, _LEAST)
     # One grey level keeps the ratios of a black cell finite.
-    red, green, blue = (float(level) for level in np.maximum(pixels[inside].mean(axis=0), 1.0))
-    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    finest, middle, coarsest = (_smoothed(grey, inside.astype(np.float32), sigma) for sigma in SIGMAS_PX)
+    mask = np.ascontiguousarray(inside).view(np.uint8)
+    red, green, blue = (max(level, 1.0) for level in cv2.mean(pixels, mask)[:3])
+    grey = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.float32)
+    within = np.asarray(mask, np.float32)
+    finest, middle, coarsest = (_smoothed(grey * within, within, sigma) for sigma in SIGMAS_PX)
     fine, coarse = (
-        float(((one - two)[inside] ** 2).mean(dtype=np.float64))
+        cv2.norm(one, two, cv2.NORM_L2SQR, mask) / cv2.countNonZero(mask)
         for one, two in ((finest, middle), (middle, coarsest))
     )
     sharpness = max(fine / (coarse + ROUNDING_POWER), _LEAST)
@@ -75,7 +77,5 @@ def look(cell: ScaledCell) -> Look:
 
 
 def _smoothed(grey: Floats, inside: Floats, sigma_px: float) -> Floats:
-    weight = cv2.GaussianBlur(inside, (0, 0), sigma_px)
-    return np.asarray(
-        cv2.GaussianBlur(grey * inside, (0, 0), sigma_px) / np.maximum(weight, 1e-6), np.float32
-    )
+    weight = np.maximum(cv2.GaussianBlur(inside, (0, 0), sigma_px), np.float32(1e-6))
+    return np.asarray(cv2.divide(cv2.GaussianBlur(grey, (0, 0), sigma_px), weight), np.float32)

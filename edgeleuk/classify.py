@@ -7,9 +7,10 @@ features, its probability.
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from edgeleuk.morphology import numbers_of
 from edgeleuk.outputs import log_odds
 from edgeleuk.preprocessing import scaled_cell, tensor_of
 from edgeleuk.results import Decision, Prediction
-from edgeleuk.runtimes import open_runtime
+from edgeleuk.runtimes import Answer, open_runtime
 from edgeleuk.runtimes.pooled import PooledRuntime
 
 if TYPE_CHECKING:
@@ -46,8 +47,7 @@ if TYPE_CHECKING:
     )
     from edgeleuk.bundle.reading import Bundle
     from edgeleuk.frames import CellCrop
-    from edgeleuk.preprocessing import ScaledCell
-    from edgeleuk.runtimes import Answer, ModelRuntime
+    from edgeleuk.runtimes import ModelRuntime
 
 
 _LEAST_P = 1e-9
@@ -164,6 +164,8 @@ class Classifier:
         rules: Rules,
     ) -> None:
         self.runtime = runtime
+        # One cell ahead is enough: the network takes as long as all the rest.
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="next-cell")
         self.manifest = manifest
         self.rules = rules
         # Asked of no cell, so that a network of another bundle is refused when it is opened.
@@ -192,10 +194,14 @@ class Classifier:
         """
         if not crops:
             return []
-        scaled = [scaled_cell(crop, self.manifest.input) for crop in crops]
-        looks = [look(cell) if self.rules.gate else None for cell in scaled]
-        areas = [area_um2(crop) for crop in crops]
-        seen = sightings(self._predict(scaled), areas, looks, self.rules, self._numbers(scaled))
+        cells, answer = self._answered(crops)
+        seen = sightings(
+            answer,
+            [cell.area_um2 for cell in cells],
+            [cell.look for cell in cells],
+            self.rules,
+            _numbers(cells),
+        )
         return [decide(sighting, self.rules) for sighting in seen]
 
     def consensus(self, views: Sequence[Prediction]) -> Prediction:
@@ -204,24 +210,52 @@ class Classifier:
 
     def probabilities(self, crops: Sequence[CellCrop]) -> npt.NDArray[np.float64]:
         """Return the (n,) calibrated probabilities of the positive class."""
-        scaled = [scaled_cell(crop, self.manifest.input) for crop in crops]
-        return probabilities_of(self._predict(scaled).outputs, self.rules, self._numbers(scaled))
+        if not crops:
+            return np.empty(0)
+        cells, answer = self._answered(crops)
+        return probabilities_of(answer.outputs, self.rules, _numbers(cells))
 
     def close(self) -> None:
         """Free the network."""
+        self._pool.shutdown()
         self.runtime.close()
 
-    def _predict(self, scaled: Sequence[ScaledCell]) -> Answer:
-        contract = self.manifest.input
-        tensors = np.empty((len(scaled), *contract.shape), np.uint8)
-        for row, cell in zip(tensors, scaled, strict=True):
-            row[...] = tensor_of(cell, contract)
-        return self.runtime.predict(tensors)
+    def _answered(self, crops: Sequence[CellCrop]) -> tuple[list[_Ready], Answer]:
+        """Run the network on each crop; the next is made ready while it runs."""
+        cells, answers = [], []
+        ahead = self._pool.submit(self._ready, crops[0]) if len(crops) > 1 else None
+        for index, crop in enumerate(crops):
+            cell = self._ready(crop) if ahead is None else ahead.result()
+            if index + 1 < len(crops):
+                ahead = self._pool.submit(self._ready, crops[index + 1])
+            answers.append(self.runtime.predict(cell.tensor))
+            # Of an archive's cells, tensors would fill the memory.
+            cells.append(cell._replace(tensor=None))
+        return cells, Answer.stacked(answers)
 
-    def _numbers(self, scaled: Sequence[ScaledCell]) -> list[npt.NDArray[np.float64]] | None:
-        if self.rules.forest is None:
-            return None
-        return [numbers_of(cell, self.manifest.input.px_per_um) for cell in scaled]
+    def _ready(self, crop: CellCrop) -> _Ready:
+        contract = self.manifest.input
+        cell = scaled_cell(crop, contract)
+        return _Ready(
+            tensor_of(cell, contract)[None],
+            area_um2(crop),
+            look(cell) if self.rules.gate else None,
+            None if self.rules.forest is None else numbers_of(cell, contract.px_per_um),
+        )
+
+
+class _Ready(NamedTuple):
+    """A crop as the network, the gate and the forest want it."""
+
+    tensor: Any
+    area_um2: float
+    look: Look | None
+    numbers: npt.NDArray[np.float64] | None
+
+
+def _numbers(cells: Sequence[_Ready]) -> list[npt.NDArray[np.float64]] | None:
+    numbers = [cell.numbers for cell in cells if cell.numbers is not None]
+    return numbers or None
 
 
 def open_classifier(

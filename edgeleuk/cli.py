@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgeleuk import RESEARCH_USE, __version__
+from edgeleuk.cli_mcu import mcu_app
 from edgeleuk.errors import EdgeleukError, UsageError
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ stage_app = typer.Typer(
     name="stage", help="Move a microscope's stage.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(stage_app)
+app.add_typer(mcu_app)
 
 BundleOption = Annotated[
     str, typer.Option("--bundle", metavar="FILE", help="A .edgeleuk file, or `default` for the shipped one.")

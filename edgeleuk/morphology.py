@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
     Floats32 = npt.NDArray[np.float32]
+    Bytes = npt.NDArray[np.uint8]
 
 NAMES = (
     "log_area",
@@ -68,6 +69,8 @@ SIGMAS_UM = (0.08, 0.16, 0.32, 0.65)
 RIM_UM = 0.22
 # A cell this small has no inside to speak of.
 LEAST_PX = 25
+# Of a byte's levels, in 255ths.
+_SHARES = np.arange(256, dtype=np.float32) / 255
 
 
 def morphology_numbers(crop: CellCrop) -> Floats:
@@ -120,41 +123,44 @@ def numbers_of(cell: ScaledCell, px_per_um: float) -> Floats:
 
 
 def _numbers(pixels: RgbImage, inside: npt.NDArray[np.bool_], px_per_um: float) -> Floats:
-    lab: Floats32 = cv2.cvtColor(pixels.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)  # type: ignore[assignment]
-    colours = lab[inside].astype(np.float64)
+    mask = np.ascontiguousarray(inside).view(np.uint8)
+    lab = cv2.cvtColor(cv2.LUT(pixels, _SHARES), cv2.COLOR_RGB2LAB)
+    means, spreads = cv2.meanStdDev(lab, mask=mask)
     return np.array([
-        np.log(int(np.count_nonzero(inside)) / px_per_um**2),
-        *_shape(inside),
-        *colours.mean(axis=0),
-        *colours.std(axis=0),
-        *_texture(lab[:, :, 0], inside, px_per_um),
+        np.log(cv2.countNonZero(mask) / px_per_um**2),
+        *_shape(mask),
+        *means.ravel(),
+        *spreads.ravel(),
+        *_texture(np.asarray(cv2.extractChannel(lab, 0), np.float32), float(means[0, 0]), mask, px_per_um),
     ])  # fmt: skip
 
 
-def _shape(inside: npt.NDArray[np.bool_]) -> tuple[float, float, float]:
+def _shape(mask: Bytes) -> tuple[float, float, float]:
     """Return circularity, solidity and aspect."""
-    contours, _ = cv2.findContours(inside.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     outer = max(contours, key=cv2.contourArea)
     area, hull = cv2.contourArea(outer), cv2.contourArea(cv2.convexHull(outer))
     perimeter = cv2.arcLength(outer, closed=True)
-    rows, columns = np.nonzero(inside)
+    moments = cv2.moments(mask, binaryImage=True)
     # A pixel is a square, not a point: 1/12 is its own second moment.
-    spread = np.cov(np.vstack([rows, columns]), bias=True) + np.eye(2) / 12
-    minor, major = np.sqrt(np.linalg.eigvalsh(spread))
+    xx, yy, xy = (moments[name] / moments["m00"] for name in ("mu20", "mu02", "mu11"))
+    minor, major = np.sqrt(np.linalg.eigvalsh(np.array([[xx + 1 / 12, xy], [xy, yy + 1 / 12]])))
     circularity = 4 * np.pi * area / perimeter**2 if perimeter else 0.0
     return float(circularity), float(area / hull) if hull else 0.0, float(minor / major)
 
 
-def _texture(lightness: Floats32, inside: npt.NDArray[np.bool_], px_per_um: float) -> list[float]:
+def _texture(lightness: Floats32, mean: float, mask: Bytes, px_per_um: float) -> list[float]:
     """Return the spread of lightness in four bands of scale, away from the rim."""
-    filled = np.where(inside, lightness, lightness[inside].mean())
-    deep = _without_rim(inside, round(RIM_UM * px_per_um))
+    filled = np.full(lightness.shape, mean, np.float32)
+    cv2.copyTo(lightness, mask, filled)
+    deep = _without_rim(mask, round(RIM_UM * px_per_um))
     smooth = [filled, *(cv2.GaussianBlur(filled, (0, 0), sigma * px_per_um) for sigma in SIGMAS_UM)]
-    return [float((fine - coarse)[deep].std()) for fine, coarse in pairwise(smooth)]
+    bands = (cv2.subtract(fine, coarse) for fine, coarse in pairwise(smooth))
+    return [float(cv2.meanStdDev(band, mask=deep)[1][0, 0]) for band in bands]
 
 
-def _without_rim(inside: npt.NDArray[np.bool_], rim_px: int) -> npt.NDArray[np.bool_]:
+def _without_rim(mask: Bytes, rim_px: int) -> Bytes:
     """Shrink the cell by a rim, or leave it as it is where nothing would remain."""
-    padded = np.pad(inside.astype(np.uint8), 1)
-    shrunk = cv2.erode(padded, np.ones((3, 3), np.uint8), iterations=rim_px)[1:-1, 1:-1] > 0
-    return shrunk if shrunk.any() else inside
+    padded = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT)
+    shrunk = cv2.erode(padded, np.ones((3, 3), np.uint8), iterations=rim_px)[1:-1, 1:-1]
+    return np.ascontiguousarray(shrunk, np.uint8) if shrunk.any() else mask

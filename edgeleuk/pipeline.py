@@ -2,11 +2,11 @@
 
 ::
 
-    reader.take -> decode -> watch -> correct -> gate -> scale -> segment -> track -> crop -> classify
-        -> record -> on_frame
+    reader.take -> decode -> watch -> correct -> gate -> scale -> segment
+        -> track -> crop -> classify -> record -> on_frame
 
-All of it happens on the caller's thread; the only other one fills the newest-frame slot
-(`edgeleuk.capture.newest`).
+The first line is one frame ahead of the second, on a thread of its own (`edgeleuk.lookahead`); the second
+happens on the caller's thread. Another thread fills the newest-frame slot (`edgeleuk.capture.newest`).
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from edgeleuk.capture import FrameRejectedError, decoded, is_simulated, open_reader
+from edgeleuk.capture import is_simulated, open_reader
 from edgeleuk.errors import DataRefusedError, EdgeleukError, InterruptedBeforeRecordError
 from edgeleuk.frames import Box
 from edgeleuk.latency import LatencyHistogram
+from edgeleuk.lookahead import LookAhead
 from edgeleuk.record.past import Past
 from edgeleuk.record.session import JudgedCell
 from edgeleuk.results import (
@@ -41,9 +42,10 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Mapping, Sequence
 
-    from edgeleuk.capture import EncodedFrame, FrameReader, FrameSource
+    from edgeleuk.capture import FrameReader, FrameSource
     from edgeleuk.engine import Engine
     from edgeleuk.frames import Cell, Frame, RgbImage, TrueCell
+    from edgeleuk.lookahead import Field
     from edgeleuk.record.session import SessionWriter
     from edgeleuk.views import Judgement
 
@@ -91,7 +93,7 @@ def run(
         What the session holds already: counts go on from there, and so do the numbers of the frames of a
         live source; of others, pictures that are recorded are passed over.
     stop : threading.Event
-        Set it to end the run: the frame at hand is finished and recorded.
+        Set it to end the run: the frames at hand are finished and recorded.
 
     Returns
     -------
@@ -111,8 +113,7 @@ def run(
     """
     work = _Run(source, engine, session, px_per_um, past or Past())
     try:
-        with read(source, waiting) as reader:
-            work.reader = reader
+        with read(source, waiting) as reader, work.look_ahead(reader, stop):
             ended = work.loop(frames, enough, on_frame, stop)
     except BaseException as error:
         what = error.what if isinstance(error, EdgeleukError) else f"{type(error).__name__}"
@@ -144,6 +145,7 @@ class _Run:
     """The state of one run. Counts move only when what they count is on the disk."""
 
     reader: FrameReader
+    ahead: LookAhead
 
     def __init__(
         self,
@@ -167,8 +169,7 @@ class _Run:
         self._dust = DustWatch()
         self._px_per_um: float | None = None
         self._events = past.events
-        self._in_flight = 0
-        self._passed_over = 0
+        self._finished = 0
         self._detected = past.detected
         self._seen_before = past.seen_before
         self._decisions = Counter(past.decisions)
@@ -182,6 +183,13 @@ class _Run:
     def rejected(self) -> int:
         return self.rejected_by_reason.total()
 
+    def look_ahead(self, reader: FrameReader, stop: threading.Event) -> LookAhead:
+        """Begin to take frames."""
+        self.reader = reader
+        first = 0 if self._source.live else self._past.next_sequence
+        self.ahead = LookAhead(reader, self._engine, self._scale, first, stop)
+        return self.ahead
+
     def loop(
         self,
         frames: int | None,
@@ -190,20 +198,19 @@ class _Run:
         stop: threading.Event,
     ) -> str:
         """Process frames until something ends it; return what did."""
-        while frames is None or self.processed < frames:
-            item = self.reader.take(stop, self._log_events)
-            self._log_events()
-            if item is None:
+        ended = None
+        while ended is None and (frames is None or self.processed < frames):
+            field = self.ahead.field(self._log_events)
+            if field is None:
                 return "stopped by the user" if stop.is_set() else "the source has ended"
-            if not self._source.live and item.sequence < self._past.next_sequence:
-                self._passed_over += 1
-                continue
-            self._in_flight = 1
-            self._process(item, on_frame)
-            self._in_flight = 0
-            if enough is not None and (reason := enough(self._decisions)) is not None:
-                return reason
-        return f"{frames} frames were processed"
+            if frames is None or self.processed + 1 < frames:
+                self.ahead.begin()
+            self._process(field, on_frame)
+            ended = None if enough is None else enough(self._decisions)
+        # What was taken is finished, too.
+        if (field := self.ahead.last()) is not None:
+            self._process(field, on_frame)
+        return ended or f"{frames} frames were processed"
 
     def finish(self, ended: str, *, failed: bool = False) -> SessionSummary:
         """Make, record and check the summary, once the reader is closed."""
@@ -216,41 +223,34 @@ class _Run:
         self._check(summary)
         return summary
 
-    def _process(
-        self, item: Frame | EncodedFrame, on_frame: Callable[[FrameResult, RgbImage], None] | None
-    ) -> None:
-        try:
-            frame = decoded(item)
-        except FrameRejectedError as error:
-            self._reject(self._numbered(item.sequence), time.time(), str(error.got), error.reason)
-            return
-        frame = replace(frame, sequence=self._numbered(frame.sequence))
-        reason, notices = self._engine.watch(frame.pixels)
-        for notice in notices:
+    def _process(self, field: Field, on_frame: Callable[[FrameResult, RgbImage], None] | None) -> None:
+        sequence, frame = self._numbered(field.sequence), field.frame
+        for notice in field.notices:
             self._log(notice.kind, notice.text)
-        if reason is None:
-            frame = replace(frame, pixels=self._engine.correct(frame.pixels))
-            reason = self._engine.gate(frame.pixels)
-        if reason is not None:
-            self._reject(frame.sequence, frame.captured_at, frame.source, reason)
-            return
-        result, judged = self._judge(frame)
-        whole = [cell for cell in frame.truth if _is_whole(cell, frame)]
-        self._session.record_frame(result, [view.cell for view in judged], whole, self._engine.tracker.placed)
-        result = replace(result, latency_ms=_since(frame))
-        self._count(result, judged)
-        if on_frame is not None:
-            on_frame(result, frame.pixels)
+        if frame is None or field.reason is not None:
+            at = time.time() if frame is None else frame.captured_at
+            self._reject(sequence, at, field.where, field.reason or "")
+        else:
+            frame = replace(frame, sequence=sequence)
+            result, judged = self._judge(frame, field.px_per_um, field.cells)
+            whole = [cell for cell in frame.truth if _is_whole(cell, frame)]
+            cells = [view.cell for view in judged]
+            self._session.record_frame(result, cells, whole, self._engine.tracker.placed)
+            result = replace(result, latency_ms=_since(frame))
+            self._count(result, judged)
+            if on_frame is not None:
+                on_frame(result, frame.pixels)
+        self._finished += 1
 
     def _numbered(self, sequence: int) -> int:
         """Return a frame's number in the session: a camera that is opened again counts from 0."""
         return sequence + self._past.next_sequence if self._source.live else sequence
 
-    def _judge(self, frame: Frame) -> tuple[FrameResult, list[_JudgedView]]:
-        """Find and recognise the cells of a frame; judge whole ones for the first time, or once more."""
+    def _judge(
+        self, frame: Frame, scale: float | None, found: tuple[Cell, ...]
+    ) -> tuple[FrameResult, list[_JudgedView]]:
+        """Recognise the cells of a frame; judge whole ones for the first time, or once more."""
         pixels = frame.pixels
-        scale = self._scale.of(frame)
-        found = tuple(self._engine.segment(pixels, px_per_um=scale))
         tracks = [sighting.track for sighting in self._engine.tracker.update(pixels, found)]
         dust = self._dust.look(found, tracks, self._engine.tracker.placed)
         known = {track: judgement for track in tracks if (judgement := self._judgements.of(track))}
@@ -372,7 +372,7 @@ class _Run:
             processed=self.processed,
             dropped=self._dropped(),
             rejected=self.rejected,
-            in_flight=self._in_flight,
+            in_flight=self.ahead.taken - self._finished,
             detected=self._detected,
             seen_before=self._seen_before,
             excluded=self._excluded_by_reason.total(),
@@ -389,7 +389,7 @@ class _Run:
 
     def _captured(self) -> int:
         # What was passed over had been captured before.
-        return self._past.next_sequence + self.reader.captured - self._passed_over
+        return self._past.next_sequence + self.reader.captured - self.ahead.passed_over
 
     def _dropped(self) -> int:
         """Count frames that were never looked at, such as the one in flight when a run was cut off."""

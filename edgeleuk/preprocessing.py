@@ -106,7 +106,7 @@ def normalised(values: npt.NDArray[np.uint8], inside: npt.NDArray[np.bool_]) -> 
     -------
     (h, w) uint8
     """
-    counts = np.bincount(values[inside], minlength=256)
+    counts = _counts(values, inside)
     total = int(counts.sum())
     if total == 0:
         return np.full(values.shape, NORMAL_MEAN, np.uint8)
@@ -116,7 +116,9 @@ def normalised(values: npt.NDArray[np.uint8], inside: npt.NDArray[np.bool_]) -> 
     std = max(float(np.sqrt(int((counts * levels * levels).sum()) / total - mean * mean)), LEAST_STD)
     stretched = np.rint(NORMAL_MEAN + (levels - mean) * (NORMAL_STD / std))
     table: npt.NDArray[np.uint8] = np.clip(stretched, 0, 255).astype(np.uint8)
-    return np.where(inside, table[values], np.uint8(NORMAL_MEAN))
+    normal = np.full(values.shape, NORMAL_MEAN, np.uint8)
+    cv2.copyTo(cv2.LUT(values, table), inside.view(np.uint8), normal)
+    return normal
 
 
 def nucleus_of(cell: ScaledCell) -> npt.NDArray[np.bool_]:
@@ -128,7 +130,7 @@ def nucleus_of(cell: ScaledCell) -> npt.NDArray[np.bool_]:
         All of the cell where it is of one grey level.
     """
     green = cell.pixels[:, :, 1]
-    counts = np.bincount(green[cell.inside], minlength=256)
+    counts = _counts(green, cell.inside)
     total = int(counts.sum())
     if total == 0:
         return cell.inside
@@ -141,6 +143,13 @@ def nucleus_of(cell: ScaledCell) -> npt.NDArray[np.bool_]:
     between = np.divide(apart**2, below * above, out=np.full(256, -1.0), where=(below > 0) & (above > 0))
     threshold = int(np.argmax(between)) if between.max() >= 0 else 255
     return cell.inside & (green <= threshold)
+
+
+def _counts(values: npt.NDArray[np.uint8], inside: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """How often each of the 256 levels occurs inside."""
+    mask = np.ascontiguousarray(inside).view(np.uint8)
+    counts = cv2.calcHist([np.ascontiguousarray(values)], [0], mask, [256], [0, 256])
+    return np.asarray(counts.ravel(), np.int64)
 
 
 def _channel(pixels: npt.NDArray[np.uint8], channel: str) -> npt.NDArray[np.uint8]:
@@ -163,11 +172,13 @@ def _scaled(crop: CellCrop, factor: float) -> tuple[npt.NDArray[np.uint8], npt.N
 
 def _padded_with_cell(pixels: npt.NDArray[np.uint8], mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Put the cell's mean colour around it: resizing must not mix black into the rim."""
-    inside = mask > 0
-    count = int(np.count_nonzero(inside))
-    sums = pixels.reshape(-1, 3).sum(axis=0, dtype=np.int64, where=inside.reshape(-1, 1))
-    mean = ((sums + count // 2) // count).astype(np.uint8)
-    return np.where(inside[:, :, None], pixels, mean)
+    count = cv2.countNonZero(mask)
+    # Sums of bytes are exact in float64.
+    sums = cv2.sumElems(cv2.copyTo(pixels, mask))[:3]
+    padded = np.empty(pixels.shape, np.uint8)
+    padded[...] = [(int(total) + count // 2) // count for total in sums]
+    cv2.copyTo(pixels, mask, padded)
+    return padded
 
 
 def _without_rim(inside: npt.NDArray[np.bool_], rim_px: int) -> npt.NDArray[np.bool_]:

@@ -122,7 +122,7 @@ def _stage_lines(result: Mapping[str, Any]) -> list[str]:
     pipeline = result["pipeline"]
     return [
         f"the pipeline on {pipeline['camera']} with {network_name(pipeline)}:"
-        f" {pipeline['frames']} frames, cells: {pipeline['cells']}, {pipeline['fps']:.1f} a second",
+        f" {pipeline['frames']} frames, cells: {pipeline['cells']}",
         *_table(
             ("stage", "mean", "p50", "p95", "share"),
             [
@@ -134,6 +134,8 @@ def _stage_lines(result: Mapping[str, Any]) -> list[str]:
                 for name, stage in result["stages"].items()
             ],
         ),
+        f"a frame   {pipeline['work_ms']:.1f} ms of work on two threads,"
+        f" done every {pipeline['frame_ms']:.1f} ms: {pipeline['fps']:.1f} a second",
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import defaultdict
@@ -61,16 +62,20 @@ class StageTimes:
         True where the pictures were drawn and packed as JPEGs before the clock was started.
     summary : SessionSummary
     frames_ms : tuple of dict of str to float
-        Time in each stage of `STAGES` for each frame that came after the first, rejected ones included.
+        Time in each stage of `STAGES` for each frame that came after the first, rejected ones included. Two
+        threads work side by side, so that these are more than what passes.
+    seconds : float
+        What passed until all of those were recorded.
     """
 
     camera: str
     drawn: bool
     summary: SessionSummary
     frames_ms: tuple[dict[str, float], ...]
+    seconds: float
 
     def stages(self) -> dict[str, dict[str, float]]:
-        """Return mean, p50 and p95 in ms of a frame, and the share, of each stage."""
+        """Return mean, p50 and p95 in ms of a frame, and the share of all work, of each stage."""
         table = np.array([[frame.get(name, 0.0) for name in STAGES] for frame in self.frames_ms])
         total = float(table.sum())
         low, high = np.percentile(table, (50, 95), axis=0)
@@ -86,14 +91,17 @@ class StageTimes:
 
     def facts(self) -> dict[str, Any]:
         """Return what was watched, and how many frames a second were done."""
-        seconds = sum(sum(frame.values()) for frame in self.frames_ms) / 1000
+        count = len(self.frames_ms)
+        work = math.fsum(ms for frame in self.frames_ms for ms in frame.values())
         return {
             "camera": self.camera,
             "pictures": "drawn before and packed as JPEG" if self.drawn else "as they came",
-            "frames": len(self.frames_ms),
+            "frames": count,
             "rejected": self.summary.rejected,
             "cells": self.summary.unique,
-            "fps": round(len(self.frames_ms) / seconds, 3),
+            "fps": round(count / self.seconds, 3),
+            "frame_ms": round(1000 * self.seconds / count, 4),
+            "work_ms": round(work / count, 4),
             "latency_ms": self.summary.latency_ms,
         }
 
@@ -133,7 +141,9 @@ def time_stages(
         timer = threading.Timer(seconds, stop.set)
         timer.daemon = True
         with create_session(Path(folder) / "session.db", {"camera": source.uri}) as writer:
-            _replace(writer, clock, "record", "record_frame", "record_rejected", "record_event", "views")
+            _replace(writer, clock, "record", "record_event", "views")
+            for name in ("record_frame", "record_rejected"):
+                _set(writer, name, clock.timed_record(getattr(writer, name)))
             if pictures is None:
                 timer.start()
             try:
@@ -142,17 +152,17 @@ def time_stages(
                     _timed_engine(classifier, clock, camera=source.live or drawn),
                     writer,
                     read=lambda given, waiting: _timed_reader(given, waiting, clock),
-                    on_frame=lambda *_: progress(len(clock.frames), len(pictures or clock.frames)),
+                    on_frame=lambda *_: progress(len(clock.ends), len(pictures or clock.ends)),
                     stop=stop,
                 )
             except InterruptedBeforeRecordError:
                 raise _too_few(source.uri, 0, seconds) from None
             finally:
                 timer.cancel()
-        frames = tuple(clock.frames[WARM_UP:])
+    frames = tuple(clock.frames()[WARM_UP:])
     if not frames:
-        raise _too_few(source.uri, len(clock.frames), seconds)
-    return StageTimes(source.uri, drawn, summary, frames)
+        raise _too_few(source.uri, len(clock.ends), seconds)
+    return StageTimes(source.uri, drawn, summary, frames, clock.ends[-1] - clock.ends[WARM_UP - 1])
 
 
 def _too_few(uri: str, came: int, seconds: float) -> CameraError:
@@ -164,40 +174,103 @@ def _too_few(uri: str, came: int, seconds: float) -> CameraError:
     )
 
 
-class _Clock:
-    """Time in each stage of the frame at hand, and of those before."""
+class _Span:
+    """What one thread did for one frame, from the beginning of its first part to the end of its last."""
 
     def __init__(self) -> None:
-        self.frames: list[dict[str, float]] = []
-        self._now: defaultdict[str, float] = defaultdict(float)
-        self._began: float | None = None
-        self._inside = False
+        self.stages_ms: defaultdict[str, float] = defaultdict(float)
+        self.began: float | None = None
+        self.ended = 0.0
 
-    def next_frame(self) -> None:
-        """End the frame at hand, if there is one, and begin the next."""
-        moment = time.perf_counter()
-        if self._began is not None:
-            whole = (moment - self._began) * 1000
-            self._now["other"] = max(whole - sum(self._now.values()), 0.0)
-            self.frames.append(dict(self._now))
-        self._now = defaultdict(float)
-        self._began = moment
+    @property
+    def other_ms(self) -> float:
+        """What lies between the parts."""
+        whole = 0.0 if self.began is None else (self.ended - self.began) * 1000
+        return max(whole - math.fsum(self.stages_ms.values()), 0.0)
+
+
+class _Clock:
+    """Time of the stages of each frame, on whichever of the pipeline's two threads they are.
+
+    Both threads take the frames in one order, so that the n-th span of each is of the same frame.
+
+    Attributes
+    ----------
+    ends : list of float
+        When each frame was recorded.
+    """
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+        self._ahead: list[_Span] = []
+        self._behind: list[_Span] = []
+        self._thread = _ThisThread()
+
+    def frames(self) -> list[dict[str, float]]:
+        """Return the times of each frame's stages in ms."""
+        found = []
+        for spans in zip(self._ahead, self._behind, strict=False):
+            frame: defaultdict[str, float] = defaultdict(float)
+            for span in spans:
+                for stage, ms in span.stages_ms.items():
+                    frame[stage] += ms
+                frame["other"] += span.other_ms
+            found.append(dict(frame))
+        return found
 
     def timed(self, stage: str, call: Callable[..., T]) -> Callable[..., T]:
         """Wrap a part. What it calls of other parts is counted as its own."""
 
         def wrapped(*args: Any, **named: Any) -> T:
-            if self._inside:
+            thread = self._thread
+            if thread.inside:
                 return call(*args, **named)
-            self._inside = True
+            thread.inside = True
             began = time.perf_counter()
             try:
                 return call(*args, **named)
             finally:
-                self._now[stage] += (time.perf_counter() - began) * 1000
-                self._inside = False
+                span = thread.span
+                span.began = began if span.began is None else span.began
+                span.ended = time.perf_counter()
+                span.stages_ms[stage] += (span.ended - began) * 1000
+                thread.inside = False
 
         return wrapped
+
+    def timed_take(self, take: Callable[..., ItemT | None]) -> Callable[..., ItemT | None]:
+        """Wrap what hands out pictures: each begins a span."""
+        timed = self.timed("capture", take)
+
+        def wrapped(*args: Any, **named: Any) -> ItemT | None:
+            self._thread.span = span = _Span()
+            item = timed(*args, **named)
+            if item is None:
+                return None
+            self._ahead.append(span)
+            return item if isinstance(item, Frame) else _TimedPicture(item, self)
+
+        return wrapped
+
+    def timed_record(self, record: Callable[..., None]) -> Callable[..., None]:
+        """Wrap what records a frame: it ends a span."""
+        timed = self.timed("record", record)
+
+        def wrapped(*args: Any, **named: Any) -> None:
+            timed(*args, **named)
+            self._behind.append(self._thread.span)
+            self.ends.append(time.perf_counter())
+            self._thread.span = _Span()
+
+        return wrapped
+
+
+class _ThisThread(threading.local):
+    """The frame that this thread is at, and whether it is in a part that is timed."""
+
+    def __init__(self) -> None:
+        self.span = _Span()
+        self.inside = False
 
 
 class _TimedPicture:
@@ -215,14 +288,7 @@ class _TimedPicture:
 
 def _timed_reader(source: FrameSource, waiting: int, clock: _Clock) -> FrameReader:
     reader = open_reader(source, waiting)
-    take = clock.timed("capture", reader.take)
-
-    def timed(*args: Any, **named: Any) -> ItemT | None:
-        clock.next_frame()
-        item = take(*args, **named)
-        return item if item is None or isinstance(item, Frame) else _TimedPicture(item, clock)
-
-    _set(reader, "take", timed)
+    _set(reader, "take", clock.timed_take(reader.take))
     return reader
 
 

@@ -7,12 +7,13 @@ import importlib.util
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+import numpy as np
+
 from edgeleuk.errors import BundleError, MissingDependencyError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
     import numpy.typing as npt
 
     from edgeleuk.bundle.manifest import InputContract
@@ -32,6 +33,13 @@ class Answer:
 
     outputs: npt.NDArray[np.float32]
     features: npt.NDArray[np.float32] | None = None
+
+    @staticmethod
+    def stacked(answers: Sequence[Answer]) -> Answer:
+        """Put one or more answers of one network together, in their order."""
+        features = [answer.features for answer in answers if answer.features is not None]
+        outputs = np.concatenate([answer.outputs for answer in answers])
+        return Answer(outputs, np.concatenate(features) if features else None)
 
 
 class ModelRuntime(Protocol):

@@ -68,7 +68,7 @@ class LiteRtRuntime:
 
     def open_interpreter(self, model: bytes, threads: int) -> Any:
         """Build the interpreter of whichever package is installed."""
-        return _interpreter_class()(model_content=model, num_threads=threads)
+        return _interpreter_module().Interpreter(model_content=model, num_threads=threads)
 
     def predict(self, tensors: npt.NDArray[np.uint8]) -> Answer:
         """Run the network on each tensor in turn.
@@ -85,21 +85,47 @@ class LiteRtRuntime:
         raw: list[list[npt.NDArray[np.generic]]] = [[] for _ in sinks]
         # One at a time: of many cells, floats would fill the memory.
         for index in range(len(tensors)):
-            tensor = tensors[index : index + 1]
-            values = (tensor ^ np.uint8(0x80)).view(np.int8) if self._is_flip else self._table[tensor]
-            self._interpreter.set_tensor(self._input, values)
-            try:
-                self._interpreter.invoke()
-            except RuntimeError as error:
-                # XNNPACK looks at a network only when it is first run.
-                raise BundleError("the TFLite model cannot be run", got=str(error).splitlines()[0]) from error
+            self._invoke(self.as_fed(tensors[index : index + 1]))
             for sink, rows in zip(sinks, raw, strict=True):
                 rows.append(self._interpreter.get_tensor(sink.index)[0])
         return Answer(*(sink.real(rows) for sink, rows in zip(sinks, raw, strict=True)))
 
+    def as_fed(self, tensors: npt.NDArray[np.uint8]) -> npt.NDArray[np.generic]:
+        """Return what the network's input tensor is given for (n, H, W, C) uint8 tensors."""
+        return (tensors ^ np.uint8(0x80)).view(np.int8) if self._is_flip else self._table[tensors]
+
+    def raw_outputs(self, fed: npt.NDArray[np.generic]) -> list[npt.NDArray[np.generic]]:
+        """Run the network on one (1, H, W, C) tensor as fed; return its outputs in the file's order."""
+        self._invoke(fed)
+        sinks = self._interpreter.get_output_details()
+        return [self._interpreter.get_tensor(sink["index"]) for sink in sinks]
+
     def close(self) -> None:
         """Free the interpreter."""
         self._interpreter = None
+
+    def _invoke(self, fed: npt.NDArray[np.generic]) -> None:
+        self._interpreter.set_tensor(self._input, fed)
+        try:
+            self._interpreter.invoke()
+        except RuntimeError as error:
+            # XNNPACK looks at a network only when it is first run.
+            raise BundleError("the TFLite model cannot be run", got=str(error).splitlines()[0]) from error
+
+
+class ReferenceLiteRtRuntime(LiteRtRuntime):
+    """The same with the reference kernels, which TFLite Micro has too: slow, and equal on every processor."""
+
+    name = "litert-reference"
+
+    def open_interpreter(self, model: bytes, threads: int) -> Any:
+        """Build an interpreter without any of the fast kernels."""
+        module = _interpreter_module()
+        return module.Interpreter(
+            model_content=model,
+            num_threads=threads,
+            experimental_op_resolver_type=module.OpResolverType.BUILTIN_REF,
+        )
 
 
 class _Sink:
@@ -116,10 +142,10 @@ class _Sink:
         return values.astype(np.float32) if self._affine is None else dequantize(values, self._affine)
 
 
-def _interpreter_class() -> Any:
+def _interpreter_module() -> Any:
     for module in RUNTIMES["litert"].modules:
         try:
-            return importlib.import_module(f"{module}.interpreter").Interpreter
+            return importlib.import_module(f"{module}.interpreter")
         except ImportError as error:
             reason = str(error)
     raise MissingDependencyError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +23,66 @@ if TYPE_CHECKING:
 BATCH = 16
 
 
+@dataclass(frozen=True, slots=True)
+class MapGeometry:
+    """Where in a cell's tensor the places of a network's map lie.
+
+    Attributes
+    ----------
+    rows, columns : int
+        Places, row by row.
+    channels : int
+        Numbers of a place, side by side.
+    side : int
+        Of the square of pixels that a place stands for, from the upper left corner on.
+    masks : tuple of int
+        Which channels of the tensor are masks.
+    """
+
+    rows: int
+    columns: int
+    channels: int
+    side: int
+    masks: tuple[int, ...]
+
+    @property
+    def places(self) -> int:
+        """How many places there are."""
+        return self.rows * self.columns
+
+
+def map_geometry(numbers: int, features: int, contract: InputContract) -> MapGeometry:
+    """Work out the map's geometry from how many numbers there are.
+
+    Parameters
+    ----------
+    numbers : int
+        Of the whole map.
+    features : int
+        That the support vectors judge: a mean and a spread of each channel within each mask.
+    contract : InputContract
+        With a ``mask`` or a ``nucleus`` channel.
+
+    Raises
+    ------
+    BundleError
+        The contract has no masks, or map, masks and support vectors do not fit each other.
+    """
+    masks = tuple(index for index, name in enumerate(contract.channels) if name in MASKS)
+    channels, left = divmod(features, max(2 * len(masks), 1))
+    places, also_left = divmod(numbers, max(channels, 1))
+    # Places are squares of pixels, all of one size.
+    side = round((contract.height * contract.width / max(places, 1)) ** 0.5)
+    rows, columns = contract.height // max(side, 1), contract.width // max(side, 1)
+    if not masks or left or also_left or rows * columns != places:
+        raise BundleError(
+            "the network's map does not fit the support vectors",
+            got=f"{numbers} numbers, {features} features, {len(masks)} masks",
+            cure="convert the network again",
+        )
+    return MapGeometry(rows, columns, channels, side, masks)
+
+
 class PooledRuntime:
     """Answers with the support vectors' log odds, its features being the pooled ones.
 
@@ -36,26 +97,15 @@ class PooledRuntime:
     Raises
     ------
     BundleError
-        The contract has no masks, or map, masks and support vectors do not fit each other.
+        As `map_geometry`.
     """
 
     def __init__(self, network: ModelRuntime, support: SupportVectors, contract: InputContract) -> None:
         self.name = network.name
         self._network = network
         self._support = support
-        self._masks = [index for index, name in enumerate(contract.channels) if name in MASKS]
         numbers = network.predict(np.empty((0, *contract.shape), np.uint8)).outputs.shape[1]
-        self._channels, left = divmod(support.mean.size, max(2 * len(self._masks), 1))
-        places, also_left = divmod(numbers, max(self._channels, 1))
-        # Places are squares of pixels, all of one size.
-        self._side = round((contract.height * contract.width / max(places, 1)) ** 0.5)
-        self._grid = (contract.height // max(self._side, 1), contract.width // max(self._side, 1))
-        if not self._masks or left or also_left or self._grid[0] * self._grid[1] != places:
-            raise BundleError(
-                "the network's map does not fit the support vectors",
-                got=f"{numbers} numbers, {support.mean.size} features, {len(self._masks)} masks",
-                cure="convert the network again",
-            )
+        self._map = map_geometry(numbers, support.mean.size, contract)
 
     def predict(self, tensors: npt.NDArray[np.uint8]) -> Answer:
         """Run the network on (n, H, W, C) uint8 tensors and judge its maps."""
@@ -70,9 +120,9 @@ class PooledRuntime:
         self._network.close()
 
     def _pooled(self, tensors: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        count, (rows, columns), side = len(tensors), self._grid, self._side
-        maps = self._network.predict(tensors).outputs.reshape(count, rows * columns, self._channels)
-        masks = tensors[:, : rows * side, : columns * side, self._masks]
-        blocks = masks.reshape(count, rows, side, columns, side, len(self._masks))
+        count, of, kinds = len(tensors), self._map, len(self._map.masks)
+        maps = self._network.predict(tensors).outputs.reshape(count, of.places, of.channels)
+        masks = tensors[:, : of.rows * of.side, : of.columns * of.side, list(of.masks)]
+        blocks = masks.reshape(count, of.rows, of.side, of.columns, of.side, kinds)
         share = blocks.mean(axis=(2, 4), dtype=np.float32) / np.float32(255)
-        return pooled(maps, share.reshape(count, rows * columns, len(self._masks)))
+        return pooled(maps, share.reshape(count, of.places, kinds))

@@ -363,7 +363,7 @@ class TestEnds:
         )
         assert (summary.processed, summary.ended) == (2, "the source has ended")
 
-    def test_when_the_user_says_so_the_frame_at_hand_is_finished(self, tmp_path: Path) -> None:
+    def test_when_the_user_says_so_the_frames_at_hand_are_finished(self, tmp_path: Path) -> None:
         stop = threading.Event()
         summary = run_on(
             pictures(tmp_path / "p", 5),
@@ -374,7 +374,9 @@ class TestEnds:
             on_frame=lambda *_: stop.set(),
         )
         laws_hold(summary, tmp_path / "s.db")
-        assert (summary.processed, summary.unique, summary.ended) == (1, 1, "stopped by the user")
+        # One, and the next if it had been taken.
+        assert summary.processed in {1, 2}
+        assert (summary.unique, summary.ended) == (1, "stopped by the user")
 
     def test_before_anything_was_recorded(self, tmp_path: Path) -> None:
         stop = threading.Event()

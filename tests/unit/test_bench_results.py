@@ -85,6 +85,8 @@ def result() -> dict[str, Any]:
             "frames": 10,
             "cells": 3,
             "fps": 50.0,
+            "frame_ms": 20.0,
+            "work_ms": 30.0,
         },
         "operators": {"onnxruntime int8": [{"op": "Conv", "calls": 33.0, "ms": 19.5, "share": 0.97}]},
         "start_ms": 300.0,

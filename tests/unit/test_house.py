@@ -41,6 +41,8 @@ def test_help_loads_no_heavy_module() -> None:
         "edgeleuk_convert.validation_commands",
         "edgeleuk_calibration.selection",
         "edgeleuk_firmware_bridge",
+        "edgeleuk_firmware_bridge.mcu_commands",
+        "edgeleuk.deploying",
         "edgeleuk.running",
     ],
 )

@@ -833,12 +833,18 @@ def camera_probe(
 
 
 @stage_app.command("info")
-def stage_info(stage: StageOption, protocol: ProtocolOption = None, as_json: JsonOption = False) -> None:
+def stage_info(
+    stage: StageOption,
+    protocol: ProtocolOption = None,
+    um_per_step: UmPerStepOption = None,
+    stage_config: StageConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Ask a stage what it is, what it can do, and where it is."""
     from edgeleuk.console import print_json
     from edgeleuk_firmware_bridge import commands
 
-    facts = commands.stage_info(stage, protocol)
+    facts = commands.stage_info(stage, protocol, _stage_settings(stage_config, um_per_step))
     print_json(facts) if as_json else typer.echo(commands.stage_text(facts))
 
 
@@ -872,22 +878,34 @@ def stage_move(
 
 
 @stage_app.command("home")
-def stage_home(stage: StageOption, protocol: ProtocolOption = None, as_json: JsonOption = False) -> None:
+def stage_home(
+    stage: StageOption,
+    protocol: ProtocolOption = None,
+    um_per_step: UmPerStepOption = None,
+    stage_config: StageConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Let a stage find its end stops, and count from there."""
     from edgeleuk.console import print_json
     from edgeleuk_firmware_bridge import commands
 
-    facts = commands.stage_home(stage, protocol)
+    facts = commands.stage_home(stage, protocol, _stage_settings(stage_config, um_per_step))
     print_json(facts) if as_json else typer.echo(commands.stage_text(facts))
 
 
 @stage_app.command("stop")
-def stage_stop(stage: StageOption, protocol: ProtocolOption = None, as_json: JsonOption = False) -> None:
+def stage_stop(
+    stage: StageOption,
+    protocol: ProtocolOption = None,
+    um_per_step: UmPerStepOption = None,
+    stage_config: StageConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Stop a stage that moves, and tell where it stands."""
     from edgeleuk.console import print_json
     from edgeleuk_firmware_bridge import commands
 
-    facts = commands.stage_stop(stage, protocol)
+    facts = commands.stage_stop(stage, protocol, _stage_settings(stage_config, um_per_step))
     print_json(facts) if as_json else typer.echo(commands.stage_text(facts))
 
 
@@ -1049,7 +1067,10 @@ def virtual_microscope(
 
 
 def _stage_settings(
-    config: Path | None, um_per_step: float | None, backlash_um: float | None, lamp: float | None = None
+    config: Path | None,
+    um_per_step: float | None = None,
+    backlash_um: float | None = None,
+    lamp: float | None = None,
 ) -> StageSettings:
     from edgeleuk.config import load_settings
     from edgeleuk_firmware_bridge import commands

@@ -27,9 +27,9 @@ SIMULATORS: dict[str, Callable[[], SimulatedBoard]] = {
 }
 
 
-def stage_info(url: str, protocol: str | None) -> dict[str, Any]:
+def stage_info(url: str, protocol: str | None, settings: StageSettings | None = None) -> dict[str, Any]:
     """Return what a stage says of itself: ``schema_version stage protocol firmware board ...``."""
-    with open_stage(url, protocol) as stage:
+    with open_stage(url, protocol, settings) as stage:
         told = stage.capabilities
         return {
             **_where(url, stage),
@@ -130,16 +130,16 @@ def opened(url: str, protocol: str | None, settings: StageSettings | None = None
     return stage
 
 
-def stage_home(url: str, protocol: str | None) -> dict[str, Any]:
+def stage_home(url: str, protocol: str | None, settings: StageSettings | None = None) -> dict[str, Any]:
     """Home a stage, and return where it then is."""
-    with open_stage(url, protocol) as stage:
+    with open_stage(url, protocol, settings) as stage:
         stage.home()
         return _where(url, stage)
 
 
-def stage_stop(url: str, protocol: str | None) -> dict[str, Any]:
+def stage_stop(url: str, protocol: str | None, settings: StageSettings | None = None) -> dict[str, Any]:
     """Stop a stage, and return where it then stands."""
-    with open_stage(url, protocol) as stage:
+    with open_stage(url, protocol, settings) as stage:
         stage.stop()
         return _where(url, stage)
 

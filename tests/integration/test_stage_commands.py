@@ -61,8 +61,8 @@ def test_a_stage_is_asked_moved_and_stopped(board: tuple[str, str]) -> None:
     back = json.loads(edgeleuk("stage", "move", "--x", "-10", "--relative", *at).stdout)
     assert back["position_um"] == pytest.approx({**moved["position_um"], "x": start + 20})
     assert back["steps"]["x"] == pytest.approx(2 * (start + 20))
-    stopped = edgeleuk("stage", "stop", "--stage", url).stdout
-    assert stopped.startswith("position  x ")
+    stopped = edgeleuk("stage", "stop", "--stage", url, "--um-per-step", "0.5").stdout
+    assert stopped == f"position  x {start + 20:g}  y {moved['position_um']['y']:g}  z -12 um\n"
 
 
 def test_what_a_stage_tells_people(board: tuple[str, str]) -> None:

@@ -46,15 +46,15 @@ _OBJECT_DEPTH = 0.1
 _GLASS_LEVEL = 0.85
 # Cubes favour edges over grain; higher powers would leave the verdict to a few pixels.
 _POWER = 3
+# Levels: less is a sensor's grain, or the seams between the squares of a JPEG, and no edge.
+_SEAMS = 4
 # Grain is read from the flattest part of a picture, where there is little else.
 _FLATTEST = 0.12
 _SURELY = 0.9999
-# What a quiet picture's grain adds to the cubes, and a margin for how well it is known.
-_GRAIN_CUBE = 1.15 * 2 * math.sqrt(2 / math.pi)
+# A margin for how well grain is known.
+_GRAIN_MARGIN = 1.15
 # Detail of less than half a level is none.
 _LEAST_DETAIL = 0.5
-# Share of the coarse detail that a sharp field has in fine detail, at least.
-_EXPECTED = 0.4
 
 
 class Fault(str, Enum):
@@ -81,19 +81,14 @@ class FieldQuality:
     ----------
     sharpness : float
         Second differences over 4 px of a picture 640 px across, relative to those over 8 px of the same
-        edges, the sensor's grain taken out, mean over four directions: below 0.34 where a blur hides the
-        finest detail, 0.37 to 0.7 in focus. A ratio of two scales, as in Zhuo and Sim, "Defocus map
-        estimation from a single image", Pattern Recognition 44 (2011).
+        edges, mean over four directions; of edges alone, for what is slight and what a sensor's grain adds
+        is left out. Below 0.29 where a blur hides the finest detail, 0.32 to 0.6 in focus. A ratio of two
+        scales, as in Zhuo and Sim, "Defocus map estimation from a single image", Pattern Recognition 44
+        (2011).
     least_sharpness, most_sharpness : float
         The same in the direction in which it is least, which a moving stage blurs, and in which it is most.
-    coarse_sharpness : float
-        The same over 8 px relative to 16 px: what a wide blur hides, and grain does not touch.
-    grain : float
-        The sensor's grain relative to the fine detail of a sharp field with these edges: above 1 it begins
-        to hide it, and where there are no edges it is large.
-    evenness, coarse_evenness : float
-        Detail over 4 px, and over 8 px, of the direction that has least, relative to the one that has most,
-        0 to 1.
+    evenness : float
+        Detail over 8 px of the direction that has least, relative to the one that has most, 0 to 1.
     glass : tuple of 3 floats
         Level of the empty glass, RGB, 0 to 255: the exposure.
     clipped_share : float
@@ -111,10 +106,7 @@ class FieldQuality:
     sharpness: float
     least_sharpness: float
     most_sharpness: float
-    coarse_sharpness: float
-    grain: float
     evenness: float
-    coarse_evenness: float
     glass: tuple[float, float, float]
     clipped_share: float
     crushed_share: float
@@ -130,13 +122,12 @@ class QualityLimits:
 
     Attributes
     ----------
-    sharpness, least_sharpness, coarse_sharpness, evenness : float
-        Least of each. Sharp fields of BCCD, of CellaVision and of the virtual slide lie above. All but the
-        coarse one count the less the more grain there is.
-    coarse_evenness, most_sharpness : float
-        An uneven blur is called a motion below the one and above the other, else a lack of focus.
-    grain : float
-        Most.
+    sharpness, least_sharpness : float
+        Least of each. Sharp fields of BCCD and of the virtual slide lie above, with as much grain as 3 levels
+        and as JPEGs of quality 50; blurred ones below.
+    evenness, evenness_to_sharpness : float
+        A blur is called a motion below the one, and below the other times `most_sharpness`: it spares one
+        direction, and spoils the others down to coarse detail. Else it is called a lack of focus.
     dark_glass : float
         Least level of the glass in its brightest channel.
     clipped_share, crushed_share : float
@@ -152,13 +143,10 @@ class QualityLimits:
         Least: where no glass is seen between cells, they lie over each other.
     """
 
-    sharpness: float = 0.36
-    least_sharpness: float = 0.32
-    coarse_sharpness: float = 0.33
-    evenness: float = 0.54
-    coarse_evenness: float = 0.62
-    most_sharpness: float = 0.29
-    grain: float = 3.0
+    sharpness: float = 0.305
+    least_sharpness: float = 0.23
+    evenness: float = 0.52
+    evenness_to_sharpness: float = 2.2
     dark_glass: float = 110.0
     clipped_share: float = 0.1
     crushed_share: float = 0.005
@@ -185,10 +173,9 @@ def measure_quality(pixels: RgbImage) -> FieldQuality:
     """
     require_rgb(pixels)
     green, coarse, colours = _reduced(pixels)
-    fine, grain = _detail(np.asarray(cv2.GaussianBlur(green, (3, 3), 0), np.uint8), 2)
-    middle_sized, _ = _detail(coarse, 1)
-    large, _ = _detail(coarse, 2)
-    ratios = fine / np.maximum(middle_sized, _LEAST_DETAIL)
+    fine = _detail(np.asarray(cv2.GaussianBlur(green, (3, 3), 0), np.uint8), 2)
+    middling = _detail(coarse, 1)
+    ratios = fine / np.maximum(middling, _LEAST_DETAIL)
     glass = background_colour(colours)
     red, green_level, blue = (float(level) for level in glass)
     darkest, middle, brightest = _ordered(colours)
@@ -196,10 +183,7 @@ def measure_quality(pixels: RgbImage) -> FieldQuality:
         sharpness=float(ratios.mean()),
         least_sharpness=float(ratios.min()),
         most_sharpness=float(ratios.max()),
-        coarse_sharpness=float(np.mean(middle_sized / np.maximum(large, _LEAST_DETAIL))),
-        grain=grain / max(_EXPECTED * float(middle_sized.mean()), 1e-6),
-        evenness=_evenness(fine),
-        coarse_evenness=_evenness(middle_sized),
+        evenness=_evenness(middling),
         glass=(red, green_level, blue),
         clipped_share=float(np.mean((brightest >= _CLIPPED) & (darkest >= _WHITE))),
         crushed_share=float(np.mean((middle <= _CRUSHED) & (brightest > 2 * _BLACK))),
@@ -230,11 +214,8 @@ def fault_of(quality: FieldQuality, limits: QualityLimits = _LIMITS) -> Fault | 
     saturated = min(quality.glass[:2]) >= _SATURATED_GLASS
     if saturated:
         blue_low = limits.saturated_blue_cast
-    trust = min(max(1.5 - 0.5 * quality.grain, 0.0), 1.0)
-    uneven = quality.evenness < trust * limits.evenness
-    one_way = (
-        quality.coarse_evenness < limits.coarse_evenness and quality.most_sharpness > limits.most_sharpness
-    )
+    blurred = quality.sharpness < limits.sharpness or quality.least_sharpness < limits.least_sharpness
+    most_even = min(limits.evenness, limits.evenness_to_sharpness * quality.most_sharpness)
     faults = (
         (Fault.UNDEREXPOSED, max(quality.glass) < limits.dark_glass),
         (Fault.UNDEREXPOSED, quality.crushed_share > limits.crushed_share),
@@ -243,11 +224,8 @@ def fault_of(quality: FieldQuality, limits: QualityLimits = _LIMITS) -> Fault | 
         (Fault.WHITE_BALANCE, not blue_low <= quality.blue_cast <= blue_high),
         (Fault.EMPTY, quality.object_share < limits.object_share),
         (Fault.TOO_THICK, quality.glass_share < limits.glass_share),
-        (Fault.FOCUS, quality.grain > limits.grain),
-        (Fault.MOTION, uneven and one_way),
-        (Fault.FOCUS, uneven or quality.sharpness < trust * limits.sharpness),
-        (Fault.FOCUS, quality.coarse_sharpness < limits.coarse_sharpness),
-        (Fault.MOTION, quality.least_sharpness < trust * limits.least_sharpness),
+        (Fault.MOTION, blurred and quality.evenness < most_even),
+        (Fault.FOCUS, blurred),
     )
     return next((fault for fault, found in faults if found), None)
 
@@ -315,19 +293,26 @@ def _kernels(reach: int) -> tuple[Doubles, ...]:
 _KERNELS = {reach: _kernels(reach) for reach in (1, 2)}
 # A diagonal's ends are further apart: an edge changes so much more over them.
 _DIAGONAL = np.array([1.0, 1.0, 0.75, 0.75])
-_CUBES = np.arange(256.0) ** _POWER
+_CUBES = np.maximum(np.arange(256.0) - _SEAMS, 0.0) ** _POWER
 
 
-def _detail(plane: Bytes, reach: int) -> tuple[Doubles, float]:
-    """Cubic mean of the second differences in four directions, (4,) float64, and what of it was grain's."""
-    sums, grains = [], []
+def _detail(plane: Bytes, reach: int) -> Doubles:
+    """Cubic mean of the second differences in four directions, without grain: (4,) float64."""
+    sums = []
     for kernel in _KERNELS[reach]:
         change = cv2.convertScaleAbs(cv2.filter2D(plane, cv2.CV_16S, kernel))
         counts = np.asarray(cv2.calcHist([change], [0], None, [256], [0, 256]).ravel(), np.float64)
-        grain = _GRAIN_CUBE * _deviation(counts) ** _POWER
+        grain = _GRAIN_MARGIN * _cube_of_grain(_deviation(counts))
         sums.append(max(float(counts @ _CUBES) / plane.size - grain, 0.0))
-        grains.append(grain)
-    return np.array(sums) ** (1 / _POWER), float(np.mean(grains)) ** (1 / _POWER)
+    return np.array(sums) ** (1 / _POWER)
+
+
+def _cube_of_grain(deviation: float) -> float:
+    """Mean of `_CUBES` over normally distributed differences: a partial moment of the normal distribution."""
+    t = _SEAMS / deviation
+    density = math.exp(-t * t / 2) / math.sqrt(2 * math.pi)
+    beyond = math.erfc(t / math.sqrt(2)) / 2
+    return 2 * deviation**3 * ((t * t + 2) * density - (t**3 + 3 * t) * beyond)
 
 
 def _deviation(counts: Doubles) -> float:

@@ -53,6 +53,12 @@ def grainy(pixels: Image) -> Image:
     return np.clip(pixels + np.random.default_rng(0).normal(0, 1.5, pixels.shape), 0, 255).astype(np.uint8)
 
 
+def packed(pixels: Image) -> Image:
+    """Pack as a JPEG, grain and all, as a camera on USB does that is short of room."""
+    jpeg = cv2.imencode(".jpg", grainy(pixels), [cv2.IMWRITE_JPEG_QUALITY, 50])[1]
+    return cv2.imdecode(jpeg, cv2.IMREAD_COLOR)
+
+
 FAULTS: dict[str, Callable[[Image, float], Image]] = {
     **{
         f"blur sigma {sigma}": (lambda p, _, s=sigma: cv2.GaussianBlur(p, (0, 0), s))  # type: ignore[misc]
@@ -67,6 +73,11 @@ FAULTS: dict[str, Callable[[Image, float], Image]] = {
         for n in (9, 12, 15, 21, 31)
     },
     "motion 15 px, grain": lambda p, u: grainy(moved(p, 15, 180 * u)),
+    **{
+        f"blur sigma {sigma}, JPEG": (lambda p, _, s=sigma: packed(cv2.GaussianBlur(p, (0, 0), s)))  # type: ignore[misc]
+        for sigma in (2, 4, 8, 16)
+    },
+    "motion 15 px, JPEG": lambda p, u: packed(moved(p, 15, 180 * u)),
     "over x1.4": lambda p, _: scaled(p, 1.4),
     "over x1.8": lambda p, _: scaled(p, 1.8),
     "under x0.5": lambda p, _: scaled(p, 0.5),
@@ -135,6 +146,7 @@ def main() -> int:
     fields = [np.ascontiguousarray(cv2.imread(str(path))[..., ::-1]) for path in paths]
     clean = [gate(pixels) for pixels in fields]
     with_grain = [gate(grainy(pixels)) for pixels in fields]
+    as_jpegs = [gate(packed(pixels)) for pixels in fields]
     sharp = [measure_quality(pixels).sharpness for pixels in fields]
     soft = [measure_quality(cv2.GaussianBlur(pixels, (0, 0), 2)).sharpness for pixels in fields]
     rng = np.random.default_rng(0)
@@ -155,11 +167,13 @@ def main() -> int:
     ]
     false_rejects = sum(reason is not None for reason in clean) / len(clean)
     grainy_rejects = sum(reason is not None for reason in with_grain) / len(with_grain)
+    jpeg_rejects = sum(reason is not None for reason in as_jpegs) / len(as_jpegs)
     virtual_rejects = sum(reason is not None for reason in drawn) / len(drawn)
     bars = {
         "defocus auroc >= 0.995": (focus := auroc(soft, sharp), focus >= 0.995),
         "false rejects <= 0.01": (false_rejects, false_rejects <= 0.01),
         "false rejects with grain <= 0.01": (grainy_rejects, grainy_rejects <= 0.01),
+        "false rejects of JPEGs <= 0.01": (jpeg_rejects, jpeg_rejects <= 0.01),
         "virtual false rejects <= 0.01": (virtual_rejects, virtual_rejects <= 0.01),
         **{f"{name} >= 0.95": (row["share"], row["share"] >= 0.95) for name, row in caught.items()},
     }

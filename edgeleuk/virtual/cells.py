@@ -36,7 +36,8 @@ _HARMONICS = {
 _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 _SUBPIXEL_BITS = 4
 _MIXED_PX = 0.7
-_NOTHING = np.empty(0, np.float32)
+# A Gaussian is nothing further from its middle, in standard deviations.
+_NEAR_NODES = 5
 _LEAST_SHARE = 32  # of 255; C-NMC's masks reach this far out
 _MIXED_UM = 0.045  # from there to the true outline
 _RIM_PATCH_UM = 0.8
@@ -231,12 +232,22 @@ def _smooth_noise(rng: np.random.Generator, along_um: Floats, reach_um: float, s
     """
     half = math.ceil((reach_um + 3 * sigma_um) / sigma_um)
     white = rng.standard_normal((2 * half + 1, 2 * half + 1), dtype=np.float32)
-    grid_um = np.arange(-half, half + 1, dtype=np.float32) * np.float32(sigma_um)
-    kernel = np.exp(-0.5 * ((along_um[:, None] - grid_um[None, :]) / np.float32(sigma_um)) ** 2)
-    kernel /= np.sqrt((kernel**2).sum(axis=1, keepdims=True))
-    # As fast as NumPy's product on one thread, without a pool of threads that wait for each other.
-    along_y = cv2.gemm(kernel, white, 1.0, _NOTHING, 0.0)
-    return np.asarray(cv2.gemm(along_y, kernel, 1.0, _NOTHING, 0.0, flags=cv2.GEMM_2_T), np.float32)
+    place = along_um / np.float32(sigma_um) + np.float32(half)
+    nodes = np.rint(place).astype(np.intp)[:, None] + np.arange(-_NEAR_NODES, _NEAR_NODES + 1)
+    weights = np.exp(-0.5 * (place[:, None] - nodes.astype(np.float32)) ** 2)
+    weights[(nodes < 0) | (nodes > 2 * half)] = 0
+    weights /= np.sqrt((weights**2).sum(axis=1, keepdims=True))
+    nodes = np.clip(nodes, 0, 2 * half)
+
+    # Term by term: a product of matrices would go to a library whose sums change with its number of threads.
+    def along(rows: Floats) -> Floats:
+        total = np.zeros((len(nodes), rows.shape[1]), np.float32)
+        for node, weight in zip(nodes.T, weights.T, strict=True):
+            total += weight[:, None] * rows[node]
+        return total
+
+    smooth: Floats = along(np.ascontiguousarray(along(white).T)).T
+    return smooth
 
 
 def _component_powers(energy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -10,7 +10,7 @@ import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -220,40 +220,38 @@ class Classifier:
         self._pool.shutdown()
         self.runtime.close()
 
-    def _answered(self, crops: Sequence[CellCrop]) -> tuple[list[_Ready], Answer]:
+    def _answered(self, crops: Sequence[CellCrop]) -> tuple[list[_Measured], Answer]:
         """Run the network on each crop; the next is made ready while it runs."""
         cells, answers = [], []
         ahead = self._pool.submit(self._ready, crops[0]) if len(crops) > 1 else None
         for index, crop in enumerate(crops):
-            cell = self._ready(crop) if ahead is None else ahead.result()
+            tensor, cell = self._ready(crop) if ahead is None else ahead.result()
             if index + 1 < len(crops):
                 ahead = self._pool.submit(self._ready, crops[index + 1])
-            answers.append(self.runtime.predict(cell.tensor))
-            # Of an archive's cells, tensors would fill the memory.
-            cells.append(cell._replace(tensor=None))
+            answers.append(self.runtime.predict(tensor))
+            cells.append(cell)
         return cells, Answer.stacked(answers)
 
-    def _ready(self, crop: CellCrop) -> _Ready:
+    def _ready(self, crop: CellCrop) -> tuple[npt.NDArray[np.uint8], _Measured]:
+        """Return what the network wants of a crop, (1, H, W, C), and what gate and forest want."""
         contract = self.manifest.input
         cell = scaled_cell(crop, contract)
-        return _Ready(
-            tensor_of(cell, contract)[None],
+        return tensor_of(cell, contract)[None], _Measured(
             area_um2(crop),
             look(cell) if self.rules.gate else None,
             None if self.rules.forest is None else numbers_of(cell, contract.px_per_um),
         )
 
 
-class _Ready(NamedTuple):
-    """A crop as the network, the gate and the forest want it."""
+class _Measured(NamedTuple):
+    """A crop as the gate and the forest see it."""
 
-    tensor: Any
     area_um2: float
     look: Look | None
     numbers: npt.NDArray[np.float64] | None
 
 
-def _numbers(cells: Sequence[_Ready]) -> list[npt.NDArray[np.float64]] | None:
+def _numbers(cells: Sequence[_Measured]) -> list[npt.NDArray[np.float64]] | None:
     numbers = [cell.numbers for cell in cells if cell.numbers is not None]
     return numbers or None
 

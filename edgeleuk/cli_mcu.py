@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from edgeleuk.cli_options import JsonOption
 
 mcu_app = typer.Typer(
     name="mcu", help="Take a network to a microcontroller.", no_args_is_help=True, rich_markup_mode=None
@@ -13,7 +15,6 @@ mcu_app = typer.Typer(
 BundleArgument = Annotated[
     str, typer.Argument(metavar="BUNDLE", help="A .edgeleuk file, or `default` for the shipped one.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 
 
 @mcu_app.command("check")

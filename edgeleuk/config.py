@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_type_hint
 import msgspec
 
 from edgeleuk.errors import UsageError
+from edgeleuk.wholefile import replace_file
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -234,7 +235,7 @@ def save_settings(path: Path, settings: object) -> None:
         It cannot be written.
     """
     try:
-        path.write_text(to_toml(settings), encoding="utf-8")
+        replace_file(path, to_toml(settings).encode())
     except OSError as error:
         raise UsageError(f"{path} cannot be written", got=error.strerror) from error
 

@@ -6,7 +6,6 @@ As plain values: the firmware bridge knows no bundle and writes C of them; the c
 from __future__ import annotations
 
 import importlib.metadata
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +14,7 @@ from edgeleuk.bundle.acceptance import refuse_rejected
 from edgeleuk.bundle.golden import decode_golden
 from edgeleuk.bundle.manifest import FEATURES, FOREST, GOLDEN, SUPPORT
 from edgeleuk.bundle.support_vectors import decode_support
+from edgeleuk.deployment import Constant, Deployment
 from edgeleuk.errors import BundleError, UsageError
 from edgeleuk.outputs import log_odds
 from edgeleuk.preprocessing import LEAST_STD, NORMAL_MEAN, NORMAL_STD
@@ -34,64 +34,6 @@ if TYPE_CHECKING:
 MODEL = "model.int8.tflite"
 # Nobody needs more on a board, and each takes the room of an input tensor.
 MOST_GOLDEN = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Constant:
-    """A number or a word that the firmware needs: its name in capitals, its value, what it is."""
-
-    name: str
-    value: float | str
-    comment: str
-
-
-@dataclass(frozen=True, slots=True)
-class Deployment:
-    """A network as the firmware bridge takes it.
-
-    Attributes
-    ----------
-    name, bundle_sha256, intended_use, licence : str
-        Of the bundle.
-    model : bytes
-        The TFLite file.
-    beside : tuple of (str, int)
-        What else a firmware needs in flash to make a call, and its bytes: see `beside_network`.
-    byte_table : tuple of int
-        What each of the 256 bytes of a cell's tensor is at the network's input.
-    constants : tuple of Constant
-        How a cell becomes that tensor, and how a call is made of the answer.
-    output_meanings : tuple of str
-        For each output of the network, in the file's order.
-    left_to_firmware : tuple of str
-        Steps between the network's outputs and a call, in order.
-    golden_inputs : tuple of bytes
-        Input tensors.
-    golden_outputs : tuple of tuple of bytes
-        For each of them, every output.
-    golden_by : str
-        Whose outputs those are.
-    fast_steps : int
-        By how much the fast kernels, which `run` takes, differ from those: in steps of int8, at most.
-    fast_log_odds : float
-        What that comes to in the network's log odds, at most.
-    """
-
-    name: str
-    bundle_sha256: str
-    intended_use: str
-    licence: str
-    model: bytes
-    beside: tuple[tuple[str, int], ...]
-    byte_table: tuple[int, ...]
-    constants: tuple[Constant, ...]
-    output_meanings: tuple[str, ...]
-    left_to_firmware: tuple[str, ...]
-    golden_inputs: tuple[bytes, ...]
-    golden_outputs: tuple[tuple[bytes, ...], ...]
-    golden_by: str
-    fast_steps: int
-    fast_log_odds: float
 
 
 def deployed_model(bundle: Bundle) -> bytes:

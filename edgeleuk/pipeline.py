@@ -184,7 +184,7 @@ class _Run:
         return self.rejected_by_reason.total()
 
     def look_ahead(self, reader: FrameReader, stop: threading.Event) -> LookAhead:
-        """Begin to take frames."""
+        """Open what takes the frames."""
         self.reader = reader
         first = 0 if self._source.live else self._past.next_sequence
         self.ahead = LookAhead(reader, self._engine, self._scale, first, stop)

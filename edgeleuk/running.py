@@ -16,7 +16,6 @@ import msgspec
 
 from edgeleuk import RESEARCH_USE, __version__
 from edgeleuk.annotate import annotate
-from edgeleuk.bench.choosing import settled
 from edgeleuk.blanks import open_correction
 from edgeleuk.bundle.known_error import known_error
 from edgeleuk.bundle.reading import read_bundle
@@ -121,7 +120,10 @@ def run(
     path = session or Path(time.strftime("session-%Y%m%d-%H%M%S.db"))
     correct = unchanged if settings.flat_field is None else open_correction(Path(settings.flat_field))
     opened = read_bundle(bundle)
-    settings = settled(settings, opened, session if resume else None)
+    if settings.runtime == "auto":
+        from edgeleuk.bench.choosing import settled
+
+        settings = settled(settings, opened, session if resume else None)
     classifier = open_tested_classifier(
         opened,
         runtime=settings.runtime,

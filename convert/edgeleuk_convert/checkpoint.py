@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from edgeleuk import wholefile
 from edgeleuk.errors import IntegrityError, UsageError
 
 if TYPE_CHECKING:
@@ -166,12 +167,9 @@ def write_history(rows: Sequence[Row], out: Path, kept: int) -> None:
 
 def replace_file(path: Path, content: bytes) -> None:
     """Write beside, then rename: nobody ever finds half a file."""
-    beside = path.with_name(path.name + ".part")
     try:
-        beside.write_bytes(content)
-        beside.replace(path)
+        wholefile.replace_file(path, content)
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise cannot_write(path, error) from error
 
 

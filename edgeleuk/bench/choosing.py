@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from edgeleuk.bundle.reading import Bundle
     from edgeleuk.config import RunSettings
 
-AUTO = "auto"
 # Enough to tell runtimes apart that differ by more than a few per cent; a start should not take longer.
 SECONDS = 1.0
 
@@ -35,15 +34,13 @@ class Choice(NamedTuple):
 
 
 def settled(settings: RunSettings, bundle: Bundle, resumed: Path | None = None) -> RunSettings:
-    """Put a runtime where the settings leave it open, and say on standard error which and why.
+    """Put a runtime where the settings leave it to us, and say on standard error which and why.
 
     Raises
     ------
     EdgeleukError
         As `choose_runtime`.
     """
-    if settings.runtime != AUTO:
-        return settings
     choice = choose_runtime(bundle, settings.precision, settings.threads, resumed)
     say(f"runtime   {choice.runtime}: {choice.why}")
     return msgspec.structs.replace(settings, runtime=choice.runtime)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from edgeleuk.bench.comparison import Stored, read_result
 from edgeleuk.errors import UsageError
+from edgeleuk.wholefile import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,14 +57,7 @@ def write_result(path: Path, result: Mapping[str, Any]) -> None:
         It cannot be written.
     """
     data = msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n"
-    name = None
     try:
-        with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            name = file.name
-            file.write(data)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
+        replace_file(path, data)
     except OSError as error:
-        if name is not None:
-            Path(name).unlink(missing_ok=True)
         raise UsageError(f"the result {path} cannot be written", got=error.strerror) from error

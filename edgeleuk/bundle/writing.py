@@ -11,6 +11,7 @@ import msgspec
 
 from edgeleuk.bundle.manifest import MANIFEST, Manifest, Member
 from edgeleuk.errors import UsageError
+from edgeleuk.wholefile import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,10 +51,7 @@ def write_bundle(path: Path, manifest: Manifest, members: Mapping[str, bytes]) -
         It cannot be written; what was there before is left as it was.
     """
     data = bundle_bytes(manifest, members)
-    beside = path.with_name(path.name + ".part")
     try:
-        beside.write_bytes(data)
-        beside.replace(path)
+        replace_file(path, data)
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise UsageError(f"the bundle {path} cannot be written", got=error.strerror) from error

@@ -123,9 +123,8 @@ class FocusingReader(Closing):
         self._blurred = self._blurred + 1 if fault in BLURS else 0
         assert self._stage is not None
         try:
-            if self._is_elsewhere():
-                x, y = self._place_um or (0.0, 0.0)
-                expected = self._plane.at(x, y) if len(self._plane.found) >= _PLANE_KNOWN else None
+            if (place := self._elsewhere()) is not None:
+                expected = self._plane.at(*place) if len(self._plane.found) >= _PLANE_KNOWN else None
                 if expected is None:
                     return self._bring_into_focus(refocus)
                 if abs(expected - self._stage.position().z_um) > _OFF_UM:
@@ -138,13 +137,14 @@ class FocusingReader(Closing):
             return False
         return self._bring_into_focus(refocus)
 
-    def _is_elsewhere(self) -> bool:
+    def _elsewhere(self) -> tuple[float, float] | None:
+        """Return where the stage is, if it has been moved since the last look."""
         assert self._stage is not None
         before, here = self._place_um, self._stage.position()
         if before is not None and max(abs(here.x_um - before[0]), abs(here.y_um - before[1])) < _ELSEWHERE_UM:
-            return False
+            return None
         self._place_um = here.x_um, here.y_um
-        return before is not None
+        return None if before is None else self._place_um
 
     def _bring_into_focus(self, way: Callable[[CameraEye, Mover], Focus]) -> bool:
         """Look for the focus; return whether the stage has moved."""

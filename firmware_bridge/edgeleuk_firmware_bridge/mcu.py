@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from edgeleuk.errors import GateFailedError, UsageError
+from edgeleuk.wholefile import replace_file
 from edgeleuk_firmware_bridge import mcu_sources as sources
 from edgeleuk_firmware_bridge import tflm
 from edgeleuk_firmware_bridge.flatbuffer import read_graph
@@ -17,57 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from edgeleuk.deployment import Deployment
     from edgeleuk_firmware_bridge.flatbuffer import Graph, Tensor
     from edgeleuk_firmware_bridge.mcu_memory import Arena, NamedSize, Peak
 
 HASHES = "SHA256SUMS"
 LARGEST_SHOWN = 5
-
-
-class NamedConstant(Protocol):
-    """A constant, as C gets it."""
-
-    @property
-    def name(self) -> str: ...  # noqa: D102
-    @property
-    def value(self) -> float | str: ...  # noqa: D102
-    @property
-    def comment(self) -> str: ...  # noqa: D102
-
-
-class ToExport(Protocol):
-    """What an export is made of; `edgeleuk.deploying.Deployment` says what each is."""
-
-    @property
-    def name(self) -> str: ...  # noqa: D102
-    @property
-    def bundle_sha256(self) -> str: ...  # noqa: D102
-    @property
-    def intended_use(self) -> str: ...  # noqa: D102
-    @property
-    def licence(self) -> str: ...  # noqa: D102
-    @property
-    def model(self) -> bytes: ...  # noqa: D102
-    @property
-    def beside(self) -> tuple[tuple[str, int], ...]: ...  # noqa: D102
-    @property
-    def byte_table(self) -> tuple[int, ...]: ...  # noqa: D102
-    @property
-    def constants(self) -> Sequence[NamedConstant]: ...  # noqa: D102
-    @property
-    def output_meanings(self) -> tuple[str, ...]: ...  # noqa: D102
-    @property
-    def left_to_firmware(self) -> tuple[str, ...]: ...  # noqa: D102
-    @property
-    def golden_inputs(self) -> tuple[bytes, ...]: ...  # noqa: D102
-    @property
-    def golden_outputs(self) -> tuple[tuple[bytes, ...], ...]: ...  # noqa: D102
-    @property
-    def golden_by(self) -> str: ...  # noqa: D102
-    @property
-    def fast_steps(self) -> int: ...  # noqa: D102
-    @property
-    def fast_log_odds(self) -> float: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +114,10 @@ def footprint_of(model: bytes, beside: tuple[tuple[str, int], ...]) -> Footprint
     BundleError, GateFailedError
         As `portable_graph`, and where TFLite Micro cannot take the network.
     """
-    graph = portable_graph(model)
+    return _footprint(portable_graph(model), model, beside)
+
+
+def _footprint(graph: Graph, model: bytes, beside: tuple[tuple[str, int], ...]) -> Footprint:
     bound = bounded_arena(graph)
     return Footprint(
         len(model),
@@ -170,7 +129,7 @@ def footprint_of(model: bytes, beside: tuple[tuple[str, int], ...]) -> Footprint
     )
 
 
-def export(network: ToExport, folder: Path) -> Exported:
+def export(network: Deployment, folder: Path) -> Exported:
     """Write a network as C, with hashes; run its golden vectors in TFLite Micro where that is installed.
 
     Files that an earlier export left are replaced, each at once; others stay.
@@ -183,7 +142,7 @@ def export(network: ToExport, folder: Path) -> Exported:
         As `footprint_of`; or TFLite Micro gives something else than LiteRT.
     """
     graph = portable_graph(network.model)
-    footprint = footprint_of(network.model, network.beside)
+    footprint = _footprint(graph, network.model, network.beside)
     source = graph.tensors[graph.inputs[0]]
     sinks = [graph.tensors[index] for index in graph.outputs]
     steps = _steps(network, sinks, footprint.arena) if footprint.arena.measured_by else None
@@ -229,7 +188,7 @@ def refuse_file(folder: Path) -> None:
         raise UsageError("an export goes into a folder", got=f"the file {there}")
 
 
-def _steps(network: ToExport, sinks: Sequence[Tensor], arena: Arena) -> int:
+def _steps(network: Deployment, sinks: Sequence[Tensor], arena: Arena) -> int:
     sizes = [sink.size_bytes for sink in sinks]
     found = tflm.outputs_of(network.model, network.golden_inputs, arena.with_margin, sizes)
     steps = max(
@@ -248,15 +207,10 @@ def _steps(network: ToExport, sinks: Sequence[Tensor], arena: Arena) -> int:
 
 
 def _write(folder: Path, files: Mapping[str, bytes]) -> None:
-    part = folder / "part"
     refuse_file(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, data in files.items():
-            part = folder / f".{name}.part"
-            part.write_bytes(data)
-            part.replace(folder / name)
+            replace_file(folder / name, data)
     except OSError as error:
-        if folder.is_dir():
-            part.unlink(missing_ok=True)
         raise UsageError(f"the export cannot be written to {folder}", got=error.strerror) from error

@@ -13,7 +13,8 @@ from edgeleuk_firmware_bridge.mcu_vela import vela_report
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgeleuk_firmware_bridge.mcu import Footprint, ToExport
+    from edgeleuk.deployment import Deployment
+    from edgeleuk_firmware_bridge.mcu import Footprint
     from edgeleuk_firmware_bridge.mcu_memory import NamedSize
 
 FITS, TOO_LARGE = "fits", "too large"
@@ -79,7 +80,7 @@ def check_text(facts: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def export(network: ToExport, folder: Path) -> dict[str, Any]:
+def export(network: Deployment, folder: Path) -> dict[str, Any]:
     """Write a network as C.
 
     Returns

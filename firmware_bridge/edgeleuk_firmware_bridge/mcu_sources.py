@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from edgeleuk.deployment import Deployment
     from edgeleuk_firmware_bridge.flatbuffer import Tensor
-    from edgeleuk_firmware_bridge.mcu import ToExport
     from edgeleuk_firmware_bridge.mcu_memory import Arena
 
 # A row of a hundred characters.
@@ -51,7 +51,7 @@ const size_t edgeleuk_model_size = EDGELEUK_MODEL_BYTES;
 
 
 def constants_header(
-    network: ToExport, source: Tensor, sinks: Sequence[Tensor], arena: Arena, operators: int
+    network: Deployment, source: Tensor, sinks: Sequence[Tensor], arena: Arena, operators: int
 ) -> str:
     """Declare what is around the network: arena, quantization, preprocessing, and what is left to do."""
     how = f"measured by {arena.measured_by}" if arena.measured_by else "bounded from above, not measured"
@@ -93,7 +93,7 @@ def constants_header(
     )
 
 
-def constants_source(network: ToExport) -> str:
+def constants_source(network: Deployment) -> str:
     """Define the table of bytes."""
     return (
         '#include "edgeleuk_constants.h"\n\nconst int8_t edgeleuk_byte_to_input[256] = {\n'
@@ -102,7 +102,7 @@ def constants_source(network: ToExport) -> str:
     )
 
 
-def golden_header(network: ToExport, sinks: Sequence[Tensor]) -> str:
+def golden_header(network: Deployment, sinks: Sequence[Tensor]) -> str:
     """Declare the golden vectors."""
     declarations = "".join(
         f"extern const int8_t edgeleuk_golden_output{index}"
@@ -121,7 +121,7 @@ extern const int8_t edgeleuk_golden_input[EDGELEUK_GOLDEN_CELLS][EDGELEUK_INPUT_
     )
 
 
-def golden_source(network: ToExport, sinks: Sequence[Tensor]) -> str:
+def golden_source(network: Deployment, sinks: Sequence[Tensor]) -> str:
     """Define the golden vectors."""
     arrays = [
         _rows("edgeleuk_golden_input", "EDGELEUK_INPUT_BYTES", network.golden_inputs),

@@ -29,7 +29,7 @@ from edgeleuk.runtimes import Answer, open_runtime
 from edgeleuk.runtimes.pooled import PooledRuntime
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -223,9 +223,7 @@ class Classifier:
 
     def _answered(self, crops: Sequence[CellCrop]) -> tuple[list[_Measured], Answer]:
         """Run the network on each crop; all else is done on a thread of its own while it runs."""
-        network, judge = self.runtime, _as_it_is
-        if isinstance(self.runtime, PooledRuntime):
-            network, judge = self.runtime.network, self.runtime.judge
+        network, judge = _parts(self.runtime)
         cells, answers = [], []
         ready = self._aside.submit(self._ready, crops[0])
         for index, crop in enumerate(crops):
@@ -259,8 +257,13 @@ class _Measured(NamedTuple):
     numbers: npt.NDArray[np.float64] | None
 
 
-def _as_it_is(answer: Answer, _: npt.NDArray[np.uint8]) -> Answer:
-    return answer
+def _parts(
+    runtime: ModelRuntime,
+) -> tuple[ModelRuntime, Callable[[Answer, npt.NDArray[np.uint8]], Answer]]:
+    """Return the network itself, and what is then made of its answer to some tensors."""
+    if isinstance(runtime, PooledRuntime):
+        return runtime.network, runtime.judge
+    return runtime, lambda answer, _: answer
 
 
 def _numbers(cells: Sequence[_Measured]) -> list[npt.NDArray[np.float64]] | None:

@@ -63,7 +63,7 @@ def to_tensor(crop: CellCrop, contract: InputContract) -> npt.NDArray[np.uint8]:
 def tensor_of(cell: ScaledCell, contract: InputContract) -> npt.NDArray[np.uint8]:
     """Centre a cell that is at the network's scale, and normalise it: (H, W, C) uint8."""
     target, source = _centred(cell.inside.shape, (contract.height, contract.width))
-    pixels, inside = (np.ascontiguousarray(part[source]) for part in cell)
+    pixels, inside = np.ascontiguousarray(cell.pixels[source]), np.ascontiguousarray(cell.inside[source])
     planes = []
     for channel in contract.channels:
         if channel in MASKS:
@@ -72,7 +72,7 @@ def tensor_of(cell: ScaledCell, contract: InputContract) -> npt.NDArray[np.uint8
         else:
             values = _channel(pixels, channel)
             planes.append(normalised(values, inside) if contract.normalise else values)
-    tensor = _without_a_cell(contract).copy()
+    tensor: npt.NDArray[np.uint8] = _without_a_cell(contract).copy()
     tensor[target] = cv2.merge(planes).reshape(*inside.shape, len(planes))
     return tensor
 
@@ -180,9 +180,9 @@ def _padded_with_cell(pixels: npt.NDArray[np.uint8], mask: npt.NDArray[np.uint8]
     # Sums of bytes are exact in float64.
     cell = cv2.copyTo(pixels, mask)
     colour = [(int(total) + count // 2) // count for total in cv2.sumElems(cell)[:3]]
-    # Black where there is a cell, and the cell is black where there is none.
-    around = cv2.merge([cv2.compare(mask, 0, cv2.CMP_EQ)] * 3)
-    return np.asarray(cv2.add(cell, cv2.bitwise_and(around, (*colour, 0))), np.uint8)
+    padded = cv2.merge([np.full(mask.shape, level, np.uint8) for level in colour])
+    cv2.copyTo(pixels, mask, padded)
+    return np.asarray(padded, np.uint8)
 
 
 def _without_rim(inside: npt.NDArray[np.bool_], rim_px: int) -> npt.NDArray[np.bool_]:

@@ -139,4 +139,4 @@ class PooledRuntime:
         # Bytes of contiguous rows first: that is what a processor adds fastest.
         rows = mask.reshape(-1, of.rows, of.side, of.columns * of.side).sum(axis=2, dtype=np.uint32)
         sums = rows.reshape(-1, of.places, of.side).sum(axis=2, dtype=np.uint32)
-        return sums.astype(np.float32) / np.float32(of.side**2) / np.float32(255)
+        return np.asarray(sums.astype(np.float32) / np.float32(of.side**2) / np.float32(255), np.float32)

@@ -11,7 +11,15 @@ import cv2
 import numpy as np
 
 from edgeleuk.frames import BACKGROUND, CYTOPLASM, NUCLEUS, Box, Cell
-from edgeleuk.vision.morphology import closed, distance_from, filled, opened, without_specks
+from edgeleuk.vision.morphology import (
+    closed,
+    components,
+    distance_from,
+    filled,
+    opened,
+    within,
+    without_specks,
+)
 from edgeleuk.vision.stain import background_colour, optical_density, otsu
 
 if TYPE_CHECKING:
@@ -230,10 +238,8 @@ def _red_in(
         & (total < red_cells.density + 2.5 * red_cells.density_spread)
     )
     # Rims of cytoplasm may have the colour of red cells, but are narrower.
-    cores = opened(alike.astype(np.uint8), _RED_CELL_CORE_UM * scale)
-    count, labels = cv2.connectedComponents(cores)
-    sizes = np.bincount(labels.ravel(), minlength=count)
-    outside = np.bincount(labels[away > _FAR_UM * scale], minlength=count)
+    labels, sizes = components(opened(alike.view(np.uint8), _RED_CELL_CORE_UM * scale))
+    outside = np.bincount(labels[away > _FAR_UM * scale], minlength=len(sizes))
     is_red = outside > 0.4 * sizes
     is_red[0] = False
     red: Bools = is_red[labels]
@@ -252,7 +258,7 @@ def _nucleus_in(small: RgbImage, background: Floats, whole: Mask, seed: Mask, sc
     """Refine a nucleus in its cell, by a threshold of its own on green, which nuclei absorb, against blue."""
     weights = np.array([[0, -1 / background[1], 0.5 / background[2]]], np.float32)
     darkness = cv2.transform(small.astype(np.float32), weights)
-    ring = darkness[distance_from(whole) <= scale]
+    ring = darkness[within(whole, scale)]
     low, high = (float(v) for v in np.percentile(ring, [0.5, 99.5]))
     threshold = otsu(np.clip(ring, low, high), 3)[1]
     mask = np.where((darkness > threshold) & (whole > 0), np.uint8(255), np.uint8(0))

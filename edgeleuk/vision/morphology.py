@@ -52,8 +52,8 @@ def opened(mask: Mask, diameter: float) -> Mask:
     """Open a 0/255 mask by a disc; what lies beyond the border counts as set."""
     radius = diameter / 2
     if radius > _LARGEST_KERNEL_PX:
-        core = cv2.distanceTransform(mask, cv2.DIST_L2, 3) > radius
-        return np.where(distance_from(core.view(np.uint8)) < radius, mask, np.uint8(0))
+        deep = cv2.distanceTransform(mask, cv2.DIST_L2, 3) > radius
+        return np.where(distance_from(deep.astype(np.uint8)) < radius, mask, np.uint8(0))
     core = cv2.erode(mask, _ball(radius, closed=True))
     return np.asarray(cv2.bitwise_and(cv2.dilate(core, _ball(radius, closed=False)), mask), np.uint8)
 
@@ -86,7 +86,8 @@ def _ball(radius: float, *, closed: bool) -> Mask:
     point[reach, reach] = 0
     distance = np.asarray(cv2.distanceTransform(point, cv2.DIST_L2, 3))
     ball = (distance <= radius if closed else distance < radius).astype(np.uint8)
-    return ball if reach == 1 or ball[0].any() else np.ascontiguousarray(ball[1:-1, 1:-1])
+    # One too many on each side, if rounding did not make it so far.
+    return np.asarray(ball if reach == 1 or ball[0].any() else ball[1:-1, 1:-1].copy(), np.uint8)
 
 
 def components(mask: Mask, connectivity: int = 8) -> tuple[Labels, npt.NDArray[np.int64]]:
@@ -116,4 +117,4 @@ def without_specks(mask: Mask, scale: float) -> Mask:
     large[0] = False
     if large[1:].all():
         return mask
-    return np.where(large[labels], np.uint8(255), np.uint8(0))
+    return np.asarray(np.where(large[labels], np.uint8(255), np.uint8(0)), np.uint8)

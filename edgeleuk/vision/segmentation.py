@@ -41,6 +41,7 @@ _LARGEST_NUCLEUS_UM2 = 180.0
 _SCALE_SIDE = 200
 _ENOUGH_SIDE = 160
 _MANY_RED_CELLS = 12
+_FEW_ENOUGH_PX = 480
 # Nuclei that touch have a neck, at most this wide beside the narrower of the two; each is at least so wide.
 _NECK = 0.75
 _NARROWEST_NUCLEUS_UM = 4.4
@@ -66,7 +67,9 @@ def segment(pixels: RgbImage, *, px_per_um: float | None = None) -> list[Cell]:
         msg = f"expected px_per_um above 0, got {px_per_um}"
         raise ValueError(msg)
     small, factor = _reduced(pixels)
-    background = background_colour(small)
+    # Of a large picture every second pixel tells what glass and red cells look like.
+    step = 1 if max(small.shape) <= _FEW_ENOUGH_PX else 2
+    background = background_colour(small[::step, ::step])
     density = optical_density(small, background)
     nuclear = nuclear_density(density)
     threshold = _nuclear_threshold(nuclear)
@@ -77,7 +80,8 @@ def segment(pixels: RgbImage, *, px_per_um: float | None = None) -> list[Cell]:
     if not nuclei:
         return []
     # Not `raw`, which has the specks of stain that red cells may hold.
-    red_cells = learn_red_cells(density, _painted(nuclei, Box(0, 0, raw.shape[1], raw.shape[0])), scale)
+    of_nuclei = _painted(nuclei, Box(0, 0, raw.shape[1], raw.shape[0]))
+    red_cells = learn_red_cells(density[::step, ::step], of_nuclei[::step, ::step], scale / step)
     finder = CellGrower(pixels, background, red_cells, nuclei, factor, scale)
     return _reading_order(cell for cell in map(finder.cell, nuclei) if cell is not None)
 

@@ -21,6 +21,7 @@ from edgeleuk.vision.morphology import (
     within,
     without_specks,
 )
+from edgeleuk.vision.reducing import reduced
 from edgeleuk.vision.stain import background_colour, optical_density, otsu
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class CellGrower:
         window = Box(left, top, right - left, bottom - top)
         shrink = max(1.0, self.scale * self.factor / _WINDOW_PX_PER_UM)
         size = (max(1, round(window.w / shrink)), max(1, round(window.h / shrink)))
-        small = np.asarray(cv2.GaussianBlur(_shrunk(self.pixels[window.slices], size), (3, 3), 0), np.uint8)
+        small = np.asarray(cv2.GaussianBlur(reduced(self.pixels[window.slices], size), (3, 3), 0), np.uint8)
         scale = self.scale * self.factor / shrink
 
         seed = self._placed(nucleus, window, shrink, size)
@@ -136,16 +137,6 @@ class CellGrower:
             ]
         )
         return np.asarray(cv2.warpAffine(nucleus.mask, move, size, flags=cv2.INTER_NEAREST), np.uint8)
-
-
-def _shrunk(pixels: RgbImage, size: tuple[int, int]) -> RgbImage:
-    """Reduce a window to (width, height): first by a half, where that is not too much: it takes no time."""
-    if pixels.shape[1] >= 2 * size[0] and pixels.shape[0] >= 2 * size[1]:
-        half = (pixels.shape[1] // 2, pixels.shape[0] // 2)
-        pixels = np.asarray(cv2.resize(pixels, half, interpolation=cv2.INTER_AREA), np.uint8)
-    if (pixels.shape[1], pixels.shape[0]) == size:
-        return pixels
-    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _levelled(density: Floats) -> Floats:

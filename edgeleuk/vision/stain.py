@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from edgeleuk.vision.reducing import green_of
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -38,7 +40,7 @@ def background_colour(pixels: RgbImage) -> Floats:
     -------
     (3,) float32, RGB, at least 1
     """
-    green = np.ascontiguousarray(pixels[..., 1])
+    green = green_of(pixels)
     threshold = int(cv2.threshold(green, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)[0])
     counts = cv2.calcHist([green], [0], None, [256], [0, 256]).ravel()
     counts = np.convolve(counts, np.full(9, 1 / 9), "same")

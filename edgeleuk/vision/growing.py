@@ -107,7 +107,7 @@ class CellGrower:
         seed = self._placed(nucleus, window, shrink, size)
         foreign = np.zeros_like(seed)
         for other in self.nuclei:
-            if other is not nucleus:
+            if other is not nucleus and self._reaches(other, window):
                 foreign |= self._placed(other, window, shrink, size)
         background = self._background_of(small)
         density = _levelled(optical_density(small, background))
@@ -126,6 +126,12 @@ class CellGrower:
         ):
             return self.background
         return local
+
+    def _reaches(self, nucleus: Nucleus, window: Box) -> bool:
+        """Whether a nucleus may be seen in a window: its cost must not grow with the cells of the field."""
+        x, y, w, h = (side * self.factor for side in nucleus.box)
+        across = x - self.factor < window.x + window.w and window.x < x + w + self.factor
+        return across and y - self.factor < window.y + window.h and window.y < y + h + self.factor
 
     def _placed(self, nucleus: Nucleus, window: Box, shrink: float, size: tuple[int, int]) -> Mask:
         """Mask of a nucleus of the reduced picture, in a window of the unreduced one."""

@@ -254,13 +254,12 @@ def _joined(lobes: list[Nucleus], stained: Bools, scale: float) -> list[Nucleus]
     """Join the lobes that are of one nucleus."""
     groups = [[i] for i in range(len(lobes))]
     outlines = [_outline(lobe) for lobe in lobes]
+    near = _near(lobes, _LOBE_GAP_UM * scale)
 
     def one_nucleus(a: list[int], b: list[int]) -> bool:
-        first, second = (np.concatenate([outlines[i] for i in group]) for group in (a, b))
-        gap = np.maximum(first.min(axis=0) - second.max(axis=0), second.min(axis=0) - first.max(axis=0)).max()
-        area = sum(lobes[i].area for i in a + b)
-        if gap > _LOBE_GAP_UM * scale or area > _LARGEST_NUCLEUS_UM2 * scale**2:
+        if sum(lobes[i].area for i in a + b) > _LARGEST_NUCLEUS_UM2 * scale**2:
             return False
+        first, second = (np.concatenate([outlines[i] for i in group]) for group in (a, b))
         if np.hypot(*(first[::2, None] - second[None, ::2]).transpose(2, 0, 1)).min() > _LOBE_GAP_UM * scale:
             return False
         both = np.concatenate([first, second])
@@ -274,13 +273,33 @@ def _joined(lobes: list[Nucleus], stained: Bools, scale: float) -> list[Nucleus]
         between = (hull > 0) & (_painted((lobes[i] for i in a + b), box) == 0)
         return bool(stained[box.slices][between].sum() >= 0.8 * between.sum())
 
-    pairs = [(i, j) for i in range(len(groups)) for j in range(i)]
+    pairs = np.argwhere(near).tolist()
     while pairs:
         i, j = pairs.pop()
         if one_nucleus(groups[i], groups[j]):
             groups[j] += groups.pop(i)
-            pairs = [(i, j) for i in range(len(groups)) for j in range(i)]
+            near = _merged(near, i, j)
+            pairs = np.argwhere(near).tolist()
     return [_together([lobes[i] for i in group]) for group in groups]
+
+
+def _near(lobes: list[Nucleus], gap: float) -> Bools:
+    """Whether the boxes of one and of an earlier lobe are at most so far apart: (n, n), below its diagonal.
+
+    Most lobes are not, so that the time does not grow with the square of their number.
+    """
+    first = np.array([(lobe.box.x, lobe.box.y) for lobe in lobes]).reshape(-1, 2)
+    last = first + np.array([(lobe.box.w, lobe.box.h) for lobe in lobes]).reshape(-1, 2) - 1
+    apart = np.maximum(first[:, None] - last[None], first[None] - last[:, None]).max(axis=2, initial=0)
+    return np.tril(apart <= gap, -1)
+
+
+def _merged(near: Bools, i: int, j: int) -> Bools:
+    """Make group i part of group j, which comes before it."""
+    both = near | near.T
+    both[j] |= both[i]
+    both[:, j] = both[j]
+    return np.tril(np.delete(np.delete(both, i, axis=0), i, axis=1), -1)
 
 
 def _outline(lobe: Nucleus) -> Labels:

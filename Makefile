@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 DEMO   := demo
 
-.PHONY: demo test install lint format bench models clean
+.PHONY: demo test install lint format bench emulated-pi models clean
 
 # The device set alone, without TensorFlow, on the built-in virtual slide.
 demo: $(VENV)/.device
@@ -42,6 +42,10 @@ bench: install
 	$(BIN)/python tests/bench/counting.py
 	$(BIN)/python tests/bench/link_faults.py
 	$(BIN)/python tests/bench/link_faults.py --protocol grbl
+
+# The wheel on an emulated Raspberry Pi 4 and 5: as root, with Debian's mmdebstrap, qemu-user and gcc.
+emulated-pi: install
+	$(BIN)/python tests/emulated_pi/emulate.py
 
 # Compares the networks on every fold (goes on where it was stopped), then trains and converts the shipped one.
 # DATA is a C-NMC folder. Takes about two hours on 2 idle cores; the table is $(RUNS)/comparison.md.

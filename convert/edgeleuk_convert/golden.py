@@ -52,9 +52,11 @@ _MARGIN_PX = 8
 _DRAWS = 8
 # Part of a step by which the mean of a hundred places and more may be off where each is off by one.
 _POOLED = 0.1
-# XNNPACK's and ONNX Runtime's int8 kernels gave the same bits on x86-64 and on two kinds of aarch64; what is
-# allowed is one number in fifty off by a step. In steps: largest, mean.
+# XNNPACK's int8 kernels gave the same bits on x86-64 and on two kinds of aarch64; what is allowed is one number
+# in fifty off by a step. ONNX Runtime's round otherwise on aarch64: by 0.026 of a step on average, alike on a
+# Cortex-A72 and on a Cortex-A76. In steps: largest, mean.
 USUAL_OUTPUTS, USUAL_FEATURES = Tolerance(1.5, 0.5), Tolerance(2.5, 0.02)
+ONNX_FEATURES = Tolerance(2.5, 0.05)
 # LiteRT without XNNPACK (and tflite-runtime 2.14) rounds otherwise, and not the same on both.
 PLAIN_OUTPUTS, PLAIN_FEATURES = Tolerance(4.5, 2.5), Tolerance(12.0, 1.6)
 FLOAT = Tolerance(1e-3, 1e-3)
@@ -182,7 +184,8 @@ def _kernels(
         )
         return golden_answer(of, cells, rules, outputs, features)
 
-    kernels = {USUAL: kept(answer, USUAL_OUTPUTS, USUAL_FEATURES)}
+    features = USUAL_FEATURES if model.runtime == "litert" else ONNX_FEATURES
+    kernels = {USUAL: kept(answer, USUAL_OUTPUTS, features)}
     if model.runtime == "litert":
         plain: ModelRuntime = PlainLiteRt(members[name], contract)
         if SUPPORT in members:

@@ -1,0 +1,137 @@
+"""Roots of an arm64 Debian, with QEMU in them: whoever runs a program there needs no mount and no binfmt."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PACKAGES = (
+    *("base-files", "base-passwd", "bash", "dash", "coreutils", "libc-bin", "python3", "python3-venv"),
+    *("python3-pip", "ca-certificates", "libgomp1", "libstdc++6"),
+)
+# Raspberry Pi OS is made of these: with Python 3.11 and 3.13.
+RELEASES = ("bookworm", "trixie")
+QEMU = "/qemu-aarch64"
+SITE = "/opt/site"
+TOOLS = {"mmdebstrap": "mmdebstrap", "qemu-aarch64": "qemu-user", "gcc": "gcc", "chroot": "coreutils"}
+
+
+class MissingToolError(Exception):
+    """Something is missing that has to be installed first."""
+
+
+def check_tools() -> None:
+    """Tell what is missing, and what brings it."""
+    if os.geteuid() != 0:
+        raise MissingToolError("a root is built and entered as root: run it with sudo")
+    missing = [tool for tool in TOOLS if shutil.which(tool) is None]
+    if missing:
+        packages = " ".join(sorted({TOOLS[tool] for tool in missing}))
+        raise MissingToolError(f"{', '.join(missing)} not found: install with `apt-get install {packages}`")
+    shown = subprocess.run([_qemu(), "--help"], capture_output=True, text=True, check=True).stdout
+    if "-plugin" not in shown:
+        raise MissingToolError(
+            "this qemu-aarch64 takes no plugins: install Debian's qemu-user, not qemu-user-static"
+        )
+
+
+@dataclass(frozen=True)
+class Root:
+    """An arm64 root.
+
+    Attributes
+    ----------
+    release : str
+        Of Debian.
+    path : Path
+    """
+
+    release: str
+    path: Path
+
+    def build(self) -> None:
+        """Unpack Debian's packages, unless that is done, and put QEMU and what it needs beside them."""
+        done = self.path / "built"
+        if done.exists():
+            return
+        shutil.rmtree(self.path, ignore_errors=True)
+        hooks = ["--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr"] if self.release == "bookworm" else []
+        subprocess.run(
+            [
+                *("mmdebstrap", "--variant=extract", "--architectures=arm64", "--quiet"),
+                *(f"--include={','.join(PACKAGES)}", *hooks, self.release, str(self.path)),
+            ],
+            check=True,
+        )
+        # Debian keeps libraries of each architecture apart, so that these disturb nothing.
+        qemu = _qemu()
+        listed = subprocess.run(["ldd", qemu], check=True, capture_output=True, text=True).stdout
+        for library in (word for word in listed.split() if word.startswith("/")):
+            target = self.path / library.lstrip("/")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(Path(library).resolve(), target)
+        shutil.copy(qemu, self.path / QEMU.lstrip("/"))
+        for name in ("/etc/resolv.conf", "/etc/hosts", "/etc/ssl/certs/ca-certificates.crt"):
+            (self.path / name.lstrip("/")).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(Path(name).resolve(), self.path / name.lstrip("/"))
+        done.touch()
+
+    def install(self, wheel: Path, cpu: str) -> None:
+        """Install a wheel and all that it needs from the package index, by the root's own pip."""
+        installed = self.path / "installed"
+        if installed.exists() and installed.read_bytes() == wheel.read_bytes():
+            return
+        shutil.rmtree(self.path / SITE.lstrip("/"), ignore_errors=True)
+        (self.path / "wheel").mkdir(exist_ok=True)
+        shutil.copy(wheel, self.path / "wheel")
+        self.python(
+            cpu,
+            *("-m", "pip", "install", "--quiet", "--only-binary=:all:", "--root-user-action=ignore"),
+            *("--target", SITE, f"/wheel/{wheel.name}[onnx]"),
+        )
+        shutil.copy(wheel, installed)
+
+    def python(self, cpu: str, *arguments: str, plugin: Sequence[str] = ()) -> str:
+        """Run the root's Python on a processor; return what it says on both outputs.
+
+        Raises
+        ------
+        RuntimeError
+            It failed; the message has what it said.
+        """
+        environment = {
+            "HOME": "/root",
+            "PATH": "/usr/bin:/usr/sbin",
+            "LANG": "C.UTF-8",
+            "PYTHONPATH": SITE,
+            "SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt",
+            "PIP_CERT": "/etc/ssl/certs/ca-certificates.crt",
+            # Which index, if it is not the usual one.
+            **{name: os.environ[name] for name in ("PIP_INDEX_URL", "HTTPS_PROXY") if name in os.environ},
+        }
+        command = [shutil.which("chroot") or "chroot", str(self.path), QEMU, "-cpu", cpu, *plugin]
+        done = subprocess.run(
+            [*command, "/usr/bin/python3", *arguments],
+            capture_output=True,
+            text=True,
+            env=environment,
+            check=False,
+        )
+        if done.returncode != 0:
+            said = (done.stdout + done.stderr).strip().splitlines()
+            raise RuntimeError(
+                f"{self.release} on {cpu}: {' '.join(arguments)} ended with {done.returncode}: "
+                + "\n".join(said[-12:])
+            )
+        return done.stdout + done.stderr
+
+
+def _qemu() -> str:
+    return shutil.which("qemu-aarch64") or "qemu-aarch64"

@@ -289,21 +289,31 @@ def _nucleus_in(small: RgbImage, background: Floats, whole: Mask, seed: Mask, sc
 
 
 def _as_cell(nucleus: Mask, whole: Mask, window: Box, shape: tuple[int, int]) -> Cell | None:
-    """Bring the masks of a window back to the picture's pixels."""
-    size = (window.w, window.h)
+    """Bring the masks of a window back to the picture's pixels; only the part where there is a cell."""
+    both = np.asarray(cv2.bitwise_or(whole, nucleus), np.uint8)
+    x, y, w, h = cv2.boundingRect(both)
+    across, down = window.w / whole.shape[1], window.h / whole.shape[0]
+    left, top = max(0, math.floor((x - 1) * across)), max(0, math.floor((y - 1) * down))
+    right = min(window.w, math.ceil((x + w + 1) * across))
+    bottom = min(window.h, math.ceil((y + h + 1) * down))
+    # Pixels are squares: their centres lie half a pixel from their corners.
+    back = np.array([
+        [1 / across, 0, (left + 0.5) / across - 0.5],
+        [0, 1 / down, (top + 0.5) / down - 0.5],
+    ])  # fmt: skip
 
-    def enlarged(mask: Mask) -> Bools:
-        return cv2.resize(mask, size, interpolation=cv2.INTER_LINEAR_EXACT) > 127
+    def enlarged(mask: Mask) -> Mask:
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        size = (right - left, bottom - top)
+        levels = cv2.warpAffine(mask, back, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        return np.asarray(cv2.threshold(levels, 127, 255, cv2.THRESH_BINARY)[1], np.uint8)
 
-    inside = enlarged(whole)
-    kernel = enlarged(nucleus)
-    inside |= kernel
-    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
-    if len(rows) == 0:
+    inside, kernel = enlarged(both), enlarged(nucleus)
+    x, y, w, h = cv2.boundingRect(inside)
+    if w == 0:
         return None
-    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
-    inside, kernel = inside[top:bottom, left:right], kernel[top:bottom, left:right]
+    inside, kernel = inside[y : y + h, x : x + w], kernel[y : y + h, x : x + w]
     mask = np.where(kernel, np.uint8(NUCLEUS), np.where(inside, np.uint8(CYTOPLASM), np.uint8(BACKGROUND)))
-    box = Box(int(window.x + left), int(window.y + top), int(right - left), int(bottom - top))
+    box = Box(window.x + left + x, window.y + top + y, w, h)
     touches = box.x == 0 or box.y == 0 or box.x + box.w == shape[1] or box.y + box.h == shape[0]
     return Cell(box=box, mask=mask, touches_border=touches)

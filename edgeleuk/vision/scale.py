@@ -13,6 +13,8 @@ from edgeleuk.vision.morphology import distance_from
 from edgeleuk.vision.stain import background_colour, nuclear_density, optical_density, otsu
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from edgeleuk.frames import Mask, RgbImage
     from edgeleuk.vision.stain import Floats
 
@@ -146,22 +148,30 @@ def _red_cell_diameters(mask: Mask, nucleus: Mask) -> Floats:
     normals = np.stack([slope_x[rows, columns], slope_y[rows, columns]]).astype(np.float32)
     normals /= np.maximum(np.hypot(normals[0], normals[1]), np.float32(1e-6))
     points = np.stack([columns, rows]).astype(np.float32)
-    circles: list[tuple[float, float, float, float]] = []
+    circles = [np.empty((0, 4))]
     radius = _SMALLEST_RADIUS
     while radius < 0.25 * min(mask.shape):
-        circles += _votes(points + np.float32(radius) * normals, radius, weight, from_nucleus)
+        circles.append(_votes(points + np.float32(radius) * normals, radius, weight, from_nucleus))
         radius *= _RADIUS_STEP
-    kept: list[tuple[float, float, float]] = []
-    for _, radius, x, y in sorted(circles, reverse=True):
-        if all((x - a) ** 2 + (y - b) ** 2 > (0.7 * max(radius, r)) ** 2 for r, a, b in kept):
-            kept.append((radius, x, y))
+    kept = _apart(np.concatenate(circles))
     return np.array([2 * _radius_about(x, y, r, points, normals) for r, x, y in kept], np.float32)
 
 
-def _votes(
-    centres: Floats, radius: float, weight: int, from_nucleus: Floats
-) -> list[tuple[float, float, float, float]]:
-    """Peaks of the votes for centres at one radius: (share of the full circle, radius, x, y)."""
+def _apart(circles: npt.NDArray[np.float64]) -> list[tuple[float, float, float]]:
+    """Keep of circles that lie over each other the one with most votes: (radius, x, y), best first."""
+    _, radius, x, y = circles[np.lexsort(circles.T[::-1])[::-1]].T
+    left = np.arange(len(radius))
+    kept = []
+    while len(left):
+        best, left = left[0], left[1:]
+        kept.append((float(radius[best]), float(x[best]), float(y[best])))
+        reach = 0.7 * np.maximum(radius[left], radius[best])
+        left = left[(x[left] - x[best]) ** 2 + (y[left] - y[best]) ** 2 > reach**2]
+    return kept
+
+
+def _votes(centres: Floats, radius: float, weight: int, from_nucleus: Floats) -> npt.NDArray[np.float64]:
+    """Peaks of the votes for centres at one radius, (n, 4): share of the full circle, radius, x, y."""
     height, width = from_nucleus.shape
     step = max(1.0, radius / 6)
     rows, columns = int(height / step) + 1, int(width / step) + 1
@@ -172,13 +182,11 @@ def _votes(
     votes = cv2.boxFilter(single, -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT)
     full = 2 * np.pi * radius / weight
     peaks = votes >= np.maximum(cv2.dilate(votes, np.ones((5, 5), np.uint8)), _LEAST_ARC * full)
-    found = []
-    for row, column in np.argwhere(peaks):
-        x, y = min((column + 0.5) * step, width - 1.0), min((row + 0.5) * step, height - 1.0)
-        # A circle about a nucleus is a white cell.
-        if from_nucleus[int(y), int(x)] > 0.8 * radius:
-            found.append((float(votes[row, column]) / full, radius, x, y))
-    return found
+    at = np.nonzero(peaks)
+    x, y = np.minimum((at[1] + 0.5) * step, width - 1.0), np.minimum((at[0] + 0.5) * step, height - 1.0)
+    found = np.stack([votes[at].astype(np.float64) / full, np.full(len(x), radius), x, y], axis=1)
+    # A circle about a nucleus is a white cell.
+    return np.asarray(found[from_nucleus[y.astype(np.intp), x.astype(np.intp)] > 0.8 * radius])
 
 
 def _radius_about(x: float, y: float, radius: float, points: Floats, normals: Floats) -> float:

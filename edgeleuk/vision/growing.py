@@ -117,7 +117,7 @@ class CellGrower:
 
     def _background_of(self, small: RgbImage) -> Floats:
         """Colour of the glass about one cell: the lamp and the lens leave the corners darker."""
-        local = background_colour(small)
+        local = background_colour(small[::2, ::2])
         change = local / self.background
         # Shading is neutral; what is not is a window without glass.
         if (

@@ -31,7 +31,9 @@ format: install
 	$(BIN)/ruff check --fix .
 
 bench: install
-	$(BIN)/python -m pytest tests/bench --benchmark-only --benchmark-sort=name
+	$(BIN)/python -m pytest tests/bench --benchmark-only --benchmark-autosave \
+	  --benchmark-storage=file://runs/bench --benchmark-quiet -q
+	$(BIN)/python tests/bench/speed.py
 	$(BIN)/python tests/bench/staleness.py
 	$(BIN)/python tests/bench/recovery.py
 	$(BIN)/python tests/bench/weight_flips.py

@@ -29,7 +29,7 @@ from edgeleuk.runtimes import Answer, open_runtime
 from edgeleuk.runtimes.pooled import PooledRuntime
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     )
     from edgeleuk.bundle.reading import Bundle
     from edgeleuk.frames import CellCrop
+    from edgeleuk.preprocessing import ScaledCell
     from edgeleuk.runtimes import ModelRuntime
 
 
@@ -164,8 +165,8 @@ class Classifier:
         rules: Rules,
     ) -> None:
         self.runtime = runtime
-        # One cell ahead is enough: the network takes as long as all the rest.
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="next-cell")
+        # One is enough: the network takes longer than all the rest.
+        self._aside = ThreadPoolExecutor(1, thread_name_prefix="beside-the-network")
         self.manifest = manifest
         self.rules = rules
         # Asked of no cell, so that a network of another bundle is refused when it is opened.
@@ -217,29 +218,34 @@ class Classifier:
 
     def close(self) -> None:
         """Free the network."""
-        self._pool.shutdown()
+        self._aside.shutdown()
         self.runtime.close()
 
     def _answered(self, crops: Sequence[CellCrop]) -> tuple[list[_Measured], Answer]:
-        """Run the network on each crop; the next is made ready while it runs."""
+        """Run the network on each crop; all else is done on a thread of its own while it runs."""
+        network, judge = _parts(self.runtime)
         cells, answers = [], []
-        ahead = self._pool.submit(self._ready, crops[0]) if len(crops) > 1 else None
+        ready = self._aside.submit(self._ready, crops[0])
         for index, crop in enumerate(crops):
-            tensor, cell = self._ready(crop) if ahead is None else ahead.result()
+            cell, tensor = ready.result()
+            # The next tensor comes first, so that the network never waits for what only the judgement needs.
             if index + 1 < len(crops):
-                ahead = self._pool.submit(self._ready, crops[index + 1])
-            answers.append(self.runtime.predict(tensor))
-            cells.append(cell)
-        return cells, Answer.stacked(answers)
+                ready = self._aside.submit(self._ready, crops[index + 1])
+            cells.append(self._aside.submit(self._measured, crop, cell))
+            answers.append(self._aside.submit(judge, network.predict(tensor), tensor))
+        return [cell.result() for cell in cells], Answer.stacked([answer.result() for answer in answers])
 
-    def _ready(self, crop: CellCrop) -> tuple[npt.NDArray[np.uint8], _Measured]:
-        """Return what the network wants of a crop, (1, H, W, C), and what gate and forest want."""
-        contract = self.manifest.input
-        cell = scaled_cell(crop, contract)
-        return tensor_of(cell, contract)[None], _Measured(
+    def _ready(self, crop: CellCrop) -> tuple[ScaledCell, npt.NDArray[np.uint8]]:
+        """Return a cell at the network's scale, and what the network wants of it, (1, H, W, C)."""
+        cell = scaled_cell(crop, self.manifest.input)
+        return cell, tensor_of(cell, self.manifest.input)[None]
+
+    def _measured(self, crop: CellCrop, cell: ScaledCell) -> _Measured:
+        """Return what gate and forest want of a crop."""
+        return _Measured(
             area_um2(crop),
             look(cell) if self.rules.gate else None,
-            None if self.rules.forest is None else numbers_of(cell, contract.px_per_um),
+            None if self.rules.forest is None else numbers_of(cell, self.manifest.input.px_per_um),
         )
 
 
@@ -249,6 +255,15 @@ class _Measured(NamedTuple):
     area_um2: float
     look: Look | None
     numbers: npt.NDArray[np.float64] | None
+
+
+def _parts(
+    runtime: ModelRuntime,
+) -> tuple[ModelRuntime, Callable[[Answer, npt.NDArray[np.uint8]], Answer]]:
+    """Return the network itself, and what is then made of its answer to some tensors."""
+    if isinstance(runtime, PooledRuntime):
+        return runtime.network, runtime.judge
+    return runtime, lambda answer, _: answer
 
 
 def _numbers(cells: Sequence[_Measured]) -> list[npt.NDArray[np.float64]] | None:

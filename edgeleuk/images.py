@@ -44,10 +44,10 @@ def decode_image(data: bytes, path: Path) -> RgbImage:
     DataRefusedError
         They are no image, or a damaged one.
     """
-    bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-    if bgr is None:
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if data else None
+    if pixels is None:
         raise DataRefusedError(f"{path} is no image, or a damaged one", allowed="PNG, JPEG, BMP, TIFF, WebP")
-    return np.ascontiguousarray(bgr[:, :, ::-1])
+    return np.asarray(pixels, np.uint8)
 
 
 def write_png(path: Path, pixels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> None:

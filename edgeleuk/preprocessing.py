@@ -7,6 +7,7 @@ differ between x86-64 and aarch64).
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
@@ -61,23 +62,27 @@ def to_tensor(crop: CellCrop, contract: InputContract) -> npt.NDArray[np.uint8]:
 
 def tensor_of(cell: ScaledCell, contract: InputContract) -> npt.NDArray[np.uint8]:
     """Centre a cell that is at the network's scale, and normalise it: (H, W, C) uint8."""
-    pixels, inside = cell
-    tensor = np.empty(contract.shape, np.uint8)
-    target, source = _centred(inside.shape, (contract.height, contract.width))
-    inside = inside[source]
-    for index, channel in enumerate(contract.channels):
-        plane = tensor[:, :, index]
+    target, source = _centred(cell.inside.shape, (contract.height, contract.width))
+    pixels, inside = np.ascontiguousarray(cell.pixels[source]), np.ascontiguousarray(cell.inside[source])
+    planes = []
+    for channel in contract.channels:
         if channel in MASKS:
-            plane.fill(0)
-            within = inside if channel == "mask" else nucleus_of(cell)[source]
-            plane[target] = np.where(within, np.uint8(255), np.uint8(0))
-            continue
-        plane.fill(NORMAL_MEAN if contract.normalise else 0)
-        values = _channel(pixels, channel)[source]
-        if contract.normalise:
-            values = normalised(values, inside)
-        plane[target] = values
+            within = inside if channel == "mask" else np.ascontiguousarray(nucleus_of(cell)[source])
+            planes.append(within.view(np.uint8) * np.uint8(255))
+        else:
+            values = _channel(pixels, channel)
+            planes.append(normalised(values, inside) if contract.normalise else values)
+    tensor: npt.NDArray[np.uint8] = _without_a_cell(contract).copy()
+    tensor[target] = cv2.merge(planes).reshape(*inside.shape, len(planes))
     return tensor
+
+
+@lru_cache(maxsize=4)
+def _without_a_cell(contract: InputContract) -> npt.NDArray[np.uint8]:
+    """Tensor of nothing, (H, W, C) uint8: a copy of it costs less than to fill plane by plane."""
+    colour = NORMAL_MEAN if contract.normalise else 0
+    levels = [0 if channel in MASKS else colour for channel in contract.channels]
+    return np.full(contract.shape, levels, np.uint8)
 
 
 def scaled_cell(crop: CellCrop, contract: InputContract) -> ScaledCell:
@@ -154,9 +159,8 @@ def _counts(values: npt.NDArray[np.uint8], inside: npt.NDArray[np.bool_]) -> npt
 
 def _channel(pixels: npt.NDArray[np.uint8], channel: str) -> npt.NDArray[np.uint8]:
     if channel == "luminance":
-        grey: npt.NDArray[np.uint8] = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)  # type: ignore[assignment]
-        return grey
-    return pixels[:, :, ("red", "green", "blue").index(channel)]
+        return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8)
+    return np.asarray(cv2.extractChannel(pixels, ("red", "green", "blue").index(channel)), np.uint8)
 
 
 def _scaled(crop: CellCrop, factor: float) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
@@ -174,11 +178,11 @@ def _padded_with_cell(pixels: npt.NDArray[np.uint8], mask: npt.NDArray[np.uint8]
     """Put the cell's mean colour around it: resizing must not mix black into the rim."""
     count = cv2.countNonZero(mask)
     # Sums of bytes are exact in float64.
-    sums = cv2.sumElems(cv2.copyTo(pixels, mask))[:3]
-    padded = np.empty(pixels.shape, np.uint8)
-    padded[...] = [(int(total) + count // 2) // count for total in sums]
+    cell = cv2.copyTo(pixels, mask)
+    colour = [(int(total) + count // 2) // count for total in cv2.sumElems(cell)[:3]]
+    padded = cv2.merge([np.full(mask.shape, level, np.uint8) for level in colour])
     cv2.copyTo(pixels, mask, padded)
-    return padded
+    return np.asarray(padded, np.uint8)
 
 
 def _without_rim(inside: npt.NDArray[np.bool_], rim_px: int) -> npt.NDArray[np.bool_]:
@@ -186,9 +190,8 @@ def _without_rim(inside: npt.NDArray[np.bool_], rim_px: int) -> npt.NDArray[np.b
     if rim_px == 0:
         return inside
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * rim_px + 1, 2 * rim_px + 1))
-    padded = cv2.copyMakeBorder(inside.astype(np.uint8), rim_px, rim_px, rim_px, rim_px, cv2.BORDER_CONSTANT)
-    shrunk = cv2.erode(padded, disc)[rim_px:-rim_px, rim_px:-rim_px]
-    return shrunk.astype(bool)
+    shrunk = cv2.erode(inside.view(np.uint8), disc, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    return np.asarray(shrunk, np.uint8).view(bool)
 
 
 def _resized(image: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:

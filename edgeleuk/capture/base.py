@@ -90,14 +90,19 @@ class JpegFrame:
         if b"\xff\xd9" not in self.data[-4096:]:
             raise FrameRejectedError("truncated JPEG", where)
         try:
-            flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-            bgr = cv2.imdecode(np.frombuffer(self.data, np.uint8), flags)
+            flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+            pixels = cv2.imdecode(np.frombuffer(self.data, np.uint8), flags)
         except cv2.error:
-            bgr = None
-        if bgr is None:
+            pixels = None
+        if pixels is None:
             raise FrameRejectedError("damaged JPEG", where)
-        pixels = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
-        return Frame(pixels, self.sequence, self.captured_at, self.captured_monotonic, self.source)
+        return Frame(
+            np.asarray(pixels, np.uint8),
+            self.sequence,
+            self.captured_at,
+            self.captured_monotonic,
+            self.source,
+        )
 
 
 SourceItem = Frame | EncodedFrame | SourceEvent

@@ -117,11 +117,11 @@ def _read(path: Path) -> RgbImage | None:
         data = path.read_bytes()
         if _is_cut_off(data):
             return None
-        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except (OSError, cv2.error):
         return None
-    return None if bgr is None else np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+    return None if pixels is None else np.asarray(pixels, np.uint8)
 
 
 def _is_cut_off(data: bytes) -> bool:

@@ -33,9 +33,10 @@ def encode_crop(crop: CellCrop) -> bytes:
     """Keep a crop without loss: a PNG whose transparency is the mask."""
     import cv2  # noqa: PLC0415 - reading a session must not cost OpenCV's start
 
-    bgra = np.dstack([crop.pixels[:, :, ::-1], crop.mask])
-    # Level 1 takes a fifth of the time of the default for a tenth more bytes.
-    return cv2.imencode(".png", bgra, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
+    red, green, blue = cv2.split(crop.pixels)
+    # A level of compression would turn off OpenCV's fast choice of filter and strategy: half the time for
+    # a twentieth more bytes.
+    return cv2.imencode(".png", cv2.merge([blue, green, red, crop.mask]))[1].tobytes()
 
 
 def decode_crop(data: bytes, px_per_um: float) -> CellCrop:

@@ -94,6 +94,11 @@ class PooledRuntime:
     contract : InputContract
         With a ``mask`` or a ``nucleus`` channel.
 
+    Attributes
+    ----------
+    network : ModelRuntime
+        Without what is made of its maps: a caller may run it on one cell and judge the last one meanwhile.
+
     Raises
     ------
     BundleError
@@ -102,27 +107,36 @@ class PooledRuntime:
 
     def __init__(self, network: ModelRuntime, support: SupportVectors, contract: InputContract) -> None:
         self.name = network.name
-        self._network = network
+        self.network = network
         self._support = support
         numbers = network.predict(np.empty((0, *contract.shape), np.uint8)).outputs.shape[1]
         self._map = map_geometry(numbers, support.mean.size, contract)
 
     def predict(self, tensors: npt.NDArray[np.uint8]) -> Answer:
         """Run the network on (n, H, W, C) uint8 tensors and judge its maps."""
-        features = [
-            self._pooled(tensors[start : start + BATCH]) for start in range(0, max(len(tensors), 1), BATCH)
-        ]
-        together = np.concatenate(features)
-        return Answer(self._support.log_odds(together)[:, None], together)
+        starts = range(0, max(len(tensors), 1), BATCH)
+        some = (tensors[start : start + BATCH] for start in starts)
+        return Answer.stacked([self.judge(self.network.predict(part), part) for part in some])
+
+    def judge(self, answer: Answer, tensors: npt.NDArray[np.uint8]) -> Answer:
+        """Judge the maps that the network answered to (n, H, W, C) uint8 tensors."""
+        features = self._pooled(answer, tensors)
+        return Answer(self._support.log_odds(features)[:, None], features)
 
     def close(self) -> None:
         """Free the network."""
-        self._network.close()
+        self.network.close()
 
-    def _pooled(self, tensors: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        count, of, kinds = len(tensors), self._map, len(self._map.masks)
-        maps = self._network.predict(tensors).outputs.reshape(count, of.places, of.channels)
-        masks = tensors[:, : of.rows * of.side, : of.columns * of.side, list(of.masks)]
-        blocks = masks.reshape(count, of.rows, of.side, of.columns, of.side, kinds)
-        share = blocks.mean(axis=(2, 4), dtype=np.float32) / np.float32(255)
-        return pooled(maps, share.reshape(count, of.places, kinds))
+    def _pooled(self, answer: Answer, tensors: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        count, of = len(tensors), self._map
+        maps = answer.outputs.reshape(count, of.places, of.channels)
+        return pooled(maps, np.stack([self._shares(tensors, mask) for mask in of.masks], axis=-1))
+
+    def _shares(self, tensors: npt.NDArray[np.uint8], channel: int) -> npt.NDArray[np.float32]:
+        """How much of each place a mask covers: (n, P) float32, 0 to 1."""
+        of = self._map
+        mask = np.ascontiguousarray(tensors[:, : of.rows * of.side, : of.columns * of.side, channel])
+        # Bytes of contiguous rows first: that is what a processor adds fastest.
+        rows = mask.reshape(-1, of.rows, of.side, of.columns * of.side).sum(axis=2, dtype=np.uint32)
+        sums = rows.reshape(-1, of.places, of.side).sum(axis=2, dtype=np.uint32)
+        return np.asarray(sums.astype(np.float32) / np.float32(of.side**2) / np.float32(255), np.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
 from edgeleuk.frames import CellCrop, require_rgb
@@ -35,10 +36,6 @@ def crop_cell(pixels: RgbImage, cell: Cell, px_per_um: float) -> CellCrop:
     if min(x, y) < 0 or min(w, h) < 1 or x + w > width or y + h > height:
         msg = f"expected a box inside {width}x{height} px, got {tuple(cell.box)}"
         raise ValueError(msg)
-    inside = cell.mask > 0
-    window = pixels[cell.box.slices]
-    return CellCrop(
-        pixels=np.where(inside[..., None], window, np.uint8(0)),
-        mask=np.where(inside, np.uint8(255), np.uint8(0)),
-        px_per_um=px_per_um,
-    )
+    mask = np.asarray(cv2.threshold(cell.mask, 0, 255, cv2.THRESH_BINARY)[1], np.uint8)
+    window = np.asarray(cv2.copyTo(pixels[cell.box.slices], mask), np.uint8)
+    return CellCrop(pixels=window, mask=mask, px_per_um=px_per_um)

@@ -5,13 +5,23 @@ The window's scale follows the field's, so that a cell of 50 and one of 500 pixe
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
 
 from edgeleuk.frames import BACKGROUND, CYTOPLASM, NUCLEUS, Box, Cell
-from edgeleuk.vision.morphology import closed, distance_from, filled, opened, without_specks
+from edgeleuk.vision.morphology import (
+    closed,
+    components,
+    distance_from,
+    filled,
+    opened,
+    within,
+    without_specks,
+)
+from edgeleuk.vision.reducing import reduced
 from edgeleuk.vision.stain import background_colour, optical_density, otsu
 
 if TYPE_CHECKING:
@@ -21,6 +31,7 @@ if TYPE_CHECKING:
     from edgeleuk.vision.stain import Floats
 
     Bools = npt.NDArray[np.bool_]
+    Indices = npt.NDArray[np.intp]
 
 _CYTOPLASM_REACH_UM = 6.0
 _WINDOW_PX_PER_UM = 6.0
@@ -82,23 +93,21 @@ class CellGrower:
         """Whole cell of one nucleus."""
         height, width = self.pixels.shape[:2]
         reach = (_CYTOPLASM_REACH_UM + 2) * self.scale
-        left = max(0, int((nucleus.box.x - reach) * self.factor))
-        top = max(0, int((nucleus.box.y - reach) * self.factor))
-        right = min(width, int(np.ceil((nucleus.box.x + nucleus.box.w + reach) * self.factor)))
-        bottom = min(height, int(np.ceil((nucleus.box.y + nucleus.box.h + reach) * self.factor)))
+        # From an even place on: halves are made fastest of an even number.
+        left = max(0, int((nucleus.box.x - reach) * self.factor)) // 2 * 2
+        top = max(0, int((nucleus.box.y - reach) * self.factor)) // 2 * 2
+        right = min(width, math.ceil((nucleus.box.x + nucleus.box.w + reach) * self.factor / 2) * 2)
+        bottom = min(height, math.ceil((nucleus.box.y + nucleus.box.h + reach) * self.factor / 2) * 2)
         window = Box(left, top, right - left, bottom - top)
         shrink = max(1.0, self.scale * self.factor / _WINDOW_PX_PER_UM)
         size = (max(1, round(window.w / shrink)), max(1, round(window.h / shrink)))
-        small = self.pixels[window.slices]
-        if shrink > 1:
-            small = np.asarray(cv2.resize(small, size, interpolation=cv2.INTER_AREA), np.uint8)
-        small = np.asarray(cv2.GaussianBlur(small, (3, 3), 0), np.uint8)
+        small = np.asarray(cv2.GaussianBlur(reduced(self.pixels[window.slices], size), (3, 3), 0), np.uint8)
         scale = self.scale * self.factor / shrink
 
         seed = self._placed(nucleus, window, shrink, size)
         foreign = np.zeros_like(seed)
         for other in self.nuclei:
-            if other is not nucleus:
+            if other is not nucleus and self._reaches(other, window):
                 foreign |= self._placed(other, window, shrink, size)
         background = self._background_of(small)
         density = _levelled(optical_density(small, background))
@@ -117,6 +126,12 @@ class CellGrower:
         ):
             return self.background
         return local
+
+    def _reaches(self, nucleus: Nucleus, window: Box) -> bool:
+        """Whether a nucleus may be seen in a window: its cost must not grow with the cells of the field."""
+        x, y, w, h = (side * self.factor for side in nucleus.box)
+        across = x - self.factor < window.x + window.w and window.x < x + w + self.factor
+        return across and y - self.factor < window.y + window.h and window.y < y + h + self.factor
 
     def _placed(self, nucleus: Nucleus, window: Box, shrink: float, size: tuple[int, int]) -> Mask:
         """Mask of a nucleus of the reduced picture, in a window of the unreduced one."""
@@ -137,9 +152,8 @@ def _levelled(density: Floats) -> Floats:
     rows, columns = np.nonzero(np.abs(total) < _GLASS_DENSITY)
     if len(rows) < _LEAST_GLASS * total.size:
         return density
-    terms = np.stack([np.ones(len(rows)), rows, columns], axis=1).astype(np.float32)
-    plane = np.linalg.lstsq(terms, total[rows, columns], rcond=None)[0]
-    if np.abs(plane[1:] @ np.array(total.shape)) > _STEEPEST:
+    plane = _plane_through(rows, columns, np.asarray(total[rows, columns], np.float32))
+    if plane is None or abs(plane[1] * total.shape[0] + plane[2] * total.shape[1]) > _STEEPEST:
         return density
     height, width = density.shape[:2]
     slope = (
@@ -148,6 +162,19 @@ def _levelled(density: Floats) -> Floats:
         + plane[2] / step * np.arange(width, dtype=np.float32)
     )
     return np.asarray(density - slope[..., None].astype(np.float32), np.float32)
+
+
+def _plane_through(rows: Indices, columns: Indices, values: Floats) -> npt.NDArray[np.float64] | None:
+    """Least squares: (level at row and column 0, slope down, slope right); None if all lie on one line."""
+    y, x, z = (np.asarray(part, np.float64) for part in (rows, columns, values))
+    of_y, of_x, of_z = y.mean(), x.mean(), z.mean()
+    y, x, z = y - of_y, x - of_x, z - of_z
+    yy, xx, xy, yz, xz = ((a * b).sum() for a, b in ((y, y), (x, x), (x, y), (y, z), (x, z)))
+    determinant = yy * xx - xy * xy
+    if determinant <= 0:
+        return None
+    down, right = (yz * xx - xz * xy) / determinant, (xz * yy - yz * xy) / determinant
+    return np.array([of_z - down * of_y - right * of_x, down, right])
 
 
 def learn_red_cells(density: Floats, raw: Mask, scale: float) -> RedCells | None:
@@ -230,10 +257,8 @@ def _red_in(
         & (total < red_cells.density + 2.5 * red_cells.density_spread)
     )
     # Rims of cytoplasm may have the colour of red cells, but are narrower.
-    cores = opened(alike.astype(np.uint8), _RED_CELL_CORE_UM * scale)
-    count, labels = cv2.connectedComponents(cores)
-    sizes = np.bincount(labels.ravel(), minlength=count)
-    outside = np.bincount(labels[away > _FAR_UM * scale], minlength=count)
+    labels, sizes = components(opened(alike.view(np.uint8), _RED_CELL_CORE_UM * scale))
+    outside = np.bincount(labels[away > _FAR_UM * scale], minlength=len(sizes))
     is_red = outside > 0.4 * sizes
     is_red[0] = False
     red: Bools = is_red[labels]
@@ -252,7 +277,7 @@ def _nucleus_in(small: RgbImage, background: Floats, whole: Mask, seed: Mask, sc
     """Refine a nucleus in its cell, by a threshold of its own on green, which nuclei absorb, against blue."""
     weights = np.array([[0, -1 / background[1], 0.5 / background[2]]], np.float32)
     darkness = cv2.transform(small.astype(np.float32), weights)
-    ring = darkness[distance_from(whole) <= scale]
+    ring = darkness[within(whole, scale)]
     low, high = (float(v) for v in np.percentile(ring, [0.5, 99.5]))
     threshold = otsu(np.clip(ring, low, high), 3)[1]
     mask = np.where((darkness > threshold) & (whole > 0), np.uint8(255), np.uint8(0))

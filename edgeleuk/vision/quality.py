@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from edgeleuk.frames import require_rgb
+from edgeleuk.vision.reducing import green_of, percentiles
 from edgeleuk.vision.stain import background_colour
 
 if TYPE_CHECKING:
@@ -190,7 +191,7 @@ def measure_quality(pixels: RgbImage) -> FieldQuality:
         red_cast=math.log(red / green_level),
         blue_cast=math.log(blue / green_level),
         object_share=_object_share(coarse),
-        glass_share=float(np.mean(coarse >= _GLASS_LEVEL * np.percentile(coarse, 98))),
+        glass_share=float(np.mean(coarse >= _GLASS_LEVEL * percentiles(coarse, [98])[0])),
     )
 
 
@@ -262,7 +263,7 @@ def _reduced(pixels: RgbImage) -> tuple[Bytes, Bytes, RgbImage]:
     """Green at about 640 px across, green at 160, and sampled colours, which no averaging has unclipped."""
     height, width = pixels.shape[:2]
     step = max(1, round(max(height, width) / _LONGEST_SIDE))
-    green = np.ascontiguousarray(pixels[..., 1])
+    green = green_of(pixels)
     if step > 1:
         size = (max(1, width // step), max(1, height // step))
         green = np.asarray(cv2.resize(green, size, interpolation=cv2.INTER_AREA), np.uint8)

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from edgeleuk.frames import require_rgb
+from edgeleuk.vision.reducing import green_of, reduced
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -131,8 +132,7 @@ class Texture:
         require_rgb(pixels)
         height, width = pixels.shape[:2]
         size = _size((width, height), _FINE_SIDE)
-        # Reducing all three channels is faster than first copying the green one of a large field.
-        green = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)[..., 1].astype(np.float32)
+        green = reduced(green_of(pixels), size).astype(np.float32)
         # The ground is so smooth that a quarter of the pixels will do.
         quarter = cv2.resize(green, _size(size, max(size) // 4), interpolation=cv2.INTER_AREA)
         ground = cv2.resize(cv2.GaussianBlur(quarter, (0, 0), max(size) / 64), size)

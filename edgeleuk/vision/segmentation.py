@@ -41,6 +41,7 @@ _LARGEST_NUCLEUS_UM2 = 180.0
 _SCALE_SIDE = 200
 _ENOUGH_SIDE = 160
 _MANY_RED_CELLS = 12
+_FEW_ENOUGH_PX = 480
 # Nuclei that touch have a neck, at most this wide beside the narrower of the two; each is at least so wide.
 _NECK = 0.75
 _NARROWEST_NUCLEUS_UM = 4.4
@@ -66,7 +67,9 @@ def segment(pixels: RgbImage, *, px_per_um: float | None = None) -> list[Cell]:
         msg = f"expected px_per_um above 0, got {px_per_um}"
         raise ValueError(msg)
     small, factor = _reduced(pixels)
-    background = background_colour(small)
+    # Of a large picture every second pixel tells what glass and red cells look like.
+    step = 1 if max(small.shape) <= _FEW_ENOUGH_PX else 2
+    background = background_colour(small[::step, ::step])
     density = optical_density(small, background)
     nuclear = nuclear_density(density)
     threshold = _nuclear_threshold(nuclear)
@@ -76,7 +79,9 @@ def segment(pixels: RgbImage, *, px_per_um: float | None = None) -> list[Cell]:
     nuclei = _nuclei(raw, stained, scale)
     if not nuclei:
         return []
-    red_cells = learn_red_cells(density, _painted(nuclei, raw.shape), scale)
+    # Not `raw`, which has the specks of stain that red cells may hold.
+    of_nuclei = _painted(nuclei, Box(0, 0, raw.shape[1], raw.shape[0]))
+    red_cells = learn_red_cells(density[::step, ::step], of_nuclei[::step, ::step], scale / step)
     finder = CellGrower(pixels, background, red_cells, nuclei, factor, scale)
     return _reading_order(cell for cell in map(finder.cell, nuclei) if cell is not None)
 
@@ -171,24 +176,33 @@ def _diameter(area: float) -> float:
 def _nuclei(raw: Mask, stained: Bools, scale: float) -> list[Nucleus]:
     """Nuclei of a reduced picture: lobes joined, touching cells parted, platelets left out."""
     cleaned = np.asarray(cv2.morphologyEx(raw, cv2.MORPH_OPEN, disc(0.6 * scale)), np.uint8)
-    cleaned = _parted(cleaned, scale)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(cleaned, connectivity=4)
     least = _LEAST_NUCLEUS_UM2 * scale**2
-    lobes = [i for i in range(1, count) if stats[i, cv2.CC_STAT_AREA] > 0.15 * least]
-    groups = _joined(labels.astype(np.int32), stats.astype(np.int32), stained, lobes, scale)
-    found = []
+    lobes = [lobe for lobe in _lobes(_parted(cleaned, scale)) if lobe.area > 0.15 * least]
     height, width = raw.shape
-    for group in groups:
-        x, y = (int(stats[group, i].min()) for i in (cv2.CC_STAT_LEFT, cv2.CC_STAT_TOP))
-        right = int((stats[group, cv2.CC_STAT_LEFT] + stats[group, cv2.CC_STAT_WIDTH]).max())
-        bottom = int((stats[group, cv2.CC_STAT_TOP] + stats[group, cv2.CC_STAT_HEIGHT]).max())
-        box = Box(x, y, right - x, bottom - y)
-        mask = np.where(np.isin(labels[box.slices], group), np.uint8(255), np.uint8(0))
-        area = int(np.count_nonzero(mask))
-        at_border = x == 0 or y == 0 or right == width or bottom == height
-        if area >= (_LEAST_NUCLEUS_AT_BORDER_UM2 * scale**2 if at_border else least):
-            found.append(Nucleus(box, mask, area))
+    found = []
+    for nucleus in _joined(lobes, stained, scale):
+        x, y, w, h = nucleus.box
+        at_border = x == 0 or y == 0 or x + w == width or y + h == height
+        if nucleus.area >= (_LEAST_NUCLEUS_AT_BORDER_UM2 * scale**2 if at_border else least):
+            found.append(nucleus)
     return found
+
+
+def _lobes(mask: Mask) -> list[Nucleus]:
+    """Parts of a mask that touch by more than a corner, from the first row on."""
+    found = []
+    outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    for outline in outlines:
+        x, y, w, h = cv2.boundingRect(outline)
+        inside = cv2.drawContours(np.zeros((h, w), np.uint8), [outline - (x, y)], -1, 255, cv2.FILLED)
+        own = cv2.bitwise_and(inside, mask[y : y + h, x : x + w])
+        count, labels, stats, _ = cv2.connectedComponentsWithStats(own, connectivity=4)
+        for i in range(1, count):
+            left, top, wide, high, area = (int(v) for v in stats[i])
+            part = labels[top : top + high, left : left + wide] == i
+            box = Box(x + left, y + top, wide, high)
+            found.append(Nucleus(box, np.where(part, np.uint8(255), np.uint8(0)), area))
+    return sorted(found, key=lambda lobe: (lobe.box.y, lobe.box.x + int(np.argmax(lobe.mask[0]))))
 
 
 def _parted(mask: Mask, scale: float) -> Mask:
@@ -227,50 +241,81 @@ def _cores(mask: Mask, least_radius: float) -> list[Mask]:
     return best
 
 
-def _painted(nuclei: list[Nucleus], shape: tuple[int, ...]) -> Mask:
-    """Nuclei as a 0/255 picture: without the specks of stain that red cells may hold."""
-    painted = np.zeros(shape, np.uint8)
+def _painted(nuclei: Iterable[Nucleus], window: Box) -> Mask:
+    """Nuclei as a 0/255 picture of a window that holds them."""
+    painted = np.zeros((window.h, window.w), np.uint8)
     for nucleus in nuclei:
-        painted[nucleus.box.slices] |= nucleus.mask
+        x, y, w, h = nucleus.box
+        painted[y - window.y : y - window.y + h, x - window.x : x - window.x + w] |= nucleus.mask
     return painted
 
 
-def _joined(labels: Labels, stats: Labels, stained: Bools, lobes: list[int], scale: float) -> list[list[int]]:
-    """Group the components that are lobes of one nucleus."""
-    groups = [[i] for i in lobes]
-    outlines = {}
-    for i in lobes:
-        x, y, w, h = (int(v) for v in stats[i, :4])
-        part = np.where(labels[y : y + h, x : x + w] == i, np.uint8(255), np.uint8(0))
-        found, _ = cv2.findContours(part, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE, offset=(x, y))
-        outlines[i] = np.concatenate(found)[:, 0]
+def _joined(lobes: list[Nucleus], stained: Bools, scale: float) -> list[Nucleus]:
+    """Join the lobes that are of one nucleus."""
+    groups = [[i] for i in range(len(lobes))]
+    outlines = [_outline(lobe) for lobe in lobes]
+    near = _near(lobes, _LOBE_GAP_UM * scale)
 
     def one_nucleus(a: list[int], b: list[int]) -> bool:
-        first, second = (np.concatenate([outlines[i] for i in group]) for group in (a, b))
-        gap = np.maximum(first.min(axis=0) - second.max(axis=0), second.min(axis=0) - first.max(axis=0)).max()
-        if (
-            gap > _LOBE_GAP_UM * scale
-            or stats[a + b, cv2.CC_STAT_AREA].sum() > _LARGEST_NUCLEUS_UM2 * scale**2
-        ):
+        if sum(lobes[i].area for i in a + b) > _LARGEST_NUCLEUS_UM2 * scale**2:
             return False
+        first, second = (np.concatenate([outlines[i] for i in group]) for group in (a, b))
         if np.hypot(*(first[::2, None] - second[None, ::2]).transpose(2, 0, 1)).min() > _LOBE_GAP_UM * scale:
             return False
         both = np.concatenate([first, second])
         if 2 * cv2.minEnclosingCircle(both)[1] > _WIDEST_NUCLEUS_UM * scale:
             return False
         # Two cells that touch leave a notch of glass between their nuclei; one cell's lobes lie in cytoplasm.
-        x, y, w, h = cv2.boundingRect(both)
-        hull = cv2.fillConvexPoly(np.zeros((h, w), np.uint8), cv2.convexHull(both) - (x, y), 1)
-        between = (hull > 0) & ~np.isin(labels[y : y + h, x : x + w], a + b)
-        return bool(stained[y : y + h, x : x + w][between].sum() >= 0.8 * between.sum())
+        box = Box(*cv2.boundingRect(both))
+        hull = cv2.fillConvexPoly(
+            np.zeros((box.h, box.w), np.uint8), cv2.convexHull(both) - (box.x, box.y), 1
+        )
+        between = (hull > 0) & (_painted((lobes[i] for i in a + b), box) == 0)
+        return bool(stained[box.slices][between].sum() >= 0.8 * between.sum())
 
-    pairs = [(i, j) for i in range(len(groups)) for j in range(i)]
+    pairs = np.argwhere(near).tolist()
     while pairs:
         i, j = pairs.pop()
         if one_nucleus(groups[i], groups[j]):
             groups[j] += groups.pop(i)
-            pairs = [(i, j) for i in range(len(groups)) for j in range(i)]
-    return groups
+            near = _merged(near, i, j)
+            pairs = np.argwhere(near).tolist()
+    return [_together([lobes[i] for i in group]) for group in groups]
+
+
+def _near(lobes: list[Nucleus], gap: float) -> Bools:
+    """Whether the boxes of one and of an earlier lobe are at most so far apart: (n, n), below its diagonal.
+
+    Most lobes are not, so that the time does not grow with the square of their number.
+    """
+    first = np.array([(lobe.box.x, lobe.box.y) for lobe in lobes]).reshape(-1, 2)
+    last = first + np.array([(lobe.box.w, lobe.box.h) for lobe in lobes]).reshape(-1, 2) - 1
+    apart = np.maximum(first[:, None] - last[None], first[None] - last[:, None]).max(axis=2, initial=0)
+    return np.tril(apart <= gap, -1)
+
+
+def _merged(near: Bools, i: int, j: int) -> Bools:
+    """Make group i part of group j, which comes before it."""
+    both = near | near.T
+    both[j] |= both[i]
+    both[:, j] = both[j]
+    return np.tril(np.delete(np.delete(both, i, axis=0), i, axis=1), -1)
+
+
+def _outline(lobe: Nucleus) -> Labels:
+    """Points of a lobe's border, (n, 2) int32, in pixels of the picture."""
+    found, _ = cv2.findContours(
+        lobe.mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE, offset=(lobe.box.x, lobe.box.y)
+    )
+    return np.concatenate(found)[:, 0].astype(np.int32)
+
+
+def _together(lobes: list[Nucleus]) -> Nucleus:
+    left, top = (min(lobe.box[i] for lobe in lobes) for i in (0, 1))
+    right = max(lobe.box.x + lobe.box.w for lobe in lobes)
+    bottom = max(lobe.box.y + lobe.box.h for lobe in lobes)
+    box = Box(left, top, right - left, bottom - top)
+    return Nucleus(box, _painted(lobes, box), sum(lobe.area for lobe in lobes))
 
 
 def _reading_order(cells: Iterable[Cell]) -> list[Cell]:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from edgeleuk.vision.reducing import green_of
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 
 # Keeps the density of a pixel that clips at 0 finite, at a value noise does not dominate.
 _DARK_OFFSET = 8.0
+# Of a histogram that is to be parted, and every two of them, the lower first.
+_BINS = 128
+_PAIRS = np.triu_indices(_BINS, 1)
 # Blue-violet nuclei absorb red and green and let blue pass; haemoglobin and eosin absorb blue as well.
 _NUCLEUS_WEIGHTS = np.array([[1.0, 1.0, -1.0]], np.float32)
 
@@ -35,7 +40,7 @@ def background_colour(pixels: RgbImage) -> Floats:
     -------
     (3,) float32, RGB, at least 1
     """
-    green = np.ascontiguousarray(pixels[..., 1])
+    green = green_of(pixels)
     threshold = int(cv2.threshold(green, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)[0])
     counts = cv2.calcHist([green], [0], None, [256], [0, 256]).ravel()
     counts = np.convolve(counts, np.full(9, 1 / 9), "same")
@@ -95,12 +100,11 @@ def otsu(values: Floats, classes: int) -> tuple[float, ...]:
     low, high = float(values.min()), float(values.max())
     if high <= low:
         return (low,) * (classes - 1)
-    bins = 128
     # As wide as the bins between them, the last one holds the greatest value alone.
-    edge = high + (high - low) / (bins - 1)
+    edge = high + (high - low) / (_BINS - 1)
     flat = np.ascontiguousarray(values).reshape(1, -1)
-    share = cv2.calcHist([flat], [0], None, [bins], [low, edge]).ravel().astype(np.float64) / flat.size
-    weight, moment = np.cumsum(share), np.cumsum(share * np.arange(bins))
+    share = cv2.calcHist([flat], [0], None, [_BINS], [low, edge]).ravel().astype(np.float64) / flat.size
+    weight, moment = np.cumsum(share), np.cumsum(share * np.arange(_BINS))
 
     def spread(mass: npt.NDArray[np.float64], first: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         return np.divide(first**2, mass, out=np.zeros_like(first), where=mass > 1e-9)
@@ -110,7 +114,8 @@ def otsu(values: Floats, classes: int) -> tuple[float, ...]:
     if classes == 2:
         cuts: tuple[int, ...] = (int(np.argmax(below + above)),)
     else:
-        between = spread(weight[None] - weight[:, None], moment[None] - moment[:, None])
-        total = np.triu(below[:, None] + between + above[None], 1)
-        cuts = tuple(int(i) for i in np.unravel_index(int(np.argmax(total)), total.shape))
-    return tuple(low + (cut + 0.5) * (high - low) / (bins - 1) for cut in cuts)
+        first, second = _PAIRS
+        between = spread(weight[second] - weight[first], moment[second] - moment[first])
+        best = int(np.argmax(below[first] + between + above[second]))
+        cuts = int(first[best]), int(second[best])
+    return tuple(low + (cut + 0.5) * (high - low) / (_BINS - 1) for cut in cuts)

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import cv2
 import numpy as np
 
+from edgeleuk.vision.reducing import percentiles
 from edgeleuk.vision.stain import background_colour, optical_density
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from edgeleuk.frames import RgbImage
+
+    Bytes = npt.NDArray[np.uint8]
 
 BLACK = "black picture"
 FROZEN = "frozen picture"
@@ -102,7 +106,7 @@ class StreamWatch:
             height, width = pixels.shape[:2]
             notices.append(Notice("resolution", f"the camera now sends {width}x{height}"))
         reason = None
-        if np.percentile(coarse.max(axis=2), 99) < _DARK_LEVEL:
+        if percentiles(_brightest(coarse), [99])[0] < _DARK_LEVEL:
             reason = BLACK
         elif self._camera and last is not None and _equal(last, pixels):
             reason = FROZEN
@@ -124,7 +128,7 @@ class StreamWatch:
         return notices
 
     def _is_swapped(self, coarse: RgbImage) -> bool:
-        red, blue = (np.percentile(coarse[..., channel], _LEVELS) for channel in (0, 2))
+        red, _, blue = (percentiles(np.asarray(plane), _LEVELS) for plane in cv2.split(coarse))
         swapped = stained_the_wrong_way(coarse)
         if swapped is None:
             swapped = self._levels is not None and _fits_exchanged((red, blue), self._levels)
@@ -174,6 +178,12 @@ def _coarse(pixels: RgbImage) -> RgbImage:
     height, width = pixels.shape[:2]
     step = max(1, min(height, width) // _LOOKED_AT_PX)
     return np.ascontiguousarray(pixels[::step, ::step])
+
+
+def _brightest(pixels: RgbImage) -> Bytes:
+    """Brightest channel of each pixel, (H, W) uint8."""
+    red, green, blue = cv2.split(pixels)
+    return np.asarray(cv2.max(cv2.max(red, green), blue), np.uint8)
 
 
 def _equal(one: RgbImage, other: RgbImage) -> bool:

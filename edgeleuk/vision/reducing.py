@@ -1,0 +1,57 @@
+"""Fewer pixels and fewer channels of a picture, the fast way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from edgeleuk.frames import RgbImage
+
+    Bytes = npt.NDArray[np.uint8]
+
+
+def green_of(pixels: RgbImage) -> Bytes:
+    """Copy the green of (H, W, 3) uint8, RGB: (H, W) uint8."""
+    return np.asarray(cv2.extractChannel(pixels, 1), np.uint8)
+
+
+def reduced(image: Bytes, size: tuple[int, int]) -> Bytes:
+    """Average a picture, (H, W) or (H, W, C) uint8, down to (width, height).
+
+    Halves come first, as long as half is not too much: of an even number of pixels they take a tenth of
+    the time of any other step.
+    """
+    while image.shape[1] >= 2 * size[0] and image.shape[0] >= 2 * size[1]:
+        image = _resized(image, (max(size[0], image.shape[1] // 2), max(size[1], image.shape[0] // 2)))
+    return image if (image.shape[1], image.shape[0]) == size else _resized(image, size)
+
+
+def percentiles(values: Bytes, percents: Sequence[float]) -> npt.NDArray[np.float64]:
+    """Return what `numpy.percentile` does, for bytes: from their counts, in a tenth of the time.
+
+    Parameters
+    ----------
+    values : (H, W) uint8
+        Not empty.
+    percents : sequence of float
+        0 to 100.
+
+    Returns
+    -------
+    (n,) float64
+    """
+    counts = np.cumsum(cv2.calcHist([values], [0], None, [256], [0, 256]).ravel())
+    places = np.asarray(percents) / 100 * (values.size - 1)
+    low, high = (np.searchsorted(counts, step(places), side="right") for step in (np.floor, np.ceil))
+    return np.asarray(low + (high - low) * (places - np.floor(places)), np.float64)
+
+
+def _resized(image: Bytes, size: tuple[int, int]) -> Bytes:
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)

@@ -1,9 +1,9 @@
 """The product beside what else could be used: the same cells and fields, in one run.
 
-Each peer works in a process of its own and waits for its turn, so that only one is busy at a time; every round
-begins with another. One thread each, unless the table says otherwise. What is not installed is named and left out.
-Prints a table (Markdown) on standard output and each bar on standard error, and writes both with all
-rounds as JSON; exits 3 when a bar is missed, 4 when one could not be measured.
+Each peer works in a process of its own and waits for its turn, so that only one is busy at a time; every
+round begins with another. One thread each, unless the table says otherwise. What is not installed is named
+and left out. Prints tables (Markdown) on standard output and each bar on standard error, and writes both with
+all rounds as JSON; exits 3 when a bar is missed, 4 when one could not be measured.
 
     make bench-peers
     python tests/bench/peers.py [--rounds 10] [--cells 1000] [--fields 20] [--out runs/peers] [--only KEY ...]
@@ -118,15 +118,20 @@ def main() -> int:
             keys = list(processes)
             for key in keys[number % len(keys) :] + keys[: number % len(keys)]:
                 _take_turn(rows[key], processes, number, asked)
-        for key, process in list(processes.items()):
+        for key in list(processes):
             if rows[key].peer.of is Of.FIELDS and rows[key].peer.judged and truth.boxes:
-                more = process.turn(asked.fields, asked.fields + len(truth.boxes))["found"]
-                rows[key].found += [[Box(*box) for box in boxes] for boxes in more]
-    return _report(list(rows.values()), truth, folder, {
-        "machine": machine_facts(read_machine()), "before": before.to_json(), "after": read_state().to_json(),
-        "others_share": others_share(cpu, read_cpu_time()), "rounds": asked.rounds, "cells": asked.cells,
+                _ask(rows[key], processes, asked.fields, asked.fields + len(truth.boxes))
+    facts = {
+        "schema_version": 1,
+        "machine": machine_facts(read_machine()),
+        "before": before.to_json(),
+        "after": read_state().to_json(),
+        "others_share": others_share(cpu, read_cpu_time()),
+        "rounds": asked.rounds,
+        "cells": asked.cells,
         "fields": asked.fields,
-    })  # fmt: skip
+    }
+    return _report(list(rows.values()), truth, facts, folder / "peers.json")
 
 
 def _asked() -> argparse.Namespace:
@@ -143,62 +148,62 @@ def _asked() -> argparse.Namespace:
 
 
 def _take_turn(row: Row, processes: dict[str, PeerProcess], number: int, asked: argparse.Namespace) -> None:
-    """Let a peer do its part of a round; one that fails is left out from then on."""
-    count = (asked.cells if row.peer.of is Of.CELLS else asked.fields) // asked.rounds
+    """Let a peer do its part of a round."""
+    total = asked.cells if row.peer.of is Of.CELLS else asked.fields
+    first, last = (total * n // asked.rounds for n in (number, number + 1))
+    seconds = _ask(row, processes, first, last)
+    if seconds is not None:
+        row.ms.append(1000 * seconds / (last - first))
+
+
+def _ask(row: Row, processes: dict[str, PeerProcess], first: int, last: int) -> float | None:
+    """Let a peer do cells or fields `first` to `last`; one that fails has no figures and no more turns."""
     try:
-        answer = processes[row.peer.key].turn(number * count, (number + 1) * count)
+        answer = processes[row.peer.key].turn(first, last)
     except FailedError as error:
-        row.reason, row.ms = str(error), []
+        row.reason, row.ms, row.found = str(error), [], []
         del processes[row.peer.key]
-        return
-    row.ms.append(1000 * answer["seconds"] / count)
+        return None
     row.found += [[Box(*box) for box in boxes] for boxes in answer["found"] or []]
+    return float(answer["seconds"])
 
 
-def _report(rows: list[Row], truth: Truth, folder: Path, facts: dict[str, Any]) -> int:
+def _report(rows: list[Row], truth: Truth, facts: dict[str, Any], path: Path) -> int:
+    """Write and print everything; return the exit code."""
     known = {row.peer.key: row for row in rows if row.ms}
-    bars: dict[str, dict[str, Any]] = {}
-    for bar in BARS:
-        if bar.one not in known or bar.other not in known:
-            bars[bar.name] = {"measured": None, "limit": bar.limit, "met": None}
-            continue
-        low, ratio, high = ratios(known[bar.one], known[bar.other])
-        met = ratio <= bar.limit if bar.at_most else ratio >= bar.limit
-        bars[bar.name] = {
-            "measured": ratio,
-            "quartiles": [low, high],
-            "limit": bar.limit,
-            "met": met,
+    bars = {bar.name: judged(bar, known) for bar in BARS}
+    peers = {
+        row.peer.key: {
+            "label": row.peer.label,
+            "threads": row.peer.threads,
+            **row.facts,
+            "ms": row.ms,
+            "missing": row.reason,
+            "quality": quality(row, truth),
         }
-    results = {
-        "schema_version": 1,
-        **facts,
-        "bars": bars,
-        "peers": {
-            row.peer.key: {
-                "label": row.peer.label,
-                "threads": row.peer.threads,
-                **row.facts,
-                "ms": row.ms,
-                "missing": row.reason,
-                "quality": quality(row, truth),
-            }
-            for row in rows
-        },
+        for row in rows
     }
-    (folder / "peers.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps({**facts, "bars": bars, "peers": peers}, indent=1) + "\n", encoding="utf-8")
     print(_tables(rows, known, truth))
     for bar in BARS:
-        judged = bars[bar.name]
-        sign = "<=" if bar.at_most else ">="
-        if judged["met"] is None:
-            print(f"unmeasured     {bar.name} {sign} {bar.limit}", file=sys.stderr)
-        else:
-            word = "met   " if judged["met"] else "MISSED"
-            print(f"{word} {judged['measured']:7.2f} {bar.name} {sign} {bar.limit}", file=sys.stderr)
-    print(f"all rounds and the machine: {folder / 'peers.json'}", file=sys.stderr)
-    verdicts = [judged["met"] for judged in bars.values()]
+        found = bars[bar.name]
+        word = {True: "met   ", False: "MISSED", None: "no figures"}[found["met"]]
+        measured = "" if found["measured"] is None else f" {found['measured']:.2f}"
+        print(f"{word}{measured}  {bar.name} {'<=' if bar.at_most else '>='} {bar.limit}", file=sys.stderr)
+    share = facts["others_share"]
+    others = "unknown" if share is None else f"{share:.0%}"
+    print(f"others' share of the cores: {others}; all rounds: {path}", file=sys.stderr)
+    verdicts = [found["met"] for found in bars.values()]
     return 3 if False in verdicts else 4 if None in verdicts else 0
+
+
+def judged(bar: Bar, known: dict[str, Row]) -> dict[str, Any]:
+    """Hold the rounds of two against a bar; nothing is met or missed where one of them has no figures."""
+    if bar.one not in known or bar.other not in known:
+        return {"measured": None, "quartiles": None, "limit": bar.limit, "met": None}
+    low, ratio, high = ratios(known[bar.one], known[bar.other])
+    met = ratio <= bar.limit if bar.at_most else ratio >= bar.limit
+    return {"measured": ratio, "quartiles": [low, high], "limit": bar.limit, "met": met}
 
 
 def ratios(one: Row, other: Row) -> tuple[float, float, float]:
@@ -224,7 +229,7 @@ def quality(row: Row, truth: Truth) -> dict[str, float] | None:
 
 
 def _drawn_hits(found: list[Box], truth: Any, width: int = 1280, height: int = 960) -> tuple[int, int, int]:
-    """Hits, found and true cells of a drawn field; what the border cuts is not asked for and not held against one."""
+    """Hits, found and true cells of a drawn field; what the border cuts counts neither for nor against."""
     left = list(truth)
     hits = counted = 0
     for box in found:
@@ -244,7 +249,7 @@ def _f1(hits: int, found: int, true: int) -> float:
 
 
 def _tables(rows: list[Row], known: dict[str, Row], truth: Truth) -> str:
-    """Two tables, of cells and of fields, each beside the product."""
+    """Two tables, of cells and of fields, each beside the product, and the versions."""
     lines = []
     for of, product, title in (
         (Of.CELLS, PRODUCT, "a cell"),
@@ -253,16 +258,24 @@ def _tables(rows: list[Row], known: dict[str, Row], truth: Truth) -> str:
         own = [row for row in rows if row.peer.of is of]
         if not own:
             continue
-        judged = " found: virtual / BCCD (F1) |" if of is Of.FIELDS else ""
-        lines += [f"| {title} | threads | ms | times the product |{judged} what |"]
-        lines += ["|---|---|---|---|---|" + ("---|" if judged else "")]
+        found = ["F1: virtual / BCCD"] if of is Of.FIELDS else []
+        head = [title, "threads", "ms", "times the product (middle half)", *found, "what"]
+        lines += [_line(head), "|" + "---|" * len(head)]
         for row in own:
-            cells = [row.peer.label, row.peer.threads, *_figures(row, known.get(product))]
-            if judged:
-                cells.append(_found(quality(row, truth)))
-            lines.append(f"| {' | '.join([*cells, row.reason or _what(row)])} |")
+            f1 = [_found(quality(row, truth))] if of is Of.FIELDS else []
+            what = row.reason or row.facts["remark"]
+            lines.append(
+                _line([row.peer.label, row.peer.threads, *_figures(row, known.get(product)), *f1, what])
+            )
         lines.append("")
-    return "\n".join(lines)
+    versions = {name: number for row in rows for name, number in row.facts.get("versions", {}).items()}
+    return "\n".join(
+        [*lines, ", ".join(f"{name} {number}" for name, number in sorted(versions.items())) + "."]
+    )
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
 
 
 def _figures(row: Row, product: Row | None) -> tuple[str, str]:
@@ -280,11 +293,6 @@ def _found(measured: dict[str, float] | None) -> str:
         return ""
     text = f"{measured['virtual_f1']:.3f}"
     return f"{text} / {measured['bccd_f1_centre']:.3f}" if "bccd_f1_centre" in measured else text
-
-
-def _what(row: Row) -> str:
-    versions = ", ".join(f"{name} {number}" for name, number in row.facts["versions"].items())
-    return f"{versions}: {row.facts['remark']}"
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -18,8 +19,6 @@ from edgeleuk.vision.crops import crop_cell
 from edgeleuk.vision.segmentation import segment
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from edgeleuk.frames import Box, TrueCell
 
 BUNDLE = "default"
@@ -62,7 +61,9 @@ def lay_out(folder: Path, cells: int, fields: int, data: Path) -> Truth:
     drawn = [VirtualSlide(seed=9000 + n, white_cells_per_field=USUAL).field(0, 0) for n in range(fields)]
     photographs = sorted((data / "fields_bccd").glob("*.jpg"))[::BCCD_STEP]
     pictures = [field.pixels for field in drawn] + [read_rgb(path) for path in photographs]
-    np.savez(folder / FIELDS, **{f"field{i}": pixels for i, pixels in enumerate(pictures)})
+    scales = [PX_PER_UM] * len(drawn) + [BCCD_PX_PER_UM] * len(photographs)
+    arrays = {f"field{i}": pixels for i, pixels in enumerate(pictures)}
+    np.savez(folder / FIELDS, px_per_um=scales, **arrays)
     return Truth([field.truth for field in drawn], [white_boxes(path) for path in photographs])
 
 
@@ -80,13 +81,13 @@ def load_tensors(folder: Path, first: int, last: int) -> Any:
 def load_fields(folder: Path, first: int, last: int) -> list[tuple[Any, float]]:
     """Fields, (H, W, 3) uint8 RGB, each with its scale in pixels per micrometre."""
     with np.load(folder / FIELDS) as stored:
-        pictures = [stored[f"field{i}"] for i in range(first, last)]
-    return [(pixels, PX_PER_UM if pixels.shape[1] == 1280 else BCCD_PX_PER_UM) for pixels in pictures]
+        scales = stored["px_per_um"]
+        return [(stored[f"field{i}"], float(scales[i])) for i in range(first, last)]
 
 
 def data_folder(root: Path) -> Path:
     """Return where the real images are, if they are."""
-    return type(root)(os.environ.get("EDGELEUK_DATA", root.parent / "shared" / "data"))
+    return Path(os.environ.get("EDGELEUK_DATA", root.parent / "shared" / "data"))
 
 
 def _crops(count: int) -> list[CellCrop]:

@@ -7,9 +7,9 @@ given crops, all others what they need made before: tensors, or the crop as a pi
 from __future__ import annotations
 
 import os
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 from material import BUNDLE, load_crops, load_tensors
 
@@ -17,6 +17,7 @@ from edgeleuk.bundle.manifest import SUPPORT
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.bundle.support_vectors import decode_support
 from edgeleuk.classify import open_classifier, open_network
+from edgeleuk.preprocessing import to_batch
 from edgeleuk.runtimes import open_runtime
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from turns import Opened
 
 KERAS_BATCH = 32
+TRUNK = "the network's map alone, tensors made before"
 YOLO = "yolo26n-cls.yaml"
 
 
@@ -40,13 +42,14 @@ def product_onnx(folder: Path) -> Opened:
 
 
 def _product(folder: Path, runtime: str) -> Opened:
+    cv2.setNumThreads(1)
     classifier = open_classifier(read_bundle(BUNDLE), runtime=runtime, precision="int8")
 
     def ready(first: int, last: int) -> Callable[[], object]:
         crops = load_crops(folder, first, last)
         return lambda: classifier.classify(crops)
 
-    return ready, "from the crop to the prediction: gate, forest and support vectors as well"
+    return ready, "from the crop to the prediction: tensor, network, support vectors, forest, gate"
 
 
 def litert_int8(folder: Path) -> Opened:
@@ -54,12 +57,17 @@ def litert_int8(folder: Path) -> Opened:
     return _litert(folder, "model.int8.tflite")
 
 
+def litert_crops(folder: Path) -> Opened:
+    """Open the same, each crop being made a tensor first: what such a loop does in earnest."""
+    return _litert(folder, "model.int8.tflite", from_crops=True)
+
+
 def litert_float32(folder: Path) -> Opened:
     """Open the same for the network in float32."""
     return _litert(folder, "model.float32.tflite")
 
 
-def _litert(folder: Path, name: str) -> Opened:
+def _litert(folder: Path, name: str, *, from_crops: bool = False) -> Opened:
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=str(folder / name), num_threads=1)
@@ -69,18 +77,20 @@ def _litert(folder: Path, name: str) -> Opened:
     contract = read_bundle(BUNDLE).manifest.input
     feeding: Any = open_runtime("litert", (folder / name).read_bytes(), contract)
 
+    def run(fed: Any) -> None:
+        interpreter.set_tensor(source, fed)
+        interpreter.invoke()
+        interpreter.get_tensor(sink)
+
     def ready(first: int, last: int) -> Callable[[], object]:
+        if from_crops:
+            crops = load_crops(folder, first, last)
+            return lambda: [run(feeding.as_fed(to_batch([crop], contract))) for crop in crops]
         fed = feeding.as_fed(load_tensors(folder, first, last))
+        return lambda: [run(fed[index : index + 1]) for index in range(len(fed))]
 
-        def work() -> None:
-            for index in range(len(fed)):
-                interpreter.set_tensor(source, fed[index : index + 1])
-                interpreter.invoke()
-                interpreter.get_tensor(sink)
-
-        return work
-
-    return ready, "the network's map alone, tensors made before"
+    cv2.setNumThreads(1)
+    return ready, "the network's map, by the product's `to_tensor`" if from_crops else TRUNK
 
 
 def onnx_int8(folder: Path) -> Opened:
@@ -101,7 +111,7 @@ def onnx_int8(folder: Path) -> Opened:
 
         return work
 
-    return ready, f"the network's map alone, tensors made before; {_millions(path)}"
+    return ready, f"{TRUNK}; {_millions(path)}"
 
 
 def keras_one(folder: Path) -> Opened:
@@ -133,7 +143,7 @@ def _keras(folder: Path, batch: int) -> Opened:
 
         return work
 
-    return ready, "float32, support vectors as well, tensors made before"
+    return ready, "float32, with the support vectors, tensors made before"
 
 
 def _keras_model() -> Any:
@@ -206,7 +216,7 @@ def _ultralytics(folder: Path, *, one_thread: bool) -> Opened:
             path, _one_thread(), providers=["CPUExecutionProvider"]
         )
     facts = f"{YOLO.removesuffix('.yaml')} of {size}x{size}, float32, random weights, {_millions(path)}"
-    return ready, f"{facts}; onnxruntime {version('onnxruntime')}"
+    return ready, facts
 
 
 def _exported(model: Any, size: int) -> str:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +20,11 @@ TURNS = Path(__file__).resolve().parent / "turns.py"
 # Longer than the slowest opening and the slowest turn.
 PATIENCE_S = 300.0
 ONE_THREAD = {
-    name: "1"
-    for name in (
-        "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "TF_NUM_INTRAOP_THREADS",
-        "TF_NUM_INTEROP_THREADS",
-    )
-}  # fmt: skip
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "NUMBA_NUM_THREADS": "1",
+}
 
 
 class FailedError(Exception):
@@ -52,8 +52,11 @@ class PeerProcess:
         environment = {
             **os.environ,
             # Nothing is looked for elsewhere, installed or sent: what is measured is what is there.
-            **{"YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false", "YOLO_CONFIG_DIR": str(folder)},
-            **{"TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": "-1"},
+            "YOLO_OFFLINE": "true",
+            "YOLO_AUTOINSTALL": "false",
+            "YOLO_CONFIG_DIR": str(folder),
+            "TF_CPP_MIN_LOG_LEVEL": "2",
+            "CUDA_VISIBLE_DEVICES": "-1",
             **({} if peer.threads == "all cores" else ONE_THREAD),
         }
         with self._log.open("w", encoding="utf-8") as log:
@@ -73,10 +76,8 @@ class PeerProcess:
     def turn(self, first: int, last: int) -> dict[str, Any]:
         """Let it do cells or fields `first` to `last`; return the seconds and what was found."""
         assert self._process.stdin is not None
-        try:
+        with suppress(OSError):  # it has ended: the answer will tell
             print(json.dumps([first, last]), file=self._process.stdin, flush=True)
-        except OSError:
-            pass  # it has ended, which the answer tells
         return self._answer()
 
     def close(self) -> None:

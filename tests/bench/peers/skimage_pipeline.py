@@ -1,8 +1,8 @@
 """Gate and segmentation as one would write them with scikit-image.
 
-Its steps are those of the library's own examples: a saturation picture, three classes by Otsu, opening,
-small objects and holes away, and a watershed on the distance transform. Radii were chosen so that it finds BCCD's
-cells best (joining lobes over 4 um, seeds 5 um apart), in favour of this side.
+Its steps are those of the library's own examples: a saturation picture, three classes by Otsu, opening, small
+objects and holes away, and a watershed on the distance transform. In its favour the radii were chosen by how
+well it finds BCCD's cells (lobes joined over 4 um, seeds 5 um apart).
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
 
     python tests/bench/peers/turns.py KEY FOLDER
 
-Reads lines ``[first, last]`` and answers each with a line: the seconds that these cells or fields took, and what
-was found; the first line says what was opened. What libraries print goes to standard error.
+Reads lines ``[first, last]`` and answers each with a line: the seconds that these cells or fields took, and
+what was found; the first line says what was opened. What libraries print goes to standard error.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def main() -> int:
     except ImportError as error:
         say(missing=f"not installed: {error}")
         return 1
-    except Exception as error:  # whatever keeps it from working belongs into the table
-        say(missing=f"{type(error).__name__}: {error}")
+    except Exception as error:  # noqa: BLE001 - whatever keeps it from working belongs into the table
+        say(missing=f"{type(error).__name__}: {error}".splitlines()[0])
         return 1
     say(versions=versions(peer), remark=remark)
     for line in sys.stdin:

@@ -116,7 +116,8 @@ def main() -> int:
         for number in range(asked.rounds):
             print(f"round {number + 1} of {asked.rounds}", file=sys.stderr)
             keys = list(processes)
-            for key in keys[number % len(keys) :] + keys[: number % len(keys)]:
+            begins = number % max(len(keys), 1)
+            for key in keys[begins:] + keys[:begins]:
                 _take_turn(rows[key], processes, number, asked)
         for key in list(processes):
             if rows[key].peer.of is Of.FIELDS and rows[key].peer.judged and truth.boxes:

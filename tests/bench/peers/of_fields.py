@@ -72,9 +72,9 @@ def skimage_half(folder: Path) -> Opened:
 
 
 def stardist(folder: Path) -> Opened:
-    """Open StarDist with a network of the shape that it has for stained pictures, without its weights.
+    """Open StarDist with its default network for RGB, on a grid of 2, and random weights.
 
-    These lie on a hub. With random ones nothing is found, so that the time is less than it would be.
+    Trained ones are in no package. Nothing is found, so that the time is less than it would be.
     """
     import tensorflow as tf
     from csbdeep.utils import normalize
@@ -90,7 +90,7 @@ def stardist(folder: Path) -> Opened:
         model.predict_instances(normalize(pixels), prob_thresh=1.0, nms_thresh=0.4, show_tile_progress=False)
         return []
 
-    return functools.partial(_ready, folder, boxes), "32 rays, a grid of 2; no weights without a hub"
+    return functools.partial(_ready, folder, boxes), "32 rays, a grid of 2; its weights are in no package"
 
 
 def _ready(

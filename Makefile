@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+PEERS  := .venv-peers
 DEMO   := demo
 
-.PHONY: demo test install lint format bench emulated-pi models clean
+.PHONY: demo test install lint format bench bench-peers emulated-pi models clean
 
 # The device set alone, without TensorFlow, on the built-in virtual slide.
 demo: $(VENV)/.device
@@ -47,6 +48,10 @@ bench: install
 emulated-pi: install
 	$(BIN)/python tests/emulated_pi/emulate.py
 
+# Beside what else could be used, in an environment of its own: 8 GB of packages, four minutes on 2 idle cores.
+bench-peers: $(PEERS)/.everything
+	$(PEERS)/bin/python tests/bench/peers.py
+
 # Compares the networks on every fold (goes on where it was stopped), then trains and converts the shipped one.
 # DATA is a C-NMC folder. Takes about two hours on 2 idle cores; the table is $(RUNS)/comparison.md.
 DATA ?= ../shared/data/cnmc
@@ -71,5 +76,13 @@ $(VENV)/.everything: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[onnx,workstation,dev]'
 	@touch $@ $(VENV)/.device
 
+# ultralytics brings opencv-python, which lies over the product's own cv2 and needs a screen's libraries.
+$(PEERS)/.everything: pyproject.toml
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --editable '.[onnx,workstation,peers]'
+	$(PEERS)/bin/python -m pip uninstall --quiet --yes opencv-python
+	$(PEERS)/bin/python -m pip install --quiet --force-reinstall --no-deps opencv-python-headless
+	@touch $@
+
 clean:
-	rm -rf $(VENV) $(DEMO) build dist
+	rm -rf $(VENV) $(PEERS) $(DEMO) build dist

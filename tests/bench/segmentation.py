@@ -29,6 +29,8 @@ from edgeleuk.vision.scale import estimate_px_per_um  # noqa: E402
 from edgeleuk.vision.segmentation import nucleus_and_cell_mask, segment, worth_painting  # noqa: E402
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from edgeleuk.frames import Cell, TrueCell
 
 SHAPES = ("log_area", "circularity", "solidity", "aspect")
@@ -64,35 +66,48 @@ def masks(folder: Path) -> dict[str, float]:
     }
 
 
+def white_boxes(path: Path) -> list[Box]:
+    """Boxes of the white cells that BCCD lists for a picture."""
+    return [
+        Box(x, y, right - x, bottom - y)
+        for item in ET.parse(path.with_suffix(".xml")).getroot().iter("object")
+        if item.findtext("name") == "WBC"
+        for x, y, right, bottom in [
+            [int(item.findtext(f"bndbox/{key}") or 0) for key in ("xmin", "ymin", "xmax", "ymax")]
+        ]
+    ]
+
+
+def hits_of(found: Sequence[Box], true: Sequence[Box]) -> dict[str, int]:
+    """How many boxes hit a true one, each once: with their centre, and with an overlap of half."""
+    hits = {"centre": 0, "overlap": 0}
+    for rule in hits:
+        left = list(true)
+        for own in found:
+            x, y = own.centre
+            for box in left:
+                inside = box.x <= x <= box.x + box.w and box.y <= y <= box.y + box.h
+                if inside if rule == "centre" else own.overlap(box) >= 0.5:
+                    left.remove(box)
+                    hits[rule] += 1
+                    break
+    return hits
+
+
 def fields(folder: Path) -> dict[str, float]:
     """F1 of BCCD's white cells."""
     found = true = 0
     hits = {"centre": 0, "overlap": 0}
     for path in sorted(folder.glob("*.jpg")):
-        boxes = [
-            Box(x, y, right - x, bottom - y)
-            for item in ET.parse(path.with_suffix(".xml")).getroot().iter("object")
-            if item.findtext("name") == "WBC"
-            for x, y, right, bottom in [
-                [int(item.findtext(f"bndbox/{key}") or 0) for key in ("xmin", "ymin", "xmax", "ymax")]
-            ]
-        ]
-        cells = segment(read_rgb(path))
+        boxes, cells = white_boxes(path), segment(read_rgb(path))
         found, true = found + len(cells), true + len(boxes)
-        for rule in hits:
-            left = list(boxes)
-            for cell in cells:
-                x, y = cell.box.centre
-                for box in left:
-                    inside = box.x <= x <= box.x + box.w and box.y <= y <= box.y + box.h
-                    if inside if rule == "centre" else cell.box.overlap(box) >= 0.5:
-                        left.remove(box)
-                        hits[rule] += 1
-                        break
+        for rule, count in hits_of([cell.box for cell in cells], boxes).items():
+            hits[rule] += count
     return {"true": true, "found": found, **{f"f1_{k}": 2 * n / (found + true) for k, n in hits.items()}}
 
 
-def _whole(cell: TrueCell, width: int, height: int) -> bool:
+def is_whole(cell: TrueCell, width: int, height: int) -> bool:
+    """Whether all of a true cell shows, with some room to spare."""
     reach = 1.3 * cell.radius_px
     return reach < cell.x < width - reach and reach < cell.y < height - reach
 
@@ -106,7 +121,7 @@ def virtual() -> dict[str, float]:
         field = slide.field(0, 0, width=width, height=height)
         cells = segment(field.pixels)
         hit = {true.identity: _hits(true, cells) for true in field.truth}
-        inside = [true for true in field.truth if _whole(true, width, height)]
+        inside = [true for true in field.truth if is_whole(true, width, height)]
         whole += len(inside)
         found += sum(bool(hit[true.identity]) for true in inside)
         claimed = {index for hits in hit.values() for index in hits}

@@ -85,7 +85,8 @@ class LiteRtRuntime:
         raw: list[list[npt.NDArray[np.generic]]] = [[] for _ in sinks]
         # One at a time: of many cells, floats would fill the memory.
         for index in range(len(tensors)):
-            self._invoke(self.as_fed(tensors[index : index + 1]))
+            self._feed(tensors[index : index + 1])
+            self._invoke()
             for sink, rows in zip(sinks, raw, strict=True):
                 rows.append(self._interpreter.get_tensor(sink.index)[0])
         return Answer(*(sink.real(rows) for sink, rows in zip(sinks, raw, strict=True)))
@@ -96,7 +97,8 @@ class LiteRtRuntime:
 
     def raw_outputs(self, fed: npt.NDArray[np.generic]) -> list[npt.NDArray[np.generic]]:
         """Run the network on one (1, H, W, C) tensor as fed; return its outputs in the file's order."""
-        self._invoke(fed)
+        self._interpreter.set_tensor(self._input, fed)
+        self._invoke()
         sinks = self._interpreter.get_output_details()
         return [self._interpreter.get_tensor(sink["index"]) for sink in sinks]
 
@@ -104,8 +106,15 @@ class LiteRtRuntime:
         """Free the interpreter."""
         self._interpreter = None
 
-    def _invoke(self, fed: npt.NDArray[np.generic]) -> None:
-        self._interpreter.set_tensor(self._input, fed)
+    def _feed(self, tensors: npt.NDArray[np.uint8]) -> None:
+        if self._is_flip:
+            # Into the interpreter's own memory; the view must be gone when it runs.
+            own = self._interpreter.tensor(self._input)().view(np.uint8)
+            np.bitwise_xor(tensors, np.uint8(0x80), out=own)
+        else:
+            self._interpreter.set_tensor(self._input, self.as_fed(tensors))
+
+    def _invoke(self) -> None:
         try:
             self._interpreter.invoke()
         except RuntimeError as error:

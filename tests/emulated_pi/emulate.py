@@ -3,7 +3,8 @@
 Builds arm64 roots of Debian bookworm and trixie, installs the wheel from the package index, runs
 `edgeleuk verify` and `edgeleuk run` there, compares cells and tensors with this machine's, and counts
 instructions by stage. Emulated times mean nothing, and none are given. Prints bars on standard error and JSON
-on standard output; exits 3 when one is missed, 5 when something has to be installed first.
+on standard output; exits 3 when one is missed, 5 when something has to be installed first, 1 when a tool
+fails.
 
     python tests/emulated_pi/emulate.py
 """
@@ -204,6 +205,9 @@ def bars_of(results: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
                 "measured": result["xnnpack"],
                 "met": result["xnnpack"],
             }
+            lines = result["self_test"]
+            passed = len(lines) > 0 and all(line.startswith("ok ") for line in lines)
+            bars[f"{release} {name}: self-test"] = {"measured": f"{len(lines)} checks", "met": passed}
             bars[f"{release} {name}: the same cells, no decision differs"] = {
                 "measured": f"{run['cells'][1]} of {run['cells'][0]} cells, {differ} differ",
                 "met": same and differ == 0,
@@ -307,4 +311,8 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except (subprocess.CalledProcessError, RuntimeError) as error:
+        say(f"error: {error}")
+        sys.exit(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -20,6 +21,10 @@ PACKAGES = (
 RELEASES = ("bookworm", "trixie")
 QEMU = "/qemu-aarch64"
 SITE = "/opt/site"
+# Version 1 of the interface of plugins, which count.c is written to, was given up after it.
+NEWEST_QEMU = 8
+# What tells pip and its connections where to go.
+PASSED_ON = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy")
 TOOLS = {"mmdebstrap": "mmdebstrap", "qemu-aarch64": "qemu-user", "gcc": "gcc", "chroot": "coreutils"}
 
 
@@ -36,6 +41,12 @@ def check_tools() -> None:
         packages = " ".join(sorted({TOOLS[tool] for tool in missing}))
         raise MissingToolError(f"{', '.join(missing)} not found: install with `apt-get install {packages}`")
     shown = subprocess.run([_qemu(), "--help"], capture_output=True, text=True, check=True).stdout
+    said = subprocess.run([_qemu(), "--version"], capture_output=True, text=True, check=True).stdout
+    major = re.search(r"version (\d+)", said)
+    if major is not None and int(major[1]) > NEWEST_QEMU:
+        raise MissingToolError(
+            f"QEMU {major[1]} takes plugins of another interface: use one up to {NEWEST_QEMU}, as of bookworm"
+        )
     if "-plugin" not in shown:
         raise MissingToolError(
             "this qemu-aarch64 takes no plugins: install Debian's qemu-user, not qemu-user-static"
@@ -114,7 +125,7 @@ class Root:
             "SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt",
             "PIP_CERT": "/etc/ssl/certs/ca-certificates.crt",
             # Which index, if it is not the usual one.
-            **{name: os.environ[name] for name in ("PIP_INDEX_URL", "HTTPS_PROXY") if name in os.environ},
+            **{name: os.environ[name] for name in PASSED_ON if name in os.environ},
         }
         command = [shutil.which("chroot") or "chroot", str(self.path), QEMU, "-cpu", cpu, *plugin]
         done = subprocess.run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -239,3 +240,12 @@ def test_a_classifier_asks_the_gate() -> None:
 
 def test_no_crop_gives_no_prediction() -> None:
     assert open_classifier(read_bundle("default")).classify([]) == []
+
+
+def test_a_cell_is_judged_alike_alone_and_among_others() -> None:
+    """What is done of one cell while the network runs on another does not get mixed up."""
+    crops = golden_crops_of(read_bundle("default"))
+    with closing(open_classifier(read_bundle("default"))) as classifier:
+        together = classifier.classify([*crops, *crops[::-1]])
+        alone = [classifier.classify([crop])[0] for crop in crops]
+    assert together == [*alone, *alone[::-1]]

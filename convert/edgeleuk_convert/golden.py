@@ -52,8 +52,8 @@ _MARGIN_PX = 8
 _DRAWS = 8
 # Part of a step by which the mean of a hundred places and more may be off where each is off by one.
 _POOLED = 0.1
-# XNNPACK's int8 kernels gave the same bits on x86-64 and on two kinds of aarch64: one number in fifty may be off
-# by a step. ONNX Runtime's residual additions round otherwise on aarch64 where a sum is within some millionths
+# XNNPACK's int8 kernels gave the same bits on x86-64 and on two kinds of aarch64: one number in fifty may be
+# off by a step. ONNX Runtime's residual additions round otherwise on aarch64 where a sum is within millionths
 # of half a step: pooled features differ by 0.026 of a step on average. In steps: largest, mean.
 USUAL_OUTPUTS, USUAL_FEATURES = Tolerance(1.5, 0.5), Tolerance(2.5, 0.02)
 ONNX_FEATURES = Tolerance(2.5, 0.05)

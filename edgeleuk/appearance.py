@@ -5,22 +5,17 @@ A network that has stain and lamp taken out of its input cannot see that they ar
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     import numpy.typing as npt
 
     from edgeleuk.preprocessing import ScaledCell
 
-    Bytes = npt.NDArray[np.uint8]
     Floats = npt.NDArray[np.float32]
-    Planes = tuple[Floats, Floats]
 
 # Standard deviations (pixels) whose differences make the fine and the coarse band of detail.
 SIGMAS_PX = (1.0, 2.0, 4.0)
@@ -72,25 +67,15 @@ def look(cell: ScaledCell) -> Look:
     red, green, blue = (max(level, 1.0) for level in cv2.mean(pixels, mask)[:3])
     grey = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.float32)
     within = np.asarray(mask, np.float32)
-    finest, middle, coarsest = SIGMAS_PX
-    weighed = grey * within, within
-    smooth = _blurred(weighed, middle)
-    fine = _power(_blurred(weighed, finest), smooth, mask)
-    # Every second pixel of what is smooth already tells as much, for a third of the time.
-    few = np.ascontiguousarray(smooth[0][::2, ::2]), np.ascontiguousarray(smooth[1][::2, ::2])
-    smoother = _blurred(few, math.sqrt(coarsest**2 - middle**2) / 2)
-    coarse = _power(few, smoother, np.ascontiguousarray(mask[::2, ::2]))
+    finest, middle, coarsest = (_smoothed(grey * within, within, sigma) for sigma in SIGMAS_PX)
+    fine, coarse = (
+        cv2.norm(one, two, cv2.NORM_L2SQR, mask) / cv2.countNonZero(mask)
+        for one, two in ((finest, middle), (middle, coarsest))
+    )
     sharpness = max(fine / (coarse + ROUNDING_POWER), _LEAST)
     return Look(red / green, blue / green, red / blue, sharpness)
 
 
-def _blurred(planes: Iterable[Floats], sigma_px: float) -> Planes:
-    """Blur a cell's grey levels, 0 outside, and its weights, 1 inside."""
-    grey, weight = (np.asarray(cv2.GaussianBlur(plane, (0, 0), sigma_px), np.float32) for plane in planes)
-    return grey, weight
-
-
-def _power(one: Planes, other: Planes, mask: Bytes) -> float:
-    """Mean square within the mask of the difference between two blurred cells."""
-    finer, coarser = (cv2.divide(grey, np.maximum(weight, np.float32(1e-6))) for grey, weight in (one, other))
-    return cv2.norm(finer, coarser, cv2.NORM_L2SQR, mask) / max(cv2.countNonZero(mask), 1)
+def _smoothed(grey: Floats, inside: Floats, sigma_px: float) -> Floats:
+    weight = np.maximum(cv2.GaussianBlur(inside, (0, 0), sigma_px), np.float32(1e-6))
+    return np.asarray(cv2.divide(cv2.GaussianBlur(grey, (0, 0), sigma_px), weight), np.float32)

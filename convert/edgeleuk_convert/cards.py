@@ -66,7 +66,7 @@ def card(
     settings["answers"] = "DIR" if record.calibrated_by == "cross-validation" else None
     settings["allow_leakage"] = record.stamp is not None
     return f"""# {name}
-{_stamped(record)}
+{_stamped(record, validation)}
 {RESEARCH_USE}
 
 A network ({record.architecture}, {record.parameters:,} parameters){_joined(record)} that tells
@@ -132,8 +132,9 @@ def _joined(record: TrainingRecord) -> str:
     )
 
 
-def _stamped(record: TrainingRecord) -> str:
-    return f"\n**{with_training_stamp(None, record.stamp)}**\n" if record.stamp else ""
+def _stamped(record: TrainingRecord, validation: Mapping[str, Any]) -> str:
+    stamp = with_training_stamp(validation.get("stamp"), record.stamp)
+    return f"\n**{stamp}**\n" if stamp else ""
 
 
 def _other_settings(record: TrainingRecord) -> str:

@@ -143,11 +143,16 @@ def read_contract(model: Any, name: str, file: Path | None) -> tuple[InputContra
 
 
 def foreign_record(
-    model: Any, contracts: tuple[InputContract, OutputContract], cells: Sequence[LabelledCell], *, seed: int
+    model: Any,
+    contracts: tuple[InputContract, OutputContract],
+    cells: Sequence[LabelledCell],
+    *,
+    seed: int,
+    folds: int = FOLDS,
 ) -> TrainingRecord:
     """Make the record of a network whose training nobody knows.
 
-    A third of the groups is set apart to judge it; the other groups may calibrate it, and count as seen.
+    One part of the groups is set apart to judge it; the others may calibrate it, and count as seen.
 
     Parameters
     ----------
@@ -157,6 +162,8 @@ def foreign_record(
         That there are.
     seed : int
         Of the division of the groups.
+    folds : int
+        Into so many parts.
 
     Raises
     ------
@@ -164,7 +171,7 @@ def foreign_record(
         A class has fewer groups than parts.
     """
     labelled = [cell for cell in cells if cell.label is not None]
-    fold_of = grouped_folds(labelled, FOLDS, seed)
+    fold_of = grouped_folds(labelled, folds, seed)
     sides: Mapping[bool, list[LabelledCell]] = {True: [], False: []}
     for cell in labelled:
         sides[fold_of[cell.group or ""] == 0].append(cell)

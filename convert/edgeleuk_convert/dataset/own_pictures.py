@@ -214,17 +214,23 @@ def _unknown_classes(
     """Say which names are there to be mapped, with their counts."""
     labels = [row.label for path in others if (row := rows.get(path)) is not None and row.label is not None]
     names = list(labels or (_place(path, folder) for path in others))
-    words = "" if len(set(names)) > 1 else _words(others)
-    example = min(set(names)).rpartition("/")[2]
+    one_place = len(set(names)) == 1
+    words = _words(others) if one_place else ""
     return DataRefusedError(
         f"the classes of {len(others)} of {number} pictures are unknown",
         got=_counted(names) + (f", named {words}" if words else ""),
         allowed="folders called all and hem, blast and normal, Benign, Early, Pre and Pro, or the like",
-        cure="pass --classes with the first or last words of the files' names, such as"
-        ' "WORD=normal,OTHER=blast", or --subjects FILE.csv with columns file,label'
-        if words
-        else f'pass --classes, such as "{example}=normal,OTHER=blast"; what it does not name is left out',
+        cure=_cure(min(names).rpartition("/")[2], words, one_place=one_place),
     )
+
+
+def _cure(example: str, words: str, *, one_place: bool) -> str:
+    if not one_place:
+        return f'pass --classes, such as "{example}=normal,OTHER=blast"; what it does not name is left out'
+    table = "pass --subjects FILE.csv with columns file,label"
+    if not words:
+        return table
+    return f'{table}, or --classes with those words of the names, such as "WORD=normal,OTHER=blast"'
 
 
 def _words(paths: Sequence[Path]) -> str:

@@ -310,17 +310,23 @@ def _deal(groups: list[_Group], folds: int, rng: np.random.Generator) -> tuple[f
     return float(unevenness), {group.name: int(fold) for group, fold in zip(ordered, fold_of, strict=True)}
 
 
-def _deal_mixed(
-    groups: list[_Group], folds: int, rng: np.random.Generator
-) -> tuple[tuple[bool, float], dict[str, int]]:
-    """Deal out groups that hold both classes; return (how bad it is, deal): worst is a fold without a class."""
-    hands = rng.permuted(np.tile(np.arange(folds), (-(-len(groups) // folds), 1)), axis=1)
-    fold_of = rng.permutation(hands.reshape(-1)[: len(groups)])
-    unevenness, lacking = 0.0, False
+def _deal_mixed(groups: list[_Group], folds: int, rng: np.random.Generator) -> tuple[float, dict[str, int]]:
+    """Deal out groups some of which hold both classes; return (unevenness, deal).
+
+    Those of both classes come first, and each class goes on with the fold behind them: so no fold lacks a
+    class that has as many groups as there are folds.
+    """
+    order = rng.permutation(folds)
+    both = [group for group in groups if group.of("blast") and group.of("normal")]
+    pure = [[group for group in groups if group.of(label) == group.cells] for label in LABELS]
+    deal: dict[str, int] = {}
+    for start, stratum in ((0, both), *((len(both), one) for one in pure)):
+        for place, row in enumerate(rng.permutation(len(stratum)), start=start):
+            deal[stratum[row].name] = int(order[place % folds])
+    fold_of = [deal[group.name] for group in groups]
+    unevenness = 0.0
     for label in LABELS:
         cells = np.array([group.of(label) for group in groups], np.float64)
         in_fold = np.bincount(fold_of, weights=cells, minlength=folds)
-        lacking |= bool((in_fold == 0).any())
         unevenness += float(np.ptp(in_fold) / in_fold.mean())
-    deal = {group.name: int(fold) for group, fold in zip(groups, fold_of, strict=True)}
-    return (lacking, unevenness), deal
+    return unevenness, deal

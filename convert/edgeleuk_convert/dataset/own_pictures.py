@@ -131,11 +131,11 @@ class _Classes:
         said = self.rows[path].label if path in self.rows else None
         if said is not None and self.strict and plain(said) not in self.known:
             return None
-        hits = [
-            _Hit(text, self.known[plain(text)], part)
-            for text, part in self._texts(path, said)
-            if plain(text) in self.known
-        ]
+        hits = self._hits(self._texts(path, said))
+        if not hits and self.explicit:
+            # The last resort: too many names hold a word that is a class by chance.
+            words = [word for word in _PARTS_OF_NAME.split(path.stem) if word]
+            hits = self._hits((word, None) for word in dict.fromkeys(words[:1] + words[-1:]))
         if len({hit.label for hit in hits}) > 1:
             raise DataRefusedError(
                 f"the class of {path.relative_to(self.folder)} is contradictory",
@@ -155,10 +155,11 @@ class _Classes:
             yield folders[part], part
         if uid := parse_uid(path.stem):
             yield ("all" if uid[1] == "blast" else "hem"), None
-        if self.explicit:
-            words = [word for word in _PARTS_OF_NAME.split(path.stem) if word]
-            for word in dict.fromkeys(words[:1] + words[-1:]):
-                yield word, None
+
+    def _hits(self, texts: Iterable[tuple[str, int | None]]) -> list[_Hit]:
+        return [
+            _Hit(text, self.known[plain(text)], part) for text, part in texts if plain(text) in self.known
+        ]
 
 
 def _folders(path: Path, folder: Path) -> tuple[str, ...]:

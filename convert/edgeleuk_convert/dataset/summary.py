@@ -144,7 +144,10 @@ def _own_lines(own: OwnSummary, labelled: int) -> list[str]:
         named = ", ".join(f"{place} {number}" for place, number in listed[:_NAMED_AT_MOST])
         lines.append(f"left out: {sum(own.facts.left_out.values())} pictures ({named}{more})")
     if own.not_on_black:
-        lines.append(f"not on black: {own.not_on_black} of {labelled} pictures show what is around the cell")
+        lines.append(
+            f"not on black: {own.not_on_black} of {labelled} pictures;"
+            " all that such a picture shows counts as cell"
+        )
     lines.append(f"pictures of {own.sizes} px at {own.px_per_um:g} px/um (--px-per-um says another scale)")
     if own.facts.subjects_by is not None:
         lines.append(f"subjects by {own.facts.subjects_by}")

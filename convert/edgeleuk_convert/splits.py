@@ -23,6 +23,8 @@ HARD_FOLD = "fold_2"
 # Of the groups that are not tested, one in so many serves early stopping, temperature and threshold.
 INNER_FOLDS = 3
 _TRIES = 2000
+# Of more groups, such as pictures that are groups of their own, any deal is even: fewer tries do.
+_FEW_GROUPS = 500
 # A group of more cells than this says no more about the sizes in its fold than one of this many.
 _SIZE_CAP = 40
 _NAMED_AT_MOST = 5
@@ -82,6 +84,7 @@ def grouped_folds(cells: Sequence[LabelledCell], folds: int, seed: int) -> dict[
     if folds < 2:
         raise UsageError("the number of folds is out of range", got=folds, allowed="2 or more")
     groups = _groups(cells)
+    tries = _TRIES if len(groups) <= _FEW_GROUPS else max(1, _TRIES * _FEW_GROUPS // (10 * len(groups)))
     for label in LABELS:
         of_label = [group for group in groups if group.of(label)]
         if len(of_label) < folds:
@@ -95,12 +98,12 @@ def grouped_folds(cells: Sequence[LabelledCell], folds: int, seed: int) -> dict[
             )
     if any(group.of(label) for group in groups for label in LABELS if label != group.label):
         rng = np.random.default_rng([seed, len(LABELS)])
-        return min((_deal_mixed(groups, folds, rng) for _ in range(_TRIES)), key=lambda deal: deal[0])[1]
+        return min((_deal_mixed(groups, folds, rng) for _ in range(tries)), key=lambda deal: deal[0])[1]
     assigned: dict[str, int] = {}
     for label in LABELS:
         of_label = [group for group in groups if group.label == label]
         rng = np.random.default_rng([seed, LABELS.index(label)])
-        assigned |= min((_deal(of_label, folds, rng) for _ in range(_TRIES)), key=lambda deal: deal[0])[1]
+        assigned |= min((_deal(of_label, folds, rng) for _ in range(tries)), key=lambda deal: deal[0])[1]
     return assigned
 
 

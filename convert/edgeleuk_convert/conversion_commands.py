@@ -118,22 +118,21 @@ def convert(
                 rules = Rules(converted.output, record.envelope, forest=forest)
                 judge = _judge(converted.input, rules, held_out, limits)
                 converted, repaired = repair_networks(
-                    loaded.model,
-                    record,
                     tensors,
                     converted,
                     judge,
                     progress=_tell,
                     onnx_calibration=recipe.onnx_calibration,
                 )
-        networks = open_networks(converted.networks, converted.input, threads=os.cpu_count() or 1)
-        with progress_bar("looking") as report:
-            known = see_cells(
-                select_balanced(seen, GATE_CELLS, seed=card.seed).images, record.input, progress=report
-            )
-        gate = train_gate(networks["tflite_int8"], known, seed=card.seed)
-        rules = Rules(converted.output, record.envelope, gate.contract, gate.statistics, forest=forest)
-        validation = judged_on(networks, rules, held_out, cells.folder, limits=limits)
+        threads = os.cpu_count() or 1
+        with open_networks(converted.networks, converted.input, threads=threads) as networks:
+            with progress_bar("looking") as report:
+                known = see_cells(
+                    select_balanced(seen, GATE_CELLS, seed=card.seed).images, record.input, progress=report
+                )
+            gate = train_gate(networks["tflite_int8"], known, seed=card.seed)
+            rules = Rules(converted.output, record.envelope, gate.contract, gate.statistics, forest=forest)
+            validation = judged_on(networks, rules, held_out, cells.folder, limits=limits)
         if repaired is not None:
             validation |= after_repair(validation, repaired)
         validation["audit"] = [found.to_json() for found in converted.audits]
@@ -295,8 +294,8 @@ def _judge(
     """Return the gate on the held-out cells, for repair to ask."""
 
     def judge(members: Mapping[str, bytes]) -> Judgement:
-        networks = open_networks(members, contract, threads=os.cpu_count() or 1)
-        verdict = compare(networks, rules, held_out, limits=limits)
+        with open_networks(members, contract, threads=os.cpu_count() or 1) as networks:
+            verdict = compare(networks, rules, held_out, limits=limits)
         return Judgement(verdict["verdict"], tuple(verdict["reasons"]))
 
     return judge

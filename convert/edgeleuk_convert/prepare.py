@@ -18,6 +18,7 @@ from edgeleuk_convert.mending import (
     activation_of,
     last_layer,
     with_corrected_biases,
+    with_unrolled_recurrence,
     without_activation,
     without_rescaling,
 )
@@ -73,7 +74,8 @@ def prepare_for_int8(network: Any, contract: InputContract, output: OutputContra
     """Bring a Keras network to the form that is quantized.
 
     Parts it from its support vectors; takes a sigmoid or a softmax off its end; moves a rescaling at its
-    start into the contract; turns batch norms behind an activation into convolutions.
+    start into the contract; turns batch norms behind an activation into convolutions; writes out the steps of
+    recurrent layers.
 
     Parameters
     ----------
@@ -85,7 +87,8 @@ def prepare_for_int8(network: Any, contract: InputContract, output: OutputContra
     model, support = parted(network)
     model, output = without_activation(model, output)
     model, contract = without_rescaling(model, contract)
-    return PreparedNetwork(with_convolved_norms(model), contract, output, support)
+    model = with_unrolled_recurrence(with_convolved_norms(model))
+    return PreparedNetwork(model, contract, output, support)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from edgeleuk.errors import UsageError
 from edgeleuk_calibration.card import read_card
 from edgeleuk_calibration.selection import LEAST_IMAGES, STRATEGIES, select_balanced
 from edgeleuk_convert import calibrating
+from edgeleuk_convert.agreement import correlation_text
 from edgeleuk_convert.audit import audit_text
 from edgeleuk_convert.calibrating import Choice, choose, prove
 from edgeleuk_convert.checkpoint import replace_file
@@ -195,7 +196,7 @@ def conversion_text(result: dict[str, Any]) -> str:
     ]
     lines += [
         f"  {network['member']:<24} {network['size_bytes'] / 1000:>7,.0f} kB   correlation with float32"
-        f" {network['correlation']:.4f}, largest difference {network['largest_difference']:.3f}"
+        f" {correlation_text(network['correlation'])}, largest difference {network['largest_difference']:.3f}"
         for network in result["networks"]
     ]
     lines += [audit_text(result["audit"])]

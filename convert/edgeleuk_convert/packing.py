@@ -29,7 +29,7 @@ from edgeleuk.classify import Rules, open_network, open_networks
 from edgeleuk.errors import IntegrityError
 from edgeleuk_calibration.card import encode_card
 from edgeleuk_convert.agreement import Agreement, agreement_of, refuse_constant, refuse_difference
-from edgeleuk_convert.audit import NetworkAudit, audit, require_kept_promises
+from edgeleuk_convert.audit import NetworkAudit, audit, audit_with_float, require_kept_promises
 from edgeleuk_convert.cards import DATA_CITATION, LICENCE, card
 from edgeleuk_convert.feeding import RealInput, answers, keras_answers
 from edgeleuk_convert.golden import make_golden
@@ -165,10 +165,12 @@ def convert_networks(
     with silenced():
         float_onnx = to_onnx_float32(with_features(prepared.model))
     audits = [audit(REFERENCE_MEMBER, networks[REFERENCE_MEMBER], "float", contract)]
+    # What can only be computed in float is for repair to judge.
+    look = audit if strict else audit_with_float
     for name in (TFLITE_MEMBER, ONNX_MEMBER, *((TENSORRT_MEMBER,) if recipe.tensorrt else ())):
         progress(name.removeprefix("model."))
         networks[name] = quantizer.build(name, onnx_calibration=recipe.onnx_calibration)
-        audits.append(audit(name, networks[name], KINDS[name], contract))
+        audits.append(look(name, networks[name], KINDS[name], contract))
         # What breaks a promise is refused before more time is spent on it.
         require_kept_promises(audits)
     progress("comparing with Keras")

@@ -18,8 +18,8 @@ import numpy as np
 from edgeleuk.bundle.manifest import MODEL_FILES
 from edgeleuk.classify import open_networks
 from edgeleuk.errors import GateFailedError
-from edgeleuk_convert.agreement import LEAST_CORRELATION, agreement_of
-from edgeleuk_convert.audit import audit, audit_mended, require_kept_promises
+from edgeleuk_convert.agreement import LEAST_CORRELATION, agreement_of, correlation_text
+from edgeleuk_convert.audit import audit_with_float, require_kept_promises
 from edgeleuk_convert.equalization import TOLERANCE, equalized
 from edgeleuk_convert.feeding import answers
 from edgeleuk_convert.graphs import consumers, matched, tflite_graph
@@ -171,7 +171,9 @@ def repair_text(report: Mapping[str, Any]) -> str:
         return "repair: not needed"
     lines = ["repair:"]
     for tried in report["tried"]:
-        figures = ", ".join(f"{key} {of['correlation']:.4f}" for key, of in tried["networks"].items())
+        figures = ", ".join(
+            f"{key} {correlation_text(of['correlation'])}" for key, of in tried["networks"].items()
+        )
         lines.append(
             f"  {tried['step']:<13} {tried['verdict']:<9} correlation with float {figures}; {tried['note']}"
         )
@@ -378,9 +380,7 @@ class _Bench:
     def audits(self, candidate: Candidate, converted: Converted) -> tuple[NetworkAudit, ...]:
         """Look into the mended files, as a conversion looks into its own."""
         looked = {
-            name: (audit_mended if candidate.float_layers[name] else audit)(
-                name, candidate.networks[name], KINDS[name], self.contract
-            )
+            name: audit_with_float(name, candidate.networks[name], KINDS[name], self.contract)
             for name in self.members
         }
         return tuple(looked.get(of.member, of) for of in converted.audits)
@@ -411,7 +411,8 @@ class _Bench:
         if digest not in self._judged:
             agreed = self._agreement(name, pair, outputs_of(pair, self.contract, self.tensors))
             if not agreed.correlation >= LEAST_CORRELATION:
-                reason = f"{name}: correlation with float {agreed.correlation:.3f}, not {LEAST_CORRELATION}"
+                found = correlation_text(agreed.correlation)
+                reason = f"{name}: correlation with float {found}, not {LEAST_CORRELATION}"
                 self._judged[digest] = Judgement("fail", (reason,))
             else:
                 self._judged[digest] = self._judge(pair)

@@ -20,6 +20,7 @@ from edgeleuk.bundle.features import decode_features
 from edgeleuk.bundle.forest import decode_forest
 from edgeleuk.bundle.manifest import FEATURES, FOREST, MODEL_FILES, SUPPORT
 from edgeleuk.bundle.support_vectors import decode_support
+from edgeleuk.closing import Closing
 from edgeleuk.errors import BundleError, UsageError
 from edgeleuk.morphology import numbers_of
 from edgeleuk.outputs import log_odds
@@ -142,7 +143,7 @@ class Rules:
             )
 
 
-class Classifier:
+class Classifier(Closing):
     """A network with the contracts it was packed with.
 
     Parameters
@@ -290,8 +291,13 @@ def open_classifier(
     """
     refuse_rejected(bundle)
     name, manifest = bundle.model_name(runtime, precision), bundle.manifest
+    rules = bundle_rules(bundle, abstain)
     network = open_network(bundle.members, name, manifest.input, threads=threads)
-    return Classifier(network, manifest, bundle_rules(bundle, abstain))
+    try:
+        return Classifier(network, manifest, rules)
+    except BaseException:
+        network.close()
+        raise
 
 
 def bundle_rules(bundle: Bundle, abstain: Abstain = "band") -> Rules:
@@ -303,15 +309,26 @@ def bundle_rules(bundle: Bundle, abstain: Abstain = "band") -> Rules:
     return Rules(manifest.output, manifest.envelope, manifest.gate, statistics, abstain, forest)
 
 
-def open_networks(
-    members: Mapping[str, bytes], contract: InputContract, *, threads: int = 1
-) -> dict[str, ModelRuntime]:
+class OpenNetworks(dict[str, "ModelRuntime"], Closing):
+    """Networks by their keys (``reference``, ``tflite_int8``, ...); closed together."""
+
+    def close(self) -> None:
+        """Free them all."""
+        for network in self.values():
+            network.close()
+
+
+def open_networks(members: Mapping[str, bytes], contract: InputContract, *, threads: int = 1) -> OpenNetworks:
     """Load every network among a bundle's members, by its key (``reference``, ``tflite_int8``, ...)."""
-    return {
-        model.key: open_network(members, name, contract, threads=threads)
-        for name, model in MODEL_FILES.items()
-        if name in members
-    }
+    opened = OpenNetworks()
+    try:
+        for name, model in MODEL_FILES.items():
+            if name in members:
+                opened[model.key] = open_network(members, name, contract, threads=threads)
+    except BaseException:
+        opened.close()
+        raise
+    return opened
 
 
 def open_network(
@@ -327,7 +344,11 @@ def open_network(
     network = open_runtime(MODEL_FILES[name].runtime, members[name], contract, threads=threads)
     if SUPPORT not in members:
         return network
-    return PooledRuntime(network, decode_support(members[SUPPORT]), contract)
+    try:
+        return PooledRuntime(network, decode_support(members[SUPPORT]), contract)
+    except BaseException:
+        network.close()
+        raise
 
 
 def probabilities_of(

@@ -65,18 +65,15 @@ def replay_cell(session: Path, track: int, bundle: str) -> dict[str, Any]:
                 allowed="a cell whose views were recorded with their pictures and their scale",
             )
         crops.append(decode_crop(crop, scale))
-    classifier = open_classifier(
+    with open_classifier(
         opened,
         runtime=str(settings["runtime"]),
         precision=str(settings["precision"]),
         threads=int(str(settings["threads"])),
         abstain=settings["abstain"],  # type: ignore[arg-type]
-    )
-    try:
+    ) as classifier:
         # One at a time, as they were judged in frames of their own.
         alone = [classifier.classify([crop])[0] for crop in crops]
-    finally:
-        classifier.close()
     again = [
         View(float(str(view.get("focus", 0.0))), found) for view, found in zip(looked_at, alone, strict=True)
     ]

@@ -104,9 +104,8 @@ def replay(bundle: Bundle) -> list[GoldenResult]:
         if runtime not in available_runtimes():
             results.append(GoldenResult(name, runtime, NOT_INSTALLED))
             continue
-        model = open_network(bundle.members, name, bundle.manifest.input)
-        results += _of_network(name, model, _expected(vectors, name), vectors, cells, rules)
-        model.close()
+        with open_network(bundle.members, name, bundle.manifest.input) as model:
+            results += _of_network(name, model, _expected(vectors, name), vectors, cells, rules)
     return results
 
 
@@ -125,7 +124,11 @@ def open_tested_classifier(
     classifier = open_classifier(
         bundle, runtime=runtime, precision=precision, threads=threads, abstain=abstain
     )
-    results = self_test(bundle, bundle.model_name(runtime, precision), classifier)
+    try:
+        results = self_test(bundle, bundle.model_name(runtime, precision), classifier)
+    except BaseException:
+        classifier.close()
+        raise
     if moved := [result for result in results if result.status == MOVED]:
         classifier.close()
         raise GateFailedError(

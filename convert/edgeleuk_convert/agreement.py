@@ -120,11 +120,22 @@ def agreement_of(
     if strict and not correlation >= LEAST_CORRELATION:
         raise GateFailedError(
             f"{name} does not agree with the float network",
-            got=f"correlation {correlation:.3f}",
+            got=f"correlation {correlation_text(correlation)}",
             allowed=f"{LEAST_CORRELATION} or more",
             cure="pass --repair, or calibrate with more, or more typical, images",
         )
     return Agreement(name, size_bytes, float(np.abs(outputs - reference).max()), correlation)
+
+
+def correlation_text(correlation: float) -> str:
+    """Write a correlation rounded down, so that what is below a limit also reads so.
+
+    Examples
+    --------
+    >>> correlation_text(0.94999)
+    '0.9499'
+    """
+    return f"{np.floor(correlation * 1e4) / 1e4:.4f}"
 
 
 def _deciding(outputs: npt.NDArray[np.float32], contract: OutputContract) -> npt.NDArray[np.float64]:

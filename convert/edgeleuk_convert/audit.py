@@ -26,6 +26,7 @@ Kind = Literal["float", "int8", "int16x8", "onnx-float", "onnx-int8", "onnx-tens
 # Bytes by which the input may be off that is called exact.
 EXACT = 0.01
 _NAMED_AT_MOST = 5
+_IN_FLOAT = "computes in float"
 _INTEGERS = ("INT8", "UINT8", "INT16")
 _FLOATS = ("FLOAT32", "FLOAT16", "BFLOAT16", "FLOAT64")
 # Operation -> axis of its weights that its output channels lie on; the weights are its second input.
@@ -89,8 +90,8 @@ def audit(
     return look(member, model, kind, contract, kept)
 
 
-def audit_mended(member: str, model: bytes, kind: Kind, contract: InputContract) -> NetworkAudit:
-    """Look into a network with layers that were left in float: they are told of, and break no promise."""
+def audit_with_float(member: str, model: bytes, kind: Kind, contract: InputContract) -> NetworkAudit:
+    """Look into a network that may have layers in float: they are told of, and break no promise."""
     found = audit(member, model, kind, contract).float_operations
     kept = {
         title.partition(" (")[0] if kind.startswith("onnx") else title.partition(" at ")[2] for title in found
@@ -109,10 +110,12 @@ def require_kept_promises(audits: Iterable[NetworkAudit]) -> None:
     for of_network in audits:
         if of_network.findings:
             more = len(of_network.findings) - _NAMED_AT_MOST
+            only_float = all(finding.endswith(_IN_FLOAT) for finding in of_network.findings)
+            other = "replace the layers concerned by ones that the converter can quantize"
             raise GateFailedError(
                 f"{of_network.member} breaks what a bundle promises",
                 got="; ".join(of_network.findings[:_NAMED_AT_MOST]) + (f"; and {more} more" * (more > 0)),
-                cure="replace the layers concerned by ones that the converter can quantize",
+                cure=f"pass --repair to leave these layers in float, or {other}" if only_float else other,
             )
 
 
@@ -172,8 +175,9 @@ def _audit_tflite(
         used = [graph.tensors[index] for index in (*operator.inputs, *operator.outputs) if index >= 0]
         if any(types[tensor.type] in _FLOATS for tensor in used):
             in_float.append(f"{title} at {output}")
-            if kind != "float" and not _is_kept(title, output, kept):
-                findings.append(f"{title} at {output} computes in float")
+            # What leads into float and out of it is no fault of its own.
+            if kind != "float" and title not in ("QUANTIZE", "DEQUANTIZE") and output not in kept:
+                findings.append(f"{title} at {output} {_IN_FLOAT}")
         elif kind != "float" and title in _WEIGHTED:
             findings += _weight_findings(title, graph.tensors[operator.inputs[1]], _WEIGHTED[title])
     error = None
@@ -188,11 +192,6 @@ def _audit_tflite(
                 error = input_error_bytes(affine, contract)
                 findings += _input_findings(name, affine, contract)
     return NetworkAudit(member, kind, dict(sorted(counts.items())), tuple(in_float), error, tuple(findings))
-
-
-def _is_kept(title: str, output: str, kept: Collection[str]) -> bool:
-    """Tell whether an operation may compute in float; so may what leads into it and out of it."""
-    return output in kept or (bool(kept) and title in ("QUANTIZE", "DEQUANTIZE"))
 
 
 def _affine(tensor: Any, dtype: str) -> Affine:
@@ -241,7 +240,10 @@ def audit_text(audits: Sequence[dict[str, Any]]) -> str:
         floats, error = of_network["float_operations"], of_network["input_error_bytes"]
         if of_network["kind"] in ("float", "onnx-float"):
             continue
-        said = f"{len(floats)} operations in float" if floats else "no operation in float"
+        kinds = dict.fromkeys(name.partition(" at ")[0].partition(" (")[0] for name in floats)
+        said = (
+            f"{len(floats)} operations in float ({', '.join(kinds)})" if floats else "no operation in float"
+        )
         taken = (
             "float" if error is None else "exact" if error <= EXACT else f"rounded by up to {error:g} bytes"
         )

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from edgeleuk.bundle.manifest import SUPPORT, Struct
-from edgeleuk.bundle.support_vectors import encode_support
+from edgeleuk.bundle.manifest import Struct
 from edgeleuk.classify import Rules, open_networks, probabilities_of
 from edgeleuk.console import progress_bar, say
 from edgeleuk.morphology import morphology_numbers
@@ -36,19 +35,25 @@ from edgeleuk_calibration.curve import (
 from edgeleuk_calibration.ranges import check_ranges, ranges_text
 from edgeleuk_calibration.selection import select, select_balanced
 from edgeleuk_convert.activations import FloatTensors, match_tensors
-from edgeleuk_convert.architectures.support_vectors import parted
 from edgeleuk_convert.calibration_plot import calibration_figure
 from edgeleuk_convert.checkpoint import replace_file
 from edgeleuk_convert.cnmc import read_crop, require_both_classes
 from edgeleuk_convert.evaluation import judge, unseen
-from edgeleuk_convert.feeding import RealInput, answers, calibration_input, read_calibration
+from edgeleuk_convert.feeding import RealInput, answers, read_calibration
 from edgeleuk_convert.gating import see_cells
 from edgeleuk_convert.measuring import measure
-from edgeleuk_convert.mending import with_corrected_biases, without_activation, without_rescaling
 from edgeleuk_convert.metrics import point_metrics
-from edgeleuk_convert.packing import REFERENCE, REFERENCE_MEMBER, subset, tool_versions, without_bias
+from edgeleuk_convert.packing import tool_versions
+from edgeleuk_convert.prepare import (
+    REFERENCE,
+    REFERENCE_MEMBER,
+    TFLITE_MEMBER,
+    Quantizer,
+    prepare_for_int8,
+    subset,
+)
 from edgeleuk_convert.report import make_folder
-from edgeleuk_convert.tflite import silenced, to_tflite_float32, to_tflite_int8, with_features
+from edgeleuk_convert.tflite import silenced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -57,14 +62,14 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from edgeleuk.bundle.forest import Forest
-    from edgeleuk.bundle.manifest import InputContract, OutputContract
+    from edgeleuk.bundle.manifest import InputContract
     from edgeleuk_calibration.card import CalibrationCard, CalibrationSet
     from edgeleuk_calibration.ranges import Observed, RangeChecks
     from edgeleuk_convert.cnmc import CellSet, LabelledCell
     from edgeleuk_convert.feeding import TensorStore
+    from edgeleuk_convert.prepare import PreparedNetwork
     from edgeleuk_convert.record import TrainingRecord
 
-INT8_MEMBER = "model.int8.tflite"
 # `diverse` looks for far-apart images among so many, balanced: measuring a cell takes as long as reading it.
 POOL = 1000
 # Held-out images whose activations are compared with the calibrated ranges.
@@ -90,16 +95,6 @@ class Choice:
     strategy: str = "balanced"
     seed: int = 0
     card: CalibrationCard | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A network made ready for int8, and by member its float TFLite and support vectors, if it has any."""
-
-    model: Any
-    input: InputContract
-    output: OutputContract
-    networks: Mapping[str, bytes]
 
 
 class Curve(Struct, frozen=True):
@@ -163,39 +158,14 @@ def prove(
     return with_tensors(chosen.card, contract, tensors_sha256(tensors))
 
 
-def prepare(network: Any, record: TrainingRecord) -> Prepared:
-    """Bring a Keras network to the form that is quantized, and make its float TFLite."""
-    model, support = parted(network)
-    model, output = without_activation(model, record.output)
-    model, contract = without_rescaling(model, record.input)
-    with silenced():
-        networks = {REFERENCE_MEMBER: to_tflite_float32(with_features(model))}
-    if support is not None:
-        networks[SUPPORT] = encode_support(support)
-    return Prepared(model, contract, output, networks)
-
-
-def quantized(prepared: Prepared, tensors: TensorStore) -> bytes:
-    """Make the int8 TFLite network as `convert` does, with `tensors` to calibrate."""
-    real = calibration_input(tensors, prepared.input)
-    with silenced():
-        return without_bias(
-            INT8_MEMBER,
-            with_corrected_biases(prepared.model, real),
-            prepared.output,
-            prepared.input,
-            tensors,
-            prepared.networks,
-            lambda of: to_tflite_int8(with_features(of), real),
-        )
-
-
 class HeldOut:
     """Held-out cells, what the float network says of them, and how an int8 network compares.
 
     Parameters
     ----------
-    prepared : Prepared
+    prepared : PreparedNetwork
+    reference : mapping of str to bytes
+        Its float TFLite network, with what stands beside it.
     record : TrainingRecord
     forest : Forest or None
     cells : sequence of LabelledCell
@@ -204,7 +174,8 @@ class HeldOut:
 
     def __init__(
         self,
-        prepared: Prepared,
+        prepared: PreparedNetwork,
+        reference: Mapping[str, bytes],
         record: TrainingRecord,
         forest: Forest | None,
         cells: Sequence[LabelledCell],
@@ -212,14 +183,14 @@ class HeldOut:
         self._contract = prepared.input
         self._rules = Rules(prepared.output, record.envelope, forest=forest)
         with progress_bar("preparing") as bar:
-            self._seen = see_cells(cells, prepared.input, progress=bar)
-        self._networks = prepared.networks
-        self._reference = self._answers(REFERENCE, prepared.networks)
+            self._seen = see_cells(cells, self._contract, progress=bar)
+        self._networks = reference
+        self._reference = self._answers(REFERENCE, self._networks)
         self._judged = self._judge(self._reference)
 
     def compare(self, int8: bytes, *, asked: int, images: int) -> SizeResult:
         """Run an int8 TFLite network and measure what it lost."""
-        outputs = self._answers("tflite_int8", subset({**self._networks, INT8_MEMBER: int8}, INT8_MEMBER))
+        outputs = self._answers("tflite_int8", subset({**self._networks, TFLITE_MEMBER: int8}, TFLITE_MEMBER))
         judged = self._judge(outputs)
         f1 = float(point_metrics(judged)["weighted_f1"])
         largest, mean = logit_differences(outputs, self._reference)
@@ -234,11 +205,9 @@ class HeldOut:
         )
 
     def _answers(self, key: str, networks: Mapping[str, bytes]) -> npt.NDArray[np.float32]:
-        with silenced():
-            runtime = open_networks(networks, self._contract, threads=os.cpu_count() or 1)[key]
-            outputs = answers(runtime, self._seen.tensors)
-        runtime.close()
-        return outputs
+        threads = os.cpu_count() or 1
+        with silenced(), open_networks(networks, self._contract, threads=threads) as opened:
+            return answers(opened[key], self._seen.tensors)
 
     def _judge(self, outputs: npt.NDArray[np.float32]) -> Any:
         probability = probabilities_of(outputs, self._rules, self._seen.numbers)
@@ -286,18 +255,17 @@ def calibrate(
     ):
         card = prove(chosen, record.input, tensors)
         make_folder(out)
-        say("  float TFLite ...")
-        prepared = prepare(network, record)
-        say(f"  int8 TFLite, {len(chosen.images)} images ...")
-        int8 = quantized(prepared, tensors)
+        quantizer = Quantizer(prepare_for_int8(network, record.input, record.output), tensors)
+        say(f"  float and int8 TFLite, {len(chosen.images)} images ...")
+        int8 = quantizer.build(TFLITE_MEMBER)
         held = select_balanced(fresh, HELD_OUT_IMAGES, seed=choice.seed).images
         say(f"  ranges: {len(chosen.images)} calibration images, {len(held)} held-out images ...")
         names = [relative_name(image.path, cells.folder) for image in chosen.images]
-        checks = _check(prepared, int8, names, tensors, held, cells.folder)
+        checks = _check(quantizer, int8, names, held, cells.folder)
     results: tuple[SizeResult, ...] = ()
     if curve:
-        of = HeldOut(prepared, record, forest, fresh)
-        results = _curve(prepared, cells, seen, fresh, of, out / CURVE_FILE, choice, model_sha256)
+        of = HeldOut(quantizer.prepared, quantizer.reference, record, forest, fresh)
+        results = _curve(quantizer, cells, seen, fresh, of, out / CURVE_FILE, choice, model_sha256)
     plot = calibration_figure(checks, results)
     text = ranges_text(checks) + (f"\n\n{curve_text(results)}" if results else "")
     replace_file(out / CARD_FILE, encode_card(card))
@@ -336,37 +304,34 @@ def calibration_text(result: dict[str, Any]) -> str:
 
 
 def _check(
-    prepared: Prepared,
+    quantizer: Quantizer,
     int8: bytes,
     names: Sequence[str],
-    tensors: TensorStore,
     held: Sequence[LabelledCell],
     folder: Path,
 ) -> RangeChecks:
     """Compare the ranges of the int8 network with what the float network shows, image by image."""
+    contract, reference = quantizer.prepared.input, quantizer.reference[REFERENCE_MEMBER]
     with silenced():
-        matched = match_tensors(prepared.networks[REFERENCE_MEMBER], int8)
-        network = FloatTensors(prepared.networks[REFERENCE_MEMBER])
+        matched = match_tensors(reference, int8)
+        network = FloatTensors(reference)
 
     def of_set() -> Iterator[Observed]:
-        for name, real in zip(names, RealInput(tensors, prepared.input), strict=True):
+        for name, real in zip(names, RealInput(quantizer.tensors, contract), strict=True):
             yield name, network.of(real)
 
     def of_held_out() -> Iterator[Observed]:
         with progress_bar("held-out images") as bar:
             for done, cell in enumerate(held, start=1):
-                tensor = to_tensor(read_crop(cell), prepared.input)
-                yield (
-                    relative_name(cell.path, folder),
-                    network.of(RealInput(tensor[np.newaxis], prepared.input)[:]),
-                )
+                tensor = to_tensor(read_crop(cell), contract)
+                yield relative_name(cell.path, folder), network.of(RealInput(tensor[np.newaxis], contract)[:])
                 bar(done, len(held))
 
     return check_ranges(matched.ranges, of_set(), of_held_out(), unmatched=matched.unmatched)
 
 
 def _curve(
-    prepared: Prepared,
+    quantizer: Quantizer,
     cells: CellSet,
     seen: Sequence[LabelledCell],
     fresh: Sequence[LabelledCell],
@@ -387,8 +352,9 @@ def _curve(
         if any(result.images == images for result in curve.sizes):
             continue
         say(f"  curve: {images} images ...")
-        with read_calibration(chosen.images, prepared.input) as tensors:
-            result = held_out.compare(quantized(prepared, tensors), asked=asked, images=images)
+        with read_calibration(chosen.images, quantizer.prepared.input) as tensors:
+            of_size = Quantizer(quantizer.prepared, tensors, quantizer.reference)
+            result = held_out.compare(of_size.build(TFLITE_MEMBER), asked=asked, images=images)
         curve = msgspec.structs.replace(curve, sizes=(*curve.sizes, result))
         replace_file(path, msgspec.json.format(msgspec.json.encode(curve), indent=1))
     return curve.sizes

@@ -349,14 +349,10 @@ def _predictor(
     manifest = bundle.manifest
     name = bundle.model_name(runtime, precision)
     # Not `open_classifier`, which refuses a rejected bundle: here it is judged, not used.
-    classifier = Classifier(
-        open_network(bundle.members, name, manifest.input, threads=os.cpu_count() or 1),
-        manifest,
-        bundle_rules(bundle),
-    )
-    title = f"{bundle.path.name} ({precision}, {runtime})"
-    yield classifier.probabilities, bundle_record(bundle), bundle.manifest.output.threshold, title
-    classifier.close()
+    network = open_network(bundle.members, name, manifest.input, threads=os.cpu_count() or 1)
+    with network, Classifier(network, manifest, bundle_rules(bundle)) as classifier:
+        title = f"{bundle.path.name} ({precision}, {runtime})"
+        yield classifier.probabilities, bundle_record(bundle), bundle.manifest.output.threshold, title
 
 
 def evaluation_text(result: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ from edgeleuk.errors import UsageError
 from edgeleuk_calibration.card import read_card
 from edgeleuk_calibration.selection import LEAST_IMAGES, STRATEGIES, select_balanced
 from edgeleuk_convert import calibrating
+from edgeleuk_convert.agreement import correlation_text
 from edgeleuk_convert.audit import audit_text
 from edgeleuk_convert.calibrating import Choice, choose, prove
 from edgeleuk_convert.checkpoint import replace_file
@@ -131,22 +132,21 @@ def convert(
                 rules = Rules(converted.output, record.envelope, forest=forest)
                 judge = _judge(converted.input, rules, held_out, limits)
                 converted, repaired = repair_networks(
-                    loaded.model,
-                    record,
                     tensors,
                     converted,
                     judge,
                     progress=_tell,
                     onnx_calibration=recipe.onnx_calibration,
                 )
-        networks = open_networks(converted.networks, converted.input, threads=os.cpu_count() or 1)
-        with progress_bar("looking") as report:
-            known = see_cells(
-                select_balanced(seen, GATE_CELLS, seed=card.seed).images, record.input, progress=report
-            )
-        gate = train_gate(networks["tflite_int8"], known, seed=card.seed)
-        rules = Rules(converted.output, record.envelope, gate.contract, gate.statistics, forest=forest)
-        validation = judged_on(networks, rules, held_out, cells.folder, limits=limits)
+        threads = os.cpu_count() or 1
+        with open_networks(converted.networks, converted.input, threads=threads) as networks:
+            with progress_bar("looking") as report:
+                known = see_cells(
+                    select_balanced(seen, GATE_CELLS, seed=card.seed).images, record.input, progress=report
+                )
+            gate = train_gate(networks["tflite_int8"], known, seed=card.seed)
+            rules = Rules(converted.output, record.envelope, gate.contract, gate.statistics, forest=forest)
+            validation = judged_on(networks, rules, held_out, cells.folder, limits=limits)
         if repaired is not None:
             validation |= after_repair(validation, repaired)
         if cells.stamp is not None:
@@ -215,7 +215,7 @@ def conversion_text(result: dict[str, Any]) -> str:
     ]
     lines += [
         f"  {network['member']:<24} {network['size_bytes'] / 1000:>7,.0f} kB   correlation with float32"
-        f" {network['correlation']:.4f}, largest difference {network['largest_difference']:.3f}"
+        f" {correlation_text(network['correlation'])}, largest difference {network['largest_difference']:.3f}"
         for network in result["networks"]
     ]
     lines += [audit_text(result["audit"])]
@@ -320,8 +320,8 @@ def _judge(
     """Return the gate on the held-out cells, for repair to ask."""
 
     def judge(members: Mapping[str, bytes]) -> Judgement:
-        networks = open_networks(members, contract, threads=os.cpu_count() or 1)
-        verdict = compare(networks, rules, held_out, limits=limits)
+        with open_networks(members, contract, threads=os.cpu_count() or 1) as networks:
+            verdict = compare(networks, rules, held_out, limits=limits)
         return Judgement(verdict["verdict"], tuple(verdict["reasons"]))
 
     return judge

@@ -8,20 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeleuk.bundle.manifest import MODEL_FILES, SUPPORT
-from edgeleuk.bundle.support_vectors import encode_support
+from edgeleuk.bundle.manifest import MODEL_FILES
 from edgeleuk.classify import open_networks
 from edgeleuk_convert.architectures import multiply_adds
-from edgeleuk_convert.architectures.support_vectors import parted
-from edgeleuk_convert.feeding import calibration_input
-from edgeleuk_convert.tflite import silenced, to_tflite_float32, to_tflite_int8
+from edgeleuk_convert.prepare import REFERENCE_MEMBER as FLOAT
+from edgeleuk_convert.prepare import TFLITE_MEMBER as INT8
+from edgeleuk_convert.prepare import Quantizer, prepare_for_int8
+from edgeleuk_convert.tflite import silenced
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from edgeleuk.bundle.manifest import InputContract
+    from edgeleuk.bundle.manifest import InputContract, OutputContract
 
-FLOAT, INT8 = "model.float32.tflite", "model.int8.tflite"
 ROUNDS = 40
 
 
@@ -46,34 +45,32 @@ class Cost:
     int8_ms: float
 
 
-def measure_cost(model: Any, contract: InputContract, tensors: npt.NDArray[np.uint8]) -> Cost:
+def measure_cost(
+    model: Any, contract: InputContract, output: OutputContract, tensors: npt.NDArray[np.uint8]
+) -> Cost:
     """Convert a network and time it.
 
     Parameters
     ----------
     model : keras.Model
-    contract : InputContract
+    contract, output : InputContract, OutputContract
+        Of `model`.
     tensors : (n, H, W, C) uint8
         A few cells, to calibrate and to time with.
     """
-    network, support = parted(model)
-    with silenced():
-        int8 = to_tflite_int8(network, calibration_input(tensors, contract))
-        files = {FLOAT: to_tflite_float32(network), INT8: int8}
-        beside = {} if support is None else {SUPPORT: encode_support(support)}
-        runtimes = open_networks(files | beside, contract)
-    seconds: dict[str, list[float]] = {name: [] for name in files}
-    for turn in range(ROUNDS + 3):
-        tensor = tensors[turn % len(tensors)][np.newaxis]
-        for name in files:
-            begun = time.perf_counter()
-            runtimes[MODEL_FILES[name].key].predict(tensor)
-            seconds[name].append(time.perf_counter() - begun)
-    for runtime in runtimes.values():
-        runtime.close()
+    quantizer = Quantizer(prepare_for_int8(model, contract, output), tensors)
+    files = {**quantizer.reference, INT8: quantizer.build(INT8)}
+    seconds: dict[str, list[float]] = {FLOAT: [], INT8: []}
+    with silenced(), open_networks(files, quantizer.prepared.input) as opened:
+        for turn in range(ROUNDS + 3):
+            tensor = tensors[turn % len(tensors)][np.newaxis]
+            for name, times in seconds.items():
+                begun = time.perf_counter()
+                opened[MODEL_FILES[name].key].predict(tensor)
+                times.append(time.perf_counter() - begun)
     # The first rounds warm up.
     float_ms, int8_ms = (float(np.median(seconds[name][3:])) * 1000 for name in (FLOAT, INT8))
-    bytes_beside = sum(map(len, beside.values()))
+    bytes_beside = sum(map(len, quantizer.prepared.beside.values()))
     return Cost(
         multiply_adds(model),
         len(files[FLOAT]) + bytes_beside,

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from edgeleuk.bundle.manifest import OutputContract
 from edgeleuk.classify import calibrated
 from edgeleuk.errors import UsageError
 from edgeleuk.morphology import morphology_numbers
@@ -175,7 +176,8 @@ def cross_validate(
         if one is not None and one.cost is None:
             network = _load(out / f"{job.architecture}-fold0-seed{job.seed}.keras")
             some = cells.labelled[:: max(1, len(cells.labelled) // COST_CELLS)]
-            cost = measure_cost(network, job.contract, cache.tensors(some, job.contract))
+            of = job.contract
+            cost = measure_cost(network, of, OutputContract(kind="logit"), cache.tensors(some, of))
             scores[job.architecture] = replace(one, cost=cost)
     return replace(compared, scores=scores)
 

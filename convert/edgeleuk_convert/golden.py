@@ -166,9 +166,8 @@ def _kernels(
     name: str, members: Mapping[str, bytes], contract: InputContract, cells: GoldenCells, rules: Rules
 ) -> dict[str, GoldenAnswer]:
     model = MODEL_FILES[name]
-    runtime = open_network(members, name, contract)
-    answer = runtime.predict(cells.tensors)
-    runtime.close()
+    with open_network(members, name, contract) as runtime:
+        answer = runtime.predict(cells.tensors)
     if model.precision == "float32":
         return {USUAL: golden_answer(answer, cells, rules, FLOAT, FLOAT)}
     # The ONNX network has steps of like size.
@@ -190,8 +189,8 @@ def _kernels(
         plain: ModelRuntime = PlainLiteRt(members[name], contract)
         if SUPPORT in members:
             plain = PooledRuntime(plain, support, contract)
-        kernels[PLAIN] = kept(plain.predict(cells.tensors), PLAIN_OUTPUTS, PLAIN_FEATURES)
-        plain.close()
+        with plain:
+            kernels[PLAIN] = kept(plain.predict(cells.tensors), PLAIN_OUTPUTS, PLAIN_FEATURES)
     return kernels
 
 
@@ -209,9 +208,9 @@ def _chosen(members: Mapping[str, bytes], contract: InputContract, rules: Rules)
     cells = measure_golden(
         GoldenVectors(tuple(drawn), np.empty((0, *contract.shape), np.uint8)), contract, rules
     )
-    runtime = open_network(members, INT8_TFLITE, contract)
-    seen = sightings(runtime.predict(cells.tensors), cells.areas_um2, cells.looks, rules, cells.numbers)
-    runtime.close()
+    with open_network(members, INT8_TFLITE, contract) as runtime:
+        answer = runtime.predict(cells.tensors)
+    seen = sightings(answer, cells.areas_um2, cells.looks, rules, cells.numbers)
     most: list[int] = []
     for call, sign in ((Decision.BLAST, 1), (Decision.NORMAL, -1)):
         order = sorted(

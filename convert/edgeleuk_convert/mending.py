@@ -116,6 +116,38 @@ def without_activation(model: Any, output: OutputContract) -> tuple[Any, OutputC
     return bare, contract
 
 
+def with_unrolled_recurrence(model: Any) -> Any:
+    """Write out the steps of recurrent layers: TFLite has no loop over them in int8.
+
+    Returns
+    -------
+    keras.Model
+        Answers the same; `model` itself where it has no recurrent layer of a fixed number of steps.
+    """
+    import keras
+    from keras import layers
+
+    def rolled(layer: Any) -> bool:
+        if not isinstance(layer, (layers.RNN, layers.Bidirectional)) or layer.input.shape[1] is None:
+            return False
+        return not getattr(getattr(layer, "forward_layer", layer), "unroll", False)
+
+    if not any(rolled(layer) for layer in model.layers):
+        return model
+
+    def cloned(layer: Any) -> Any:
+        config = layer.get_config()
+        if rolled(layer):
+            both = [config[key]["config"] for key in ("layer", "backward_layer") if key in config]
+            for of in both or [config]:
+                of["unroll"] = True
+        return layer.__class__.from_config(config)
+
+    unrolled = keras.models.clone_model(model, clone_function=cloned)
+    unrolled.set_weights(model.get_weights())
+    return unrolled
+
+
 def with_corrected_biases(model: Any, tensors: RealTensors) -> Any:
     """Return a copy of a network whose convolutions, once rounded to int8, are right on average.
 

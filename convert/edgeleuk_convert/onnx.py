@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from edgeleuk.errors import GateFailedError
+from edgeleuk.errors import EdgeleukError, GateFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -76,19 +76,25 @@ def to_onnx_float32(model: Any) -> bytes:
 
     _, height, width, channels = model.input_shape
     signature = [tf.TensorSpec((None, height, width, channels), tf.float32, name="input")]
+    plain = _without_compiled_groups(model)
     # tf2onnx's from_keras fails on models of Keras 3; from_function does not.
-    function = tf.function(lambda tensors: model(tensors, training=False))
+    function = tf.function(lambda tensors: plain(tensors, training=False))
     try:
-        proto, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=OPSET)
-    except Exception as error:  # tf2onnx raises whatever its parts raise
+        proto, _ = tf2onnx.convert.from_function(
+            function, input_signature=signature, opset=OPSET, custom_op_handlers={"Erfc": (_erfc, [])}
+        )
+        _refuse_unknown_operations(proto)
+        _rename_outputs(proto, OUTPUT_NAMES[: len(model.outputs)])
+        # Its own names hold a counter, so that no two runs would give the same bytes.
+        return compacted(proto.SerializeToString())
+    except EdgeleukError:
+        raise
+    except Exception as error:  # tf2onnx raises whatever its parts raise, and writes what ONNX refuses
         raise GateFailedError(
             "tf2onnx refuses the network",
             got=(str(error).strip().splitlines() or [type(error).__name__])[0],
             cure="replace the layers concerned by ones that ONNX has",
         ) from error
-    _rename_outputs(proto, OUTPUT_NAMES[: len(model.outputs)])
-    # Its own names hold a counter, so that no two runs would give the same bytes.
-    return compacted(proto.SerializeToString())
 
 
 def to_onnx_int8(
@@ -167,6 +173,66 @@ def compacted(model: bytes) -> bytes:
     onnx.checker.check_model(proto, full_check=True)
     data: bytes = proto.SerializeToString()
     return data
+
+
+def _erfc(context: Any, node: Any, name: str, _: Any) -> None:
+    """Write the complementary error function, of which gelu is made, as 1 - Erf: ONNX has no other."""
+    import numpy as np
+
+    shape, dtype = context.get_shape(node.output[0]), context.get_dtype(node.output[0])
+    sources, results = list(node.input), list(node.output)
+    context.remove_node(node.name)
+    erf = context.make_node("Erf", sources, shapes=[shape], dtypes=[dtype])
+    one = context.make_const(f"{name}_one", np.ones(1, np.float32))
+    context.make_node(
+        "Sub", [one.output[0], erf.output[0]], outputs=results, name=name, shapes=[shape], dtypes=[dtype]
+    )
+
+
+def _without_compiled_groups(model: Any) -> Any:
+    """Return a network whose grouped convolutions are plain operations.
+
+    Keras compiles them by XLA, into a function that no converter looks into.
+    """
+    import keras
+    import tensorflow as tf
+    from keras import layers
+
+    def is_grouped(layer: Any) -> bool:
+        return type(layer) is layers.Conv2D and layer.groups > 1
+
+    if not any(is_grouped(layer) for layer in model.layers):
+        return model
+
+    class PlainConv2D(layers.Conv2D):  # type: ignore[misc]
+        def convolution_op(self, inputs: Any, kernel: Any) -> Any:
+            return tf.nn.conv2d(
+                inputs, kernel, list(self.strides), self.padding.upper(), dilations=list(self.dilation_rate)
+            )
+
+    def cloned(layer: Any) -> Any:
+        kind = PlainConv2D if is_grouped(layer) else layer.__class__
+        return kind.from_config(layer.get_config())
+
+    plain = keras.models.clone_model(model, clone_function=cloned)
+    plain.set_weights(model.get_weights())
+    return plain
+
+
+def _refuse_unknown_operations(proto: Any) -> None:
+    """Name what tf2onnx only logs that it cannot do, with the layer that it stands in."""
+    import onnx
+
+    unknown: dict[str, str] = {}
+    for node in proto.graph.node:
+        if node.domain in ("", "ai.onnx") and not onnx.defs.has(node.op_type):
+            unknown.setdefault(node.op_type, "/".join(node.name.split("/")[1:2]) or node.name)
+    if unknown:
+        raise GateFailedError(
+            "ONNX has no operation for a part of the network",
+            got=", ".join(f"{operation} in the layer {layer}" for operation, layer in unknown.items()),
+            cure="replace the layers concerned by ones that ONNX has",
+        )
 
 
 class _Reader:

@@ -19,38 +19,35 @@ from edgeleuk.bundle.manifest import (
     LABELS,
     MODEL_FILES,
     SCHEMA_VERSION,
-    SUPPORT,
     TRAINING,
     VALIDATION,
     Manifest,
     Provenance,
 )
-from edgeleuk.bundle.support_vectors import encode_support
 from edgeleuk.bundle.writing import describe_members
 from edgeleuk.classify import Rules, open_network, open_networks
 from edgeleuk.errors import IntegrityError
 from edgeleuk_calibration.card import encode_card
 from edgeleuk_convert.agreement import Agreement, agreement_of, refuse_constant, refuse_difference
-from edgeleuk_convert.architectures.support_vectors import parted
-from edgeleuk_convert.audit import NetworkAudit, audit, require_kept_promises
+from edgeleuk_convert.audit import NetworkAudit, audit, audit_with_float, require_kept_promises
 from edgeleuk_convert.cards import DATA_CITATION, LICENCE, card
-from edgeleuk_convert.feeding import RealInput, answers, calibration_input, keras_answers
+from edgeleuk_convert.feeding import RealInput, answers, keras_answers
 from edgeleuk_convert.golden import make_golden
-from edgeleuk_convert.mending import (
-    activation_of,
-    last_layer,
-    with_corrected_biases,
-    without_activation,
-    without_rescaling,
+from edgeleuk_convert.onnx import OnnxCalibration, to_onnx_float32
+from edgeleuk_convert.prepare import (
+    ONNX_MEMBER,
+    REFERENCE,
+    REFERENCE_MEMBER,
+    TENSORRT_MEMBER,
+    TFLITE_MEMBER,
+    PreparedNetwork,
+    Quantizer,
+    prepare_for_int8,
 )
-from edgeleuk_convert.norms import with_convolved_norms
-from edgeleuk_convert.onnx import OnnxCalibration, to_onnx_float32, to_onnx_int8
 from edgeleuk_convert.tflite import (
     silenced,
     to_tflite_dynamic,
     to_tflite_float16,
-    to_tflite_float32,
-    to_tflite_int8,
     to_tflite_int16x8,
     with_features,
 )
@@ -66,15 +63,12 @@ if TYPE_CHECKING:
     from edgeleuk_convert.gating import TrainedGate
     from edgeleuk_convert.record import TrainingRecord
 
-REFERENCE = "reference"
-REFERENCE_MEMBER = "model.float32.tflite"
-TENSORRT_MEMBER = "model.int8.tensorrt.onnx"
 # Images that the slower of the additional files are compared on.
 FEW = 20
 KINDS: dict[str, Kind] = {
     REFERENCE_MEMBER: "float",
-    "model.int8.tflite": "int8",
-    "model.int8.onnx": "onnx-int8",
+    TFLITE_MEMBER: "int8",
+    ONNX_MEMBER: "onnx-int8",
     TENSORRT_MEMBER: "onnx-tensorrt",
 }
 # Further TFLite files, which stand beside the bundle.
@@ -100,10 +94,10 @@ class Converted:
 
     Attributes
     ----------
+    prepared : PreparedNetwork
+        That they were made of.
     networks : mapping of str to bytes
         By member name; with the support vectors that judge them all, where there are some.
-    input, output : InputContract, OutputContract
-        How bytes become their input, and what they answer.
     float_onnx_bytes : int
     agreements : tuple of Agreement
         How each network agrees with Keras.
@@ -113,13 +107,22 @@ class Converted:
         Further TFLite files, by what they are.
     """
 
+    prepared: PreparedNetwork
     networks: Mapping[str, bytes]
-    input: InputContract
-    output: OutputContract
     float_onnx_bytes: int
     agreements: tuple[Agreement, ...]
     audits: tuple[NetworkAudit, ...] = ()
     also: Mapping[Also, bytes] = field(default_factory=dict)
+
+    @property
+    def input(self) -> InputContract:
+        """How bytes become the networks' input."""
+        return self.prepared.input
+
+    @property
+    def output(self) -> OutputContract:
+        """What the networks answer."""
+        return self.prepared.output
 
 
 def convert_networks(
@@ -153,44 +156,26 @@ def convert_networks(
     """
     keras_outputs = keras_answers(model, RealInput(tensors, record.input))
     refuse_constant(keras_outputs)
-    model, support = parted(model)
-    model, output = without_activation(model, record.output)
-    model, contract = without_rescaling(model, record.input)
-    model = with_convolved_norms(model)
-    real = calibration_input(tensors, contract)
-    networks: dict[str, bytes] = {} if support is None else {SUPPORT: encode_support(support)}
+    prepared = prepare_for_int8(model, record.input, record.output)
+    quantizer = Quantizer(prepared, tensors)
+    contract, output = prepared.input, prepared.output
     progress("TFLite float32")
-    with silenced():
-        networks[REFERENCE_MEMBER] = to_tflite_float32(with_features(model))
+    networks = dict(quantizer.reference)
     progress("ONNX float32")
     with silenced():
-        float_onnx = to_onnx_float32(with_features(model))
-    with silenced():
-        corrected = with_corrected_biases(model, real)
-    method = recipe.onnx_calibration
-    converters: dict[str, Callable[[Any], bytes]] = {
-        "model.int8.tflite": lambda of: to_tflite_int8(with_features(of), real),
-        "model.int8.onnx": lambda of: to_onnx_int8(
-            to_onnx_float32(with_features(of)), real, calibration=method
-        ),
-    }
-    if recipe.tensorrt:
-        converters[TENSORRT_MEMBER] = lambda of: to_onnx_int8(
-            to_onnx_float32(with_features(of)), real, calibration=method, tensorrt=True
-        )
+        float_onnx = to_onnx_float32(with_features(prepared.model))
     audits = [audit(REFERENCE_MEMBER, networks[REFERENCE_MEMBER], "float", contract)]
-    for name, converter in converters.items():
+    # What can only be computed in float is for repair to judge.
+    look = audit if strict else audit_with_float
+    for name in (TFLITE_MEMBER, ONNX_MEMBER, *((TENSORRT_MEMBER,) if recipe.tensorrt else ())):
         progress(name.removeprefix("model."))
-        with silenced():
-            networks[name] = without_bias(name, corrected, output, contract, tensors, networks, converter)
-        audits.append(audit(name, networks[name], KINDS[name], contract))
+        networks[name] = quantizer.build(name, onnx_calibration=recipe.onnx_calibration)
+        audits.append(look(name, networks[name], KINDS[name], contract))
         # What breaks a promise is refused before more time is spent on it.
         require_kept_promises(audits)
     progress("comparing with Keras")
-    with silenced():
-        outputs = {
-            key: answers(runtime, tensors) for key, runtime in open_networks(networks, contract).items()
-        }
+    with silenced(), open_networks(networks, contract) as opened:
+        outputs = {key: answers(runtime, tensors) for key, runtime in opened.items()}
     refuse_difference(outputs[REFERENCE], output, keras_outputs, record.output)
     agreements = tuple(
         agreement_of(
@@ -206,14 +191,14 @@ def convert_networks(
     also = {}
     for kind in dict.fromkeys(recipe.also):
         progress(f"TFLite {kind}")
-        with silenced():
-            also[kind] = _beside(kind, model, corrected, networks, tensors, contract, output)
-            beside = {**networks, "model.int8.tflite": also[kind]}
-            few = answers(open_network(beside, "model.int8.tflite", contract), tensors[:FEW])
+        also[kind] = _beside(kind, quantizer)
+        beside = {**networks, TFLITE_MEMBER: also[kind]}
+        with silenced(), open_network(beside, TFLITE_MEMBER, contract) as runtime:
+            few = answers(runtime, tensors[:FEW])
         audits.append(audit(kind, also[kind], _ALSO_KINDS[kind], contract))
         require_kept_promises(audits)
         agreements += (agreement_of(kind, len(also[kind]), few, outputs[REFERENCE][:FEW], output),)
-    return Converted(networks, contract, output, len(float_onnx), agreements, tuple(audits), also)
+    return Converted(prepared, networks, len(float_onnx), agreements, tuple(audits), also)
 
 
 def require_of_record(model: Any, name: str, record: TrainingRecord) -> None:
@@ -286,65 +271,14 @@ def tool_versions() -> dict[str, str]:
     return versions
 
 
-def subset(networks: Mapping[str, bytes], *names: str) -> dict[str, bytes]:
-    """Return some networks of many, with what they cannot answer without."""
-    return {name: networks[name] for name in (*names, SUPPORT) if name in networks}
-
-
-def _beside(
-    kind: Also,
-    model: Any,
-    corrected: Any,
-    networks: Mapping[str, bytes],
-    tensors: Tensors,
-    contract: InputContract,
-    output: OutputContract,
-) -> bytes:
+def _beside(kind: Also, quantizer: Quantizer) -> bytes:
     """Make one of the TFLite files that are no members of the bundle."""
-    real = calibration_input(tensors, contract)
-    if kind == "float16":
-        return to_tflite_float16(with_features(model))
-    if kind == "dynamic":
-        return to_tflite_dynamic(with_features(model))
-    if kind == "int16x8":
-        return to_tflite_int16x8(with_features(model), real)
-    return without_bias(
-        "model.int8.tflite",
-        corrected,
-        output,
-        contract,
-        tensors,
-        networks,
-        lambda of: to_tflite_int8(with_features(of), real, io="uint8"),
-    )
-
-
-def without_bias(
-    name: str,
-    model: Any,
-    output: OutputContract,
-    contract: InputContract,
-    tensors: Tensors,
-    networks: Mapping[str, bytes],
-    converter: Callable[[Any], bytes],
-) -> bytes:
-    """Quantize with the mean error of the logits taken out of the last bias, where there is one.
-
-    Rounding errors do not average out over a network; on average they move the logit. Source: Nagel et al.,
-    "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV 2019, section 4.2, with
-    the error measured on the calibration images and corrected in the last layer alone.
-    """
-    first = converter(model)
-    last = last_layer(model)
-    bare = getattr(last, "use_bias", False) and activation_of(last) == "linear"
-    if output.kind not in ("logit", "logits") or not bare or last.output.ndim != 2:
-        return first
-    runtimes = open_networks(subset({**networks, name: first}, REFERENCE_MEMBER, name), contract)
-    outputs = {key: answers(runtime, tensors) for key, runtime in runtimes.items()}
-    error = (outputs[MODEL_FILES[name].key] - outputs[REFERENCE]).mean(axis=0)
-    bias = last.bias.numpy()
-    last.bias.assign(bias - error)
-    try:
-        return converter(model)
-    finally:
-        last.bias.assign(bias)
+    if kind == "uint8-io":
+        return quantizer.build(TFLITE_MEMBER, io="uint8")
+    model = with_features(quantizer.prepared.model)
+    with silenced():
+        if kind == "float16":
+            return to_tflite_float16(model)
+        if kind == "dynamic":
+            return to_tflite_dynamic(model)
+        return to_tflite_int16x8(model, quantizer.real)

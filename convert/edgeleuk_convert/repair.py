@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,26 +18,28 @@ import numpy as np
 from edgeleuk.bundle.manifest import MODEL_FILES
 from edgeleuk.classify import open_networks
 from edgeleuk.errors import GateFailedError
-from edgeleuk_convert.agreement import LEAST_CORRELATION, agreement_of
-from edgeleuk_convert.architectures.support_vectors import parted
-from edgeleuk_convert.audit import audit, audit_mended, require_kept_promises
+from edgeleuk_convert.agreement import LEAST_CORRELATION, agreement_of, correlation_text
+from edgeleuk_convert.audit import audit_with_float, require_kept_promises
 from edgeleuk_convert.equalization import TOLERANCE, equalized
-from edgeleuk_convert.feeding import answers, calibration_input
+from edgeleuk_convert.feeding import answers
 from edgeleuk_convert.graphs import consumers, matched, tflite_graph
 from edgeleuk_convert.layers import measure
-from edgeleuk_convert.mending import (
-    with_corrected_biases,
-    without_activation,
-    without_mean_errors,
-    without_rescaling,
-)
+from edgeleuk_convert.mending import without_mean_errors
 from edgeleuk_convert.mixed import observed_ranges, surroundings, to_onnx_mixed, to_tflite_mixed
-from edgeleuk_convert.onnx import to_onnx_float32, to_onnx_int8
-from edgeleuk_convert.packing import KINDS, REFERENCE_MEMBER, TENSORRT_MEMBER, subset, without_bias
-from edgeleuk_convert.tflite import silenced, to_tflite_float32, to_tflite_int8, with_features
+from edgeleuk_convert.onnx import to_onnx_float32
+from edgeleuk_convert.packing import KINDS
+from edgeleuk_convert.prepare import (
+    ONNX_MEMBER,
+    REFERENCE_MEMBER,
+    TENSORRT_MEMBER,
+    TFLITE_MEMBER,
+    Quantizer,
+    subset,
+)
+from edgeleuk_convert.tflite import silenced, to_tflite_float32, with_features
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -48,9 +51,7 @@ if TYPE_CHECKING:
     from edgeleuk_convert.mixed import Ranges
     from edgeleuk_convert.onnx import OnnxCalibration
     from edgeleuk_convert.packing import Converted
-    from edgeleuk_convert.record import TrainingRecord
 
-TFLITE, ONNX = "model.int8.tflite", "model.int8.onnx"
 # Calibration images by which layers are ranked and biases corrected.
 MEASURED_IMAGES = 32
 # Layers whose output stays in float, try after try; half of a network at most.
@@ -83,8 +84,8 @@ class Candidate:
         ``ranges``, ``equalization``, ``bias`` or ``float``.
     networks : mapping of str to bytes
         By member, the float reference among them.
-    model : keras.Model
-        That they were made of.
+    quantizer : Quantizer
+        Of the network that they were made of.
     clipped : mapping of str to bool
         Members whose ranges are not from least to largest.
     float_layers : mapping of str to tuple of str
@@ -95,15 +96,13 @@ class Candidate:
 
     step: str
     networks: Mapping[str, bytes]
-    model: Any
+    quantizer: Quantizer
     clipped: Mapping[str, bool]
     float_layers: Mapping[str, tuple[str, ...]]
     note: str
 
 
 def repair(
-    model: Any,
-    record: TrainingRecord,
     tensors: Tensors,
     converted: Converted,
     judge: Callable[[Mapping[str, bytes]], Judgement],
@@ -115,13 +114,10 @@ def repair(
 
     Parameters
     ----------
-    model : keras.Model
-        As it was trained.
-    record : TrainingRecord
     tensors : Tensors
         Calibration images, preprocessed: (n, H, W, C) uint8.
     converted : Converted
-        What `convert_networks` made of it, not strictly.
+        What `convert_networks` made, not strictly: repair begins with the network that it prepared.
     judge : callable
         Given the float reference and one int8 network by their members' names, tells whether that may pass.
     progress : callable
@@ -138,7 +134,7 @@ def repair(
         verdict, reasons and the networks' correlation and distance from float), ``float_layers``, and
         ``cost`` by network: bytes and milliseconds a cell, before and after, and their ratios.
     """
-    bench = _Bench(model, record, tensors, converted, judge, progress, onnx_calibration)
+    bench = _Bench(tensors, converted, judge, progress, onnx_calibration)
     before = bench.best
     if bench.verdict(before).verdict != "fail":
         return converted, {"needed": False, "step": None, "tried": []}
@@ -175,7 +171,9 @@ def repair_text(report: Mapping[str, Any]) -> str:
         return "repair: not needed"
     lines = ["repair:"]
     for tried in report["tried"]:
-        figures = ", ".join(f"{key} {of['correlation']:.4f}" for key, of in tried["networks"].items())
+        figures = ", ".join(
+            f"{key} {correlation_text(of['correlation'])}" for key, of in tried["networks"].items()
+        )
         lines.append(
             f"  {tried['step']:<13} {tried['verdict']:<9} correlation with float {figures}; {tried['note']}"
         )
@@ -204,10 +202,12 @@ def outputs_of(
     networks: Mapping[str, bytes], contract: InputContract, tensors: Tensors
 ) -> dict[str, npt.NDArray[np.float32]]:
     """Run networks on the device's runtimes: member name -> (n, K) outputs."""
-    runtimes = open_networks(networks, contract)
-    return {
-        name: answers(runtimes[model.key], tensors) for name, model in MODEL_FILES.items() if name in networks
-    }
+    with open_networks(networks, contract) as opened:
+        return {
+            name: answers(opened[model.key], tensors)
+            for name, model in MODEL_FILES.items()
+            if name in networks
+        }
 
 
 class _Bench:
@@ -215,35 +215,35 @@ class _Bench:
 
     def __init__(
         self,
-        model: Any,
-        record: TrainingRecord,
         tensors: Tensors,
         converted: Converted,
         judge: Callable[[Mapping[str, bytes]], Judgement],
         progress: Callable[[str], None],
         onnx_calibration: OnnxCalibration,
     ) -> None:
-        plain, _ = parted(model)
-        plain, self.output = without_activation(plain, record.output)
-        plain, self.contract = without_rescaling(plain, record.input)
+        prepared = converted.prepared
+        self.output, self.contract = prepared.output, prepared.input
         self._onnx_calibration = onnx_calibration
         self.tensors = tensors
-        self.real = calibration_input(tensors, self.contract)
+        start = Quantizer(prepared, tensors, converted.networks)
+        self.real = start.real
         self._judge = judge
         self._progress = progress
         self._judged: dict[bytes, Judgement] = {}
         self._ranges: dict[bytes, Ranges] = {}
-        self.members = [name for name in (TFLITE, ONNX, TENSORRT_MEMBER) if name in converted.networks]
+        self.members = [
+            name for name in (TFLITE_MEMBER, ONNX_MEMBER, TENSORRT_MEMBER) if name in converted.networks
+        ]
         plainly = dict.fromkeys(self.members, False)
         self.best = Candidate(
-            "none", dict(converted.networks), plain, plainly, dict.fromkeys(self.members, ()), "as converted"
+            "none", dict(converted.networks), start, plainly, dict.fromkeys(self.members, ()), "as converted"
         )
 
     def better_ranges(self) -> Iterator[Candidate]:
         """Choose each activation's range for the least error of rounding and clipping together."""
         self._progress("repair: better ranges")
         failing = self._failing()
-        built = {name: self._built(name, self.best.model, clipped=True) for name in failing}
+        built = {name: self._built(name, self.best.quantizer, clipped=True) for name in failing}
         yield replace(
             self.best,
             step="ranges",
@@ -255,16 +255,14 @@ class _Bench:
     def equalization(self) -> Iterator[Candidate]:
         """Equalize channels; the float reference becomes the equalized network, which answers the same."""
         with silenced():
-            even, count = equalized(self.best.model)
+            even, count = equalized(self.best.quantizer.prepared.model)
         if not count:
             return
         self._progress("repair: cross-layer equalization")
-        with silenced():
-            reference = to_tflite_float32(with_features(even))
-        before = subset(self.best.networks, REFERENCE_MEMBER)
+        quantizer = self.best.quantizer.with_model(even)
         answers = [
             outputs_of(of, self.contract, self.tensors)[REFERENCE_MEMBER]
-            for of in (before, {**before, REFERENCE_MEMBER: reference})
+            for of in (self.best.quantizer.reference, quantizer.reference)
         ]
         difference = float(np.abs(answers[1] - answers[0]).max())
         if not difference <= TOLERANCE * (1 + float(np.abs(answers[0]).max())):
@@ -274,14 +272,14 @@ class _Bench:
                 allowed=TOLERANCE,
                 cure="report the network",
             )
-        networks = {**self.best.networks, REFERENCE_MEMBER: reference}
+        networks = {**self.best.networks, **quantizer.reference}
         for name in self.members:
-            networks[name] = self._built(name, even, clipped=self.best.clipped[name], reference=reference)
+            networks[name] = self._built(name, quantizer, clipped=self.best.clipped[name])
         yield replace(
             self.best,
             step="equalization",
             networks=networks,
-            model=even,
+            quantizer=quantizer,
             note=f"channels between {count} pairs of layers; float moved by {difference:.1e}",
         )
 
@@ -329,7 +327,9 @@ class _Bench:
             for name, (graph, hidden) in worst.items():
                 around = surroundings(graph, hidden[:count])
                 names[name] = tuple(graph.nodes[number].name for number in sorted(around))
-                networks[name] = self._built(name, begin.model, clipped=begin.clipped[name], in_float=around)
+                networks[name] = self._built(
+                    name, begin.quantizer, clipped=begin.clipped[name], in_float=around
+                )
             most = max(len(names[name]) for name in failing)
             yield replace(
                 begin, step="float", networks=networks, float_layers=names, note=f"{most} layers in float"
@@ -380,9 +380,7 @@ class _Bench:
     def audits(self, candidate: Candidate, converted: Converted) -> tuple[NetworkAudit, ...]:
         """Look into the mended files, as a conversion looks into its own."""
         looked = {
-            name: (audit_mended if candidate.float_layers[name] else audit)(
-                name, candidate.networks[name], KINDS[name], self.contract
-            )
+            name: audit_with_float(name, candidate.networks[name], KINDS[name], self.contract)
             for name in self.members
         }
         return tuple(looked.get(of.member, of) for of in converted.audits)
@@ -413,7 +411,8 @@ class _Bench:
         if digest not in self._judged:
             agreed = self._agreement(name, pair, outputs_of(pair, self.contract, self.tensors))
             if not agreed.correlation >= LEAST_CORRELATION:
-                reason = f"{name}: correlation with float {agreed.correlation:.3f}, not {LEAST_CORRELATION}"
+                found = correlation_text(agreed.correlation)
+                reason = f"{name}: correlation with float {found}, not {LEAST_CORRELATION}"
                 self._judged[digest] = Judgement("fail", (reason,))
             else:
                 self._judged[digest] = self._judge(pair)
@@ -432,40 +431,30 @@ class _Bench:
     def _built(
         self,
         name: str,
-        model: Any,
+        quantizer: Quantizer,
         *,
         clipped: bool,
-        in_float: Sequence[int] | set[int] = (),
-        reference: bytes | None = None,
+        in_float: Collection[int] = (),
     ) -> bytes:
-        """Quantize with the biases corrected, as a conversion does."""
-        networks = subset(self.best.networks, REFERENCE_MEMBER)
-        if reference is not None:
-            networks[REFERENCE_MEMBER] = reference
-        numbered = tflite_graph(networks[REFERENCE_MEMBER])
+        """Quantize as a conversion does, or with better ranges, or with some layers in float."""
+        if not clipped and not in_float:
+            return quantizer.build(name, onnx_calibration=self._onnx_calibration)
+        numbered = tflite_graph(quantizer.reference[REFERENCE_MEMBER])
         tensorrt = name == TENSORRT_MEMBER
 
-        def converter(of: Any) -> bytes:
-            float_onnx = b"" if name == TFLITE else to_onnx_float32(with_features(of))
-            if not clipped and not in_float:
-                if name == TFLITE:
-                    return to_tflite_int8(with_features(of), self.real)
-                return to_onnx_int8(
-                    float_onnx, self.real, calibration=self._onnx_calibration, tensorrt=tensorrt
-                )
-            twin = to_tflite_float32(with_features(of))
+        def quantize(model: Any) -> bytes:
+            twin = to_tflite_float32(with_features(model))
             # The same layers, whatever numbers another conversion may have given them.
             pairs = matched(numbered, tflite_graph(twin))
             kept = [number for number, counterpart in pairs.items() if counterpart in in_float]
             ranges = self._ranges_of(twin, clipped=clipped, symmetric=tensorrt)
-            if name != TFLITE:
+            if name != TFLITE_MEMBER:
+                float_onnx = to_onnx_float32(with_features(model))
                 return to_onnx_mixed(float_onnx, twin, ranges, kept, self.real, tensorrt=tensorrt)
             low = self.contract.offset
             return to_tflite_mixed(twin, ranges, kept, (low, 255 * self.contract.scale + low))
 
-        with silenced():
-            mended = with_corrected_biases(model, self.real)
-            return without_bias(name, mended, self.output, self.contract, self.tensors, networks, converter)
+        return quantizer.build_with(name, quantize)
 
     def _ranges_of(self, twin: bytes, *, clipped: bool, symmetric: bool) -> Ranges:
         digest = _digest(twin, bytes([clipped, symmetric]))
@@ -502,12 +491,14 @@ def _times_ms(
     sets: Sequence[Mapping[str, bytes]], contract: Any, tensors: npt.NDArray[np.uint8]
 ) -> list[float]:
     """Return the median time of a cell for each of some networks, run in turns."""
-    runtimes = [next(iter(open_networks(networks, contract).values())) for networks in sets]
-    rounds: list[list[float]] = [[] for _ in runtimes]
-    for _ in range(TIMED_ROUNDS + 1):
-        for runtime, times in zip(runtimes, rounds, strict=True):
-            start = time.perf_counter()
-            runtime.predict(tensors)
-            times.append((time.perf_counter() - start) * 1000 / len(tensors))
+    rounds: list[list[float]] = [[] for _ in sets]
+    with ExitStack() as stack:
+        opened = [stack.enter_context(open_networks(networks, contract)) for networks in sets]
+        runtimes = [next(iter(of.values())) for of in opened]
+        for _ in range(TIMED_ROUNDS + 1):
+            for runtime, times in zip(runtimes, rounds, strict=True):
+                start = time.perf_counter()
+                runtime.predict(tensors)
+                times.append((time.perf_counter() - start) * 1000 / len(tensors))
     # The first round warms up.
     return [float(np.median(times[1:])) for times in rounds]

@@ -212,9 +212,9 @@ def _without_limit(gate: Gate | None) -> Gate | None:
 
 
 def _answers(bundle: Bundle, seen: Any, data: CellSet, threads: int) -> Answers:
-    networks = open_networks(bundle.members, bundle.manifest.input, threads=threads)
-    int8 = {key: network for key, network in networks.items() if key not in FLOAT_KEYS}
-    return judge_networks(int8, bundle_rules(bundle), seen, folder=data.folder)
+    with open_networks(bundle.members, bundle.manifest.input, threads=threads) as networks:
+        int8 = {key: network for key, network in networks.items() if key not in FLOAT_KEYS}
+        return judge_networks(int8, bundle_rules(bundle), seen, folder=data.folder)
 
 
 def _named(bundle: Bundle) -> Facts:

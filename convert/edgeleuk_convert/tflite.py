@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # How the converter names operations that TFLite lacks.
 _FOREIGN = re.compile(r"(?:Select|Custom) ops: ([^\n]+)")
+# How it says where it failed: operation, network/layer/...
+_LOCATED = re.compile(r'fused\["(\w+):", "[^"/]+/([^"/]+)/')
 
 
 def with_features(model: Any) -> Any:
@@ -123,15 +125,22 @@ def _converted(converter: Any) -> bytes:
             warnings.filterwarnings("ignore", message="Statistics for quantized inputs", category=UserWarning)
             converted: bytes = converter.convert()
     except Exception as error:  # the converter raises whatever its parts raise
-        text = str(error)
-        named = _FOREIGN.findall(text)
-        reason = ", ".join(dict.fromkeys(named)) or (text.strip().splitlines() or [type(error).__name__])[0]
         raise GateFailedError(
             "TFLite's converter refuses the network",
-            got=reason,
+            got=_refused(str(error)) or type(error).__name__,
             cure="replace the layers concerned by ones that TFLite has",
         ) from error
     return converted
+
+
+def _refused(text: str) -> str:
+    """Name the operations that the converter stumbled over; else return the first line of what it said."""
+    if named := _FOREIGN.findall(text):
+        return ", ".join(dict.fromkeys(named))
+    if located := _LOCATED.search(text):
+        operation, layer = located.groups()
+        return f"{operation} in the layer {layer}"
+    return (text.strip().splitlines() or [""])[0]
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from edgeleuk_convert.evaluation import unseen
 from edgeleuk_convert.gating import see_cells
 from edgeleuk_convert.layers import layers_text, rank_bundle
 from edgeleuk_convert.leakage import with_training_stamp
+from edgeleuk_convert.prepare import REFERENCE_MEMBER
 from edgeleuk_convert.reading import DataOptions, read_cells
 from edgeleuk_convert.record import bundle_record
 from edgeleuk_convert.replacement import compare_bundles
@@ -82,8 +83,7 @@ def validate(
     if out is not None and not layers:
         raise UsageError("--out is for the plot of the layers", cure="pass --layers as well")
     opened = read_bundle(bundle)
-    networks = open_networks(opened.members, opened.manifest.input, threads=os.cpu_count() or 1)
-    if REFERENCE not in networks:
+    if REFERENCE_MEMBER not in opened.members:
         raise UsageError(f"{opened.path.name} carries no float network to compare with")
     record = bundle_record(opened)
     for folder in (report, out):
@@ -94,7 +94,9 @@ def validate(
     require_disjoint(decode_card(opened.members[CALIBRATION]), fresh)
     require_both_classes(fresh, "validation")
     held_out = seen_with_progress(fresh, opened.manifest.input)
-    answers = _answers(networks, bundle_rules(opened), held_out, cells.folder)
+    threads = os.cpu_count() or 1
+    with open_networks(opened.members, opened.manifest.input, threads=threads) as networks:
+        answers = _answers(networks, bundle_rules(opened), held_out, cells.folder)
     facts = validation_facts(answers, limits=limits)
     facts["stamp"] = with_training_stamp(cells.stamp, record.stamp)
     if layers:

@@ -13,8 +13,10 @@ from edgeleuk.errors import BundleError, MissingDependencyError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import TracebackType
 
     import numpy.typing as npt
+    from typing_extensions import Self
 
     from edgeleuk.bundle.manifest import InputContract
 
@@ -43,7 +45,7 @@ class Answer:
 
 
 class ModelRuntime(Protocol):
-    """A network, loaded and ready."""
+    """A network, loaded and ready; closed at the end of a ``with`` block."""
 
     name: str
 
@@ -52,8 +54,17 @@ class ModelRuntime(Protocol):
         ...
 
     def close(self) -> None:
-        """Free the network."""
+        """Free the network; more than once does no harm."""
         ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
 
 
 class RuntimeEntry(NamedTuple):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgeleuk.closing import Closing
 from edgeleuk.errors import BundleError, MissingDependencyError
 from edgeleuk.quantization import Affine, byte_table, dequantize
 from edgeleuk.runtimes.base import RUNTIMES, Answer, output_roles
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from edgeleuk.bundle.manifest import InputContract
 
 
-class LiteRtRuntime:
+class LiteRtRuntime(Closing):
     """A TFLite network with a batch of one.
 
     Parameters

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeleuk.closing import Closing
 from edgeleuk.errors import BundleError
 from edgeleuk.runtimes.base import Answer, output_roles
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 BATCH = 16
 
 
-class OnnxRuntime:
+class OnnxRuntime(Closing):
     """An ONNX network with a free batch dimension and a float32 input.
 
     Parameters
@@ -87,4 +88,4 @@ class OnnxRuntime:
 
     def close(self) -> None:
         """Free the session."""
-        del self._session
+        self._session = None

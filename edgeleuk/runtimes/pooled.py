@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeleuk.bundle.support_vectors import pooled
+from edgeleuk.closing import Closing
 from edgeleuk.errors import BundleError
 from edgeleuk.preprocessing import MASKS
 from edgeleuk.runtimes.base import Answer
@@ -83,7 +84,7 @@ def map_geometry(numbers: int, features: int, contract: InputContract) -> MapGeo
     return MapGeometry(rows, columns, channels, side, masks)
 
 
-class PooledRuntime:
+class PooledRuntime(Closing):
     """Answers with the support vectors' log odds, its features being the pooled ones.
 
     Parameters

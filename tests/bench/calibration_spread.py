@@ -40,14 +40,14 @@ def measure(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Convert and compare for every seed and strategy; key: ``strategy images seed``."""
     import msgspec
 
-    from edgeleuk_convert.calibrating import Choice, HeldOut, choose, prepare, quantized
+    from edgeleuk_convert.calibrating import Choice, HeldOut, choose
     from edgeleuk_convert.cnmc import load_cells
     from edgeleuk_convert.evaluation import unseen
     from edgeleuk_convert.feeding import read_calibration
     from edgeleuk_convert.forest import read_forest
     from edgeleuk_convert.loading import load_network
+    from edgeleuk_convert.prepare import TFLITE_MEMBER, Quantizer, prepare_for_int8
     from edgeleuk_convert.record import read_record
-    from edgeleuk_convert.tflite import silenced
 
     made_of = [hashlib.sha256(options.model.read_bytes()).hexdigest(), str(options.data), options.cells]
     done: dict[str, dict[str, Any]] = {}
@@ -61,9 +61,10 @@ def measure(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     cells = load_cells(options.data)
     fresh, seen = unseen(cells.cells, record)
     judged = fresh if options.cells is None else select_balanced(fresh, options.cells).images
-    with silenced():
-        prepared = prepare(load_network(options.model).model, record)
-    held_out = HeldOut(prepared, record, read_forest(options.model, record.output.forest_weight), judged)
+    prepared = prepare_for_int8(load_network(options.model).model, record.input, record.output)
+    reference = prepared.reference()
+    forest = read_forest(options.model, record.output.forest_weight)
+    held_out = HeldOut(prepared, reference, record, forest, judged)
     jobs = [("balanced", LARGEST, 0)]
     jobs += [(name, IMAGES, seed) for seed in range(options.seeds) for name in options.strategies]
     for name, images, seed in jobs:
@@ -72,7 +73,8 @@ def measure(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
             say(f"  {key} ...")
             chosen = choose(cells, seen, fresh, Choice(images, name, seed)).images
             with read_calibration(chosen, prepared.input) as tensors:
-                result = held_out.compare(quantized(prepared, tensors), asked=images, images=len(chosen))
+                int8 = Quantizer(prepared, tensors, reference).build(TFLITE_MEMBER)
+                result = held_out.compare(int8, asked=images, images=len(chosen))
             done[key] = msgspec.to_builtins(result)
             options.state.write_text(json.dumps({"made_of": made_of, "done": done}, indent=1))
     return {f"{name} {images} {seed}": done[f"{name} {images} {seed}"] for name, images, seed in jobs}

@@ -13,10 +13,14 @@ from edgeleuk.bundle.reading import read_bundle
 from edgeleuk_convert.architectures import default_input
 from edgeleuk_convert.cards import card
 from edgeleuk_convert.packing import Converted
+from edgeleuk_convert.prepare import PreparedNetwork
 from edgeleuk_convert.record import TrainingRecord, bundle_record
 
 NOTHING_CONVERTED = Converted(
-    networks={}, input=default_input(), output=OutputContract(kind="logit"), agreements=(), float_onnx_bytes=0
+    prepared=PreparedNetwork(None, default_input(), OutputContract(kind="logit")),
+    networks={},
+    agreements=(),
+    float_onnx_bytes=0,
 )
 
 

@@ -24,7 +24,8 @@ from edgeleuk_convert.layers import (
     ranking,
     sqnr_db,
 )
-from edgeleuk_convert.packing import REFERENCE_MEMBER, Converted, convert_networks
+from edgeleuk_convert.packing import Converted, convert_networks
+from edgeleuk_convert.prepare import REFERENCE_MEMBER
 from edgeleuk_convert.tflite import to_tflite_float32
 
 pytestmark = [

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from edgeleuk_convert.equalization import equalized, pairs
 from edgeleuk_convert.graphs import tflite_graph
 from edgeleuk_convert.mixed import best_range, surroundings
-from edgeleuk_convert.packing import REFERENCE_MEMBER, Converted, Recipe, convert_networks
+from edgeleuk_convert.packing import Converted, Recipe, convert_networks
+from edgeleuk_convert.prepare import REFERENCE_MEMBER
 from edgeleuk_convert.repair import Judgement, outputs_of, repair, repair_text
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def mended(model: Any, *, tensorrt: bool = False) -> tuple[Converted, Converted,
         verdict = "fail" if max(found.values()) > MOST_FLIPS else "pass"
         return Judgement(verdict, tuple(f"{name}: {count} flips" for name, count in found.items()))
 
-    after, report = repair(model, planting.record(), tensors, before, judge, progress=lambda _: None)
+    after, report = repair(tensors, before, judge, progress=lambda _: None)
     return before, after, report
 
 
@@ -121,8 +122,7 @@ def test_where_nothing_helps_the_nearest_is_kept_and_said() -> None:
         planting.trained(), planting.record(), tensors, progress=lambda _: None, strict=False
     )
     after, report = repair(
-        planting.trained(), planting.record(), tensors, before, lambda _: Judgement("fail", ("never",)),
-        progress=lambda _: None,
+        tensors, before, lambda _: Judgement("fail", ("never",)), progress=lambda _: None,
     )  # fmt: skip
     assert report["needed"]
     assert report["step"] is None

@@ -27,7 +27,8 @@ from edgeleuk_convert.architectures import build
 from edgeleuk_convert.architectures.support_vectors import parted, trunk_of, with_support_vectors
 from edgeleuk_convert.feeding import RealInput
 from edgeleuk_convert.layers import measure
-from edgeleuk_convert.packing import Recipe, convert_networks, subset
+from edgeleuk_convert.packing import Recipe, convert_networks
+from edgeleuk_convert.prepare import subset
 from edgeleuk_convert.record import TrainingRecord
 from edgeleuk_convert.support_training import PER_MARGIN, fit_support
 

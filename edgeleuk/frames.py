@@ -141,7 +141,7 @@ class CellCrop:
     Attributes
     ----------
     pixels : (H, W, 3) uint8, RGB
-        0 outside the cell.
+        0 outside the cell; in a picture from a data set, perhaps what is around it.
     mask : (H, W) uint8
         255 inside the cell, 0 outside.
     px_per_um : float

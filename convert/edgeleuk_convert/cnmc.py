@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 from edgeleuk.errors import DataRefusedError, UsageError
 from edgeleuk_convert.cnmc_layouts import natural_key
+from edgeleuk_convert.dataset.cell_in_picture import cell_mask
 from edgeleuk_convert.dataset.decoding import decode
 from edgeleuk_convert.dataset.finding import find_pictures
 from edgeleuk_convert.dataset.summary import Summary, summarise
@@ -59,14 +60,15 @@ class LabelledCell:
     sha256 : str
         Of the decoded pixels and their shape: a BMP and its lossless WebP agree.
     foreground_px : int
-        Pixels that are not black.
+        Pixels that are not black; those of the cell, where the picture shows what is around it.
     width, height : int
     fold : str or None
         The official fold, where the folders tell it.
     kind : str or None
         What the class is called in a folder of the user's own, such as ``Early``.
     on_black : bool
-        Whether the cell is cut out on black; else the whole picture counts as cell.
+        Whether the cell is cut out on black; else the cell nearest the picture's middle counts, or all of
+        the picture, where none is found.
     px_per_um : float
         Scale of the picture.
     """
@@ -225,16 +227,14 @@ def require_both_classes(cells: Sequence[LabelledCell], purpose: str) -> None:
 
 
 def read_crop(cell: LabelledCell) -> CellCrop:
-    """Read the cell's pixels again, as a crop on black; of a picture with surroundings all is cell."""
-    import numpy as np
-
+    """Read the cell's pixels again, as a crop on black, or with its surroundings and a mask of the cell."""
     from edgeleuk.frames import CellCrop
 
     pixels = decode(cell.path)
     if isinstance(pixels, str):
         raise DataRefusedError(f"{cell.path.name} can no longer be read", got=pixels)
     if not cell.on_black:
-        return CellCrop(pixels, np.full(pixels.shape[:2], 255, np.uint8), cell.px_per_um)
+        return CellCrop(pixels, cell_mask(pixels), cell.px_per_um)
     return CellCrop.on_black(pixels, cell.px_per_um)
 
 
@@ -292,7 +292,7 @@ def _measure(image: Named, *, own: bool) -> LabelledCell | str:
         image.subject or (f"picture {digest[:12]}" if own else None),
         None,
         digest,
-        foreground if on_black else width * height,
+        foreground if on_black else int(np.count_nonzero(cell_mask(pixels))),
         width,
         height,
         image.fold,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -10,7 +11,10 @@ import pytest
 
 from edgeleuk.errors import DataRefusedError, EdgeleukError, UsageError
 from edgeleuk_convert.cnmc import CNMC_PX_PER_UM, load_cells, read_crop
+from edgeleuk_convert.dataset.cell_in_picture import cell_mask
 from edgeleuk_convert.dataset.class_names import of_labels, parse_classes, plain
+from edgeleuk_convert.dataset.decoding import decode
+from edgeleuk_convert.dataset.finding import find_pictures
 from edgeleuk_convert.leakage import fingerprints, join_near_duplicates
 
 if TYPE_CHECKING:
@@ -200,7 +204,7 @@ def test_summary_and_stamp_of_unknown_subjects(tmp_path: Path) -> None:
         "normal: 1 cells (ly 1), 1 different pictures",
         "blast: 2 cells (ig 2), 2 different pictures",
         "left out: 2 pictures (mono 1, masks 1)",
-        "not on black: 3 of 3 pictures; all that such a picture shows counts as cell",
+        "not on black: 3 of 3 pictures; the cell nearest the middle counts",
         "pictures of 64x48 px at 7.5 px/um (--px-per-um says another scale)",
         "no subjects known: every picture counts for itself, so intervals are too narrow",
     ]
@@ -238,12 +242,36 @@ def test_crops_of_pictures_on_black_and_not(tmp_path: Path) -> None:
     cell = np.where(((y - 30) ** 2 + (x - 30) ** 2 < 400)[:, :, None], field(3, 60, 60), np.uint8(0))
     (tmp_path / "normal").mkdir()
     cv2.imwrite(str(tmp_path / "normal" / "b.png"), cell)
-    around, on_black = load_cells(tmp_path, own_px_per_um=4.0).cells
-    assert (around.on_black, around.foreground_px, around.area_um2) == (False, 64 * 48, 64 * 48 / 16)
+    cv2.imwrite(str(tmp_path / "normal" / "empty.png"), np.full((40, 50, 3), 230, np.uint8))
+    cells = load_cells(tmp_path, own_px_per_um=4.0)
+    around, on_black, empty = cells.cells
     assert (on_black.on_black, on_black.foreground_px) == (True, np.count_nonzero(cell.any(axis=2)))
-    crop = read_crop(around)
-    assert (crop.px_per_um, crop.mask.min(), crop.pixels.shape) == (4.0, 255, (48, 64, 3))
     assert np.count_nonzero(read_crop(on_black).mask) == on_black.foreground_px
+    # The disc in the middle, with its surroundings kept.
+    crop = read_crop(around)
+    assert (crop.px_per_um, crop.pixels.shape, around.on_black) == (4.0, (48, 64, 3), False)
+    assert crop.pixels[0, 0].min() > 0
+    assert around.foreground_px == np.count_nonzero(crop.mask)
+    assert around.area_um2 == pytest.approx(np.pi * 12**2 / 16, rel=0.6)
+    assert (crop.mask[24, 32], crop.mask[0, 0], crop.mask[24, 2]) == (255, 0, 0)
+    # Without a cell all of it counts.
+    assert empty.foreground_px == 40 * 50
+    assert (read_crop(empty).mask == 255).all()
+    assert "not on black: 2 of 3 pictures; the cell nearest the middle counts, or in 1, where none is" in str(
+        cells.summary()
+    )
+
+
+@pytest.mark.parametrize("folder", ["cellavision", "jiangxi"])
+def test_the_cell_in_the_middle_is_the_one_that_was_outlined(edgeleuk_data: Path, folder: str) -> None:
+    overlaps = []
+    for file in sorted((edgeleuk_data / "wbc_masks" / folder).glob("*[0-9].png"))[::10]:
+        pixels, outlined = (decode(path) for path in (file, file.with_name(f"{file.stem}_mask.png")))
+        assert not isinstance(pixels, str)
+        assert not isinstance(outlined, str)
+        found, truth = cell_mask(pixels) > 0, outlined[:, :, 0] > 0
+        overlaps.append(np.count_nonzero(found & truth) / np.count_nonzero(found | truth))
+    assert np.median(overlaps) > 0.9
 
 
 def test_scale_of_the_pictures(tmp_path: Path) -> None:
@@ -291,8 +319,8 @@ REFUSED: list[tuple[list[str], dict[str, Any], str | None, type[EdgeleukError], 
      r"the class of blast/a.jpg is contradictory: got normal \(normal\) and blast \(blast\)"),
     (["blast/a.jpg"], {}, "file,subject\na.jpg,1\nA.JPG,2\n", DataRefusedError,
      r"lines 2 and 3 of list.csv contradict each other on A.JPG"),
-    (["blast/a.jpg"], {}, "file,subject\na.jpg,1\nb.jpg,2\nc.jpg,2\n", DataRefusedError,
-     r"list.csv names 2 files that are not there: got b.jpg \(line 3\), c.jpg \(line 4\); correct the names"),
+    (["blast/a.jpg", "blast/d.jpg"], {}, "file,subject\na.jpg,1\nb.jpg,2\nc.jpg,2\n", DataRefusedError,
+     r"list.csv leaves 1 pictures out, and names 2 files that are not there: got b.jpg \(line 3\), c.jpg \(l"),
     (["blast/a.jpg", "normal/a.jpg"], {}, "file,subject\na.jpg,1\n", DataRefusedError,
      r"line 2 of list.csv names a.jpg but several files are called so: got blast/a.jpg, normal/a.jpg; write"),
     (["blast/a.jpg"], {}, "who,what\n1,2\n", DataRefusedError,
@@ -379,10 +407,17 @@ def test_labels_of_a_contract() -> None:
 
 def test_real_folders(edgeleuk_data: Path) -> None:
     """White cells with kinds by folder, and with kinds and slides by a table."""
-    pbc = load_cells(edgeleuk_data / "white_cells" / "pbc", classes={"lymphocyte": "normal", "ig": "blast"})
-    assert pbc.summary().cells == {"normal": 120, "blast": 120}
-    assert not pbc.subjects_known
-    assert not any(cell.on_black for cell in pbc.cells)
-    bcisc = load_cells(edgeleuk_data / "white_cells" / "bcisc", classes={"lymp": "normal", "mono": "blast"})
+    pbc = find_pictures(
+        edgeleuk_data / "white_cells" / "pbc", classes={"lymphocyte": "normal", "ig": "blast"}
+    )
+    assert Counter(one.label for one in pbc.named) == {"normal": 120, "blast": 120}
+    assert pbc.own is not None
+    assert pbc.own.subjects_unknown == 240
+    assert pbc.own.left_out["platelet"] == 120
+    crops = edgeleuk_data / "white_cells" / "bcisc" / "crops"
+    bcisc = load_cells(
+        crops, classes={"lymp": "normal", "mono": "blast"}, subjects=crops.with_name("index.csv")
+    )
     assert bcisc.subjects_known
-    assert bcisc.summary().subjects == {"normal": 5, "blast": 5}
+    assert bcisc.summary().cells == {"normal": 25, "blast": 28}
+    assert bcisc.summary().subjects["normal"] > 1

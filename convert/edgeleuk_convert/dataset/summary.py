@@ -28,6 +28,8 @@ class OwnSummary:
         What its classes are called, and how many cells each has.
     not_on_black : int
         Pictures that show what is around the cell.
+    no_cell : int
+        Those of them in which no cell is found.
     px_per_um : float
     sizes : str
         Of the pictures.
@@ -36,6 +38,7 @@ class OwnSummary:
     facts: OwnFacts
     kinds: dict[str, dict[str, int]]
     not_on_black: int
+    no_cell: int
     px_per_um: float
     sizes: str
 
@@ -131,6 +134,7 @@ def _own(facts: OwnFacts, of: dict[str, list[LabelledCell]], cells: CellSet) -> 
             for label in LABELS
         },
         not_on_black=sum(not c.on_black for c in cells.cells),
+        no_cell=sum(not c.on_black and c.foreground_px == c.width * c.height for c in cells.cells),
         px_per_um=cells.cells[0].px_per_um if cells.cells else 0.0,
         sizes=" to ".join(ends),
     )
@@ -145,8 +149,8 @@ def _own_lines(own: OwnSummary, labelled: int) -> list[str]:
         lines.append(f"left out: {sum(own.facts.left_out.values())} pictures ({named}{more})")
     if own.not_on_black:
         lines.append(
-            f"not on black: {own.not_on_black} of {labelled} pictures;"
-            " all that such a picture shows counts as cell"
+            f"not on black: {own.not_on_black} of {labelled} pictures; the cell nearest the middle counts"
+            + (f", or in {own.no_cell}, where none is found, all of it" if own.no_cell else "")
         )
     lines.append(f"pictures of {own.sizes} px at {own.px_per_um:g} px/um (--px-per-um says another scale)")
     if own.facts.subjects_by is not None:

@@ -124,7 +124,8 @@ def rows_of_pictures(
         The pictures, all under `folder`.
     folder, table : Path
     every : bool
-        Refuse a row whose picture is not there, else pass over it.
+        Refuse rows whose pictures are not there, where others are that no row names: somebody misspelt them.
+        Else they are passed over: a table may be about more than one folder.
 
     Raises
     ------
@@ -154,10 +155,10 @@ def rows_of_pictures(
                 raise DataRefusedError(
                     f"lines {other.line} and {row.line} of {table.name} contradict each other on {row.file}"
                 )
-    if missing and every:
+    if missing and every and (unnamed := len(paths) - len(found)):
         more = f" and {len(missing) - _NAMED_AT_MOST} more" if len(missing) > _NAMED_AT_MOST else ""
         raise DataRefusedError(
-            f"{table.name} names {len(missing)} files that are not there",
+            f"{table.name} leaves {unnamed} pictures out, and names {len(missing)} files that are not there",
             got=", ".join(missing[:_NAMED_AT_MOST]) + more,
             cure=f"correct the names, or take out those lines; they are looked for under {folder}",
         )

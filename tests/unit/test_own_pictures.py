@@ -77,10 +77,16 @@ def found(cells: CellSet) -> dict[str, tuple[str | None, str | None, str | None]
             id="subjects within classes",
         ),
         pytest.param(
-            ["p7/blast/x.png", "p7/normal/y.png", "p8/normal/x.png"], {},
+            ["p7/blast/x.png", "p7/normal/y.png", "p8/normal/x.png", "p9/normal/z.png"], {},
             {"p7/blast/x.png": ("blast", "blast", "p7"), "p7/normal/y.png": ("normal", "normal", "p7"),
-             "p8/normal/x.png": ("normal", "normal", "p8")},
+             "p8/normal/x.png": ("normal", "normal", "p8"), "p9/normal/z.png": ("normal", "normal", "p9")},
             id="classes within subjects",
+        ),
+        pytest.param(
+            ["study/blast/x.png", "controls/images/normal/y.png"], {},
+            {"study/blast/x.png": ("blast", "blast", None),
+             "controls/images/normal/y.png": ("normal", "normal", None)},
+            id="two folders around classes are no subjects",
         ),
         pytest.param(
             ["blast/1/a.png", "blast/2/a.png", "normal/1/a.png"], {},

@@ -271,7 +271,8 @@ def _subjects(
             if name is not None:
                 # A number alone is often counted anew in each class.
                 found[path] = f"{labels[path]} {name}" if below and name.isdigit() else name
-        if len(set(found.values())) > 1:
+        # Two folders around the classes are rather two studies, or a study and its controls.
+        if len(set(found.values())) >= (2 if below else 3):
             return found, "folders"
     return {}, None
 

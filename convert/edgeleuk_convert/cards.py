@@ -6,12 +6,13 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from edgeleuk import RESEARCH_USE
+from edgeleuk_convert.cnmc import PICTURE
 from edgeleuk_convert.leakage import with_training_stamp
 from edgeleuk_convert.settings import load_training_settings
 from edgeleuk_convert.verdict import verdict_words
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from edgeleuk_convert.packing import Converted
     from edgeleuk_convert.record import TrainingRecord
@@ -105,7 +106,7 @@ weak spot. Cells other than lymphoid ones (granulocytes, monocytes) were not in 
 
 
 def _subjects(record: TrainingRecord) -> str:
-    held_out = ", ".join(record.held_out_subjects) or "none"
+    held_out = _named(record.held_out_subjects)
     if record.training_known:
         subjects = f"Trained on {len(record.training_subjects)} subjects."
         return f"{subjects} Held out, by group, and never seen:\n{held_out}."
@@ -114,6 +115,14 @@ def _subjects(record: TrainingRecord) -> str:
         "accuracy below may be that of cells that it was trained on. Not used to calibrate it, by group:\n"
         f"{held_out}."
     )
+
+
+def _named(subjects: Sequence[str]) -> str:
+    """Name subjects; pictures whose subjects nobody knows are counted."""
+    pictures = sum(subject.startswith(PICTURE) for subject in subjects)
+    named = [subject for subject in subjects if not subject.startswith(PICTURE)]
+    counted = [f"{pictures} pictures whose subjects nobody knows"] if pictures else []
+    return ", ".join(named + counted) or "none"
 
 
 def _trained(record: TrainingRecord, settings: Mapping[str, object]) -> str:

@@ -41,6 +41,8 @@ USUAL_SIZE = (450, 450)
 # A cell crop is black around the cell. C-NMC's cells fill at most a quarter of their picture.
 MOST_FOREGROUND = 0.97
 NAMED_AT_MOST = 5
+# How the subject of a picture is named whose subject nobody knows; its hash follows.
+PICTURE = "picture "
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,11 @@ class LabelledCell:
     def area_um2(self) -> float:
         """Area of the cell at the scale of its picture."""
         return self.foreground_px / self.px_per_um**2
+
+    @property
+    def cell_found(self) -> bool:
+        """Whether its area is the cell's, and not that of the whole picture."""
+        return self.on_black or self.foreground_px < self.width * self.height
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +296,7 @@ def _measure(image: Named, *, own: bool) -> LabelledCell | str:
     return LabelledCell(
         image.path,
         image.label,
-        image.subject or (f"picture {digest[:12]}" if own else None),
+        image.subject or (f"{PICTURE}{digest[:12]}" if own else None),
         None,
         digest,
         foreground if on_black else int(np.count_nonzero(cell_mask(pixels))),

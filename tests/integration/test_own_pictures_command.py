@@ -69,6 +69,7 @@ def test_a_bundle_of_own_pictures_carries_the_stamp(made: tuple[Path, dict[str, 
     assert text.count(STAMP) == 1
     card = bundle.members[CARD].decode()
     assert card.count(STAMP) == 1
+    assert f"{len(record.held_out_subjects)} pictures whose subjects nobody knows." in card
     assert f"--classes '{CLASSES}'" in card
     assert "--px-per-um 18.5 --folds 2" in card
     assert STAMP in facts_text(bundle)

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from edgeleuk.errors import DataRefusedError, EdgeleukError, UsageError
-from edgeleuk_convert.cnmc import CNMC_PX_PER_UM, load_cells, read_crop
+from edgeleuk_convert.cnmc import CNMC_PX_PER_UM, PICTURE, load_cells, read_crop
 from edgeleuk_convert.dataset.cell_in_picture import cell_mask
 from edgeleuk_convert.dataset.class_names import of_labels, parse_classes, plain
 from edgeleuk_convert.dataset.decoding import decode
 from edgeleuk_convert.dataset.finding import find_pictures
 from edgeleuk_convert.leakage import fingerprints, join_near_duplicates
+from edgeleuk_convert.training import envelope_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,7 +56,7 @@ def found(cells: CellSet) -> dict[str, tuple[str | None, str | None, str | None]
         cell.path.relative_to(cells.folder).as_posix(): (
             cell.label,
             cell.kind,
-            None if (cell.subject or "").startswith("picture ") else cell.subject,
+            None if (cell.subject or "").startswith(PICTURE) else cell.subject,
         )
         for cell in cells.cells
     }
@@ -204,7 +205,7 @@ def test_encodings_of_tables(tmp_path: Path, encoding: str) -> None:
 def test_summary_and_stamp_of_unknown_subjects(tmp_path: Path) -> None:
     put(tmp_path, "ig/a.jpg", "ig/b.jpg", "ly/c.jpg", "ly/c_mask.png", "mono/d.jpg")
     cells = load_cells(tmp_path, classes={"ig": "blast", "ly": "normal"}, px_per_um=7.5)
-    assert [cell.group for cell in cells.cells] == [f"picture {cell.sha256[:12]}" for cell in cells.cells]
+    assert [cell.group for cell in cells.cells] == [f"{PICTURE}{cell.sha256[:12]}" for cell in cells.cells]
     assert (cells.stamp or "").startswith("NO SUBJECTS KNOWN: every such picture counts for itself")
     assert str(cells.summary()).splitlines() == [
         "normal: 1 cells (ly 1), 1 different pictures",
@@ -261,7 +262,9 @@ def test_crops_of_pictures_on_black_and_not(tmp_path: Path) -> None:
     assert around.area_um2 == pytest.approx(np.pi * 12**2 / 16, rel=0.6)
     assert (crop.mask[24, 32], crop.mask[0, 0], crop.mask[24, 2]) == (255, 0, 0)
     # Without a cell all of it counts.
-    assert empty.foreground_px == 40 * 50
+    assert (empty.foreground_px, empty.cell_found, around.cell_found) == (40 * 50, False, True)
+    assert envelope_of([around, empty]) == envelope_of([around])
+    assert envelope_of([empty]).area_um2[1] > 40 * 50 / 16
     assert (read_crop(empty).mask == 255).all()
     assert "not on black: 2 of 3 pictures; the cell nearest the middle counts, or in 1, where none is" in str(
         cells.summary()

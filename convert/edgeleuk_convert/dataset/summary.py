@@ -134,7 +134,7 @@ def _own(facts: OwnFacts, of: dict[str, list[LabelledCell]], cells: CellSet) -> 
             for label in LABELS
         },
         not_on_black=sum(not c.on_black for c in cells.cells),
-        no_cell=sum(not c.on_black and c.foreground_px == c.width * c.height for c in cells.cells),
+        no_cell=sum(not c.cell_found for c in cells.cells),
         px_per_um=cells.cells[0].px_per_um if cells.cells else 0.0,
         sizes=" to ".join(ends),
     )

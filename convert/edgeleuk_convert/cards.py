@@ -47,6 +47,13 @@ def command_line(command: str, settings: Mapping[str, object]) -> str:
     return shlex.join(words)
 
 
+# Others open the file, too.
+EXACT_SUMS = (
+    "`model.int8.onnx` in other programs: on x86 processors without VNNI, ONNX Runtime saturates unless the"
+    ' session\nentry `session.x64quantprecision` is "1". edgeleuk sets it; on all other processors it does nothing.'
+)
+
+
 def card(
     name: str,
     record: TrainingRecord,
@@ -83,6 +90,8 @@ a probability for each cell; it says nothing about a patient.
 
 {_trained(record, settings)}    {command_line(CONVERT, notes)}
 {_other_settings(record)}
+{EXACT_SUMS}
+
 Calibrated with {calibration_images} images of {_calibrating(record)}; `calibration.json` names them.
 
 | member | bytes | largest difference from float32 | correlation |

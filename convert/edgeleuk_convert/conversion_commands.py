@@ -24,7 +24,7 @@ from edgeleuk_convert.feeding import read_calibration
 from edgeleuk_convert.forest import read_forest
 from edgeleuk_convert.gating import GATE_CELLS, see_cells, train_gate
 from edgeleuk_convert.leakage import with_training_stamp
-from edgeleuk_convert.loading import load_network
+from edgeleuk_convert.networks.loading import load_network
 from edgeleuk_convert.onnx import OnnxCalibration
 from edgeleuk_convert.packing import (
     Also,

@@ -52,6 +52,9 @@ if TYPE_CHECKING:
     from edgeleuk_convert.verdict import GateLimits
 
 
+LARGEST_SIDE = 4096
+
+
 def convert(
     model: Path,
     calibration: Path,
@@ -62,6 +65,8 @@ def convert(
     strategy: str | None = None,
     calibration_card: Path | None = None,
     contract: Path | None = None,
+    size: str | None = None,
+    output: str | None = None,
     onnx_calibration: str = "minmax",
     tensorrt: bool = False,
     also: Sequence[str] = (),
@@ -79,6 +84,10 @@ def convert(
         Names them instead.
     contract : Path, optional
         Says of a network without a training record how its input is made and what its output means.
+    size : str, optional
+        ``224`` or ``224x320``, in pixels, for a network that takes pictures of any size.
+    output : str, optional
+        Which output, for a network with several.
     onnx_calibration : str
         How ranges of the ONNX networks come from values.
     tensorrt : bool
@@ -96,8 +105,11 @@ def convert(
     choice = _choice(images=images, seed=seed, strategy=strategy, card=calibration_card)
     require_writable(out)
     _require_record_or_contract(model, contract)
+    pixels = parse_size(size)
     with quiet_tensorflow():
-        loaded = load_network(model)
+        loaded = load_network(model, size=pixels, output=output)
+        for note in loaded.notes:
+            say(f"{model.name}: {note}")
         record, cells = _record_and_cells(model, loaded.model, contract, calibration, choice.seed)
         forest = read_forest(model, record.output.forest_weight)
         fresh, seen = unseen(cells.cells, record)
@@ -136,6 +148,7 @@ def convert(
             validation = judged_on(networks, rules, held_out, cells.folder, limits=limits)
         if repaired is not None:
             validation |= after_repair(validation, repaired)
+        validation |= {"loading": list(loaded.notes)} if loaded.notes else {}
         validation["audit"] = [found.to_json() for found in converted.audits]
         manifest, members = make_manifest_and_members(
             out.stem,
@@ -153,6 +166,8 @@ def convert(
                     else {"calibration_card": "FILE"}
                 ),
                 "contract": None if contract is None else contract.name,
+                "size": size,
+                "output": output,
                 "onnx_calibration": None if onnx_calibration == "minmax" else onnx_calibration,
                 "tensorrt": tensorrt,
                 "repair": repair,
@@ -185,6 +200,27 @@ def convert(
         "audit": validation["audit"],
         "validation": validation,
     }
+
+
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """Read height and width from ``224`` or ``224x320``.
+
+    Raises
+    ------
+    UsageError
+        It is neither.
+
+    Examples
+    --------
+    >>> parse_size("96"), parse_size("96x128"), parse_size(None)
+    ((96, 96), (96, 128), None)
+    """
+    if text is None:
+        return None
+    parts = text.lower().split("x")
+    if len(parts) > 2 or not all(part.isdecimal() and 0 < int(part) <= LARGEST_SIDE for part in parts):
+        raise UsageError("--size is no size", got=text, allowed=f"224 or 224x320, 1 to {LARGEST_SIDE} px")
+    return int(parts[0]), int(parts[-1])
 
 
 def conversion_text(result: dict[str, Any]) -> str:

@@ -214,7 +214,8 @@ def convert(
     model: Annotated[
         Path,
         typer.Argument(
-            metavar="MODEL", help="A .keras or .h5 file or a SavedModel, with .training.json beside it."
+            metavar="MODEL",
+            help="A .keras or .h5 file (Keras 2 or 3) or a SavedModel, with .training.json beside it.",
         ),
     ],
     calibration: Annotated[
@@ -237,6 +238,18 @@ def convert(
         typer.Option(
             "--contract", metavar="FILE.toml", help="What a missing .training.json would say: input, output."
         ),
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            "--size",
+            metavar="PX|HxW",
+            help="Height and width, for a network that takes pictures of any size.",
+        ),
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option("--output", metavar="NAME", help="Which output, for a network with several."),
     ] = None,
     onnx_calibration: Annotated[
         str, typer.Option("--onnx-calibration", help="Ranges by `minmax`, `entropy` or `percentile`.")
@@ -285,6 +298,8 @@ def convert(
         strategy=strategy,
         calibration_card=calibration_card,
         contract=contract,
+        size=size,
+        output=output,
         onnx_calibration=onnx_calibration,
         tensorrt=tensorrt,
         also=also or (),

@@ -87,9 +87,7 @@ a probability for each cell; it says nothing about a patient.
 ## How it was made
 
 {_trained(record, settings)}    {command_line(CONVERT, notes)}
-{_other_settings(record)}
-{EXACT_SUMS}
-
+{_other_settings(record)}{_loaded(validation)}
 Calibrated with {calibration_images} images of {_calibrating(record)}; `calibration.json` names them.
 
 | member | bytes | largest difference from float32 | correlation |
@@ -97,6 +95,7 @@ Calibrated with {calibration_images} images of {_calibrating(record)}; `calibrat
 {sizes}
 
 The float32 ONNX network that was quantized has {converted.float_onnx_bytes:,} bytes.
+{EXACT_SUMS}
 
 ## Accuracy on the held-out subjects
 
@@ -165,6 +164,12 @@ def _other_settings(record: TrainingRecord) -> str:
         if key not in TRAIN_FLAGS and value != defaults.get(key) and key not in ("held_out", "architecture")
     ]
     return f"\nOther settings of the training: {', '.join(others)}.\n" if others else ""
+
+
+def _loaded(validation: Mapping[str, Any]) -> str:
+    """Say what was done to a network to bring it to the form that is converted."""
+    notes = validation.get("loading", [])
+    return "\nAs it was loaded: " + "; ".join(notes) + ".\n" if notes else ""
 
 
 def _accuracy(validation: Mapping[str, Any]) -> str:

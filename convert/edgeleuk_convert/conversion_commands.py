@@ -26,7 +26,7 @@ from edgeleuk_convert.feeding import read_calibration
 from edgeleuk_convert.forest import read_forest
 from edgeleuk_convert.gating import GATE_CELLS, see_cells, train_gate
 from edgeleuk_convert.leakage import with_training_stamp
-from edgeleuk_convert.loading import load_network
+from edgeleuk_convert.networks.loading import load_network
 from edgeleuk_convert.onnx import OnnxCalibration
 from edgeleuk_convert.packing import (
     Also,
@@ -54,6 +54,9 @@ if TYPE_CHECKING:
     from edgeleuk_convert.verdict import GateLimits
 
 
+LARGEST_SIDE = 4096
+
+
 def convert(
     model: Path,
     calibration: Path,
@@ -64,6 +67,8 @@ def convert(
     strategy: str | None = None,
     calibration_card: Path | None = None,
     contract: Path | None = None,
+    size: str | None = None,
+    output: str | None = None,
     onnx_calibration: str = "minmax",
     tensorrt: bool = False,
     also: Sequence[str] = (),
@@ -85,6 +90,10 @@ def convert(
         Names them instead.
     contract : Path, optional
         Says of a network without a training record how its input is made and what its output means.
+    size : str, optional
+        ``224`` or ``224x320``, in pixels, for a network that takes pictures of any size.
+    output : str, optional
+        Which output, for a network with several.
     onnx_calibration : str
         How ranges of the ONNX networks come from values.
     tensorrt : bool
@@ -107,8 +116,11 @@ def convert(
     options = DataOptions.parse(classes, subjects, px_per_um)
     require_writable(out)
     _require_record_or_contract(model, contract, folds)
+    pixels = parse_size(size)
     with quiet_tensorflow():
-        loaded = load_network(model)
+        loaded = load_network(model, size=pixels, output=output)
+        for note in loaded.notes:
+            say(f"{model.name}: {note}")
         record, cells = _record_and_cells(
             model, loaded.model, contract, calibration, choice.seed, options=options, folds=folds or FOLDS
         )
@@ -151,6 +163,7 @@ def convert(
             validation |= after_repair(validation, repaired)
         if cells.stamp is not None:
             validation["stamp"] = cells.stamp
+        validation |= {"loading": list(loaded.notes)} if loaded.notes else {}
         validation["audit"] = [found.to_json() for found in converted.audits]
         manifest, members = make_manifest_and_members(
             out.stem,
@@ -168,6 +181,8 @@ def convert(
                     else {"calibration_card": "FILE"}
                 ),
                 "contract": None if contract is None else contract.name,
+                "size": size,
+                "output": output,
                 "onnx_calibration": None if onnx_calibration == "minmax" else onnx_calibration,
                 "tensorrt": tensorrt,
                 "repair": repair,
@@ -204,6 +219,27 @@ def convert(
         "audit": validation["audit"],
         "validation": validation,
     }
+
+
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """Read height and width from ``224`` or ``224x320``.
+
+    Raises
+    ------
+    UsageError
+        It is neither.
+
+    Examples
+    --------
+    >>> parse_size("96"), parse_size("96x128"), parse_size(None)
+    ((96, 96), (96, 128), None)
+    """
+    if text is None:
+        return None
+    parts = text.lower().split("x")
+    if len(parts) > 2 or not all(part.isdecimal() and 0 < int(part) <= LARGEST_SIDE for part in parts):
+        raise UsageError("--size is no size", got=text, allowed=f"224 or 224x320, 1 to {LARGEST_SIDE} px")
+    return int(parts[0]), int(parts[-1])
 
 
 def conversion_text(result: dict[str, Any]) -> str:

@@ -45,7 +45,7 @@ def measure(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     from edgeleuk_convert.evaluation import unseen
     from edgeleuk_convert.feeding import read_calibration
     from edgeleuk_convert.forest import read_forest
-    from edgeleuk_convert.loading import load_network
+    from edgeleuk_convert.networks.loading import load_network
     from edgeleuk_convert.prepare import TFLITE_MEMBER, Quantizer, prepare_for_int8
     from edgeleuk_convert.record import read_record
 

@@ -19,7 +19,7 @@ from edgeleuk.selftest import replay
 from edgeleuk_convert import conversion_commands
 from edgeleuk_convert.cnmc import load_cells
 from edgeleuk_convert.evaluation import unseen
-from edgeleuk_convert.loading import hash_of
+from edgeleuk_convert.networks.loading import hash_of
 from edgeleuk_convert.record import bundle_record
 from edgeleuk_convert.training import load_tensors
 

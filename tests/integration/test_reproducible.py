@@ -46,7 +46,7 @@ from edgeleuk.bundle.manifest import Appearance, Envelope, Gate, InputContract, 
 from edgeleuk.bundle.writing import write_bundle
 from edgeleuk_calibration.card import CalibrationCard
 from edgeleuk_convert.gating import TrainedGate
-from edgeleuk_convert.loading import load_network
+from edgeleuk_convert.networks.loading import load_network
 from edgeleuk_convert.packing import convert_networks, make_manifest_and_members
 from edgeleuk_convert.record import TrainingRecord
 

@@ -15,8 +15,8 @@ from edgeleuk.errors import GateFailedError
 from edgeleuk.quantization import Affine
 from edgeleuk_convert.audit import audit, audit_text, input_error_bytes, require_kept_promises
 from edgeleuk_convert.feeding import ReachingInput, calibration_input
-from edgeleuk_convert.loading import functional
 from edgeleuk_convert.mending import without_rescaling
+from edgeleuk_convert.networks.loading import functional
 from edgeleuk_convert.onnx import prepared, to_onnx_float32, to_onnx_int8
 from edgeleuk_convert.tflite import silenced, to_tflite_float32, to_tflite_int8
 

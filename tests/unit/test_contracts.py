@@ -9,7 +9,7 @@ from foreign import dense, separable
 
 from edgeleuk.errors import UsageError
 from edgeleuk_convert.contracts import read_contract
-from edgeleuk_convert.loading import functional
+from edgeleuk_convert.networks.loading import functional
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,8 +14,8 @@ from edgeleuk.errors import GateFailedError
 from edgeleuk.outputs import log_odds
 from edgeleuk_calibration.probability import sigmoid
 from edgeleuk_convert.feeding import calibration_input
-from edgeleuk_convert.loading import functional, load_network
 from edgeleuk_convert.mending import activation_of, last_layer, without_activation
+from edgeleuk_convert.networks.loading import functional, load_network
 from edgeleuk_convert.norms import with_convolved_norms
 from edgeleuk_convert.onnx import to_onnx_float32, to_onnx_int8
 from edgeleuk_convert.packing import Recipe, convert_networks

@@ -9,7 +9,7 @@ import pytest
 from foreign import SIDE, dense, pictures, separable
 
 from edgeleuk.errors import EdgeleukError, IntegrityError, UsageError
-from edgeleuk_convert.loading import hash_of, load_network
+from edgeleuk_convert.networks.loading import hash_of, load_network
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -108,7 +108,7 @@ def small() -> Bundle:
 @pytest.fixture(scope="module")
 def single() -> Bundle:
     """A bundle whose network gives a logit, and features."""
-    from edgeleuk_convert.loading import functional
+    from edgeleuk_convert.networks.loading import functional
 
     return bundle_of(functional(dense()), OutputContract(kind="probability"))
 

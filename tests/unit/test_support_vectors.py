@@ -199,7 +199,7 @@ class TestNetwork:
         assert {found.member: found.float_operations for found in converted.audits}["model.int8.tflite"] == ()
 
     def test_it_is_saved_and_loaded(self, network: Any, tensors: Any, tmp_path: Any) -> None:
-        from edgeleuk_convert.loading import load_network
+        from edgeleuk_convert.networks.loading import load_network
 
         network.save(tmp_path / "network.keras")
         loaded = load_network(tmp_path / "network.keras").model

@@ -48,8 +48,8 @@ def command_line(command: str, settings: Mapping[str, object]) -> str:
 
 
 # Others open the file, too.
-EXACT_SUMS = """`model.int8.onnx` in other programs: on x86 processors without VNNI, ONNX Runtime saturates unless the
-session entry `session.x64quantprecision` is "1". edgeleuk sets it; on all other processors it does nothing."""
+EXACT_SUMS = """Whoever opens `model.int8.onnx` in another program: on x86 processors without VNNI, its sums
+saturate unless ONNX Runtime's session entry `session.x64quantprecision` is "1". edgeleuk sets it."""
 
 
 def card(

@@ -241,8 +241,8 @@ def read_crop(cell: LabelledCell) -> CellCrop:
     if isinstance(pixels, str):
         raise DataRefusedError(f"{cell.path.name} can no longer be read", got=pixels)
     if not cell.on_black:
-        return CellCrop(pixels, cell_mask(pixels), cell.px_per_um)
-    return CellCrop.on_black(pixels, cell.px_per_um)
+        return CellCrop(pixels, cell_mask(pixels), cell.px_per_um, whole=True)
+    return CellCrop.on_black(pixels, cell.px_per_um, whole=True)
 
 
 def pixel_hash(pixels: RgbImage) -> str:

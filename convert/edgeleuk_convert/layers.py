@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from edgeleuk.bundle.manifest import MODEL_FILES
+from edgeleuk.quantization import look_up, real_table
 from edgeleuk.runtimes.onnxruntime import open_session
 from edgeleuk_convert.graphs import (
     Graph,
@@ -286,8 +287,7 @@ def rank_bundle(
     from edgeleuk_convert.training import load_tensors
 
     chosen = [cells[index] for index in np.unique(np.linspace(0, len(cells) - 1, IMAGES).astype(int))]
-    real = load_tensors(chosen, contract).astype(np.float32) * np.float32(contract.scale)
-    real += np.float32(contract.offset)
+    real = look_up(real_table(contract.scale, contract.offset), load_tensors(chosen, contract))
     names = [name for name, model in MODEL_FILES.items() if name in members and model.precision == "int8"]
     measured = {}
     for turn, name in enumerate(names):

@@ -8,11 +8,11 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
-import numpy as np
 
 from edgeleuk.bundle.golden import decode_golden
 from edgeleuk.bundle.manifest import GOLDEN
 from edgeleuk.errors import MissingDependencyError
+from edgeleuk.quantization import look_up, real_table
 from edgeleuk.runtimes import RUNTIMES, available_runtimes
 from edgeleuk.runtimes.onnxruntime import open_session
 
@@ -61,7 +61,7 @@ def profile_operators(bundle: Bundle, configuration: Configuration) -> list[Oper
         )
     contract = bundle.manifest.input
     tensor = decode_golden(bundle.members[GOLDEN]).tensors[:1]
-    real = (tensor * np.float32(contract.scale) + np.float32(contract.offset)).astype(np.float32)
+    real = look_up(real_table(contract.scale, contract.offset), tensor)
     with TemporaryDirectory() as folder:
         session = open_session(
             bundle.members[bundle.model_name(configuration.runtime, configuration.precision)],

@@ -8,6 +8,7 @@ import numpy as np
 
 from edgeleuk.closing import Closing
 from edgeleuk.errors import BundleError
+from edgeleuk.quantization import look_up, real_table
 from edgeleuk.runtimes.base import Answer, output_roles
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class OnnxRuntime(Closing):
         sinks = self._session.get_outputs()
         answer, features = output_roles([int(sink.shape[-1]) for sink in sinks])
         self._sinks = [sinks[index] for index in (answer, features) if index is not None]
-        self._table = (np.arange(256) * contract.scale + contract.offset).astype(np.float32)
+        self._table = real_table(contract.scale, contract.offset)
 
     def predict(self, tensors: npt.NDArray[np.uint8]) -> Answer:
         """Run the network on the tensors in batches.
@@ -99,7 +100,7 @@ class OnnxRuntime(Closing):
         """
         names = [sink.name for sink in self._sinks]
         batches = [
-            self._session.run(names, {self._input: self._table[tensors[start : start + BATCH]]})
+            self._session.run(names, {self._input: look_up(self._table, tensors[start : start + BATCH])})
             for start in range(0, len(tensors), BATCH)
         ]
         return Answer(

@@ -599,7 +599,7 @@ def classify(
     ],
     bundle: BundleOption = "default",
     px_per_um: ScaleOption = None,
-    runtime: RuntimeOption = None,
+    runtime: FastestOption = None,
     precision: PrecisionOption = None,
     threads: ThreadsOption = None,
     abstain: AbstainOption = None,

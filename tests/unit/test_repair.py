@@ -28,7 +28,7 @@ pytestmark = [
 MEMBERS = ("model.int8.tflite", "model.int8.onnx")
 HELD_OUT = 60
 MOST_FLIPS = 1
-# Nearer to the threshold a cell may flip by nothing but the training, which no two kinds of processor do alike.
+# Nearer to the threshold cells may flip by the training alone, which no two kinds of processor do alike.
 CLEAR = 0.5
 
 

@@ -102,8 +102,11 @@ def classify_archive(
             "no pictures in " + ", ".join(map(str, paths)), allowed=" ".join(PICTURE_SUFFIXES)
         )
     # Chosen once, here: one runtime judges all pictures, whoever the workers are.
-    settings = settled(settings, opened, _held(out))
-    opened.model_name(settings.runtime, settings.precision)
+    held = _held(out)
+    settings = settled(settings, opened, held)
+    if held is None:
+        # Else `open_ledger` says it better: by what the results were made with.
+        opened.model_name(settings.runtime, settings.precision)
     standard = Standard(
         __version__,
         opened.sha256,

@@ -18,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -189,9 +190,9 @@ def main() -> int:
     say("this machine")
     here, cells = judge_here(WORK)
     exact(np.load(WORK / "material/material.npz"), WORK / "exact.npz")
-    results = {
-        f"{processor.cpu} ({processor.what})": emulate(processor, here, cells) for processor in PROCESSORS
-    }
+    with ThreadPoolExecutor(len(PROCESSORS)) as pool:
+        jobs = {processor: pool.submit(emulate, processor, here, cells) for processor in PROCESSORS}
+        results = {f"{one.cpu} ({one.what})": job.result() for one, job in jobs.items()}
     whole = {
         "schema_version": 1,
         "minutes": round((time.monotonic() - begun) / 60, 1),

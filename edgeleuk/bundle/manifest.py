@@ -368,6 +368,8 @@ class Provenance(Struct, frozen=True):
         Subjects the network has seen; evaluation leaves them out.
     training_known : bool
         False for a network without a training record: then these are the subjects that calibrated it.
+    contract_inferred : bool
+        How the network is fed, and what its answer means, was found out by the labels.
     """
 
     float_parent_sha256: str
@@ -376,6 +378,7 @@ class Provenance(Struct, frozen=True):
     tools: dict[str, str]
     training_subjects: tuple[str, ...] = ()
     training_known: bool = True
+    contract_inferred: bool = False
 
 
 class Manifest(Struct, frozen=True):

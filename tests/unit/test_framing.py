@@ -31,7 +31,8 @@ SCALES: list[tuple[Any, Any]] = [
 def contract(**settings: Any) -> InputContract:
     wanted: dict[str, Any] = {
         "height": 64, "width": 64, "channels": ("red", "green", "blue"), "normalise": False,
-        "px_per_um": 18.5 * 64 / 450, "crop_px_per_um": 18.5, "framing": "picture", "picture_px": (450, 450), "resize": "bilinear",
+        "px_per_um": 18.5 * 64 / 450, "crop_px_per_um": 18.5, "framing": "picture", "picture_px": (450, 450),
+        "resize": "bilinear",
     }  # fmt: skip
     return InputContract(**(wanted | settings))
 

@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PEERS  := .venv-peers
 DEMO   := demo
 
-.PHONY: demo test install lint format bench bench-peers emulated-pi models clean
+.PHONY: demo test install lint format bench bench-peers emulated-pi emulated-pc models clean
 
 # The device set alone, without TensorFlow, on the built-in virtual slide.
 demo: $(VENV)/.device
@@ -46,7 +46,11 @@ bench: install
 
 # The wheel on an emulated Raspberry Pi 4 and 5: as root, with Debian's mmdebstrap, qemu-user and gcc.
 emulated-pi: install
-	$(BIN)/python tests/emulated_pi/emulate.py
+	$(BIN)/python tests/emulated/pi.py
+
+# This environment on emulated PCs without fast int8, AVX2 and SSE4.2: with Debian's qemu-user.
+emulated-pc: install
+	$(BIN)/python tests/emulated/pc.py
 
 # Beside what else could be used, in an environment of its own: 8 GB of packages, four minutes on 2 idle cores.
 bench-peers: $(PEERS)/.everything

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeleuk import RESEARCH_USE, __version__
+from edgeleuk.bench.choosing import Held, settled
 from edgeleuk.bundle.acceptance import refuse_rejected
 from edgeleuk.bundle.known_error import known_error
 from edgeleuk.bundle.reading import read_bundle
@@ -31,7 +32,7 @@ from edgeleuk.counting import Called, counting_facts, counting_text, share_text
 from edgeleuk.errors import DataRefusedError, UsageError
 from edgeleuk.files import cell_text, printable
 from edgeleuk.judging import Picture, Standard
-from edgeleuk.ledger import Entry, Ledger, entry_of, open_ledger
+from edgeleuk.ledger import Entry, Ledger, entry_of, open_ledger, recorded_runtime
 from edgeleuk.results import Decision, Proportion
 from edgeleuk.workers import ProcessWorkers, Workers
 
@@ -95,6 +96,13 @@ def classify_archive(
         raise UsageError("a cluster has its own workers", got="--jobs and --scheduler", cure="pass one")
     opened = read_bundle(bundle)
     refuse_rejected(opened)
+    pictures = find_pictures(paths)
+    if not pictures:
+        raise DataRefusedError(
+            "no pictures in " + ", ".join(map(str, paths)), allowed=" ".join(PICTURE_SUFFIXES)
+        )
+    # Chosen once, here: one runtime judges all pictures, whoever the workers are.
+    settings = settled(settings, opened, _held(out))
     opened.model_name(settings.runtime, settings.precision)
     standard = Standard(
         __version__,
@@ -104,11 +112,6 @@ def classify_archive(
         settings.px_per_um,
         settings.abstain,
     )
-    pictures = find_pictures(paths)
-    if not pictures:
-        raise DataRefusedError(
-            "no pictures in " + ", ".join(map(str, paths)), allowed=" ".join(PICTURE_SUFFIXES)
-        )
     found: dict[str, Entry] = {}
     shown: list[dict[str, Any]] = []
     with ExitStack() as stack:
@@ -175,6 +178,12 @@ def archive_text(result: dict[str, Any]) -> str:
     if result["out"] is not None:
         lines.append(f"results   {result['out']}")
     return "\n".join([*lines, RESEARCH_USE])
+
+
+def _held(out: Path | None) -> Held | None:
+    """Return the runtime of results that are gone on with."""
+    before = None if out is None else recorded_runtime(out)
+    return None if before is None else Held(before, f"what stands in {out}")
 
 
 def _walk(folder: Path, entered: set[tuple[int, int]]) -> Iterator[Picture]:

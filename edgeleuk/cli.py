@@ -633,7 +633,7 @@ def classify(
     ],
     bundle: BundleOption = "default",
     px_per_um: ScaleOption = None,
-    runtime: RuntimeOption = None,
+    runtime: FastestOption = None,
     precision: PrecisionOption = None,
     threads: ThreadsOption = None,
     abstain: AbstainOption = None,

@@ -44,7 +44,7 @@ RuntimeOption = Annotated[str | None, typer.Option("--runtime", help="`litert` (
 FastestOption = Annotated[
     str | None,
     typer.Option(
-        "--runtime", help="`litert` (default), `onnxruntime`, or `auto`: the fastest on this machine."
+        "--runtime", help="`litert`, `onnxruntime`, or `auto` (default): the fastest on this machine."
     ),
 ]
 PrecisionOption = Annotated[str | None, typer.Option("--precision", help="`int8` (default) or `float32`.")]

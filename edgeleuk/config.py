@@ -69,7 +69,7 @@ class RunSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         End the run when so many cells are counted; None counts on.
     """
 
-    runtime: Literal["litert", "onnxruntime", "auto"] = "litert"
+    runtime: Literal["litert", "onnxruntime", "auto"] = "auto"
     precision: Literal["int8", "float32"] = "int8"
     threads: int = 1
     px_per_um: float | None = None
@@ -209,7 +209,7 @@ def to_toml(settings: object) -> str:
     Examples
     --------
     >>> print(to_toml(RunSettings(px_per_um=13.2)), end="")
-    runtime = "litert"
+    runtime = "auto"
     precision = "int8"
     threads = 1
     px_per_um = 13.2

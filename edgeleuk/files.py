@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeleuk import RESEARCH_USE
+from edgeleuk.bench.choosing import settled
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.console import progress_bar
 from edgeleuk.errors import DataRefusedError, UsageError
@@ -47,19 +48,21 @@ def classify_files(files: Sequence[Path], bundle: str, settings: RunSettings) ->
         A file is missing or no image; nothing is printed then.
     """
     opened = read_bundle(bundle)
-    classifier = open_tested_classifier(
-        opened,
-        runtime=settings.runtime,
-        precision=settings.precision,
-        threads=settings.threads,
-        abstain=settings.abstain,
-    )
+    settings = settled(settings, opened)
     entries = []
-    with progress_bar("classifying") as report:
+    with (
+        open_tested_classifier(
+            opened,
+            runtime=settings.runtime,
+            precision=settings.precision,
+            threads=settings.threads,
+            abstain=settings.abstain,
+        ) as classifier,
+        progress_bar("classifying") as report,
+    ):
         for done, file in enumerate(files, start=1):
             entries.append(classify_picture(file, read_image(file), classifier, settings.px_per_um))
             report(done, len(files))
-    classifier.close()
     decisions = [cell["decision"] for entry in entries for cell in entry["cells"]]
     return {
         "schema_version": 1,

@@ -160,6 +160,9 @@ def _classifier(standard: Standard, threads: int) -> Classifier:
         if standard.bundle_sha256 not in _BUNDLES:
             raise IntegrityError("a worker has not got the bundle", cure="run the same command again")
         bundle = decode_bundle(_BUNDLES[standard.bundle_sha256], Path("the bundle"))
+        if getattr(_HERE, "opened", None) is not None:
+            _HERE.opened = None
+            _HERE.classifier.close()
         _HERE.classifier = open_tested_classifier(
             bundle,
             runtime=standard.runtime,

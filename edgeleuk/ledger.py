@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # How every line begins: so a torn one is told from another program's.
 _BEGINNING = b'{"file": '
+# More than any picture's cells take.
+_LONGEST_LINE = 1 << 24
 _CURE = "choose another --out, or run with what made this one"
 
 
@@ -146,6 +148,21 @@ def open_ledger(path: Path, standard: Standard) -> Ledger:
     except BaseException:
         file.close()
         raise
+
+
+def recorded_runtime(path: Path) -> str | None:
+    """Return the runtime that judged what stands in a file of results; None where nothing stands there.
+
+    What is no result at all, `open_ledger` refuses.
+    """
+    try:
+        with path.open("rb") as file:
+            line = file.readline(_LONGEST_LINE)
+    except OSError:
+        return None
+    value = _decoded(line) if line.endswith(b"\n") else None
+    before = None if value is None else value.get("runtime")
+    return before if isinstance(before, str) else None
 
 
 def _read(path: Path, file: Any, standard: Standard) -> dict[str, Done]:

@@ -16,6 +16,7 @@ import msgspec
 
 from edgeleuk import RESEARCH_USE, __version__
 from edgeleuk.annotate import annotate
+from edgeleuk.bench.choosing import Held, settled
 from edgeleuk.blanks import open_correction
 from edgeleuk.bundle.known_error import known_error
 from edgeleuk.bundle.reading import read_bundle
@@ -27,6 +28,7 @@ from edgeleuk.engine import Engine, accept, unchanged
 from edgeleuk.errors import EdgeleukError, UsageError
 from edgeleuk.images import write_png
 from edgeleuk.pipeline import run as run_pipeline
+from edgeleuk.record import read_session
 from edgeleuk.record.opening import create_session, resume_session
 from edgeleuk.results import Decision, Proportion
 from edgeleuk.selftest import open_tested_classifier
@@ -120,17 +122,7 @@ def run(
     path = session or Path(time.strftime("session-%Y%m%d-%H%M%S.db"))
     correct = unchanged if settings.flat_field is None else open_correction(Path(settings.flat_field))
     opened = read_bundle(bundle)
-    if settings.runtime == "auto":
-        from edgeleuk.bench.choosing import settled
-
-        settings = settled(settings, opened, session if resume else None)
-    classifier = open_tested_classifier(
-        opened,
-        runtime=settings.runtime,
-        precision=settings.precision,
-        threads=settings.threads,
-        abstain=settings.abstain,
-    )
+    settings = settled(settings, opened, _held(path) if resume else None)
     error_rates = known_error(opened, opened.model_name(settings.runtime, settings.precision))
     facts = {
         "edgeleuk": __version__,
@@ -143,6 +135,13 @@ def run(
     policy = ReconnectPolicy(tries=settings.reconnects)
     # Until the camera is open there is nothing to finish; from then on, even the picture is.
     with (
+        open_tested_classifier(
+            opened,
+            runtime=settings.runtime,
+            precision=settings.precision,
+            threads=settings.threads,
+            abstain=settings.abstain,
+        ) as classifier,
         open_camera(uri, policy, keeper_of(settings)) as source,
         _stop_on_signals() as stop,
         (resume_session if resume else create_session)(path, {"camera": source.uri, **facts}) as writer,
@@ -178,18 +177,25 @@ def run(
             except EdgeleukError as caught:
                 error = caught
         summary = writer.summary
-        if summary is not None:
-            summary = replace(summary, counting=_counting(summary, writer, error_rates, settings))
-        classifier.close()
         if summary is None:
             assert error is not None
             raise error
+        summary = replace(summary, counting=_counting(summary, writer, error_rates, settings))
         try:
             (view if walk is None else walk).save(picture or path.with_suffix(".png"))
         except UsageError as unsaved:
             # What ended the run matters more than its picture.
             error = error or unsaved
     return summary, error
+
+
+def _held(session: Path) -> Held | None:
+    """Return the runtime that a session was recorded with, where there is one yet."""
+    if not session.is_file():
+        return None
+    with read_session(session) as reader:
+        before = reader.settings.get("runtime")
+    return Held(before, f"the session {session}") if isinstance(before, str) else None
 
 
 def _both(*listeners: Callable[[FrameResult, RgbImage], None]) -> Callable[[FrameResult, RgbImage], None]:

@@ -36,6 +36,10 @@ THROTTLED_BITS = {
     3: "soft temperature limit",
 }
 SINCE_START = 16
+# What multiplies bytes and adds them in 32 bits in one step, as the kernel names it: x86, then arm64.
+DOT_PRODUCTS = ("avx512_vnni", "avx_vnni", "asimddp")
+NO_DOT_PRODUCT = "none"
+SLOW_INT8 = "int8 is not faster here: no VNNI / dotprod"
 # arm64 tells numbers alone. Source: Linux, arch/arm64/include/asm/cputype.h.
 ARM = "0x41"
 ARM_PARTS = {
@@ -68,6 +72,8 @@ class Machine:
         Of a Jetson (``nvpmodel``).
     packages : dict of str to str
         Versions of what figures hang on.
+    int8_dot_product : str or None
+        Which of `DOT_PRODUCTS` the processor has, or `NO_DOT_PRODUCT`.
     """
 
     cpu: str | None
@@ -80,10 +86,20 @@ class Machine:
     python: str
     power_mode: str | None
     packages: dict[str, str]
+    int8_dot_product: str | None = None
 
     def key(self) -> str:
         """Tell machines apart, and the same one with other packages: 16 hex digits."""
-        parts = (self.cpu, self.board, self.architecture, self.cores, self.power_mode, self.packages)
+        parts = (
+            self.cpu,
+            self.board,
+            self.architecture,
+            self.cores,
+            self.power_mode,
+            self.packages,
+            # A hypervisor may hide it of one and the same processor.
+            self.int8_dot_product,
+        )
         return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()[:16]
 
 
@@ -179,6 +195,7 @@ def read_machine(root: Path = ROOT) -> Machine:
         python=platform.python_version(),
         power_mode=_power_mode(),
         packages={"edgeleuk": __version__} | _versions(),
+        int8_dot_product=_int8_dot_product(root),
     )
 
 
@@ -311,6 +328,15 @@ def _cpu_name(root: Path) -> str | None:
         return None
     known = ARM_PARTS.get(part[0].lower()) if implementer[0].lower() == ARM else None
     return known or f"implementer {implementer[0]}, part {part[0]}"
+
+
+def _int8_dot_product(root: Path) -> str | None:
+    """Look it up among the first core's features; None where none are told."""
+    told = _cpuinfo(root, "flags", "Features")
+    if not told:
+        return None
+    features = set(told[0].split())
+    return next((name for name in DOT_PRODUCTS if name in features), NO_DOT_PRODUCT)
 
 
 def _memory_mb(root: Path) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from edgeleuk.bench.machine import UNAVAILABLE
+from edgeleuk.bench.machine import NO_DOT_PRODUCT, SLOW_INT8, UNAVAILABLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -71,6 +71,7 @@ def _machine_lines(result: Mapping[str, Any]) -> list[str]:
         f" {machine['system']}",
         f"board     {machine['board']}" + _power(machine),
         f"packages  {packages}",
+        *([f"int8      {SLOW_INT8}"] if machine["int8_dot_product"] == NO_DOT_PRODUCT else []),
         f"bundle    {result['bundle']['name']}",
         *(f"{when:<9} {_state_text(result[when])}" for when in ("before", "after")),
     ]

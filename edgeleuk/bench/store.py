@@ -1,15 +1,15 @@
-"""Results kept for `run --runtime auto`: one for each bundle and machine, in the user's cache."""
+"""What is kept for `--runtime auto` in the user's cache: results of `bench`, and what a start measured."""
 
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from edgeleuk.bench.comparison import Stored, read_result
+from edgeleuk.console import say
 from edgeleuk.errors import UsageError
 from edgeleuk.wholefile import replace_file
 
@@ -19,19 +19,99 @@ if TYPE_CHECKING:
     from edgeleuk.bench.machine import Machine
     from edgeleuk.bundle.reading import Bundle
 
+START_SCHEMA_VERSION = 1
+
+
+class RuntimeTime(msgspec.Struct, frozen=True):
+    """How a runtime did when a start measured it.
+
+    Attributes
+    ----------
+    runtime : str
+    p50_ms : float or None
+        Of a cell; None where it cannot be used.
+    failed : str or None
+        Why it cannot.
+    """
+
+    runtime: str
+    p50_ms: float | None = None
+    failed: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.p50_ms is None) == (self.failed is None) or not (self.p50_ms is None or self.p50_ms > 0):
+            msg = f"expected p50_ms above 0 or why it failed, got {self.p50_ms} and {self.failed}"
+            raise ValueError(msg)
+
+
+class StartTimes(msgspec.Struct, frozen=True):
+    """What one start measured, for the starts after it."""
+
+    schema_version: int
+    bundle_sha256: str
+    machine: str
+    precision: str
+    threads: int
+    runtimes: tuple[RuntimeTime, ...]
+
 
 def result_path(bundle: Bundle, machine: Machine) -> Path:
-    """Path of the result of a bundle on a machine, below ``$XDG_CACHE_HOME``."""
-    folder = os.environ.get("XDG_CACHE_HOME", "")
-    # A relative one is to be ignored: XDG Base Directory Specification.
-    base = Path(folder) if folder.startswith("/") else Path("~/.cache").expanduser()
-    return base / "edgeleuk" / f"bench-{bundle.sha256[:16]}-{machine.key()}.json"
+    """Path of the result of a bundle on a machine, below ``$XDG_CACHE_HOME``.
+
+    Raises
+    ------
+    UsageError
+        Neither it nor the user's home is known.
+    """
+    return _cache_folder() / f"bench-{bundle.sha256[:16]}-{machine.key()}.json"
+
+
+def start_path(bundle: Bundle, machine: Machine, precision: str, threads: int) -> Path:
+    """Path of what a start measured; see `result_path`."""
+    name = f"start-{bundle.sha256[:16]}-{machine.key()}-{precision}-{threads}.json"
+    return _cache_folder() / name
+
+
+def keep_start(bundle: Bundle, machine: Machine, times: StartTimes) -> None:
+    """Keep what a start measured; where the cache cannot be written, say so on standard error."""
+    try:
+        path = start_path(bundle, machine, times.precision, times.threads)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, msgspec.json.encode(times) + b"\n")
+    except (OSError, UsageError) as error:
+        reason = error if isinstance(error, UsageError) else f"{error.filename}: {error.strerror}"
+        say(f"warning: the fastest runtime cannot be kept, and is measured at every start: {reason}")
+
+
+def kept_start(bundle: Bundle, machine: Machine, precision: str, threads: int) -> StartTimes | None:
+    """Return what a start before measured; None where none did, or what is kept cannot be used."""
+    try:
+        path = start_path(bundle, machine, precision, threads)
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        _say_unusable(error.filename, error.strerror)
+        return None
+    except UsageError:
+        # Said where it is to be written.
+        return None
+    try:
+        times = msgspec.json.decode(data, type=StartTimes)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        _say_unusable(path, error)
+        return None
+    wanted = (START_SCHEMA_VERSION, bundle.sha256, machine.key(), precision, threads)
+    if msgspec.structs.astuple(times)[:-1] != wanted:
+        _say_unusable(path, "it is of another bundle, machine or version")
+        return None
+    return times
 
 
 def keep(bundle: Bundle, machine: Machine, result: Mapping[str, Any]) -> Path | None:
     """Store a result; None where the cache cannot be written, which hinders nothing."""
-    path = result_path(bundle, machine)
     try:
+        path = result_path(bundle, machine)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_result(path, result)
     except (OSError, UsageError):
@@ -41,11 +121,19 @@ def keep(bundle: Bundle, machine: Machine, result: Mapping[str, Any]) -> Path | 
 
 def kept(bundle: Bundle, machine: Machine) -> Stored | None:
     """Return the stored result; None where there is none that can be read, or one of another bundle."""
-    with suppress(UsageError):
-        stored = read_result(result_path(bundle, machine))
-        if stored.bundle.sha256 == bundle.sha256 and stored.machine.get("key") == machine.key():
-            return stored
-    return None
+    try:
+        path = result_path(bundle, machine)
+    except UsageError:
+        return None
+    if not path.exists():
+        return None
+    try:
+        stored = read_result(path)
+    except UsageError as error:
+        _say_unusable(path, error)
+        return None
+    same = stored.bundle.sha256 == bundle.sha256 and stored.machine.get("key") == machine.key()
+    return stored if same else None
 
 
 def write_result(path: Path, result: Mapping[str, Any]) -> None:
@@ -61,3 +149,19 @@ def write_result(path: Path, result: Mapping[str, Any]) -> None:
         replace_file(path, data)
     except OSError as error:
         raise UsageError(f"the result {path} cannot be written", got=error.strerror) from error
+
+
+def _say_unusable(path: object, reason: object) -> None:
+    say(f"warning: {path} cannot be used, so that the runtimes are measured again: {reason}")
+
+
+def _cache_folder() -> Path:
+    folder = os.environ.get("XDG_CACHE_HOME", "")
+    try:
+        # A relative one is to be ignored: XDG Base Directory Specification.
+        base = Path(folder) if folder.startswith("/") else Path("~/.cache").expanduser()
+    except RuntimeError as error:
+        raise UsageError(
+            "there is no folder to keep measurements in", got=str(error), cure="set XDG_CACHE_HOME"
+        ) from error
+    return base / "edgeleuk"

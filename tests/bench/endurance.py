@@ -51,7 +51,18 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         session = Path(folder) / "long.db"
-        command = [sys.executable, "-m", "edgeleuk", "run", "--camera", CAMERA, "--session", str(session)]
+        command = [
+            sys.executable,
+            "-m",
+            "edgeleuk",
+            "run",
+            "--runtime",
+            "litert",
+            "--camera",
+            CAMERA,
+            "--session",
+            str(session),
+        ]
         running = subprocess.Popen(
             [*command, "--frames", str(options.frames), "--json"], cwd=ROOT, stdout=subprocess.PIPE
         )

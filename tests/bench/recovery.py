@@ -181,7 +181,17 @@ def measure(cases: list[Case], folder: Path) -> tuple[dict[str, Any], list[dict[
     """Run all cases in one session; return what came of it, and the session's events."""
     session, server = folder / "s.db", Server(folder)
     server.start("first", 0)
-    command = [sys.executable, "-m", "edgeleuk", "run", "--session", str(session), "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "edgeleuk",
+        "run",
+        "--runtime",
+        "litert",
+        "--session",
+        str(session),
+        "--json",
+    ]
     command += ["--camera", f"http://127.0.0.1:{server.port}/stream"]
     run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=HERE.parent)
     results = []

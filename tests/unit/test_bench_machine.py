@@ -125,6 +125,23 @@ def test_names_of_arm_cores(tmp_path: Path, path: Path, implementer: str, part: 
     assert read_machine(planted(tmp_path, {"proc/cpuinfo": text})).cpu == named
 
 
+@pytest.mark.parametrize(
+    ("told", "found"),
+    [
+        ("flags\t\t: fpu sse4_2 avx2 avx512f", "none"),
+        ("flags\t\t: avx2 avx512f avx512_vnni", "avx512_vnni"),
+        ("flags\t\t: avx2 avx_vnni", "avx_vnni"),
+        ("Features\t: fp asimd crc32", "none"),
+        ("Features\t: fp asimd asimddp\nFeatures\t: fp asimd", "asimddp"),
+        ("processor\t: 0", UNAVAILABLE),
+        ("", UNAVAILABLE),
+    ],
+)
+def test_what_a_processor_has_for_int8(tmp_path: Path, path: Path, told: str, found: str) -> None:
+    machine = read_machine(planted(tmp_path, {"proc/cpuinfo": f"{told}\n"}))
+    assert machine_facts(machine)["int8_dot_product"] == found
+
+
 def test_vcgencmd_is_asked_before_the_file(tmp_path: Path, path: Path) -> None:
     command(path, "vcgencmd", 'test "$1" = get_throttled && echo throttled=0x4')
     assert read_state(planted(tmp_path, PI)).throttled == 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 from contextlib import closing
@@ -16,18 +17,19 @@ from weights import flipped, some_weights
 from edgeleuk.bench import choosing, measuring, networks
 from edgeleuk.bench.choosing import choose_runtime
 from edgeleuk.bench.fresh import FreshTimes
-from edgeleuk.bench.machine import UNAVAILABLE, read_machine
-from edgeleuk.bench.networks import Case, Configuration, configurations, thread_counts, time_cases
+from edgeleuk.bench.machine import NO_DOT_PRODUCT, SLOW_INT8, UNAVAILABLE, read_machine
+from edgeleuk.bench.networks import Case, Configuration, Timing, configurations, thread_counts, time_cases
 from edgeleuk.bench.operators import profile_operators
 from edgeleuk.bench.report import bench_text
 from edgeleuk.bench.stages import STAGES, time_stages
-from edgeleuk.bench.store import keep, kept, result_path
+from edgeleuk.bench.store import keep, kept, result_path, start_path
 from edgeleuk.bundle.golden import decode_golden, encode_golden
 from edgeleuk.bundle.manifest import GOLDEN
 from edgeleuk.bundle.reading import Bundle, read_bundle
 from edgeleuk.bundle.writing import describe_members, write_bundle
 from edgeleuk.classify import open_classifier
 from edgeleuk.errors import CameraError, GateFailedError, MissingDependencyError, UsageError
+from edgeleuk.images import write_png
 from edgeleuk.virtual.render import VirtualSlide
 
 if TYPE_CHECKING:
@@ -49,6 +51,26 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "cache"
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
     return folder
+
+
+@pytest.fixture
+def no_measuring(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Networks that were to be timed, of each time; ONNX Runtime always comes out as the faster one."""
+    asked: list[int] = []
+
+    def timed(cases: list[Case], _: float) -> list[Timing]:
+        asked.append(len(cases))
+        return [Timing(1, ((3.0 if "onnx" in case.name else 4.0,),) * 3) for case in cases]
+
+    monkeypatch.setattr(choosing, "time_cases", timed)
+    return asked
+
+
+def write_cells(bundle: Bundle, folder: Path, count: int) -> None:
+    """Write the first golden cells as pictures."""
+    folder.mkdir(exist_ok=True)
+    for number, crop in enumerate(decode_golden(bundle.members[GOLDEN]).crops[:count]):
+        write_png(folder / f"{number}.png", crop.pixels * crop.mask[..., None].astype(bool))
 
 
 def damaged(bundle: Bundle, folder: Path, *names: str) -> Bundle:
@@ -176,8 +198,6 @@ def test_stages_of_the_real_pipeline_add_up(shipped: Bundle) -> None:
 
 
 def test_stages_of_a_folder(shipped: Bundle, tmp_path: Path) -> None:
-    from edgeleuk.images import write_png
-
     folder = tmp_path / "fields"
     folder.mkdir()
     for number in range(3):
@@ -259,8 +279,10 @@ def test_what_did_not_pass_the_self_test_is_not_taken(shipped: Bundle) -> None:
     assert "the only one that passed the self-test" in choice.why
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", None])
-def test_without_a_stored_result_it_is_measured(shipped: Bundle, content: bytes | None) -> None:
+@pytest.mark.parametrize("content", [b"", b"{}", b"\xff", None])
+def test_without_a_stored_result_it_is_measured(
+    shipped: Bundle, capsys: pytest.CaptureFixture[str], content: bytes | None
+) -> None:
     path = result_path(shipped, read_machine())
     path.parent.mkdir(parents=True)
     if content is not None:
@@ -268,6 +290,113 @@ def test_without_a_stored_result_it_is_measured(shipped: Bundle, content: bytes 
     choice = choose_runtime(shipped, "int8", 1)
     assert choice.runtime in ("litert", "onnxruntime")
     assert "measured for 1 s at this start" in choice.why
+    assert (f"warning: {path} cannot be used" in capsys.readouterr().err) == (content is not None)
+
+
+def test_it_is_measured_once_for_each_number_of_threads(shipped: Bundle, no_measuring: list[int]) -> None:
+    assert "measured for 1 s at this start" in choose_runtime(shipped, "int8", 1).why
+    again = choose_runtime(shipped, "int8", 1)
+    assert again.runtime == "onnxruntime"
+    assert "3.0 ms a cell, litert 4.0 ms, as an earlier start measured" in again.why
+    assert len(no_measuring) == 1
+    choose_runtime(shipped, "int8", 2)
+    assert len(no_measuring) == 2
+
+
+def test_what_bench_measured_comes_first(shipped: Bundle, no_measuring: list[int]) -> None:
+    choose_runtime(shipped, "int8", 1)
+    keep(shipped, read_machine(), stored(shipped, {"litert": 5.0, "onnxruntime": 50.0}))
+    assert choose_runtime(shipped, "int8", 1).runtime == "litert"
+    assert len(no_measuring) == 1
+
+
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda _: b"",
+    "cut": lambda data: data[: len(data) // 2],
+    "no text": lambda _: b"\xff\xfe",
+    "another bundle": lambda data: data.replace(b'"bundle_sha256":"', b'"bundle_sha256":"0'),
+    "another schema": lambda data: data.replace(b'"schema_version":1', b'"schema_version":2'),
+    "a time of 0": lambda data: data.replace(b"3.0", b"0.0"),
+    "neither time nor reason": lambda data: data.replace(b"3.0", b"null"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
+def test_a_damaged_choice_is_measured_again_and_said(
+    shipped: Bundle,
+    capsys: pytest.CaptureFixture[str],
+    no_measuring: list[int],
+    damage: Callable[[bytes], bytes],
+) -> None:
+    choose_runtime(shipped, "int8", 1)
+    path = start_path(shipped, read_machine(), "int8", 1)
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+    assert choose_runtime(shipped, "int8", 1).runtime == "onnxruntime"
+    assert f"warning: {path} cannot be used, so that the runtimes are measured" in capsys.readouterr().err
+    assert len(no_measuring) == 2
+    assert path.read_bytes() == whole
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_another_runtime_is_measured_too(
+    shipped: Bundle, monkeypatch: pytest.MonkeyPatch, no_measuring: list[int]
+) -> None:
+    choose_runtime(shipped, "int8", 1)
+    path = start_path(shipped, read_machine(), "int8", 1)
+    path.write_bytes(path.read_bytes().replace(b'"litert"', b'"tensorrt"'))
+    assert "at this start" in choose_runtime(shipped, "int8", 1).why
+    monkeypatch.setattr(networks, "available_runtimes", lambda: ("litert",))
+    assert "the only one that is installed" in choose_runtime(shipped, "int8", 1).why
+    assert len(no_measuring) == 2
+
+
+def test_a_cache_that_takes_nothing_is_said(
+    shipped: Bundle,
+    cache: Path,
+    capsys: pytest.CaptureFixture[str],
+    no_measuring: list[int],
+) -> None:
+    cache.write_text("no folder")
+    for count in (1, 2):
+        assert choose_runtime(shipped, "int8", 1).runtime == "onnxruntime"
+        assert len(no_measuring) == count
+        said = capsys.readouterr().err
+        assert "warning: the fastest runtime cannot be kept, and is measured at every start: " in said
+
+
+def test_a_user_without_a_home(
+    shipped: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    no_measuring: list[int],
+) -> None:
+    def fail(_: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr("pathlib.Path.expanduser", fail)
+    assert choose_runtime(shipped, "int8", 1).runtime == "onnxruntime"
+    assert "Could not determine home directory.; set XDG_CACHE_HOME" in capsys.readouterr().err
+    assert no_measuring == [2]
+
+
+@pytest.mark.parametrize(
+    ("dot_product", "said"), [(NO_DOT_PRODUCT, True), ("avx_vnni", False), (None, False)]
+)
+def test_a_choice_says_where_int8_is_not_faster(
+    shipped: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
+    no_measuring: list[int],
+    dot_product: str | None,
+    said: bool,
+) -> None:
+    machine = replace(read_machine(), int8_dot_product=dot_product)
+    monkeypatch.setattr(choosing, "read_machine", lambda: machine)
+    assert choose_runtime(shipped, "int8", 1).why.endswith(SLOW_INT8) == said
+    # What float32 takes does not hang on it.
+    assert SLOW_INT8 not in choose_runtime(shipped, "float32", 1).why
+    assert len(no_measuring) == 1
 
 
 def test_results_of_other_machines_and_threads_are_not_used(shipped: Bundle) -> None:
@@ -276,7 +405,7 @@ def test_results_of_other_machines_and_threads_are_not_used(shipped: Bundle) -> 
     keep(shipped, read_machine(), result)
     assert kept(shipped, read_machine()) is None
     keep(shipped, read_machine(), stored(shipped, {"litert": 5.0, "onnxruntime": 50.0}))
-    assert choosing._stored(shipped, [Configuration("litert", "int8", 2)]) is None
+    assert choosing._stored(shipped, read_machine(), [Configuration("litert", "int8", 2)]) is None
 
 
 def test_a_cache_that_cannot_be_written_hinders_nothing(shipped: Bundle, cache: Path) -> None:
@@ -341,11 +470,36 @@ def test_run_takes_the_fastest_says_so_and_goes_on_with_it(
     assert "runtime   onnxruntime: the session s.db was recorded with it" in again.err
 
 
-def test_only_run_has_a_choice(edgeleuk: Callable[..., Outcome]) -> None:
-    Path("cell.png").write_bytes(b"")
-    done = edgeleuk("classify", "cell.png", "--runtime", "auto")
-    assert done.code == 2
-    assert "auto" in done.err
+def test_classify_chooses_once_and_says_so(shipped: Bundle, edgeleuk: Callable[..., Outcome]) -> None:
+    write_cells(shipped, Path("cells"), 2)
+    keep(shipped, read_machine(), stored(shipped, {"litert": 50.0, "onnxruntime": 5.0}))
+    done = edgeleuk("classify", "cells/0.png", "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["runtime"] == "onnxruntime"
+    assert "runtime   onnxruntime: 5.0 ms a cell, litert 50.0 ms" in done.err
+    fixed = edgeleuk("classify", "cells/0.png", "--json", "--runtime", "litert")
+    assert json.loads(fixed.out)["runtime"] == "litert"
+    assert "runtime  " not in fixed.err
+
+
+def test_results_that_are_gone_on_with_keep_their_runtime(
+    shipped: Bundle, edgeleuk: Callable[..., Outcome]
+) -> None:
+    write_cells(shipped, Path("cells"), 1)
+    words = ("classify", "cells", "--out", "r.jsonl", "--jobs", 1, "--json")
+    assert edgeleuk(*words, "--runtime", "litert").code == 0
+    keep(shipped, read_machine(), stored(shipped, {"litert": 50.0, "onnxruntime": 5.0}))
+    write_cells(shipped, Path("cells"), 2)
+    done = edgeleuk(*words)
+    assert done.code == 0, done.err
+    assert "runtime   litert: what stands in r.jsonl was recorded with it" in done.err
+    assert json.loads(done.out)["pictures"] == {"found": 2, "classified": 1, "resumed": 1, "unreadable": 0}
+    lines = [json.loads(line) for line in Path("r.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [line["runtime"] for line in lines] == ["litert", "litert"]
+    # Another one that is asked for by name is refused, as before.
+    other = edgeleuk(*words, "--runtime", "onnxruntime")
+    assert other.code == 2
+    assert "holds results of another kind: got runtime litert, allowed onnxruntime" in other.err
 
 
 @pytest.mark.parametrize(

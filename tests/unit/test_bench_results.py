@@ -11,6 +11,7 @@ import pytest
 
 from edgeleuk.bench.comparison import compared, comparison_text, read_result
 from edgeleuk.bench.limits import Limit, hold, parse_limits
+from edgeleuk.bench.machine import NO_DOT_PRODUCT, SLOW_INT8
 from edgeleuk.bench.operators import added_up
 from edgeleuk.bench.plot import WIDTH, draw, nice_step, save_plot
 from edgeleuk.bench.report import bench_text
@@ -67,6 +68,7 @@ def result() -> dict[str, Any]:
             "kernel": "6.1",
             "python": "3.11",
             "power_mode": "unavailable",
+            "int8_dot_product": "avx512_vnni",
             "packages": {"numpy": "2.4.6"},
             "key": "0" * 16,
         },
@@ -275,6 +277,13 @@ def test_the_text_tells_everything() -> None:
     assert text.endswith("verdict   SUSPECT: other load: 37 % of the cores")
     valid = {**result(), "verdict": "valid", "reasons": [], "operators": None}
     assert bench_text(valid).endswith("verdict   VALID")
+
+
+def test_the_text_says_where_int8_is_not_faster() -> None:
+    slow = deepcopy(result())
+    slow["machine"]["int8_dot_product"] = NO_DOT_PRODUCT
+    assert f"int8      {SLOW_INT8}\n" in bench_text(slow)
+    assert SLOW_INT8 not in bench_text(result())
 
 
 def test_the_picture_grows_with_the_rows(tmp_path: Path) -> None:

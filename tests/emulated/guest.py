@@ -1,6 +1,7 @@
 """What runs inside, where nothing but the wheel is: it judges cells, or counts each stage's instructions.
 
 python guest.py judge MATERIAL.npz OUT.npz
+python guest.py exact MATERIAL.npz OUT.npz
 python guest.py count MATERIAL.npz MARKS.json
 """
 
@@ -17,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from edgeleuk.bundle.golden import golden_crops_of
+from edgeleuk.bundle.golden import decode_golden, golden_crops_of
+from edgeleuk.bundle.manifest import GOLDEN
 from edgeleuk.bundle.reading import read_bundle
-from edgeleuk.classify import open_classifier
+from edgeleuk.classify import open_classifier, open_network
 from edgeleuk.frames import Box, CellCrop
 from edgeleuk.preprocessing import to_batch
 from edgeleuk.record import JudgedCell, create_session
@@ -34,6 +36,7 @@ from edgeleuk.vision.tracking import FieldTracker
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+INT8, FLOAT = "model.int8.onnx", "model.float32.tflite"
 MARK = 0xED6E  # as in count.c
 PX_PER_UM = 13.0
 # Without the bytes of the input made what the network wants, and its numbers made real ones.
@@ -65,6 +68,31 @@ def judge(material: Any, out: Path) -> None:
             raw = [network.raw_outputs(fed[index : index + 1]) for index in range(len(fed))]
             found["raw"] = np.stack([np.concatenate([part.ravel() for part in parts]) for parts in raw])
         classifier.close()
+    np.savez(out, **found)
+
+
+def exact(material: Any, out: Path) -> None:
+    """Run the int8 ONNX network on the golden tensors, in our session and in one without exact sums.
+
+    Kept beside what the bundle has stored, and what the float network says.
+    """
+    import onnxruntime
+
+    bundle = read_bundle("default")
+    golden, contract = decode_golden(bundle.members[GOLDEN]), bundle.manifest.input
+    found = {"stored": golden.networks[INT8]["usual"].answer.outputs}
+    for name, key in ((INT8, "int8"), (FLOAT, "float32")):
+        with open_network(bundle.members, name, contract) as network:
+            found[key] = network.predict(golden.tensors).outputs
+            found[f"{key}_crops"] = network.predict(to_batch(crops_of(material), contract)).outputs
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(bundle.members[INT8], options, ["CPUExecutionProvider"])
+    with open_network(bundle.members, INT8, contract) as network:
+        # All else is the product's own: what is fed, and what is read.
+        ours: Any = getattr(network, "network", network)
+        ours._session = session
+        found["inexact"] = network.predict(golden.tensors).outputs
     np.savez(out, **found)
 
 
@@ -164,4 +192,4 @@ def count(material: Any, out: Path) -> None:
 
 if __name__ == "__main__":
     cv2.setNumThreads(1)
-    {"judge": judge, "count": count}[sys.argv[1]](np.load(sys.argv[2]), Path(sys.argv[3]))
+    {"judge": judge, "exact": exact, "count": count}[sys.argv[1]](np.load(sys.argv[2]), Path(sys.argv[3]))

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from common import MissingToolError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -26,10 +28,6 @@ NEWEST_QEMU = 8
 # What tells pip and its connections where to go.
 PASSED_ON = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy")
 TOOLS = {"mmdebstrap": "mmdebstrap", "qemu-aarch64": "qemu-user", "gcc": "gcc", "chroot": "coreutils"}
-
-
-class MissingToolError(Exception):
-    """Something is missing that has to be installed first."""
 
 
 def check_tools() -> None:

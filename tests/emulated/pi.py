@@ -6,7 +6,7 @@ instructions by stage. Emulated times mean nothing, and none are given. Prints b
 on standard output; exits 3 when one is missed, 5 when something has to be installed first, 1 when a tool
 fails.
 
-    python tests/emulated_pi/emulate.py
+    python tests/emulated/pi.py
 """
 
 from __future__ import annotations
@@ -14,110 +14,38 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import sqlite3
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
-REPOSITORY = HERE.parents[1]
-sys.path[:0] = [str(REPOSITORY), str(HERE)]
+sys.path.insert(0, str(HERE))
 
 from boards import BOARDS, PI_4, Board, disguise  # noqa: E402
-from guest import ALONE, PX_PER_UM, judge  # noqa: E402
-from roots import RELEASES, MissingToolError, Root, check_tools  # noqa: E402
-
-from edgeleuk.virtual.render import VirtualSlide  # noqa: E402
-from edgeleuk.vision.crops import crop_cell  # noqa: E402
-from edgeleuk.vision.segmentation import segment  # noqa: E402
+from common import (  # noqa: E402
+    REPOSITORY,
+    MissingToolError,
+    compare,
+    compare_runs,
+    finish,
+    judge_here,
+    make_material,
+    recorded,
+    run_words,
+    say,
+)
+from guest import ALONE  # noqa: E402
+from roots import RELEASES, Root, check_tools  # noqa: E402
 
 WORK = REPOSITORY / "runs" / "emulated_pi"
 CAME_ON = "Created TensorFlow Lite XNNPACK delegate"
-FIELDS = 4
 # Bars: instructions of int8 to those of float32, LiteRT.
 MOST_INT8 = {"A76": 0.40, "A72": 0.90}
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def make_material(work: Path) -> None:
-    """Draw fields and cut cells here: what differs then is what the emulated machine makes of them."""
-    work.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(work / "fields", ignore_errors=True)
-    (work / "fields").mkdir()
-    slide, found, crops, counted = VirtualSlide(seed=11, white_cells_per_field=4.0), 0, [], None
-    for place in range(100):
-        frame = slide.field(70.0 * place, 0.0)
-        cells = [cell for cell in segment(frame.pixels, px_per_um=PX_PER_UM) if not cell.touches_border]
-        bgr = cv2.cvtColor(frame.pixels, cv2.COLOR_RGB2BGR)
-        if found < FIELDS:
-            cv2.imwrite(str(work / "fields" / f"{found:02}.png"), bgr)
-            crops += [crop_cell(frame.pixels, cell, PX_PER_UM) for cell in cells]
-            found += 1
-        if counted is None and len(cells) == 4:
-            counted = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 90])[1]
-        if found == FIELDS and counted is not None:
-            break
-    arrays: dict[str, Any] = {"crops": len(crops), "jpeg": counted}
-    for index, crop in enumerate(crops):
-        arrays |= {f"pixels{index}": crop.pixels, f"mask{index}": crop.mask}
-    np.savez(work / "material.npz", **arrays)
-
-
-def run_words(fields: str, session: str) -> list[str]:
-    """Return the main job, as one would type it."""
-    scale = f"{PX_PER_UM:g}"
-    return ["run", "--camera", f"dir://{fields}", "--px-per-um", scale, "--session", session]
-
-
-def recorded(session: Path) -> list[tuple[Any, ...]]:
-    """Return the cells of a session: track, frame, box, decision, probability."""
-    with closing(sqlite3.connect(session)) as connection:
-        query = "SELECT track, frame, x, y, w, h, decision, probability FROM cells ORDER BY track"
-        return connection.execute(query).fetchall()
-
-
-def compare(here: Any, there: Any) -> dict[str, Any]:
-    """Compare what two machines say of the same crops."""
-    found: dict[str, Any] = {"crops": len(here["tensors"])}
-    inputs = np.abs(here["tensors"].astype(int) - there["tensors"])
-    outputs = np.abs(here["raw"].astype(int) - there["raw"])
-    found |= {"input_steps": int(inputs.max()), "output_steps": int(outputs.max())}
-    found["outputs_that_differ"] = float((outputs > 0).mean())
-    for key in (name for name in there if name.endswith("_decisions")):
-        network = key.removesuffix("_decisions")
-        found[network] = {
-            "decisions_that_differ": int((here[key] != there[key]).sum()),
-            "largest_difference": float(
-                np.abs(here[f"{network}_probabilities"] - there[f"{network}_probabilities"]).max()
-            ),
-        }
-    return found
-
-
-def compare_runs(here: list[tuple[Any, ...]], there: list[tuple[Any, ...]]) -> dict[str, Any]:
-    """Compare the cells of two sessions over the same pictures."""
-    boxes = [
-        max(abs(a - b) for a, b in zip(one[2:6], two[2:6], strict=True))
-        for one, two in zip(here, there, strict=False)
-    ]
-    return {
-        "cells": [len(here), len(there)],
-        "decisions_that_differ": sum(one[6] != two[6] for one, two in zip(here, there, strict=False)),
-        "largest_difference": max(
-            (abs(one[7] - two[7]) for one, two in zip(here, there, strict=False)), default=0.0
-        ),
-        "boxes_differ_by_px": max(boxes, default=0),
-    }
 
 
 def emulate(
@@ -277,37 +205,23 @@ def main() -> int:
         check=True,
     )
     say("this machine")
-    judge(np.load(WORK / "material/material.npz"), WORK / "here.npz")
-    here = dict(np.load(WORK / "here.npz"))
-    for file in WORK.glob("here.db*"):
-        file.unlink()
-    words = run_words(str(WORK / "material/fields"), str(WORK / "here.db"))
-    subprocess.run(
-        [sys.executable, "-m", "edgeleuk", *words], check=True, capture_output=True, cwd=REPOSITORY
-    )
-    cells = recorded(WORK / "here.db")
+    here, cells = judge_here(WORK)
     with ThreadPoolExecutor(len(RELEASES)) as pool:
         jobs = {release: pool.submit(one_root, release, wheel, here, cells) for release in RELEASES}
         results = {release: job.result() for release, job in jobs.items()}
-    bars = bars_of(results)
-    whole = {
-        "schema_version": 1,
-        "minutes": round((time.monotonic() - begun) / 60, 1),
-        "results": results,
-        "bars": bars,
-    }
-    (WORK / "result.json").write_text(json.dumps(whole, indent=1) + "\n")
-    print(json.dumps(whole))
     say(table(results))
     for release, boards in results.items():
         for name, result in boards.items():
             for line in result["self_test"]:
                 if not line.startswith("ok"):
                     say(f"note   {release} {name}: {line}")
-    for name, bar in bars.items():
-        say(f"{'met   ' if bar['met'] else 'MISSED'} {bar['measured']!s:>24}  {name}")
-    say(f"{whole['minutes']} minutes")
-    return 0 if all(bar["met"] for bar in bars.values()) else 3
+    whole = {
+        "schema_version": 1,
+        "minutes": round((time.monotonic() - begun) / 60, 1),
+        "results": results,
+        "bars": bars_of(results),
+    }
+    return finish(WORK, whole)
 
 
 if __name__ == "__main__":

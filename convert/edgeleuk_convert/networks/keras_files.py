@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import tempfile
 import zipfile
@@ -95,6 +96,15 @@ def tf_keras() -> Any:
             cure="install it with: pip install 'edgeleuk[workstation]'",
         ) from error
     return module
+
+
+def unnamed_layers(module: Any, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return layers of ConvNeXt that a network has: Keras wrote them, and does not know them by name."""
+    wanted = {str(of["class_name"]) for of in _layers(config)} & {"LayerScale", "StochasticDepth"}
+    if not wanted:
+        return {}
+    convnext = importlib.import_module(f"{module.__name__}.src.applications.convnext")
+    return {name: getattr(convnext, name) for name in wanted if hasattr(convnext, name)}
 
 
 def refuse_code(config: Mapping[str, Any], name: str) -> None:
@@ -271,7 +281,9 @@ def _loaded(file: Path, name: str, stored: Stored) -> Any:
 
     module = tf_keras() if stored.is_keras_2 else keras
     try:
-        return module.models.load_model(file, compile=False)
+        return module.models.load_model(
+            file, compile=False, custom_objects=unnamed_layers(module, stored.config)
+        )
     except Exception as error:  # Keras raises whatever its readers raise
         raise _reason(error, name, stored, str(module.__version__)) from error
 

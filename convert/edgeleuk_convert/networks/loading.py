@@ -19,6 +19,7 @@ from edgeleuk_convert.networks.originals import Original, layered, signature
 from edgeleuk_convert.networks.rebuild import Rebuilder
 from edgeleuk_convert.networks.saved_model import read_layers, read_signature
 from edgeleuk_convert.networks.sources import Keras3
+from edgeleuk_convert.tflite import silenced
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,11 +101,11 @@ def load_network(
     MissingDependencyError
         Keras 2 wrote it, and tf-keras is not installed.
     """
-    original = _original(path)
-    shape = _image_shape(original, size)
-    chosen = _chosen_output(original, output)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), silenced():
         warnings.simplefilter("ignore")
+        original = _original(path)
+        shape = _image_shape(original, size)
+        chosen = _chosen_output(original, output)
         rebuilt = _rebuilt(original, shape, chosen)
         refuse_unfit(rebuilt.model, path.name)
         difference = _compared(original, rebuilt, shape, chosen)

@@ -8,6 +8,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+# Keras 2 clips .2 x + .5 to 0 ... 1 by this name; Keras 3 clips x / 6 + .5.
+HARD_SIGMOID = "hard_sigmoid of Keras 2"
+
 Caller = Callable[..., Any]
 
 

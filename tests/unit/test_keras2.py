@@ -164,9 +164,7 @@ def of_a_lambda(keras: Any) -> Any:
 @pytest.mark.parametrize("form", ["x.h5", "x.keras"])
 def test_code_in_a_file_is_not_run(keras2: Any, form: str, tmp_path: Path) -> None:
     of_a_lambda(keras2).save(tmp_path / form)
-    with pytest.raises(
-        UsageError, match=r"has a Lambda layer, whose code is not run from a file: got lambda"
-    ):
+    with pytest.raises(UsageError, match=r"has a Lambda, whose code is not run from a file: got lambda"):
         load_network(tmp_path / form)
 
 

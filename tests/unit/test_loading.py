@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # Keras, of NumPy
     pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5:UserWarning"),
+    pytest.mark.filterwarnings("ignore:The object being serialized includes a:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Layer .* does not have a .quantize.:UserWarning"),
 ]
 
 
@@ -121,6 +123,27 @@ def a_lambda(path: Path) -> None:
     image = keras.Input((SIDE, SIDE, 3))
     x = keras.layers.Flatten()(keras.layers.Lambda(lambda x: x / 2)(image))
     keras.Model(image, keras.layers.Dense(1)(x)).save(path)
+
+
+def a_function(path: Path) -> None:
+    import keras
+
+    image = keras.Input((SIDE, SIDE, 3))
+    x = keras.layers.Flatten()(image)
+    keras.Model(image, keras.layers.Dense(1, activation=lambda x: x / 2)(x)).save(path)
+
+
+def of_a_module(files: dict[str, bytes]) -> None:
+    """Let a network ask for a class of Python's own library."""
+    config = json.loads(files["config.json"])
+    config["config"]["layers"][2] |= {"module": "subprocess", "class_name": "Popen", "registered_name": None}
+    files["config.json"] = json.dumps(config).encode()
+
+
+def quantized(path: Path) -> None:
+    model = dense()
+    model.quantize("int8")
+    model.save(path)
 
 
 def ends(shape: tuple[int | None, ...], *, inputs: int = 1, outputs: int = 1, pooled: bool = True) -> Any:
@@ -265,10 +288,13 @@ def architecture(path: Path) -> None:
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
 REFUSED: dict[str, tuple[str, Callable[[Path], None], type[EdgeleukError], str]] = {
-    "custom layer": ("x.keras", custom, UsageError, "a layer of its own making: got Squash,"),
-    "custom layer, h5": ("x.h5", custom, UsageError, "a layer of its own making: got Squash,"),
-    "lambda": ("x.keras", a_lambda, UsageError, "has a Lambda layer, whose code is not run from a file"),
-    "lambda, h5": ("x.h5", a_lambda, UsageError, "has a Lambda layer, whose code is not run from a file"),
+    "custom layer": ("x.keras", custom, UsageError, "of its own making: got Squash,"),
+    "custom layer, h5": ("x.h5", custom, UsageError, "of its own making: got Squash,"),
+    "lambda": ("x.keras", a_lambda, UsageError, "has a Lambda, whose code is not run from a file"),
+    "lambda, h5": ("x.h5", a_lambda, UsageError, "has a Lambda, whose code is not run from a file"),
+    "a function": ("x.keras", a_function, UsageError, "has a Lambda, whose code is not run from a file"),
+    "a module": ("x.keras", repacked(of_a_module), UsageError, "of its own making: got Popen,"),
+    "quantized": ("x.keras", quantized, UsageError, "was quantized by Keras already: got int8;"),
     "subclass": ("x.keras", subclassed, UsageError, r"a class of its own: got Mine, .*model\.export"),
     "two inputs": ("x.keras", saved(lambda: ends((SIDE, SIDE, 3), inputs=2)), UsageError, "has 2 inputs"),
     "two outputs": ("x.keras", saved(lambda: ends((SIDE, SIDE, 3), outputs=2)), UsageError, "--output"),

@@ -32,7 +32,10 @@ LARGEST_WEIGHTS = 75_000_000
 _BESIDE = ("compile_config", "build_config", "training_config")
 _OF_TRAINING = ("_regularizer", "_constraint", "_initializer")
 # Where Keras 2 and 3, as they are called in different versions, have their classes.
-_KERAS_MODULES = ("keras", "tf_keras", "tensorflow", "builtins")
+_KERAS_MODULES = ("keras", "tf_keras", "tensorflow")
+# What Keras writes of functions that it knows by name, and of plain values.
+_BUILTINS = ("function", "str", "list", "tuple", "dict", "slice")
+_CODE = ("Lambda", "__lambda__")
 _UNKNOWN = re.compile(r"(?:Could not locate (?:class|function)|Unknown [\w ]+:?) ['\"]?([\w.>/-]+)['\"]?")
 _MISSING = re.compile(r"Layer '([^']+)' expected (\d+) variables, but received (\d+)")
 
@@ -118,24 +121,30 @@ def refuse_code(config: Mapping[str, Any], name: str) -> None:
         )
     for of in _layers(config["config"].get("layers", [])):
         kind = str(of["class_name"])
-        if kind == "Lambda":
+        if kind in _CODE or (kind == "function" and "lambda" in str(of["config"])):
             raise UsageError(
-                f"{name} has a Lambda layer, whose code is not run from a file",
+                f"{name} has a Lambda, whose code is not run from a file",
                 got=_name_of(of),
                 cure=f"write it with layers of Keras, or {EXPORT}",
             )
-        module, registered = of.get("module"), of.get("registered_name")
-        foreign = registered is not None and not str(module or "").startswith(_KERAS_MODULES)
-        if ">" in kind or (foreign and _is_layer(of)):
+        if kind.startswith("Quantized"):
+            raise UsageError(
+                f"{name} was quantized by Keras already",
+                got=of["config"].get("mode") if isinstance(of["config"], dict) else kind,
+                cure="convert the network as it was before model.quantize",
+            )
+        module = of.get("module")
+        foreign = module is not None and not str(module).startswith(_KERAS_MODULES)
+        if ">" in kind or (foreign and not (module == "builtins" and kind in _BUILTINS)):
             raise custom_layer(name, kind.rpartition(">")[2])
 
 
 def custom_layer(name: str, kind: str) -> UsageError:
     """Return the error for a layer that Keras does not have."""
     return UsageError(
-        f"{name} has a layer of its own making",
+        f"{name} has a layer or a function of its own making",
         got=kind,
-        allowed="layers that come with Keras",
+        allowed="those that come with Keras",
         cure=f"write it with these, or {EXPORT}",
     )
 
@@ -164,13 +173,9 @@ def _layers(value: Any) -> Iterator[Mapping[str, Any]]:
             yield from _layers(of)
 
 
-def _is_layer(of: Mapping[str, Any]) -> bool:
-    return isinstance(of.get("config"), dict)
-
-
 def _name_of(of: Mapping[str, Any]) -> str:
     config = of.get("config")
-    return str(config.get("name", "Lambda")) if isinstance(config, dict) else "Lambda"
+    return str(config.get("name", of["class_name"])) if isinstance(config, dict) else str(of["class_name"])
 
 
 @contextmanager

@@ -24,10 +24,11 @@ from edgeleuk.closing import Closing
 from edgeleuk.errors import BundleError, UsageError
 from edgeleuk.morphology import numbers_of
 from edgeleuk.outputs import log_odds
-from edgeleuk.preprocessing import scaled_cell, tensor_of
+from edgeleuk.preprocessing import cell_and_tensor
 from edgeleuk.results import Decision, Prediction
 from edgeleuk.runtimes import Answer, open_runtime
 from edgeleuk.runtimes.pooled import PooledRuntime
+from edgeleuk.vision.crops import crop_cell, crop_with_surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
         OutputContract,
     )
     from edgeleuk.bundle.reading import Bundle
-    from edgeleuk.frames import CellCrop
+    from edgeleuk.frames import Cell, CellCrop, RgbImage
     from edgeleuk.preprocessing import ScaledCell
     from edgeleuk.runtimes import ModelRuntime
 
@@ -206,6 +207,15 @@ class Classifier(Closing):
         )
         return [decide(sighting, self.rules) for sighting in seen]
 
+    def crop(self, pixels: RgbImage, cell: Cell, px_per_um: float) -> CellCrop:
+        """Cut a cell out of its field as the network wants to see it: alone, or with what is around it."""
+        contract = self.manifest.input
+        if contract.surroundings == "black":
+            return crop_cell(pixels, cell, px_per_um)
+        height, width = contract.picture_px or (0, 0)
+        size_um = height / contract.crop_px_per_um, width / contract.crop_px_per_um
+        return crop_with_surroundings(pixels, cell, px_per_um, size_um)
+
     def consensus(self, views: Sequence[Prediction]) -> Prediction:
         """Judge one cell from several views of it, the best focused first; see `consensus`."""
         return consensus(views, self.rules)
@@ -238,8 +248,8 @@ class Classifier(Closing):
 
     def _ready(self, crop: CellCrop) -> tuple[ScaledCell, npt.NDArray[np.uint8]]:
         """Return a cell at the network's scale, and what the network wants of it, (1, H, W, C)."""
-        cell = scaled_cell(crop, self.manifest.input)
-        return cell, tensor_of(cell, self.manifest.input)[None]
+        cell, tensor = cell_and_tensor(crop, self.manifest.input)
+        return cell, tensor[None]
 
     def _measured(self, crop: CellCrop, cell: ScaledCell) -> _Measured:
         """Return what gate and forest want of a crop."""

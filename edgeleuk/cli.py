@@ -18,7 +18,9 @@ from edgeleuk.cli_mcu import mcu_app
 from edgeleuk.cli_options import (
     AbstainOption,
     BundleOption,
+    ClassesOption,
     DataOption,
+    DataScaleOption,
     FastestOption,
     GateOption,
     ImagesOption,
@@ -30,6 +32,7 @@ from edgeleuk.cli_options import (
     SeedOption,
     StageConfigOption,
     StrategyOption,
+    SubjectsOption,
     ThreadsOption,
     UntilCellsOption,
     UntilPointsOption,
@@ -182,6 +185,9 @@ def evaluate(
             "--random-split", help="Train anew on a random split of images; the report tells the gap."
         ),
     ] = False,
+    classes: ClassesOption = None,
+    subjects: SubjectsOption = None,
+    px_per_um: DataScaleOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure a network on the cells of subjects that it has never seen."""
@@ -196,6 +202,9 @@ def evaluate(
         report=report,
         allow_leakage=allow_leakage,
         random_split=random_split,
+        classes=classes,
+        subjects=subjects,
+        px_per_um=px_per_um,
     )
     print_json(result) if as_json else typer.echo(commands.evaluation_text(result))
 
@@ -263,6 +272,15 @@ def convert(
         ),
     ] = False,
     gate: GateOption = None,
+    classes: ClassesOption = None,
+    subjects: SubjectsOption = None,
+    px_per_um: DataScaleOption = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            "--folds", help="Without .training.json: parts of the groups, one of which judges [default: 3]."
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Quantize a network to int8 TFLite and ONNX, hold it against float, and pack it into a bundle."""
@@ -287,6 +305,10 @@ def convert(
         also=also or (),
         repair=repair,
         limits_file=gate,
+        classes=classes,
+        subjects=subjects,
+        px_per_um=px_per_um,
+        folds=folds,
     )
     print_json(result) if as_json else typer.echo(conversion_commands.conversion_text(result))
     if result["validation"]["verdict"] == "fail":
@@ -307,6 +329,9 @@ def calibrate(
         bool,
         typer.Option("--curve", help="Convert with 25 to 500 images: how many are enough; resumable."),
     ] = False,
+    classes: ClassesOption = None,
+    subjects: SubjectsOption = None,
+    px_per_um: DataScaleOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Choose calibration images, and check on held-out cells the ranges that they teach."""
@@ -314,7 +339,16 @@ def calibrate(
     from edgeleuk_convert import conversion_commands
 
     result = conversion_commands.calibrate(
-        model, data, out, images=images, seed=seed, strategy=strategy, curve=curve
+        model,
+        data,
+        out,
+        images=images,
+        seed=seed,
+        strategy=strategy,
+        curve=curve,
+        classes=classes,
+        subjects=subjects,
+        px_per_um=px_per_um,
     )
     print_json(result) if as_json else typer.echo(conversion_commands.calibration_text(result))
 
@@ -335,6 +369,9 @@ def validate(
         typer.Option("--report", metavar="DIR", help="Write validation.html, with every flipped cell."),
     ] = None,
     gate: GateOption = None,
+    classes: ClassesOption = None,
+    subjects: SubjectsOption = None,
+    px_per_um: DataScaleOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare a bundle's int8 networks with its float network on subjects none of them has seen."""
@@ -342,7 +379,15 @@ def validate(
     from edgeleuk_convert import validation_commands
 
     result = validation_commands.validate(
-        bundle, data, layers=layers, out=out, report=report, limits_file=gate
+        bundle,
+        data,
+        layers=layers,
+        out=out,
+        report=report,
+        limits_file=gate,
+        classes=classes,
+        subjects=subjects,
+        px_per_um=px_per_um,
     )
     print_json(result) if as_json else typer.echo(validation_commands.validation_text(result))
     if result["verdict"] == "fail":
@@ -355,13 +400,18 @@ def compare(
     b: Annotated[str, typer.Argument(metavar="B", help="The bundle that is to replace it.")],
     data: DataOption,
     gate: GateOption = None,
+    classes: ClassesOption = None,
+    subjects: SubjectsOption = None,
+    px_per_um: DataScaleOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say whether one bundle may replace another, on subjects that neither has seen."""
     from edgeleuk.console import print_json
     from edgeleuk_convert import validation_commands
 
-    result = validation_commands.compare(a, b, data, limits_file=gate)
+    result = validation_commands.compare(
+        a, b, data, limits_file=gate, classes=classes, subjects=subjects, px_per_um=px_per_um
+    )
     print_json(result) if as_json else typer.echo(validation_commands.comparison_text(result))
     if result["verdict"] == "fail":
         raise typer.Exit(3)

@@ -12,7 +12,33 @@ BundleOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 DataOption = Annotated[
-    Path, typer.Option("--data", metavar="DIR", help="Folder of C-NMC images, in any of its layouts.")
+    Path,
+    typer.Option(
+        "--data",
+        metavar="DIR",
+        help="Folder of C-NMC images, in any of its layouts, or of your own pictures.",
+    ),
+]
+ClassesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--classes",
+        metavar="NAME=blast,NAME=normal",
+        help="What the folders of your own pictures are called.",
+    ),
+]
+SubjectsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--subjects",
+        "--labels",
+        metavar="FILE.csv",
+        help="Whose pictures they are, what they show, or both: file,subject,label.",
+    ),
+]
+DataScaleOption = Annotated[
+    float | None,
+    typer.Option("--px-per-um", help="Scale of the pictures [default: the network's, or C-NMC's]."),
 ]
 RuntimeOption = Annotated[str | None, typer.Option("--runtime", help="`litert` (default) or `onnxruntime`.")]
 FastestOption = Annotated[

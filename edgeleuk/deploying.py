@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from edgeleuk.bundle.manifest import Manifest
     from edgeleuk.bundle.reading import Bundle
     from edgeleuk.bundle.support_vectors import SupportVectors
+    from edgeleuk.quantization import Scales
 
     Raw = list[npt.NDArray[np.generic]]
 
@@ -66,7 +67,7 @@ def deployment_of(bundle: Bundle, golden: int) -> Deployment:
     Raises
     ------
     UsageError
-        `golden` is out of range.
+        `golden` is out of range, or the contract asks for what the firmware's sources do not do.
     GateFailedError
         The bundle was rejected when it was made.
     BundleError
@@ -79,6 +80,7 @@ def deployment_of(bundle: Bundle, golden: int) -> Deployment:
             "the number of golden cells is out of range", got=golden, allowed=f"1 to {MOST_GOLDEN}"
         )
     model, manifest = deployed_model(bundle), bundle.manifest
+    _refuse_what_firmware_lacks(manifest)
     support = decode_support(bundle.members[SUPPORT]) if SUPPORT in bundle.members else None
     tensors = _golden_tensors(bundle)[:golden]
     slow = ReferenceLiteRtRuntime(model, manifest.input)
@@ -149,6 +151,28 @@ def _litert() -> str:
     return "LiteRT"
 
 
+def _refuse_what_firmware_lacks(manifest: Manifest) -> None:
+    contract, output = manifest.input, manifest.output
+    for fits, title, got, allowed in (
+        (contract.framing == "centred", "input.framing", contract.framing, "centred"),
+        (isinstance(contract.scale, float), "input.scale", "one for each channel", "one for all channels"),
+        (isinstance(contract.offset, float), "input.offset", "one for each channel", "one for all channels"),
+        (len(output.positive_indices) == 1, "output.positive", output.positive_label, "one class"),
+    ):
+        if not fits:
+            raise UsageError(
+                f"{title} of the bundle is not supported on microcontrollers",
+                got=got,
+                allowed=allowed,
+                cure="train a network on centred cells with `edgeleuk train`",
+            )
+
+
+def _of_all_channels(value: Scales) -> float:
+    assert isinstance(value, float)
+    return value
+
+
 def _input_constants(manifest: Manifest) -> tuple[Constant, ...]:
     contract, area = manifest.input, manifest.envelope.area_um2
     rim_px = round(contract.rim_um * contract.px_per_um)
@@ -166,8 +190,8 @@ def _input_constants(manifest: Manifest) -> tuple[Constant, ...]:
         Constant("NORMAL_STD", NORMAL_STD, "within the cell"),
         Constant("LEAST_STD", LEAST_STD, "a spread below this counts as this"),
         Constant("OUTSIDE", NORMAL_MEAN if contract.normalise else 0, "colour around the cell"),
-        Constant("BYTE_SCALE", contract.scale, "real input = byte * scale + offset"),
-        Constant("BYTE_OFFSET", contract.offset, "the same"),
+        Constant("BYTE_SCALE", _of_all_channels(contract.scale), "real input = byte * scale + offset"),
+        Constant("BYTE_OFFSET", _of_all_channels(contract.offset), "the same"),
         Constant("AREA_UM2_LOW", area[0], "a cell outside these is uncertain"),
         Constant("AREA_UM2_HIGH", area[1], "the same"),
     ]
@@ -195,7 +219,7 @@ def _decision_constants(manifest: Manifest) -> tuple[Constant, ...]:
     return (
         Constant("OUTPUT_KIND", output.kind, "what the answer is"),
         Constant("LABELS", ",".join(output.labels), "classes, in order"),
-        Constant("POSITIVE_INDEX", output.positive_index, "the class whose probability counts"),
+        Constant("POSITIVE_INDEX", output.positive_indices[0], "the class whose probability counts"),
         Constant("TEMPERATURE", output.temperature, "divides the log odds"),
         Constant("FOREST_WEIGHT", output.forest_weight, "of the forest's log odds; 0 without one"),
         Constant("BIAS", output.bias, "added after both"),

@@ -15,7 +15,6 @@ from edgeleuk.frames import CellCrop
 from edgeleuk.images import read_image, write_png
 from edgeleuk.results import Decision, Prediction
 from edgeleuk.selftest import open_tested_classifier
-from edgeleuk.vision.crops import crop_cell
 from edgeleuk.vision.scale import estimate_px_per_um
 from edgeleuk.vision.segmentation import nucleus_and_cell_mask, segment, worth_painting
 
@@ -164,7 +163,7 @@ def classify_picture(
     """
     if is_single_cell(pixels):
         # A cell without its field shows no red cells to measure: C-NMC's scale, unless told otherwise.
-        crop = CellCrop.on_black(pixels, px_per_um or classifier.manifest.input.crop_px_per_um)
+        crop = CellCrop.on_black(pixels, px_per_um or classifier.manifest.input.crop_px_per_um, whole=True)
         if not crop.mask.any():
             raise DataRefusedError(f"{file} is all black")
         return {
@@ -180,7 +179,7 @@ def classify_picture(
     if scale is None:
         predictions: list[Prediction | None] = [None] * len(cells)
     else:
-        predictions = list(classifier.classify([crop_cell(pixels, cell, scale) for cell in cells]))
+        predictions = list(classifier.classify([classifier.crop(pixels, cell, scale) for cell in cells]))
     return {
         "file": str(file),
         "kind": "field",

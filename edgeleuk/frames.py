@@ -141,16 +141,19 @@ class CellCrop:
     Attributes
     ----------
     pixels : (H, W, 3) uint8, RGB
-        0 outside the cell.
+        0 outside the cell; in a picture from a data set, perhaps what is around it.
     mask : (H, W) uint8
         255 inside the cell, 0 outside.
     px_per_um : float
         Scale of the crop.
+    whole : bool
+        It is a picture of its own, not cut from a field: what wants whole pictures takes it as it is.
     """
 
     pixels: RgbImage
     mask: Mask
     px_per_um: float
+    whole: bool = False
 
     def __post_init__(self) -> None:
         require_rgb(self.pixels)
@@ -162,10 +165,10 @@ class CellCrop:
             raise ValueError(msg)
 
     @classmethod
-    def on_black(cls, pixels: RgbImage, px_per_um: float) -> CellCrop:
+    def on_black(cls, pixels: RgbImage, px_per_um: float, *, whole: bool = False) -> CellCrop:
         """Take a picture of a cell on pure black, as C-NMC has them: what is not black is cell."""
         require_rgb(pixels)
-        return cls(pixels, not_black(pixels), px_per_um)
+        return cls(pixels, not_black(pixels), px_per_um, whole)
 
 
 def not_black(pixels: RgbImage) -> Mask:

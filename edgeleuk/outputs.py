@@ -18,8 +18,8 @@ LEAST_PROBABILITY = 1e-6
 def log_odds(outputs: npt.ArrayLike, contract: OutputContract) -> npt.NDArray[np.float64]:
     """Return the log odds of the positive class against all others, before any calibration.
 
-    Of a softmax they are ``logit[positive] - log(sum(exp(other logits)))``, so that a sigmoid gives the
-    probability that the softmax gives.
+    Of a softmax they are ``log(sum(exp(positive logits))) - log(sum(exp(other logits)))``, so that a sigmoid
+    gives the probability that the softmax gives.
 
     Parameters
     ----------
@@ -49,16 +49,20 @@ def log_odds(outputs: npt.ArrayLike, contract: OutputContract) -> npt.NDArray[np
     if values.ndim != 2 or values.shape[1] != contract.width:
         msg = f"expected outputs of shape (n, {contract.width}), got {values.shape}"
         raise ValueError(msg)
-    positive = contract.positive_index
+    positive = list(contract.positive_indices)
     if contract.kind == "logits":
         others = np.delete(values, positive, axis=1)
-        return np.asarray(values[:, positive] - np.logaddexp.reduce(others, axis=1))
+        # Of one class it is the logit itself, to the last bit.
+        of = (
+            values[:, positive[0]] if len(positive) == 1 else np.logaddexp.reduce(values[:, positive], axis=1)
+        )
+        return np.asarray(of - np.logaddexp.reduce(others, axis=1))
     if contract.kind == "softmax":
         # Rounded to int8 they need not add up to 1.
-        share = values[:, positive] / np.maximum(values.sum(axis=1), LEAST_PROBABILITY)
+        share = values[:, positive].sum(axis=1) / np.maximum(values.sum(axis=1), LEAST_PROBABILITY)
         return _logit(share)
     single = values[:, 0] if contract.kind == "logit" else _logit(values[:, 0])
-    return single if positive == 1 else -single
+    return single if positive == [1] else -single
 
 
 def _logit(probability: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

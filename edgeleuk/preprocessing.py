@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from edgeleuk.bundle.manifest import InputContract
+    from edgeleuk.bundle.manifest import InputContract, Resize
     from edgeleuk.frames import CellCrop
 
 NORMAL_MEAN = 128
@@ -45,7 +45,7 @@ class ScaledCell(NamedTuple):
 
 
 def to_tensor(crop: CellCrop, contract: InputContract) -> npt.NDArray[np.uint8]:
-    """Bring one crop to the network's scale, centre it, and normalise it as the contract says.
+    """Bring one crop to the network's form, as the contract says.
 
     Parameters
     ----------
@@ -57,7 +57,17 @@ def to_tensor(crop: CellCrop, contract: InputContract) -> npt.NDArray[np.uint8]:
     (H, W, C) uint8
         Parts of the cell that stick out of the tensor are cut.
     """
-    return tensor_of(scaled_cell(crop, contract), contract)
+    return cell_and_tensor(crop, contract)[1]
+
+
+def cell_and_tensor(crop: CellCrop, contract: InputContract) -> tuple[ScaledCell, npt.NDArray[np.uint8]]:
+    """Return a cell at the network's scale, and what the network is given of it, (H, W, C) uint8."""
+    cell = scaled_cell(crop, contract)
+    if contract.framing == "centred":
+        return cell, tensor_of(cell, contract)
+    pixels = resized(framed(crop, contract), (contract.width, contract.height), contract.resize)
+    planes = [_channel(pixels, channel) for channel in contract.channels]
+    return cell, np.asarray(cv2.merge(planes), np.uint8).reshape(contract.shape)
 
 
 def tensor_of(cell: ScaledCell, contract: InputContract) -> npt.NDArray[np.uint8]:
@@ -83,6 +93,107 @@ def _without_a_cell(contract: InputContract) -> npt.NDArray[np.uint8]:
     colour = NORMAL_MEAN if contract.normalise else 0
     levels = [0 if channel in MASKS else colour for channel in contract.channels]
     return np.full(contract.shape, levels, np.uint8)
+
+
+def framed(crop: CellCrop, contract: InputContract) -> npt.NDArray[np.uint8]:
+    """Return the picture or the box that a network was taught on, not yet resized.
+
+    A picture of its own is taken as it is. Of a cell from a field, a picture is put together at the scale of
+    the pictures that the network knows, so that it is resized as they were.
+
+    Parameters
+    ----------
+    crop : CellCrop
+    contract : InputContract
+        Its framing is ``picture`` or ``box``.
+
+    Returns
+    -------
+    (h, w, 3) uint8, RGB
+    """
+    kept = contract.surroundings == "kept"
+    pixels = crop.pixels if kept else np.asarray(cv2.copyTo(crop.pixels, crop.mask), np.uint8)
+    if contract.framing == "box":
+        return _box(crop, pixels, contract.crop_px_per_um)
+    if crop.whole or contract.picture_px is None:
+        return pixels
+    return _composed(crop, contract, contract.picture_px, kept=kept)
+
+
+def _box(crop: CellCrop, pixels: npt.NDArray[np.uint8], px_per_um: float) -> npt.NDArray[np.uint8]:
+    x, y, w, h = cv2.boundingRect(crop.mask)
+    if w == 0:
+        return pixels
+    cut = np.ascontiguousarray(pixels[y : y + h, x : x + w])
+    return cut if crop.whole else _resized(cut, _size(w, h, px_per_um / crop.px_per_um))
+
+
+def _composed(
+    crop: CellCrop, contract: InputContract, picture_px: tuple[int, int], *, kept: bool
+) -> npt.NDArray[np.uint8]:
+    """Put a cell from a field into the middle of a picture of (height, width)."""
+    factor = contract.crop_px_per_um / crop.px_per_um
+    picture = np.zeros((*picture_px, 3), np.uint8)
+    if kept:
+        # What the field does not show stays black.
+        pixels = _resized(crop.pixels, _size(crop.pixels.shape[1], crop.pixels.shape[0], factor))
+        target, source = _centred(pixels.shape[:2], picture_px)
+        picture[target] = pixels[source]
+        return picture
+    pixels, mask = _scaled(crop, factor)
+    target, source = _centred(mask.shape, picture_px)
+    inside = (mask[source] >= 128).view(np.uint8)
+    picture[target] = cv2.copyTo(np.ascontiguousarray(pixels[source]), np.ascontiguousarray(inside))
+    return picture
+
+
+def resized(picture: npt.NDArray[np.uint8], size: tuple[int, int], kind: Resize) -> npt.NDArray[np.uint8]:
+    """Resize an (h, w, 3) picture to (width, height), to the same bytes on every machine.
+
+    ``bilinear`` is what ``cv2.INTER_LINEAR`` and ``tf.image.resize`` do, ``nearest`` what Pillow and
+    ``tf.image.resize`` do, ``area`` what ``cv2.INTER_AREA`` does, each to within one grey level.
+    """
+    if (picture.shape[1], picture.shape[0]) == size:
+        return picture
+    if kind == "halve-exact":
+        return _resized(picture, size)
+    if kind == "nearest":
+        rows, columns = _nearest(picture.shape[0], size[1]), _nearest(picture.shape[1], size[0])
+        return np.ascontiguousarray(picture[rows][:, columns])
+    smaller = size[0] <= picture.shape[1] and size[1] <= picture.shape[0]
+    if kind == "area" and smaller:
+        return _averaged(picture, size)
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR_EXACT), np.uint8)
+
+
+def _nearest(have: int, want: int) -> npt.NDArray[np.int64]:
+    """Return the pixel in which the middle of each new one lies."""
+    return (2 * np.arange(want) + 1) * have // (2 * want)
+
+
+def _averaged(picture: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """Average what each new pixel covers: sums of whole numbers, which float64 holds exactly."""
+    height, width = picture.shape[:2]
+    rows, columns = _overlaps(height, size[1]), _overlaps(width, size[0])
+    planes = [rows @ picture[:, :, index].astype(np.float64) @ columns.T for index in range(3)]
+    area = height * width
+    whole: npt.NDArray[np.uint8] = np.floor((np.stack(planes, axis=-1) + area // 2) / area).astype(np.uint8)
+    return whole
+
+
+@lru_cache(maxsize=8)
+def _overlaps(have: int, want: int) -> npt.NDArray[np.float64]:
+    """How much of each old pixel each new one covers, (want, have), in units of one ``want``-th."""
+    starts, ends = np.arange(want)[:, None] * have, np.arange(1, want + 1)[:, None] * have
+    old = np.arange(have)[None] * want
+    covered: npt.NDArray[np.float64] = np.clip(
+        np.minimum(ends, old + want) - np.maximum(starts, old), 0, None
+    ).astype(np.float64)
+    return covered
+
+
+def _size(width: int, height: int, factor: float) -> tuple[int, int]:
+    return max(1, round(width * factor)), max(1, round(height * factor))
 
 
 def scaled_cell(crop: CellCrop, contract: InputContract) -> ScaledCell:
@@ -170,7 +281,7 @@ def _scaled(crop: CellCrop, factor: float) -> tuple[npt.NDArray[np.uint8], npt.N
         return np.zeros((1, 1, 3), np.uint8), np.zeros((1, 1), np.uint8)
     pixels = crop.pixels[y : y + h, x : x + w]
     mask = crop.mask[y : y + h, x : x + w]
-    size = (max(1, round(w * factor)), max(1, round(h * factor)))
+    size = _size(w, h, factor)
     return _resized(_padded_with_cell(pixels, mask), size), _resized(mask, size)
 
 

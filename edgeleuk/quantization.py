@@ -7,12 +7,16 @@ Integer-Arithmetic-Only Inference", CVPR 2018, equation 1.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+# One for all channels of a picture, or one for each.
+Scales: TypeAlias = "float | tuple[float, ...]"
+AnyNumber = TypeVar("AnyNumber", bound=np.generic)
 
 # Steps within which a real number counts as half-way between two integers.
 HALF = 1e-3
@@ -93,7 +97,46 @@ def dequantize(quantized: npt.ArrayLike, affine: Affine) -> npt.NDArray[np.float
     return (steps * affine.scale).astype(np.float32)
 
 
-def byte_table(affine: Affine, *, scale: float, offset: float) -> npt.NDArray[np.generic]:
+def real_table(scale: Scales, offset: Scales) -> npt.NDArray[np.float32]:
+    """Return what each byte of an image stands for: ``byte * scale + offset``.
+
+    Parameters
+    ----------
+    scale, offset : float, or one for each of C channels
+
+    Returns
+    -------
+    (256,) float32, or (256, C) where channels differ
+    """
+    bytes_ = np.arange(256)
+    if np.ndim(scale) or np.ndim(offset):
+        bytes_ = bytes_[:, np.newaxis]
+    return (bytes_ * np.asarray(scale, np.float64) + np.asarray(offset, np.float64)).astype(np.float32)
+
+
+def real_ends(scale: Scales, offset: Scales) -> tuple[float, float]:
+    """Return the least and the greatest number that a byte of any channel stands for.
+
+    Examples
+    --------
+    >>> real_ends((1.0, 2.0), (-5.0, 0.0))
+    (-5.0, 510.0)
+    """
+    ends = np.array([0, 255])[:, np.newaxis] * np.asarray(scale, np.float64) + np.asarray(offset, np.float64)
+    return float(ends.min()), float(ends.max())
+
+
+def look_up(table: npt.NDArray[AnyNumber], tensors: npt.NDArray[np.uint8]) -> npt.NDArray[AnyNumber]:
+    """Replace each byte of (..., C) tensors by what a table has for it, (256,) or (256, C)."""
+    if table.ndim == 1:
+        return table[tensors]
+    found = np.empty(tensors.shape, table.dtype)
+    for channel in range(tensors.shape[-1]):
+        found[..., channel] = table[tensors[..., channel], channel]
+    return found
+
+
+def byte_table(affine: Affine, *, scale: Scales, offset: Scales) -> npt.NDArray[np.generic]:
     """Return what each byte of an image becomes in the network's input tensor.
 
     Bytes that fall half-way between two integers all go the same way: they do where 0.0 lies between two
@@ -103,19 +146,23 @@ def byte_table(affine: Affine, *, scale: float, offset: float) -> npt.NDArray[np
     ----------
     affine : Affine
         Quantization of the input tensor.
-    scale, offset : float
+    scale, offset : float, or one for each of C channels
         The network's real input is ``byte * scale + offset``.
 
     Returns
     -------
-    (256,) ndarray of ``affine.dtype``
+    (256,) ndarray of ``affine.dtype``, or (256, C) where channels differ
 
     Examples
     --------
     >>> len(set(byte_table(Affine(2 / 255, 0), scale=2 / 255, offset=-1.0).tolist()))
     256
     """
-    real = np.arange(256) * scale + offset
+    if np.ndim(scale) or np.ndim(offset):
+        pairs = np.broadcast_arrays(np.atleast_1d(scale), np.atleast_1d(offset))
+        tables = [byte_table(affine, scale=float(s), offset=float(o)) for s, o in zip(*pairs, strict=True)]
+        return np.stack(tables, axis=-1)
+    real = np.arange(256) * np.asarray(scale, np.float64) + np.asarray(offset, np.float64)
     top = real[-1] / affine.scale + affine.zero_point
     # A scale is stored in float32, which moves a half by less than this.
     nudge = HALF if top <= integer_range(affine.dtype)[1] else -HALF

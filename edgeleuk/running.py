@@ -163,6 +163,7 @@ def run(
                         correct=correct,
                         gate=gate if settings.gate else accept,
                         watch=watch.look,
+                        crop=classifier.crop,
                     ),
                     writer,
                     frames=frames,

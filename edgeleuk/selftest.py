@@ -19,7 +19,7 @@ from edgeleuk.bundle.manifest import FOREST, GOLDEN, MODEL_FILES
 from edgeleuk.classify import area_um2, bundle_rules, decide, open_classifier, open_network, sightings
 from edgeleuk.errors import BundleError, GateFailedError
 from edgeleuk.morphology import numbers_of
-from edgeleuk.preprocessing import scaled_cell, tensor_of
+from edgeleuk.preprocessing import cell_and_tensor
 from edgeleuk.runtimes import available_runtimes
 
 if TYPE_CHECKING:
@@ -160,10 +160,9 @@ def self_test(bundle: Bundle, name: str, classifier: Classifier) -> list[GoldenR
 
 def measure_golden(vectors: GoldenVectors, contract: InputContract, rules: Rules) -> GoldenCells:
     """Preprocess and measure the golden cells as the device does."""
-    scaled = [scaled_cell(crop, contract) for crop in vectors.crops]
-    tensors = np.stack([tensor_of(cell, contract) for cell in scaled])
+    scaled, tensors = zip(*(cell_and_tensor(crop, contract) for crop in vectors.crops), strict=True)
     return GoldenCells(
-        tensors,
+        np.stack(tensors),
         tuple(area_um2(crop) for crop in vectors.crops),
         tuple(look(cell) if rules.gate else None for cell in scaled),
         tuple(numbers_of(cell, contract.px_per_um) for cell in scaled) if rules.forest else None,

@@ -141,5 +141,6 @@ def correlation_text(correlation: float) -> str:
 def _deciding(outputs: npt.NDArray[np.float32], contract: OutputContract) -> npt.NDArray[np.float64]:
     """Return the (n,) numbers that decide: log odds of logits, else the positive class's probability."""
     if contract.kind == "softmax":
-        return outputs[:, contract.positive_index].astype(np.float64)
+        of_positive = outputs[:, list(contract.positive_indices)].astype(np.float64)
+        return np.asarray(of_positive.sum(axis=1))
     return outputs[:, 0].astype(np.float64) if contract.kind == "probability" else log_odds(outputs, contract)

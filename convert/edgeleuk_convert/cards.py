@@ -6,12 +6,13 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from edgeleuk import RESEARCH_USE
+from edgeleuk_convert.cnmc import PICTURE
 from edgeleuk_convert.leakage import with_training_stamp
 from edgeleuk_convert.settings import load_training_settings
 from edgeleuk_convert.verdict import verdict_words
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from edgeleuk_convert.packing import Converted
     from edgeleuk_convert.record import TrainingRecord
@@ -46,6 +47,11 @@ def command_line(command: str, settings: Mapping[str, object]) -> str:
     return shlex.join(words)
 
 
+# Others open the file, too.
+EXACT_SUMS = """Whoever opens `model.int8.onnx` in another program: on x86 processors without VNNI, its sums
+saturate unless ONNX Runtime's session entry `session.x64quantprecision` is "1". edgeleuk sets it."""
+
+
 def card(
     name: str,
     record: TrainingRecord,
@@ -66,7 +72,7 @@ def card(
     settings["answers"] = "DIR" if record.calibrated_by == "cross-validation" else None
     settings["allow_leakage"] = record.stamp is not None
     return f"""# {name}
-{_stamped(record)}
+{_stamped(record, validation)}
 {RESEARCH_USE}
 
 A network ({record.architecture}, {record.parameters:,} parameters){_joined(record)} that tells
@@ -89,6 +95,7 @@ Calibrated with {calibration_images} images of {_calibrating(record)}; `calibrat
 {sizes}
 
 The float32 ONNX network that was quantized has {converted.float_onnx_bytes:,} bytes.
+{EXACT_SUMS}
 
 ## Accuracy on the held-out subjects
 
@@ -105,7 +112,7 @@ weak spot. Cells other than lymphoid ones (granulocytes, monocytes) were not in 
 
 
 def _subjects(record: TrainingRecord) -> str:
-    held_out = ", ".join(record.held_out_subjects) or "none"
+    held_out = _named(record.held_out_subjects)
     if record.training_known:
         subjects = f"Trained on {len(record.training_subjects)} subjects."
         return f"{subjects} Held out, by group, and never seen:\n{held_out}."
@@ -114,6 +121,14 @@ def _subjects(record: TrainingRecord) -> str:
         "accuracy below may be that of cells that it was trained on. Not used to calibrate it, by group:\n"
         f"{held_out}."
     )
+
+
+def _named(subjects: Sequence[str]) -> str:
+    """Name subjects; pictures whose subjects nobody knows are counted."""
+    pictures = sum(subject.startswith(PICTURE) for subject in subjects)
+    named = [subject for subject in subjects if not subject.startswith(PICTURE)]
+    counted = [f"{pictures} pictures whose subjects nobody knows"] if pictures else []
+    return ", ".join(named + counted) or "none"
 
 
 def _trained(record: TrainingRecord, settings: Mapping[str, object]) -> str:
@@ -132,8 +147,9 @@ def _joined(record: TrainingRecord) -> str:
     )
 
 
-def _stamped(record: TrainingRecord) -> str:
-    return f"\n**{with_training_stamp(None, record.stamp)}**\n" if record.stamp else ""
+def _stamped(record: TrainingRecord, validation: Mapping[str, Any]) -> str:
+    stamp = with_training_stamp(validation.get("stamp"), record.stamp)
+    return f"\n**{stamp}**\n" if stamp else ""
 
 
 def _other_settings(record: TrainingRecord) -> str:

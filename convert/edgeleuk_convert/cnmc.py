@@ -1,6 +1,6 @@
-"""Read C-NMC 2019, in every layout it is handed around in: cells, labels, subjects, groups.
+"""Read folders of labelled cells, C-NMC's in all its layouts and the user's own: labels, subjects, groups.
 
-The subject stands in the file's name (``UID_<subject>_<image>_<cell>_<label>``). Some subjects share
+In C-NMC the subject stands in the file's name (``UID_<subject>_<image>_<cell>_<label>``). Some subjects share
 byte-identical images; such subjects are one *group*, computed from hashes of the decoded pixels, so
 that a split by group never shows a network its test cells.
 """
@@ -9,19 +9,24 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from edgeleuk.errors import DataRefusedError
-from edgeleuk_convert.cnmc_layouts import Named, find_images, natural_key
+from edgeleuk.errors import DataRefusedError, UsageError
+from edgeleuk_convert.cnmc_layouts import natural_key
+from edgeleuk_convert.dataset.cell_in_picture import cell_mask
+from edgeleuk_convert.dataset.decoding import decode
+from edgeleuk_convert.dataset.finding import find_pictures
+from edgeleuk_convert.dataset.summary import Summary, summarise
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from edgeleuk.frames import CellCrop, RgbImage
+    from edgeleuk_convert.cnmc_layouts import Named
+    from edgeleuk_convert.dataset.own_pictures import OwnFacts
 
     Progress = Callable[[int, int], None]
 
@@ -36,6 +41,8 @@ USUAL_SIZE = (450, 450)
 # A cell crop is black around the cell. C-NMC's cells fill at most a quarter of their picture.
 MOST_FOREGROUND = 0.97
 NAMED_AT_MOST = 5
+# How the subject of a picture is named whose subject nobody knows; its hash follows.
+PICTURE = "picture "
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +57,22 @@ class LabelledCell:
     subject : str or None
         As written in the file's name.
     group : str or None
-        Subjects that share an image are one group, named by the first of them in natural order.
+        Subjects that share an image are one group, named by the first of them in natural order. A picture
+        whose subject nobody knows is a subject of its own, named by its pixels.
     sha256 : str
         Of the decoded pixels and their shape: a BMP and its lossless WebP agree.
     foreground_px : int
-        Pixels that are not black.
+        Pixels that are not black; those of the cell, where the picture shows what is around it.
     width, height : int
     fold : str or None
         The official fold, where the folders tell it.
+    kind : str or None
+        What the class is called in a folder of the user's own, such as ``Early``.
+    on_black : bool
+        Whether the cell is cut out on black; else the cell nearest the picture's middle counts, or all of
+        the picture, where none is found.
+    px_per_um : float
+        Scale of the picture.
     """
 
     path: Path
@@ -69,129 +84,142 @@ class LabelledCell:
     width: int
     height: int
     fold: str | None = None
+    kind: str | None = None
+    on_black: bool = True
+    px_per_um: float = CNMC_PX_PER_UM
 
     @property
     def area_um2(self) -> float:
-        """Area of the cell at the scale that C-NMC is taken to have."""
-        return self.foreground_px / CNMC_PX_PER_UM**2
+        """Area of the cell at the scale of its picture."""
+        return self.foreground_px / self.px_per_um**2
 
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """What a folder was found to hold.
-
-    Attributes
-    ----------
-    cells, subjects, groups : dict of label to number
-    duplicates : int
-        Images that repeat an earlier one pixel for pixel.
-    joined_groups : tuple of tuple of str
-        Subjects that share images.
-    unlabelled : int
-    odd_sizes : dict of "WxH" to number
-        Pictures that are not 450x450.
-    """
-
-    cells: dict[str, int]
-    subjects: dict[str, int]
-    groups: dict[str, int]
-    duplicates: int
-    joined_groups: tuple[tuple[str, ...], ...]
-    unlabelled: int
-    odd_sizes: dict[str, int]
-
-    def __str__(self) -> str:
-        lines = [
-            f"{label}: {self.cells[label]} cells, {self.subjects[label]} subjects,"
-            f" {self.groups[label]} groups"
-            for label in LABELS
-        ]
-        if self.unlabelled:
-            lines.append(f"unlabelled: {self.unlabelled} cells")
-        if self.duplicates:
-            joined = "; ".join(" ".join(group) for group in self.joined_groups)
-            lines.append(
-                f"identical images: {self.duplicates} (subjects that share them: {joined or 'none'})"
-            )
-        if self.odd_sizes:
-            lines.append(
-                "unusual sizes: " + ", ".join(f"{n} of {size}" for size, n in self.odd_sizes.items())
-            )
-        return "\n".join(lines)
+    @property
+    def cell_found(self) -> bool:
+        """Whether its area is the cell's, and not that of the whole picture."""
+        return self.on_black or self.foreground_px < self.width * self.height
 
 
 @dataclass(frozen=True, slots=True)
 class CellSet:
-    """All cells of a folder, in natural order of their paths."""
+    """All cells of a folder, in natural order of their paths; `own` is None for C-NMC's layouts."""
 
     folder: Path
     cells: tuple[LabelledCell, ...]
+    own: OwnFacts | None = None
 
     @property
     def labelled(self) -> tuple[LabelledCell, ...]:
         """The cells whose label is known."""
         return tuple(cell for cell in self.cells if cell.label is not None)
 
-    def summary(self) -> Summary:
-        """Count what is there."""
-        of = {label: [cell for cell in self.cells if cell.label == label] for label in LABELS}
-        members: dict[str, set[str]] = {}
-        for cell in self.labelled:
-            members.setdefault(cell.group or "", set()).add(cell.subject or "")
-        joined = [
-            tuple(sorted(subjects, key=natural_key)) for subjects in members.values() if len(subjects) > 1
-        ]
-        sizes = Counter((c.width, c.height) for c in self.cells)
-        return Summary(
-            cells={label: len(of[label]) for label in LABELS},
-            subjects={label: len({c.subject for c in of[label]}) for label in LABELS},
-            groups={label: len({c.group for c in of[label]}) for label in LABELS},
-            duplicates=len(self.cells) - len({c.sha256 for c in self.cells}),
-            joined_groups=tuple(sorted(joined, key=lambda subjects: natural_key(subjects[0]))),
-            unlabelled=sum(c.label is None for c in self.cells),
-            odd_sizes={f"{w}x{h}": n for (w, h), n in sorted(sizes.items()) if (w, h) != USUAL_SIZE},
+    @property
+    def subjects_known(self) -> bool:
+        """Whether the subject of every labelled cell is known."""
+        return self.own is None or not self.own.subjects_unknown
+
+    @property
+    def stamp(self) -> str | None:
+        """What every figure from these cells has to carry; None where there is nothing to say."""
+        if self.own is None or not self.own.subjects_unknown:
+            return None
+        unknown, labelled = self.own.subjects_unknown, len(self.labelled)
+        of = (
+            "NO SUBJECTS KNOWN"
+            if unknown == labelled
+            else f"SUBJECTS UNKNOWN OF {unknown} OF {labelled} PICTURES"
+        )
+        return (
+            f"{of}: every such picture counts for itself, so intervals are too narrow, and cells of one"
+            " subject may have calibrated what others judge."
         )
 
+    def summary(self) -> Summary:
+        """Count what is there."""
+        return summarise(self)
 
-def load_cells(folder: Path, *, progress: Progress | None = None) -> CellSet:
+
+def load_cells(
+    folder: Path,
+    *,
+    classes: Mapping[str, Label] | None = None,
+    subjects: Path | None = None,
+    px_per_um: float | None = None,
+    also_known: Mapping[str, Label] | None = None,
+    own_px_per_um: float | None = None,
+    progress: Progress | None = None,
+) -> CellSet:
     """Find every cell image under `folder`, decode each once, and work out the groups.
 
     Parameters
     ----------
     folder : Path
-        Fold folders, a preliminary phase with its CSV of labels, an unlabelled final phase, or several.
+        C-NMC's fold folders, a preliminary phase with its CSV of labels, an unlabelled final phase, or
+        several of them; or folders of the user's own, see `own_pictures.find_own_pictures`.
+    classes : mapping of str to 'blast' or 'normal', optional
+        What the user's classes are called; pictures of other classes are left out.
+    subjects : Path, optional
+        CSV of files and their subjects, labels, or both.
+    px_per_um : float, optional
+        Scale of the pictures; C-NMC's without it, or `own_px_per_um` for the user's own.
+    also_known : mapping of str to 'blast' or 'normal', optional
+        Names of classes to know beside the usual ones, such as an output contract's labels.
+    own_px_per_um : float, optional
     progress : callable, optional
         Told (images done, images in all).
 
     Raises
     ------
     DataRefusedError
-        There are no images; some cannot be read; names, folders and CSV contradict each other; or
+        There are no images; some cannot be read; names, folders and tables contradict each other; or
         identical images carry different labels.
+    UsageError
+        A class of `classes` does not occur, or the scale is out of range.
     """
-    named = find_images(Path(folder))
+    if px_per_um is not None and not 0.01 <= px_per_um <= 1000:
+        raise UsageError("the scale is out of range", got=px_per_um, allowed="0.01 to 1000 px/um")
+    folder = Path(folder)
+    found = find_pictures(folder, classes=classes, table=subjects, also_known=also_known)
+    scale = px_per_um or (own_px_per_um if found.own is not None else None) or CNMC_PX_PER_UM
+    read = _read_all(folder, found.named, progress, own=found.own is not None)
+    cells = [replace(cell, px_per_um=scale) for cell in read] if scale != CNMC_PX_PER_UM else read
+    _refuse_contradictions(cells)
+    groups = joined_groups(cells)
+    return CellSet(
+        folder,
+        tuple(replace(c, group=groups[c.subject]) if c.subject is not None else c for c in cells),
+        found.own,
+    )
+
+
+def _read_all(
+    folder: Path, named: Sequence[Named], progress: Progress | None, *, own: bool
+) -> list[LabelledCell]:
+    """Decode and measure every image, in threads."""
+    import cv2
+
     read: list[LabelledCell] = []
     bad: list[str] = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done, (image, result) in enumerate(zip(named, pool.map(_measure, named), strict=True), start=1):
-            if isinstance(result, str):
-                bad.append(f"{image.path.relative_to(folder)} ({result})")
-            else:
-                read.append(result)
-            if progress is not None:
-                progress(done, len(named))
+    # What OpenCV has to say of a damaged file is said here, by the file's name.
+    before = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            results = pool.map(lambda image: _measure(image, own=own), named)
+            for done, (image, result) in enumerate(zip(named, results, strict=True), start=1):
+                if isinstance(result, str):
+                    bad.append(f"{image.path.relative_to(folder)} ({result})")
+                else:
+                    read.append(result)
+                if progress is not None:
+                    progress(done, len(named))
+    finally:
+        cv2.utils.logging.setLogLevel(before)
     if bad:
         raise DataRefusedError(
             f"{len(bad)} of {len(named)} files are no usable image of a cell",
             got=_few(bad),
             cure="remove or replace them",
         )
-    _refuse_contradictions(read)
-    groups = joined_groups(read)
-    return CellSet(
-        Path(folder),
-        tuple(replace(c, group=groups[c.subject]) if c.subject is not None else c for c in read),
-    )
+    return read
 
 
 def require_both_classes(cells: Sequence[LabelledCell], purpose: str) -> None:
@@ -201,40 +229,20 @@ def require_both_classes(cells: Sequence[LabelledCell], purpose: str) -> None:
         raise DataRefusedError(
             f"{purpose} needs labelled cells of both classes",
             got=", ".join(f"{n} {label}" for label, n in counts.items()),
-            cure="point --data at a folder with `all` and `hem` cells",
+            cure="point --data at a folder with cells of both, such as `all` and `hem`, or pass --classes",
         )
 
 
 def read_crop(cell: LabelledCell) -> CellCrop:
-    """Read the cell's pixels again, as a crop on black at C-NMC's scale."""
+    """Read the cell's pixels again, as a crop on black, or with its surroundings and a mask of the cell."""
     from edgeleuk.frames import CellCrop
 
     pixels = decode(cell.path)
     if isinstance(pixels, str):
         raise DataRefusedError(f"{cell.path.name} can no longer be read", got=pixels)
-    return CellCrop.on_black(pixels, CNMC_PX_PER_UM)
-
-
-def decode(path: Path) -> RgbImage | str:
-    """Decode an image file to RGB; where that fails, return the reason."""
-    import cv2
-    import numpy as np
-
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        return error.strerror or type(error).__name__
-    if not data:
-        return "empty file"
-    if missing := _missing_bytes(data):
-        return missing
-    try:
-        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error as error:
-        return f"cannot be decoded: {error.err}"
-    if bgr is None:
-        return "no image, or damaged"
-    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+    if not cell.on_black:
+        return CellCrop(pixels, cell_mask(pixels), cell.px_per_um, whole=True)
+    return CellCrop.on_black(pixels, cell.px_per_um, whole=True)
 
 
 def pixel_hash(pixels: RgbImage) -> str:
@@ -269,7 +277,7 @@ def joined_groups(cells: Iterable[LabelledCell]) -> dict[str, str]:
     return {subject: root(subject) for subject in parent}
 
 
-def _measure(image: Named) -> LabelledCell | str:
+def _measure(image: Named, *, own: bool) -> LabelledCell | str:
     import numpy as np
 
     from edgeleuk.frames import not_black
@@ -281,38 +289,23 @@ def _measure(image: Named) -> LabelledCell | str:
     foreground = int(np.count_nonzero(not_black(pixels)))
     if foreground == 0:
         return "all black"
-    if foreground > MOST_FOREGROUND * width * height:
+    on_black = foreground <= MOST_FOREGROUND * width * height
+    if not on_black and not own:
         return "not a single cell on black"
+    digest = pixel_hash(pixels)
     return LabelledCell(
         image.path,
         image.label,
-        image.subject,
+        image.subject or (f"{PICTURE}{digest[:12]}" if own else None),
         None,
-        pixel_hash(pixels),
-        foreground,
+        digest,
+        foreground if on_black else int(np.count_nonzero(cell_mask(pixels))),
         width,
         height,
         image.fold,
+        image.kind,
+        on_black,
     )
-
-
-def _missing_bytes(data: bytes) -> str | None:
-    """Say what a truncated file lacks; OpenCV decodes some of them to half a picture."""
-    truncated = "truncated"
-    if data[:2] == b"BM" and len(data) >= 34:
-        offset = int.from_bytes(data[10:14], "little")
-        if int.from_bytes(data[14:18], "little") >= 40 and int.from_bytes(data[30:34], "little") == 0:
-            width = abs(int.from_bytes(data[18:22], "little", signed=True))
-            height = abs(int.from_bytes(data[22:26], "little", signed=True))
-            row = (width * int.from_bytes(data[28:30], "little") + 31) // 32 * 4
-            return truncated if len(data) < offset + row * height else None
-    if data[:8] == b"\x89PNG\r\n\x1a\n":
-        return None if b"IEND" in data[-64:] else truncated
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return None if len(data) >= int.from_bytes(data[4:8], "little") + 8 else truncated
-    if data[:2] == b"\xff\xd8":
-        return None if b"\xff\xd9" in data[-64:] else truncated
-    return None
 
 
 def _refuse_contradictions(cells: Iterable[LabelledCell]) -> None:

@@ -12,7 +12,6 @@ from edgeleuk.errors import DataRefusedError
 if TYPE_CHECKING:
     from pathlib import Path
 
-IMAGE_SUFFIXES = (".bmp", ".webp", ".png")
 FOLDER_LABELS: dict[str, Literal["blast", "normal"]] = {"all": "blast", "hem": "normal"}
 CSV_LABELS: dict[str, Literal["blast", "normal"]] = {
     "1": "blast", "1.0": "blast", "all": "blast", "0": "normal", "0.0": "normal", "hem": "normal",
@@ -20,17 +19,17 @@ CSV_LABELS: dict[str, Literal["blast", "normal"]] = {
 
 _UID = re.compile(r"UID_([A-Za-z]*\d+)_\d+_\d+_(all|hem)$", re.IGNORECASE)
 _FOLD = re.compile(r"fold_\d+$", re.IGNORECASE)
-_IGNORED_FOLDERS = {"__macosx"}
 
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """An image file and what is known of it before it is opened."""
+    """An image file and what is known of it before it is opened; `kind` is what its class is called."""
 
     path: Path
     label: Literal["blast", "normal"] | None = None
     subject: str | None = None
     fold: str | None = None
+    kind: str | None = None
 
 
 def natural_key(text: str) -> tuple[tuple[str, int], ...]:
@@ -40,31 +39,31 @@ def natural_key(text: str) -> tuple[tuple[str, int], ...]:
     )
 
 
-def find_images(folder: Path) -> list[Named]:
-    """List all cell images under `folder`, in natural order.
+def find_images(folder: Path, paths: list[Path]) -> list[Named]:
+    """Tell what C-NMC's names, folders and lists say of its images.
+
+    Parameters
+    ----------
+    folder : Path
+    paths : list of Path
+        Its images, in natural order.
 
     Raises
     ------
     DataRefusedError
-        There is no folder or no image in it; a labelled file's name tells no subject; the name, the
-        folder and the CSV contradict each other.
+        A labelled file's name tells no subject; the name, the folder and the CSV contradict each other.
     """
-    if not folder.is_dir():
-        raise DataRefusedError(
-            "the data folder does not exist", got=folder, cure="give --data an existing folder"
-        )
-    paths = sorted(
-        (path for path in folder.rglob("*") if _is_image(path, folder)),
-        key=lambda path: natural_key(path.relative_to(folder).as_posix()),
-    )
-    if not paths:
-        raise DataRefusedError(
-            "the data folder holds no images",
-            got=folder,
-            allowed=f"{', '.join(IMAGE_SUFFIXES)} in fold_N/all and fold_N/hem, or a phase with its CSV",
-        )
     listed = _listed(folder, paths)
     return [_named(path, folder, listed.get(path)) for path in paths]
+
+
+def is_cnmc_table(table: Path) -> bool:
+    """Tell whether a CSV lists which file is which of C-NMC's cells; what is no text is none."""
+    try:
+        lines = table.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return False
+    return bool(lines) and None not in _label_columns(_reader(lines))
 
 
 def parse_uid(stem: str) -> tuple[str, Literal["blast", "normal"]] | None:
@@ -79,12 +78,6 @@ def parse_uid(stem: str) -> tuple[str, Literal["blast", "normal"]] | None:
     return (match[1], FOLDER_LABELS[match[2].lower()]) if match else None
 
 
-def _is_image(path: Path, folder: Path) -> bool:
-    parts = path.relative_to(folder).parts
-    hidden = any(part.startswith(".") or part.lower() in _IGNORED_FOLDERS for part in parts)
-    return path.suffix.lower() in IMAGE_SUFFIXES and not hidden and path.is_file()
-
-
 def _named(path: Path, folder: Path, listed: tuple[str, Literal["blast", "normal"]] | None) -> Named:
     parents = path.relative_to(folder).parts[:-1] or (folder.name,)
     by_folder = FOLDER_LABELS.get(parents[-1].lower())
@@ -95,7 +88,8 @@ def _named(path: Path, folder: Path, listed: tuple[str, Literal["blast", "normal
         raise DataRefusedError(
             f"{path.relative_to(folder)} tells no subject",
             allowed="names such as UID_<subject>_<image>_<cell>_all.bmp",
-            cure="without subjects nobody can split the cells honestly: restore the original names",
+            cure="without subjects nobody can split the cells honestly: restore the original names, name the"
+            " subjects by --subjects FILE.csv, or pass --classes all=blast,hem=normal to go on without",
         )
     subject, label = by_name
     if by_folder not in (None, label):
@@ -137,14 +131,8 @@ def _label_rows(table: Path) -> dict[str, tuple[str, Literal["blast", "normal"]]
     lines = text.splitlines()
     if not lines:
         return {}
-    delimiter = max(",;\t", key=lines[0].count)
-    reader = csv.DictReader(lines, delimiter=delimiter)
-    columns = {re.sub(r"[^a-z]", "", (name or "").lower()): name for name in reader.fieldnames or ()}
-    names = [
-        next((columns[key] for key in keys if key in columns), None)
-        for keys in (("patientid",), ("newnames", "newname"), ("labels", "label"))
-    ]
-    original, new_name, label = names
+    reader = _reader(lines)
+    original, new_name, label = _label_columns(reader)
     if original is None or new_name is None or label is None:
         return {}
     rows = {}
@@ -160,3 +148,17 @@ def _label_rows(table: Path) -> dict[str, tuple[str, Literal["blast", "normal"]]
             )
         rows[(row[new_name] or "").strip().rsplit(".", 1)[0].lower()] = known
     return rows
+
+
+def _reader(lines: list[str]) -> csv.DictReader[str]:
+    return csv.DictReader(lines, delimiter=max(",;\t", key=lines[0].count))
+
+
+def _label_columns(reader: csv.DictReader[str]) -> tuple[str | None, str | None, str | None]:
+    """Find the columns of the original names, the new names and the labels, however they are spelt."""
+    columns = {re.sub(r"[^a-z]", "", (name or "").lower()): name for name in reader.fieldnames or ()}
+    original, new_name, label = (
+        next((columns[key] for key in keys if key in columns), None)
+        for keys in (("patientid",), ("newnames", "newname"), ("labels", "label"))
+    )
+    return original, new_name, label

@@ -15,7 +15,7 @@ from edgeleuk.errors import (
     InterruptedBeforeRecordError,
     UsageError,
 )
-from edgeleuk_convert.reading import read_with_prints
+from edgeleuk_convert.reading import DataOptions, read_with_prints
 from edgeleuk_convert.workstation import quiet_tensorflow, require_writable
 
 if TYPE_CHECKING:
@@ -231,14 +231,18 @@ def evaluate(
     report: Path | None = None,
     allow_leakage: bool = False,
     random_split: bool = False,
+    classes: str | None = None,
+    subjects: Path | None = None,
+    px_per_um: float | None = None,
 ) -> dict[str, Any]:
     """Judge a Keras file, or one network of a bundle, on what it has not seen.
 
     With `report`, a page with everything beside the baselines is written into that folder; with
     `random_split`, the page also says what the same training would have claimed under a random split.
+    `classes`, `subjects` and `px_per_um` say how the user's own pictures are read: see `DataOptions`.
     """
     from edgeleuk_convert.evaluation import evaluate_with, unseen
-    from edgeleuk_convert.leakage import refuse_or_stamp, with_training_stamp
+    from edgeleuk_convert.leakage import joined_stamps, refuse_or_stamp, with_training_stamp
     from edgeleuk_convert.report import make_folder, report_on
 
     if random_split and report is None:
@@ -247,8 +251,9 @@ def evaluate(
         raise UsageError(
             "--random-split is compared with cells that were never seen", cure="leave out --allow-leakage"
         )
+    options = DataOptions.parse(classes, subjects, px_per_um)
     with _predictor(model, runtime, precision) as (predict, record, threshold, title):
-        cells, prints = read_with_prints(data)
+        cells, prints = read_with_prints(data, options.with_contract(record.input, record.output))
         if report is not None:
             make_folder(report)
             claimed = _under_random_split(cells, prints, record, report) if random_split else None
@@ -274,6 +279,7 @@ def evaluate(
             judged = evaluate_with(
                 predict, cells, record=None if allow_leakage else record, threshold=threshold, progress=bar
             )
+    stamp = joined_stamps(cells.stamp, stamp)
     return judged.to_json() | {"stamp": with_training_stamp(stamp, record.stamp)}
 
 

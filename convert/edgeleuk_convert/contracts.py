@@ -10,10 +10,13 @@ import numpy as np
 from edgeleuk.bundle.manifest import (
     MANY_CLASSES,
     Channel,
+    Framing,
     InputContract,
     OutputContract,
     OutputKind,
+    Resize,
     Struct,
+    Surroundings,
 )
 from edgeleuk.config import load_settings
 from edgeleuk.errors import UsageError
@@ -48,8 +51,12 @@ class InputSettings(Struct, frozen=True):
     crop_px_per_um: float = CNMC_PX_PER_UM
     normalise: bool = False
     rim_um: float = 0.0
-    scale: float | None = None
-    offset: float = 0.0
+    scale: float | tuple[float, ...] | None = None
+    offset: float | tuple[float, ...] = 0.0
+    framing: Framing = "centred"
+    picture_px: tuple[int, int] | None = None
+    resize: Resize | None = None
+    surroundings: Surroundings = "black"
 
 
 class OutputSettings(Struct, frozen=True):
@@ -57,7 +64,7 @@ class OutputSettings(Struct, frozen=True):
 
     kind: OutputKind | None = None
     labels: tuple[str, ...] | None = None
-    positive: str | None = None
+    positive: str | tuple[str, ...] | None = None
     temperature: float = 1.0
     bias: float = 0.0
     threshold: float = 0.5
@@ -106,11 +113,12 @@ def read_contract(model: Any, name: str, file: Path | None) -> tuple[InputContra
     if positive is None and labels is not None and ("blast" in labels or count == 1):
         positive = "blast" if "blast" in labels else labels[-1]
     cnmc = CNMC_PX_PER_UM * height / USUAL_SIZE[1]
+    framed = _framed(given.input, height)
     missing = [
         f"{key} ({hint})"
         for key, value, hint in (
             ("input.channels", channels, f"what the {depth} channels hold"),
-            ("input.px_per_um", given.input.px_per_um, f"{cnmc:.3g} for whole C-NMC pictures at {height} px"),
+            ("input.px_per_um", framed["px_per_um"], f"{cnmc:.3g} for whole C-NMC pictures at {height} px"),
             ("input.scale", scale, "1 for bytes from 0 to 255, 0.003921568627 for 0 to 1"),
             ("output.kind", kind, "logit, probability, logits or softmax"),
             ("output.labels", labels, f"the {count} classes in the network's order"),
@@ -124,7 +132,7 @@ def read_contract(model: Any, name: str, file: Path | None) -> tuple[InputContra
             got=f"no {', no '.join(missing)}",
             cure="write the tables [input] and [output] into a file and pass it as --contract FILE.toml",
         )
-    of_input = msgspec.structs.asdict(given.input) | {"channels": channels, "scale": scale}
+    of_input = msgspec.structs.asdict(given.input) | framed | {"channels": channels, "scale": scale}
     of_output = msgspec.structs.asdict(given.output) | {"kind": kind, "labels": labels, "positive": positive}
     try:
         contracts = (
@@ -143,11 +151,16 @@ def read_contract(model: Any, name: str, file: Path | None) -> tuple[InputContra
 
 
 def foreign_record(
-    model: Any, contracts: tuple[InputContract, OutputContract], cells: Sequence[LabelledCell], *, seed: int
+    model: Any,
+    contracts: tuple[InputContract, OutputContract],
+    cells: Sequence[LabelledCell],
+    *,
+    seed: int,
+    folds: int = FOLDS,
 ) -> TrainingRecord:
     """Make the record of a network whose training nobody knows.
 
-    A third of the groups is set apart to judge it; the other groups may calibrate it, and count as seen.
+    One part of the groups is set apart to judge it; the others may calibrate it, and count as seen.
 
     Parameters
     ----------
@@ -157,6 +170,8 @@ def foreign_record(
         That there are.
     seed : int
         Of the division of the groups.
+    folds : int
+        Into so many parts.
 
     Raises
     ------
@@ -164,7 +179,7 @@ def foreign_record(
         A class has fewer groups than parts.
     """
     labelled = [cell for cell in cells if cell.label is not None]
-    fold_of = grouped_folds(labelled, FOLDS, seed)
+    fold_of = grouped_folds(labelled, folds, seed)
     sides: Mapping[bool, list[LabelledCell]] = {True: [], False: []}
     for cell in labelled:
         sides[fold_of[cell.group or ""] == 0].append(cell)
@@ -182,6 +197,18 @@ def foreign_record(
         calibrated_by="nothing",
         training_known=False,
     )
+
+
+def _framed(given: InputSettings, height: int) -> dict[str, Any]:
+    """Fill in what the framing tells: the usual picture, the scale that comes of it, a way to resize."""
+    picture_px = given.picture_px
+    if given.framing == "picture" and picture_px is None:
+        picture_px = USUAL_SIZE
+    px_per_um = given.px_per_um
+    if px_per_um is None and picture_px is not None:
+        px_per_um = given.crop_px_per_um * height / picture_px[0]
+    resize = given.resize or ("halve-exact" if given.framing == "centred" else "bilinear")
+    return {"picture_px": picture_px, "px_per_um": px_per_um, "resize": resize}
 
 
 def _subjects(cells: Sequence[LabelledCell]) -> tuple[str, ...]:

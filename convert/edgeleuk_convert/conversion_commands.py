@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+import msgspec
+
 from edgeleuk.bundle.writing import write_bundle
 from edgeleuk.classify import Rules, open_networks
 from edgeleuk.console import progress_bar, say
@@ -18,7 +20,7 @@ from edgeleuk_convert.audit import audit_text
 from edgeleuk_convert.calibrating import Choice, choose, prove
 from edgeleuk_convert.checkpoint import replace_file
 from edgeleuk_convert.cnmc import require_both_classes
-from edgeleuk_convert.contracts import foreign_record, read_contract
+from edgeleuk_convert.contracts import FOLDS, foreign_record, read_contract
 from edgeleuk_convert.evaluation import unseen
 from edgeleuk_convert.feeding import read_calibration
 from edgeleuk_convert.forest import read_forest
@@ -33,7 +35,7 @@ from edgeleuk_convert.packing import (
     make_manifest_and_members,
     require_of_record,
 )
-from edgeleuk_convert.reading import read_cells
+from edgeleuk_convert.reading import DataOptions, read_cells
 from edgeleuk_convert.record import read_record, record_path
 from edgeleuk_convert.repair import Judgement, repair_text, without_times
 from edgeleuk_convert.repair import repair as repair_networks
@@ -72,6 +74,10 @@ def convert(
     also: Sequence[str] = (),
     repair: bool = False,
     limits_file: Path | None = None,
+    classes: str | None = None,
+    subjects: Path | None = None,
+    px_per_um: float | None = None,
+    folds: int | None = None,
 ) -> dict[str, Any]:
     """Make the networks, compare them on what was held out, mend them where asked to, pack them.
 
@@ -99,18 +105,25 @@ def convert(
     limits_file : Path, optional
         TOML with a table ``[gate]``. What fails it becomes ``NAME.rejected.edgeleuk``; a ``NAME.edgeleuk``
         that was there stays.
+    classes, subjects, px_per_um : optional
+        How the user's own pictures are read: see `DataOptions`.
+    folds : int, optional
+        Parts that the groups are divided into for a network without a training record; 3.
     """
     limits = load_limits(limits_file)
     recipe = _recipe(onnx_calibration, tensorrt, also)
     choice = _choice(images=images, seed=seed, strategy=strategy, card=calibration_card)
+    options = DataOptions.parse(classes, subjects, px_per_um)
     require_writable(out)
-    _require_record_or_contract(model, contract)
+    _require_record_or_contract(model, contract, folds)
     pixels = parse_size(size)
     with quiet_tensorflow():
         loaded = load_network(model, size=pixels, output=output)
         for note in loaded.notes:
             say(f"{model.name}: {note}")
-        record, cells = _record_and_cells(model, loaded.model, contract, calibration, choice.seed)
+        record, cells = _record_and_cells(
+            model, loaded.model, contract, calibration, choice.seed, options=options, folds=folds or FOLDS
+        )
         forest = read_forest(model, record.output.forest_weight)
         fresh, seen = unseen(cells.cells, record)
         chosen = choose(cells, seen, fresh, choice)
@@ -148,6 +161,8 @@ def convert(
             validation = judged_on(networks, rules, held_out, cells.folder, limits=limits)
         if repaired is not None:
             validation |= after_repair(validation, repaired)
+        if cells.stamp is not None:
+            validation["stamp"] = cells.stamp
         validation |= {"loading": list(loaded.notes)} if loaded.notes else {}
         validation["audit"] = [found.to_json() for found in converted.audits]
         manifest, members = make_manifest_and_members(
@@ -171,6 +186,10 @@ def convert(
                 "onnx_calibration": None if onnx_calibration == "minmax" else onnx_calibration,
                 "tensorrt": tensorrt,
                 "repair": repair,
+                "classes": classes,
+                "subjects": None if subjects is None else "FILE",
+                "px_per_um": px_per_um,
+                "folds": folds,
             },
         )
     if validation["verdict"] == "fail":
@@ -182,7 +201,7 @@ def convert(
     return {
         "schema_version": 1,
         "bundle": str(out),
-        "stamp": with_training_stamp(None, record.stamp),
+        "stamp": with_training_stamp(cells.stamp, record.stamp),
         "size_bytes": out.stat().st_size,
         "calibration_images": len(chosen.images),
         "networks": [
@@ -239,7 +258,7 @@ def conversion_text(result: dict[str, Any]) -> str:
     lines += [f"  {kind:<24} {path}" for kind, path in result["also"].items()]
     if "repair" in result["validation"]:
         lines.append(repair_text(result["validation"]["repair"]))
-    lines.append(validation_text(result["validation"]))
+    lines.append(validation_text(result["validation"] | {"stamp": None}))
     if result["validation"]["verdict"] == "fail":
         lines.append(
             f"rejected: {Path(result['bundle']).name} is there to be looked at; the device refuses it"
@@ -269,17 +288,21 @@ def calibrate(
     seed: int | None = None,
     strategy: str | None = None,
     curve: bool = False,
+    classes: str | None = None,
+    subjects: Path | None = None,
+    px_per_um: float | None = None,
 ) -> dict[str, Any]:
     """Choose a calibration set, check its ranges on held-out cells, and find how many images are enough."""
     choice = _choice(images=images, seed=seed, strategy=strategy)
+    options = DataOptions.parse(classes, subjects, px_per_um)
     require_writable(out)
     record = read_record(model)
     forest = read_forest(model, record.output.forest_weight)
     with quiet_tensorflow():
         loaded = load_network(model)
         require_of_record(loaded.model, model.name, record)
-        cells = read_cells(data)
-        return calibrating.calibrate(
+        cells = read_cells(data, options.with_contract(record.input, record.output))
+        result = calibrating.calibrate(
             loaded.model,
             record,
             cells,
@@ -289,11 +312,13 @@ def calibrate(
             forest=forest,
             curve=curve,
         )
+    return result | {"stamp": with_training_stamp(cells.stamp, record.stamp)}
 
 
 def calibration_text(result: dict[str, Any]) -> str:
     """Say what a calibration set is worth."""
-    return calibrating.calibration_text(result)
+    stamp = f"{result['stamp']}\n" if result["stamp"] else ""
+    return stamp + calibrating.calibration_text(result)
 
 
 def _choice(
@@ -353,7 +378,13 @@ def _recipe(onnx_calibration: str, tensorrt: bool, also: Sequence[str]) -> Recip
     return Recipe(onnx_calibration, tensorrt, tuple(also))  # type: ignore[arg-type]
 
 
-def _require_record_or_contract(model: Path, contract: Path | None) -> None:
+def _require_record_or_contract(model: Path, contract: Path | None, folds: int | None) -> None:
+    if folds is not None and record_path(model).exists():
+        raise UsageError(
+            "--folds divides the groups for a network without a training record",
+            got=record_path(model).name,
+            cure="leave out --folds",
+        )
     if contract is not None and record_path(model).exists():
         raise UsageError(
             "the network has a training record, and a contract is given as well",
@@ -363,17 +394,25 @@ def _require_record_or_contract(model: Path, contract: Path | None) -> None:
 
 
 def _record_and_cells(
-    model: Path, network: Any, contract: Path | None, calibration: Path, seed: int
+    model: Path,
+    network: Any,
+    contract: Path | None,
+    calibration: Path,
+    seed: int,
+    *,
+    options: DataOptions,
+    folds: int,
 ) -> tuple[TrainingRecord, CellSet]:
     """Read the network's record, or make one of its contract and of the cells at hand."""
     if record_path(model).exists():
         record = read_record(model)
         require_of_record(network, model.name, record)
-        return record, read_cells(calibration)
+        return record, read_cells(calibration, options.with_contract(record.input, record.output))
     contracts = read_contract(network, model.name, contract)
     say(
-        f"{model.name} has no training record: a third of the groups judges it, the rest may calibrate it,"
-        " and nobody knows which of them it was trained on"
+        f"{model.name} has no training record: one of {folds} parts of the groups judges it, the rest may"
+        " calibrate it, and nobody knows which of them it was trained on"
     )
-    cells = read_cells(calibration)
-    return foreign_record(network, contracts, cells.cells, seed=seed), cells
+    cells = read_cells(calibration, options.with_contract(*contracts))
+    record = foreign_record(network, contracts, cells.cells, seed=seed, folds=folds)
+    return msgspec.structs.replace(record, stamp=cells.stamp), cells

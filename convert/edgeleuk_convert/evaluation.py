@@ -312,7 +312,7 @@ def keras_predictor(model: Path, record: TrainingRecord) -> Predict:
     import keras
 
     from edgeleuk.morphology import numbers_of
-    from edgeleuk.preprocessing import scaled_cell, tensor_of
+    from edgeleuk.preprocessing import cell_and_tensor
 
     if not model.is_file():
         raise DataRefusedError("the network does not exist", got=model, cure="train it with `edgeleuk train`")
@@ -326,10 +326,9 @@ def keras_predictor(model: Path, record: TrainingRecord) -> Predict:
     rules = Rules(record.output, record.envelope, forest=forest)
 
     def predict(crops: Sequence[CellCrop]) -> Floats:
-        scaled = [scaled_cell(crop, record.input) for crop in crops]
-        tensors = np.array([tensor_of(cell, record.input) for cell in scaled])
+        scaled, tensors = zip(*(cell_and_tensor(crop, record.input) for crop in crops), strict=True)
         numbers = [numbers_of(cell, record.input.px_per_um) for cell in scaled] if forest else None
-        return probabilities_of(keras_outputs(network, tensors), rules, numbers)
+        return probabilities_of(keras_outputs(network, np.array(tensors)), rules, numbers)
 
     return predict
 

@@ -12,6 +12,7 @@ import numpy as np
 from edgeleuk.closing import Closing
 from edgeleuk.errors import DataRefusedError
 from edgeleuk.preprocessing import to_tensor
+from edgeleuk.quantization import look_up, real_ends, real_table
 from edgeleuk_calibration.card import few
 from edgeleuk_calibration.structure import fault, structure
 from edgeleuk_convert.cnmc import read_crop
@@ -108,13 +109,13 @@ class RealInput:
 
     def __init__(self, tensors: Tensors, contract: InputContract) -> None:
         self._tensors = tensors
-        self._table = (np.arange(256) * contract.scale + contract.offset).astype(np.float32)
+        self._table = real_table(contract.scale, contract.offset)
 
     def __len__(self) -> int:
         return len(self._tensors)
 
     def __getitem__(self, rows: slice, /) -> Reals:
-        return np.asarray(self._table[self._tensors[rows]], np.float32)
+        return np.asarray(look_up(self._table, self._tensors[rows]), np.float32)
 
     def __iter__(self) -> Iterator[Reals]:
         """Yield (1, H, W, C) float32, one image after the other."""
@@ -162,8 +163,8 @@ class ReachingInput:
 
 def calibration_input(tensors: Tensors, contract: InputContract) -> ReachingInput:
     """Return what calibrates a quantizer: the real input, between the ends of the bytes' range."""
-    ends = np.float32(contract.offset), np.float32(255 * contract.scale + contract.offset)
-    return ReachingInput(RealInput(tensors, contract), float(min(ends)), float(max(ends)))
+    low, high = (float(np.float32(end)) for end in real_ends(contract.scale, contract.offset))
+    return ReachingInput(RealInput(tensors, contract), low, high)
 
 
 def read_calibration(

@@ -12,7 +12,7 @@ from edgeleuk.appearance import Look, look
 from edgeleuk.bundle.manifest import Gate
 from edgeleuk.classify import area_um2
 from edgeleuk.morphology import numbers_of
-from edgeleuk.preprocessing import scaled_cell, tensor_of
+from edgeleuk.preprocessing import cell_and_tensor
 from edgeleuk_calibration.gate import fit_appearance, fit_features
 from edgeleuk_convert.cnmc import read_crop
 
@@ -71,9 +71,9 @@ def see_cells(
         cell: LabelledCell,
     ) -> tuple[npt.NDArray[np.uint8], Look, float, npt.NDArray[np.float64]]:
         crop = read_crop(cell)
-        scaled = scaled_cell(crop, contract)
+        scaled, tensor = cell_and_tensor(crop, contract)
         numbers = numbers_of(scaled, contract.px_per_um)
-        return tensor_of(scaled, contract), look(scaled), area_um2(crop), numbers
+        return tensor, look(scaled), area_um2(crop), numbers
 
     tensors = np.empty((len(cells), *contract.shape), np.uint8)
     looks, areas, numbers = [], [], []

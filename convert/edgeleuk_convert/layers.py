@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from edgeleuk.bundle.manifest import MODEL_FILES
+from edgeleuk.quantization import look_up, real_table
+from edgeleuk.runtimes.onnxruntime import open_session
 from edgeleuk_convert.graphs import (
     Graph,
     Key,
@@ -285,8 +287,7 @@ def rank_bundle(
     from edgeleuk_convert.training import load_tensors
 
     chosen = [cells[index] for index in np.unique(np.linspace(0, len(cells) - 1, IMAGES).astype(int))]
-    real = load_tensors(chosen, contract).astype(np.float32) * np.float32(contract.scale)
-    real += np.float32(contract.offset)
+    real = look_up(real_table(contract.scale, contract.offset), load_tensors(chosen, contract))
     names = [name for name, model in MODEL_FILES.items() if name in members and model.precision == "int8"]
     measured = {}
     for turn, name in enumerate(names):
@@ -439,7 +440,6 @@ class _OnnxNetwork:
 
     def __init__(self, model: bytes) -> None:
         import onnx
-        import onnxruntime
 
         self.graph = onnx_graph(model)
         proto = onnx.load_from_string(model)
@@ -448,11 +448,7 @@ class _OnnxNetwork:
         proto.graph.output.extend(
             onnx.ValueInfoProto(name=name) for name in self._names if name not in outside
         )
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(
-            proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        self._session = open_session(proto.SerializeToString())
 
     def values(self, real: Tensor) -> dict[Key, Tensor]:
         """Run the network on one (H, W, C) input."""

@@ -158,10 +158,15 @@ def stamp(leaks: Sequence[Leak], tested: int) -> str:
     return f"LEAKAGE ALLOWED: the check for cells in both training and test was overridden. {found}"
 
 
+def joined_stamps(*stamps: str | None) -> str | None:
+    """Join what is to be said of data and of judging, each once; None where there is nothing."""
+    return " ".join(dict.fromkeys(stamp for stamp in stamps if stamp)) or None
+
+
 def with_training_stamp(judging: str | None, training: str | None) -> str | None:
     """Put the stamp of a network's training beside that of judging it; None where there is neither."""
     told = [judging] if judging else []
-    if training:
+    if training and training not in (judging or ""):
         told.append(training.replace("LEAKAGE ALLOWED:", "LEAKAGE ALLOWED IN TRAINING:", 1))
     return " ".join(told) or None
 

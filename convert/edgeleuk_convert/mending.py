@@ -26,7 +26,7 @@ LARGEST = 127
 
 
 def without_rescaling(model: Any, contract: InputContract) -> tuple[Any, InputContract]:
-    """Move a rescaling at a network's input from the network into its contract.
+    """Move rescalings at a network's input, of all channels alike or of each, into its contract.
 
     Folded into the first convolution it leaves bytes of mean 128 there, and the rounding of the weights is
     multiplied by that mean; outside, int8's zero is the mean itself, and bytes still become int8 one to one.
@@ -43,20 +43,51 @@ def without_rescaling(model: Any, contract: InputContract) -> tuple[Any, InputCo
         As they were where the network does not begin so.
     """
     import keras
-    from keras import layers
 
-    first = next((layer for layer in model.layers if not isinstance(layer, layers.InputLayer)), None)
-    if not isinstance(first, layers.Rescaling) or np.ndim(first.scale) or np.ndim(first.offset):
+    start = model.input
+    while (step := _rescaling_behind(model, start)) is not None:
+        layer, scale, offset = step
+        moved = np.asarray(contract.scale) * scale, np.asarray(contract.offset) * scale + offset
+        contract = msgspec.structs.replace(contract, scale=_plain(moved[0]), offset=_plain(moved[1]))
+        start = layer.output
+    if start is model.input:
         return model, contract
-    scale, offset = float(first.scale), float(first.offset)
-    moved = msgspec.structs.replace(
-        contract, scale=contract.scale * scale, offset=contract.offset * scale + offset
-    )
-    rest = keras.Model(first.output, model.output, name=model.name)
+    rest = keras.Model(start, model.output, name=model.name)
     # A copy, so that its layers know the way from its own input, not from the rescaling's.
     bare = keras.models.clone_model(rest)
     bare.set_weights(rest.get_weights())
-    return bare, moved
+    return bare, contract
+
+
+def _rescaling_behind(model: Any, tensor: Any) -> tuple[Any, Floats, Floats] | None:
+    """Return the only reader of a tensor, and its scale and offset, where it does no more than rescale."""
+    from keras import layers
+
+    readers = [layer for layer in model.layers if any(of is tensor for of in _inputs_of(layer))]
+    if len(readers) != 1:
+        return None
+    layer = readers[0]
+    if isinstance(layer, layers.Rescaling):
+        return layer, np.asarray(layer.scale, np.float64), np.asarray(layer.offset, np.float64)
+    # As a Normalization is rebuilt.
+    plain = isinstance(layer, layers.DepthwiseConv2D) and tuple(layer.kernel_size) == (1, 1)
+    if (
+        plain
+        and layer.depth_multiplier == 1
+        and tuple(layer.strides) == (1, 1)
+        and activation_of(layer) == "linear"
+    ):
+        bias = layer.bias.numpy() if layer.use_bias else np.zeros(layer.kernel.shape[2])
+        return layer, layer.kernel.numpy()[0, 0, :, 0].astype(np.float64), bias.astype(np.float64)
+    return None
+
+
+def _inputs_of(layer: Any) -> list[Any]:
+    return [tensor for node in layer._inbound_nodes for tensor in node.input_tensors]  # noqa: SLF001 - Keras tells it nowhere else
+
+
+def _plain(values: Floats) -> float | tuple[float, ...]:
+    return float(values) if values.ndim == 0 else tuple(float(value) for value in values)
 
 
 def last_layer(model: Any) -> Any:

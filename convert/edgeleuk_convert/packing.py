@@ -229,9 +229,9 @@ def make_manifest_and_members(
         members[FEATURES] = encode_features(gate.statistics)
     if forest is not None:
         members[FOREST] = encode_forest(forest)
-    positive = converted.output.positive_label
-    others = [label for label in converted.output.labels if label != positive]
-    members[LABELS] = msgspec.json.encode({"negative": " or ".join(others), "positive": positive})
+    members[LABELS] = msgspec.json.encode(
+        {"negative": converted.output.negative_label, "positive": converted.output.positive_label}
+    )
     rules = Rules(converted.output, record.envelope, gate.contract, gate.statistics, forest=forest)
     members[GOLDEN] = make_golden(members, converted.input, rules)
     members[CALIBRATION] = encode_card(calibration)

@@ -18,6 +18,7 @@ import numpy as np
 from edgeleuk.bundle.manifest import MODEL_FILES
 from edgeleuk.classify import open_networks
 from edgeleuk.errors import GateFailedError
+from edgeleuk.quantization import real_ends
 from edgeleuk_convert.agreement import LEAST_CORRELATION, agreement_of, correlation_text
 from edgeleuk_convert.audit import audit_with_float, require_kept_promises
 from edgeleuk_convert.equalization import TOLERANCE, equalized
@@ -451,8 +452,8 @@ class _Bench:
             if name != TFLITE_MEMBER:
                 float_onnx = to_onnx_float32(with_features(model))
                 return to_onnx_mixed(float_onnx, twin, ranges, kept, self.real, tensorrt=tensorrt)
-            low = self.contract.offset
-            return to_tflite_mixed(twin, ranges, kept, (low, 255 * self.contract.scale + low))
+            ends = real_ends(self.contract.scale, self.contract.offset)
+            return to_tflite_mixed(twin, ranges, kept, ends)
 
         return quantizer.build_with(name, quantize)
 

@@ -114,7 +114,9 @@ def report_on(
     prints = {cell.path: one for cell, (_, one) in zip(labelled, measured, strict=True)}
     judged_cells = data.labelled if allow_leakage else fresh
     stamp = leakage.with_training_stamp(
-        leakage.refuse_or_stamp(seen, judged_cells, prints, allow_leakage=allow_leakage),
+        leakage.joined_stamps(
+            data.stamp, leakage.refuse_or_stamp(seen, judged_cells, prints, allow_leakage=allow_leakage)
+        ),
         None if record is None else record.stamp,
     )
 

@@ -23,6 +23,8 @@ HARD_FOLD = "fold_2"
 # Of the groups that are not tested, one in so many serves early stopping, temperature and threshold.
 INNER_FOLDS = 3
 _TRIES = 2000
+# Of more groups, such as pictures that are groups of their own, any deal is even: fewer tries do.
+_FEW_GROUPS = 500
 # A group of more cells than this says no more about the sizes in its fold than one of this many.
 _SIZE_CAP = 40
 _NAMED_AT_MOST = 5
@@ -43,8 +45,13 @@ class _Group:
     label: str
     hard: bool
     cells: int
+    blasts: int
     hard_cells: int
     size: float
+
+    def of(self, label: str) -> int:
+        """Return how many of its cells have a label."""
+        return self.blasts if label == "blast" else self.cells - self.blasts
 
 
 def grouped_folds(cells: Sequence[LabelledCell], folds: int, seed: int) -> dict[str, int]:
@@ -52,7 +59,8 @@ def grouped_folds(cells: Sequence[LabelledCell], folds: int, seed: int) -> dict[
 
     Each fold gets its share of each class: of groups (to within one), and of cells, of cells of the hard
     official fold, and of large and small cells as nearly as the groups allow. Size matters because a
-    fold of large healthy cells is another task than one of small ones.
+    fold of large healthy cells is another task than one of small ones. Where groups hold cells of both
+    classes, as slides do, each fold gets its share of groups and of the cells of each class.
 
     Parameters
     ----------
@@ -76,18 +84,26 @@ def grouped_folds(cells: Sequence[LabelledCell], folds: int, seed: int) -> dict[
     if folds < 2:
         raise UsageError("the number of folds is out of range", got=folds, allowed="2 or more")
     groups = _groups(cells)
-    assigned: dict[str, int] = {}
+    tries = _TRIES if len(groups) <= _FEW_GROUPS else max(1, _TRIES * _FEW_GROUPS // (10 * len(groups)))
     for label in LABELS:
-        of_label = [group for group in groups if group.label == label]
+        of_label = [group for group in groups if group.of(label)]
         if len(of_label) < folds:
             raise DataRefusedError(
                 f"too few groups of {label} cells for {folds} folds",
                 got=len(of_label),
                 allowed=f"{folds} or more",
-                cure="use fewer folds or more subjects",
+                cure=f"pass --folds {len(of_label)}, or use more subjects"
+                if len(of_label) > 1
+                else f"use more subjects: {label} cells of one group cannot both calibrate and judge",
             )
+    if any(group.of(label) for group in groups for label in LABELS if label != group.label):
+        rng = np.random.default_rng([seed, len(LABELS)])
+        return min((_deal_mixed(groups, folds, rng) for _ in range(tries)), key=lambda deal: deal[0])[1]
+    assigned: dict[str, int] = {}
+    for label in LABELS:
+        of_label = [group for group in groups if group.label == label]
         rng = np.random.default_rng([seed, LABELS.index(label)])
-        assigned |= min((_deal(of_label, folds, rng) for _ in range(_TRIES)), key=lambda deal: deal[0])[1]
+        assigned |= min((_deal(of_label, folds, rng) for _ in range(tries)), key=lambda deal: deal[0])[1]
     return assigned
 
 
@@ -259,7 +275,7 @@ def _first_by(cells: Iterable[_T], key: Callable[[_T], str | None]) -> Mapping[s
 
 
 def _count_groups(cells: Iterable[LabelledCell], label: str) -> int:
-    return sum(group.label == label for group in _groups(cells))
+    return sum(group.of(label) > 0 for group in _groups(cells))
 
 
 def _groups(cells: Iterable[LabelledCell]) -> list[_Group]:
@@ -274,7 +290,7 @@ def _groups(cells: Iterable[LabelledCell]) -> list[_Group]:
         hard = sum(cell.fold == HARD_FOLD for cell in of_group)
         label = "blast" if 2 * blasts > len(of_group) else "normal"
         size = float(np.median(np.log([max(cell.foreground_px, 1) for cell in of_group])))
-        groups.append(_Group(name, label, hard > 0, len(of_group), hard, size))
+        groups.append(_Group(name, label, hard > 0, len(of_group), blasts, hard, size))
     return groups
 
 
@@ -295,3 +311,25 @@ def _deal(groups: list[_Group], folds: int, rng: np.random.Generator) -> tuple[f
     unevenness = np.ptp(in_fold) / in_fold.mean() + np.ptp(hard) / max(hard.mean(), 1.0)
     unevenness += np.ptp(size) / max(float(sizes.std()), 1e-9)
     return float(unevenness), {group.name: int(fold) for group, fold in zip(ordered, fold_of, strict=True)}
+
+
+def _deal_mixed(groups: list[_Group], folds: int, rng: np.random.Generator) -> tuple[float, dict[str, int]]:
+    """Deal out groups some of which hold both classes; return (unevenness, deal).
+
+    Those of both classes come first, and each class goes on with the fold behind them: so no fold lacks a
+    class that has as many groups as there are folds.
+    """
+    order = rng.permutation(folds)
+    both = [group for group in groups if group.of("blast") and group.of("normal")]
+    pure = [[group for group in groups if group.of(label) == group.cells] for label in LABELS]
+    deal: dict[str, int] = {}
+    for start, stratum in ((0, both), *((len(both), one) for one in pure)):
+        for place, row in enumerate(rng.permutation(len(stratum)), start=start):
+            deal[stratum[row].name] = int(order[place % folds])
+    fold_of = [deal[group.name] for group in groups]
+    unevenness = 0.0
+    for label in LABELS:
+        cells = np.array([group.of(label) for group in groups], np.float64)
+        in_fold = np.bincount(fold_of, weights=cells, minlength=folds)
+        unevenness += float(np.ptp(in_fold) / in_fold.mean())
+    return unevenness, deal

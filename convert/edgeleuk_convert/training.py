@@ -404,7 +404,9 @@ def load_tensors(
 
 def envelope_of(cells: Sequence[LabelledCell]) -> Envelope:
     """Find the areas beyond which a cell is none of those that were seen."""
-    low, high = map(float, np.percentile([cell.area_um2 for cell in cells], ENVELOPE_PERCENTILES))
+    # A picture in which no cell is found tells no area.
+    areas = [cell.area_um2 for cell in cells if cell.cell_found] or [cell.area_um2 for cell in cells]
+    low, high = map(float, np.percentile(areas, ENVELOPE_PERCENTILES))
     return Envelope(area_um2=(round(low * (1 - ENVELOPE_MARGIN), 2), round(high * (1 + ENVELOPE_MARGIN), 2)))
 
 

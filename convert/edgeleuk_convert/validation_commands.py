@@ -17,7 +17,7 @@ from edgeleuk_convert.gating import see_cells
 from edgeleuk_convert.layers import layers_text, rank_bundle
 from edgeleuk_convert.leakage import with_training_stamp
 from edgeleuk_convert.prepare import REFERENCE_MEMBER
-from edgeleuk_convert.reading import read_cells
+from edgeleuk_convert.reading import DataOptions, read_cells
 from edgeleuk_convert.record import bundle_record
 from edgeleuk_convert.replacement import compare_bundles
 from edgeleuk_convert.report import make_folder
@@ -55,6 +55,9 @@ def validate(
     limits_file: Path | None = None,
     layers: bool = False,
     out: Path | None = None,
+    classes: str | None = None,
+    subjects: Path | None = None,
+    px_per_um: float | None = None,
 ) -> Facts:
     """Compare a bundle's networks on what none of them has seen, and rank their layers where asked to.
 
@@ -70,10 +73,13 @@ def validate(
         Rank the layers of the int8 networks.
     out : Path, optional
         Folder for their plot; `report` where it is not given.
+    classes, subjects, px_per_um : optional
+        How the user's own pictures are read: see `DataOptions`.
     """
     from edgeleuk_convert.validation_report import write_validation_report
 
     limits = load_limits(limits_file)
+    options = DataOptions.parse(classes, subjects, px_per_um)
     if out is not None and not layers:
         raise UsageError("--out is for the plot of the layers", cure="pass --layers as well")
     opened = read_bundle(bundle)
@@ -83,7 +89,7 @@ def validate(
     for folder in (report, out):
         if folder is not None:
             make_folder(folder)
-    cells = read_cells(data)
+    cells = read_cells(data, options.with_contract(opened.manifest.input, opened.manifest.output))
     fresh, _ = unseen(cells.cells, record)
     require_disjoint(decode_card(opened.members[CALIBRATION]), fresh)
     require_both_classes(fresh, "validation")
@@ -92,7 +98,7 @@ def validate(
     with open_networks(opened.members, opened.manifest.input, threads=threads) as networks:
         answers = _answers(networks, bundle_rules(opened), held_out, cells.folder)
     facts = validation_facts(answers, limits=limits)
-    facts["stamp"] = with_training_stamp(None, record.stamp)
+    facts["stamp"] = with_training_stamp(cells.stamp, record.stamp)
     if layers:
         with progress_bar("measuring layers") as bar:
             facts |= rank_bundle(opened.members, opened.manifest.input, fresh, out or report, progress=bar)
@@ -137,19 +143,31 @@ def validation_text(result: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def compare(a: str, b: str, data: Path, *, limits_file: Path | None = None) -> Facts:
-    """Ask whether bundle `b` may take the place of `a`."""
+def compare(
+    a: str,
+    b: str,
+    data: Path,
+    *,
+    limits_file: Path | None = None,
+    classes: str | None = None,
+    subjects: Path | None = None,
+    px_per_um: float | None = None,
+) -> Facts:
+    """Ask whether bundle `b` may take the place of `a`; own pictures are read as A's contract says."""
+    options = DataOptions.parse(classes, subjects, px_per_um)
     limits = load_limits(limits_file)
     one, other = read_bundle(a), read_bundle(b)
-    cells = read_cells(data)
+    cells = read_cells(data, options.with_contract(one.manifest.input, one.manifest.output))
     say("  comparing the bundles ...")
     with progress_bar("preparing") as bar:
-        return compare_bundles(one, other, cells, limits, threads=os.cpu_count() or 1, progress=bar)
+        result = compare_bundles(one, other, cells, limits, threads=os.cpu_count() or 1, progress=bar)
+    return result | {"stamp": cells.stamp}
 
 
 def comparison_text(result: Mapping[str, Any]) -> str:
     """Say what changes from A to B."""
-    lines = [f"{name.upper()} {result[name]['stamp']}" for name in ("a", "b") if result[name]["stamp"]]
+    lines = [result["stamp"]] if result.get("stamp") else []
+    lines += [f"{name.upper()} {result[name]['stamp']}" for name in ("a", "b") if result[name]["stamp"]]
     lines += [f"{name.upper()}  {result[name]['path']}  ({result[name]['name']})" for name in ("a", "b")]
     lines += [f"  {one}" for one in result["differences"]] or ["  their contracts are the same"]
     lines.append(

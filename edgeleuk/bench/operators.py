@@ -8,12 +8,13 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
-import numpy as np
 
 from edgeleuk.bundle.golden import decode_golden
 from edgeleuk.bundle.manifest import GOLDEN
 from edgeleuk.errors import MissingDependencyError
+from edgeleuk.quantization import look_up, real_table
 from edgeleuk.runtimes import RUNTIMES, available_runtimes
+from edgeleuk.runtimes.onnxruntime import open_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -58,21 +59,14 @@ def profile_operators(bundle: Bundle, configuration: Configuration) -> list[Oper
             "operations are timed by ONNX Runtime, which is not installed",
             cure=f"install it with: {RUNTIMES['onnxruntime'].install}",
         )
-    import onnxruntime
-
     contract = bundle.manifest.input
     tensor = decode_golden(bundle.members[GOLDEN]).tensors[:1]
-    real = (tensor * np.float32(contract.scale) + np.float32(contract.offset)).astype(np.float32)
+    real = look_up(real_table(contract.scale, contract.offset), tensor)
     with TemporaryDirectory() as folder:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = configuration.threads
-        options.log_severity_level = 3
-        options.enable_profiling = True
-        options.profile_file_prefix = str(Path(folder) / "profile")
-        session = onnxruntime.InferenceSession(
+        session = open_session(
             bundle.members[bundle.model_name(configuration.runtime, configuration.precision)],
-            options,
-            providers=["CPUExecutionProvider"],
+            threads=configuration.threads,
+            profile_prefix=str(Path(folder) / "profile"),
         )
         for _ in range(WARM_UP + RUNS):
             session.run(None, {session.get_inputs()[0].name: real})

@@ -13,7 +13,7 @@ from edgeleuk.errors import BundleError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgeleuk.bundle.manifest import Manifest, OutputContract
+    from edgeleuk.bundle.manifest import InputContract, Manifest, OutputContract
     from edgeleuk.bundle.reading import Bundle
     from edgeleuk.selftest import GoldenResult
 
@@ -85,7 +85,7 @@ def facts_text(bundle: Bundle) -> str:
             ),
             *networks,
             f"input     {contract.height}x{contract.width}, {' + '.join(contract.channels)},"
-            f" {colours}, {contract.px_per_um:g} px/um",
+            f" {colours}, {contract.px_per_um:g} px/um{_framing_text(contract)}",
             f"output    {output.kind}, positive is {output.positive_label},"
             f" temperature {output.temperature:.3f}, bias {output.bias:.3f},"
             f" {_forest_text(output)}threshold {output.threshold:.3f}, {abstain}",
@@ -156,3 +156,15 @@ def replay_text(bundle: Bundle, results: Sequence[GoldenResult]) -> str:
         detail = f"  ({result.detail})" if result.detail else ""
         lines.append(f"  {result.status:<13} {result.model} on {result.runtime}{figures}{detail}")
     return "\n".join(lines)
+
+
+def _framing_text(contract: InputContract) -> str:
+    """Say how a picture is framed where that is not the usual way."""
+    if contract.framing == "centred":
+        return ""
+    what = (
+        "the cell's box"
+        if contract.picture_px is None
+        else "whole pictures of {}x{} px".format(*contract.picture_px)
+    )
+    return f", {what} resized ({contract.resize}), surroundings {contract.surroundings}"

@@ -12,9 +12,9 @@ import msgspec
 
 from edgeleuk import RESEARCH_USE
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 # What later versions added has defaults, so that an earlier bundle reads as one without it.
-READABLE_VERSIONS = (1, 2, 3, 4)
+READABLE_VERSIONS = (1, 2, 3, 4, 5)
 
 MANIFEST = "manifest.json"
 LABELS = "labels.json"
@@ -28,6 +28,10 @@ FOREST = "forest.npz"
 SUPPORT = "support.npz"
 
 Channel = Literal["red", "green", "blue", "luminance", "mask", "nucleus"]
+# What of a picture becomes the tensor, and how it is resized.
+Framing = Literal["centred", "picture", "box"]
+Surroundings = Literal["black", "kept"]
+Resize = Literal["halve-exact", "bilinear", "nearest", "area"]
 Runtime = Literal["litert", "onnxruntime"]
 Precision = Literal["int8", "float32"]
 # What makes a cell `uncertain` by its probability: a band around the threshold, a conformal set, nothing.
@@ -83,12 +87,21 @@ class InputContract(Struct, frozen=True):
         segmentations agree.
     crop_px_per_um : float
         Scale to assume for a stand-alone crop whose own scale nobody knows.
-    scale, offset : float
+    scale, offset : float, or one for each channel
         The network's real input is ``byte * scale + offset``.
     resize : str
-        The resampling method. ``halve-exact``: exact halvings, then one bit-exact bilinear step.
+        The resampling method. ``halve-exact``: exact halvings, then one bit-exact bilinear step, for
+        ``centred``. ``bilinear`` (without smoothing), ``nearest`` and ``area`` for the others.
     centring : str
         What is put in the middle of the tensor: the cell's bounding box.
+    framing : str
+        ``centred``: the cell at `px_per_um` in the middle of the tensor. ``picture``: a whole picture of
+        `picture_px` at `crop_px_per_um`, the cell in its middle, resized to the tensor. ``box``: the cell's
+        bounding box at `crop_px_per_um`, resized to the tensor.
+    picture_px : (height, width), optional
+        Of a whole picture; for ``picture`` alone.
+    surroundings : str
+        What is around the cell in a picture or a box: ``black``, or ``kept`` as the camera saw it.
     """
 
     height: int
@@ -98,10 +111,13 @@ class InputContract(Struct, frozen=True):
     px_per_um: float
     crop_px_per_um: float
     rim_um: float = 0.0
-    scale: float = 1.0
-    offset: float = 0.0
-    resize: Literal["halve-exact"] = "halve-exact"
+    scale: float | tuple[float, ...] = 1.0
+    offset: float | tuple[float, ...] = 0.0
+    resize: Resize = "halve-exact"
     centring: Literal["bounding-box"] = "bounding-box"
+    framing: Framing = "centred"
+    picture_px: tuple[int, int] | None = None
+    surroundings: Surroundings = "black"
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -117,6 +133,33 @@ class InputContract(Struct, frozen=True):
                 raise ValueError(msg)
         if not self.channels:
             msg = "expected at least one channel, got none"
+            raise ValueError(msg)
+        for name in ("scale", "offset"):
+            value = getattr(self, name)
+            if isinstance(value, tuple) and len(value) != len(self.channels):
+                msg = f"expected one {name} for each of {len(self.channels)} channels, got {len(value)}"
+                raise ValueError(msg)
+        self._check_framing()
+
+    def _check_framing(self) -> None:
+        centred = self.framing == "centred"
+        masks = {"mask", "nucleus"} & set(self.channels)
+        if centred != (self.resize == "halve-exact"):
+            msg = (
+                f"expected the resize halve-exact of centred cells alone, got {self.resize} of {self.framing}"
+            )
+            raise ValueError(msg)
+        if not centred and (self.normalise or self.rim_um or masks):
+            msg = f"expected colours as they are, without masks, normalise or rim_um, of {self.framing}"
+            raise ValueError(msg)
+        if (self.framing == "picture") != (self.picture_px is not None):
+            msg = f"expected picture_px of whole pictures alone, got {self.picture_px} of {self.framing}"
+            raise ValueError(msg)
+        if self.picture_px is not None and not all(8 <= side <= 4096 for side in self.picture_px):
+            msg = f"expected picture_px from 8 to 4096, got {self.picture_px}"
+            raise ValueError(msg)
+        if centred and self.surroundings != "black":
+            msg = "expected black surroundings of centred cells, got kept ones"
             raise ValueError(msg)
 
     @property
@@ -179,7 +222,7 @@ class OutputContract(Struct, frozen=True):
 
     kind: OutputKind
     labels: tuple[str, ...] = ("normal", "blast")
-    positive: str | None = None
+    positive: str | tuple[str, ...] | None = None
     temperature: float = 1.0
     bias: float = 0.0
     forest_weight: float = 0.0
@@ -192,8 +235,9 @@ class OutputContract(Struct, frozen=True):
         if count != len(set(self.labels)) or count < 2 or (count > 2 and self.kind not in MANY_CLASSES):
             msg = f"expected labels that differ, 2 of a {self.kind}, got {', '.join(self.labels) or 'none'}"
             raise ValueError(msg)
-        if self.positive is not None and self.positive not in self.labels:
-            msg = f"expected positive as one of {', '.join(self.labels)}, got {self.positive}"
+        positive = (self.positive,) if isinstance(self.positive, str) else self.positive or ()
+        if not set(positive) < set(self.labels) or (self.positive is not None and not positive):
+            msg = f"expected positive as one of {', '.join(self.labels)}, got {', '.join(positive)}"
             raise ValueError(msg)
         if not -LARGEST_BIAS <= self.bias <= LARGEST_BIAS:
             msg = f"expected bias from {-LARGEST_BIAS:g} to {LARGEST_BIAS:g}, got {self.bias}"
@@ -212,14 +256,23 @@ class OutputContract(Struct, frozen=True):
         return len(self.labels) if self.kind in MANY_CLASSES else 1
 
     @property
-    def positive_index(self) -> int:
-        """Index of the positive class among the labels."""
-        return len(self.labels) - 1 if self.positive is None else self.labels.index(self.positive)
+    def positive_indices(self) -> tuple[int, ...]:
+        """Indices of the positive classes among the labels."""
+        if self.positive is None:
+            return (len(self.labels) - 1,)
+        positive = (self.positive,) if isinstance(self.positive, str) else self.positive
+        return tuple(index for index, label in enumerate(self.labels) if label in positive)
 
     @property
     def positive_label(self) -> str:
-        """Name of the positive class."""
-        return self.labels[self.positive_index]
+        """Name of the positive class, or of all of them."""
+        return " or ".join(self.labels[index] for index in self.positive_indices)
+
+    @property
+    def negative_label(self) -> str:
+        """Name of the other class, or of all others."""
+        positive = self.positive_indices
+        return " or ".join(label for index, label in enumerate(self.labels) if index not in positive)
 
 
 class Envelope(Struct, frozen=True):

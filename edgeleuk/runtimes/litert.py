@@ -9,7 +9,7 @@ import numpy as np
 
 from edgeleuk.closing import Closing
 from edgeleuk.errors import BundleError, MissingDependencyError
-from edgeleuk.quantization import Affine, byte_table, dequantize
+from edgeleuk.quantization import Affine, byte_table, dequantize, look_up, real_table
 from edgeleuk.runtimes.base import RUNTIMES, Answer, output_roles
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class LiteRtRuntime(Closing):
         self._table = (
             byte_table(affine, scale=contract.scale, offset=contract.offset)
             if affine
-            else (np.arange(256) * contract.scale + contract.offset).astype(np.float32)
+            else real_table(contract.scale, contract.offset)
         )
         # The usual case: byte 0 is -128. Flipping the top bit is a view away from free.
         self._is_flip = affine is not None and np.array_equal(self._table, np.arange(-128, 128))
@@ -94,7 +94,7 @@ class LiteRtRuntime(Closing):
 
     def as_fed(self, tensors: npt.NDArray[np.uint8]) -> npt.NDArray[np.generic]:
         """Return what the network's input tensor is given for (n, H, W, C) uint8 tensors."""
-        return (tensors ^ np.uint8(0x80)).view(np.int8) if self._is_flip else self._table[tensors]
+        return (tensors ^ np.uint8(0x80)).view(np.int8) if self._is_flip else look_up(self._table, tensors)
 
     def raw_outputs(self, fed: npt.NDArray[np.generic]) -> list[npt.NDArray[np.generic]]:
         """Run the network on one (1, H, W, C) tensor as fed; return its outputs in the file's order."""

@@ -13,6 +13,36 @@ if TYPE_CHECKING:
     from edgeleuk.frames import Cell, RgbImage
 
 
+def crop_with_surroundings(
+    pixels: RgbImage, cell: Cell, px_per_um: float, size_um: tuple[float, float]
+) -> CellCrop:
+    """Cut out a window around one cell, with all that the field shows there.
+
+    Parameters
+    ----------
+    pixels : (H, W, 3) uint8, RGB
+    cell : Cell
+        Its box's middle becomes the window's.
+    px_per_um : float
+        Scale of the field.
+    size_um : (height, width)
+        Of the window, at least as large as the box is made; black beyond the field.
+    """
+    alone = crop_cell(pixels, cell, px_per_um)
+    x, y, w, h = cell.box
+    height, width = (max(side, round(um * px_per_um)) for side, um in zip((h, w), size_um, strict=True))
+    top, left = y - (height - h) // 2, x - (width - w) // 2
+    window = np.zeros((height, width, 3), np.uint8)
+    mask = np.zeros((height, width), np.uint8)
+    rows = slice(max(top, 0), min(top + height, pixels.shape[0]))
+    columns = slice(max(left, 0), min(left + width, pixels.shape[1]))
+    window[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = pixels[
+        rows, columns
+    ]
+    mask[y - top : y - top + h, x - left : x - left + w] = alone.mask
+    return CellCrop(pixels=window, mask=mask, px_per_um=px_per_um)
+
+
 def crop_cell(pixels: RgbImage, cell: Cell, px_per_um: float) -> CellCrop:
     """Cut out one cell, tight to its box, with pure black outside its mask.
 

@@ -17,6 +17,7 @@ from foreign import dense, trained
 
 from edgeleuk.bundle.golden import golden_crops_of
 from edgeleuk.bundle.reading import read_bundle
+from edgeleuk.virtual.cells import single_cell
 from edgeleuk.virtual.render import VirtualSlide
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,6 +56,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "[gate]\nweighted_f1_drop = 1\nsensitivity_drop = 1\nflips = 1\nprobability_change = 1\n"
     )
     (folder / "held-out.txt").write_text("1\n14\nH6\nH12\n")
+    rows = []
+    for kind, label in (("Benign", "normal"), ("Early", "blast"), ("Pre", "blast")):
+        (folder / "pictures" / kind).mkdir(parents=True)
+        for seed in range(3):
+            file = folder / "pictures" / kind / f"{kind} {seed}.tif"
+            cv2.imwrite(str(file), single_cell(label, seed + len(rows)).pixels[:, :, ::-1])
+            rows.append(f"{file.name},{kind[0]}{seed}")
+    (folder / "subjects.csv").write_text("\n".join(["file,subject", *rows]))
     (folder / "glass").mkdir()
     cv2.imwrite(str(folder / "glass" / "1.png"), np.full((960, 1280, 3), (185, 200, 215), np.uint8))
     (folder / "fields").mkdir()
@@ -65,7 +74,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def runnable(line: str, data: Path, session: str) -> list[str]:
     """Put real things where a page has words in capitals, and keep the long ones short."""
     words = shlex.split(line)[1:]
-    stand_ins = {"DIR": str(data), "URI": "virtual://?seed=1", "N": "3", "SESSION": "session.db"}
+    stand_ins = {
+        "DIR": str(data),
+        "PICTURES": "pictures",
+        "URI": "virtual://?seed=1",
+        "N": "3",
+        "SESSION": "session.db",
+    }
     if words[0] == "camera":
         stand_ins["URI"] = "dir://glass"
     words = [stand_ins.get(word, word) for word in words]

@@ -59,7 +59,7 @@ def test_ends_of_the_scale_stay_finite() -> None:
 
 def test_the_positive_class_is_the_last_unless_named() -> None:
     assert contract("softmax").positive_label == "other"
-    assert contract("softmax", "blast").positive_index == 0
+    assert contract("softmax", "blast").positive_indices == (0,)
     assert (contract("softmax").width, contract("logit", None, ("a", "b")).width) == (3, 1)
 
 

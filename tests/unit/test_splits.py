@@ -90,6 +90,36 @@ def test_too_few_groups_are_refused() -> None:
         grouped_folds(cohort(normals=2), 3, seed=0)
 
 
+def test_the_cure_names_the_folds_that_there_are_groups_for() -> None:
+    with pytest.raises(DataRefusedError, match="pass --folds 2, or use more subjects"):
+        grouped_folds(cohort(normals=2), 3, seed=0)
+    with pytest.raises(DataRefusedError, match="use more subjects: normal cells of one group cannot both"):
+        grouped_folds(cohort(normals=1), 3, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("both", "blasts", "normals"), [(3, 0, 0), (2, 1, 1), (1, 2, 9), (7, 20, 0), (1, 30, 2)]
+)
+@pytest.mark.parametrize("seed", range(5))
+def test_groups_of_both_classes_leave_no_fold_without_a_class(
+    both: int, blasts: int, normals: int, seed: int
+) -> None:
+    """Slides hold both, and most of the cells of each may be of one class."""
+    counts = [(f"slide{n}", 9, 1) for n in range(both)]
+    counts += [(f"b{n}", 4, 0) for n in range(blasts)] + [(f"n{n}", 0, 2) for n in range(normals)]
+    cells = [
+        cell(name, number, label)
+        for name, *numbers in counts
+        for label, many in zip(("blast", "normal"), numbers, strict=True)
+        for number in range(many)
+    ]
+    assigned = grouped_folds(cells, 3, seed)
+    assert set(assigned) == {name for name, _, _ in counts}
+    for label in ("blast", "normal"):
+        assert {assigned[c.group or ""] for c in cells if c.label == label} == {0, 1, 2}
+    assert grouped_folds(cells[::-1], 3, seed) == assigned
+
+
 def test_nobody_left_for_the_inner_validation_is_refused() -> None:
     with pytest.raises(DataRefusedError, match="too few groups are left"):
         holdout(cohort(normals=2), folds=2, fold=0, seed=0)

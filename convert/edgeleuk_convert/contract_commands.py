@@ -1,0 +1,65 @@
+"""``edgeleuk contract``: find out what a network wants that has no training record."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from edgeleuk.console import progress_bar
+from edgeleuk_convert.checkpoint import replace_file
+from edgeleuk_convert.contract_search.search import find_contract
+from edgeleuk_convert.contract_search.writing import contract_toml, found_facts, found_text
+from edgeleuk_convert.networks.loading import load_network
+from edgeleuk_convert.reading import read_cells
+from edgeleuk_convert.workstation import quiet_tensorflow, require_writable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgeleuk_convert.reading import DataOptions
+
+
+def contract(
+    model: Path,
+    data: Path,
+    options: DataOptions,
+    *,
+    out: Path | None = None,
+    seed: int = 0,
+    size: tuple[int, int] | None = None,
+    output: str | None = None,
+) -> dict[str, Any]:
+    """Try what networks are fed, and write what fits the labels best.
+
+    Parameters
+    ----------
+    model, data : Path
+    options : DataOptions
+        How the pictures are to be read.
+    out : Path, optional
+        A ``contract.toml`` to write.
+    seed : int
+        Of the choice of cells.
+    size, output : optional
+        As for `load_network`.
+    """
+    if out is not None:
+        require_writable(out)
+    with quiet_tensorflow():
+        loaded = load_network(model, size=size, output=output)
+        cells = read_cells(data, options)
+        with progress_bar("trying") as bar:
+            found = find_contract(loaded.model, model.name, cells.labelled, seed=seed, progress=bar)
+    facts = found_facts(found) | {"model": str(model), "stamp": cells.stamp, "notes": list(loaded.notes)}
+    if out is not None:
+        replace_file(out, contract_toml(found).encode())
+        facts["contract"] = str(out)
+    return facts
+
+
+def contract_text(facts: dict[str, Any]) -> str:
+    """Say what was found."""
+    lines = [facts["stamp"]] if facts["stamp"] else []
+    lines += [*(f"note      {note}" for note in facts["notes"]), found_text(facts)]
+    if facts.get("contract"):
+        lines.append(f"contract  {facts['contract']}: pass it to convert as --contract")
+    return "\n".join(lines)

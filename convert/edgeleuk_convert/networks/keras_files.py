@@ -121,7 +121,7 @@ def refuse_code(config: Mapping[str, Any], name: str) -> None:
         )
     for of in _layers(config["config"].get("layers", [])):
         kind = str(of["class_name"])
-        if kind in _CODE or (kind == "function" and "lambda" in str(of["config"])):
+        if kind in _CODE or _is_lambda(of["config"]):
             raise UsageError(
                 f"{name} has a Lambda, whose code is not run from a file",
                 got=_name_of(of),
@@ -171,6 +171,14 @@ def _layers(value: Any) -> Iterator[Mapping[str, Any]]:
     elif isinstance(value, list):
         for of in value:
             yield from _layers(of)
+
+
+def _is_lambda(config: Any) -> bool:
+    """Tell whether a layer's activation, or a function itself, is code and no name."""
+    if not isinstance(config, dict):
+        return "<lambda>" in str(config)
+    activation = config.get("activation")
+    return isinstance(activation, dict) and "class_name" not in activation
 
 
 def _name_of(of: Mapping[str, Any]) -> str:

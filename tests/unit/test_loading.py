@@ -28,6 +28,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5:UserWarning"),
     pytest.mark.filterwarnings("ignore:The object being serialized includes a:UserWarning"),
     pytest.mark.filterwarnings("ignore:Layer .* does not have a .quantize.:UserWarning"),
+    pytest.mark.filterwarnings("ignore:You are saving a model that has not yet been built:UserWarning"),
 ]
 
 
@@ -166,6 +167,12 @@ def ends_of_any_channels() -> Any:
     return keras.Model(image, keras.layers.Reshape((1,))(keras.ops.mean(image, axis=(1, 2, 3))))
 
 
+def never_built() -> Any:
+    import keras
+
+    return keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(1)])
+
+
 def picture_out() -> Any:
     return ends((SIDE, SIDE, 3), pooled=False)
 
@@ -297,6 +304,7 @@ REFUSED: dict[str, tuple[str, Callable[[Path], None], type[EdgeleukError], str]]
     "quantized": ("x.keras", quantized, UsageError, "was quantized by Keras already: got int8;"),
     "subclass": ("x.keras", subclassed, UsageError, r"a class of its own: got Mine, .*model\.export"),
     "two inputs": ("x.keras", saved(lambda: ends((SIDE, SIDE, 3), inputs=2)), UsageError, "has 2 inputs"),
+    "never built": ("x.keras", saved(never_built), UsageError, "was never built: .*; give it a keras.Input"),
     "two outputs": ("x.keras", saved(lambda: ends((SIDE, SIDE, 3), outputs=2)), UsageError, "--output"),
     "two inputs, exported": ("x", exported(lambda: ends((SIDE, SIDE, 3), inputs=2)), UsageError, "2 inputs"),
     "no image": ("x.keras", saved(lambda: ends((14,))), UsageError, r"takes no image: got an input of shape"),

@@ -140,6 +140,20 @@ def as_caffe_wants() -> Any:
     return keras.Model(image, head(layers.Rescaling(0.01)(layers.Conv2D(4, 3)(x))))
 
 
+def preprocessed(name: str, factor: float = 1.0) -> Callable[[], Any]:
+    """Build with one of Keras's own preprocess_input in it."""
+
+    def build() -> Any:
+        import keras
+        from keras import layers
+
+        image = keras.Input((SIDE, SIDE, 3))
+        x = getattr(keras.applications, name).preprocess_input(image)
+        return keras.Model(image, head(layers.Rescaling(factor)(layers.Conv2D(4, 3)(x))))
+
+    return build
+
+
 def by_operators() -> Any:
     import keras
     from keras import layers
@@ -206,6 +220,9 @@ KINDS = {
     "turned at start": Kind(turned_at_start, "channels come last", "Rescaling", "sigmoid"),
     "bytes": Kind(of_bytes, "any batch; it was built for 4", "Rescaling", "sigmoid"),
     "caffe": Kind(as_caffe_wants, None, "DepthwiseConv2D", "sigmoid"),
+    "caffe, by Keras": Kind(preprocessed("vgg16", 0.01), None, "DepthwiseConv2D", "sigmoid"),
+    "torch, by Keras": Kind(preprocessed("densenet"), None, "Rescaling", "sigmoid"),
+    "-1 to 1, by Keras": Kind(preprocessed("mobilenet_v2"), None, "Rescaling", "sigmoid"),
     "operators": Kind(by_operators, None, "Rescaling", "sigmoid"),
     "a picture out": Kind(ends_in_a_picture, r"shape \(n, 1, 1, 2\) is flattened", "Rescaling", "softmax"),
     "logits": Kind(ends_in("linear", 20), None, "Rescaling", "linear"),
@@ -234,8 +251,11 @@ def compiled(model: Any, images: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("name", KINDS)
 def test_every_kind_is_flat_in_float32_and_answers_as_before(name: str, tmp_path: Path) -> None:
+    import keras
+
     from edgeleuk_convert.networks.ends import activation_name
 
+    keras.utils.set_random_seed(3)
     kind = KINDS[name]
     model = spread(kind.build())
     model.save(tmp_path / "x.keras")

@@ -112,14 +112,17 @@ def unnamed_layers(module: Any, config: Mapping[str, Any]) -> dict[str, Any]:
 
 def refuse_code(config: Mapping[str, Any], name: str) -> None:
     """Raise `UsageError` for a network that is, or holds, code: none is run from files."""
-    if "layers" not in config.get("config", {}):
+    inside = config.get("config", {})
+    # Before Keras 2.3 a Sequential network was a list of layers.
+    layers = inside if isinstance(inside, list) else inside.get("layers")
+    if layers is None:
         raise UsageError(
             f"{name} is a network written as a class of its own",
             got=str(config.get("class_name")),
             allowed="Sequential and functional networks",
             cure=EXPORT,
         )
-    for of in _layers(config["config"].get("layers", [])):
+    for of in _layers(layers):
         kind = str(of["class_name"])
         if kind in _CODE or _is_lambda(of["config"]):
             raise UsageError(

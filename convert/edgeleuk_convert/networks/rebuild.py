@@ -124,6 +124,11 @@ class Rebuilder:
         found = self._affine.of_operation(known.arithmetic, operands)
         if found is not None and not self._layouts.is_turned(found[0]):
             return self._affine.applied(*found, known.name)
+        picture = self._affine.reversed_picture(known.arithmetic, args)
+        if picture is not None and known.options.get("axis") == -1 and not self._layouts.is_turned(picture):
+            answer = picture[..., ::-1]
+            self._affine.continue_through(picture, answer)
+            return answer
         args, kwargs = self._layouts.all_native((args, kwargs))
         apply: Any = known.apply
         if hasattr(apply, "symbolic_call"):
@@ -132,6 +137,7 @@ class Rebuilder:
         answer = apply(*args, **kwargs)
         if known.arithmetic == "GetItem":
             self._affine.continue_through(args[0], answer)
+            self._affine.note_channel(args[0], answer, args[1] if len(args) > 1 else None)
         return answer
 
     def _layer(self, node: Any, known: LayerFacts, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

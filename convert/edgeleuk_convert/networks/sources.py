@@ -49,7 +49,7 @@ class Operation:
     ----------
     name : str
     arithmetic : str or None
-        ``Add``, ``Subtract``, ``Multiply``, ``Divide``, ``Cast`` or ``GetItem``, where it is one of these.
+        ``Add``, ``Subtract``, ``Multiply``, ``Divide``, ``Cast``, ``GetItem`` or ``Stack``, where it is one.
     apply : callable
         Does the same to tensors of the new network, given the old arguments with new tensors in them.
     options : mapping
@@ -80,7 +80,7 @@ class Keras3:
 
     _ARITHMETIC: Mapping[str, str] = {
         "Add": "Add", "Subtract": "Subtract", "Multiply": "Multiply", "TrueDivide": "Divide",
-        "Divide": "Divide", "Cast": "Cast", "GetItem": "GetItem",
+        "Divide": "Divide", "Cast": "Cast", "GetItem": "GetItem", "Stack": "Stack",
     }  # fmt: skip
 
     def walk(self, network: Any, tensors: list[Any], call: Caller) -> list[Any]:

@@ -413,7 +413,7 @@ def test_a_size_is_read(text: str, size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("text", ["", "0", "x", "96x", "1x2x3", "-5", "96.5", "4097"])
 def test_no_size_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="--size is no size: got .*allowed 224 or 224x320, 1 to 4096 px"):
+    with pytest.raises(UsageError, match=r"--size is no size: got .*allowed 224 or 224x320, 1 to 4096 px"):
         parse_size(text)
 
 

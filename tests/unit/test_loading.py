@@ -13,6 +13,7 @@ from foreign import BYTES, SIDE, dense, pictures, separable
 
 from edgeleuk.classify import open_networks
 from edgeleuk.errors import EdgeleukError, IntegrityError, UsageError
+from edgeleuk_convert.conversion_commands import parse_size
 from edgeleuk_convert.mending import activation_of, last_layer
 from edgeleuk_convert.networks import file_kinds, keras_files
 from edgeleuk_convert.networks.loading import functional, hash_of, load_network
@@ -403,6 +404,17 @@ def test_an_optimizer_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(keras_files, "LARGEST_WEIGHTS", model.count_params() + 2)
     for name in ("x.keras", "x.h5"):
         assert load_network(tmp_path / name).model.count_params() == model.count_params()
+
+
+@pytest.mark.parametrize(("text", "size"), [("96", (96, 96)), ("96x128", (96, 128)), ("4096X1", (4096, 1))])
+def test_a_size_is_read(text: str, size: tuple[int, int]) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "0", "x", "96x", "1x2x3", "-5", "96.5", "4097"])
+def test_no_size_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match=r"--size is no size: got .*allowed 224 or 224x320, 1 to 4096 px"):
+        parse_size(text)
 
 
 def test_an_error_is_cut_before_a_configuration() -> None:

@@ -22,8 +22,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 
 SIDE = 64
-EPOCHS = 14
-CELLS = 1600
+EPOCHS = 8
+CELLS = 900
 
 
 class Fed(NamedTuple):

@@ -247,12 +247,15 @@ def _kind(model: Any, name: str, given: OutputSettings) -> OutputKind | None:
     found: OutputKind | None = None
     if activation == "linear":
         found = "logits" if many else "logit"
-    elif activation == ("softmax" if many else "sigmoid"):
+    elif activation == "sigmoid":
+        # Of a sigmoid for each class, their shares of the sum count.
         found = "softmax" if many else "probability"
-    elif activation in ("softmax", "sigmoid"):
+    elif activation == "softmax" and many:
+        found = "softmax"
+    elif activation == "softmax":
         raise UsageError(
-            f"{name} ends in a {activation} of {model.output_shape[-1]}",
-            allowed="one sigmoid, a softmax over two classes or more, or logits",
+            f"{name} ends in a softmax of 1, which is always 1",
+            allowed="one sigmoid, a sigmoid or a softmax over two classes or more, or logits",
         )
     if given.kind is None or found is None:
         return given.kind or found

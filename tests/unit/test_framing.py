@@ -173,3 +173,14 @@ def test_several_classes_may_be_positive() -> None:
     for positive in ((), labels, ("Late",)):
         with pytest.raises(ValueError, match="expected positive as one of"):
             OutputContract(kind="logits", labels=labels, positive=positive)
+
+
+def test_sigmoids_of_each_class_count_by_their_shares() -> None:
+    """So that what is larger wins, as whoever trained the network takes it."""
+    sigmoids = OutputContract(kind="sigmoids", labels=("blast", "normal"), positive="blast")
+    shares = OutputContract(kind="softmax", labels=("blast", "normal"), positive="blast")
+    logits = np.array([[1.0, -2.0], [0.3, 0.2], [-3.0, -2.0], [40.0, 30.0]])
+    probabilities = 1 / (1 + np.exp(-logits))
+    found = log_odds(logits, sigmoids)
+    assert found == pytest.approx(log_odds(probabilities, shares))
+    assert ((found > 0) == (logits[:, 0] > logits[:, 1]))[:3].all()

@@ -365,6 +365,7 @@ def _end_of(model: Any, name: str) -> OutputKind:
         ("linear", True): "logits",
         ("sigmoid", False): "probability",
         ("softmax", True): "softmax",
+        ("sigmoid", True): "softmax",
     }
     kind = ends.get((activation, many))
     if kind is None:

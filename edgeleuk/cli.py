@@ -26,10 +26,12 @@ from edgeleuk.cli_options import (
     ImagesOption,
     JsonOption,
     LampOption,
+    OutputOption,
     PrecisionOption,
     RuntimeOption,
     ScaleOption,
     SeedOption,
+    SizeOption,
     StageConfigOption,
     StrategyOption,
     SubjectsOption,
@@ -220,7 +222,12 @@ def convert(
     ],
     calibration: Annotated[
         Path,
-        typer.Option("--calibration", metavar="DIR", help="Folder of labelled images to calibrate with."),
+        typer.Option(
+            "--calibration",
+            "--data",
+            metavar="DIR",
+            help="Folder of labelled images, to calibrate with and to judge by.",
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", metavar="FILE.edgeleuk", help="Where the bundle goes.")],
     int8: Annotated[bool, typer.Option("--int8", help="Full-integer networks, TFLite and ONNX.")] = False,
@@ -236,21 +243,13 @@ def convert(
     contract: Annotated[
         Path | None,
         typer.Option(
-            "--contract", metavar="FILE.toml", help="What a missing .training.json would say: input, output."
+            "--contract",
+            metavar="FILE.toml",
+            help="What a missing .training.json would say: input, output [default: found out by the labels].",
         ),
     ] = None,
-    size: Annotated[
-        str | None,
-        typer.Option(
-            "--size",
-            metavar="PX|HxW",
-            help="Height and width, for a network that takes pictures of any size.",
-        ),
-    ] = None,
-    output: Annotated[
-        str | None,
-        typer.Option("--output", metavar="NAME", help="Which output, for a network with several."),
-    ] = None,
+    size: SizeOption = None,
+    output: OutputOption = None,
     onnx_calibration: Annotated[
         str, typer.Option("--onnx-calibration", help="Ranges by `minmax`, `entropy` or `percentile`.")
     ] = "minmax",
@@ -313,6 +312,41 @@ def convert(
     print_json(result) if as_json else typer.echo(conversion_commands.conversion_text(result))
     if result["validation"]["verdict"] == "fail":
         raise typer.Exit(3)
+
+
+@app.command()
+def contract(
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="A .keras or .h5 file (Keras 2 or 3) or a SavedModel.")
+    ],
+    data: DataOption,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE.toml", help="Where `convert --contract` reads it.")
+    ] = None,
+    seed: SeedOption = None,
+    size: SizeOption = None,
+    output: OutputOption = None,
+    classes: ClassesOption = None,
+    subjects: SubjectsOption = None,
+    px_per_um: DataScaleOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find out by labelled images how a network is fed, and which of its classes is which."""
+    from edgeleuk.console import print_json
+    from edgeleuk_convert import contract_commands
+
+    result = contract_commands.contract(
+        model,
+        data,
+        out=out,
+        seed=seed,
+        size=size,
+        output=output,
+        classes=classes,
+        subjects=subjects,
+        px_per_um=px_per_um,
+    )
+    print_json(result) if as_json else typer.echo(contract_commands.contract_text(result))
 
 
 @app.command()

@@ -117,3 +117,12 @@ UntilCellsOption = Annotated[
 ScanCameraOption = Annotated[
     str | None, typer.Option("--camera", metavar="URI", help="As for `run` [default: the only one].")
 ]
+SizeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--size", metavar="PX|HxW", help="Height and width, for a network that takes pictures of any size."
+    ),
+]
+OutputOption = Annotated[
+    str | None, typer.Option("--output", metavar="NAME", help="Which output, for a network with several.")
+]

@@ -157,6 +157,7 @@ def _refuse_what_firmware_lacks(manifest: Manifest) -> None:
         (contract.framing == "centred", "input.framing", contract.framing, "centred"),
         (isinstance(contract.scale, float), "input.scale", "one for each channel", "one for all channels"),
         (isinstance(contract.offset, float), "input.offset", "one for each channel", "one for all channels"),
+        (output.kind != "sigmoids", "output.kind", output.kind, "logit, probability, logits, softmax"),
         (len(output.positive_indices) == 1, "output.positive", output.positive_label, "one class"),
     ):
         if not fits:

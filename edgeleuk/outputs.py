@@ -57,7 +57,9 @@ def log_odds(outputs: npt.ArrayLike, contract: OutputContract) -> npt.NDArray[np
             values[:, positive[0]] if len(positive) == 1 else np.logaddexp.reduce(values[:, positive], axis=1)
         )
         return np.asarray(of - np.logaddexp.reduce(others, axis=1))
-    if contract.kind == "softmax":
+    if contract.kind == "sigmoids":
+        values = 0.5 * (1 + np.tanh(values / 2))
+    if contract.kind in ("softmax", "sigmoids"):
         # Rounded to int8 they need not add up to 1.
         share = values[:, positive].sum(axis=1) / np.maximum(values.sum(axis=1), LEAST_PROBABILITY)
         return _logit(share)

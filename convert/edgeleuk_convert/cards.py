@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from edgeleuk_convert.record import TrainingRecord
 
 LICENCE = "Apache-2.0; trained on images under Creative Commons Attribution 3.0"
+# Of a network that was trained elsewhere nobody knows.
+UNTOLD = "not told: the network was trained elsewhere"
 DATA_CITATION = (
     "Gupta, A. and Gupta, R.: ISBI 2019 C-NMC Challenge: Classification in Cancer Cell Imaging. "
     "The Cancer Imaging Archive, doi:10.7937/tcia.2019.dc64i46r"
@@ -81,7 +83,7 @@ a probability for each cell; it says nothing about a patient.
 
 ## Data
 
-{DATA_CITATION}. Creative Commons Attribution 3.0.
+{data_of(record)}
 {_subjects(record)}
 
 ## How it was made
@@ -145,6 +147,13 @@ def _joined(record: TrainingRecord) -> str:
     return (
         ", joined by a random forest on 14 plain numbers of the cell," if record.output.forest_weight else ""
     )
+
+
+def data_of(record: TrainingRecord) -> str:
+    """Say what the network was trained on; what nobody told is not made up."""
+    if record.training_known:
+        return f"{DATA_CITATION}. Creative Commons Attribution 3.0."
+    return "Trained elsewhere; nobody told on which images."
 
 
 def _stamped(record: TrainingRecord, validation: Mapping[str, Any]) -> str:

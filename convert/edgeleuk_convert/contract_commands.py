@@ -8,47 +8,50 @@ from edgeleuk.console import progress_bar
 from edgeleuk_convert.checkpoint import replace_file
 from edgeleuk_convert.contract_search.search import find_contract
 from edgeleuk_convert.contract_search.writing import contract_toml, found_facts, found_text
+from edgeleuk_convert.conversion_commands import parse_size
 from edgeleuk_convert.networks.loading import load_network
-from edgeleuk_convert.reading import read_cells
+from edgeleuk_convert.reading import DataOptions, read_cells
 from edgeleuk_convert.workstation import quiet_tensorflow, require_writable
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgeleuk_convert.reading import DataOptions
-
 
 def contract(
     model: Path,
     data: Path,
-    options: DataOptions,
     *,
     out: Path | None = None,
-    seed: int = 0,
-    size: tuple[int, int] | None = None,
+    seed: int | None = None,
+    size: str | None = None,
     output: str | None = None,
+    classes: str | None = None,
+    subjects: Path | None = None,
+    px_per_um: float | None = None,
 ) -> dict[str, Any]:
     """Try what networks are fed, and write what fits the labels best.
 
     Parameters
     ----------
     model, data : Path
-    options : DataOptions
-        How the pictures are to be read.
     out : Path, optional
         A ``contract.toml`` to write.
-    seed : int
-        Of the choice of cells.
-    size, output : optional
-        As for `load_network`.
+    seed : int, optional
+        Of the choice of cells; 0.
+    size, output : str, optional
+        As for `conversion_commands.convert`.
+    classes, subjects, px_per_um : optional
+        How the user's own pictures are read: see `DataOptions`.
     """
+    options = DataOptions.parse(classes, subjects, px_per_um)
     if out is not None:
         require_writable(out)
+    pixels = parse_size(size)
     with quiet_tensorflow():
-        loaded = load_network(model, size=size, output=output)
+        loaded = load_network(model, size=pixels, output=output)
         cells = read_cells(data, options)
         with progress_bar("trying") as bar:
-            found = find_contract(loaded.model, model.name, cells.labelled, seed=seed, progress=bar)
+            found = find_contract(loaded.model, model.name, cells.labelled, seed=seed or 0, progress=bar)
     facts = found_facts(found) | {"model": str(model), "stamp": cells.stamp, "notes": list(loaded.notes)}
     if out is not None:
         replace_file(out, contract_toml(found).encode())

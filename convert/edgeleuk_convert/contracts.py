@@ -150,28 +150,23 @@ def read_contract(model: Any, name: str, file: Path | None) -> tuple[InputContra
     return contracts
 
 
-def foreign_record(
-    model: Any,
-    contracts: tuple[InputContract, OutputContract],
-    cells: Sequence[LabelledCell],
-    *,
-    seed: int,
-    folds: int = FOLDS,
-) -> TrainingRecord:
-    """Make the record of a network whose training nobody knows.
-
-    One part of the groups is set apart to judge it; the others may calibrate it, and count as seen.
+def divided(
+    cells: Sequence[LabelledCell], *, seed: int, folds: int = FOLDS
+) -> tuple[list[LabelledCell], list[LabelledCell]]:
+    """Set one part of the groups apart to judge a network whose training nobody knows.
 
     Parameters
     ----------
-    model : keras.Model
-    contracts : (InputContract, OutputContract)
     cells : sequence of LabelledCell
-        That there are.
     seed : int
         Of the division of the groups.
     folds : int
         Into so many parts.
+
+    Returns
+    -------
+    seen, held_out : list of LabelledCell
+        Labelled cells that may calibrate the network and tell its contract, and those that judge it.
 
     Raises
     ------
@@ -183,19 +178,42 @@ def foreign_record(
     sides: Mapping[bool, list[LabelledCell]] = {True: [], False: []}
     for cell in labelled:
         sides[fold_of[cell.group or ""] == 0].append(cell)
+    return sides[False], sides[True]
+
+
+def foreign_record(
+    model: Any,
+    contracts: tuple[InputContract, OutputContract],
+    seen: Sequence[LabelledCell],
+    held_out: Sequence[LabelledCell],
+    *,
+    inferred: bool = False,
+) -> TrainingRecord:
+    """Make the record of a network whose training nobody knows.
+
+    Parameters
+    ----------
+    model : keras.Model
+    contracts : (InputContract, OutputContract)
+    seen, held_out : sequence of LabelledCell
+        From `divided`: the first count as seen.
+    inferred : bool
+        The contracts were found out by the labels.
+    """
     return TrainingRecord(
         architecture=model.name,
         parameters=int(sum(np.prod(weight.shape, dtype=np.int64) for weight in model.weights)),
         input=contracts[0],
         output=contracts[1],
-        envelope=envelope_of(sides[False]),
+        envelope=envelope_of(seen),
         settings={},
-        training_subjects=_subjects(sides[False]),
-        held_out_subjects=_subjects(sides[True]),
-        training_hashes=tuple(sorted({cell.sha256[:16] for cell in sides[False]})),
+        training_subjects=_subjects(seen),
+        held_out_subjects=_subjects(held_out),
+        training_hashes=tuple(sorted({cell.sha256[:16] for cell in seen})),
         tools={},
         calibrated_by="nothing",
         training_known=False,
+        contract_inferred=inferred,
     )
 
 
@@ -229,12 +247,15 @@ def _kind(model: Any, name: str, given: OutputSettings) -> OutputKind | None:
     found: OutputKind | None = None
     if activation == "linear":
         found = "logits" if many else "logit"
-    elif activation == ("softmax" if many else "sigmoid"):
+    elif activation == "sigmoid":
+        # Of a sigmoid for each class, their shares of the sum count.
         found = "softmax" if many else "probability"
-    elif activation in ("softmax", "sigmoid"):
+    elif activation == "softmax" and many:
+        found = "softmax"
+    elif activation == "softmax":
         raise UsageError(
-            f"{name} ends in a {activation} of {model.output_shape[-1]}",
-            allowed="one sigmoid, a softmax over two classes or more, or logits",
+            f"{name} ends in a softmax of 1, which is always 1",
+            allowed="one sigmoid, a sigmoid or a softmax over two classes or more, or logits",
         )
     if given.kind is None or found is None:
         return given.kind or found

@@ -20,12 +20,15 @@ from edgeleuk_convert.audit import audit_text
 from edgeleuk_convert.calibrating import Choice, choose, prove
 from edgeleuk_convert.checkpoint import replace_file
 from edgeleuk_convert.cnmc import require_both_classes
-from edgeleuk_convert.contracts import FOLDS, foreign_record, read_contract
+from edgeleuk_convert.contract_search.inversion import refuse_inverted
+from edgeleuk_convert.contract_search.search import find_contract
+from edgeleuk_convert.contract_search.writing import INFERRED, found_facts, found_text
+from edgeleuk_convert.contracts import FOLDS, divided, foreign_record, read_contract
 from edgeleuk_convert.evaluation import unseen
 from edgeleuk_convert.feeding import read_calibration
 from edgeleuk_convert.forest import read_forest
 from edgeleuk_convert.gating import GATE_CELLS, see_cells, train_gate
-from edgeleuk_convert.leakage import with_training_stamp
+from edgeleuk_convert.leakage import joined_stamps, with_training_stamp
 from edgeleuk_convert.networks.loading import load_network
 from edgeleuk_convert.onnx import OnnxCalibration
 from edgeleuk_convert.packing import (
@@ -49,6 +52,7 @@ if TYPE_CHECKING:
 
     from edgeleuk.bundle.manifest import InputContract
     from edgeleuk_convert.cnmc import CellSet
+    from edgeleuk_convert.contract_search.search import FoundContract
     from edgeleuk_convert.gating import SeenCells
     from edgeleuk_convert.record import TrainingRecord
     from edgeleuk_convert.verdict import GateLimits
@@ -121,7 +125,7 @@ def convert(
         loaded = load_network(model, size=pixels, output=output)
         for note in loaded.notes:
             say(f"{model.name}: {note}")
-        record, cells = _record_and_cells(
+        record, cells, found = _record_and_cells(
             model, loaded.model, contract, calibration, choice.seed, options=options, folds=folds or FOLDS
         )
         forest = read_forest(model, record.output.forest_weight)
@@ -131,6 +135,7 @@ def convert(
             require_both_classes(fresh, "repair")
         # Once for repair and for the gate: conversion changes what the bytes stand for, not the bytes.
         held_out = seen_with_progress(fresh, record.input)
+        refuse_inverted(loaded.model, model.name, record, held_out)
         with (
             progress_bar("preparing") as report,
             read_calibration(chosen.images, record.input, progress=report) as tensors,
@@ -164,6 +169,7 @@ def convert(
         if cells.stamp is not None:
             validation["stamp"] = cells.stamp
         validation |= {"loading": list(loaded.notes)} if loaded.notes else {}
+        validation |= {"contract": found_facts(found)} if found else {}
         validation["audit"] = [found.to_json() for found in converted.audits]
         manifest, members = make_manifest_and_members(
             out.stem,
@@ -402,17 +408,29 @@ def _record_and_cells(
     *,
     options: DataOptions,
     folds: int,
-) -> tuple[TrainingRecord, CellSet]:
+) -> tuple[TrainingRecord, CellSet, FoundContract | None]:
     """Read the network's record, or make one of its contract and of the cells at hand."""
     if record_path(model).exists():
         record = read_record(model)
         require_of_record(network, model.name, record)
-        return record, read_cells(calibration, options.with_contract(record.input, record.output))
-    contracts = read_contract(network, model.name, contract)
+        return record, read_cells(calibration, options.with_contract(record.input, record.output)), None
+    if contract is not None:
+        contracts = read_contract(network, model.name, contract)
+        options = options.with_contract(*contracts)
+    cells = read_cells(calibration, options)
+    require_both_classes(cells.labelled, "converting a network without a training record")
+    seen, held_out = divided(cells.cells, seed=seed, folds=folds)
+    found, stamp = None, cells.stamp
+    if contract is None:
+        say(f"{model.name} has neither a training record nor a contract: finding out how it is fed")
+        # What judges the network is not what its contract is found by.
+        with progress_bar("trying") as bar:
+            found = find_contract(network, model.name, seen, seed=seed, progress=bar)
+        say(found_text(found_facts(found)))
+        contracts, stamp = (found.input, found.output), joined_stamps(INFERRED, stamp)
     say(
         f"{model.name} has no training record: one of {folds} parts of the groups judges it, the rest may"
         " calibrate it, and nobody knows which of them it was trained on"
     )
-    cells = read_cells(calibration, options.with_contract(*contracts))
-    record = foreign_record(network, contracts, cells.cells, seed=seed, folds=folds)
-    return msgspec.structs.replace(record, stamp=cells.stamp), cells
+    record = foreign_record(network, contracts, seen, held_out, inferred=found is not None)
+    return msgspec.structs.replace(record, stamp=stamp), cells, found

@@ -127,6 +127,7 @@ def without_activation(model: Any, output: OutputContract) -> tuple[Any, OutputC
     bared: dict[tuple[str, str | None], OutputKind] = {
         ("probability", "sigmoid"): "logit",
         ("softmax", "softmax"): "logits",
+        ("softmax", "sigmoid"): "sigmoids",
     }
     last = last_layer(model)
     kind = bared.get((output.kind, activation_of(last)))

@@ -30,7 +30,7 @@ from edgeleuk.errors import IntegrityError
 from edgeleuk_calibration.card import encode_card
 from edgeleuk_convert.agreement import Agreement, agreement_of, refuse_constant, refuse_difference
 from edgeleuk_convert.audit import NetworkAudit, audit, audit_with_float, require_kept_promises
-from edgeleuk_convert.cards import DATA_CITATION, LICENCE, card
+from edgeleuk_convert.cards import DATA_CITATION, LICENCE, UNTOLD, card
 from edgeleuk_convert.feeding import RealInput, answers, keras_answers
 from edgeleuk_convert.golden import make_golden
 from edgeleuk_convert.onnx import OnnxCalibration, to_onnx_float32
@@ -251,10 +251,11 @@ def make_manifest_and_members(
             tools=tool_versions(),
             training_subjects=record.training_subjects,
             training_known=record.training_known,
+            contract_inferred=record.contract_inferred,
         ),
         members=describe_members(members),
-        licence=LICENCE,
-        data_citation=DATA_CITATION,
+        licence=LICENCE if record.training_known else UNTOLD,
+        data_citation=DATA_CITATION if record.training_known else UNTOLD,
         gate=gate.contract,
     )
     return manifest, members

@@ -181,7 +181,11 @@ class Quantizer:
             first = quantize(model)
             last = last_layer(model)
             bare = getattr(last, "use_bias", False) and activation_of(last) == "linear"
-            if self.prepared.output.kind not in ("logit", "logits") or not bare or last.output.ndim != 2:
+            if (
+                self.prepared.output.kind not in ("logit", "logits", "sigmoids")
+                or not bare
+                or last.output.ndim != 2
+            ):
                 return first
             with open_networks({**self.reference, member: first}, self.prepared.input) as networks:
                 outputs = {key: answers(network, self.tensors) for key, network in networks.items()}

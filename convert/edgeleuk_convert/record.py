@@ -48,6 +48,8 @@ class TrainingRecord(Struct, frozen=True):
     training_known : bool
         False for a network that was trained elsewhere: then the training subjects are those that may
         calibrate it.
+    contract_inferred : bool
+        `input` and `output` were found out by the labels, and not told by who trained the network.
     """
 
     architecture: str
@@ -64,6 +66,7 @@ class TrainingRecord(Struct, frozen=True):
     schema_version: int = 1
     calibrated_by: CalibratedBy = "inner groups"
     training_known: bool = True
+    contract_inferred: bool = False
 
 
 def record_path(model: Path) -> Path:

@@ -37,9 +37,9 @@ Precision = Literal["int8", "float32"]
 # What makes a cell `uncertain` by its probability: a band around the threshold, a conformal set, nothing.
 Abstain = Literal["band", "conformal", "off"]
 Range = tuple[float, float]
-OutputKind = Literal["logit", "probability", "logits", "softmax"]
+OutputKind = Literal["logit", "probability", "logits", "softmax", "sigmoids"]
 # Kinds that answer with one number for each class.
-MANY_CLASSES = ("logits", "softmax")
+MANY_CLASSES = ("logits", "softmax", "sigmoids")
 
 
 LARGEST_BIAS = 10.0
@@ -202,10 +202,11 @@ class OutputContract(Struct, frozen=True):
     ----------
     kind : str
         ``logit``: one number, before the sigmoid; ``probability``: one, after it. ``logits``: one number for
-        each class, before the softmax; ``softmax``: after it.
+        each class, before the softmax; ``softmax``: after it, or a sigmoid for each class, whose shares of
+        the sum count. ``sigmoids``: before these sigmoids.
     labels : (negative, positive), or one for each class
-    positive : str or None
-        The label whose probability counts; None is the last.
+    positive : str, tuple of str, or None
+        The label, or the labels, whose probability counts; None is the last.
     temperature : float
         Divides the logit before the sigmoid.
     bias : float
@@ -368,6 +369,8 @@ class Provenance(Struct, frozen=True):
         Subjects the network has seen; evaluation leaves them out.
     training_known : bool
         False for a network without a training record: then these are the subjects that calibrated it.
+    contract_inferred : bool
+        How the network is fed, and what its answer means, was found out by the labels.
     """
 
     float_parent_sha256: str
@@ -376,6 +379,7 @@ class Provenance(Struct, frozen=True):
     tools: dict[str, str]
     training_subjects: tuple[str, ...] = ()
     training_known: bool = True
+    contract_inferred: bool = False
 
 
 class Manifest(Struct, frozen=True):

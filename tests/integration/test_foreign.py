@@ -70,7 +70,7 @@ def convert(folder: Path, name: str, few_cells: Path, **options: Any) -> dict[st
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "kind"), [("dense.h5", "logit"), ("separable", "softmax")])
+@pytest.mark.parametrize(("name", "kind"), [("dense.h5", "logit"), ("separable", "logits")])
 def test_from_file_to_decision(folder: Path, few_cells: Path, name: str, kind: str) -> None:
     result = convert(folder, name, few_cells, tensorrt=True, also=("float16",))
     bundle = read_bundle(result["bundle"])

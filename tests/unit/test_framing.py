@@ -31,7 +31,8 @@ SCALES: list[tuple[Any, Any]] = [
 def contract(**settings: Any) -> InputContract:
     wanted: dict[str, Any] = {
         "height": 64, "width": 64, "channels": ("red", "green", "blue"), "normalise": False,
-        "px_per_um": 18.5 * 64 / 450, "crop_px_per_um": 18.5, "framing": "picture", "picture_px": (450, 450), "resize": "bilinear",
+        "px_per_um": 18.5 * 64 / 450, "crop_px_per_um": 18.5, "framing": "picture", "picture_px": (450, 450),
+        "resize": "bilinear",
     }  # fmt: skip
     return InputContract(**(wanted | settings))
 
@@ -172,3 +173,14 @@ def test_several_classes_may_be_positive() -> None:
     for positive in ((), labels, ("Late",)):
         with pytest.raises(ValueError, match="expected positive as one of"):
             OutputContract(kind="logits", labels=labels, positive=positive)
+
+
+def test_sigmoids_of_each_class_count_by_their_shares() -> None:
+    """So that what is larger wins, as whoever trained the network takes it."""
+    sigmoids = OutputContract(kind="sigmoids", labels=("blast", "normal"), positive="blast")
+    shares = OutputContract(kind="softmax", labels=("blast", "normal"), positive="blast")
+    logits = np.array([[1.0, -2.0], [0.3, 0.2], [-3.0, -2.0], [40.0, 30.0]])
+    probabilities = 1 / (1 + np.exp(-logits))
+    found = log_odds(logits, sigmoids)
+    assert found == pytest.approx(log_odds(probabilities, shares))
+    assert ((found > 0) == (logits[:, 0] > logits[:, 1]))[:3].all()

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 LOSS_OF_GUESSING = float(np.log(2))
 # A way whose batch norms see statistics so much further off than the best way's is another way.
 FURTHER, FURTHER_AT_LEAST = 1.5, 0.05
+# How far moving averages have come from where they begin; short trainings leave them on the way.
+LEARNT = (1.0, 0.95, 0.85, 0.7, 0.5)
+LEAST_VARIANCE = 1e-6
 # The best of many ways is a little too good, so that more than the usual 95 % is asked of it.
 KNOWS = 0.5
 
@@ -167,7 +170,7 @@ def told_apart(best: Evidence, other: Evidence, cells: Labelled) -> str | None:
 def best_of(tried: Sequence[Evidence], cells: Labelled) -> Evidence:
     """Choose a way: among those that no AUROC tells from the best, by the batch norms, else by the log loss.
 
-    Where these do not tell either, the one that is tried first.
+    Where no loss is better than guessing, the one that is tried first.
     """
     areas = [auroc_of_resamples(of, cells) for of in tried]
     top = int(np.nanargmax([of[0] for of in areas]))
@@ -181,15 +184,9 @@ def best_of(tried: Sequence[Evidence], cells: Labelled) -> Evidence:
         least = min(distances)
         limit = FURTHER * least + FURTHER_AT_LEAST
         near = [of for of in near if of.norm_distance is not None and of.norm_distance <= limit]
-    loss = [losses(of, cells) for of in near]
-    least_loss = int(np.argmin([of[0] for of in loss]))
-    if loss[least_loss][0] < LOSS_OF_GUESSING:
-        near = [
-            of
-            for of, one in zip(near, loss, strict=True)
-            if of is near[least_loss] or not np.percentile((one - loss[least_loss])[1:], 2.5) > 0
-        ]
-    return near[0]
+    loss = [float(losses(of, cells)[0]) for of in near]
+    least_loss = int(np.argmin(loss))
+    return near[least_loss if loss[least_loss] < LOSS_OF_GUESSING else 0]
 
 
 def knows_the_cells(of: Evidence, cells: Labelled) -> tuple[float, float, float, bool]:
@@ -250,12 +247,19 @@ class FirstNorms:
         """
         if not self._expected:
             return None
-        found = []
-        for index, (mean, variance) in enumerate(self._expected):
+        seen = []
+        for index in range(len(self._expected)):
             count, total, squares = np.sum([rows[index] for rows in self._sums], axis=0)
             here = total / count
-            spread = np.maximum(squares / count - here**2, 0) + 1e-6
-            taught, gap = variance + 1e-6, (here - mean) ** 2
+            seen.append((here, np.maximum(squares / count - here**2, 0) + LEAST_VARIANCE))
+        return min(self._distance(seen, share) for share in LEARNT)
+
+    def _distance(self, seen: Sequence[tuple[Floats, Floats]], share: float) -> float:
+        """Measure the distance, had training come so far from a mean of 0 and a variance of 1."""
+        found = []
+        for (mean, variance), (here, spread) in zip(self._expected, seen, strict=True):
+            taught = np.maximum((variance - (1 - share)) / share, 0) + LEAST_VARIANCE
+            gap = (here - mean / share) ** 2
             divergence = (spread + gap) / taught + (taught + gap) / spread - 2
             # A dead channel of one kind is not to outvote all others.
             found.append(float(np.median(np.sqrt(np.maximum(divergence, 0) / 2))))

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
 
 # Cells that every way is tried on, and those that the ways are judged on that are left.
-FEW, MANY = 80, 240
+FEW, MANY = 80, 320
 # Ways that go on to the larger set.
 KEPT = 8
 BATCH = 16
@@ -149,7 +149,14 @@ def find_contract(
     many = trial.run(kept, rest)
     labels = trial.labelled(rest)
     best = best_of(many, labels)
-    many += trial.run(otherwise_resized(best.candidate), rest)
+    others = [
+        way
+        for of in many
+        if of is best or told_apart(best, of, labels) is None
+        for way in otherwise_resized(of.candidate)
+    ]
+    trial.expect(len(ways) + len(kept) + len(others))
+    many += trial.run(others, rest)
     best = best_of(many, labels)
     return trial.found(best, many, labels, rescales=rescales)
 
@@ -358,6 +365,7 @@ def _end_of(model: Any, name: str) -> OutputKind:
         ("linear", True): "logits",
         ("sigmoid", False): "probability",
         ("softmax", True): "softmax",
+        ("sigmoid", True): "softmax",
     }
     kind = ends.get((activation, many))
     if kind is None:

@@ -46,6 +46,7 @@ class AffineChain:
         self._known: dict[int, _Known] = {}
         # Tensors are kept, for else another could get the same id.
         self._pictures: dict[int, Any] = {}
+        self._channels: dict[int, tuple[Any, int, Any]] = {}
 
     def begin(self, image: Any) -> None:
         """Start with a network's input."""
@@ -55,6 +56,21 @@ class AffineChain:
         """Say that a tensor is still the picture: cut, resized, its channels in another order."""
         if id(before) in self._pictures and after.ndim == 4:
             self._pictures[id(after)] = after
+
+    def note_channel(self, before: Any, after: Any, part: Any) -> None:
+        """Say that a tensor is one channel of the picture, where a slice takes one."""
+        whole = isinstance(part, (list, tuple)) and len(part) == 2 and part[0] is Ellipsis
+        if id(before) in self._pictures and whole and isinstance(part[1], int):
+            self._channels[id(after)] = (before, part[1], after)
+
+    def reversed_picture(self, kind: str | None, arguments: Sequence[Any]) -> Any | None:
+        """Return the picture whose channels are stacked in reverse, as Keras writes RGB to BGR."""
+        parts = arguments[0] if kind == "Stack" and arguments else None
+        if not isinstance(parts, (list, tuple)) or any(id(part) not in self._channels for part in parts):
+            return None
+        pictures, numbers, _ = zip(*(self._channels[id(part)] for part in parts), strict=True)
+        backwards = list(numbers) == list(range(pictures[0].shape[-1]))[::-1]
+        return pictures[0] if backwards and len({id(of) for of in pictures}) == 1 else None
 
     def of_operation(self, kind: str | None, operands: Sequence[Any]) -> tuple[Any, Numbers, Numbers] | None:
         """Return the picture with scale and offset where an operation is arithmetic on it with constants."""

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 # What passes numbers on as they are.
 _PASSING = ("Identity", "StopGradient", "NoOp", "PreventGradient")
+_READING = "/ReadVariableOp"
 _RESHAPING = ("Reshape", "Squeeze")
 _ENDS = {"Sigmoid": "sigmoid", "Softmax": "softmax"}
-# Smaller constants are shapes and axes; they stay in the graph.
-_LEAST_WEIGHTS = 8
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,7 @@ def frozen_layer() -> Any:
             super().__init__(**options)
             self.graph, self.source, self.sink = graph, source, sink
             definition = tf.compat.v1.GraphDef.FromString(graph)
+            names = _names_of_readers(definition)
             self._held: dict[str, Any] = {}
             for node in definition.node:
                 if node.op == "Const" and (values := _weights_of(node)) is not None:
@@ -130,7 +133,7 @@ def frozen_layer() -> Any:
                         shape=values.shape,
                         initializer=keras.initializers.Zeros(),
                         trainable=False,
-                        name=node.name.replace("/", "_"),
+                        name=names(node.name),
                         dtype=values.dtype.name,
                         autocast=False,
                     )
@@ -190,6 +193,19 @@ def _in_float32(graph: Any) -> tuple[Any, frozenset[str]]:
     return graph, frozenset(found)
 
 
+def _names_of_readers(graph: Any) -> Callable[[str], str]:
+    """Return what names a constant by the layer that reads it: one that was a variable has but a number."""
+    reader = {source: node for node in graph.node for source in node.input}
+
+    def name_of(constant: str) -> str:
+        found = constant
+        while found in reader and reader[found].op in _PASSING:
+            found = reader[found].name
+        return found.removesuffix(_READING).replace("/", "_")
+
+    return name_of
+
+
 def _weights_of(node: Any) -> Any | None:
     import tensorflow as tf
 
@@ -197,7 +213,8 @@ def _weights_of(node: Any) -> Any | None:
     if tensor.dtype != tf.float32.as_datatype_enum:
         return None
     values = tf.make_ndarray(tensor)
-    return values if values.size >= _LEAST_WEIGHTS else None
+    # Single numbers, as an epsilon, stay in the graph.
+    return values if values.ndim else None
 
 
 def _dtype_of(node: Any, tensor: str) -> Any:
@@ -263,7 +280,7 @@ def _number_beside(operation: Any, tensor: Any) -> float | None:
     if operation.type in ("RealDiv", "Sub") and left is not tensor:
         return None
     other = right if left is tensor else left
-    while other.op.type in _PASSING:
+    while other.op.type in (*_PASSING, "Cast"):
         other = other.op.inputs[0]
     if other.op.type != "Const":
         return None

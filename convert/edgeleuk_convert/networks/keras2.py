@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeleuk_convert.networks.sources import LayerFacts, Operation
+from edgeleuk_convert.networks.sources import HARD_SIGMOID, LayerFacts, Operation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -23,6 +24,8 @@ _GONE = frozenset(
 _RENAMED = {"alpha": "negative_slope"}
 # Layers within a layer.
 _WITHIN = ("layer", "backward_layer", "cell")
+# Layers of ConvNeXt, which Keras does not offer by name.
+_UNNAMED = ("LayerScale", "StochasticDepth")
 _FUNCTION_LAYERS = ("TFOpLambda", "SlicingOpLambda")
 
 
@@ -77,6 +80,8 @@ class Keras2:
         if kind in _FUNCTION_LAYERS:
             return _function(operation)
         made = getattr(layers, _plain(kind), None)
+        if kind in _UNNAMED:
+            made = getattr(importlib.import_module("keras.src.applications.convnext"), kind)
         if made is None:
             raise UntranslatableError(f"{kind} ({operation.name})")
         moments = None
@@ -113,9 +118,11 @@ def _config(kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
             kept[key] = _serialized(inside)
     if isinstance(cells := kept.get("cells"), list):
         kept["cells"] = [_serialized(cell) for cell in cells]
-    if "hard_sigmoid" in (kept.get("activation"), kept.get("recurrent_activation")) and kind != "Activation":
+    if kept.get("recurrent_activation") == "hard_sigmoid":
         # Keras 3 calls another function so.
         raise UntranslatableError(f"{kind} with Keras 2's hard_sigmoid ({kept.get('name')})")
+    if kept.get("activation") == "hard_sigmoid":
+        kept["activation"] = HARD_SIGMOID
     return kept
 
 

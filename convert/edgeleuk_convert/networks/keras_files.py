@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import tempfile
 import zipfile
@@ -31,7 +32,10 @@ LARGEST_WEIGHTS = 75_000_000
 _BESIDE = ("compile_config", "build_config", "training_config")
 _OF_TRAINING = ("_regularizer", "_constraint", "_initializer")
 # Where Keras 2 and 3, as they are called in different versions, have their classes.
-_KERAS_MODULES = ("keras", "tf_keras", "tensorflow", "builtins")
+_KERAS_MODULES = ("keras", "tf_keras", "tensorflow")
+# What Keras writes of functions that it knows by name, and of plain values.
+_BUILTINS = ("function", "str", "list", "tuple", "dict", "slice")
+_CODE = ("Lambda", "__lambda__")
 _UNKNOWN = re.compile(r"(?:Could not locate (?:class|function)|Unknown [\w ]+:?) ['\"]?([\w.>/-]+)['\"]?")
 _MISSING = re.compile(r"Layer '([^']+)' expected (\d+) variables, but received (\d+)")
 
@@ -97,35 +101,53 @@ def tf_keras() -> Any:
     return module
 
 
+def unnamed_layers(module: Any, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return layers of ConvNeXt that a network has: Keras wrote them, and does not know them by name."""
+    wanted = {str(of["class_name"]) for of in _layers(config)} & {"LayerScale", "StochasticDepth"}
+    if not wanted:
+        return {}
+    convnext = importlib.import_module(f"{module.__name__}.src.applications.convnext")
+    return {name: getattr(convnext, name) for name in wanted if hasattr(convnext, name)}
+
+
 def refuse_code(config: Mapping[str, Any], name: str) -> None:
     """Raise `UsageError` for a network that is, or holds, code: none is run from files."""
-    if "layers" not in config.get("config", {}):
+    inside = config.get("config", {})
+    # Before Keras 2.3 a Sequential network was a list of layers.
+    layers = inside if isinstance(inside, list) else inside.get("layers")
+    if layers is None:
         raise UsageError(
             f"{name} is a network written as a class of its own",
             got=str(config.get("class_name")),
             allowed="Sequential and functional networks",
             cure=EXPORT,
         )
-    for of in _layers(config["config"].get("layers", [])):
+    for of in _layers(layers):
         kind = str(of["class_name"])
-        if kind == "Lambda":
+        if kind in _CODE or _is_lambda(of["config"]):
             raise UsageError(
-                f"{name} has a Lambda layer, whose code is not run from a file",
+                f"{name} has a Lambda, whose code is not run from a file",
                 got=_name_of(of),
                 cure=f"write it with layers of Keras, or {EXPORT}",
             )
-        module, registered = of.get("module"), of.get("registered_name")
-        foreign = registered is not None and not str(module or "").startswith(_KERAS_MODULES)
-        if ">" in kind or (foreign and _is_layer(of)):
+        if kind.startswith("Quantized"):
+            raise UsageError(
+                f"{name} was quantized by Keras already",
+                got=of["config"].get("mode") if isinstance(of["config"], dict) else kind,
+                cure="convert the network as it was before model.quantize",
+            )
+        module = of.get("module")
+        foreign = module is not None and not str(module).startswith(_KERAS_MODULES)
+        if ">" in kind or (foreign and not (module == "builtins" and kind in _BUILTINS)):
             raise custom_layer(name, kind.rpartition(">")[2])
 
 
 def custom_layer(name: str, kind: str) -> UsageError:
     """Return the error for a layer that Keras does not have."""
     return UsageError(
-        f"{name} has a layer of its own making",
+        f"{name} has a layer or a function of its own making",
         got=kind,
-        allowed="layers that come with Keras",
+        allowed="those that come with Keras",
         cure=f"write it with these, or {EXPORT}",
     )
 
@@ -154,13 +176,17 @@ def _layers(value: Any) -> Iterator[Mapping[str, Any]]:
             yield from _layers(of)
 
 
-def _is_layer(of: Mapping[str, Any]) -> bool:
-    return isinstance(of.get("config"), dict)
+def _is_lambda(config: Any) -> bool:
+    """Tell whether a layer's activation, or a function itself, is code and no name."""
+    if not isinstance(config, dict):
+        return "<lambda>" in str(config)
+    activation = config.get("activation")
+    return isinstance(activation, dict) and "class_name" not in activation
 
 
 def _name_of(of: Mapping[str, Any]) -> str:
     config = of.get("config")
-    return str(config.get("name", "Lambda")) if isinstance(config, dict) else "Lambda"
+    return str(config.get("name", of["class_name"])) if isinstance(config, dict) else str(of["class_name"])
 
 
 @contextmanager
@@ -271,7 +297,9 @@ def _loaded(file: Path, name: str, stored: Stored) -> Any:
 
     module = tf_keras() if stored.is_keras_2 else keras
     try:
-        return module.models.load_model(file, compile=False)
+        return module.models.load_model(
+            file, compile=False, custom_objects=unnamed_layers(module, stored.config)
+        )
     except Exception as error:  # Keras raises whatever its readers raise
         raise _reason(error, name, stored, str(module.__version__)) from error
 

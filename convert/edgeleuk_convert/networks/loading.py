@@ -11,7 +11,7 @@ import numpy as np
 
 from edgeleuk.errors import UsageError
 from edgeleuk_convert.networks.ends import activation_name, with_plain_end
-from edgeleuk_convert.networks.file_kinds import EXPORT, file_kind
+from edgeleuk_convert.networks.file_kinds import EXPORT, file_kind, first_line
 from edgeleuk_convert.networks.frozen import frozen_layer, wrapped
 from edgeleuk_convert.networks.keras2 import UntranslatableError
 from edgeleuk_convert.networks.keras_files import read_keras_file
@@ -19,6 +19,7 @@ from edgeleuk_convert.networks.originals import Original, layered, signature
 from edgeleuk_convert.networks.rebuild import Rebuilder
 from edgeleuk_convert.networks.saved_model import read_layers, read_signature
 from edgeleuk_convert.networks.sources import Keras3
+from edgeleuk_convert.tflite import silenced
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,11 +101,11 @@ def load_network(
     MissingDependencyError
         Keras 2 wrote it, and tf-keras is not installed.
     """
-    original = _original(path)
-    shape = _image_shape(original, size)
-    chosen = _chosen_output(original, output)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), silenced():
         warnings.simplefilter("ignore")
+        original = _original(path)
+        shape = _image_shape(original, size)
+        chosen = _chosen_output(original, output)
         rebuilt = _rebuilt(original, shape, chosen)
         refuse_unfit(rebuilt.model, path.name)
         difference = _compared(original, rebuilt, shape, chosen)
@@ -250,6 +251,8 @@ def _rebuilt(original: Original, shape: _Shape, chosen: int) -> _Rebuilt:
             model = rebuilder.rebuild(original.network, image, turned=shape.first, output=chosen, name=title)
         except UntranslatableError as error:
             notes.add(f"kept as a graph, for Keras 3 has no layer for its {error}")
+        except Exception as error:  # noqa: BLE001 - layers raise whatever they like; the graph needs none of them
+            notes.add(f"kept as a graph, for its layers could not be built anew ({first_line(error, 80)})")
         else:
             if shape.first:
                 # What only turned pictures back stands there as an Identity.
@@ -260,8 +263,15 @@ def _rebuilt(original: Original, shape: _Shape, chosen: int) -> _Rebuilt:
             return _Rebuilt(*with_plain_end(model, notes), notes, frozenset(rebuilder.precisions))
     image = keras.Input(shape.held, name="image")
     x = keras.layers.Permute((3, 1, 2), name="channels_first")(image) if shape.first else image
-    frozen = original.frozen((None, *x.shape[1:]), chosen)
-    model = keras.Model(image, wrapped(frozen, x, "graph"), name=title)
+    try:
+        frozen = original.frozen((None, *x.shape[1:]), chosen)
+        model = keras.Model(image, wrapped(frozen, x, "graph"), name=title)
+    except Exception as error:  # TensorFlow raises whatever it likes
+        raise UsageError(
+            f"{original.name} can be built anew neither of its layers nor of its graph",
+            got=first_line(error),
+            cure=EXPORT,
+        ) from error
     notes |= _form_notes(original, shape) | {f"rebuilt in float32 from {of}" for of in frozen.precisions}
     return _Rebuilt(*with_plain_end(model, notes), notes, frozen.precisions)
 
@@ -283,18 +293,14 @@ def _form_notes(original: Original, shape: _Shape) -> set[str]:
 
 def _compared(original: Original, rebuilt: _Rebuilt, shape: _Shape, chosen: int) -> float:
     """Return how far the rebuilt network's answers lie from the original's; refuse what is too far."""
-    rng = np.random.default_rng(0)
-    images = np.concatenate(
-        [rng.uniform(low, high, (2, shape.height, shape.width, shape.channels)) for low, high in _RANGES]
-    ).astype(np.float32)
-    dtype = original.inputs[0][2]
-    if "int" in dtype:
-        images = np.rint(np.abs(images))
-    own = images.transpose(0, 3, 1, 2) if shape.first else images
-    wanted = original.answers(own, chosen).reshape(len(images), -1)
-    if rebuilt.halved:
-        wanted = (1 + wanted) / 2
-    found = np.asarray(rebuilt.model(images, training=False), np.float64)
+    try:
+        found, wanted = _both_answers(original, rebuilt, shape, chosen)
+    except Exception as error:  # layers raise whatever they like
+        raise UsageError(
+            f"{original.name} cannot be run on pictures of {shape.height}x{shape.width} px",
+            got=first_line(error),
+            cure=EXPORT,
+        ) from error
     # Half precision overflows where float32 does not.
     rows = np.isfinite(wanted).all(axis=1)
     difference = _share(found[rows], wanted[rows])
@@ -308,6 +314,24 @@ def _compared(original: Original, rebuilt: _Rebuilt, shape: _Shape, chosen: int)
             cure=EXPORT,
         )
     return difference
+
+
+def _both_answers(
+    original: Original, rebuilt: _Rebuilt, shape: _Shape, chosen: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Answer random pictures with the rebuilt network and with the original, (n, K) each."""
+    rng = np.random.default_rng(0)
+    images = np.concatenate(
+        [rng.uniform(low, high, (2, shape.height, shape.width, shape.channels)) for low, high in _RANGES]
+    ).astype(np.float32)
+    dtype = original.inputs[0][2]
+    if "int" in dtype:
+        images = np.rint(np.abs(images))
+    own = images.transpose(0, 3, 1, 2) if shape.first else images
+    wanted = original.answers(own, chosen).reshape(len(images), -1)
+    if rebuilt.halved:
+        wanted = (1 + wanted) / 2
+    return np.asarray(rebuilt.model(images, training=False), np.float64), wanted
 
 
 def _share(found: npt.NDArray[np.float64], wanted: npt.NDArray[np.float64]) -> float:

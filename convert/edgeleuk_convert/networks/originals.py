@@ -103,8 +103,10 @@ def layered(model: Any, name: str, stored: Stored) -> Original:
     graph = source.inner(model)
 
     def call(x: Any) -> list[Any]:
-        answers = model(x, training=False)
-        return list(answers.values()) if isinstance(answers, dict) else _listed(answers)
+        import tensorflow as tf
+
+        # In the order in which both versions of Keras list a network's outputs.
+        return list(tf.nest.flatten(model(x, training=False)))
 
     return Original(
         name,
@@ -139,10 +141,6 @@ def signature(function: Any, name: str) -> Original:
         ("an exported graph, without layers of its own",),
         function=function,
     )
-
-
-def _listed(answers: Any) -> list[Any]:
-    return list(answers) if isinstance(answers, (list, tuple)) else [answers]
 
 
 def _name(tensor: Any) -> str:

@@ -6,11 +6,12 @@ and none that computes in half precision; so all are built anew and given their 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from edgeleuk_convert.networks.affine import AffineChain
 from edgeleuk_convert.networks.layouts import Layouts
-from edgeleuk_convert.networks.sources import LayerFacts, Operation
+from edgeleuk_convert.networks.sources import HARD_SIGMOID, LayerFacts, Operation
 
 if TYPE_CHECKING:
     from edgeleuk_convert.networks.sources import Source
@@ -21,7 +22,7 @@ TRAINING_ONLY = frozenset(
     {
         "ActivityRegularization", "AlphaDropout", "AugMix", "CutMix", "Dropout", "GaussianDropout",
         "GaussianNoise", "Identity", "MixUp", "RandAugment", "SpatialDropout1D", "SpatialDropout2D",
-        "SpatialDropout3D",
+        "SpatialDropout3D", "StochasticDepth",
     }
 )  # fmt: skip
 # Needed in training alone, and often of somebody's own making.
@@ -93,6 +94,8 @@ class Rebuilder:
         kwargs.pop("training", None)
         if kwargs.get("mask", self) is None:
             kwargs.pop("mask")
+        if not args:
+            args = (kwargs.pop(next(iter(kwargs))),)
         inner = self._source.inner(node)
         if inner is not None:
             tensors = [tensor for tensor in tree.flatten((args, kwargs)) if hasattr(tensor, "_keras_history")]
@@ -101,10 +104,13 @@ class Rebuilder:
         known = self._source.describe(node)
         if isinstance(known, Operation):
             return self._operation(known, args, kwargs)
-        if known.kind in TRAINING_ONLY or (known.kind.startswith("Random") and known.kind != "RandomCrop"):
-            return args[0]
         if _does_nothing(known):
             return args[0]
+        if known.config.get("activation") == HARD_SIGMOID:
+            bare = replace(known, config={**known.config, "activation": "linear"})
+            return self._clipped(
+                args[0] if known.kind == "Activation" else self._layer(node, bare, args, kwargs)
+            )
         if known.kind == "Pipeline":
             for layer in node.layers:
                 args = (self._call(layer, *args),)
@@ -118,6 +124,11 @@ class Rebuilder:
         found = self._affine.of_operation(known.arithmetic, operands)
         if found is not None and not self._layouts.is_turned(found[0]):
             return self._affine.applied(*found, known.name)
+        picture = self._affine.reversed_picture(known.arithmetic, args)
+        if picture is not None and known.options.get("axis") == -1 and not self._layouts.is_turned(picture):
+            answer = picture[..., ::-1]
+            self._affine.continue_through(picture, answer)
+            return answer
         args, kwargs = self._layouts.all_native((args, kwargs))
         apply: Any = known.apply
         if hasattr(apply, "symbolic_call"):
@@ -126,6 +137,7 @@ class Rebuilder:
         answer = apply(*args, **kwargs)
         if known.arithmetic == "GetItem":
             self._affine.continue_through(args[0], answer)
+            self._affine.note_channel(args[0], answer, args[1] if len(args) > 1 else None)
         return answer
 
     def _layer(self, node: Any, known: LayerFacts, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -148,6 +160,21 @@ class Rebuilder:
         if known.kind in ("Resizing", "CenterCrop", "RandomCrop"):
             self._affine.continue_through(args[0], answer)
         return answer
+
+    def _clipped(self, tensor: Any) -> Any:
+        """Return Keras 2's hard sigmoid of a tensor."""
+        from keras import layers
+
+        steps = (
+            layers.Rescaling(0.2, 0.5, name=self._unique("hard")),
+            layers.ReLU(1.0, name=self._unique("clip")),
+        )
+        turned = self._layouts.is_turned(tensor)
+        for step in steps:
+            tensor = step(tensor)
+            if turned:
+                self._layouts.turn(tensor)
+        return tensor
 
     def _note_normalization(self, known: LayerFacts) -> None:
         if known.kind == "Normalization":
@@ -207,4 +234,7 @@ def _dtype_name(dtype: Any) -> str | None:
 
 
 def _does_nothing(known: LayerFacts) -> bool:
-    return known.kind == "Activation" and known.config.get("activation") in ("linear", None)
+    """Tell whether a layer does nothing once the network is trained."""
+    if known.kind == "Activation":
+        return known.config.get("activation") in ("linear", None)
+    return known.kind in TRAINING_ONLY or (known.kind.startswith("Random") and known.kind != "RandomCrop")

@@ -8,6 +8,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+# Keras 2 clips .2 x + .5 to 0 ... 1 by this name; Keras 3 clips x / 6 + .5.
+HARD_SIGMOID = "hard_sigmoid of Keras 2"
+
 Caller = Callable[..., Any]
 
 
@@ -46,7 +49,7 @@ class Operation:
     ----------
     name : str
     arithmetic : str or None
-        ``Add``, ``Subtract``, ``Multiply``, ``Divide``, ``Cast`` or ``GetItem``, where it is one of these.
+        ``Add``, ``Subtract``, ``Multiply``, ``Divide``, ``Cast``, ``GetItem`` or ``Stack``, where it is one.
     apply : callable
         Does the same to tensors of the new network, given the old arguments with new tensors in them.
     options : mapping
@@ -77,7 +80,7 @@ class Keras3:
 
     _ARITHMETIC: Mapping[str, str] = {
         "Add": "Add", "Subtract": "Subtract", "Multiply": "Multiply", "TrueDivide": "Divide",
-        "Divide": "Divide", "Cast": "Cast", "GetItem": "GetItem",
+        "Divide": "Divide", "Cast": "Cast", "GetItem": "GetItem", "Stack": "Stack",
     }  # fmt: skip
 
     def walk(self, network: Any, tensors: list[Any], call: Caller) -> list[Any]:

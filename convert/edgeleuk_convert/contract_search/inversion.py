@@ -1,0 +1,61 @@
+"""Networks that say the opposite of the labels are not converted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgeleuk.errors import GateFailedError
+from edgeleuk.outputs import log_odds
+from edgeleuk_calibration.probability import sigmoid
+from edgeleuk_calibration.selection import select_balanced
+from edgeleuk_convert.evaluation import judge
+from edgeleuk_convert.feeding import RealInput, keras_answers
+from edgeleuk_convert.metrics import interval_95, point_metrics
+
+if TYPE_CHECKING:
+    from edgeleuk_convert.gating import SeenCells
+    from edgeleuk_convert.record import TrainingRecord
+
+# Enough to tell an AUROC of .15 from one of .85.
+CELLS = 240
+
+
+def refuse_inverted(model: Any, name: str, record: TrainingRecord, held_out: SeenCells) -> None:
+    """Refuse a float network whose answers rise where the labels say normal.
+
+    Parameters
+    ----------
+    model : keras.Model
+    name : str
+        Of its file.
+    record : TrainingRecord
+        How it is fed, and what its answers mean.
+    held_out : SeenCells
+        Cells that it is judged by; of one class there is nothing to say.
+
+    Raises
+    ------
+    GateFailedError
+        Its AUROC is below .5 by its 95 % interval over groups.
+    """
+    if len({cell.label for cell in held_out.cells}) < 2:
+        return
+    chosen = select_balanced(held_out.cells, min(CELLS, len(held_out.cells))).images
+    rows = [row for row, cell in enumerate(held_out.cells) if cell in set(chosen)]
+    outputs = keras_answers(model, RealInput(held_out.tensors[rows], record.input))
+    if not np.isfinite(outputs).all():
+        return
+    probability = sigmoid(log_odds(outputs, record.output))
+    judged = judge([held_out.cells[row] for row in rows], probability, record.output.threshold)
+    area, (low, high) = point_metrics(judged)["auroc"], interval_95(judged)["auroc"]
+    if high < 0.5:
+        raise GateFailedError(
+            f"the classes of {name} are the other way round",
+            got=f"AUROC {area:.2f} ({low:.2f} to {high:.2f}) on {len(rows)} held-out cells,"
+            f" {record.output.positive_label} being positive",
+            allowed="an interval that reaches .5",
+            cure="name the other class in output.positive of the contract, or let"
+            " `edgeleuk contract` find out which is which",
+        )

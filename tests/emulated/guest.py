@@ -1,6 +1,6 @@
 """What runs inside, where nothing but the wheel is: it judges cells, or counts each stage's instructions.
 
-python guest.py judge MATERIAL.npz OUT.npz
+python guest.py judge MATERIAL.npz OUT.npz [int8]
 python guest.py exact MATERIAL.npz OUT.npz
 python guest.py count MATERIAL.npz MARKS.json
 """
@@ -52,11 +52,16 @@ def crops_of(material: Any) -> list[CellCrop]:
     return [*cut, *golden_crops_of(read_bundle("default"))]
 
 
-def judge(material: Any, out: Path) -> None:
-    """Judge each crop with each network; keep input tensors, int8 LiteRT's raw outputs, and what is said."""
+def judge(material: Any, out: Path, only: str | None = None) -> None:
+    """Judge each crop with each network, or with those of one precision.
+
+    Kept are input tensors, int8 LiteRT's raw outputs, and what is said.
+    """
     crops, bundle = crops_of(material), read_bundle("default")
     found: dict[str, Any] = {"tensors": to_batch(crops, bundle.manifest.input)}
     for runtime, precision in networks(bundle):
+        if only not in (None, precision):
+            continue
         classifier = open_classifier(bundle, runtime=runtime, precision=precision)
         predictions = classifier.classify(crops)
         key = f"{runtime}_{precision}"
@@ -71,29 +76,26 @@ def judge(material: Any, out: Path) -> None:
     np.savez(out, **found)
 
 
-def exact(material: Any, out: Path) -> None:
+def exact(_: Any, out: Path) -> None:
     """Run the int8 ONNX network on the golden tensors, in our session and in one without exact sums.
 
-    Kept beside what the bundle has stored, and what the float network says.
+    Kept beside what the bundle has stored of it, and of the float network.
     """
     import onnxruntime
 
     bundle = read_bundle("default")
     golden, contract = decode_golden(bundle.members[GOLDEN]), bundle.manifest.input
-    found = {"stored": golden.networks[INT8]["usual"].answer.outputs}
-    for name, key in ((INT8, "int8"), (FLOAT, "float32")):
-        with open_network(bundle.members, name, contract) as network:
-            found[key] = network.predict(golden.tensors).outputs
-            found[f"{key}_crops"] = network.predict(to_batch(crops_of(material), contract)).outputs
+    stored = {name: golden.networks[name]["usual"].answer.outputs for name in (INT8, FLOAT)}
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(bundle.members[INT8], options, ["CPUExecutionProvider"])
     with open_network(bundle.members, INT8, contract) as network:
+        found = network.predict(golden.tensors).outputs
         # All else is the product's own: what is fed, and what is read.
         ours: Any = getattr(network, "network", network)
         ours._session = session
-        found["inexact"] = network.predict(golden.tensors).outputs
-    np.savez(out, **found)
+        inexact = network.predict(golden.tensors).outputs
+    np.savez(out, stored=stored[INT8], float32=stored[FLOAT], int8=found, inexact=inexact)
 
 
 def networks(bundle: Any) -> list[tuple[str, str]]:
@@ -192,4 +194,6 @@ def count(material: Any, out: Path) -> None:
 
 if __name__ == "__main__":
     cv2.setNumThreads(1)
-    {"judge": judge, "exact": exact, "count": count}[sys.argv[1]](np.load(sys.argv[2]), Path(sys.argv[3]))
+    {"judge": judge, "exact": exact, "count": count}[sys.argv[1]](
+        np.load(sys.argv[2]), Path(sys.argv[3]), *sys.argv[4:]
+    )

@@ -45,8 +45,6 @@ WORK = REPOSITORY / "runs" / "emulated_pc"
 QEMU = "qemu-x86_64"
 # AVX2 came to it with this one; before, a Haswell runs the kernels of a Nehalem.
 LEAST_QEMU = (7, 2)
-# Float sums come in another order on other registers.
-CLOSE = 1e-5
 
 
 class Processor(NamedTuple):
@@ -107,8 +105,9 @@ def emulate(processor: Processor, here: Any, cells: list[tuple[Any, ...]]) -> di
     verified = json.loads(python(processor, "-m", "edgeleuk", "verify", "default", "--json", codes=(0, 3)))
     say(f"  {processor.cpu}: the int8 ONNX network")
     python(processor, str(HERE / "guest.py"), "exact", material, str(folder / "exact.npz"))
+    # Floats are emulated one by one: the self-test has to do for those networks.
     say(f"  {processor.cpu}: the same crops")
-    python(processor, str(HERE / "guest.py"), "judge", material, str(folder / "judged.npz"))
+    python(processor, str(HERE / "guest.py"), "judge", material, str(folder / "judged.npz"), "int8")
     say(f"  {processor.cpu}: main job")
     words = run_words(str(WORK / "material/fields"), str(folder / "session.db"))
     python(processor, "-m", "edgeleuk", *words)
@@ -137,8 +136,7 @@ def largest(one: Any, other: Any) -> float:
 
 def correlation(found: Any) -> float:
     """Return how the int8 network's answers go with the float one's."""
-    pairs = [np.concatenate([found[key], found[f"{key}_crops"]])[:, -1] for key in ("int8", "float32")]
-    return float(np.corrcoef(*pairs)[0, 1])
+    return float(np.corrcoef(found["int8"][:, -1], found["float32"][:, -1])[0, 1])
 
 
 def bars_of(results: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -160,10 +158,9 @@ def bars_of(results: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
             "measured": round(onnx["inexact_from_stored"], 4),
             "met": onnx["inexact_from_stored"] > 0,
         }
-        agreement = abs(onnx["correlation"] - onnx["correlation_here"])
         bars[f"{name}: correlation of int8 with float, as here"] = {
             "measured": f"{onnx['correlation']:.6f}, {onnx['correlation_here']:.6f} here",
-            "met": agreement <= CLOSE,
+            "met": onnx["correlation"] == onnx["correlation_here"],
         }
         networks = [value for value in crops.values() if isinstance(value, dict)]
         differ = run["decisions_that_differ"] + sum(one["decisions_that_differ"] for one in networks)

@@ -22,7 +22,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 
 SIDE = 64
-EPOCHS = 8
+EPOCHS = 6
 CELLS = 900
 
 

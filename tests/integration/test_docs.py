@@ -9,16 +9,19 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-from foreign import dense, trained
+from foreign import SIDE, dense
 
 from edgeleuk.bundle.golden import golden_crops_of
 from edgeleuk.bundle.reading import read_bundle
+from edgeleuk.preprocessing import resized
 from edgeleuk.virtual.cells import single_cell
 from edgeleuk.virtual.render import VirtualSlide
+from edgeleuk_convert.cnmc import load_cells, read_crop
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.filterwarnings(
@@ -42,7 +45,7 @@ def settings_shown(page: str, name: str = "") -> str:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(few_cells: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the files that the pages speak of."""
     folder = tmp_path_factory.mktemp("docs")
     cv2.imwrite(str(folder / "field.jpg"), VirtualSlide(seed=2).field(0, 0).pixels[:, :, ::-1])
@@ -50,7 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("training.toml", "contract.toml", "gate.toml"):
         (folder / name).write_text(settings_shown("conversion.md", name))
     (folder / "faults.toml").write_text(settings_shown("camera.md", "faults.toml"))
-    trained(dense()).save(folder / "theirs.keras")
+    taught(few_cells).save(folder / "theirs.keras")
     # What the network of one epoch loses is not the matter here.
     (folder / "any.toml").write_text(
         "[gate]\nweighted_f1_drop = 1\nsensitivity_drop = 1\nflips = 1\nprobability_change = 1\n"
@@ -69,6 +72,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "fields").mkdir()
     cv2.imwrite(str(folder / "fields" / "1.png"), VirtualSlide(seed=3).field(0, 0).pixels[:, :, ::-1])
     return folder
+
+
+def taught(data: Path) -> Any:
+    """Return a network of somebody's that knows the cells, resized pictures of which it was shown."""
+    cells = load_cells(data).labelled
+    pictures = [resized(read_crop(cell).pixels, (SIDE, SIDE), "bilinear") for cell in cells]
+    truth = np.array([cell.label == "blast" for cell in cells], np.float32)
+    model = dense()
+    model.compile("adam", "binary_crossentropy")
+    model.fit(np.stack(pictures).astype(np.float32), truth, epochs=15, batch_size=16, verbose=0)
+    return model
 
 
 def runnable(line: str, data: Path, session: str) -> list[str]:

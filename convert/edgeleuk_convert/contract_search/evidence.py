@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 # Guessing loses so much on balanced classes; a network that loses more says nothing by its loss.
 LOSS_OF_GUESSING = float(np.log(2))
+# A loss that is worse by less may come of a cell that lies a pixel further to the left.
+LEAST_GAP = 0.1
 # A way whose batch norms see statistics so much further off than the best way's is another way.
 FURTHER, FURTHER_AT_LEAST = 1.5, 0.05
 # How far moving averages have come from where they begin; short trainings leave them on the way.
@@ -162,7 +164,7 @@ def told_apart(best: Evidence, other: Evidence, cells: Labelled) -> str | None:
         if distances[0] > FURTHER * distances[1] + FURTHER_AT_LEAST:
             return None
     loss = losses(best, cells), losses(other, cells)
-    if loss[0][0] < LOSS_OF_GUESSING and np.percentile((loss[1] - loss[0])[1:], 2.5) > 0:
+    if loss[0][0] < LOSS_OF_GUESSING and np.percentile((loss[1] - loss[0])[1:], 2.5) > LEAST_GAP:
         return "log loss"
     return None
 

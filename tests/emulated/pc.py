@@ -45,16 +45,29 @@ WORK = REPOSITORY / "runs" / "emulated_pc"
 QEMU = "qemu-x86_64"
 # AVX2 came to it with this one; before, a Haswell runs the kernels of a Nehalem.
 LEAST_QEMU = (7, 2)
+MOST_MOVED = 0.001  # of a correlation
 
 
 class Processor(NamedTuple):
-    """A processor to emulate, by QEMU's name, and what it is here for."""
+    """A processor to emulate.
+
+    Attributes
+    ----------
+    cpu : str
+        QEMU's name.
+    what : str
+        What it is here for.
+    saturates : bool
+        Whether sums saturate there that are not asked to be exact. Without AVX2 there are other kernels, that
+        do not, but round otherwise: the self-test allows for that.
+    """
 
     cpu: str
     what: str
+    saturates: bool
 
 
-PROCESSORS = (Processor("Haswell", "AVX2, no VNNI"), Processor("Nehalem", "SSE4.2"))
+PROCESSORS = (Processor("Haswell", "AVX2, no VNNI", True), Processor("Nehalem", "SSE4.2", False))
 
 
 def check_tools() -> None:
@@ -112,6 +125,7 @@ def emulate(processor: Processor, here: Any, cells: list[tuple[Any, ...]]) -> di
     words = run_words(str(WORK / "material/fields"), str(folder / "session.db"))
     python(processor, "-m", "edgeleuk", *words)
     return {
+        "saturates": processor.saturates,
         "self_test": verified["results"],
         "onnx": compare_exact(np.load(WORK / "exact.npz"), np.load(folder / "exact.npz")),
         "crops": compare(here, dict(np.load(folder / "judged.npz"))),
@@ -149,18 +163,24 @@ def bars_of(results: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
             "measured": ", ".join(moved) or f"{len(tests)} checks",
             "met": bool(tests) and not moved,
         }
-        bars[f"{name}: int8 ONNX against the stored answers, 0"] = {
-            "measured": onnx["from_stored"],
-            "met": onnx["from_stored"] == 0,
-        }
-        # Else the processor is not what it should be, and the bar above says nothing.
-        bars[f"{name}: it differs where sums are not asked to be exact"] = {
-            "measured": round(onnx["inexact_from_stored"], 4),
-            "met": onnx["inexact_from_stored"] > 0,
-        }
-        bars[f"{name}: correlation of int8 with float, as here"] = {
+        if result["saturates"]:
+            bars[f"{name}: int8 ONNX against the stored answers, 0"] = {
+                "measured": onnx["from_stored"],
+                "met": onnx["from_stored"] == 0,
+            }
+            # Else the processor is not what it should be, and the bar above says nothing.
+            bars[f"{name}: it differs where sums are not asked to be exact"] = {
+                "measured": round(onnx["inexact_from_stored"], 4),
+                "met": onnx["inexact_from_stored"] > 0,
+            }
+        else:
+            bars[f"{name}: int8 ONNX, asked to be exact or not: one answer"] = {
+                "measured": f"{onnx['from_stored']:.4f} from the stored ones",
+                "met": onnx["from_stored"] == onnx["inexact_from_stored"],
+            }
+        bars[f"{name}: correlation of int8 with float, within .001"] = {
             "measured": f"{onnx['correlation']:.6f}, {onnx['correlation_here']:.6f} here",
-            "met": onnx["correlation"] == onnx["correlation_here"],
+            "met": abs(onnx["correlation"] - onnx["correlation_here"]) <= MOST_MOVED,
         }
         networks = [value for value in crops.values() if isinstance(value, dict)]
         differ = run["decisions_that_differ"] + sum(one["decisions_that_differ"] for one in networks)

@@ -121,6 +121,8 @@ def test_the_pages_show_commands() -> None:
     assert sum(len(commands(page)) for page in PAGES) >= 10
 
 
+# Fifty commands, some of which train and convert.
+@pytest.mark.timeout(1800)
 def test_every_command_shown_runs(few_cells: Path, folder: Path) -> None:
     shown = dict.fromkeys(line for page in PAGES for line in commands(page) if page.name != "stage.md")
     # What makes a file comes before what reads it, whichever page it stands on.

@@ -10,9 +10,10 @@ from edgeleuk.errors import GateFailedError
 from edgeleuk.outputs import log_odds
 from edgeleuk_calibration.probability import sigmoid
 from edgeleuk_calibration.selection import select_balanced
+from edgeleuk_convert.cnmc import LABELS
 from edgeleuk_convert.evaluation import judge
 from edgeleuk_convert.feeding import RealInput, keras_answers
-from edgeleuk_convert.metrics import interval_95, point_metrics
+from edgeleuk_convert.metrics import metrics_of_resamples
 
 if TYPE_CHECKING:
     from edgeleuk_convert.gating import SeenCells
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 # Enough to tell an AUROC of .15 from one of .85.
 CELLS = 240
+# Of each class; an interval over fewer says nothing.
+LEAST_GROUPS = 3
 
 
 def refuse_inverted(model: Any, name: str, record: TrainingRecord, held_out: SeenCells) -> None:
@@ -33,14 +36,16 @@ def refuse_inverted(model: Any, name: str, record: TrainingRecord, held_out: See
     record : TrainingRecord
         How it is fed, and what its answers mean.
     held_out : SeenCells
-        Cells that it is judged by; of one class there is nothing to say.
+        Cells that it is judged by.
 
     Raises
     ------
     GateFailedError
-        Its AUROC is below .5 by its 95 % interval over groups.
+        Its AUROC is below .5 by its 99 % interval over groups, of which there are at least three of each
+        class.
     """
-    if len({cell.label for cell in held_out.cells}) < 2:
+    groups = {(cell.label, cell.group) for cell in held_out.cells}
+    if min(sum(label == side for label, _ in groups) for side in LABELS) < LEAST_GROUPS:
         return
     chosen = select_balanced(held_out.cells, min(CELLS, len(held_out.cells))).images
     rows = [row for row, cell in enumerate(held_out.cells) if cell in set(chosen)]
@@ -49,11 +54,12 @@ def refuse_inverted(model: Any, name: str, record: TrainingRecord, held_out: See
         return
     probability = sigmoid(log_odds(outputs, record.output))
     judged = judge([held_out.cells[row] for row in rows], probability, record.output.threshold)
-    area, (low, high) = point_metrics(judged)["auroc"], interval_95(judged)["auroc"]
+    area, *resampled = metrics_of_resamples(judged)["auroc"]
+    low, high = (float(end) for end in np.nanpercentile(resampled, (0.5, 99.5)))
     if high < 0.5:
         raise GateFailedError(
             f"the classes of {name} are the other way round",
-            got=f"AUROC {area:.2f} ({low:.2f} to {high:.2f}) on {len(rows)} held-out cells,"
+            got=f"AUROC {area:.2f} ({low:.2f} to {high:.2f}, 99 %) on {len(rows)} held-out cells,"
             f" {record.output.positive_label} being positive",
             allowed="an interval that reaches .5",
             cure="name the other class in output.positive of the contract, or let"

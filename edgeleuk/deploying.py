@@ -83,17 +83,16 @@ def deployment_of(bundle: Bundle, golden: int) -> Deployment:
     _refuse_what_firmware_lacks(manifest)
     support = decode_support(bundle.members[SUPPORT]) if SUPPORT in bundle.members else None
     tensors = _golden_tensors(bundle)[:golden]
-    slow = ReferenceLiteRtRuntime(model, manifest.input)
-    fast = LiteRtRuntime(model, manifest.input)
-    table = slow.as_fed(np.arange(256, dtype=np.uint8))
-    fed = [slow.as_fed(tensors[index : index + 1]) for index in range(len(tensors))]
-    answers = [slow.raw_outputs(one) for one in fed]
-    steps = max(_steps(slow, fast.raw_outputs(one)) for one, slow in zip(fed, answers, strict=True))
-    widths = [answer.shape[-1] for answer in answers[0]]
-    geometry = None if support is None else map_geometry(min(widths), support.mean.size, manifest.input)
-    moved = np.abs(_log_odds(slow, support, manifest, tensors) - _log_odds(fast, support, manifest, tensors))
-    slow.close()
-    fast.close()
+    with ReferenceLiteRtRuntime(model, manifest.input) as slow, LiteRtRuntime(model, manifest.input) as fast:
+        table = slow.as_fed(np.arange(256, dtype=np.uint8))
+        fed = [slow.as_fed(tensors[index : index + 1]) for index in range(len(tensors))]
+        answers = [slow.raw_outputs(one) for one in fed]
+        steps = max(_steps(slow, fast.raw_outputs(one)) for one, slow in zip(fed, answers, strict=True))
+        widths = [answer.shape[-1] for answer in answers[0]]
+        geometry = None if support is None else map_geometry(min(widths), support.mean.size, manifest.input)
+        moved = np.abs(
+            _log_odds(slow, support, manifest, tensors) - _log_odds(fast, support, manifest, tensors)
+        )
     return Deployment(
         manifest.name,
         bundle.sha256,

@@ -21,7 +21,7 @@ from edgeleuk.bundle.manifest import (
 from edgeleuk.config import load_settings
 from edgeleuk.errors import UsageError
 from edgeleuk_convert.cnmc import CNMC_PX_PER_UM, USUAL_SIZE
-from edgeleuk_convert.mending import activation_of, last_layer
+from edgeleuk_convert.mending import activation_of, begins_with_rescaling, last_layer
 from edgeleuk_convert.record import TrainingRecord
 from edgeleuk_convert.splits import grouped_folds
 from edgeleuk_convert.training import envelope_of
@@ -105,7 +105,7 @@ def read_contract(model: Any, name: str, file: Path | None) -> tuple[InputContra
             got=", ".join(channels),
             allowed=f"{depth} in input.channels",
         )
-    scale = 1.0 if given.input.scale is None and _rescales(model) else given.input.scale
+    scale = 1.0 if given.input.scale is None and begins_with_rescaling(model) else given.input.scale
     kind = _kind(model, name, given.output)
     count = model.output_shape[-1]
     labels = given.output.labels or (("normal", "blast") if count == 1 else None)
@@ -233,33 +233,37 @@ def _subjects(cells: Sequence[LabelledCell]) -> tuple[str, ...]:
     return tuple(sorted({cell.subject or "" for cell in cells}))
 
 
-def _rescales(model: Any) -> bool:
-    """Tell whether a network brings bytes to its own range itself."""
-    from keras import layers
+def kind_of_end(model: Any, name: str) -> OutputKind | None:
+    """Tell what a network's numbers are by its last layer; None where that does not tell.
 
-    first = next((layer for layer in model.layers if not isinstance(layer, layers.InputLayer)), None)
-    return isinstance(first, (layers.Rescaling, layers.Normalization))
-
-
-def _kind(model: Any, name: str, given: OutputSettings) -> OutputKind | None:
-    """Tell what a network's numbers are by its last layer; refuse a file that says otherwise."""
+    Raises
+    ------
+    UsageError
+        It ends in a softmax of one.
+    """
     activation, many = activation_of(last_layer(model)), model.output_shape[-1] > 1
-    found: OutputKind | None = None
-    if activation == "linear":
-        found = "logits" if many else "logit"
-    elif activation == "sigmoid":
-        # Of a sigmoid for each class, their shares of the sum count.
-        found = "softmax" if many else "probability"
-    elif activation == "softmax" and many:
-        found = "softmax"
-    elif activation == "softmax":
+    if activation == "softmax" and not many:
         raise UsageError(
             f"{name} ends in a softmax of 1, which is always 1",
             allowed="one sigmoid, a sigmoid or a softmax over two classes or more, or logits",
+            cure="train it with a sigmoid, or with a softmax over both classes",
         )
+    ends: dict[str | None, tuple[OutputKind, OutputKind]] = {
+        "linear": ("logit", "logits"),
+        # Of a sigmoid for each class, their shares of the sum count.
+        "sigmoid": ("probability", "softmax"),
+        "softmax": ("softmax", "softmax"),
+    }
+    return ends[activation][many] if activation in ends else None
+
+
+def _kind(model: Any, name: str, given: OutputSettings) -> OutputKind | None:
+    """Tell what a network's numbers are; refuse a file that says otherwise than its end."""
+    found, many = kind_of_end(model, name), model.output_shape[-1] > 1
     if given.kind is None or found is None:
         return given.kind or found
-    if (given.kind in MANY_CLASSES) != many or (activation != "linear" and given.kind != found):
+    bare = found in ("logit", "logits")
+    if (given.kind in MANY_CLASSES) != many or (not bare and given.kind != found):
         raise UsageError(
             "output.kind does not fit the network", got=given.kind, allowed=f"{found}, as {name} ends"
         )

@@ -20,7 +20,7 @@ import numpy as np
 
 from edgeleuk.bundle.manifest import MODEL_FILES
 from edgeleuk.quantization import look_up, real_table
-from edgeleuk.runtimes.onnxruntime import open_session
+from edgeleuk.runtimes.onnx_session import open_session
 from edgeleuk_convert.graphs import (
     Graph,
     Key,

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 BATCH = 4
 # Weights are rounded to -127 ... 127 times a step of each channel's own.
 LARGEST = 127
+# What Keras calls arithmetic between layers.
+_ARITHMETIC = ("TrueDivide", "Divide", "Multiply", "Subtract", "Add", "GetItem")
 
 
 def without_rescaling(model: Any, contract: InputContract) -> tuple[Any, InputContract]:
@@ -59,27 +61,37 @@ def without_rescaling(model: Any, contract: InputContract) -> tuple[Any, InputCo
     return bare, contract
 
 
+def begins_with_rescaling(model: Any) -> bool:
+    """Tell whether a network brings bytes to its own range itself: by a layer, or by plain arithmetic."""
+    from keras import layers
+
+    passed = (layers.InputLayer, layers.ZeroPadding2D, layers.Resizing, layers.CenterCrop)
+    first = next((layer for layer in model.layers if not isinstance(layer, passed)), None)
+    return _is_rescaling(first) or type(first).__name__ in _ARITHMETIC
+
+
+def _is_rescaling(layer: Any) -> bool:
+    """Tell whether a layer does no more than rescale; a Normalization is rebuilt as a convolution of one pixel."""
+    from keras import layers
+
+    if isinstance(layer, layers.DepthwiseConv2D):
+        plain = tuple(layer.kernel_size) == (1, 1) and tuple(layer.strides) == (1, 1)
+        return plain and layer.depth_multiplier == 1 and activation_of(layer) == "linear"
+    return isinstance(layer, layers.Rescaling)
+
+
 def _rescaling_behind(model: Any, tensor: Any) -> tuple[Any, Floats, Floats] | None:
     """Return the only reader of a tensor, and its scale and offset, where it does no more than rescale."""
     from keras import layers
 
     readers = [layer for layer in model.layers if any(of is tensor for of in _inputs_of(layer))]
-    if len(readers) != 1:
+    if len(readers) != 1 or not _is_rescaling(readers[0]):
         return None
-    layer = readers[0]
+    (layer,) = readers
     if isinstance(layer, layers.Rescaling):
         return layer, np.asarray(layer.scale, np.float64), np.asarray(layer.offset, np.float64)
-    # As a Normalization is rebuilt.
-    plain = isinstance(layer, layers.DepthwiseConv2D) and tuple(layer.kernel_size) == (1, 1)
-    if (
-        plain
-        and layer.depth_multiplier == 1
-        and tuple(layer.strides) == (1, 1)
-        and activation_of(layer) == "linear"
-    ):
-        bias = layer.bias.numpy() if layer.use_bias else np.zeros(layer.kernel.shape[2])
-        return layer, layer.kernel.numpy()[0, 0, :, 0].astype(np.float64), bias.astype(np.float64)
-    return None
+    bias = layer.bias.numpy() if layer.use_bias else np.zeros(layer.kernel.shape[2])
+    return layer, layer.kernel.numpy()[0, 0, :, 0].astype(np.float64), bias.astype(np.float64)
 
 
 def _inputs_of(layer: Any) -> list[Any]:

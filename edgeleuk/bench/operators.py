@@ -14,7 +14,7 @@ from edgeleuk.bundle.manifest import GOLDEN
 from edgeleuk.errors import MissingDependencyError
 from edgeleuk.quantization import look_up, real_table
 from edgeleuk.runtimes import RUNTIMES, available_runtimes
-from edgeleuk.runtimes.onnxruntime import open_session
+from edgeleuk.runtimes.onnx_session import open_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -10,6 +10,7 @@ from edgeleuk.closing import Closing
 from edgeleuk.errors import BundleError
 from edgeleuk.quantization import look_up, real_table
 from edgeleuk.runtimes.base import Answer, output_roles
+from edgeleuk.runtimes.onnx_session import open_session
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -18,37 +19,6 @@ if TYPE_CHECKING:
 
 # A batch bounds the memory of one call; larger ones gain nothing on a CPU.
 BATCH = 16
-
-
-def open_session(model: bytes, *, threads: int = 1, profile_prefix: str | None = None) -> Any:
-    """Open an ONNX network: the one place that does, so that int8 gives the same numbers everywhere.
-
-    On processors without an 8-bit dot product, products of unsigned and signed bytes are added in 16 bits and
-    saturate, unless the session asks for exact sums: it then turns the weights unsigned. On all others it
-    does nothing. Source: ONNX Runtime, "Quantize ONNX Models", ``session.x64quantprecision``.
-
-    Parameters
-    ----------
-    model : bytes
-    threads : int
-    profile_prefix : str, optional
-        Turns the profiler on; its file's path begins so.
-
-    Returns
-    -------
-    onnxruntime.InferenceSession
-    """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.x64quantprecision", "1")
-    if profile_prefix is not None:
-        options.enable_profiling = True
-        options.profile_file_prefix = profile_prefix
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 class OnnxRuntime(Closing):

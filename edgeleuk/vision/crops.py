@@ -36,9 +36,8 @@ def crop_with_surroundings(
     mask = np.zeros((height, width), np.uint8)
     rows = slice(max(top, 0), min(top + height, pixels.shape[0]))
     columns = slice(max(left, 0), min(left + width, pixels.shape[1]))
-    window[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = pixels[
-        rows, columns
-    ]
+    inside = slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left)
+    window[inside] = pixels[rows, columns]
     mask[y - top : y - top + h, x - left : x - left + w] = alone.mask
     return CellCrop(pixels=window, mask=mask, px_per_um=px_per_um)
 

@@ -132,14 +132,13 @@ def test_the_device_answers_as_keras_does(folder: Path, few_cells: Path) -> None
     assert ((found >= 0.5) == (wanted >= 0.5)).mean() > 0.95
 
 
-@pytest.mark.parametrize("command", ["convert"])
-def test_labels_the_other_way_round_are_refused(folder: Path, few_cells: Path, command: str) -> None:
+def test_labels_the_other_way_round_are_refused(folder: Path, few_cells: Path) -> None:
     contract = (folder / "theirs.toml").read_text()
     assert 'positive = "blast"' in contract
     (folder / "wrong.toml").write_text(contract.replace('positive = "blast"', 'positive = "normal"'))
     words = ("--int8", "--calibration", str(few_cells), "--images", "40", "--contract", "wrong.toml")
     refused = typed(
-        folder, "-m", "edgeleuk", command, "theirs.keras", *words, "--out", "wrong.edgeleuk", expected=3
+        folder, "-m", "edgeleuk", "convert", "theirs.keras", *words, "--out", "wrong.edgeleuk", expected=3
     )
     assert "the classes of theirs.keras are the other way round" in refused.stderr
     assert not list(folder.glob("wrong*.edgeleuk"))

@@ -23,7 +23,6 @@ from edgeleuk_convert.contract_search.evidence import (
     Evidence,
     FirstNorms,
     Labelled,
-    Reading,
     best_of,
     evidence,
     knows_the_cells,
@@ -31,7 +30,8 @@ from edgeleuk_convert.contract_search.evidence import (
     read_classes,
     told_apart,
 )
-from edgeleuk_convert.contract_search.search import begins_with_rescaling, column_names, find_contract
+from edgeleuk_convert.contract_search.search import column_names, find_contract
+from edgeleuk_convert.mending import begins_with_rescaling
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -63,9 +63,9 @@ def way(number: int, sharpness: float, distance: float | None = None, seed: int 
 @pytest.mark.parametrize("inverted", [False, True])
 def test_one_number_is_read_by_the_side_it_rises_on(inverted: bool) -> None:
     outputs = answers(1.0, inverted=inverted)
-    reading = read_classes(outputs, cells().truth)
-    assert reading.positive == (() if inverted else (0,))
-    odds = log_odds_of(outputs, reading)
+    positive = read_classes(outputs, cells().truth)
+    assert positive == (() if inverted else (0,))
+    odds = log_odds_of(outputs, positive)
     assert odds[cells().truth].mean() > 0 > odds[~cells().truth].mean()
 
 
@@ -73,12 +73,12 @@ def test_columns_are_named_by_the_classes_that_they_are_largest_for() -> None:
     labels = cells()
     order = ["Pro", "Benign", "Early", "Pre"]
     outputs = np.array([[0.7 if kind == name else 0.1 for name in order] for kind in labels.kind])
-    reading = read_classes(outputs, labels.truth)
-    assert reading.positive == (0, 2, 3)
-    assert column_names(outputs, labels, reading.positive) == tuple(order)
+    positive = read_classes(outputs, labels.truth)
+    assert positive == (0, 2, 3)
+    assert column_names(outputs, labels, positive) == tuple(order)
     # Of classes that the folder does not know, only the side can be told.
     two = np.stack([outputs[:, [0, 2, 3]].sum(axis=1), outputs[:, 1]], axis=1)
-    assert column_names(two, labels, read_classes(two, labels.truth).positive) == ("blast", "normal")
+    assert column_names(two, labels, read_classes(two, labels.truth)) == ("blast", "normal")
     five = np.concatenate([outputs, outputs[:, :1]], axis=1)
     assert column_names(five, labels, (0, 2, 3, 4)) == ("blast 1", "normal", "blast 2", "blast 3", "blast 4")
 
@@ -181,12 +181,11 @@ def test_what_cannot_be_found_out_is_refused() -> None:
     masked = keras.Model(image, layers.Dense(1)(layers.Flatten()(image)))
     with pytest.raises(UsageError, match=r"what the 2 channels of x\.keras hold cannot be found out"):
         find_contract(masked, "x.keras", labelled(60))
-    with pytest.raises(UsageError, match=r"x\.keras ends in tanh of 1"):
+    with pytest.raises(UsageError, match=r"x\.keras ends in nothing that tells what its 1 numbers are"):
         find_contract(network(rescaled=False, activation="tanh"), "x.keras", labelled(60))
 
 
 def test_reading_of_a_column_that_nothing_tells() -> None:
     flat = np.full((len(cells().truth), 2), 0.5)
-    reading = read_classes(flat, cells().truth)
-    assert isinstance(reading, Reading)
-    assert len(reading.positive) == 1
+    positive = read_classes(flat, cells().truth)
+    assert len(positive) == 1

@@ -14,7 +14,7 @@ from edgeleuk.bundle.golden import decode_golden
 from edgeleuk.bundle.manifest import GOLDEN
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.classify import open_network
-from edgeleuk.runtimes.onnxruntime import open_session
+from edgeleuk.runtimes.onnx_session import open_session
 from edgeleuk_convert.onnx import with_shared_weights_unsigned
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -118,4 +118,4 @@ def test_one_place_opens_sessions() -> None:
         for path in sorted((ROOT / folder).rglob("*.py"))
         if re.search(r"\bInferenceSession\(", path.read_text(encoding="utf-8"))
     ]
-    assert opening == ["edgeleuk/runtimes/onnxruntime.py"]
+    assert opening == ["edgeleuk/runtimes/onnx_session.py"]

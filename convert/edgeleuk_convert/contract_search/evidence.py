@@ -36,8 +36,6 @@ FURTHER, FURTHER_AT_LEAST = 1.5, 0.05
 # How far moving averages have come from where they begin; short trainings leave them on the way.
 LEARNT = (1.0, 0.95, 0.85, 0.7, 0.5)
 LEAST_VARIANCE = 1e-6
-# The best of many ways is a little too good, so that more than the usual 95 % is asked of it.
-KNOWS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +58,6 @@ class Labelled:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """What the numbers mean that a network answers with.
-
-    Attributes
-    ----------
-    positive : tuple of int
-        Columns that stand for blasts; of one number, 0 where it rises with blasts, and none where it falls.
-    """
-
-    positive: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Evidence:
     """What one way gives on the cells.
 
@@ -81,7 +66,8 @@ class Evidence:
     candidate : Candidate
     outputs : (n, K) float64
         Probabilities, whatever the network ends in.
-    reading : Reading
+    positive : tuple of int
+        Columns that stand for blasts; of one number, 0 where it rises with blasts, and none where it falls.
     log_odds : (n,) float64
         Of a blast.
     norm_distance : float or None
@@ -90,40 +76,40 @@ class Evidence:
 
     candidate: Candidate
     outputs: Floats
-    reading: Reading
+    positive: tuple[int, ...]
     log_odds: Floats
     norm_distance: float | None
 
 
 def evidence(candidate: Candidate, outputs: Floats, cells: Labelled, norm_distance: float | None) -> Evidence:
     """Read a network's (n, K) probabilities by the labels."""
-    reading = read_classes(outputs, cells.truth)
-    return Evidence(candidate, outputs, reading, log_odds_of(outputs, reading), norm_distance)
+    positive = read_classes(outputs, cells.truth)
+    return Evidence(candidate, outputs, positive, log_odds_of(outputs, positive), norm_distance)
 
 
-def read_classes(outputs: Floats, truth: Bools) -> Reading:
+def read_classes(outputs: Floats, truth: Bools) -> tuple[int, ...]:
     """Tell which columns of (n, K) probabilities rise with blasts; of one column, whether it does.
 
     Examples
     --------
-    >>> read_classes(np.array([[0.9], [0.2]]), np.array([False, True])).positive
+    >>> read_classes(np.array([[0.9], [0.2]]), np.array([False, True]))
     ()
     """
     rise = [auroc(truth, outputs[:, column]) for column in range(outputs.shape[1])]
     if len(rise) == 1:
-        return Reading((0,) if rise[0] >= 0.5 else ())
+        return (0,) if rise[0] >= 0.5 else ()
     rising = tuple(column for column, area in enumerate(rise) if area > 0.5)
     if not 0 < len(rising) < len(rise):
         rising = (int(np.argmax(rise)),)
-    return Reading(rising)
+    return rising
 
 
-def log_odds_of(outputs: Floats, reading: Reading) -> Floats:
+def log_odds_of(outputs: Floats, positive: tuple[int, ...]) -> Floats:
     """Return the (n,) log odds of a blast from (n, K) probabilities."""
     if outputs.shape[1] == 1:
-        share = outputs[:, 0] if reading.positive else 1 - outputs[:, 0]
+        share = outputs[:, 0] if positive else 1 - outputs[:, 0]
     else:
-        share = outputs[:, list(reading.positive)].sum(axis=1) / np.maximum(outputs.sum(axis=1), 1e-12)
+        share = outputs[:, list(positive)].sum(axis=1) / np.maximum(outputs.sum(axis=1), 1e-12)
     inner = np.clip(np.nan_to_num(share, nan=0.5), LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
     return np.asarray(np.log(inner) - np.log1p(-inner))
 
@@ -198,7 +184,7 @@ def knows_the_cells(of: Evidence, cells: Labelled) -> tuple[float, float, float,
     """
     area = auroc_of_resamples(of, cells)
     low, high = (float(end) for end in np.nanpercentile(area[1:], (2.5, 97.5)))
-    return float(area[0]), low, high, bool(np.nanpercentile(area[1:], 0.5) > KNOWS)
+    return float(area[0]), low, high, bool(np.nanpercentile(area[1:], 0.5) > 0.5)
 
 
 class FirstNorms:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +14,14 @@ from edgeleuk.quantization import look_up, real_table
 from edgeleuk_calibration.probability import sigmoid
 from edgeleuk_calibration.selection import select_balanced
 from edgeleuk_convert.cnmc import read_crop, require_both_classes
-from edgeleuk_convert.contract_search.candidates import Candidate, first_candidates, otherwise_resized
+from edgeleuk_convert.contract_search.candidates import (
+    BGR,
+    GREY,
+    RGB,
+    Candidate,
+    first_candidates,
+    otherwise_resized,
+)
 from edgeleuk_convert.contract_search.evidence import (
     Evidence,
     FirstNorms,
@@ -24,10 +31,11 @@ from edgeleuk_convert.contract_search.evidence import (
     knows_the_cells,
     told_apart,
 )
-from edgeleuk_convert.mending import activation_of, last_layer
+from edgeleuk_convert.contracts import kind_of_end
+from edgeleuk_convert.mending import begins_with_rescaling
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
 
@@ -161,24 +169,6 @@ def find_contract(
     return trial.found(best, many, labels, rescales=rescales)
 
 
-def begins_with_rescaling(model: Any) -> bool:
-    """Tell whether a network brings bytes to its own range itself: by a layer, or by plain arithmetic."""
-    from keras import layers
-
-    arithmetic = ("TrueDivide", "Divide", "Multiply", "Subtract", "Add", "GetItem")
-    for layer in model.layers:
-        if isinstance(layer, (layers.InputLayer, layers.ZeroPadding2D, layers.Resizing, layers.CenterCrop)):
-            continue
-        # A Normalization is rebuilt as a depthwise convolution of one pixel.
-        one_pixel = isinstance(layer, layers.DepthwiseConv2D) and tuple(layer.kernel_size) == (1, 1)
-        return (
-            isinstance(layer, (layers.Rescaling, layers.Normalization))
-            or one_pixel
-            or type(layer).__name__ in arithmetic
-        )
-    return False
-
-
 class _Trial:
     """One network, the cells that it is tried on, and the work of trying."""
 
@@ -193,7 +183,14 @@ class _Trial:
         self._name = name
         self._norms = FirstNorms(model)
         _, self._height, self._width, _ = model.input_shape
-        self._kind = _end_of(model, name)
+        kind = kind_of_end(model, name)
+        if kind is None:
+            raise UsageError(
+                f"{name} ends in nothing that tells what its {model.output_shape[-1]} numbers are",
+                allowed="a sigmoid, a softmax, or logits",
+                cure="say what its numbers mean in a file and pass it as --contract FILE.toml",
+            )
+        self._kind: OutputKind = kind
         self._progress, self._done, self._total = progress, 0, 0
         of_a_set = max(40, MOST_BYTES // 6 // (3 * self._height * self._width))
         chosen = select_balanced(cells, min(FEW + MANY, of_a_set, len(cells)), seed=seed).images
@@ -202,7 +199,7 @@ class _Trial:
         rest = [cell for cell in chosen if cell not in set(few)]
         enough = all(sum(cell.label == label for cell in rest) >= 20 for label in ("blast", "normal"))
         self.split = (tuple(few), tuple(rest if enough else chosen))
-        self._made: dict[tuple[Framing, Resize, bool], Bytes] = {}
+        self._made: dict[tuple[Framing, Resize], Bytes] = {}
 
     def expect(self, ways: int) -> None:
         """Tell how many ways there will be, at most."""
@@ -212,18 +209,23 @@ class _Trial:
         """Return the truth of some cells."""
         return Labelled(
             np.array([cell.label == "blast" for cell in cells]),
-            np.array([getattr(cell, "kind", None) or cell.label or "" for cell in cells]),
+            np.array([cell.kind or cell.label or "" for cell in cells]),
             np.array([cell.subject or "" for cell in cells]),
             np.array([cell.group or "" for cell in cells]),
         )
 
-    def run(self, ways: Iterable[Candidate], cells: Sequence[LabelledCell]) -> list[Evidence]:
+    def run(self, ways: Sequence[Candidate], cells: Sequence[LabelledCell]) -> list[Evidence]:
         """Feed the network in each way."""
         labels, found = self.labelled(cells), []
+        self._make(ways)
+        places = {cell: row for row, cell in enumerate(self._cells)}
+        rows = [places[cell] for cell in cells]
         for way in ways:
-            tensors = self._tensors(way, cells)
+            tensors = self._made[_framed_as(way)][rows]
             contract = self._contract(way)
-            outputs, distance = self._answers(tensors, real_table(contract.scale, contract.offset))
+            table = real_table(contract.scale, contract.offset)
+            turned = tensors[..., ::-1] if way.channels == BGR else tensors
+            outputs, distance = self._answers(turned, table)
             if np.isfinite(outputs).all():
                 found.append(evidence(way, outputs, labels, distance))
             self._done += 1
@@ -282,19 +284,21 @@ class _Trial:
             surroundings="black" if first.on_black else "kept",
         )
 
-    def _tensors(self, way: Candidate, cells: Sequence[LabelledCell]) -> Bytes:
-        """Return (n, H, W, 3 or 1) bytes, RGB; read and framed once for each framing and kind of resizing."""
-        grey = len(way.channels) == 1
-        key = (way.framing, way.resize, grey)
-        if key not in self._made:
-            plain = Candidate(
-                way.values, way.channels if grey else ("red", "green", "blue"), way.framing, way.resize
-            )
-            contract = self._contract(plain)
-            self._made[key] = np.stack([to_tensor(read_crop(cell), contract) for cell in self._cells])
-        rows = {cell: row for row, cell in enumerate(self._cells)}
-        tensors = self._made[key][[rows[cell] for cell in cells]]
-        return tensors[..., ::-1] if way.channels[0] == "blue" else tensors
+    def _make(self, ways: Sequence[Candidate]) -> None:
+        """Make (n, H, W, C) bytes, RGB or grey, for every framing and resizing; each picture is read once."""
+        missing = {_framed_as(way): way for way in ways if _framed_as(way) not in self._made}
+        if not missing:
+            return
+        contracts = {
+            key: self._contract(replace(way, channels=GREY if way.channels == GREY else RGB))
+            for key, way in missing.items()
+        }
+        made: dict[tuple[Framing, Resize], list[Bytes]] = {key: [] for key in contracts}
+        for cell in self._cells:
+            crop = read_crop(cell)
+            for key, contract in contracts.items():
+                made[key].append(to_tensor(crop, contract))
+        self._made |= {key: np.stack(tensors) for key, tensors in made.items()}
 
     def _answers(self, tensors: Bytes, table: npt.NDArray[np.float32]) -> tuple[Floats, float | None]:
         self._norms.forget()
@@ -309,7 +313,7 @@ class _Trial:
 
     def _output(self, best: Evidence, labels: Labelled) -> tuple[OutputContract, tuple[str, ...]]:
         """Say what each number means, by the class whose cells it is largest for."""
-        positive = best.reading.positive
+        positive = best.positive
         if best.outputs.shape[1] == 1:
             names = ("normal", "blast") if positive else ("blast", "normal")
             return OutputContract(kind=self._kind, labels=names, positive="blast"), names
@@ -317,6 +321,10 @@ class _Trial:
         chosen = tuple(columns[column] for column in positive)
         one_or_all = chosen[0] if len(chosen) == 1 else chosen
         return OutputContract(kind=self._kind, labels=columns, positive=one_or_all), columns
+
+
+def _framed_as(way: Candidate) -> tuple[Framing, Resize]:
+    return way.framing, way.resize
 
 
 def column_names(outputs: Floats, labels: Labelled, positive: Sequence[int]) -> tuple[str, ...]:
@@ -355,26 +363,6 @@ def _survivors(first: Sequence[Evidence], labels: Labelled) -> list[Candidate]:
     kept = dict.fromkeys(of.candidate for of in (*by_area[: KEPT // 2], *by_norms[: KEPT // 2], *by_area))
     taken = list(kept)[:KEPT]
     return [of.candidate for of in first if of.candidate in taken]
-
-
-def _end_of(model: Any, name: str) -> OutputKind:
-    """Tell what the network's numbers are."""
-    activation, many = activation_of(last_layer(model)), model.output_shape[-1] > 1
-    ends: dict[tuple[str | None, bool], OutputKind] = {
-        ("linear", False): "logit",
-        ("linear", True): "logits",
-        ("sigmoid", False): "probability",
-        ("softmax", True): "softmax",
-        ("sigmoid", True): "softmax",
-    }
-    kind = ends.get((activation, many))
-    if kind is None:
-        raise UsageError(
-            f"{name} ends in {activation or 'something unknown'} of {model.output_shape[-1]}",
-            allowed="one sigmoid, a softmax over two classes or more, or logits",
-            cure="say what its numbers mean in a file and pass it as --contract FILE.toml",
-        )
-    return kind
 
 
 def _probabilities(outputs: Floats, kind: OutputKind) -> Floats:

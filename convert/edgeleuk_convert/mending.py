@@ -71,7 +71,7 @@ def begins_with_rescaling(model: Any) -> bool:
 
 
 def _is_rescaling(layer: Any) -> bool:
-    """Tell whether a layer does no more than rescale; a Normalization is rebuilt as a convolution of one pixel."""
+    """Tell whether a layer only rescales; a Normalization was rebuilt as a convolution of one pixel."""
     from keras import layers
 
     if isinstance(layer, layers.DepthwiseConv2D):

@@ -82,7 +82,7 @@ def test_the_bundle_verifies_on_every_runtime(bundle: Path) -> None:
 
 def test_the_bundle_says_what_its_gate_lets_pass(bundle: Path) -> None:
     manifest = as_json("inspect", bundle)["manifest"]
-    assert manifest["schema_version"] == 4
+    assert manifest["schema_version"] == 5
     assert manifest["gate"]["features"]["cells"] > 50
     assert "features.npz" in manifest["members"]
     assert "sharpness" in edgeleuk("inspect", bundle)

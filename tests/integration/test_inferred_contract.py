@@ -134,8 +134,8 @@ def test_the_device_answers_as_keras_does(folder: Path, few_cells: Path) -> None
 
 def test_labels_the_other_way_round_are_refused(folder: Path, few_cells: Path) -> None:
     contract = (folder / "theirs.toml").read_text()
-    assert 'positive = "blast"' in contract
-    (folder / "wrong.toml").write_text(contract.replace('positive = "blast"', 'positive = "normal"'))
+    assert 'labels = ["blast", "normal"]' in contract
+    (folder / "wrong.toml").write_text(contract.replace('["blast", "normal"]', '["normal", "blast"]'))
     words = ("--int8", "--calibration", str(few_cells), "--images", "40", "--contract", "wrong.toml")
     refused = typed(
         folder, "-m", "edgeleuk", "convert", "theirs.keras", *words, "--out", "wrong.edgeleuk", expected=3

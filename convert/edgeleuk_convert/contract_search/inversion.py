@@ -62,6 +62,6 @@ def refuse_inverted(model: Any, name: str, record: TrainingRecord, held_out: See
             got=f"AUROC {area:.2f} ({low:.2f} to {high:.2f}, 99 %) on {len(rows)} held-out cells,"
             f" {record.output.positive_label} being positive",
             allowed="an interval that reaches .5",
-            cure="name the other class in output.positive of the contract, or let"
-            " `edgeleuk contract` find out which is which",
+            cure="give output.labels of the contract in the other order, or let `edgeleuk contract` find out"
+            " which is which",
         )

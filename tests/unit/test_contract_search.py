@@ -30,7 +30,7 @@ from edgeleuk_convert.contract_search.evidence import (
     read_classes,
     told_apart,
 )
-from edgeleuk_convert.contract_search.search import column_names, find_contract
+from edgeleuk_convert.contract_search.search import _Trial, column_names, find_contract
 from edgeleuk_convert.mending import begins_with_rescaling
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -189,3 +189,19 @@ def test_reading_of_a_column_that_nothing_tells() -> None:
     flat = np.full((len(cells().truth), 2), 0.5)
     positive = read_classes(flat, cells().truth)
     assert len(positive) == 1
+
+
+def test_a_loss_tells_only_where_there_are_no_norms() -> None:
+    """Of a network that is too sure of itself, wrong ways can have the smaller loss."""
+    sharp, mild = way(0, 1.5), way(1, 1.5)
+    sure = Evidence(mild.candidate, mild.outputs, mild.positive, 6 * mild.log_odds, None)
+    assert told_apart(sharp, sure, cells()) == "log loss"
+    assert best_of([sure, sharp], cells()) is sharp
+    ways = [Evidence(of.candidate, of.outputs, of.positive, of.log_odds, 0.1) for of in (sharp, sure)]
+    assert told_apart(ways[0], ways[1], cells()) is None
+
+
+def test_no_further_way_is_no_fault() -> None:
+    """A centred cell is not resized otherwise, so that there may be nothing left to try."""
+    trial = _Trial(network(rescaled=False), "x.keras", labelled(60), 0, None)
+    assert trial.run([], labelled(60)[:4]) == []

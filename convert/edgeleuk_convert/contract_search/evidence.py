@@ -143,12 +143,10 @@ def told_apart(best: Evidence, other: Evidence, cells: Labelled) -> str | None:
     areas = auroc_of_resamples(best, cells) - auroc_of_resamples(other, cells)
     if np.nanpercentile(areas[1:], 2.5) > 0:
         return "AUROC"
-    distances = best.norm_distance, other.norm_distance
-    if distances[0] is not None and distances[1] is not None:
-        if distances[1] > FURTHER * distances[0] + FURTHER_AT_LEAST:
-            return "batch norms"
-        if distances[0] > FURTHER * distances[1] + FURTHER_AT_LEAST:
-            return None
+    if best.norm_distance is not None and other.norm_distance is not None:
+        # A loss says less: a network may be too sure of itself on cells that it was not taught.
+        further = other.norm_distance > FURTHER * best.norm_distance + FURTHER_AT_LEAST
+        return "batch norms" if further else None
     loss = losses(best, cells), losses(other, cells)
     if loss[0][0] < LOSS_OF_GUESSING and np.percentile((loss[1] - loss[0])[1:], 2.5) > LEAST_GAP:
         return "log loss"
@@ -156,7 +154,9 @@ def told_apart(best: Evidence, other: Evidence, cells: Labelled) -> str | None:
 
 
 def best_of(tried: Sequence[Evidence], cells: Labelled) -> Evidence:
-    """Choose a way: among those that no AUROC tells from the best, by the batch norms, else by the log loss.
+    """Choose a way: among those that no AUROC tells from the best, by the batch norms.
+
+    Of a network without any by the log loss.
 
     Where no loss is better than guessing, the one that is tried first.
     """
@@ -167,11 +167,9 @@ def best_of(tried: Sequence[Evidence], cells: Labelled) -> Evidence:
         for of, area in zip(tried, areas, strict=True)
         if of is tried[top] or not np.nanpercentile((areas[top] - area)[1:], 2.5) > 0
     ]
-    distances = [of.norm_distance for of in near if of.norm_distance is not None]
-    if distances:
-        least = min(distances)
-        limit = FURTHER * least + FURTHER_AT_LEAST
-        near = [of for of in near if of.norm_distance is not None and of.norm_distance <= limit]
+    distances = [of.norm_distance for of in near]
+    if all(of is not None for of in distances):
+        return near[int(np.argmin([of or 0.0 for of in distances]))]
     loss = [float(losses(of, cells)[0]) for of in near]
     least_loss = int(np.argmin(loss))
     return near[least_loss if loss[least_loss] < LOSS_OF_GUESSING else 0]

@@ -231,7 +231,7 @@ class _Trial:
             self._done += 1
             if self._progress is not None:
                 self._progress(min(self._done, self._total), self._total)
-        if not found:
+        if ways and not found:
             raise DataRefusedError(
                 f"{self._name} answers with numbers that are not finite, however it is fed"
             )

@@ -14,6 +14,7 @@ import numpy as np
 from edgeleuk.errors import GateFailedError
 from edgeleuk.quantization import Affine, byte_table, dequantize
 from edgeleuk_convert.audit_onnx import OnnxGraph
+from edgeleuk_convert.mending import MOST_LOST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -25,8 +26,6 @@ Kind = Literal["float", "int8", "int16x8", "onnx-float", "onnx-int8", "onnx-tens
 
 # Bytes by which the input may be off that is called exact.
 EXACT = 0.01
-# The same where each channel has a scale or an offset of its own.
-OF_CHANNELS = 0.6
 _NAMED_AT_MOST = 5
 _IN_FLOAT = "computes in float"
 _INTEGERS = ("INT8", "UINT8", "INT16")
@@ -150,7 +149,7 @@ def _input_findings(name: str, affine: Affine, contract: InputContract) -> list[
     """
     if isinstance(contract.scale, tuple) or isinstance(contract.offset, tuple):
         error = input_error_bytes(affine, contract)
-        return [] if error <= OF_CHANNELS else [_rounds(name, error, affine)]
+        return [] if error <= MOST_LOST else [_rounds(name, error, affine)]
     zero = contract.offset / contract.scale
     error = input_error_bytes(affine, contract)
     if abs(zero - round(zero)) > EXACT or not -255 <= zero <= 0 or error <= EXACT:

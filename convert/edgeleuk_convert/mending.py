@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from edgeleuk.quantization import real_ends
 from edgeleuk_convert.graphs import read_flatbuffer, write_flatbuffer
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from edgeleuk.bundle.manifest import InputContract, OutputContract, OutputKind
+    from edgeleuk.quantization import Scales
     from edgeleuk_convert.feeding import RealTensors
     from edgeleuk_convert.graphs import Key
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 BATCH = 4
 # Weights are rounded to -127 ... 127 times a step of each channel's own.
 LARGEST = 127
+# Of a byte, where each channel has a scale or an offset of its own.
+MOST_LOST = 0.6
 # What Keras calls arithmetic between layers.
 _ARITHMETIC = ("TrueDivide", "Divide", "Multiply", "Subtract", "Add", "GetItem")
 
@@ -50,7 +54,10 @@ def without_rescaling(model: Any, contract: InputContract) -> tuple[Any, InputCo
     while (step := _rescaling_behind(model, start)) is not None:
         layer, scale, offset = step
         moved = np.asarray(contract.scale) * scale, np.asarray(contract.offset) * scale + offset
-        contract = msgspec.structs.replace(contract, scale=_plain(moved[0]), offset=_plain(moved[1]))
+        scales, offsets = _plain(moved[0]), _plain(moved[1])
+        if not _fits_bytes(scales, offsets):
+            break
+        contract = msgspec.structs.replace(contract, scale=scales, offset=offsets)
         start = layer.output
     if start is model.input:
         return model, contract
@@ -59,6 +66,14 @@ def without_rescaling(model: Any, contract: InputContract) -> tuple[Any, InputCo
     bare = keras.models.clone_model(rest)
     bare.set_weights(rest.get_weights())
     return bare, contract
+
+
+def _fits_bytes(scales: Scales, offsets: Scales) -> bool:
+    """Tell whether one int8 scale for all channels still tells the bytes of each apart well enough."""
+    if isinstance(scales, float) and isinstance(offsets, float):
+        return True
+    low, high = real_ends(scales, offsets)
+    return bool((high - low) / 255 / 2 <= MOST_LOST * np.abs(scales).min())
 
 
 def begins_with_rescaling(model: Any) -> bool:

@@ -141,12 +141,11 @@ def prepared(float_model: bytes) -> bytes:
         return _with_short_node_names(ready.read_bytes())
 
 
-def with_shared_weights_unsigned(model: bytes, *, least_readers: int = 2) -> bytes:
+def with_shared_weights_unsigned(model: bytes) -> bytes:
     """Write int8 weights that several nodes read as uint8 with a zero point of 128: the same numbers.
 
     A session that asks for exact sums turns all weights so where the processor needs it, and fails over those
     that it meets a second time. All others stay signed: there are faster kernels for them.
-    With `least_readers` of 1 all are written so.
     """
     import numpy as np
     import onnx
@@ -154,13 +153,15 @@ def with_shared_weights_unsigned(model: bytes, *, least_readers: int = 2) -> byt
 
     proto = onnx.load_from_string(model)
     stored = {tensor.name: tensor for tensor in proto.graph.initializer}
-    readers: dict[str, list[Any]] = {}
+    read = Counter(source for node in proto.graph.node for source in node.input)
+    dequantizing: dict[str, list[Any]] = {}
     for node in proto.graph.node:
         if node.op_type == "DequantizeLinear" and node.input[0] in stored:
-            readers.setdefault(node.input[0], []).append(node)
-    for name, nodes in readers.items():
+            dequantizing.setdefault(node.input[0], []).append(node)
+    for name, nodes in dequantizing.items():
         weights = stored[name]
-        if len(nodes) < least_readers or weights.data_type != TensorProto.INT8:
+        # One node may dequantize for many, or each have its own.
+        if sum(read[node.output[0]] for node in nodes) < 2 or weights.data_type != TensorProto.INT8:
             continue
         values = numpy_helper.to_array(weights).astype(np.int16) + 128
         weights.CopyFrom(numpy_helper.from_array(values.astype(np.uint8), name))

@@ -193,8 +193,8 @@ def test_reading_of_a_column_that_nothing_tells() -> None:
 
 def test_a_loss_tells_only_where_there_are_no_norms() -> None:
     """Of a network that is too sure of itself, wrong ways can have the smaller loss."""
-    sharp, mild = way(0, 1.5), way(1, 1.5)
-    sure = Evidence(mild.candidate, mild.outputs, mild.positive, 6 * mild.log_odds, None)
+    sharp, mild = way(0, 0.8), way(1, 0.8)
+    sure = Evidence(mild.candidate, mild.outputs, mild.positive, 20 * mild.log_odds, None)
     assert told_apart(sharp, sure, cells()) == "log loss"
     assert best_of([sure, sharp], cells()) is sharp
     ways = [Evidence(of.candidate, of.outputs, of.positive, of.log_odds, 0.1) for of in (sharp, sure)]

@@ -23,8 +23,8 @@ MEMBER = "model.int8.onnx"
 CHANNELS, EXACT = 16, 16 * 255 * 127
 
 
-def convolution(*, times: int = 1, zero_point: bool = True) -> bytes:
-    """Build convolutions of the largest weights, all of which read the same ones."""
+def convolution(*, times: int = 1, zero_point: bool = True, together: bool = False) -> bytes:
+    """Build convolutions of the same, largest weights, dequantized once or for each."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
@@ -42,9 +42,11 @@ def convolution(*, times: int = 1, zero_point: bool = True) -> bytes:
     outputs = []
     for turn in range(times):
         reads = ["w", "ws", *(["wz"] if zero_point else [])]
+        own = 0 if together else turn
+        if own == turn:
+            nodes.append(helper.make_node("DequantizeLinear", reads, [f"wd{own}"], axis=0))
         nodes += [
-            helper.make_node("DequantizeLinear", reads, [f"wd{turn}"], axis=0),
-            helper.make_node("Conv", ["xd", f"wd{turn}"], [f"y{turn}"]),
+            helper.make_node("Conv", ["xd", f"wd{own}"], [f"y{turn}"]),
             helper.make_node("QuantizeLinear", [f"y{turn}", "os", "az"], [f"yq{turn}"]),
             helper.make_node("DequantizeLinear", [f"yq{turn}", "os", "az"], [f"yd{turn}"]),
         ]
@@ -84,10 +86,13 @@ def is_signed(model: bytes) -> bool:
     return bool(stored["w"] == onnx.TensorProto.INT8)
 
 
+@pytest.mark.parametrize("together", [True, False])
 @pytest.mark.parametrize("zero_point", [True, False])
 @pytest.mark.parametrize("times", [1, 2])
-def test_sums_are_exact_in_our_sessions(times: int, zero_point: bool) -> None:
-    written = with_shared_weights_unsigned(convolution(times=times, zero_point=zero_point))
+def test_sums_are_exact_in_our_sessions(times: int, zero_point: bool, together: bool) -> None:
+    """Also where shared weights are dequantized once: in recurrent layers, and layers used twice."""
+    model = convolution(times=times, zero_point=zero_point, together=together)
+    written = with_shared_weights_unsigned(model)
     # Signed weights have the faster kernels; what is read twice only works unsigned.
     assert is_signed(written) == (times == 1)
     for values in answer(open_session(written)):

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeleuk.bundle.manifest import InputContract
+from edgeleuk.quantization import look_up, real_table
 from edgeleuk_convert.mending import rounding_error, with_corrected_biases, without_rescaling
 from edgeleuk_convert.tflite import with_features
 
@@ -117,3 +118,27 @@ def test_a_network_without_batch_norms_stays_as_it_is() -> None:
     inputs = keras.Input((8, 8, 3))
     model = keras.Model(inputs, layers.Dense(1)(layers.Flatten()(layers.Conv2D(2, 3)(inputs))))
     assert with_corrected_biases(model, np.zeros((2, 8, 8, 3), np.float32)) is model
+
+
+@pytest.mark.parametrize(
+    ("factors", "moves"), [((1 / 58, 1 / 57, 1 / 57.5), True), ((1 / 58, 1 / 12, 1 / 57), False)]
+)
+def test_channels_move_into_the_contract_where_bytes_stay_apart(
+    factors: tuple[float, ...], moves: bool
+) -> None:
+    """int8 has one scale for all channels, in which the bytes of a weak one would fall together."""
+    import keras
+    from keras import layers
+
+    image = keras.Input((16, 16, 3))
+    rescaled = layers.DepthwiseConv2D(1, name="rescaling")(image)
+    model = keras.Model(image, layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3, padding="same")(rescaled)))
+    model.get_layer("rescaling").set_weights(
+        [np.array(factors, np.float32).reshape(1, 1, 3, 1), np.array([-2, -1.5, -2], np.float32)]
+    )
+    bare, contract = without_rescaling(model, CONTRACT)
+    assert (bare is model) != moves
+    assert isinstance(contract.scale, tuple) == moves
+    real = look_up(real_table(contract.scale, contract.offset), cells().astype(np.uint8))
+    wanted = np.asarray(model(cells().astype(np.uint8).astype(np.float32), training=False))
+    np.testing.assert_allclose(np.asarray(bare(real, training=False)), wanted, atol=1e-4)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from edgeleuk.bundle.acceptance import acceptance
+from edgeleuk.bundle.checking import decode_training
 from edgeleuk.bundle.manifest import MODEL_FILES, TRAINING
-from edgeleuk.errors import BundleError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,17 +39,8 @@ def training_stamp(bundle: Bundle) -> str | None:
     BundleError
         The record is damaged.
     """
-    try:
-        stamp = msgspec.json.decode(bundle.members[TRAINING], type=_Stamped).stamp
-    except msgspec.DecodeError as error:
-        raise BundleError(f"{TRAINING} in {bundle.path.name} cannot be read", got=str(error)) from error
+    stamp = decode_training(bundle.members[TRAINING], bundle.path.name).stamp
     return None if stamp is None else stamp.replace("LEAKAGE ALLOWED:", "LEAKAGE ALLOWED IN TRAINING:", 1)
-
-
-class _Stamped(msgspec.Struct):
-    """What the device needs to know of a training; the workstation knows the rest."""
-
-    stamp: str | None = None
 
 
 def facts_text(bundle: Bundle) -> str:

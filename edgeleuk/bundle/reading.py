@@ -183,7 +183,7 @@ def _require_members(infos: list[zipfile.ZipInfo], size: int, path: Path) -> Non
     got: str | None = None
     if len(infos) > MOST_MEMBERS:
         got = f"{len(infos)} members"
-    elif infos and min(info.header_offset for info in infos):
+    elif infos and min(info.header_offset for info in infos) > 0:
         # The end of a truncated bundle may be that of an archive within it.
         raise BundleError(
             f"{path.name} is no bundle, or a truncated one",

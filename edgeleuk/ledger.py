@@ -240,6 +240,8 @@ def _unsealed(path: Path, number: int, line: bytes) -> bytes:
         raise _foreign(path, number)
     seal = _SEAL.search(line, len(line) - _SEAL_BYTES) if len(line) > _SEAL_BYTES else None
     if seal is None or seal.end() != len(line):
+        if _decoded(line) is None:
+            raise _foreign(path, number)
         raise IntegrityError(
             f"line {number} of {path} does not carry its digest",
             got="a line that was changed, or that an earlier version wrote",

@@ -265,7 +265,7 @@ def _judge_all(
                 report(len(found), total)
     except KeyboardInterrupt:
         if ledger is not None:
-            say(f"what is done stands in {ledger.path}; the same command goes on from there")
+            say(f"what is done stands in {printable(str(ledger.path))}; the same command goes on from there")
         raise
 
 

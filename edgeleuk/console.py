@@ -130,7 +130,7 @@ def _without_nan(value: Any) -> Any:
 
 
 def say(text: str) -> None:
-    """Print a line on standard error, for whoever still reads it."""
+    """Print lines on standard error, for whoever still reads them; names in them have to be `printable`."""
     with suppress(OSError):
         sys.stderr.write(_IN_TEXT.sub(_escape, text) + "\n")
 

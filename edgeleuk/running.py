@@ -310,7 +310,7 @@ class _View:
             return
         pixels, result = self._picture
         write_png(path, annotate(pixels, result, simulated=self.simulated))
-        say(f"picture   {path}")
+        say(f"picture   {printable(str(path))}")
 
     def line(self) -> str:
         """Everything in one line."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 import re
+import sqlite3
 import sys
 import zipfile
 from typing import TYPE_CHECKING
@@ -130,6 +132,26 @@ def test_commands_on_a_hostile_name(edgeleuk: Call, hostile: Path) -> None:
     assert found["files"][0]["file"] == str(hostile)
     found = json.loads(edgeleuk("classify", hostile, "--json").out)
     assert found["files"][0]["file"] == str(hostile)
+
+
+def test_a_session_of_hostile_names(edgeleuk: Call, hostile: Path) -> None:
+    session = hostile.parent / f"{ESCAPES.replace('/', '')}.db"
+    ran = edgeleuk("run", "--camera", f"dir://{hostile.parent}", "--session", session, "--no-gate")
+    written = edgeleuk("report", session, "--html", "page.html"), edgeleuk("verify", session)
+    for outcome in (
+        ran,
+        *written,
+        edgeleuk("export", session, "--csv"),
+        edgeleuk("export", session, "--jsonl"),
+    ):
+        assert (outcome.code, "Traceback" in outcome.err) == (0, False), outcome
+        if outcome.out[:5] != "track":
+            assert OBEYED.search(outcome.out + outcome.err) is None, outcome
+        assert "\nerror: a line of its own" not in outcome.out + outcome.err
+    assert OBEYED.search((hostile.parents[1] / "page.html").read_text()) is None
+    with contextlib.closing(sqlite3.connect(session)) as connection:
+        (source,) = connection.execute("SELECT source FROM frames").fetchone()
+    assert source == f"dir://{recordable(str(hostile))}"
 
 
 def test_a_bundle_of_a_hostile_name_and_hostile_words(edgeleuk: Call, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ class GrblBoard:
         self._heard = heard or Heard("grbl", "")
         self._homing = False
         self.conversation = Conversation(link, Grbl(), [Line.MODES, Line.HELP, Line.BUILD], patience)
-        build = self._lines(Line.BUILD)
+        build = self._build()
         version = grbl.build_of(build)
         if version is not None and version < grbl.OLDEST:
             raise too_old(link, build[0], grbl.OLDEST)
@@ -178,6 +178,16 @@ class GrblBoard:
 
     def let_go(self) -> None:
         """Leave the motors to the board's own setting ($1)."""
+
+    def _build(self) -> tuple[str, ...]:
+        try:
+            return self._lines(Line.BUILD)
+        except NoAnswerError as error:
+            raise HardwareError(
+                f"the board at {self.conversation.link.url} answers in part as GRBL does, but not to $I",
+                allowed="GRBL 1.1, grblHAL, and firmware that answers as they do",
+                cure="flash one of them",
+            ) from error
 
     def _lines(self, command: Line) -> tuple[str, ...]:
         try:

@@ -170,7 +170,8 @@ class GrblSimulator(SimulatedBoard):
     def _at_once(self, byte: bytes) -> None:
         now_s = self._clock()
         if byte == b"\x18":
-            moving = bool(self._blocks)
+            # After a hold it stands, and knows where.
+            moving = bool(self._blocks) and self._held_s is None
             homing = self._homed_at_s is not None
             alarm = 6 if homing else 3 if moving else 0
             if alarm:

@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from edgeleuk.capture import is_simulated, open_reader
+from edgeleuk.capture import is_simulated, is_simulated_source, open_reader
 from edgeleuk.errors import DataRefusedError, EdgeleukError, InterruptedBeforeRecordError
 from edgeleuk.frames import Box
 from edgeleuk.latency import LatencyHistogram
@@ -360,14 +360,13 @@ class _Run:
         self._events += 1
 
     def _summary(self, ended: str) -> SessionSummary:
-        simulated = is_simulated(self._source.uri)
         return SessionSummary(
             session=str(self._session.path),
             camera=self._source.uri,
             ended=ended,
             started_at=self._started_at,
             duration_s=time.monotonic() - self._started,
-            simulated=simulated,
+            simulated=is_simulated_source(self._source),
             captured=self._captured(),
             processed=self.processed,
             dropped=self._dropped(),
@@ -384,7 +383,7 @@ class _Run:
             latency_ms=self._latency.percentiles(),
             px_per_um=self._px_per_um,
             events=self._events,
-            truth=self._truth() if simulated else None,
+            truth=self._truth() if is_simulated(self._source.uri) else None,
         )
 
     def _captured(self) -> int:

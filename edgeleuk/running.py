@@ -21,7 +21,7 @@ from edgeleuk.blanks import open_correction
 from edgeleuk.bundle.known_error import known_error
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.cameras import find_camera, keeper_of
-from edgeleuk.capture import ReconnectPolicy, is_simulated, open_camera, open_reader
+from edgeleuk.capture import ReconnectPolicy, is_simulated, is_simulated_source, open_camera, open_reader
 from edgeleuk.console import say
 from edgeleuk.counting import counting_facts, counting_text, half_width_points, share_text
 from edgeleuk.engine import Engine, accept, unchanged
@@ -144,11 +144,13 @@ def run(
         ) as classifier,
         open_camera(uri, policy, keeper_of(settings)) as source,
         _stop_on_signals() as stop,
-        (resume_session if resume else create_session)(path, {"camera": source.uri, **facts}) as writer,
+        (resume_session if resume else create_session)(
+            path, {"camera": source.uri, "simulated": is_simulated_source(source), **facts}
+        ) as writer,
     ):
         past = writer.past()
         watch = StreamWatch(camera=source.live or is_simulated(source.uri))
-        view = _View(source.uri)
+        view = _View(source.uri, simulated=is_simulated_source(source))
         with ExitStack() as stack, _shown(view, show=show):
             try:
                 watched = source
@@ -274,9 +276,9 @@ def _truth_text(summary: SessionSummary) -> str:
 class _View:
     """What a person wants to see of the run so far."""
 
-    def __init__(self, camera: str) -> None:
+    def __init__(self, camera: str, *, simulated: bool) -> None:
         self.camera = camera
-        self.simulated = is_simulated(camera)
+        self.simulated = simulated
         self.frames = 0
         self.cells: Counter[str] = Counter()
         self.recent: list[tuple[int, str, float, float]] = []

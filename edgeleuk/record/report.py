@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from edgeleuk import RESEARCH_USE
-from edgeleuk.capture.base import is_simulated
+from edgeleuk.capture.base import is_simulated_session
 from edgeleuk.counting import counting_facts, counting_text, known_error_of, share_text
 from edgeleuk.errors import SessionError
 from edgeleuk.record.reading import read_session
@@ -65,7 +65,7 @@ def report_facts(reader: SessionReader) -> dict[str, Any]:
         "schema_version": 1,
         "session": str(reader.path),
         "camera": settings.get("camera"),
-        "simulated": is_simulated(str(settings.get("camera", ""))),
+        "simulated": is_simulated_session(settings, summary),
         "edgeleuk": settings.get("edgeleuk"),
         "bundle": settings.get("bundle"),
         "bundle_sha256": settings.get("bundle_sha256"),

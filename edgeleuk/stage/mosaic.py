@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from edgeleuk.annotate import COLOURS, legend_band
+from edgeleuk.stage.resuming import field_of
 
 if TYPE_CHECKING:
     from edgeleuk.frames import RgbImage
@@ -31,6 +32,11 @@ class Mosaic:
         Of a field.
     step_px : (x, y)
         From one column, and one row, to the next, in pixels of a field.
+
+    Attributes
+    ----------
+    is_empty : bool
+        No field has come yet.
     """
 
     def __init__(
@@ -47,11 +53,13 @@ class Mosaic:
         self.pixels = np.full((height, width, 3), _GROUND, np.uint8)
         self._places = {field.number: field for field in fields}
         self._touched = np.zeros((height, width), bool)
+        self.is_empty = True
         self._dots: list[tuple[int, int, tuple[int, int, int]]] = []
 
     def add(self, result: FrameResult, pixels: RgbImage) -> None:
         """Put one field in its place, and remember its cells that were not seen before."""
-        field = self._places[result.sequence]
+        field = self._places[field_of(result.source) or 0]
+        self.is_empty = False
         left, top = field.column * self._step[0], field.row * self._step[1]
         x, y = round(left * self.factor), round(top * self.factor)
         size = (max(1, round(result.width * self.factor)), max(1, round(result.height * self.factor)))
@@ -70,6 +78,7 @@ class Mosaic:
         height, width = self._touched.shape
         if earlier.shape[0] >= height and earlier.shape[1] == width:
             self.pixels[~self._touched] = earlier[:height][~self._touched]
+            self.is_empty = False
 
     def drawn(self, px_per_um: float, *, simulated: bool) -> RgbImage:
         """Return the picture with a ring around every cell, in the colours of the decisions, and a legend.

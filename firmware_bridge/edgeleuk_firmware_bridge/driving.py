@@ -149,6 +149,11 @@ class DrivenStage(Closing):
                     del self._legs[0]
                     if self._legs:
                         self._go(here)
+            except (KeyboardInterrupt, SystemExit):
+                # Whoever ends the program wants no stage that goes on by itself.
+                if self._board.capabilities.can_stop:
+                    self._board.conversation.shout(self._board.halt_bytes)
+                raise
             finally:
                 self._legs = []
         time.sleep(self._settings.settle_s)

@@ -66,7 +66,8 @@ class GrblBoard:
     @property
     def halt_bytes(self) -> bytes:
         """A jog is cancelled; homing ends by a reset alone."""
-        return (Realtime.RESET if self._homing else Realtime.JOG_CANCEL).value
+        now: Realtime = Realtime.RESET if self._homing else Realtime.JOG_CANCEL
+        return bytes(now.value)
 
     def look(self) -> Look:
         """Ask for a status report, until one says where the machine is."""

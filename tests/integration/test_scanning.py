@@ -13,7 +13,7 @@ from virtual_stage import VirtualStage
 from edgeleuk.config import RunSettings
 from edgeleuk.errors import HardwareError, SessionError, UsageError
 from edgeleuk.record import create_session, read_session
-from edgeleuk.scanning import begun_in, parse_area, scan
+from edgeleuk.scanning import past_in, parse_area, scan
 from edgeleuk.stage.scanning import ScanPlan
 from edgeleuk.virtual.microscope import Stand, VirtualMicroscope
 from edgeleuk.virtual.render import VirtualSlide
@@ -87,10 +87,10 @@ class TestRefusals:
 
     def test_a_session_that_is_no_scan(self, tmp_path: Path) -> None:
         with create_session(tmp_path / "s.db", {}) as session:
-            assert begun_in(tmp_path / "s.db") is None
+            assert past_in(tmp_path / "s.db") is None
             record(session, 0)
         with pytest.raises(SessionError, match=r"s\.db is no session of a scan"):
-            begun_in(tmp_path / "s.db")
+            past_in(tmp_path / "s.db")
 
     def test_another_area(self, tmp_path: Path) -> None:
         with create_session(tmp_path / "s.db", {}) as session:

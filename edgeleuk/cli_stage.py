@@ -219,6 +219,7 @@ def scan(
     picture: Annotated[
         Path | None, typer.Option("--picture", metavar="PNG", help="The slide [default: beside the session].")
     ] = None,
+    yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Scan an area of a slide in focus, field by field, into one session and one picture."""
@@ -226,6 +227,7 @@ def scan(
     from edgeleuk.config import RunSettings, load_settings
     from edgeleuk.console import print_json
     from edgeleuk.stage.scanning import ScanPlan
+    from edgeleuk_firmware_bridge import commands
 
     flags = {"until_points": until_points, "until_cells": until_cells}
     settings = load_settings(RunSettings, file=config, flags=flags)
@@ -234,6 +236,9 @@ def scan(
         # More than stages have: what is not taken out puts fields out of focus.
         backlash_um = 10.0
     with opened_stage(stage, protocol, stage_config, um_per_step, backlash_um, lamp) as opened:
+        here = opened.position()
+        far_corner = (here.x_um + plan.width_um, here.y_um + plan.height_um, None)
+        commands.check_reach(opened, far_corner, may_go_far=lambda far: yes or _asked(far))
         summary, error = scanning.scan(
             camera,
             bundle,

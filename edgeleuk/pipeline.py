@@ -128,7 +128,7 @@ def run(
         raise DataRefusedError(
             f"none of the {work.rejected} pictures of {source.uri} could be used",
             got=", ".join(work.rejected_by_reason) or None,
-            cure="check that they open in a picture viewer",
+            cure=getattr(source, "cure_of_none", "check that they open in a picture viewer"),
         )
     return summary
 

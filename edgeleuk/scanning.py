@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from edgeleuk.cameras import find_camera
 from edgeleuk.capture import is_simulated_source, open_camera
@@ -13,14 +13,16 @@ from edgeleuk.capture.base import SourceEvent
 from edgeleuk.closing import Closing
 from edgeleuk.console import say
 from edgeleuk.errors import HardwareError, SessionError, UsageError
+from edgeleuk.frames import Box
 from edgeleuk.images import read_image, write_png
 from edgeleuk.record.reading import read_session
+from edgeleuk.results import Decision
 from edgeleuk.running import run
 from edgeleuk.stage.autofocus import autofocus
 from edgeleuk.stage.eye import CameraEye
 from edgeleuk.stage.mapping import Mapping, calibrate
 from edgeleuk.stage.mosaic import Mosaic
-from edgeleuk.stage.resuming import Begun, ScanPast, focus_again, read_past
+from edgeleuk.stage.resuming import Begun, PastCell, ScanPast, field_of, focus_again, read_past
 from edgeleuk.stage.scanning import FocusKeeper, ScanPlan, ScanSource
 from edgeleuk.vision.scale import estimate_px_per_um
 
@@ -97,6 +99,8 @@ class SlideScan:
         fields = self._plan.fields(mapping, size, past.begun.start_um)
         self._scale = mapping.px_per_um
         self._mosaic = Mosaic(fields, size, self._plan.steps_px(mapping, size))
+        for cell in past.cells:
+            self._mosaic.mark(*cell)
         left, plane = past.left(fields), past.plane(fields)
         again = f", {len(past.rejected)} of them rejected and taken again" if past.rejected else ""
         say(f"  {len(fields)} fields, {len(past.used) + len(past.rejected)} of them recorded{again}")
@@ -175,6 +179,8 @@ class _Scanned(Closing):
     """A scan's frames, and what befalls its camera; a `FrameSource`."""
 
     live = False
+    # What to do where not one field could be used.
+    cure_of_none = "bring the slide into focus and the lamp to its level, over cells, then resume the scan"
 
     def __init__(
         self, uri: str, walk: _Walk, eye: CameraEye, stage: StoppableStage, *, simulated: bool
@@ -276,6 +282,7 @@ def past_in(session: Path) -> ScanPast | None:
     with read_session(session) as reader:
         events = [(str(row["kind"]), str(row["text"])) for row in reader.rows("events")]
         frames = [(str(row["source"]), row["rejected"]) for row in reader.rows("frames")]
+        cells = [_past_cell(row) for row in reader.rows("cells")]
     texts = [text for kind, text in events if kind == _EVENT]
     if not texts and not frames:
         return None
@@ -284,7 +291,12 @@ def past_in(session: Path) -> ScanPast | None:
             f"{session} is no session of a scan", cure="go on with it by `edgeleuk run --resume`"
         )
     reasons = ((source, None if reason is None else str(reason)) for source, reason in frames)
-    return read_past(Begun.from_text(texts[0]), reasons, [text for _, text in events])
+    return read_past(Begun.from_text(texts[0]), reasons, [text for _, text in events], cells)
+
+
+def _past_cell(row: dict[str, Any]) -> PastCell:
+    box = Box(*(int(row[name]) for name in "xywh"))
+    return PastCell(field_of(str(row["source"])) or 0, box.centre, Decision(row["decision"]))
 
 
 def parse_area(text: str) -> tuple[float, float]:

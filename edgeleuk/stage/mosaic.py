@@ -12,7 +12,7 @@ from edgeleuk.stage.resuming import field_of
 
 if TYPE_CHECKING:
     from edgeleuk.frames import RgbImage
-    from edgeleuk.results import FrameResult
+    from edgeleuk.results import Decision, FrameResult
     from edgeleuk.stage.scanning import ScanField
 
 # A picture that a viewer opens, whatever the area.
@@ -69,9 +69,13 @@ class Mosaic:
         self._touched[y : y + size[1], x : x + size[0]] = True
         for cell in result.cells:
             if cell.is_new:
-                cx, cy = cell.box.centre
-                place = round((left + cx) * self.factor), round((top + cy) * self.factor)
-                self._dots.append((*place, COLOURS[cell.prediction.decision]))
+                self.mark(field.number, cell.box.centre, cell.prediction.decision)
+
+    def mark(self, number: int, centre_px: tuple[float, float], decision: Decision) -> None:
+        """Remember a cell that was seen in a field, by its place there."""
+        field = self._places[number]
+        x, y = (field.column * self._step[0] + centre_px[0], field.row * self._step[1] + centre_px[1])
+        self._dots.append((round(x * self.factor), round(y * self.factor), COLOURS[decision]))
 
     def begin_with(self, earlier: RgbImage) -> None:
         """Fill in, where no field has come yet, what an earlier part of the scan had drawn."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from edgeleuk.stage.autofocus import FocusPlane, NoFocusError, autofocus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from edgeleuk.results import Decision
     from edgeleuk.stage.autofocus import Focus
     from edgeleuk.stage.base import Eye, Mover
     from edgeleuk.stage.scanning import ScanField
@@ -53,6 +54,14 @@ class Begun:
         return cls((x, y), ((a, b), (c, d)), (width, height, overlap))
 
 
+class PastCell(NamedTuple):
+    """A cell that was counted: in which field, where its middle is there in pixels, what it is called."""
+
+    field: int
+    centre_px: tuple[float, float]
+    decision: Decision
+
+
 @dataclass(frozen=True, slots=True)
 class ScanPast:
     """What a session holds of a scan.
@@ -67,12 +76,15 @@ class ScanPast:
         Fields that were taken and are not used.
     focus_um : mapping
         Field -> height at which it was in focus.
+    cells : tuple of PastCell
+        For the picture of the slide.
     """
 
     begun: Begun
     used: frozenset[int] = frozenset()
     rejected: frozenset[int] = frozenset()
     focus_um: Mapping[int, float] = field(default_factory=dict)
+    cells: tuple[PastCell, ...] = ()
 
     def left(self, fields: Iterable[ScanField]) -> list[ScanField]:
         """Return the fields that are to be taken, in the order of the walk."""
@@ -87,7 +99,12 @@ class ScanPast:
         return plane
 
 
-def read_past(begun: Begun, frames: Iterable[tuple[str, str | None]], events: Iterable[str]) -> ScanPast:
+def read_past(
+    begun: Begun,
+    frames: Iterable[tuple[str, str | None]],
+    events: Iterable[str],
+    cells: Iterable[PastCell] = (),
+) -> ScanPast:
     """Make it from a session's rows.
 
     Parameters
@@ -97,11 +114,13 @@ def read_past(begun: Begun, frames: Iterable[tuple[str, str | None]], events: It
         Of each frame its source, as `field_source` writes it, and why it was rejected.
     events : iterable of str
         Texts of events, those of `focus_text` among them.
+    cells : iterable of PastCell
     """
     taken = [(number, reason) for source, reason in frames if (number := field_of(source)) is not None]
     used = frozenset(number for number, reason in taken if reason is None)
     focus_um = {int(found[1]): float(found[2]) for text in events if (found := _FOCUSED.fullmatch(text))}
-    return ScanPast(begun, used, frozenset(number for number, _ in taken) - used, focus_um)
+    rejected = frozenset(number for number, _ in taken) - used
+    return ScanPast(begun, used, rejected, focus_um, tuple(cells))
 
 
 def field_source(uri: str, number: int) -> str:

@@ -90,22 +90,30 @@ def stage_move(
     if all(um is None for um in place):
         raise UsageError("there is nowhere to go", cure="pass --x, --y or --z, in micrometres")
     with opened(url, protocol, settings) as stage:
-        here = stage.position()
-        x, y, z = (
-            None if um is None else (now if relative else 0.0) + um
-            for um, now in zip(place, here, strict=True)
-        )
-        far = far_without_limits(here, (x, y, z), stage.settings)
-        if far and not may_go_far(far):
-            raise UsageError(
-                far,
-                allowed=f"{FAR_UM / 1000:g} mm",
-                cure="pass --yes, or set least_um and most_um in a --stage-config",
-            )
+        base = stage.position() if relative else (0.0, 0.0, 0.0)
+        x, y, z = (None if um is None else start + um for um, start in zip(place, base, strict=True))
+        check_reach(stage, (x, y, z), may_go_far=may_go_far)
         stage.on_way = on_way
         with _stopped_by_an_interrupt(stage):
             stage.move(x, y, z)
         return _where(url, stage)
+
+
+def check_reach(stage: DrivenStage, place: Place, *, may_go_far: Callable[[str], bool]) -> None:
+    """Ask before a stage goes a long way to a place on an axis without a limit; see `stage_move`.
+
+    Raises
+    ------
+    UsageError
+        It may not.
+    """
+    far = far_without_limits(stage.position(), place, stage.settings)
+    if far and not may_go_far(far):
+        raise UsageError(
+            far,
+            allowed=f"{FAR_UM / 1000:g} mm",
+            cure="pass --yes, or set least_um and most_um in a --stage-config",
+        )
 
 
 def far_without_limits(here: Position, place: Place, settings: StageSettings) -> str:

@@ -152,7 +152,8 @@ class DrivenStage(Closing):
             except (KeyboardInterrupt, SystemExit):
                 # Whoever ends the program wants no stage that goes on by itself.
                 if self._board.capabilities.can_stop:
-                    self._board.conversation.shout(self._board.halt_bytes)
+                    with contextlib.suppress(HardwareError):
+                        self._board.conversation.shout(self._board.halt_bytes)
                 raise
             finally:
                 self._legs = []

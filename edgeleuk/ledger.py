@@ -34,12 +34,12 @@ class Entry(NamedTuple):
     Attributes
     ----------
     error : str or None
-    cells : tuple of (str, float or None)
-        Decision and probability of each.
+    cells : tuple of (str, float or None, str or None)
+        Decision, probability and reason of each.
     """
 
     error: str | None
-    cells: tuple[tuple[str, float | None], ...]
+    cells: tuple[tuple[str, float | None, str | None], ...]
 
 
 class Done(NamedTuple):
@@ -119,7 +119,8 @@ class Ledger(Closing):
 
 def entry_of(value: Mapping[str, Any]) -> Entry:
     """Return what is kept of a decoded line."""
-    return Entry(value["error"], tuple((cell["decision"], cell["probability"]) for cell in value["cells"]))
+    cells = ((cell["decision"], cell["probability"], cell["reason"]) for cell in value["cells"])
+    return Entry(value["error"], tuple(cells))
 
 
 def open_ledger(path: Path, standard: Standard) -> Ledger:

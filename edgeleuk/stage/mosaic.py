@@ -95,4 +95,4 @@ class Mosaic:
             cv2.circle(picture, (x, y), radius, colour, max(1, radius // 6), cv2.LINE_AA)
         width = picture.shape[1]
         letter = max(8.0, min(width / 60, 28.0))
-        return np.vstack([picture, legend_band(width, letter, px_per_um * self.factor, simulated)])
+        return np.vstack([picture, legend_band(width, letter, px_per_um * self.factor, simulated=simulated)])

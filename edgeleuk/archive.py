@@ -27,7 +27,7 @@ from edgeleuk.bundle.acceptance import refuse_rejected
 from edgeleuk.bundle.known_error import known_error
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.capture.base import PICTURE_SUFFIXES, natural_key
-from edgeleuk.console import progress_bar, say
+from edgeleuk.console import printable, progress_bar, say
 from edgeleuk.counting import (
     called_of,
     counting_facts,
@@ -36,7 +36,7 @@ from edgeleuk.counting import (
     way_on_text,
 )
 from edgeleuk.errors import DataRefusedError, UsageError
-from edgeleuk.files import cell_text, printable
+from edgeleuk.files import cell_text
 from edgeleuk.judging import Picture, Standard
 from edgeleuk.ledger import Entry, Ledger, entry_of, open_ledger, recorded_runtime
 from edgeleuk.results import cells_text, counted_of
@@ -177,7 +177,7 @@ def archive_text(result: dict[str, Any]) -> str:
         f" in the results, {pictures['unreadable']} unreadable",
     ]
     named = result["unreadable"][:MOST_NAMED]
-    lines += [f"unreadable {printable(entry['file'])}: {entry['error']}" for entry in named]
+    lines += [f"unreadable {printable(entry['file'])}: {printable(entry['error'])}" for entry in named]
     if (rest := len(result["unreadable"]) - len(named)) > 0:
         lines.append(f"unreadable and {rest} more")
     total = sum(cells[name] for name in ("blast", "normal", "uncertain"))
@@ -186,7 +186,7 @@ def archive_text(result: dict[str, Any]) -> str:
     lines += share_text(share)
     lines += counting_text(result)
     if result["out"] is not None:
-        lines.append(f"results   {result['out']}")
+        lines.append(f"results   {printable(result['out'])}")
     return "\n".join([*lines, RESEARCH_USE])
 
 
@@ -268,11 +268,11 @@ def _judge_all(
                     value = json.loads(line)
                     found[value["file"]] = entry_of(value)
                     if ledger is None and value["error"] is None:
-                        shown.append(value | {"file": printable(value["file"])})
+                        shown.append(value)
                 report(len(found), total)
     except KeyboardInterrupt:
         if ledger is not None:
-            say(f"what is done stands in {ledger.path}; the same command goes on from there")
+            say(f"what is done stands in {printable(str(ledger.path))}; the same command goes on from there")
         raise
 
 
@@ -312,7 +312,7 @@ def _facts(
     resumed: int,
 ) -> dict[str, Any]:
     unreadable = [
-        {"file": printable(picture.name), "error": entry.error}
+        {"file": picture.name, "error": entry.error}
         for picture in pictures
         if (entry := found[picture.name]).error is not None
     ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import sys
 import traceback
 from contextlib import ExitStack
@@ -40,7 +39,9 @@ from edgeleuk.cli_options import (
     UntilPointsOption,
 )
 from edgeleuk.cli_stage import opened_stage, scan, stage_app, virtual_microscope
+from edgeleuk.console import escaped_output, printable, say
 from edgeleuk.errors import EdgeleukError, UsageError
+from edgeleuk.signals import interrupted_by_signals, nothing_more_to_say
 
 app = typer.Typer(
     name="edgeleuk",
@@ -870,40 +871,33 @@ def main() -> None:
     """Run the command line and exit with the code that the design promises for what happened."""
     # Libraries that decorate standard error with their own start-up notices are asked not to.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        try:
-            app(args=_arguments(sys.argv[1:]))
-        finally:
-            # A full disk must not first be noticed when nobody can say so any more.
-            sys.stdout.flush()
+        with escaped_output(), interrupted_by_signals():
+            try:
+                app(args=_arguments(sys.argv[1:]))
+            finally:
+                # A full disk must not first be noticed when nobody can say so any more.
+                sys.stdout.flush()
     except EdgeleukError as error:
         _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
     except BrokenPipeError:
         # The reader of our output has gone (`| head`): nothing is left to say.
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+        nothing_more_to_say()
         sys.exit(0)
     except Exception as error:  # noqa: BLE001
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+            nothing_more_to_say()
             _fail("the disk is full, or standard output takes no more", 2)
         traceback.print_exc()
         _fail("internal error: this is a bug in edgeleuk, please report the lines above", 1)
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _interrupt(*_: object) -> None:
-    """Let SIGTERM end a command as Ctrl-C does."""
-    raise KeyboardInterrupt
 
 
 def _arguments(words: list[str]) -> list[str]:
     """Give ``--camera`` without a value an empty one, which means the only camera found."""
     given: list[str] = []
-    for word, after in zip(words, [*words[1:], "--"], strict=True):
+    for word, after in zip(words, [*words, "--"][1:], strict=True):
         given.append(word)
         if word == "--camera" and after.startswith("--"):
             given.append("")
@@ -911,5 +905,5 @@ def _arguments(words: list[str]) -> list[str]:
 
 
 def _fail(sentence: str, code: int) -> None:
-    typer.echo(f"error: {sentence}", err=True)
+    say(f"error: {printable(sentence)}")
     sys.exit(code)

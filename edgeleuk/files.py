@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy as np
 from edgeleuk import RESEARCH_USE
 from edgeleuk.bench.choosing import settled
 from edgeleuk.bundle.reading import read_bundle
-from edgeleuk.console import progress_bar
+from edgeleuk.console import printable, progress_bar
 from edgeleuk.counting import way_on_text
 from edgeleuk.errors import DataRefusedError, UsageError
 from edgeleuk.frames import CellCrop
@@ -99,11 +98,6 @@ def cell_text(entry: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def printable(name: str) -> str:
-    """Return a file's name for a terminal: bytes that are no UTF-8 show as question marks."""
-    return os.fsencode(name).decode("utf-8", "replace")
-
-
 def segment_files(files: Sequence[Path], out: Path, px_per_um: float | None) -> dict[str, Any]:
     """Write ``STEM_mask.png`` (255 nucleus, 128 cytoplasm, 0 rest) for every file.
 
@@ -137,7 +131,7 @@ def segment_files(files: Sequence[Path], out: Path, px_per_um: float | None) -> 
 def segmentation_text(result: dict[str, Any]) -> str:
     """Return the same as lines for people: one for each file."""
     return "\n".join(
-        f"{entry['file']}: {len(entry['cells'])} white cell{'s' * (len(entry['cells']) != 1)}"
+        f"{printable(entry['file'])}: {len(entry['cells'])} white cell{'s' * (len(entry['cells']) != 1)}"
         for entry in result["files"]
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import threading
 import time
@@ -22,7 +21,7 @@ from edgeleuk.bundle.known_error import known_error
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.cameras import find_camera, keeper_of
 from edgeleuk.capture import ReconnectPolicy, is_simulated, is_simulated_source, open_camera, open_reader
-from edgeleuk.console import say
+from edgeleuk.console import printable, recordable, say
 from edgeleuk.counting import (
     counting_facts,
     counting_text,
@@ -39,6 +38,7 @@ from edgeleuk.record import read_session
 from edgeleuk.record.opening import create_session, resume_session
 from edgeleuk.results import Check, Counted, Decision, check_of
 from edgeleuk.selftest import open_tested_classifier
+from edgeleuk.signals import stop_on_signals
 from edgeleuk.stage.watching import FocusingReader
 from edgeleuk.vision.quality import gate
 from edgeleuk.vision.stream import StreamWatch
@@ -150,9 +150,9 @@ def run(
             abstain=settings.abstain,
         ) as classifier,
         open_camera(uri, policy, keeper_of(settings)) as source,
-        _stop_on_signals() as stop,
+        stop_on_signals() as stop,
         (resume_session if resume else create_session)(
-            path, {"camera": source.uri, "simulated": is_simulated_source(source), **facts}
+            path, {"camera": recordable(source.uri), "simulated": is_simulated_source(source), **facts}
         ) as writer,
     ):
         past = writer.past()
@@ -247,8 +247,8 @@ def summary_text(summary: SessionSummary) -> str:
     """Say what a session came to."""
     cells: Any = summary.to_json()["cells"]
     lines = [
-        f"session   {summary.session}" + ("   SIMULATED" if summary.simulated else ""),
-        f"camera    {summary.camera}, ended: {summary.ended}",
+        f"session   {printable(str(summary.session))}" + ("   SIMULATED" if summary.simulated else ""),
+        f"camera    {printable(summary.camera)}, ended: {printable(summary.ended)}",
         f"frames    {summary.captured} captured, {summary.processed} processed, {summary.dropped} dropped,"
         f" {summary.rejected} rejected, {summary.fps:.1f} a second",
         f"cells     {summary.unique} counted once each: {summary.counted.text()}",
@@ -284,7 +284,7 @@ class _View:
     """What a person wants to see of the run so far."""
 
     def __init__(self, camera: str, *, simulated: bool) -> None:
-        self.camera = camera
+        self.camera = printable(camera)
         self.simulated = simulated
         self.frames = 0
         self.cells: Counter[Decision] = Counter()
@@ -322,7 +322,7 @@ class _View:
             return
         pixels, result = self._picture
         write_png(path, annotate(pixels, result, simulated=self.simulated))
-        say(f"picture   {path}")
+        say(f"picture   {printable(str(path))}")
 
     def line(self) -> str:
         """Everything in one line."""
@@ -381,23 +381,3 @@ def _shown(view: _View, *, show: bool) -> Iterator[None]:
     finally:
         done.set()
         thread.join()
-
-
-@contextmanager
-def _stop_on_signals() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C or SIGTERM into a stop; the second ends the program at once."""
-    stop = threading.Event()
-    before: dict[int, Any] = {}
-
-    def handle(number: int, _: object) -> None:
-        stop.set()
-        signal.signal(number, before[number] if number == signal.SIGINT else signal.SIG_DFL)
-
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, handle)
-    try:
-        yield stop
-    finally:
-        for known, handler in before.items():
-            signal.signal(known, handler)

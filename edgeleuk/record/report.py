@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeleuk import RESEARCH_USE
 from edgeleuk.capture.base import is_simulated_session
+from edgeleuk.console import printable
 from edgeleuk.counting import (
     counting_facts,
     counting_text,
@@ -139,7 +140,8 @@ def report_text(facts: Facts) -> str:
         lines.append(f"chain     BROKEN after {chain['links']} links: {chain['broken']}")
     else:
         lines.append(f"chain     {chain['links']} links, all sound; the last is {chain['head']}")
-    return "\n".join([*filter(None, lines), RESEARCH_USE])
+    # One line each, whatever stands in a name.
+    return "\n".join(map(printable, [*filter(None, lines), RESEARCH_USE]))
 
 
 def _chain(reader: SessionReader) -> dict[str, object] | None:

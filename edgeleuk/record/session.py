@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgeleuk.closing import Closing
+from edgeleuk.console import recordable
 from edgeleuk.errors import SessionError
 from edgeleuk.record.chain import append_link
 from edgeleuk.record.database import (
@@ -164,7 +165,13 @@ class SessionWriter(Closing):
                 " judged, seen_before, excluded, latency_ms, area, left_px, top_px)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
-                    *(result.sequence, result.captured_at, result.source, result.width, result.height),
+                    *(
+                        result.sequence,
+                        result.captured_at,
+                        recordable(result.source),
+                        result.width,
+                        result.height,
+                    ),
                     *(result.px_per_um, len(result.found), len(first), seen_before),
                     *(len(result.excluded), result.latency_ms, *place),
                 ),
@@ -213,7 +220,7 @@ class SessionWriter(Closing):
         with self._transaction() as connection:
             connection.execute(
                 "INSERT INTO frames (sequence, captured_at, source, rejected) VALUES (?, ?, ?, ?)",
-                (sequence, captured_at, source, reason),
+                (sequence, captured_at, recordable(source), recordable(reason)),
             )
             append_link(connection, "frame", sequence)
 
@@ -222,7 +229,7 @@ class SessionWriter(Closing):
         with self._transaction() as connection:
             row = connection.execute(
                 "INSERT INTO events (at, kind, text) VALUES (?, ?, ?)",
-                (time.time() if at is None else at, kind, text),
+                (time.time() if at is None else at, kind, recordable(text)),
             )
             append_link(connection, "event", row.lastrowid)
 

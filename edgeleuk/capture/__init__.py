@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edgeleuk.capture.addresses import public_uri
 from edgeleuk.capture.base import (
     SOURCES,
     EncodedFrame,
@@ -11,7 +12,6 @@ from edgeleuk.capture.base import (
     decoded,
     is_simulated,
     open_source,
-    public_uri,
 )
 from edgeleuk.capture.newest import FrameReader, open_reader
 from edgeleuk.capture.reconnecting import ReconnectPolicy, open_camera

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeleuk.capture.base import PICTURE_SUFFIXES, FrameRejectedError, SourceEvent, local_path, natural_key
+from edgeleuk.clock import moment
 from edgeleuk.closing import Closing
 from edgeleuk.errors import CameraError, DataRefusedError
 from edgeleuk.frames import Frame
@@ -81,7 +81,7 @@ class FolderSource(Closing):
         """
         sequence = 0
         for path in self.files:
-            captured_at, captured_monotonic = time.time(), time.monotonic()
+            captured_at, captured_monotonic = moment()
             where = f"dir://{path}"
             pixels = _read(path)
             if pixels is None:

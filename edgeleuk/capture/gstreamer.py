@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import threading
-import time
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeleuk.capture.base import READ_TIMEOUT_S
+from edgeleuk.clock import moment
 from edgeleuk.closing import Closing
 from edgeleuk.errors import CameraError, MissingDependencyError, UsageError
 from edgeleuk.frames import Frame
@@ -98,7 +98,7 @@ class GstreamerSource(Closing):
                 there, bgr = self._capture.read()
             if not there:
                 raise CameraError(f"{self.uri} ended", cure="check the camera, then run again")
-            now = time.time(), time.monotonic()
+            now = moment()
             if bgr.ndim != 3 or bgr.shape[2] != 3:
                 raise CameraError(
                     f"{self.uri} gives no BGR",

@@ -12,13 +12,14 @@ import re
 import socket
 import ssl
 import threading
-import time
 import urllib.request
 from typing import TYPE_CHECKING
 from urllib.error import HTTPError, URLError
 from urllib.parse import urljoin, urlsplit
 
-from edgeleuk.capture.base import READ_TIMEOUT_S, JpegFrame, public_uri, split_credentials
+from edgeleuk.capture.addresses import public_uri, split_credentials
+from edgeleuk.capture.base import READ_TIMEOUT_S, JpegFrame
+from edgeleuk.clock import moment
 from edgeleuk.closing import Closing
 from edgeleuk.errors import CameraError
 
@@ -275,7 +276,7 @@ class MjpegSource(Closing):
         """Yield each frame; see `FrameSource.frames`."""
         sequence = 0
         while data := self._read():
-            now = time.time(), time.monotonic()
+            now = moment()
             try:
                 pictures = self._parser.feed(data)
             except BrokenStreamError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ import numpy as np
 
 from edgeleuk.capture.base import READ_TIMEOUT_S, FrameRejectedError
 from edgeleuk.capture.controls import Control, ControlRange, Reading, Value, differs
+from edgeleuk.clock import moment
 from edgeleuk.closing import Closing
 from edgeleuk.errors import CameraError, MissingDependencyError, UsageError
 from edgeleuk.frames import Frame
@@ -147,7 +147,7 @@ class PiSource(Closing):
             try:
                 # The number is the longest wait, in seconds; old versions take it for "as long as it needs".
                 request = camera.capture_request(wait=READ_TIMEOUT_S)
-                now = time.time(), time.monotonic()
+                now = moment()
                 try:
                     # A copy: the buffer goes back to the camera.
                     pixels = np.array(request.make_array("main"), np.uint8)

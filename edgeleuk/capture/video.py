@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import threading
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeleuk.capture.addresses import public_uri
 from edgeleuk.capture.base import (
     OPEN_TIMEOUT_S,
     READ_TIMEOUT_S,
     FrameRejectedError,
     JpegFrame,
     local_path,
-    public_uri,
 )
+from edgeleuk.clock import moment
 from edgeleuk.closing import Closing
 from edgeleuk.errors import CameraError
 from edgeleuk.frames import Frame
@@ -131,7 +131,7 @@ class VideoSource(Closing):
         is_jpeg = self._stream.codec_context.name == "mjpeg"
         sequence = 0
         while (packet := self._next(packets)) is not None:
-            now = time.time(), time.monotonic()
+            now = moment()
             if is_jpeg:
                 if packet.size:
                     # Without its end marker a damaged packet is rejected, as it should be.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
+from edgeleuk.clock import moment
 from edgeleuk.closing import Closing
 from edgeleuk.errors import UsageError
 from edgeleuk.frames import Frame
@@ -175,11 +176,12 @@ class VirtualSource(Closing):
             field = self._field(sequence)
             if not self._await_turn():
                 return
+            captured_at, captured_monotonic = moment()
             yield Frame(
                 pixels=field.pixels,
                 sequence=sequence,
-                captured_at=time.time(),
-                captured_monotonic=time.monotonic(),
+                captured_at=captured_at,
+                captured_monotonic=captured_monotonic,
                 source=self.uri,
                 px_per_um=settings.px_per_um,
                 truth=field.truth,

@@ -16,7 +16,10 @@ HIDDEN = "***"
 # Of files and of what is made here, only what is named a secret is one.
 _LOCAL = ("dir", "file", "v4l2", "picamera", "virtual")
 # What the name of a secret has in it.
-_TELLING = r"pass|pwd|psw|token|key|secret|auth|sid|sess|sign?|cred|jwt|cookie|\bpin|\bcode\b|login(?!use)|[-_]pw|^pw"
+_TELLING = (
+    r"pass|pwd|psw|token|key|secret|auth|sid|sess|sign?|cred|jwt|cookie|\bpin|\bcode\b|login(?!use)"
+    r"|[-_]pw|^pw"
+)
 _SECRET_NAME = re.compile(rf"(?i){_TELLING}")
 # In a path, too: some recorders want /user=admin_password=..._channel=1.
 _SECRET_IN_PATH = re.compile(r"(?i)((?:pass|pwd|psw|token|secret|auth|key)[\w.-]*=)[^&;/?#\s]*")
@@ -67,6 +70,19 @@ def public_uri(uri: str) -> str:
         place, query = rest[: whole.end()], rest[whole.end() :]
     place = _SECRET_IN_PATH.sub(rf"\1{HIDDEN}", _without_password(place))
     return f"{scheme}{separator}{place}{_public_query(query, local=scheme.lower() in _LOCAL)}"
+
+
+def public_text(text: str) -> str:
+    """Take what may be a secret out of the addresses in a text that others wrote.
+
+    Examples
+    --------
+    >>> public_text("Got unexpected extra argument(s) (http://admin:s3cret@h/x)")
+    'Got unexpected extra argument(s) (http://admin:***@h/x)'
+    """
+    return re.sub(
+        r"\w[\w+.-]*:/[^\s\"']*|[^\s\"'(:]+:[^\s\"']*@[^\s\"']+", lambda found: public_uri(found[0]), text
+    )
 
 
 def public_pipeline(pipeline: str) -> str:

@@ -172,10 +172,10 @@ SOURCES: dict[str, str] = {
     "dir": "edgeleuk.capture.folder:open_folder",
     "file": "edgeleuk.capture.video:open_file",
     "gstreamer": "edgeleuk.capture.gstreamer:open_gstreamer",
-    "http": "edgeleuk.capture.video:open_http",
-    "https": "edgeleuk.capture.video:open_http",
+    "http": "edgeleuk.capture.http_camera:open_http",
+    "https": "edgeleuk.capture.http_camera:open_http",
     "picamera": "edgeleuk.capture.pi:open_pi",
-    "rtsp": "edgeleuk.capture.video:open_stream",
+    "rtsp": "edgeleuk.capture.rtsp:open_rtsp",
     "v4l2": "edgeleuk.capture.v4l2_camera:open_v4l2",
     "virtual": "edgeleuk.capture.virtual:open_virtual",
 }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeleuk.capture.addresses import public_uri
 from edgeleuk.capture.base import PICTURE_SUFFIXES, FrameRejectedError, SourceEvent, local_path, natural_key
 from edgeleuk.clock import moment
 from edgeleuk.closing import Closing
@@ -63,7 +64,9 @@ class FolderSource(Closing):
         elif folder.is_file():
             self.files = [folder]
         else:
-            raise CameraError("there is no such folder", got=folder, cure="check the path after dir://")
+            raise CameraError(
+                "there is no such folder", got=public_uri(str(folder)), cure="check the path after dir://"
+            )
         if not self.files:
             raise DataRefusedError(
                 f"no pictures in {folder}",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeleuk.capture.addresses import public_pipeline
 from edgeleuk.capture.base import READ_TIMEOUT_S
 from edgeleuk.clock import moment
 from edgeleuk.closing import Closing
@@ -38,12 +38,11 @@ def open_gstreamer(uri: str) -> GstreamerSource:
         The pipeline does not start.
     """
     pipeline = uri.split("://", 1)[1].strip()
+    public = public_pipeline(pipeline)
     if "appsink" not in pipeline.rpartition("!")[2]:
         raise UsageError(
-            "a pipeline ends in appsink, which hands the pictures over", got=repr(pipeline), cure=_EXAMPLE
+            "a pipeline ends in appsink, which hands the pictures over", got=repr(public), cure=_EXAMPLE
         )
-    # An address inside the pipeline may hold a password.
-    public = re.sub(r"(://[^/:@\s]*):[^/@\s]*@", r"\1:***@", pipeline)
     import cv2
 
     if not _has_gstreamer(cv2.getBuildInformation()):

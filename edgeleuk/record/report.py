@@ -57,8 +57,9 @@ def report_facts(reader: SessionReader) -> dict[str, Any]:
         if frame["rejected"] is not None:
             rejected[str(frame["rejected"])] += 1
         # The clock of an earlier version's session may have been set back in it.
-        at: Any = frame["captured_at"]
-        first, last = min(at, first or at), max(at, last or at)
+        at = frame["captured_at"]
+        if isinstance(at, float):
+            first, last = min(at, first or at), max(at, last or at)
     events = list(reader.rows("events"))
     decisions = {"blast": tallies.blast, "normal": tallies.normal, "uncertain": tallies.uncertain}
     # What earlier versions recorded may show a password.

@@ -227,10 +227,10 @@ def test_a_silence_is_a_gap_although_the_connection_held() -> None:
     class Slow(Cable):
         def frames(self) -> Iterator[Frame | SourceEvent]:
             for item in super().frames():
-                self.now_s += 2.0 * (isinstance(item, Frame) and item.sequence == 1)
+                self.now_s += 2.0 * (isinstance(item, Frame) and item.sequence == 2)
                 yield item
 
-    slow, texts = Slow([3], ends=True), []
+    slow, texts = Slow([4], ends=True), []
     for item in slow.camera().frames():
         if isinstance(item, SourceEvent):
             texts.append(item.text)

@@ -46,6 +46,10 @@ class Opening:
         """Return the time that is left, a little at least."""
         return max(self._until_s - time.monotonic(), 0.05)
 
+    def is_over(self) -> bool:
+        """Whether nobody waits for it any more."""
+        return self._over or time.monotonic() >= self._until_s
+
     def keep(self, connection: socket.socket) -> None:
         """Take note of a connection, which ends with the opening if that is not done in time."""
         # A handle of our own: TLS takes the socket apart.

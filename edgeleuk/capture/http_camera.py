@@ -64,12 +64,11 @@ def open_http(
         It cannot be opened, or what it sends is no video.
     """
     public = public_uri(uri)
-    cure = "check the camera and the network: it answers, but comes to no end"
 
     def opener(opening: Opening) -> MjpegSource | VideoSource:
         return _open(uri, public, timeout_s, opening)
 
-    return opened_within(public, deadline_s, opener, cure)
+    return opened_within(public, deadline_s, opener)
 
 
 def _open(uri: str, public: str, timeout_s: float, opening: Opening) -> MjpegSource | VideoSource:

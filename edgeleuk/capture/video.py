@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -43,7 +44,6 @@ _CURES = {
     "401": "put user and password into the address: http://user:password@host/",
     "Invalid data": "give the address of the stream itself, not of a web page that shows it",
     "End of file": "check that the camera sends video",
-    "Immediate exit": "check the cable and the network",
 }
 
 
@@ -119,21 +119,25 @@ class VideoSource(Closing):
         if address.startswith("http"):
             # FFmpeg would obey the environment's proxy, which knows no camera nearby.
             options["http_proxy"] = ""
+        began_s = time.monotonic()
         try:
+            place: Any = address if body is None else body
             self._container: InputContainer = av.open(
-                address if body is None else body,
-                mode="r",
+                place,
                 format=container,
                 options=options,
                 timeout=(open_timeout_s, read_timeout_s),
             )
         except (av.error.FFmpegError, OSError) as error:
-            raise self._error("cannot be opened", error, open_timeout_s) from None
+            # FFmpeg's RTSP calls it invalid data when nothing came in time.
+            late = time.monotonic() - began_s >= open_timeout_s
+            raise self._error("cannot be opened", error, open_timeout_s, late=late) from None
         if not self._container.streams.video:
             self._container.close()
             raise CameraError(f"{uri} holds no video", cure=_CHECK_FILE if file else _CHECK)
         self._stream: VideoStream = self._container.streams.video[0]
-        self.live = not file and self._container.duration is None
+        # A stream in a format of files may say that it lasts no time.
+        self.live = not file and not self._container.duration
         # Frame threads hold back as many frames as there are threads: fine in a file, late on a camera.
         self._stream.thread_type = "SLICE" if self.live else "AUTO"
         self.format = f"{self._stream.codec_context.name} {self._stream.codec_context.pix_fmt or ''}".strip()
@@ -201,7 +205,7 @@ class VideoSource(Closing):
             except av.error.FFmpegError:
                 return [None]
 
-    def _error(self, what: str, error: Exception, timeout_s: float) -> CameraError:
+    def _error(self, what: str, error: Exception, timeout_s: float, *, late: bool = False) -> CameraError:
         """Say it without FFmpeg's own sentence, which repeats the address with its password."""
         if self._explain_system is not None and isinstance(error, OSError):
             return self._explain_system(error)
@@ -209,9 +213,13 @@ class VideoSource(Closing):
             # Of the connection, not of FFmpeg.
             return connection_error(self.uri, what, error, timeout_s)
         reason = getattr(error, "strerror", None) or type(error).__name__
+        if late or "Immediate exit" in reason:
+            return CameraError(
+                f"{self.uri} {what}",
+                got=f"no answer within {timeout_s:.3g} s",
+                cure="check the cable and the network",
+            )
         cure = next((cure for text, cure in _CURES.items() if text in reason), _CHECK)
-        if "Immediate exit" in reason:
-            reason = f"no answer within {timeout_s:g} s"
         return CameraError(f"{self.uri} {what}", got=reason, cure=cure)
 
 

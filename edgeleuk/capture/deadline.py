@@ -76,7 +76,7 @@ class Opening:
             connection.close()
 
 
-def opened_within(public: str, deadline_s: float, opener: Callable[[Opening], SourceT], cure: str) -> SourceT:
+def opened_within(public: str, deadline_s: float, opener: Callable[[Opening], SourceT]) -> SourceT:
     """Open a source, or say that it took too long.
 
     What hangs where nothing can end it, as in a name server's answer, is left to itself: a source that it
@@ -88,8 +88,6 @@ def opened_within(public: str, deadline_s: float, opener: Callable[[Opening], So
         The source's address, without its password.
     deadline_s : float
     opener : callable
-    cure : str
-        What the user can do if it takes longer.
 
     Raises
     ------
@@ -104,8 +102,11 @@ def opened_within(public: str, deadline_s: float, opener: Callable[[Opening], So
         attempt.abandon()
         raise
     if not in_time and attempt.abandon():
-        got = f"not done after {deadline_s:g} s"
-        raise CameraError(f"{public} cannot be opened", got=got, cure=cure)
+        raise CameraError(
+            f"{public} cannot be opened",
+            got=f"not done after {deadline_s:g} s",
+            cure="check the camera and the network: whatever answers comes to no end",
+        )
     return attempt.outcome()
 
 

@@ -23,12 +23,18 @@ class HttpBody(Closing):
     response : http.client.HTTPResponse
     connection : socket.socket or None
         What it comes through, to change its time-out.
+
+    Attributes
+    ----------
+    error : OSError or None
+        What ended the reading, if something did.
     """
 
     def __init__(self, response: http.client.HTTPResponse, connection: socket.socket | None) -> None:
         self._response = response
         self._connection = connection
         self._begin = b""
+        self.error: OSError | None = None
         # The response does not give its socket away, but any handle shuts the connection down.
         self._handle = socket.socket(fileno=os.dup(response.fileno()))
 
@@ -61,8 +67,12 @@ class HttpBody(Closing):
             return self._response.read1(most_bytes)
         except http.client.IncompleteRead:
             return b""
+        except OSError as error:
+            self.error = error
+            raise
         except (http.client.HTTPException, ValueError) as error:
-            raise BrokenHttpError(type(error).__name__) from None
+            self.error = BrokenHttpError(type(error).__name__)
+            raise self.error from None
 
     def end(self) -> None:
         """End the connection: a read in another thread ends at once."""

@@ -209,9 +209,9 @@ class VideoSource(Closing):
         """Say it without FFmpeg's own sentence, which repeats the address with its password."""
         if self._explain_system is not None and isinstance(error, OSError):
             return self._explain_system(error)
-        if self._body is not None and not hasattr(error, "log"):
-            # Of the connection, not of FFmpeg.
-            return connection_error(self.uri, what, error, timeout_s)
+        if self._body is not None and self._body.error is not None:
+            # The connection knows more than FFmpeg, which it came through.
+            return connection_error(self.uri, what, self._body.error, timeout_s)
         reason = getattr(error, "strerror", None) or type(error).__name__
         if late or "Immediate exit" in reason:
             return CameraError(

@@ -8,9 +8,10 @@ import sys
 import traceback
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from edgeleuk import RESEARCH_USE, __version__
 from edgeleuk.cli_mcu import mcu_app
@@ -43,7 +44,24 @@ from edgeleuk.console import escaped_output, printable, say
 from edgeleuk.errors import EdgeleukError, UsageError
 from edgeleuk.signals import interrupted_by_signals, nothing_more_to_say
 
+
+class _Discreet(typer.core.TyperGroup):
+    """A wrong command line may hold an address with a password, which no error shows."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            # Of which class it is depends on Typer's version.
+            if hasattr(error, "format_message") and hasattr(error, "message"):
+                from edgeleuk.capture.addresses import public_text
+
+                error.message = public_text(str(error.message))
+            raise
+
+
 app = typer.Typer(
+    cls=_Discreet,
     name="edgeleuk",
     help=f"Put a trained leukemic-blast classifier on a microscope. {RESEARCH_USE}",
     no_args_is_help=True,

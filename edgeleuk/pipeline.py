@@ -19,6 +19,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from edgeleuk.capture import is_simulated, is_simulated_source, open_reader
+from edgeleuk.clock import jump_s, jump_text, now
 from edgeleuk.errors import DataRefusedError, EdgeleukError, InterruptedBeforeRecordError
 from edgeleuk.frames import Box
 from edgeleuk.latency import LatencyHistogram
@@ -185,7 +186,7 @@ class _Run:
         for latency in past.latencies_ms:
             self._latency.add(latency)
         self._past = past
-        self._started_at = time.time() if past.started_at is None else past.started_at
+        self._started_at = now() if past.started_at is None else past.started_at
         self._started = time.monotonic() - past.duration_s
         self._judgements = Judgements(engine.classifier, session)
         self._dust = DustWatch()
@@ -250,8 +251,7 @@ class _Run:
         for notice in field.notices:
             self._log(notice.kind, notice.text)
         if frame is None or field.reason is not None:
-            at = time.time() if frame is None else frame.captured_at
-            self._reject(sequence, at, field.where, field.reason or "")
+            self._reject(sequence, field.at, field.where, field.reason or "")
         else:
             frame = replace(frame, sequence=sequence)
             result, judged = self._judge(frame, field.px_per_um, field.cells)
@@ -374,6 +374,8 @@ class _Run:
                         self._called[judgement.truth, judgement.prediction.decision] += step
 
     def _log_events(self) -> None:
+        if (jumped := jump_s()) is not None:
+            self._log("clock", jump_text(jumped))
         for event in self.reader.events():
             self._log(event.kind, event.text, event.at)
 

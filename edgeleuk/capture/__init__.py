@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edgeleuk.capture.addresses import public_uri
 from edgeleuk.capture.base import (
     SOURCES,
     EncodedFrame,
@@ -12,7 +13,6 @@ from edgeleuk.capture.base import (
     is_simulated,
     is_simulated_source,
     open_source,
-    public_uri,
 )
 from edgeleuk.capture.newest import FrameReader, open_reader
 from edgeleuk.capture.reconnecting import ReconnectPolicy, open_camera

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import importlib
 import re
-import time
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote
 
 import numpy as np
 
-from edgeleuk.errors import CameraError, DataRefusedError, UsageError
+from edgeleuk.capture.addresses import public_uri
+from edgeleuk.clock import now
+from edgeleuk.errors import DataRefusedError, UsageError
 from edgeleuk.frames import Frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from types import TracebackType
 
-# The longest silence of a network camera.
+# The longest silence of a network camera, and the longest opening, whatever it consists of.
 OPEN_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 5.0
+OPEN_DEADLINE_S = 12.0
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
@@ -56,12 +57,12 @@ class SourceEvent:
     text : str
         One sentence, for reading.
     at : float
-        Seconds since the Unix epoch: it may be recorded much later, once a picture comes again.
+        As `edgeleuk.clock.now` tells it: it may be recorded much later, once a picture comes again.
     """
 
     kind: str
     text: str
-    at: float = field(default_factory=time.time, compare=False)
+    at: float = field(default_factory=now, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,10 +172,10 @@ SOURCES: dict[str, str] = {
     "dir": "edgeleuk.capture.folder:open_folder",
     "file": "edgeleuk.capture.video:open_file",
     "gstreamer": "edgeleuk.capture.gstreamer:open_gstreamer",
-    "http": "edgeleuk.capture.video:open_http",
-    "https": "edgeleuk.capture.video:open_http",
+    "http": "edgeleuk.capture.http_camera:open_http",
+    "https": "edgeleuk.capture.http_camera:open_http",
     "picamera": "edgeleuk.capture.pi:open_pi",
-    "rtsp": "edgeleuk.capture.video:open_stream",
+    "rtsp": "edgeleuk.capture.rtsp:open_rtsp",
     "v4l2": "edgeleuk.capture.v4l2_camera:open_v4l2",
     "virtual": "edgeleuk.capture.virtual:open_virtual",
 }
@@ -206,7 +207,9 @@ def open_source(uri: str) -> FrameSource:
     if re.match(r"[a-z0-9+.-]+://", uri, re.IGNORECASE) is None:
         path = Path(uri)
         if not uri or not path.exists():
-            raise UsageError("neither a camera URI nor an existing path", got=repr(uri), allowed=_allowed())
+            raise UsageError(
+                "neither a camera URI nor an existing path", got=repr(public_uri(uri)), allowed=_allowed()
+            )
         uri = f"{'dir' if _is_pictures(path) else 'file'}://{uri}"
     scheme, rest = uri.split("://", 1)
     scheme = scheme.lower()
@@ -223,48 +226,6 @@ def local_path(text: str) -> Path:
     """Path of a ``dir://`` or ``file://`` URI's rest; ``%20`` is understood where no such name exists."""
     path = Path(text)
     return path if path.exists() else Path(unquote(text))
-
-
-def public_uri(uri: str) -> str:
-    """Take the password out of a URI, for logs and records.
-
-    Examples
-    --------
-    >>> public_uri("rtsp://admin:s3cret@10.0.0.5/live?token=abc&channel=1")
-    'rtsp://admin:***@10.0.0.5/live?token=***&channel=1'
-    """
-    # The last @ before the path: passwords that hold an @ are common and seldom escaped.
-    uri = re.sub(r"^([^:/]+://[^/:@]*):[^/]*@", r"\1:***@", uri)
-    return re.sub(r"(?i)([?&][^=&]*(?:pass|pwd|token|key|secret|auth)[^=&]*)=[^&#]*", r"\1=***", uri)
-
-
-def split_credentials(uri: str) -> tuple[str, str, str]:
-    """Take user and password out of a URI, and escape what HTTP cannot carry.
-
-    Examples
-    --------
-    >>> split_credentials("http://admin:s3%20cret@10.0.0.5:81/a b?x=1")
-    ('http://10.0.0.5:81/a%20b?x=1', 'admin', 's3 cret')
-
-    Raises
-    ------
-    CameraError
-        There is no host, or a port that is no number.
-    """
-    url = urlsplit("")
-    with suppress(ValueError):
-        parts = urlsplit(uri)
-        url = parts if parts.port != 0 else url
-    credentials, _, host = url.netloc.rpartition("@")
-    if not url.hostname:
-        # What could not be taken apart may show its password: it is left out.
-        raise CameraError(
-            f"{uri.partition(':')[0]}://... is no address of a camera",
-            cure="write it like http://host:port/path, with %2F %23 %3F for / # ? in a password",
-        )
-    user, _, password = credentials.partition(":")
-    target = quote(url._replace(scheme="", netloc="", fragment="").geturl(), safe="/?%:=~+!$,;'@()*[]&")
-    return f"{url.scheme}://{host}{target or '/'}", unquote(user), unquote(password)
 
 
 def natural_key(path: Path) -> tuple[list[tuple[int, int, str]], str]:

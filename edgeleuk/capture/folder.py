@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeleuk.capture.addresses import public_uri
 from edgeleuk.capture.base import PICTURE_SUFFIXES, FrameRejectedError, SourceEvent, local_path, natural_key
+from edgeleuk.clock import moment
 from edgeleuk.closing import Closing
 from edgeleuk.errors import CameraError, DataRefusedError
 from edgeleuk.frames import Frame
@@ -63,7 +64,9 @@ class FolderSource(Closing):
         elif folder.is_file():
             self.files = [folder]
         else:
-            raise CameraError("there is no such folder", got=folder, cure="check the path after dir://")
+            raise CameraError(
+                "there is no such folder", got=public_uri(str(folder)), cure="check the path after dir://"
+            )
         if not self.files:
             raise DataRefusedError(
                 f"no pictures in {folder}",
@@ -81,7 +84,7 @@ class FolderSource(Closing):
         """
         sequence = 0
         for path in self.files:
-            captured_at, captured_monotonic = time.time(), time.monotonic()
+            captured_at, captured_monotonic = moment()
             where = f"dir://{path}"
             pixels = _read(path)
             if pixels is None:

@@ -19,6 +19,7 @@ from edgeleuk.capture.base import (
     is_simulated_source,
     open_source,
 )
+from edgeleuk.capture.rhythm import Rhythm
 from edgeleuk.closing import Closing
 from edgeleuk.errors import CameraError
 from edgeleuk.frames import Frame
@@ -96,7 +97,8 @@ class ReconnectPolicy:
     tries : int
         In a row without a picture; 0 lets the first loss end the run.
     gap_s : float
-        A silence of this length is an event, although the connection held.
+        A silence of this length is an event, although the connection held, if it is three times as long as
+        the pictures of this camera usually are apart.
     """
 
     first_wait_s: float = 0.5
@@ -296,6 +298,7 @@ class ReconnectingSource(Closing):
         # Held while one connection takes the place of another: none may stay open behind `close`.
         self._changing = threading.Lock()
         self._next_sequence = 0
+        self._rhythm = Rhythm()
 
     def frames(self) -> Iterator[Frame | EncodedFrame | SourceEvent]:
         """Yield what arrives, and what happens to the connection; see `FrameSource.frames`.
@@ -352,8 +355,10 @@ class ReconnectingSource(Closing):
             step = self._connection.happened(Happening.PICTURE, at_s=now_s)
             if step.event is not None:
                 yield step.event
-            elif silence_s >= self._policy.gap_s and self._next_sequence > 0:
+            elif self._rhythm.is_gap(silence_s, self._policy.gap_s):
                 yield SourceEvent("gap", f"no picture came for {silence_s:.1f} s")
+            if offset is not None:
+                self._rhythm.add(silence_s)
             if offset is None:
                 offset = max(self._next_sequence - item.sequence, 0)
             self._next_sequence = item.sequence + offset + 1

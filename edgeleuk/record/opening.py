@@ -9,6 +9,8 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgeleuk.capture.addresses import public_uri
+from edgeleuk.clock import LEAST_JUMP_S, behind_text, go_on_from
 from edgeleuk.errors import SessionError, UsageError
 from edgeleuk.record.chain import append_link
 from edgeleuk.record.database import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, companions, explained
@@ -70,6 +72,7 @@ def create_session(
         with explained(path):
             _hold(path, lock)
             connection = _connected(path)
+            go_on_from(0.0)
             writer = SessionWriter(path, connection, lock, guard)
             with writer._transaction():  # noqa: SLF001 - its own maker
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -124,6 +127,9 @@ def resume_session(
             )
         for key in SAME_SETTINGS:
             before, now = reader.settings.get(key), settings.get(key)
+            if key == "camera" and isinstance(before, str):
+                # Earlier versions hid less of an address.
+                before = public_uri(before)
             # Sessions of earlier versions do not say whether they are simulated.
             if before != now and (key != "simulated" or before is not None):
                 raise UsageError(
@@ -150,7 +156,11 @@ def resume_session(
     except BaseException:
         os.close(lock)
         raise
+    # The wall clock may stand before what is recorded, as a Raspberry Pi's does after its start.
+    behind_s = go_on_from(writer.last_at() or 0.0)
     writer.record_event("resumed", "the run goes on")
+    if behind_s >= LEAST_JUMP_S:
+        writer.record_event("clock", behind_text(behind_s))
     return writer
 
 

@@ -37,7 +37,7 @@ class Past:
     started_at : float or None
         Seconds since the Unix epoch.
     duration_s : float
-        From there to the last record.
+        From there to the last record, without the times between two runs.
     latencies_ms : tuple of float
     """
 
@@ -82,9 +82,28 @@ def read_past(connection: sqlite3.Connection) -> Past:
         counted=tally_rows(connection).counted,
         called=called,
         started_at=first_at,
-        duration_s=last_at - first_at,
+        duration_s=max(last_at - first_at - _pauses_s(connection), 0.0),
         latencies_ms=tuple(row[0] for row in latencies),
     )
+
+
+def last_record_at(connection: sqlite3.Connection) -> float | None:
+    """Return when the latest record was made, None where there is none."""
+    (at,) = connection.execute(f"SELECT MAX(at) FROM ({_TIMES})").fetchone()  # noqa: S608 - a query of ours
+    return None if at is None else float(at)
+
+
+_TIMES = "SELECT captured_at AS at FROM frames UNION ALL SELECT at FROM events"
+
+
+def _pauses_s(connection: sqlite3.Connection) -> float:
+    """Add up the times between the runs of a session: from the last record of one to the next."""
+    (pauses_s,) = connection.execute(
+        "SELECT COALESCE(SUM(resumed.at - before.at), 0) FROM events AS resumed JOIN"  # noqa: S608 - as above
+        f" (SELECT id, (SELECT MAX(at) FROM ({_TIMES}) WHERE at < events.at) AS at FROM events) AS before"
+        " ON before.id = resumed.id WHERE resumed.kind = 'resumed'"
+    ).fetchone()
+    return float(pauses_s)
 
 
 def past_fields(connection: sqlite3.Connection) -> Iterator[PastField]:

@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from edgeleuk import RESEARCH_USE
+from edgeleuk.capture.addresses import public_uri
 from edgeleuk.capture.base import is_simulated_session
 from edgeleuk.console import printable
 from edgeleuk.counting import (
@@ -58,20 +59,26 @@ def report_facts(reader: SessionReader) -> dict[str, Any]:
     settings, summary, counts = reader.settings, reader.summary or {}, reader.counts()
     tallies = reader.tallies()
     rejected: Counter[str] = Counter()
-    first = last = None
+    first: float | None = None
+    last: float | None = None
     for frame in reader.rows("frames"):
         if frame["rejected"] is not None:
             rejected[str(frame["rejected"])] += 1
-        last = frame["captured_at"]
-        first = last if first is None else first
+        # The clock of an earlier version's session may have been set back in it.
+        at = frame["captured_at"]
+        if isinstance(at, float):
+            first, last = min(at, first or at), max(at, last or at)
     events = list(reader.rows("events"))
+    # What earlier versions recorded may show a password.
+    camera = settings.get("camera")
+    camera = public_uri(camera) if isinstance(camera, str) else None
     error = known_error_of(settings.get("known_error"))
     until = settings.get("until_points")
     of_summary: Any = summary.get("frames", {})
     return {
         "schema_version": 1,
         "session": str(reader.path),
-        "camera": settings.get("camera"),
+        "camera": camera,
         "simulated": is_simulated_session(settings, summary),
         "edgeleuk": settings.get("edgeleuk"),
         "bundle": settings.get("bundle"),

@@ -11,10 +11,10 @@ import json
 import math
 import os
 import sqlite3
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edgeleuk.clock import now
 from edgeleuk.closing import Closing
 from edgeleuk.console import recordable
 from edgeleuk.errors import SessionError
@@ -27,7 +27,7 @@ from edgeleuk.record.database import (
     explained,
     tally_rows,
 )
-from edgeleuk.record.past import past_fields, read_past
+from edgeleuk.record.past import last_record_at, past_fields, read_past
 from edgeleuk.record.pictures import encode_crop, encode_texture, thumbnail
 from edgeleuk.results import Decision, Prediction
 from edgeleuk.views import View
@@ -225,11 +225,11 @@ class SessionWriter(Closing):
             append_link(connection, "frame", sequence)
 
     def record_event(self, kind: str, text: str, at: float | None = None) -> None:
-        """Add a line to the session's log; `at` (s since the Unix epoch) tells when, by default now."""
+        """Add a line to the session's log; `at` tells when on the session's clock, by default now."""
         with self._transaction() as connection:
             row = connection.execute(
                 "INSERT INTO events (at, kind, text) VALUES (?, ?, ?)",
-                (time.time() if at is None else at, kind, recordable(text)),
+                (now() if at is None else at, kind, recordable(text)),
             )
             append_link(connection, "event", row.lastrowid)
 
@@ -276,6 +276,11 @@ class SessionWriter(Closing):
         """Add up what is recorded, for a run that goes on."""
         with explained(self.path):
             return read_past(self._connection)
+
+    def last_at(self) -> float | None:
+        """Return when the latest record was made."""
+        with explained(self.path):
+            return last_record_at(self._connection)
 
     def past_fields(self) -> Iterator[PastField]:
         """Yield the fields that a tracker is to remember."""

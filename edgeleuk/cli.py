@@ -22,6 +22,7 @@ from edgeleuk.cli_options import (
     DataOption,
     DataScaleOption,
     FastestOption,
+    ForceOption,
     GateOption,
     ImagesOption,
     JsonOption,
@@ -41,6 +42,7 @@ from edgeleuk.cli_options import (
 )
 from edgeleuk.cli_stage import opened_stage, scan, stage_app, virtual_microscope
 from edgeleuk.errors import EdgeleukError, UsageError
+from edgeleuk.wholefile import overwrite
 
 app = typer.Typer(
     name="edgeleuk",
@@ -281,8 +283,10 @@ def convert(
         ),
     ] = None,
     as_json: JsonOption = False,
+    force: ForceOption = False,
 ) -> None:
     """Quantize a network to int8 TFLite and ONNX, hold it against float, and pack it into a bundle."""
+    overwrite(force=force)
     from edgeleuk.console import print_json
     from edgeleuk_convert import conversion_commands
 
@@ -575,8 +579,10 @@ def run(
         typer.Option("--picture", metavar="PNG", help="Last annotated field [default: beside the session]."),
     ] = None,
     as_json: JsonOption = False,
+    force: ForceOption = False,
 ) -> None:
     """Watch a camera: find the white cells, classify each, count each once, record everything."""
+    overwrite(force=force)
     from edgeleuk import running
     from edgeleuk.config import RunSettings, load_settings
     from edgeleuk.console import print_json
@@ -686,8 +692,10 @@ def segment(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the masks go.")],
     px_per_um: ScaleOption = None,
     as_json: JsonOption = False,
+    force: ForceOption = False,
 ) -> None:
     """Find the white cells of image files and write their masks."""
+    overwrite(force=force)
     from edgeleuk import files as image_files
     from edgeleuk.console import print_json
 
@@ -721,8 +729,10 @@ def export(
         bool, typer.Option("--fhir", help="The counts as a FHIR R4 Bundle, without a patient.")
     ] = False,
     out: Annotated[Path | None, typer.Option("--out", help="A file instead of standard output.")] = None,
+    force: ForceOption = False,
 ) -> None:
     """Write the cells of a session, or its counts, for other programs."""
+    overwrite(force=force)
     from edgeleuk.record.export import export_csv, export_jsonl
     from edgeleuk.record.fhir import export_fhir
 
@@ -741,8 +751,10 @@ def report(
         Path | None, typer.Option("--html", metavar="FILE", help="Write a page with a picture of each cell.")
     ] = None,
     as_json: JsonOption = False,
+    force: ForceOption = False,
 ) -> None:
     """Sum up a session: counts with intervals, frames by reason, events, gaps."""
+    overwrite(force=force)
     from edgeleuk.console import print_json
     from edgeleuk.record.page import write_page
     from edgeleuk.record.report import report_text, session_report
@@ -792,8 +804,10 @@ def bench(
         ),
     ] = None,
     as_json: JsonOption = False,
+    force: ForceOption = False,
 ) -> None:
     """Measure what this device really does: networks, stages of the pipeline, starts, memory."""
+    overwrite(force=force)
     from edgeleuk.bench import command
     from edgeleuk.console import print_json
 
@@ -821,8 +835,10 @@ def flat_field(
     out: Annotated[Path, typer.Option("--out", metavar="FILE.png", help="Where the blank goes.")],
     frames: Annotated[int, typer.Option("--frames", help="Pictures that are averaged, at most.")] = 16,
     as_json: JsonOption = False,
+    force: ForceOption = False,
 ) -> None:
     """Store a blank: the average of empty fields, by which `run --flat-field` divides."""
+    overwrite(force=force)
     from edgeleuk import blanks
     from edgeleuk.console import print_json
 
@@ -853,8 +869,10 @@ def camera_probe(
     ] = None,
     seconds: Annotated[float, typer.Option("--seconds", help="How long it is watched.")] = 3.0,
     as_json: JsonOption = False,
+    force: ForceOption = False,
 ) -> None:
     """Watch a camera for a few seconds: format, size, real rate, latency, controls as read back."""
+    overwrite(force=force)
     from edgeleuk import probing
     from edgeleuk.console import print_json
 

@@ -10,6 +10,7 @@ import typer
 from edgeleuk.cli_options import (
     BacklashOption,
     BundleOption,
+    ForceOption,
     JsonOption,
     LampOption,
     ProtocolOption,
@@ -22,6 +23,7 @@ from edgeleuk.cli_options import (
     UntilCellsOption,
     UntilPointsOption,
 )
+from edgeleuk.wholefile import overwrite
 
 if TYPE_CHECKING:
     from edgeleuk_firmware_bridge.driving import DrivenStage
@@ -154,8 +156,10 @@ def stage_calibrate(
         ),
     ] = None,
     as_json: JsonOption = False,
+    force: ForceOption = False,
 ) -> None:
     """Learn how the camera lies on the stage, and the play of its axes, from six moves over cells."""
+    overwrite(force=force)
     from edgeleuk import scanning
     from edgeleuk.config import RunSettings, load_settings, save_settings
     from edgeleuk.console import print_json
@@ -198,8 +202,10 @@ def scan(
         Path | None, typer.Option("--picture", metavar="PNG", help="The slide [default: beside the session].")
     ] = None,
     as_json: JsonOption = False,
+    force: ForceOption = False,
 ) -> None:
     """Scan an area of a slide in focus, field by field, into one session and one picture."""
+    overwrite(force=force)
     from edgeleuk import running, scanning
     from edgeleuk.config import RunSettings, load_settings
     from edgeleuk.console import print_json

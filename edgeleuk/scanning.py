@@ -114,7 +114,7 @@ class SlideScan:
         if self._mosaic is not None:
             if self._begun is not None and path.is_file():
                 self._mosaic.begin_with(read_image(path))
-            write_png(path, self._mosaic.drawn(self._scale, simulated=self._simulated))
+            write_png(path, self._mosaic.drawn(self._scale, simulated=self._simulated), "--picture")
             say(f"picture   {path}")
 
 

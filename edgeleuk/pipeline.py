@@ -352,6 +352,8 @@ class _Run:
                         self._called[judgement.truth, judgement.prediction.decision] += step
 
     def _log_events(self) -> None:
+        # Also where no frame comes for long, a session that is gone is noticed.
+        self._session.check()
         for event in self.reader.events():
             self._log(event.kind, event.text, event.at)
 
@@ -383,7 +385,7 @@ class _Run:
             excluded_by_reason=dict(self._excluded_by_reason),
             latency_ms=self._latency.percentiles(),
             px_per_um=self._px_per_um,
-            events=self._events,
+            events=self._events + self._session.noted,
             truth=self._truth() if simulated else None,
         )
 

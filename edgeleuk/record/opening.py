@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from edgeleuk.errors import SessionError, UsageError
 from edgeleuk.record.chain import append_link
 from edgeleuk.record.database import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, companions, explained
+from edgeleuk.record.intact import PATIENCE_S
 from edgeleuk.record.reading import read_session
 from edgeleuk.record.session import DEFAULT_GUARD, DiskGuard, SessionWriter
 
@@ -164,7 +165,7 @@ def _hold(path: Path, lock: int) -> None:
 
 
 def _connected(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, timeout=5)
+    connection = sqlite3.connect(path, isolation_level=None, timeout=PATIENCE_S)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")

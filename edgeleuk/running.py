@@ -29,7 +29,7 @@ from edgeleuk.errors import EdgeleukError, UsageError
 from edgeleuk.images import require_picture, write_png
 from edgeleuk.pipeline import run as run_pipeline
 from edgeleuk.record import read_session
-from edgeleuk.record.opening import create_session, resume_session
+from edgeleuk.record.opening import create_session, require_no_folder, resume_session
 from edgeleuk.results import Decision, Proportion
 from edgeleuk.selftest import open_tested_classifier
 from edgeleuk.stage.watching import FocusingReader
@@ -121,6 +121,7 @@ def run(
         raise UsageError("the session to go on with is not given", cure="pass it with --session")
     uri = find_camera(camera)
     path = session or Path(time.strftime("session-%Y%m%d-%H%M%S.db"))
+    require_no_folder(path)
     drawn = picture or path.with_suffix(".png")
     require_apart(drawn, path, "--picture")
     require_picture(drawn, "--picture")

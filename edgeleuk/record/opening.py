@@ -44,10 +44,7 @@ def create_session(
         The disk is full.
     """
     path = Path(path)
-    if path.is_dir():
-        raise UsageError(
-            "a session is a file", got=f"the folder {path}", cure="name a file in it with --session"
-        )
+    require_no_folder(path)
     for file in (path, *companions(path)):
         if file.exists() or file.is_symlink():
             raise UsageError(
@@ -91,6 +88,19 @@ def create_session(
             file.unlink(missing_ok=True)
         raise
     return writer
+
+
+def require_no_folder(path: Path) -> None:
+    """Refuse a folder where a session is to be recorded.
+
+    Raises
+    ------
+    UsageError
+    """
+    if path.is_dir():
+        raise UsageError(
+            "a session is a file", got=f"the folder {path}", cure="name a file in it with --session"
+        )
 
 
 def resume_session(

@@ -16,6 +16,7 @@ import json
 import sqlite3
 import struct
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 from edgeleuk.errors import SessionError
@@ -40,6 +41,7 @@ _COVERED = {
 }
 # So many of a frame's had sessions of the second schema.
 _FRAME_TABLES_BEFORE_3 = 3
+TABLES_BROKEN = "the tables are not as they were made"
 SETTINGS_BROKEN = "the settings are not as they were recorded"
 # From this schema on values are hashed with their types.
 _TYPED = 4
@@ -48,6 +50,7 @@ _TABLES_BEFORE = {
     2: "d052c91a16ea5811ae6343026115f2ec2f1bf512f8a44762c448e23fd3b391e0",
     3: "c3e1dfb656354c6b526441bd62c1d5790fb01429747787d22c5e5629993fabfc",
 }
+_TABLES_QUERY = "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name"
 # What a column of a declared type may hold, as SQLite's typeof() names it.
 _HELD = {"INTEGER": ("integer",), "REAL": ("real",), "TEXT": ("text",), "BLOB": ("blob",)}
 # Tables by whose rows the links are counted, so that no record stands beside the chain.
@@ -101,8 +104,8 @@ def verify_chain(connection: sqlite3.Connection) -> ChainResult:
             "the session has no hash chain", cure="record it with this version; an earlier one made none"
         )
     version = _version(connection)
-    if not _has_its_tables(connection, version):
-        return ChainResult(0, "", "the tables are not as they were made")
+    if not has_its_tables(connection, version):
+        return ChainResult(0, "", TABLES_BROKEN)
     if version < _TYPED and (strange := _strange_value(connection)) is not None:
         return ChainResult(0, "", strange)
     found = _followed(connection, version)
@@ -157,18 +160,30 @@ def _is_of_a_link(kind: object, key: object) -> bool:
     return isinstance(kind, str) and kind in _COVERED and isinstance(key, int)
 
 
-def _has_its_tables(connection: sqlite3.Connection, version: int) -> bool:
-    """Compare the tables with those of a new session: whoever renames a column hides it."""
-    query = "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name"
-    found = connection.execute(query).fetchall()
+def has_its_tables(connection: sqlite3.Connection, version: int) -> bool:
+    """Compare the tables with those of a new session: whoever renames a column hides it.
+
+    Of the first schema, which has no chain, it is only asked that there are tables and nothing that computes.
+    """
+    if version < min(_TABLES_BEFORE):
+        strange = (
+            "SELECT 1 FROM sqlite_schema WHERE type NOT IN ('table', 'index') OR sql LIKE 'CREATE VIRTUAL%'"
+        )
+        return connection.execute(strange).fetchone() is None
+    found = connection.execute(_TABLES_QUERY).fetchall()
     if version in _TABLES_BEFORE:
         return hashlib.sha256(repr(found).encode()).hexdigest() == _TABLES_BEFORE[version]
+    return found == _tables_of_a_new_one()
+
+
+@cache
+def _tables_of_a_new_one() -> list[tuple[str, str]]:
     from edgeleuk.record.database import SCHEMA as WHOLE  # noqa: PLC0415 - it needs this one's table
 
     new = sqlite3.connect(":memory:")
     try:
         new.executescript(WHOLE)
-        return new.execute(query).fetchall() == found
+        return new.execute(_TABLES_QUERY).fetchall()
     finally:
         new.close()
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # "EDLK" in the file's header tells `file` and us whose database it is.
 APPLICATION_ID = 0x45444C4B
 SCHEMA_VERSION = 4
-_RESTORE = "restore it from a copy"
+RESTORE = "restore it from a copy"
 
 SCHEMA = f"""
 {CHAIN}
@@ -168,7 +168,7 @@ def explained(path: Path, give_up: Callable[[], None] | None = None) -> Iterator
     except EdgeleukError:
         raise
     except UnicodeDecodeError as error:
-        raise SessionError(f"{path} is damaged", got=error, cure=_RESTORE) from error
+        raise SessionError(f"{path} is damaged", got=error, cure=RESTORE) from error
     except sqlite3.IntegrityError as error:
         raise EdgeleukError(f"a record breaks the session's rules ({error}): this is a bug") from error
     except (sqlite3.Error, OSError) as error:
@@ -185,11 +185,7 @@ def _sentence(path: Path, error: Exception) -> SessionError:
             cure="free some space and start a new session; what was recorded before is readable",
         )
     if "locked" in text or "busy" in text:
-        return SessionError(
-            f"{path} is held by another program",
-            got=text,
-            cure="end that program, or copy the session and look at the copy",
-        )
+        return SessionError(f"{path} is in use by another program", cure="wait until it is done, or end it")
     if "readonly" in text or "unable to open" in text:
         return SessionError(
             f"{path} cannot be opened",
@@ -206,7 +202,7 @@ def _sentence(path: Path, error: Exception) -> SessionError:
         return SessionError(
             f"{path} is no session of edgeleuk", cure="pass a file that `edgeleuk run` recorded"
         )
-    return SessionError(f"{path} is damaged", got=text, cure=_RESTORE)
+    return SessionError(f"{path} is damaged", got=text, cure=RESTORE)
 
 
 def _is_full(path: Path) -> bool:

@@ -123,7 +123,7 @@ def test_a_lock_that_is_never_released(tmp_path: Path) -> None:
         with subprocess.Popen([sys.executable, "-c", HOLDER, str(path)], stdout=subprocess.PIPE) as holder:
             assert holder.stdout is not None
             holder.stdout.readline()
-            with pytest.raises(SessionError, match=r"s\.db is held by another program"):
+            with pytest.raises(SessionError, match=r"s\.db is in use by another program"):
                 record(session, 1)
             holder.kill()
         # Once it is free, all that was recorded is there, and the summary goes in.

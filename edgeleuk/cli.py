@@ -124,8 +124,10 @@ def train(
         bool, typer.Option("--list", callback=_list_architectures, is_eager=True, help="List the networks.")
     ] = False,
     as_json: JsonOption = False,
+    force: ForceOption = False,
 ) -> None:
     """Train a network on C-NMC cells, split by group."""
+    overwrite(force=force)
     from edgeleuk.console import print_json
     from edgeleuk_convert import commands
 
@@ -334,8 +336,10 @@ def contract(
     subjects: SubjectsOption = None,
     px_per_um: DataScaleOption = None,
     as_json: JsonOption = False,
+    force: ForceOption = False,
 ) -> None:
     """Find out by labelled images how a network is fed, and which of its classes is which."""
+    overwrite(force=force)
     from edgeleuk.console import print_json
     from edgeleuk_convert import contract_commands
 

@@ -161,11 +161,13 @@ def stage_calibrate(
     """Learn how the camera lies on the stage, and the play of its axes, from six moves over cells."""
     overwrite(force=force)
     from edgeleuk import scanning
-    from edgeleuk.config import RunSettings, load_settings, save_settings
+    from edgeleuk.config import RunSettings, load_settings, require_settings_place, save_settings
     from edgeleuk.console import print_json
     from edgeleuk_firmware_bridge import commands
 
     settings = load_settings(RunSettings, flags={"px_per_um": px_per_um})
+    if out is not None:
+        require_settings_place(out)
     # Play that is taken out would not be seen.
     with opened_stage(stage, protocol, stage_config, um_per_step, 0.0, lamp) as opened:
         mapping = scanning.calibrate_stage(camera, settings, opened)

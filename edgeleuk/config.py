@@ -228,6 +228,16 @@ def to_toml(settings: object) -> str:
     return "".join(parts)
 
 
+def require_settings_place(path: Path) -> None:
+    """Refuse to write settings over what edgeleuk did not make; see `require_replaceable`.
+
+    Raises
+    ------
+    UsageError
+    """
+    require_replaceable(path, bears(_HEAD))
+
+
 def save_settings(path: Path, settings: object) -> None:
     """Write settings as a TOML file; see `to_toml`.
 
@@ -236,7 +246,7 @@ def save_settings(path: Path, settings: object) -> None:
     UsageError
         It cannot be written, or edgeleuk did not make what is there.
     """
-    require_replaceable(path, bears(_HEAD))
+    require_settings_place(path)
     try:
         replace_file(path, _HEAD + to_toml(settings).encode())
     except OSError as error:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import cv2
@@ -176,6 +179,76 @@ def test_apart_is_told_by_the_folder_too(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="would overwrite the session"):
         require_apart(tmp_path / "link" / "a.db", tmp_path / "a.db", "--picture")
     require_apart(tmp_path / "a.png", tmp_path / "a.db", "--picture")
+
+
+def test_a_network_of_someone_else_is_not_trained_over(edgeleuk: Call, tmp_path: Path) -> None:
+    out = tmp_path / "net.keras"
+    out.write_bytes(PRECIOUS)
+    refused = edgeleuk("train", "--data", tmp_path, "--out", out)
+    assert (refused.code, out.read_bytes()) == (2, PRECIOUS)
+    assert "edgeleuk did not make it" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (("bench", "--seconds", 1, "--plot"), "a.png"),
+        (("bench", "--seconds", 1, "--out"), "a.json"),
+        (("camera", "probe", "virtual://", "--out"), "a.png"),
+        (("camera", "flat-field", "virtual://", "--out"), "a.png"),
+        (("convert", "x.keras", "--int8", "--calibration", ".", "--out"), "a.edgeleuk"),
+        (("contract", "x.keras", "--data", ".", "--out"), "a.toml"),
+        (
+            ("stage", "calibrate", "--stage", "x", "--camera", "virtual://", "--out"),
+            "a.toml",
+        ),
+    ],
+    ids=lambda each: " ".join(map(str, each[:2])) if isinstance(each, tuple) else each,
+)
+def test_long_work_is_refused_before_it_begins(
+    edgeleuk: Call, tmp_path: Path, words: tuple[object, ...], name: str
+) -> None:
+    out = tmp_path / name
+    out.write_bytes(PRECIOUS)
+    refused = edgeleuk(*words, out)
+    assert (refused.code, out.read_bytes()) == (2, PRECIOUS)
+    assert f"{out} exists, and edgeleuk did not make it" in refused.err
+
+
+EXPORT = """
+import sys, time
+from pathlib import Path
+from edgeleuk.cli import main
+from edgeleuk.record import export
+def slowly(rows, file):
+    file.write("half")
+    file.flush()
+    print("half", flush=True)
+    time.sleep(600)
+export._write_csv = slowly
+sys.argv = ["edgeleuk", "export", sys.argv[1], "--csv", "--out", sys.argv[2]]
+main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_leaves_nothing_half_written(session: Path, tmp_path: Path, number: signal.Signals) -> None:
+    out = tmp_path / "out.csv"
+    out.write_bytes(b"research_use_only")
+    with subprocess.Popen(
+        [sys.executable, "-c", EXPORT, str(session), str(out)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "half\n"
+        assert len(list(tmp_path.glob(".edgeleuk-*"))) == 1
+        process.send_signal(number)
+        _, err = process.communicate(timeout=30)
+    assert (process.returncode, "Traceback" in err) == (130, False)
+    assert sorted(tmp_path.iterdir()) == [out, session]
+    assert out.read_bytes() == b"research_use_only"
 
 
 class TestTheFileBeside:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import sqlite3
 from pathlib import Path
@@ -194,7 +195,7 @@ class SessionReader(Closing):
     ) -> None:
         """Close the file; what could not be read because records were changed is told from a bug."""
         try:
-            if isinstance(error, Exception) and not isinstance(error, EdgeleukError | OSError):
+            if _may_be_of_the_records(error):
                 fault = self._fault()
                 if fault is not None:
                     raise SessionError(f"{self.path} is damaged", got=fault, cure=RESTORE) from error
@@ -212,6 +213,14 @@ class SessionReader(Closing):
             return str(error)
         # Without a chain a value that makes no sense cannot be told from one that was recorded.
         return str(found) if found != "ok" else "a value makes no sense"
+
+
+def _may_be_of_the_records(error: BaseException | None) -> bool:
+    """Whether changed records may have brought that about: no full disk does, nor a pipe that broke."""
+    if isinstance(error, OSError):
+        # A time that no clock has.
+        return error.errno == errno.EOVERFLOW
+    return isinstance(error, Exception) and not isinstance(error, EdgeleukError)
 
 
 @contextlib.contextmanager

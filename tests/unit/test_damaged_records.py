@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 SETTINGS = {"camera": "test://", "bundle": "x", "bundle_sha256": "0" * 64}
 DAMAGE = {
     "a time that no clock has": "UPDATE frames SET captured_at = 1e300",
+    "a time that no calendar has": "UPDATE frames SET captured_at = 1e18",
     "a time that is a text": "UPDATE frames SET captured_at = 'now'",
     "a probability that is a text": "UPDATE cells SET probability = 'high'",
     "a decision that is none": "UPDATE cells SET decision = 'cancer'",

@@ -11,6 +11,9 @@ BundleOption = Annotated[
     str, typer.Option("--bundle", metavar="FILE", help="A .edgeleuk file, or `default` for the shipped one.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Overwrite a file that edgeleuk did not make; sessions never.")
+]
 DataOption = Annotated[
     Path,
     typer.Option(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_type_hint
 import msgspec
 
 from edgeleuk.errors import UsageError
-from edgeleuk.wholefile import replace_file
+from edgeleuk.wholefile import bears, replace_file, require_replaceable
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 PREFIX = "EDGELEUK_"
 # Not settings: where the tests' images are, and which file to read.
 RESERVED = ("EDGELEUK_DATA", "EDGELEUK_CONFIG")
+# How a file of settings begins that was written here.
+_HEAD = b"# Written by edgeleuk.\n"
 
 
 class RunSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -226,16 +228,27 @@ def to_toml(settings: object) -> str:
     return "".join(parts)
 
 
+def require_settings_place(path: Path) -> None:
+    """Refuse to write settings over what edgeleuk did not make; see `require_replaceable`.
+
+    Raises
+    ------
+    UsageError
+    """
+    require_replaceable(path, bears(_HEAD))
+
+
 def save_settings(path: Path, settings: object) -> None:
     """Write settings as a TOML file; see `to_toml`.
 
     Raises
     ------
     UsageError
-        It cannot be written.
+        It cannot be written, or edgeleuk did not make what is there.
     """
+    require_settings_place(path)
     try:
-        replace_file(path, to_toml(settings).encode())
+        replace_file(path, _HEAD + to_toml(settings).encode())
     except OSError as error:
         raise UsageError(f"{path} cannot be written", got=error.strerror) from error
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import stat
+import struct
+import zlib
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from edgeleuk.errors import DataRefusedError, UsageError
+from edgeleuk.wholefile import bears, replace_file, require_replaceable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,6 +19,13 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from edgeleuk.frames import RgbImage
+
+
+# A chunk of text behind the header: who drew the picture.
+_TEXT = b"tEXtSoftware\0edgeleuk"
+_MARK = struct.pack(">I", len(_TEXT) - 4) + _TEXT + struct.pack(">I", zlib.crc32(_TEXT))
+_AFTER_HEADER = 33
+_is_ours = bears(_MARK)
 
 
 def read_image(path: Path) -> RgbImage:
@@ -50,18 +61,43 @@ def decode_image(data: bytes, path: Path) -> RgbImage:
     return np.asarray(pixels, np.uint8)
 
 
-def write_png(path: Path, pixels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> None:
-    """Write (H, W, 3) RGB, or (H, W) grey, without loss.
+def require_picture(path: Path, flag: str) -> None:
+    """Refuse to draw over what is no picture that edgeleuk drew; see `require_replaceable`.
 
     Raises
     ------
     UsageError
-        The file cannot be written.
     """
+    if not _is_stream(path):
+        require_replaceable(path, _is_ours, flag)
+
+
+def write_png(
+    path: Path, pixels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16], flag: str = "--out"
+) -> None:
+    """Write (H, W, 3) RGB, or (H, W) grey, without loss, with a mark that edgeleuk drew it.
+
+    Raises
+    ------
+    UsageError
+        The file cannot be written, or edgeleuk did not make what is there: choose another `flag`.
+    """
+    require_picture(path, flag)
     stored = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if pixels.ndim == 3 else pixels
     encoded, data = cv2.imencode(".png", stored)
     assert encoded
+    png = data.tobytes()
+    png = png[:_AFTER_HEADER] + _MARK + png[_AFTER_HEADER:]
     try:
-        path.write_bytes(data.tobytes())
+        path.write_bytes(png) if _is_stream(path) else replace_file(path, png)
     except OSError as error:
         raise UsageError(f"the picture {path} cannot be written", got=error.strerror) from error
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether it is a pipe or a device, which takes a picture and keeps nothing that could be lost."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)

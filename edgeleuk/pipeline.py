@@ -376,6 +376,8 @@ class _Run:
     def _log_events(self) -> None:
         if (jumped := jump_s()) is not None:
             self._log("clock", jump_text(jumped))
+        # Also where no frame comes for long, a session that is gone is noticed.
+        self._session.check()
         for event in self.reader.events():
             self._log(event.kind, event.text, event.at)
 
@@ -404,7 +406,7 @@ class _Run:
             excluded_by_reason=dict(self._excluded_by_reason),
             latency_ms=self._latency.percentiles(),
             px_per_um=self._px_per_um,
-            events=self._events,
+            events=self._events + self._session.noted,
             truth=self._truth() if is_simulated(self._source.uri) else None,
         )
 

@@ -122,7 +122,7 @@ class SlideScan:
         if self._past is not None and path.is_file():
             self._mosaic.begin_with(read_image(path))
         if not self._mosaic.is_empty:
-            write_png(path, self._mosaic.drawn(self._scale, simulated=self._simulated))
+            write_png(path, self._mosaic.drawn(self._scale, simulated=self._simulated), "--picture")
             say(f"picture   {path}")
 
 

@@ -28,9 +28,13 @@ class HttpBody(Closing):
     ----------
     error : OSError or None
         What ended the reading, if something did.
+    simulated : bool
+        The header says that the pictures are drawn.
     """
 
     def __init__(self, response: http.client.HTTPResponse, connection: socket.socket | None) -> None:
+        # As `edgeleuk virtual-microscope` says of its pictures.
+        self.simulated = response.headers.get("X-Edgeleuk-Simulated", "0").strip() not in {"", "0"}
         self._response = response
         self._connection = connection
         self._begin = b""

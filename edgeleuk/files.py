@@ -15,8 +15,8 @@ from edgeleuk.errors import DataRefusedError, UsageError
 from edgeleuk.frames import CellCrop
 from edgeleuk.images import read_image, write_png
 from edgeleuk.results import Decision, Prediction, cells_text, counted_of
+from edgeleuk.scaling import SCALE_IMPLAUSIBLE, SCALE_UNKNOWN, PictureScale, estimated_scale
 from edgeleuk.selftest import open_tested_classifier
-from edgeleuk.vision.scale import estimate_px_per_um
 from edgeleuk.vision.segmentation import nucleus_and_cell_mask, segment, worth_painting
 
 if TYPE_CHECKING:
@@ -120,10 +120,12 @@ def segment_files(files: Sequence[Path], out: Path, px_per_um: float | None) -> 
     with progress_bar("segmenting") as report:
         for done, file in enumerate(files, start=1):
             pixels = read_image(file)
-            cells = segment(pixels, px_per_um=px_per_um)
+            cells, (_, trouble) = _segmented(pixels, px_per_um)
             painted = nucleus_and_cell_mask(worth_painting(cells), pixels.shape[:2])
             write_png(out / f"{file.stem}_mask.png", painted)
-            entries.append({"file": str(file), "cells": [_cell_facts(cell) for cell in cells]})
+            facts = {"file": str(file), "cells": [_cell_facts(cell) for cell in cells]}
+            # Cells are found without a scale as well, but not as well.
+            entries.append(facts | ({"trouble": trouble} if trouble == SCALE_IMPLAUSIBLE else {}))
             report(done, len(files))
     return {"schema_version": 1, "files": entries}
 
@@ -132,6 +134,7 @@ def segmentation_text(result: dict[str, Any]) -> str:
     """Return the same as lines for people: one for each file."""
     return "\n".join(
         f"{printable(entry['file'])}: {len(entry['cells'])} white cell{'s' * (len(entry['cells']) != 1)}"
+        + (f" ({entry['trouble']})" if "trouble" in entry else "")
         for entry in result["files"]
     )
 
@@ -170,11 +173,7 @@ def classify_picture(
             "kind": "cell",
             "cells": [_prediction_facts(classifier.classify([crop])[0])],
         }
-    scale = px_per_um
-    if scale is None:
-        estimate = estimate_px_per_um(pixels)
-        scale = estimate.px_per_um if estimate else None
-    cells = segment(pixels, px_per_um=scale)
+    cells, (scale, trouble) = _segmented(pixels, px_per_um)
     if scale is None:
         predictions: list[Prediction | None] = [None] * len(cells)
     else:
@@ -184,17 +183,26 @@ def classify_picture(
         "kind": "field",
         "px_per_um": scale,
         "cells": [
-            _cell_facts(cell) | _field_cell_facts(cell, prediction)
+            _cell_facts(cell) | _field_cell_facts(cell, prediction, trouble)
             for cell, prediction in zip(cells, predictions, strict=True)
         ],
     }
 
 
-def _field_cell_facts(cell: Cell, prediction: Prediction | None) -> dict[str, Any]:
+def _segmented(pixels: RgbImage, px_per_um: float | None) -> tuple[list[Cell], PictureScale]:
+    """Find the white cells of a picture, and its scale: the given one, else what the red cells tell."""
+    if px_per_um is not None:
+        return segment(pixels, px_per_um=px_per_um), PictureScale(px_per_um)
+    scale = estimated_scale(pixels)
+    cells = segment(pixels, px_per_um=scale.px_per_um)
+    return cells, scale.of_cells(cells)
+
+
+def _field_cell_facts(cell: Cell, prediction: Prediction | None, trouble: str | None) -> dict[str, Any]:
     if cell.touches_border:
         return {"decision": Decision.UNCERTAIN.value, "probability": None, "reason": "cut by the border"}
     if prediction is None:
-        reason = "the scale is unknown: pass --px-per-um"
+        reason = "the scale is unknown: pass --px-per-um" if trouble == SCALE_UNKNOWN else trouble
         return {"decision": Decision.UNCERTAIN.value, "probability": None, "reason": reason}
     return _prediction_facts(prediction)
 

@@ -36,10 +36,13 @@ class Entry(NamedTuple):
     error : str or None
     cells : tuple of (str, float or None)
         Decision and probability of each.
+    rejected : str or None
+        Why it was not worth judging.
     """
 
     error: str | None
     cells: tuple[tuple[str, float | None], ...]
+    rejected: str | None = None
 
 
 class Done(NamedTuple):
@@ -119,7 +122,8 @@ class Ledger(Closing):
 
 def entry_of(value: Mapping[str, Any]) -> Entry:
     """Return what is kept of a decoded line."""
-    return Entry(value["error"], tuple((cell["decision"], cell["probability"]) for cell in value["cells"]))
+    cells = tuple((cell["decision"], cell["probability"]) for cell in value["cells"])
+    return Entry(value["error"], cells, value.get("rejected"))
 
 
 def open_ledger(path: Path, standard: Standard) -> Ledger:

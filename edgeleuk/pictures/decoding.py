@@ -97,7 +97,7 @@ def decode(data: bytes, name: object) -> Decoded:
         It is no picture, a damaged or a truncated one, of a kind that is not read, or too large.
     """
     header = _header(data, name)
-    if header.kind == "JPEG" and header.bits == 8:
+    if header.kind == "JPEG":
         if not jpeg_ends(data):
             raise PictureRefusedError(TRUNCATED, f"{name} is a truncated JPEG")
         try:

@@ -27,6 +27,7 @@ _MAGIC = {
     "Radiance HDR": (b"#?RADIANCE", b"#?RGBE"),
     "PNM": tuple(f"P{number}{end}".encode() for number in range(1, 8) for end in "\n \t\r"),
 }
+_EXIF, _EXIF_BEGINS_BEFORE = b"Exif\0\0", 65536
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 _AVIF_BRANDS = {b"avif", b"avis"}
 READ = ("JPEG", "PNG", "BMP", "TIFF", "WebP")
@@ -70,21 +71,6 @@ class PictureHeader(NamedTuple):
     pages: int = 1
 
 
-class JpegCoding(NamedTuple):
-    """How a JPEG codes its picture.
-
-    Attributes
-    ----------
-    square : tuple of 2 ints
-        Width and height of what is coded at once, in pixels.
-    quantum : float
-        Coarsest step of a square's mean, in levels.
-    """
-
-    square: tuple[int, int]
-    quantum: float
-
-
 def kind_of(data: bytes) -> str | None:
     """Say what kind of picture begins so; None where that is not known.
 
@@ -119,23 +105,13 @@ def read_header(data: bytes) -> PictureHeader | None:
         return None
 
 
-def jpeg_coding(data: bytes) -> JpegCoding | None:
-    """Read how a JPEG codes its picture; None where its header does not tell."""
-    square: tuple[int, int] | None = None
+def jpeg_quantum(data: bytes) -> float:
+    """Return the coarsest step in which a JPEG codes the mean of a square of 8 by 8 pixels, in levels."""
     quanta = [0]
     for marker, at, end in _jpeg_segments(data):
         if marker == 0xDB:
             quanta += _first_quanta(data[at:end])
-        elif _is_frame(marker):
-            sampling = [data[at + 7 + 3 * n] for n in range(data[at + 5]) if at + 7 + 3 * n < end]
-            if not sampling:
-                return None
-            # One component alone is coded in squares of 8, whatever it says.
-            wide, high = max(s >> 4 for s in sampling), max(s & 15 for s in sampling)
-            square = (8, 8) if len(sampling) == 1 else (8 * wide, 8 * high)
-    if square is None or 0 in square:
-        return None
-    return JpegCoding(square, max(quanta) / 8)
+    return max(quanta) / 8
 
 
 def jpeg_ends(data: bytes) -> bool:
@@ -199,22 +175,18 @@ def _first_quanta(tables: bytes) -> list[int]:
     return found
 
 
-def _is_frame(marker: int) -> bool:
-    return 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)
-
-
 def _jpeg(data: bytes) -> PictureHeader | None:
     import simplejpeg  # noqa: PLC0415 - the suffixes above are wanted without it
 
     # As libjpeg reads it: whoever reads otherwise may be told another size than is decoded.
     height, width, _, _ = simplejpeg.decode_jpeg_header(data, strict=False)
-    orientation, bits = 1, 8
-    for marker, at, end in _jpeg_segments(data):
-        if marker == 0xE1 and data[at : at + 6] == b"Exif\0\0":
-            orientation = orientation_of(data[at + 6 : end])
-        elif _is_frame(marker):
-            bits = data[at]
-    return PictureHeader("JPEG", int(height), int(width), bits, orientation)
+    orientation = 1
+    # Most cameras write none, and a camera's pictures are many.
+    if data.find(_EXIF, 0, _EXIF_BEGINS_BEFORE) >= 0:
+        for marker, at, end in _jpeg_segments(data):
+            if marker == 0xE1 and data.startswith(_EXIF, at):
+                orientation = orientation_of(data[at + len(_EXIF) : end])
+    return PictureHeader("JPEG", int(height), int(width), 8, orientation)
 
 
 def _png(data: bytes) -> PictureHeader | None:

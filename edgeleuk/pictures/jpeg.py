@@ -13,12 +13,11 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from edgeleuk.pictures.headers import jpeg_coding
+from edgeleuk.pictures.headers import jpeg_quantum
 from edgeleuk.pictures.seams import strongest_seam
 
 if TYPE_CHECKING:
     from edgeleuk.frames import RgbImage
-    from edgeleuk.pictures.headers import JpegCoding
 
 # libjpeg's warnings that are about the file's make, not about what it holds.
 _HARMLESS = ("JFIF", "Adobe", "sequential JPEG")
@@ -26,6 +25,17 @@ _HARMLESS = ("JFIF", "Adobe", "sequential JPEG")
 _PADDED = re.compile(r"extraneous bytes before marker 0xd9")
 # What a JPEG may be that libjpeg's simple interface does not convert, and OpenCV does.
 _OTHER_COLOURS = ("CMYK", "YCCK")
+
+# How the colours are halved -> width and height of what is coded at once, in pixels.
+_SQUARES = {
+    "444": (8, 8),
+    "422": (16, 8),
+    "420": (16, 16),
+    "440": (8, 16),
+    "411": (32, 8),
+    "441": (8, 32),
+    "Gray": (8, 8),
+}
 
 
 class SeamLimits(NamedTuple):
@@ -55,9 +65,8 @@ def decode_jpeg(data: bytes) -> RgbImage:
     DamagedJpegError
         It is damaged, or no JPEG.
     """
-    coding = jpeg_coding(data)
     try:
-        height, width, colours, _ = simplejpeg.decode_jpeg_header(data, strict=False)
+        height, width, colours, sampling = simplejpeg.decode_jpeg_header(data, strict=False)
     except ValueError as error:
         raise DamagedJpegError(str(error)) from None
     if colours in _OTHER_COLOURS:
@@ -73,15 +82,17 @@ def decode_jpeg(data: bytes) -> RgbImage:
             limits = _SUSPECTED
         elif not any(word in warning for word in _HARMLESS):
             raise DamagedJpegError(warning) from None
-    if coding is not None:
-        _require_whole(pixels, coding, limits)
+    square = _SQUARES.get(sampling)
+    if square is not None and _has_seam(pixels, square, limits, data):
+        raise DamagedJpegError("the picture does not go on below a seam between its squares")
     return pixels
 
 
-def _require_whole(pixels: RgbImage, coding: JpegCoding, limits: SeamLimits) -> None:
-    seam = strongest_seam(pixels, coding.square)
-    if seam.step > max(limits.step, _QUANTUM_SHARE * coding.quantum) or seam.break_ratio > limits.break_ratio:
-        raise DamagedJpegError("the picture does not go on below a seam between its squares")
+def _has_seam(pixels: RgbImage, square: tuple[int, int], limits: SeamLimits, data: bytes) -> bool:
+    seam = strongest_seam(pixels, square)
+    if seam.break_ratio > limits.break_ratio:
+        return True
+    return seam.step > limits.step and seam.step > _QUANTUM_SHARE * jpeg_quantum(data)
 
 
 def _by_opencv(data: bytes) -> RgbImage:

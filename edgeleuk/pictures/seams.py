@@ -27,11 +27,11 @@ _PATCH_PX, _MANY_PX = 32, 480
 _MOST_JUMP = 24
 # A part of a seam counts fully from so many pixels on.
 _SURE_PX = 144.0
-_LEAST_COLUMNS, _LEAST_ROWS = 4, 2
+_LEAST_COLUMNS, _LEAST_ROWS = 4, 3
 # Windows below are not looked at closely: levels, and relative to what is usual.
-_FAINT_STEP, _FAINT_BREAK = 3.0, 2.0
-# Of the unevenness of a picture without any; the median of a synthetic one is 0.
-_LEAST_UNEVENNESS = 0.5
+_FAINT_STEP, _FAINT_BREAK = 4.5, 2.5
+# Levels: the median of an enlarged or a drawn picture may be near 0.
+_LEAST_UNEVENNESS = 2.5
 
 
 class Seam(NamedTuple):
@@ -72,19 +72,38 @@ def strongest_seam(pixels: RgbImage, square: tuple[int, int]) -> Seam:
     columns, rows = pixels.shape[1] // width, (pixels.shape[0] - 1) // height
     if columns < _LEAST_COLUMNS or rows < _LEAST_ROWS:
         return Seam(0.0, 0.0)
-    sums = np.zeros((3, rows * columns + 1), np.float32)
-    # Of all patches up to each: a window's mean is one subtraction.
-    np.cumsum(_jumps(pixels, (width, height), columns, rows), axis=1, out=sums[:, 1:])
-    whole = np.abs(sums[:, columns:] - sums[:, :-columns]) / columns
-    some = whole[1, ::3]
-    usual = float(np.partition(some, len(some) // 2)[len(some) // 2]) + _LEAST_UNEVENNESS
+    sums = _summed(pixels, (width, height), columns, rows)
+    whole = _window_means(sums, columns)
+    some = whole[1, ::7]
+    usual = max(float(np.partition(some, len(some) // 2)[len(some) // 2]), _LEAST_UNEVENNESS)
     # Where both parts of a seam are so strong, their mean is: most pictures have no such window.
-    steps = np.flatnonzero(np.maximum(whole[0], whole[2]) > _FAINT_STEP)
-    breaks = np.flatnonzero(whole[1] > _FAINT_BREAK * usual)
-    return Seam(
-        _both_parts(sums[::2], steps, columns, _SURE_PX / width),
-        _both_parts(sums[1:2], breaks, columns, _SURE_PX / width) / usual,
-    )
+    step, sure = 0.0, _SURE_PX / width
+    if len(starts := np.flatnonzero(np.maximum(whole[0], whole[2]) > _FAINT_STEP)):
+        step = float(_weaker_parts(sums[::2], starts, columns, sure).max())
+    if not len(starts := np.flatnonzero(whole[1] > _FAINT_BREAK * usual)):
+        return Seam(step, 0.0)
+    uneven = _weaker_parts(sums[1:2], starts, columns, sure)[0]
+    strong = uneven > _FAINT_BREAK * usual
+    if not strong.any():
+        return Seam(step, 0.0)
+    # An edge of the picture's own is as uneven half a square further up or down.
+    usuals = np.full(int(strong.sum()), usual, np.float32)
+    inside = _window_means(_summed(pixels[height // 2 :], (width, height), columns, rows - 1), columns)[1]
+    for shift in (0, -columns):
+        beside = np.clip(starts[strong] + shift, 0, len(inside) - 1)
+        usuals = np.maximum(usuals, inside[beside])
+    return Seam(step, float((uneven[strong] / usuals).max()))
+
+
+def _summed(pixels: RgbImage, patch: tuple[int, int], columns: int, rows: int) -> Floats:
+    """Sums of `_jumps` of all patches up to each, (3, rows * columns + 1): a window's is one subtraction."""
+    sums = np.zeros((3, rows * columns + 1), np.float32)
+    np.cumsum(_jumps(pixels, patch, columns, rows), axis=1, out=sums[:, 1:])
+    return sums
+
+
+def _window_means(sums: Floats, columns: int) -> Floats:
+    return np.abs(sums[:, columns:] - sums[:, :-columns]) / columns
 
 
 def _jumps(pixels: RgbImage, patch: tuple[int, int], columns: int, rows: int) -> Floats:
@@ -113,16 +132,13 @@ def _jumps(pixels: RgbImage, patch: tuple[int, int], columns: int, rows: int) ->
     return np.asarray(means.reshape(-1, 3).T, np.float32)
 
 
-def _both_parts(sums: Floats, starts: npt.NDArray[np.intp], columns: int, sure: float) -> float:
-    """Return the strongest of these windows, by the weaker of its parts: up to the row's end, and behind."""
-    starts = starts[starts % columns > 0]
-    if not len(starts):
-        return 0.0
+def _weaker_parts(sums: Floats, starts: npt.NDArray[np.intp], columns: int, sure: float) -> Floats:
+    """Return the weaker part of each window, up to its row's end and behind; 0 where they are no seam."""
     ahead = columns - starts % columns
+    behind = columns - ahead
     ends = starts + ahead
     right = (sums[:, ends] - sums[:, starts]) / ahead
-    left = (sums[:, starts + columns] - sums[:, ends]) / (columns - ahead)
-    right_weight = np.minimum(1, np.sqrt(ahead / sure))
-    left_weight = np.minimum(1, np.sqrt((columns - ahead) / sure))
-    lesser = np.minimum(np.abs(right) * right_weight, np.abs(left) * left_weight)
-    return float(np.where(right * left > 0, lesser, 0).max())
+    left = (sums[:, starts + columns] - sums[:, ends]) / np.maximum(behind, 1)
+    right_weight, left_weight = (np.minimum(1, np.sqrt(part / sure)) for part in (ahead, behind))
+    weaker = np.minimum(np.abs(right) * right_weight, np.abs(left) * left_weight)
+    return np.asarray(np.where(right * left > 0, weaker, 0), np.float32)

@@ -161,13 +161,15 @@ def _by_opencv(data: bytes, name: object, header: PictureHeader) -> RgbImage:
             UNREADABLE, f"{name} has samples of {header.bits} bits", allowed="8 or 16", cure="store 8 bits"
         )
     depth = cv2.IMREAD_ANYDEPTH if header.bits == 16 else 0
-    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION | depth
+    # OpenCV's own way to RGB spoils TIFFs of 16 bits.
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION | depth
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:
-        pixels = None
-    if pixels is None:
+        bgr = None
+    if bgr is None:
         raise PictureRefusedError(UNREADABLE, f"{name} is a damaged {header.kind}")
+    pixels = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB, dst=bgr)
     if pixels.dtype == np.uint16:
         return _eight_bits(np.asarray(pixels, np.uint16), name)
     if pixels.dtype != np.uint8:

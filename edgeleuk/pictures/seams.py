@@ -96,7 +96,7 @@ def strongest_seam(pixels: RgbImage, square: tuple[int, int]) -> Seam:
 
 
 def _summed(pixels: RgbImage, patch: tuple[int, int], columns: int, rows: int) -> Floats:
-    """Sums of `_jumps` of all patches up to each, (3, rows * columns + 1): a window's is one subtraction."""
+    """Return the sums of `_jumps` up to each patch, (3, rows * columns + 1): a window is a difference."""
     sums = np.zeros((3, rows * columns + 1), np.float32)
     np.cumsum(_jumps(pixels, patch, columns, rows), axis=1, out=sums[:, 1:])
     return sums

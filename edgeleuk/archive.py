@@ -28,14 +28,20 @@ from edgeleuk.bundle.known_error import known_error
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.capture.base import PICTURE_SUFFIXES, natural_key
 from edgeleuk.console import progress_bar, say
-from edgeleuk.counting import Called, counting_facts, counting_text, share_text
+from edgeleuk.counting import (
+    called_of,
+    counting_facts,
+    counting_text,
+    share_text,
+    way_on_text,
+)
 from edgeleuk.errors import DataRefusedError, UsageError
 from edgeleuk.files import cell_text, printable
 from edgeleuk.judging import Picture, Standard
 from edgeleuk.ledger import Entry, Ledger, entry_of, open_ledger, recorded_runtime
 from edgeleuk.pictures.decoding import TOO_LARGE
 from edgeleuk.pictures.headers import NOT_READ
-from edgeleuk.results import Decision, Proportion
+from edgeleuk.results import cells_text, counted_of
 from edgeleuk.workers import ProcessWorkers, Workers
 
 if TYPE_CHECKING:
@@ -181,8 +187,9 @@ def archive_text(result: dict[str, Any]) -> str:
     lines += [f"unreadable {printable(entry['file'])}: {entry['error']}" for entry in named]
     if (rest := len(result["unreadable"]) - len(named)) > 0:
         lines.append(f"unreadable and {rest} more")
-    counts = ", ".join(f"{count} {decision}" for decision, count in cells.items())
-    lines.append(f"cells     {sum(cells.values())}: {counts}")
+    total = sum(cells[name] for name in ("blast", "normal", "uncertain"))
+    lines.append(f"cells     {total}: {cells_text(cells)}")
+    lines += way_on_text(cells["uncertain_by_reason"])
     lines += share_text(share)
     lines += counting_text(result)
     if result["out"] is not None:
@@ -324,13 +331,11 @@ def _facts(
         if (entry := found[picture.name]).error is not None
     ]
     cells = [cell for picture in pictures for cell in found[picture.name].cells]
-    decisions = Counter(decision for decision, _ in cells)
-    counts = {decision.value: decisions[decision.value] for decision in Decision}
+    counted = counted_of((decision, reason) for decision, _, reason in cells)
     error = known_error(bundle, bundle.model_name(standard.runtime, standard.precision))
     called = None
     if not isinstance(error, str):
-        probabilities = [probability for _, probability in cells if probability is not None]
-        called = Called(sum(p >= error.threshold for p in probabilities), len(probabilities))
+        called = called_of(((probability, reason) for _, probability, reason in cells), error.threshold)
     return {
         "schema_version": 1,
         "bundle": bundle.manifest.name,
@@ -345,8 +350,8 @@ def _facts(
         },
         "unreadable": unreadable,
         "rejected": dict(Counter(reason for picture in pictures if (reason := found[picture.name].rejected))),
-        "cells": counts,
-        "blast_share": Proportion(counts["blast"], counts["blast"] + counts["normal"]).to_json(),
-        **counting_facts(counts, called, error),
+        "cells": counted.to_json(),
+        "blast_share": counted.share_facts(),
+        **counting_facts(counted, called, error),
         "research_use": RESEARCH_USE,
     }

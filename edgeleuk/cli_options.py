@@ -115,6 +115,9 @@ LampOption = Annotated[
     float | None,
     typer.Option("--lamp", metavar="LEVEL", help="Light the board's lamp, 0 to 1 [default: as it is]."),
 ]
+YesOption = Annotated[
+    bool, typer.Option("--yes", help="Go further than 5 mm, although no limits of the stage are set.")
+]
 UntilPointsOption = Annotated[
     float | None,
     typer.Option(

@@ -11,11 +11,12 @@ from edgeleuk import RESEARCH_USE
 from edgeleuk.bench.choosing import settled
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.console import progress_bar
+from edgeleuk.counting import way_on_text
 from edgeleuk.errors import DataRefusedError, UsageError
 from edgeleuk.frames import CellCrop
 from edgeleuk.images import read_picture, write_png
 from edgeleuk.pictures.limit import allow_megapixels
-from edgeleuk.results import Decision, Prediction
+from edgeleuk.results import Decision, Prediction, cells_text, counted_of
 from edgeleuk.selftest import open_tested_classifier
 from edgeleuk.vision.looking import fault_of_picture
 from edgeleuk.vision.scale import estimate_px_per_um
@@ -72,14 +73,14 @@ def classify_files(files: Sequence[Path], bundle: str, settings: RunSettings) ->
             )
             report(done, len(files))
     _require_one(entries)
-    decisions = [cell["decision"] for entry in entries for cell in entry["cells"]]
+    cells = [cell for entry in entries for cell in entry["cells"]]
     return {
         "schema_version": 1,
         "bundle": opened.manifest.name,
         "bundle_sha256": opened.sha256,
         "runtime": settings.runtime,
         "precision": settings.precision,
-        "cells": {decision.value: decisions.count(decision.value) for decision in Decision},
+        "cells": counted_of((cell["decision"], cell["reason"]) for cell in cells).to_json(),
         "files": entries,
         "research_use": RESEARCH_USE,
     }
@@ -88,8 +89,9 @@ def classify_files(files: Sequence[Path], bundle: str, settings: RunSettings) ->
 def classification_text(result: dict[str, Any]) -> str:
     """Return the same as lines for people: one for each cell."""
     lines = [line for entry in result["files"] for line in cell_text(entry)]
-    counts = ", ".join(f"{count} {decision}" for decision, count in result["cells"].items())
-    return "\n".join([*lines, f"{counts}. {RESEARCH_USE}"])
+    cells = result["cells"]
+    lines += [f"cells     {cells_text(cells)}", *way_on_text(cells["uncertain_by_reason"])]
+    return "\n".join([*lines, RESEARCH_USE])
 
 
 def cell_text(entry: Mapping[str, Any]) -> list[str]:
@@ -105,7 +107,7 @@ def cell_text(entry: Mapping[str, Any]) -> list[str]:
         box = "" if entry["kind"] == "cell" else " at " + ",".join(str(n) for n in cell["box"])
         reason = f" ({cell['reason']})" if cell["reason"] else ""
         p = "-" if cell["probability"] is None else f"{cell['probability']:.3f}"
-        lines.append(f"{name}{box}: {cell['decision']}, probability of blast {p}{reason}")
+        lines.append(f"{name}{box}: {cell['decision']}, P(blast) {p}{reason}")
     return lines
 
 

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeleuk.cameras import find_camera
-from edgeleuk.capture import FrameRejectedError, SourceEvent, decoded, is_simulated, open_reader, open_source
+from edgeleuk.capture import (
+    FrameRejectedError,
+    SourceEvent,
+    decoded,
+    is_simulated_source,
+    open_reader,
+    open_source,
+)
 from edgeleuk.capture.controls import Controllable, value_text
 from edgeleuk.closing import Closing
 from edgeleuk.errors import CameraError, UsageError
@@ -86,7 +93,7 @@ def probe(camera: str | None, out: Path | None, seconds: float = SECONDS) -> dic
         result: dict[str, Any] = {
             "schema_version": 1,
             "camera": source.uri,
-            "simulated": is_simulated(source.uri),
+            "simulated": is_simulated_source(source),
             "live": source.live,
             "format": getattr(source, "format", None),
             "width": width,

@@ -10,6 +10,7 @@ from edgeleuk.capture.base import (
     SourceEvent,
     decoded,
     is_simulated,
+    is_simulated_source,
     open_source,
     public_uri,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "SourceEvent",
     "decoded",
     "is_simulated",
+    "is_simulated_source",
     "open_camera",
     "open_reader",
     "open_source",

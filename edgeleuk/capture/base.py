@@ -15,7 +15,7 @@ from edgeleuk.errors import CameraError, DataRefusedError, UsageError
 from edgeleuk.frames import Frame
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from types import TracebackType
 
 # The longest silence of a network camera.
@@ -268,6 +268,17 @@ def natural_key(path: Path) -> tuple[list[tuple[int, int, str]], str]:
 def is_simulated(uri: str) -> bool:
     """Whether a source draws its pictures instead of taking them."""
     return uri.startswith("virtual:")
+
+
+def is_simulated_session(settings: Mapping[str, object], summary: Mapping[str, object] | None = None) -> bool:
+    """Whether a session was recorded from such a source, at least in part."""
+    said = settings.get("simulated") or (summary or {}).get("simulated")
+    return bool(said) or is_simulated(str(settings.get("camera", "")))
+
+
+def is_simulated_source(source: FrameSource) -> bool:
+    """Whether a source that is open draws its pictures, or says that whoever sends them does."""
+    return is_simulated(source.uri) or bool(getattr(source, "simulated", False))
 
 
 def decoded(item: Frame | EncodedFrame) -> Frame:

@@ -259,6 +259,8 @@ class MjpegSource(Closing):
         self.uri = uri
         self.live = True
         self.format = "mjpeg"
+        # As `edgeleuk virtual-microscope` says of its pictures.
+        self.simulated = response.headers.get("X-Edgeleuk-Simulated", "0").strip() not in {"", "0"}
         self._timeout_s = timeout_s
         self._response = response
         # A stream without end has no length, whatever some cameras write there.

@@ -12,7 +12,13 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from edgeleuk.capture.base import EncodedFrame, FrameSource, SourceEvent, open_source
+from edgeleuk.capture.base import (
+    EncodedFrame,
+    FrameSource,
+    SourceEvent,
+    is_simulated_source,
+    open_source,
+)
 from edgeleuk.closing import Closing
 from edgeleuk.errors import CameraError
 from edgeleuk.frames import Frame
@@ -279,6 +285,7 @@ class ReconnectingSource(Closing):
     ) -> None:
         self.uri = source.uri
         self.live = source.live
+        self.simulated = is_simulated_source(source)
         self._source = source
         self._reopen = reopen
         self._policy = policy
@@ -355,6 +362,8 @@ class ReconnectingSource(Closing):
 
     def _exchange(self) -> None:
         source = self._reopen()
+        # Once simulated, a session stays so.
+        self.simulated = self.simulated or is_simulated_source(source)
         with self._changing:
             self._source = source
             if self._closed.is_set():

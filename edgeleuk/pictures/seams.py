@@ -103,7 +103,7 @@ def _summed(pixels: RgbImage, patch: tuple[int, int], columns: int, rows: int) -
 
 
 def _window_means(sums: Floats, columns: int) -> Floats:
-    return np.abs(sums[:, columns:] - sums[:, :-columns]) / columns
+    return np.asarray(np.abs(sums[:, columns:] - sums[:, :-columns]) / columns, np.float32)
 
 
 def _jumps(pixels: RgbImage, patch: tuple[int, int], columns: int, rows: int) -> Floats:

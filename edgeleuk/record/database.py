@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from edgeleuk.counting import Called
+from edgeleuk.counting import Called, called_of
 from edgeleuk.errors import EdgeleukError, SessionError
 from edgeleuk.record.chain import SCHEMA as CHAIN
+from edgeleuk.results import Check, Counted, check_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -128,9 +130,7 @@ class Tallies(NamedTuple):
     detected: int
     seen_before: int
     excluded: int
-    blast: int
-    normal: int
-    uncertain: int
+    counted: Counted
 
 
 def tally_rows(connection: sqlite3.Connection) -> Tallies:
@@ -142,16 +142,21 @@ def tally_rows(connection: sqlite3.Connection) -> Tallies:
     cells = dict(
         connection.execute(f"SELECT decision, COUNT(*) FROM ({said(connection)}) GROUP BY decision")  # noqa: S608
     )
-    return Tallies(*frames, *(cells.get(name, 0) for name in ("blast", "normal", "uncertain")))
+    blast, normal, uncertain = (cells.get(name, 0) for name in ("blast", "normal", "uncertain"))
+    detected, seen_before, excluded = frames
+    return Tallies(detected, seen_before, excluded, Counted(blast, normal, uncertain, _doubts(connection)))
 
 
 def count_called(connection: sqlite3.Connection, threshold: float) -> Called:
-    """Count the cells that have a probability, and those of them at or above a threshold."""
-    row = connection.execute(
-        f"SELECT COALESCE(SUM(probability >= ?), 0), COUNT(probability) FROM ({said(connection)})",  # noqa: S608
-        (threshold,),
-    ).fetchone()
-    return Called(*row)
+    """Call the cells like the training cells by a threshold alone."""
+    rows = connection.execute(f"SELECT probability, reason FROM ({said(connection)})")  # noqa: S608
+    return called_of(rows, threshold)
+
+
+def _doubts(connection: sqlite3.Connection) -> Counter[Check]:
+    """Count the uncertain cells by why they are."""
+    rows = connection.execute(f"SELECT reason FROM ({said(connection)}) WHERE decision = 'uncertain'")  # noqa: S608
+    return Counter(check_of(reason) for (reason,) in rows)
 
 
 def companions(path: Path) -> tuple[Path, Path]:

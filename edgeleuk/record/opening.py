@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 # What a cell is called must not depend on which part of a run saw it.
-SAME_SETTINGS = ("camera", "bundle_sha256", "runtime", "precision", "px_per_um", "abstain")
+SAME_SETTINGS = ("camera", "simulated", "bundle_sha256", "runtime", "precision", "px_per_um", "abstain")
 
 
 def create_session(
@@ -124,7 +124,8 @@ def resume_session(
             )
         for key in SAME_SETTINGS:
             before, now = reader.settings.get(key), settings.get(key)
-            if before != now:
+            # Sessions of earlier versions do not say whether they are simulated.
+            if before != now and (key != "simulated" or before is not None):
                 raise UsageError(
                     f"{path} was recorded with another {key}",
                     got=now,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeleuk.frames import Box
-from edgeleuk.record.database import said
-from edgeleuk.results import Decision
+from edgeleuk.record.database import said, tally_rows
+from edgeleuk.results import Counted, Decision
 
 if TYPE_CHECKING:
     import sqlite3
@@ -31,7 +31,7 @@ class Past:
     processed, detected, seen_before, excluded, events : int
         As in `edgeleuk.results.SessionSummary`.
     rejected_by_reason : Counter of str
-    decisions : Counter of Decision
+    counted : Counted
     called : Counter of (str, Decision)
         Simulated cells by their real label and what they were called.
     started_at : float or None
@@ -48,7 +48,7 @@ class Past:
     excluded: int = 0
     events: int = 0
     rejected_by_reason: Counter[str] = field(default_factory=Counter)
-    decisions: Counter[Decision] = field(default_factory=Counter)
+    counted: Counted = field(default_factory=Counted)
     called: Counter[tuple[str, Decision]] = field(default_factory=Counter)
     started_at: float | None = None
     duration_s: float = 0.0
@@ -64,14 +64,11 @@ def read_past(connection: sqlite3.Connection) -> Past:
     (events,) = connection.execute("SELECT COUNT(*) FROM events").fetchone()
     if last is None:
         return Past(events=events)
-    decisions: Counter[Decision] = Counter()
     called: Counter[tuple[str, Decision]] = Counter()
     for truth, decision, count in connection.execute(
-        f"SELECT truth, decision, COUNT(*) FROM ({said(connection)}) GROUP BY 1, 2"  # noqa: S608 - a query of ours
+        f"SELECT truth, decision, COUNT(*) FROM ({said(connection)}) WHERE truth IS NOT NULL GROUP BY 1, 2"  # noqa: S608 - a query of ours
     ):
-        decisions[Decision(decision)] += count
-        if truth is not None:
-            called[truth, Decision(decision)] += count
+        called[truth, Decision(decision)] += count
     rejected = "SELECT rejected, COUNT(*) FROM frames WHERE rejected IS NOT NULL GROUP BY 1"
     latencies = connection.execute("SELECT latency_ms FROM frames WHERE latency_ms IS NOT NULL")
     return Past(
@@ -82,7 +79,7 @@ def read_past(connection: sqlite3.Connection) -> Past:
         excluded=excluded,
         events=events,
         rejected_by_reason=Counter(dict(connection.execute(rejected).fetchall())),
-        decisions=decisions,
+        counted=tally_rows(connection).counted,
         called=called,
         started_at=first_at,
         duration_s=last_at - first_at,

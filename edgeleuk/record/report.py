@@ -7,11 +7,18 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from edgeleuk import RESEARCH_USE
-from edgeleuk.capture.base import is_simulated
-from edgeleuk.counting import counting_facts, counting_text, known_error_of, share_text
+from edgeleuk.capture.base import is_simulated_session
+from edgeleuk.counting import (
+    counting_facts,
+    counting_text,
+    known_error_of,
+    share_text,
+    sightings_text,
+    way_on_text,
+)
 from edgeleuk.errors import SessionError
 from edgeleuk.record.reading import read_session
-from edgeleuk.results import Proportion
+from edgeleuk.results import cells_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,7 +64,6 @@ def report_facts(reader: SessionReader) -> dict[str, Any]:
         last = frame["captured_at"]
         first = last if first is None else first
     events = list(reader.rows("events"))
-    decisions = {"blast": tallies.blast, "normal": tallies.normal, "uncertain": tallies.uncertain}
     error = known_error_of(settings.get("known_error"))
     until = settings.get("until_points")
     of_summary: Any = summary.get("frames", {})
@@ -65,7 +71,7 @@ def report_facts(reader: SessionReader) -> dict[str, Any]:
         "schema_version": 1,
         "session": str(reader.path),
         "camera": settings.get("camera"),
-        "simulated": is_simulated(str(settings.get("camera", ""))),
+        "simulated": is_simulated_session(settings, summary),
         "edgeleuk": settings.get("edgeleuk"),
         "bundle": settings.get("bundle"),
         "bundle_sha256": settings.get("bundle_sha256"),
@@ -84,13 +90,13 @@ def report_facts(reader: SessionReader) -> dict[str, Any]:
         "cells": {
             "detected": tallies.detected,
             "unique": counts.cells,
-            **decisions,
+            **tallies.counted.to_json(),
             "seen_before": tallies.seen_before,
             "excluded": tallies.excluded,
         },
-        "blast_share": Proportion(tallies.blast, tallies.blast + tallies.normal).to_json(),
+        "blast_share": tallies.counted.share_facts(),
         **counting_facts(
-            decisions,
+            tallies.counted,
             None if isinstance(error, str) else reader.called(error.threshold),
             error,
             until_points=until if isinstance(until, float) else None,
@@ -117,8 +123,9 @@ def report_text(facts: Facts) -> str:
         f"frames    {frames['processed']} processed, {frames['rejected']} rejected{dropped};"
         f" {facts['first_frame']} to {facts['last_frame']}",
         _listed("rejected", frames["rejected_by_reason"]),
-        f"cells     {cells['unique']} counted once each ({cells['detected']} sightings):"
-        f" {cells['blast']} blast, {cells['normal']} normal, {cells['uncertain']} uncertain",
+        f"cells     {cells['unique']} counted once each: {cells_text(cells)}",
+        f"sightings {sightings_text(cells)}",
+        *way_on_text(cells["uncertain_by_reason"]),
     ]
     lines += share_text(share)
     lines += counting_text(facts)

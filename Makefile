@@ -39,6 +39,7 @@ bench: install
 	$(BIN)/python tests/bench/recovery.py
 	$(BIN)/python tests/bench/weight_flips.py
 	$(BIN)/python tests/bench/frame_gate.py
+	$(BIN)/python tests/bench/damaged_jpegs.py
 	$(BIN)/python tests/bench/segmentation.py
 	$(BIN)/python tests/bench/counting.py
 	$(BIN)/python tests/bench/link_faults.py

@@ -24,9 +24,11 @@ from edgeleuk.cli_options import (
     FastestOption,
     ForceOption,
     GateOption,
+    GateOrNotOption,
     ImagesOption,
     JsonOption,
     LampOption,
+    MegapixelsOption,
     OutputOption,
     PrecisionOption,
     RuntimeOption,
@@ -548,12 +550,8 @@ def run(
     precision: PrecisionOption = None,
     threads: ThreadsOption = None,
     abstain: AbstainOption = None,
-    gate: Annotated[
-        bool | None,
-        typer.Option(
-            "--gate/--no-gate", help="Reject blurred, badly lit and empty frames, by reason [default: gate]."
-        ),
-    ] = None,
+    gate: GateOrNotOption = None,
+    most_megapixels: MegapixelsOption = None,
     flat_field: Annotated[
         str | None,
         typer.Option("--flat-field", metavar="FILE", help="A blank, by which every frame is divided."),
@@ -620,6 +618,7 @@ def run(
             "threads": threads,
             "abstain": abstain,
             "gate": gate,
+            "most_megapixels": most_megapixels,
             "flat_field": flat_field,
             "exposure_ms": exposure_ms,
             "gain": gain,
@@ -666,6 +665,8 @@ def classify(
     precision: PrecisionOption = None,
     threads: ThreadsOption = None,
     abstain: AbstainOption = None,
+    gate: GateOrNotOption = None,
+    most_megapixels: MegapixelsOption = None,
     jobs: Annotated[
         int | None, typer.Option("--jobs", help="Worker processes for a folder [default: one a core].")
     ] = None,
@@ -691,6 +692,8 @@ def classify(
             "precision": precision,
             "threads": threads,
             "abstain": abstain,
+            "gate": gate,
+            "most_megapixels": most_megapixels,
         },
     )
     if out is not None or jobs is not None or scheduler is not None or any(path.is_dir() for path in paths):
@@ -714,15 +717,23 @@ def segment(
     files: Annotated[list[Path], typer.Argument(metavar="FILES...", help="Fields, or pictures of one cell.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the masks go.")],
     px_per_um: ScaleOption = None,
+    gate: GateOrNotOption = None,
+    most_megapixels: MegapixelsOption = None,
     as_json: JsonOption = False,
     force: ForceOption = False,
 ) -> None:
     """Find the white cells of image files and write their masks."""
     overwrite(force=force)
     from edgeleuk import files as image_files
+    from edgeleuk.config import RunSettings, load_settings
     from edgeleuk.console import print_json
 
-    result = image_files.segment_files(files, out, px_per_um)
+    settings = load_settings(
+        RunSettings,
+        flags={"px_per_um": px_per_um, "gate": gate, "most_megapixels": most_megapixels},
+        command="segment",
+    )
+    result = image_files.segment_files(files, out, settings)
     print_json(result) if as_json else typer.echo(image_files.segmentation_text(result))
 
 

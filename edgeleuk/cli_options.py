@@ -77,6 +77,16 @@ ScaleOption = Annotated[
     float | None,
     typer.Option("--px-per-um", help="Scale of the picture; without it, estimated from the red cells."),
 ]
+GateOrNotOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--gate/--no-gate", help="Reject blurred, badly lit and empty pictures, by reason [default: gate]."
+    ),
+]
+MegapixelsOption = Annotated[
+    float | None,
+    typer.Option("--most-megapixels", metavar="N", help="Refuse larger pictures, undecoded [default: 100]."),
+]
 
 StageOption = Annotated[
     str,

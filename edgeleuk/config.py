@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_type_hint
 import msgspec
 
 from edgeleuk.errors import UsageError
+from edgeleuk.pictures.limit import MOST_MEGAPIXELS
 from edgeleuk.wholefile import bears, replace_file, require_replaceable
 
 if sys.version_info >= (3, 11):
@@ -52,6 +53,8 @@ class RunSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         0 ends the run with the first loss.
     gate : bool
         Reject frames that are blurred, badly lit, empty or too thick, and count them by reason.
+    most_megapixels : float
+        Larger pictures are refused by their header, before they are decoded.
     flat_field : str or None
         Picture of empty glass that every frame is divided by.
     exposure_ms : float or None
@@ -78,6 +81,7 @@ class RunSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     abstain: Literal["band", "conformal", "off"] = "band"
     reconnects: int = 60
     gate: bool = True
+    most_megapixels: float = MOST_MEGAPIXELS
     flat_field: str | None = None
     exposure_ms: float | None = None
     gain: float | None = None
@@ -96,6 +100,9 @@ class RunSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             raise ValueError(msg)
         if not 0 <= self.reconnects <= 1000:
             msg = f"expected reconnects from 0 to 1000, got {self.reconnects}"
+            raise ValueError(msg)
+        if not 0.01 <= self.most_megapixels <= 1000:
+            msg = f"expected most_megapixels from 0.01 to 1000, got {self.most_megapixels}"
             raise ValueError(msg)
         for name in ("exposure_ms", "gain"):
             value = getattr(self, name)
@@ -218,6 +225,7 @@ def to_toml(settings: object) -> str:
     abstain = "band"
     reconnects = 60
     gate = true
+    most_megapixels = 100.0
     lock = true
     every_frame = false
     """

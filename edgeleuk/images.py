@@ -8,17 +8,19 @@ import zlib
 from typing import TYPE_CHECKING
 
 import cv2
-import numpy as np
 
-from edgeleuk.errors import DataRefusedError, UsageError
+from edgeleuk.errors import UsageError
+from edgeleuk.pictures.decoding import decode, read_bytes
 from edgeleuk.wholefile import bears, replace_file, require_replaceable
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import numpy as np
     import numpy.typing as npt
 
     from edgeleuk.frames import RgbImage
+    from edgeleuk.pictures.decoding import Decoded
 
 
 # A chunk of text behind the header: who drew the picture.
@@ -29,36 +31,29 @@ _is_ours = bears(_MARK)
 
 
 def read_image(path: Path) -> RgbImage:
-    """Read a picture as (H, W, 3) uint8 RGB.
+    """Read a picture as (H, W, 3) uint8 RGB; see `read_picture`."""
+    return read_picture(path).pixels
+
+
+def read_picture(path: Path) -> Decoded:
+    """Read a picture, upright.
 
     Raises
     ------
     UsageError
-        There is no such file.
-    DataRefusedError
-        It is no image, or a damaged one.
+        There is no such file, or it cannot be read.
+    PictureRefusedError
+        It is no image, a damaged one, one of a kind that is not read, or too large.
     """
     try:
-        data = path.read_bytes()
+        data = read_bytes(path)
     except FileNotFoundError:
         raise UsageError("there is no such file", got=path) from None
     except IsADirectoryError:
         raise UsageError("expected image files", got=f"the folder {path}", cure=f"pass {path}/*") from None
-    return decode_image(data, path)
-
-
-def decode_image(data: bytes, path: Path) -> RgbImage:
-    """Decode a picture's bytes to (H, W, 3) uint8 RGB; `path` only names them.
-
-    Raises
-    ------
-    DataRefusedError
-        They are no image, or a damaged one.
-    """
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if data else None
-    if pixels is None:
-        raise DataRefusedError(f"{path} is no image, or a damaged one", allowed="PNG, JPEG, BMP, TIFF, WebP")
-    return np.asarray(pixels, np.uint8)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read", got=error.strerror) from error
+    return decode(data, path)
 
 
 def require_picture(path: Path, flag: str) -> None:

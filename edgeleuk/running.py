@@ -33,6 +33,7 @@ from edgeleuk.counting import (
 from edgeleuk.engine import Engine, accept, unchanged
 from edgeleuk.errors import EdgeleukError, UsageError
 from edgeleuk.images import require_picture, write_png
+from edgeleuk.pictures.limit import allow_megapixels
 from edgeleuk.pipeline import run as run_pipeline
 from edgeleuk.record import read_session
 from edgeleuk.record.opening import create_session, require_no_folder, resume_session
@@ -126,6 +127,7 @@ def run(
         raise UsageError("the number of frames is out of range", got=frames, allowed="1 or more")
     if resume and session is None:
         raise UsageError("the session to go on with is not given", cure="pass it with --session")
+    allow_megapixels(settings.most_megapixels)
     uri = find_camera(camera)
     path = session or Path(time.strftime("session-%Y%m%d-%H%M%S.db"))
     require_no_folder(path)

@@ -6,11 +6,12 @@ import json
 import math
 import re
 import sys
+import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 
 STAGES = {
@@ -182,6 +183,33 @@ def progress_line(title: str) -> Iterator[Callable[[int, int], None]]:
     def report(done: int, total: int) -> None:
         sys.stderr.write(f"\r{title} {done}/{total}\033[K")
         sys.stderr.flush()
+
+    try:
+        yield report
+    finally:
+        sys.stderr.write("\r\033[K")
+
+
+@contextmanager
+def way_line() -> Iterator[Callable[[Sequence[float]], None]]:
+    """Show where a stage is on a long way, in one line on standard error; only on a terminal.
+
+    Yields
+    ------
+    callable
+        To be told (x, y, z) in micrometres; seen twice a second, from the first second on.
+    """
+    if not sys.stderr.isatty():
+        yield lambda *_: None
+        return
+    next_s = time.monotonic() + 1.0
+
+    def report(place: Sequence[float]) -> None:
+        nonlocal next_s
+        if time.monotonic() >= next_s:
+            next_s = time.monotonic() + 0.5
+            sys.stderr.write("\rmoving    x {:g}  y {:g}  z {:g} um\033[K".format(*place))
+            sys.stderr.flush()
 
     try:
         yield report

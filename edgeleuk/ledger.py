@@ -57,12 +57,15 @@ class Entry(NamedTuple):
     Attributes
     ----------
     error : str or None
-    cells : tuple of (str, float or None)
-        Decision and probability of each.
+    cells : tuple of (str, float or None, str or None)
+        Decision, probability and reason of each.
+    rejected : str or None
+        Why it was not worth judging.
     """
 
     error: str | None
-    cells: tuple[tuple[str, float | None], ...]
+    cells: tuple[tuple[str, float | None, str | None], ...]
+    rejected: str | None = None
 
 
 class Done(NamedTuple):
@@ -153,7 +156,8 @@ def sealed(line: str) -> str:
 
 def entry_of(value: Mapping[str, Any]) -> Entry:
     """Return what is kept of a decoded line."""
-    return Entry(value["error"], tuple((cell["decision"], cell["probability"]) for cell in value["cells"]))
+    cells = ((cell["decision"], cell["probability"], cell["reason"]) for cell in value["cells"])
+    return Entry(value["error"], tuple(cells), value.get("rejected"))
 
 
 def open_ledger(path: Path, standard: Standard) -> Ledger:

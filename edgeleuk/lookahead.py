@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edgeleuk.capture import FrameRejectedError, decoded
+from edgeleuk.clock import now
 from edgeleuk.closing import Closing
+from edgeleuk.vision.stream import Notice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from edgeleuk.engine import Engine
     from edgeleuk.frames import Cell, Frame
     from edgeleuk.scaling import ScaleKeeper
-    from edgeleuk.vision.stream import Notice
 
 _TICK_S = 0.1
 
@@ -37,6 +38,8 @@ class Field:
         Corrected; None where it could not be decoded.
     reason : str or None
         Why it is rejected.
+    at : float
+        When it arrived; of one that could not be decoded, when that was found.
     where : str
         The frame's source; of one that could not be decoded, what is wrong.
     notices : sequence of Notice
@@ -45,15 +48,19 @@ class Field:
         None where nothing tells the scale.
     cells : tuple of Cell
         None of a rejected frame.
+    scale_trouble : str or None
+        Why there is no scale.
     """
 
     sequence: int
     frame: Frame | None
     reason: str | None
+    at: float
     where: str
     notices: Sequence[Notice] = ()
     px_per_um: float | None = None
     cells: tuple[Cell, ...] = ()
+    scale_trouble: str | None = None
 
 
 class LookAhead(Closing):
@@ -89,6 +96,7 @@ class LookAhead(Closing):
         self._stop = _Either(stop)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="look-ahead")
         self._next: Future[Field | None] | None = None
+        self._said: str | None = None
 
     def begin(self) -> None:
         """Start to take the next field, unless that has begun."""
@@ -131,7 +139,7 @@ class LookAhead(Closing):
             try:
                 frame = decoded(item)
             except FrameRejectedError as error:
-                return Field(item.sequence, None, error.reason, str(error.got))
+                return Field(item.sequence, None, error.reason, now(), str(error.got))
             return self._seen(frame)
         return None
 
@@ -141,10 +149,17 @@ class LookAhead(Closing):
             frame = replace(frame, pixels=self._engine.correct(frame.pixels))
             reason = self._engine.gate(frame.pixels)
         if reason is not None:
-            return Field(frame.sequence, frame, reason, frame.source, notices)
+            return Field(frame.sequence, frame, reason, frame.captured_at, frame.source, notices)
         scale = self._scale.of(frame)
         cells = tuple(self._engine.segment(frame.pixels, px_per_um=scale))
-        return Field(frame.sequence, frame, None, frame.source, notices, scale, cells)
+        scale = self._scale.confirmed(scale, cells)
+        trouble = self._scale.trouble
+        if trouble is not None and trouble != self._said:
+            notices = (*notices, Notice("scale", trouble))
+        self._said = trouble
+        return Field(
+            frame.sequence, frame, None, frame.captured_at, frame.source, notices, scale, cells, trouble
+        )
 
 
 class _Either(threading.Event):

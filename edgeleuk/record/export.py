@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, TextIO
 
 from edgeleuk import RESEARCH_USE
-from edgeleuk.capture.base import is_simulated
+from edgeleuk.capture.base import is_simulated_session
 from edgeleuk.console import data_output
 from edgeleuk.record.reading import read_session
 from edgeleuk.record.writing import whole_file
@@ -117,7 +117,7 @@ def _write_jsonl(rows: Iterable[Row], file: TextIO) -> int:
 
 def _rows(reader: SessionReader) -> Iterator[Row]:
     constants = {
-        "simulated": int(is_simulated(str(reader.settings.get("camera", "")))),
+        "simulated": int(is_simulated_session(reader.settings, reader.summary)),
         "bundle_sha256": reader.settings.get("bundle_sha256"),
         "research_use_only": RESEARCH_USE,
     }

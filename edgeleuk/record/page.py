@@ -99,6 +99,6 @@ def _figure(cell: Mapping[str, object], thumbnail: object) -> str:
         data = base64.b64encode(thumbnail).decode()
         picture = f'<img alt="cell {cell["track"]}" src="data:image/jpeg;base64,{data}">'
     probability = cell["probability"]
-    p = f"{probability:.3f}" if isinstance(probability, float) else "none"
+    p = f"{probability:.3f}" if isinstance(probability, float) else "unknown"
     reason = f"<br>{escape(printable(str(cell['reason'])))}" if cell["reason"] else ""
-    return f"<figure>{picture}<figcaption>cell {cell['track']}, p {p}{reason}</figcaption></figure>"
+    return f"<figure>{picture}<figcaption>cell {cell['track']}, P(blast) {p}{reason}</figcaption></figure>"

@@ -38,6 +38,10 @@ class HttpBody(Closing):
         # The response does not give its socket away, but any handle shuts the connection down.
         self._handle = socket.socket(fileno=os.dup(response.fileno()))
 
+    def header(self, name: str, missing: str) -> str:
+        """Return what the answer's header says of something."""
+        return str(self._response.headers.get(name, missing)).strip()
+
     def be_endless(self) -> None:
         """Ignore the length: a stream has none, whatever some cameras write there."""
         self._response.length = None

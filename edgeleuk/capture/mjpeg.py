@@ -265,7 +265,7 @@ class MjpegSource(Closing):
         self.live = True
         self.format = "mjpeg"
         # As `edgeleuk virtual-microscope` says of its pictures.
-        self.simulated = response.headers.get("X-Edgeleuk-Simulated", "0").strip() not in {"", "0"}
+        self.simulated = body.header("X-Edgeleuk-Simulated", "0") not in {"", "0"}
         self._timeout_s = timeout_s
         self._limit_s = timeout_s
         self._rhythm = Rhythm()

@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 import stat
-from collections import deque
+from collections import Counter, deque
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -39,6 +39,8 @@ from edgeleuk.errors import DataRefusedError, UsageError
 from edgeleuk.files import cell_text
 from edgeleuk.judging import Picture, Standard
 from edgeleuk.ledger import Entry, Ledger, entry_of, open_ledger, recorded_runtime
+from edgeleuk.pictures.decoding import TOO_LARGE
+from edgeleuk.pictures.headers import NOT_READ
 from edgeleuk.results import cells_text, counted_of
 from edgeleuk.workers import ProcessWorkers, Workers
 
@@ -120,6 +122,8 @@ def classify_archive(
         settings.precision,
         settings.px_per_um,
         settings.abstain,
+        settings.gate,
+        settings.most_megapixels,
     )
     found: dict[str, Entry] = {}
     shown: list[dict[str, Any]] = []
@@ -176,6 +180,9 @@ def archive_text(result: dict[str, Any]) -> str:
         f"pictures  {pictures['found']}: {pictures['classified']} classified now, {pictures['resumed']} stood"
         f" in the results, {pictures['unreadable']} unreadable",
     ]
+    if result["rejected"]:
+        reasons = sorted(result["rejected"].items(), key=lambda item: -item[1])
+        lines.append("rejected  " + ", ".join(f"{count} {reason}" for reason, count in reasons))
     named = result["unreadable"][:MOST_NAMED]
     lines += [f"unreadable {printable(entry['file'])}: {printable(entry['error'])}" for entry in named]
     if (rest := len(result["unreadable"]) - len(named)) > 0:
@@ -220,6 +227,8 @@ def _walk(folder: Path, entered: set[tuple[int, int]]) -> Iterator[Picture]:
             yield from _walk(path, entered)
         elif stat.S_ISREG(mode) and path.suffix.lower() in PICTURE_SUFFIXES:
             yield Picture(str(path))
+        elif stat.S_ISREG(mode) and (kind := NOT_READ.get(path.suffix.lower())) is not None:
+            yield Picture(str(path), error=f"is a {kind} picture, which is not read")
 
 
 def _not_done(pictures: Sequence[Picture], ledger: Ledger, found: dict[str, Entry]) -> list[Picture]:
@@ -228,12 +237,17 @@ def _not_done(pictures: Sequence[Picture], ledger: Ledger, found: dict[str, Entr
     with progress_bar("looking at what is done") as report:
         for number, picture in enumerate(pictures, start=1):
             before = ledger.done.get(picture.name)
-            if before is not None and before.is_of(Path(picture.name)):
+            # Another limit may let it pass.
+            if before is not None and before.is_of(Path(picture.name)) and not _was_too_large(before.entry):
                 found[picture.name] = before.entry
             else:
                 missing.append(picture)
             report(number, len(pictures))
     return missing
+
+
+def _was_too_large(entry: Entry) -> bool:
+    return entry.error is not None and f"{TOO_LARGE}: " in entry.error
 
 
 def _workers(
@@ -335,6 +349,7 @@ def _facts(
             "unreadable": len(unreadable),
         },
         "unreadable": unreadable,
+        "rejected": dict(Counter(reason for picture in pictures if (reason := found[picture.name].rejected))),
         "cells": counted.to_json(),
         "blast_share": counted.share_facts(),
         **counting_facts(counted, called, error),

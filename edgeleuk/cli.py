@@ -22,10 +22,13 @@ from edgeleuk.cli_options import (
     DataOption,
     DataScaleOption,
     FastestOption,
+    ForceOption,
     GateOption,
+    GateOrNotOption,
     ImagesOption,
     JsonOption,
     LampOption,
+    MegapixelsOption,
     OutputOption,
     PrecisionOption,
     RuntimeOption,
@@ -43,6 +46,7 @@ from edgeleuk.cli_stage import opened_stage, scan, stage_app, virtual_microscope
 from edgeleuk.console import escaped_output, printable, say
 from edgeleuk.errors import EdgeleukError, UsageError
 from edgeleuk.signals import interrupted_by_signals, nothing_more_to_say
+from edgeleuk.wholefile import overwrite
 
 
 class _Discreet(typer.core.TyperGroup):
@@ -141,8 +145,10 @@ def train(
         bool, typer.Option("--list", callback=_list_architectures, is_eager=True, help="List the networks.")
     ] = False,
     as_json: JsonOption = False,
+    force: ForceOption = False,
 ) -> None:
     """Train a network on C-NMC cells, split by group."""
+    overwrite(force=force)
     from edgeleuk.console import print_json
     from edgeleuk_convert import commands
 
@@ -300,8 +306,10 @@ def convert(
         ),
     ] = None,
     as_json: JsonOption = False,
+    force: ForceOption = False,
 ) -> None:
     """Quantize a network to int8 TFLite and ONNX, hold it against float, and pack it into a bundle."""
+    overwrite(force=force)
     from edgeleuk.console import print_json
     from edgeleuk_convert import conversion_commands
 
@@ -349,8 +357,10 @@ def contract(
     subjects: SubjectsOption = None,
     px_per_um: DataScaleOption = None,
     as_json: JsonOption = False,
+    force: ForceOption = False,
 ) -> None:
     """Find out by labelled images how a network is fed, and which of its classes is which."""
+    overwrite(force=force)
     from edgeleuk.console import print_json
     from edgeleuk_convert import contract_commands
 
@@ -540,12 +550,8 @@ def run(
     precision: PrecisionOption = None,
     threads: ThreadsOption = None,
     abstain: AbstainOption = None,
-    gate: Annotated[
-        bool | None,
-        typer.Option(
-            "--gate/--no-gate", help="Reject blurred, badly lit and empty frames, by reason [default: gate]."
-        ),
-    ] = None,
+    gate: GateOrNotOption = None,
+    most_megapixels: MegapixelsOption = None,
     flat_field: Annotated[
         str | None,
         typer.Option("--flat-field", metavar="FILE", help="A blank, by which every frame is divided."),
@@ -594,8 +600,10 @@ def run(
         typer.Option("--picture", metavar="PNG", help="Last annotated field [default: beside the session]."),
     ] = None,
     as_json: JsonOption = False,
+    force: ForceOption = False,
 ) -> None:
     """Watch a camera: find the white cells, classify each, count each once, record everything."""
+    overwrite(force=force)
     from edgeleuk import running
     from edgeleuk.config import RunSettings, load_settings
     from edgeleuk.console import print_json
@@ -610,6 +618,7 @@ def run(
             "threads": threads,
             "abstain": abstain,
             "gate": gate,
+            "most_megapixels": most_megapixels,
             "flat_field": flat_field,
             "exposure_ms": exposure_ms,
             "gain": gain,
@@ -656,6 +665,8 @@ def classify(
     precision: PrecisionOption = None,
     threads: ThreadsOption = None,
     abstain: AbstainOption = None,
+    gate: GateOrNotOption = None,
+    most_megapixels: MegapixelsOption = None,
     jobs: Annotated[
         int | None, typer.Option("--jobs", help="Worker processes for a folder [default: one a core].")
     ] = None,
@@ -681,6 +692,8 @@ def classify(
             "precision": precision,
             "threads": threads,
             "abstain": abstain,
+            "gate": gate,
+            "most_megapixels": most_megapixels,
         },
     )
     if out is not None or jobs is not None or scheduler is not None or any(path.is_dir() for path in paths):
@@ -704,13 +717,23 @@ def segment(
     files: Annotated[list[Path], typer.Argument(metavar="FILES...", help="Fields, or pictures of one cell.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the masks go.")],
     px_per_um: ScaleOption = None,
+    gate: GateOrNotOption = None,
+    most_megapixels: MegapixelsOption = None,
     as_json: JsonOption = False,
+    force: ForceOption = False,
 ) -> None:
     """Find the white cells of image files and write their masks."""
+    overwrite(force=force)
     from edgeleuk import files as image_files
+    from edgeleuk.config import RunSettings, load_settings
     from edgeleuk.console import print_json
 
-    result = image_files.segment_files(files, out, px_per_um)
+    settings = load_settings(
+        RunSettings,
+        flags={"px_per_um": px_per_um, "gate": gate, "most_megapixels": most_megapixels},
+        command="segment",
+    )
+    result = image_files.segment_files(files, out, settings)
     print_json(result) if as_json else typer.echo(image_files.segmentation_text(result))
 
 
@@ -740,8 +763,10 @@ def export(
         bool, typer.Option("--fhir", help="The counts as a FHIR R4 Bundle, without a patient.")
     ] = False,
     out: Annotated[Path | None, typer.Option("--out", help="A file instead of standard output.")] = None,
+    force: ForceOption = False,
 ) -> None:
     """Write the cells of a session, or its counts, for other programs."""
+    overwrite(force=force)
     from edgeleuk.record.export import export_csv, export_jsonl
     from edgeleuk.record.fhir import export_fhir
 
@@ -760,8 +785,10 @@ def report(
         Path | None, typer.Option("--html", metavar="FILE", help="Write a page with a picture of each cell.")
     ] = None,
     as_json: JsonOption = False,
+    force: ForceOption = False,
 ) -> None:
     """Sum up a session: counts with intervals, frames by reason, events, gaps."""
+    overwrite(force=force)
     from edgeleuk.console import print_json
     from edgeleuk.record.page import write_page
     from edgeleuk.record.report import report_text, session_report
@@ -811,8 +838,10 @@ def bench(
         ),
     ] = None,
     as_json: JsonOption = False,
+    force: ForceOption = False,
 ) -> None:
     """Measure what this device really does: networks, stages of the pipeline, starts, memory."""
+    overwrite(force=force)
     from edgeleuk.bench import command
     from edgeleuk.console import print_json
 
@@ -840,8 +869,10 @@ def flat_field(
     out: Annotated[Path, typer.Option("--out", metavar="FILE.png", help="Where the blank goes.")],
     frames: Annotated[int, typer.Option("--frames", help="Pictures that are averaged, at most.")] = 16,
     as_json: JsonOption = False,
+    force: ForceOption = False,
 ) -> None:
     """Store a blank: the average of empty fields, by which `run --flat-field` divides."""
+    overwrite(force=force)
     from edgeleuk import blanks
     from edgeleuk.console import print_json
 
@@ -872,8 +903,10 @@ def camera_probe(
     ] = None,
     seconds: Annotated[float, typer.Option("--seconds", help="How long it is watched.")] = 3.0,
     as_json: JsonOption = False,
+    force: ForceOption = False,
 ) -> None:
     """Watch a camera for a few seconds: format, size, real rate, latency, controls as read back."""
+    overwrite(force=force)
     from edgeleuk import probing
     from edgeleuk.console import print_json
 

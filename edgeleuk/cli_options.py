@@ -11,6 +11,9 @@ BundleOption = Annotated[
     str, typer.Option("--bundle", metavar="FILE", help="A .edgeleuk file, or `default` for the shipped one.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Overwrite a file that edgeleuk did not make; sessions never.")
+]
 DataOption = Annotated[
     Path,
     typer.Option(
@@ -73,6 +76,16 @@ GateOption = Annotated[
 ScaleOption = Annotated[
     float | None,
     typer.Option("--px-per-um", help="Scale of the picture; without it, estimated from the red cells."),
+]
+GateOrNotOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--gate/--no-gate", help="Reject blurred, badly lit and empty pictures, by reason [default: gate]."
+    ),
+]
+MegapixelsOption = Annotated[
+    float | None,
+    typer.Option("--most-megapixels", metavar="N", help="Refuse larger pictures, undecoded [default: 100]."),
 ]
 
 StageOption = Annotated[

@@ -11,6 +11,7 @@ import typer
 from edgeleuk.cli_options import (
     BacklashOption,
     BundleOption,
+    ForceOption,
     JsonOption,
     LampOption,
     ProtocolOption,
@@ -24,6 +25,7 @@ from edgeleuk.cli_options import (
     UntilPointsOption,
     YesOption,
 )
+from edgeleuk.wholefile import overwrite
 
 if TYPE_CHECKING:
     from edgeleuk_firmware_bridge.driving import DrivenStage
@@ -176,14 +178,18 @@ def stage_calibrate(
         ),
     ] = None,
     as_json: JsonOption = False,
+    force: ForceOption = False,
 ) -> None:
     """Learn how the camera lies on the stage, and the play of its axes, from six moves over cells."""
+    overwrite(force=force)
     from edgeleuk import scanning
-    from edgeleuk.config import RunSettings, load_settings, save_settings
+    from edgeleuk.config import RunSettings, load_settings, require_settings_place, save_settings
     from edgeleuk.console import print_json
     from edgeleuk_firmware_bridge import commands
 
     settings = load_settings(RunSettings, flags={"px_per_um": px_per_um})
+    if out is not None:
+        require_settings_place(out)
     # Play that is taken out would not be seen.
     with opened_stage(stage, protocol, stage_config, um_per_step, 0.0, lamp) as opened:
         mapping = scanning.calibrate_stage(camera, settings, opened)
@@ -221,8 +227,10 @@ def scan(
     ] = None,
     yes: YesOption = False,
     as_json: JsonOption = False,
+    force: ForceOption = False,
 ) -> None:
     """Scan an area of a slide in focus, field by field, into one session and one picture."""
+    overwrite(force=force)
     from edgeleuk import running, scanning
     from edgeleuk.config import RunSettings, load_settings
     from edgeleuk.console import print_json

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from edgeleuk.vision.crops import crop_cell
-from edgeleuk.vision.scale import estimate_px_per_um
+from edgeleuk.vision.scale import measure_scale
 from edgeleuk.vision.segmentation import segment as segment_field
 from edgeleuk.vision.stream import Look
 
@@ -86,7 +86,7 @@ class Engine:
     crop : callable
         (pixels, cell, px_per_um) -> CellCrop.
     estimate_scale : callable
-        pixels -> Scale or None.
+        pixels -> Scale or None; one that is not plausible is refused with that reason.
     correct : callable
         pixels -> pixels, before anything is judged: takes the lamp and the lens out.
     gate : callable
@@ -99,7 +99,7 @@ class Engine:
     tracker: CellTracker
     segment: Segmenter = segment_field
     crop: Callable[[RgbImage, Cell, float], CellCrop] = crop_cell
-    estimate_scale: Callable[[RgbImage], Scale | None] = estimate_px_per_um
+    estimate_scale: Callable[[RgbImage], Scale | None] = measure_scale
     correct: Callable[[RgbImage], RgbImage] = unchanged
     gate: Callable[[RgbImage], str | None] = accept
     watch: Callable[[RgbImage], Look] = see_nothing

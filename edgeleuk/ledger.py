@@ -59,10 +59,13 @@ class Entry(NamedTuple):
     error : str or None
     cells : tuple of (str, float or None, str or None)
         Decision, probability and reason of each.
+    rejected : str or None
+        Why it was not worth judging.
     """
 
     error: str | None
     cells: tuple[tuple[str, float | None, str | None], ...]
+    rejected: str | None = None
 
 
 class Done(NamedTuple):
@@ -154,7 +157,7 @@ def sealed(line: str) -> str:
 def entry_of(value: Mapping[str, Any]) -> Entry:
     """Return what is kept of a decoded line."""
     cells = ((cell["decision"], cell["probability"], cell["reason"]) for cell in value["cells"])
-    return Entry(value["error"], tuple(cells))
+    return Entry(value["error"], tuple(cells), value.get("rejected"))
 
 
 def open_ledger(path: Path, standard: Standard) -> Ledger:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from edgeleuk.capture import FrameRejectedError, decoded
 from edgeleuk.clock import now
 from edgeleuk.closing import Closing
+from edgeleuk.vision.stream import Notice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from edgeleuk.engine import Engine
     from edgeleuk.frames import Cell, Frame
     from edgeleuk.scaling import ScaleKeeper
-    from edgeleuk.vision.stream import Notice
 
 _TICK_S = 0.1
 
@@ -48,6 +48,8 @@ class Field:
         None where nothing tells the scale.
     cells : tuple of Cell
         None of a rejected frame.
+    scale_trouble : str or None
+        Why there is no scale.
     """
 
     sequence: int
@@ -58,6 +60,7 @@ class Field:
     notices: Sequence[Notice] = ()
     px_per_um: float | None = None
     cells: tuple[Cell, ...] = ()
+    scale_trouble: str | None = None
 
 
 class LookAhead(Closing):
@@ -93,6 +96,7 @@ class LookAhead(Closing):
         self._stop = _Either(stop)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="look-ahead")
         self._next: Future[Field | None] | None = None
+        self._said: str | None = None
 
     def begin(self) -> None:
         """Start to take the next field, unless that has begun."""
@@ -148,7 +152,14 @@ class LookAhead(Closing):
             return Field(frame.sequence, frame, reason, frame.captured_at, frame.source, notices)
         scale = self._scale.of(frame)
         cells = tuple(self._engine.segment(frame.pixels, px_per_um=scale))
-        return Field(frame.sequence, frame, None, frame.captured_at, frame.source, notices, scale, cells)
+        scale = self._scale.confirmed(scale, cells)
+        trouble = self._scale.trouble
+        if trouble is not None and trouble != self._said:
+            notices = (*notices, Notice("scale", trouble))
+        self._said = trouble
+        return Field(
+            frame.sequence, frame, None, frame.captured_at, frame.source, notices, scale, cells, trouble
+        )
 
 
 class _Either(threading.Event):

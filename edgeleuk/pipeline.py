@@ -36,7 +36,7 @@ from edgeleuk.results import (
     SessionSummary,
     check_of,
 )
-from edgeleuk.scaling import ScaleKeeper
+from edgeleuk.scaling import SCALE_UNKNOWN, ScaleKeeper
 from edgeleuk.views import STUCK_DUST, Judgements, View, is_worth_a_view
 from edgeleuk.vision.dust import DustWatch
 from edgeleuk.vision.focus import focus_of
@@ -53,7 +53,6 @@ if TYPE_CHECKING:
     from edgeleuk.views import Judgement
 
 CUT = "cut by the border"
-SCALE_UNKNOWN = "scale unknown"
 BEFORE = "before the run was resumed"
 
 
@@ -254,7 +253,7 @@ class _Run:
             self._reject(sequence, field.at, field.where, field.reason or "")
         else:
             frame = replace(frame, sequence=sequence)
-            result, judged = self._judge(frame, field.px_per_um, field.cells)
+            result, judged = self._judge(frame, field.px_per_um, field.cells, field.scale_trouble)
             whole = [cell for cell in frame.truth if _is_whole(cell, frame)]
             cells = [view.cell for view in judged]
             self._session.record_frame(result, cells, whole, self._engine.tracker.placed)
@@ -269,7 +268,7 @@ class _Run:
         return sequence + self._past.next_sequence if self._source.live else sequence
 
     def _judge(
-        self, frame: Frame, scale: float | None, found: tuple[Cell, ...]
+        self, frame: Frame, scale: float | None, found: tuple[Cell, ...], trouble: str | None
     ) -> tuple[FrameResult, list[_JudgedView]]:
         """Recognise the cells of a frame; judge whole ones for the first time, or once more."""
         pixels = frame.pixels
@@ -283,7 +282,7 @@ class _Run:
             focus = focus_of(pixels, cell)
             if track not in known or is_worth_a_view(known[track], focus):
                 wanted[track] = cell, focus
-        judged = self._classified(frame, wanted, known, scale)
+        judged = self._classified(frame, wanted, known, scale, trouble)
         judged += [
             self._exposed(track)
             for track in dust.exposed
@@ -319,11 +318,12 @@ class _Run:
         wanted: dict[int, tuple[Cell, float]],
         known: dict[int, Judgement],
         scale: float | None,
+        trouble: str | None,
     ) -> list[_JudgedView]:
         # Without a scale a crop serves only to be looked at.
         crops = [self._engine.crop(frame.pixels, cell, scale or 1.0) for cell, _ in wanted.values()]
         if scale is None:
-            predictions = [Prediction(Decision.UNCERTAIN, math.nan, SCALE_UNKNOWN)] * len(crops)
+            predictions = [Prediction(Decision.UNCERTAIN, math.nan, trouble or SCALE_UNKNOWN)] * len(crops)
         else:
             predictions = self._engine.classifier.classify(crops) if crops else []
         judged = []
@@ -376,6 +376,8 @@ class _Run:
     def _log_events(self) -> None:
         if (jumped := jump_s()) is not None:
             self._log("clock", jump_text(jumped))
+        # Also where no frame comes for long, a session that is gone is noticed.
+        self._session.check()
         for event in self.reader.events():
             self._log(event.kind, event.text, event.at)
 
@@ -404,7 +406,7 @@ class _Run:
             excluded_by_reason=dict(self._excluded_by_reason),
             latency_ms=self._latency.percentiles(),
             px_per_um=self._px_per_um,
-            events=self._events,
+            events=self._events + self._session.noted,
             truth=self._truth() if is_simulated(self._source.uri) else None,
         )
 

@@ -47,6 +47,7 @@ NOT_JUDGED = (Check.BORDER, Check.DUST)
 # How a reason begins, for each check.
 _BEGINNINGS = {
     "scale unknown": Check.SCALE,
+    "scale implausible": Check.SCALE,
     "the scale is unknown": Check.SCALE,
     "area ": Check.AREA,
     "colour: ": Check.COLOUR,

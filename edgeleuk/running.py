@@ -32,10 +32,11 @@ from edgeleuk.counting import (
 )
 from edgeleuk.engine import Engine, accept, unchanged
 from edgeleuk.errors import EdgeleukError, UsageError
-from edgeleuk.images import write_png
+from edgeleuk.images import require_picture, write_png
+from edgeleuk.pictures.limit import allow_megapixels
 from edgeleuk.pipeline import run as run_pipeline
 from edgeleuk.record import read_session
-from edgeleuk.record.opening import create_session, resume_session
+from edgeleuk.record.opening import create_session, require_no_folder, resume_session
 from edgeleuk.results import Check, Counted, Decision, check_of
 from edgeleuk.selftest import open_tested_classifier
 from edgeleuk.signals import stop_on_signals
@@ -43,6 +44,7 @@ from edgeleuk.stage.watching import FocusingReader
 from edgeleuk.vision.quality import gate
 from edgeleuk.vision.stream import StreamWatch
 from edgeleuk.vision.tracking import FieldTracker
+from edgeleuk.wholefile import require_apart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -125,8 +127,13 @@ def run(
         raise UsageError("the number of frames is out of range", got=frames, allowed="1 or more")
     if resume and session is None:
         raise UsageError("the session to go on with is not given", cure="pass it with --session")
+    allow_megapixels(settings.most_megapixels)
     uri = find_camera(camera)
     path = session or Path(time.strftime("session-%Y%m%d-%H%M%S.db"))
+    require_no_folder(path)
+    drawn = picture or path.with_suffix(".png")
+    require_apart(drawn, path, "--picture")
+    require_picture(drawn, "--picture")
     correct = unchanged if settings.flat_field is None else open_correction(Path(settings.flat_field))
     opened = read_bundle(bundle)
     settings = settled(settings, opened, _held(path) if resume else None)
@@ -191,7 +198,7 @@ def run(
             raise error
         summary = replace(summary, counting=_counting(summary, writer, error_rates, settings))
         try:
-            (view if walk is None else walk).save(picture or path.with_suffix(".png"))
+            (view if walk is None else walk).save(drawn)
         except UsageError as unsaved:
             # What ended the run matters more than its picture.
             error = error or unsaved
@@ -321,7 +328,7 @@ class _View:
         if self._picture is None:
             return
         pixels, result = self._picture
-        write_png(path, annotate(pixels, result, simulated=self.simulated))
+        write_png(path, annotate(pixels, result, simulated=self.simulated), "--picture")
         say(f"picture   {printable(str(path))}")
 
     def line(self) -> str:

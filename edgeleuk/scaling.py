@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import statistics
 from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from edgeleuk.frames import zoom_between
+from edgeleuk.vision.scale import is_plausible, measure_scale
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-    from edgeleuk.frames import Frame, RgbImage
+    from edgeleuk.frames import Cell, Frame, RgbImage
+
+SCALE_UNKNOWN = "scale unknown"
+SCALE_IMPLAUSIBLE = "scale implausible: pass --px-per-um"
 
 # The first fields settle the scale, later ones watch over it at little cost.
 _SCALE_EVERY_FIELD_UNTIL = 15
+_MOST_TRIES_IN_A_ROW = 45
 _SCALE_EVERY = 10
 _SCALE_WINDOW = 31
+# White cells are 35 to 500 um2 large; two or three that touch may be taken for one.
+_LEAST_AREA_UM2, _MOST_AREA_UM2 = 20.0, 1000.0
+_AREAS_WINDOW = 60
 
 
 class Scale(Protocol):
@@ -28,38 +36,117 @@ class Scale(Protocol):
         ...
 
 
+class PictureScale(NamedTuple):
+    """Scale of one picture.
+
+    Attributes
+    ----------
+    px_per_um : float or None
+    trouble : str or None
+        Why there is none.
+    """
+
+    px_per_um: float | None
+    trouble: str | None = None
+
+    def of_cells(self, cells: Iterable[Cell]) -> PictureScale:
+        """Refuse an estimated scale by which the cells of the picture have an impossible area."""
+        if self.px_per_um is None or _are_possible(_areas_px(cells), self.px_per_um):
+            return self
+        return PictureScale(None, SCALE_IMPLAUSIBLE)
+
+
+def estimated_scale(pixels: RgbImage) -> PictureScale:
+    """Estimate the scale of one picture, (H, W, 3) uint8, RGB; `PictureScale.of_cells` has to confirm it."""
+    found = measure_scale(pixels)
+    if found is None:
+        return PictureScale(None, SCALE_UNKNOWN)
+    return (
+        PictureScale(found.px_per_um)
+        if is_plausible(found.px_per_um)
+        else PictureScale(None, SCALE_IMPLAUSIBLE)
+    )
+
+
 class ScaleKeeper:
     """Scale of the fields: given, else the source's own, else the median of the last estimates.
 
     A given scale is that of the first field. A camera that changes its resolution is taken to see the same
     field with other pixels; where the proportions change, too, only the red cells can tell.
+
+    Attributes
+    ----------
+    trouble : str or None
+        Why the last field has no scale: `SCALE_UNKNOWN` or `SCALE_IMPLAUSIBLE`.
     """
 
     def __init__(self, given: float | None, estimate: Callable[[RgbImage], Scale | None]) -> None:
+        self.trouble: str | None = None
         self._given = given
         self._estimate = estimate
         self._estimates: deque[float] = deque(maxlen=_SCALE_WINDOW)
+        self._areas_px: deque[float] = deque(maxlen=_AREAS_WINDOW)
+        self._estimated = False
         self._shape: tuple[int, ...] | None = None
         self._first: tuple[int, int] | None = None
         self._fields = 0
+        self._implausible = False
 
     def of(self, frame: Frame) -> float | None:
         """Scale to use for a frame, in px/um; None where nothing tells it."""
+        scale = self._told(frame)
+        self._estimated = scale is None
+        if scale is None:
+            scale = self._from_red_cells(frame)
+        self.trouble = None
+        if scale is None:
+            self.trouble = SCALE_IMPLAUSIBLE if self._implausible else SCALE_UNKNOWN
+        return scale
+
+    def confirmed(self, scale: float | None, cells: Iterable[Cell]) -> float | None:
+        """Return the scale that `of` gave, or None where the white cells of the fields contradict it."""
+        if scale is None or not self._estimated:
+            return scale
+        self._areas_px.extend(_areas_px(cells))
+        if _are_possible(self._areas_px, scale):
+            return scale
+        self.trouble = SCALE_IMPLAUSIBLE
+        return None
+
+    def _told(self, frame: Frame) -> float | None:
+        """Scale that somebody knows."""
         height, width = frame.pixels.shape[:2]
         if self._given is not None:
             self._first = self._first or (height, width)
             zoom = zoom_between(self._first, (height, width))
             if zoom is not None:
                 return self._given * zoom
-        if frame.px_per_um is not None:
-            return frame.px_per_um
+        return frame.px_per_um
+
+    def _from_red_cells(self, frame: Frame) -> float | None:
         if frame.pixels.shape != self._shape:
             # Another resolution is another scale.
             self._shape, self._fields = frame.pixels.shape, 0
             self._estimates.clear()
-        if len(self._estimates) < _SCALE_EVERY_FIELD_UNTIL or self._fields % _SCALE_EVERY == 0:
+            self._areas_px.clear()
+        settled = len(self._estimates) >= _SCALE_EVERY_FIELD_UNTIL or self._fields >= _MOST_TRIES_IN_A_ROW
+        if not settled or self._fields % _SCALE_EVERY == 0:
             estimate = self._estimate(frame.pixels)
-            if estimate is not None:
+            self._implausible = estimate is not None and not is_plausible(estimate.px_per_um)
+            if estimate is not None and not self._implausible:
                 self._estimates.append(estimate.px_per_um)
         self._fields += 1
         return statistics.median(self._estimates) if self._estimates else None
+
+
+def _areas_px(cells: Iterable[Cell]) -> list[float]:
+    """Areas of the whole cells."""
+    return [float(cell.area_px) for cell in cells if not cell.touches_border]
+
+
+def _are_possible(areas_px: Iterable[float], px_per_um: float) -> bool:
+    """Whether white cells may be so large; without one nothing speaks against it."""
+    areas = list(areas_px)
+    if not areas:
+        return True
+    return _LEAST_AREA_UM2 <= statistics.median(areas) / px_per_um**2 <= _MOST_AREA_UM2

@@ -18,13 +18,13 @@ from edgeleuk.images import read_image, write_png
 from edgeleuk.record.reading import read_session
 from edgeleuk.results import Decision
 from edgeleuk.running import run
+from edgeleuk.scaling import SCALE_UNKNOWN, estimated_scale
 from edgeleuk.stage.autofocus import autofocus
 from edgeleuk.stage.eye import CameraEye
 from edgeleuk.stage.mapping import Mapping, calibrate
 from edgeleuk.stage.mosaic import Mosaic
 from edgeleuk.stage.resuming import Begun, PastCell, ScanPast, field_of, focus_again, read_past
 from edgeleuk.stage.scanning import FocusKeeper, ScanPlan, ScanSource
-from edgeleuk.vision.scale import estimate_px_per_um
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -122,7 +122,7 @@ class SlideScan:
         if self._past is not None and path.is_file():
             self._mosaic.begin_with(read_image(path))
         if not self._mosaic.is_empty:
-            write_png(path, self._mosaic.drawn(self._scale, simulated=self._simulated))
+            write_png(path, self._mosaic.drawn(self._scale, simulated=self._simulated), "--picture")
             say(f"picture   {path}")
 
 
@@ -317,7 +317,10 @@ def parse_area(text: str) -> tuple[float, float]:
 
 
 def _estimated(frame: Frame) -> float:
-    found = estimate_px_per_um(frame.pixels)
-    if found is None:
-        raise UsageError("the scale is unknown: no red cells are seen", cure="pass it with --px-per-um")
-    return found.px_per_um
+    scale, trouble = estimated_scale(frame.pixels)
+    if scale is None:
+        what = (
+            "the scale is unknown: no red cells are seen" if trouble == SCALE_UNKNOWN else "implausible scale"
+        )
+        raise UsageError(what, cure="pass it with --px-per-um")
+    return scale

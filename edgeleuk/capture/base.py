@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote
 
-import numpy as np
-
 from edgeleuk.capture.addresses import public_uri
 from edgeleuk.clock import now
 from edgeleuk.errors import DataRefusedError, UsageError
@@ -84,21 +82,15 @@ class JpegFrame:
 
     def decode(self) -> Frame:
         """Decode it; see `EncodedFrame.decode`."""
-        import cv2
+        from edgeleuk.pictures.decoding import PictureRefusedError, decode_jpeg_frame
 
         where = f"{self.source} frame {self.sequence}"
-        # OpenCV 4 fills the missing rest of a picture with grey; cameras may pad behind the end marker.
-        if b"\xff\xd9" not in self.data[-4096:]:
-            raise FrameRejectedError("truncated JPEG", where)
         try:
-            flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-            pixels = cv2.imdecode(np.frombuffer(self.data, np.uint8), flags)
-        except cv2.error:
-            pixels = None
-        if pixels is None:
-            raise FrameRejectedError("damaged JPEG", where)
+            pixels = decode_jpeg_frame(self.data, where)
+        except PictureRefusedError as error:
+            raise FrameRejectedError(error.reason, where) from None
         return Frame(
-            np.asarray(pixels, np.uint8),
+            pixels,
             self.sequence,
             self.captured_at,
             self.captured_monotonic,
@@ -256,7 +248,10 @@ def decoded(item: Frame | EncodedFrame) -> Frame:
 
 
 def _is_pictures(path: Path) -> bool:
-    return path.is_dir() or path.suffix.lower() in PICTURE_SUFFIXES
+    # Pictures that are not read are named by a folder: FFmpeg would take some of them for videos.
+    from edgeleuk.pictures.headers import NOT_READ
+
+    return path.is_dir() or path.suffix.lower() in {*PICTURE_SUFFIXES, *NOT_READ}
 
 
 def _allowed() -> str:

@@ -28,19 +28,19 @@ class HttpBody(Closing):
     ----------
     error : OSError or None
         What ended the reading, if something did.
+    simulated : bool
+        The header says that the pictures are drawn.
     """
 
     def __init__(self, response: http.client.HTTPResponse, connection: socket.socket | None) -> None:
+        # As `edgeleuk virtual-microscope` says of its pictures.
+        self.simulated = response.headers.get("X-Edgeleuk-Simulated", "0").strip() not in {"", "0"}
         self._response = response
         self._connection = connection
         self._begin = b""
         self.error: OSError | None = None
         # The response does not give its socket away, but any handle shuts the connection down.
         self._handle = socket.socket(fileno=os.dup(response.fileno()))
-
-    def header(self, name: str, missing: str) -> str:
-        """Return what the answer's header says of something."""
-        return str(self._response.headers.get(name, missing)).strip()
 
     def be_endless(self) -> None:
         """Ignore the length: a stream has none, whatever some cameras write there."""

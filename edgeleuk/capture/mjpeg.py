@@ -264,8 +264,7 @@ class MjpegSource(Closing):
         self.uri = uri
         self.live = True
         self.format = "mjpeg"
-        # As `edgeleuk virtual-microscope` says of its pictures.
-        self.simulated = body.header("X-Edgeleuk-Simulated", "0") not in {"", "0"}
+        self.simulated = body.simulated
         self._timeout_s = timeout_s
         self._limit_s = timeout_s
         self._rhythm = Rhythm()

@@ -14,6 +14,7 @@ from edgeleuk.clock import LEAST_JUMP_S, behind_text, go_on_from
 from edgeleuk.errors import SessionError, UsageError
 from edgeleuk.record.chain import append_link
 from edgeleuk.record.database import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, companions, explained
+from edgeleuk.record.intact import PATIENCE_S
 from edgeleuk.record.reading import read_session
 from edgeleuk.record.session import DEFAULT_GUARD, DiskGuard, SessionWriter
 
@@ -45,10 +46,7 @@ def create_session(
         The disk is full.
     """
     path = Path(path)
-    if path.is_dir():
-        raise UsageError(
-            "a session is a file", got=f"the folder {path}", cure="name a file in it with --session"
-        )
+    require_no_folder(path)
     for file in (path, *companions(path)):
         if file.exists() or file.is_symlink():
             raise UsageError(
@@ -93,6 +91,19 @@ def create_session(
             file.unlink(missing_ok=True)
         raise
     return writer
+
+
+def require_no_folder(path: Path) -> None:
+    """Refuse a folder where a session is to be recorded.
+
+    Raises
+    ------
+    UsageError
+    """
+    if path.is_dir():
+        raise UsageError(
+            "a session is a file", got=f"the folder {path}", cure="name a file in it with --session"
+        )
 
 
 def resume_session(
@@ -175,7 +186,7 @@ def _hold(path: Path, lock: int) -> None:
 
 
 def _connected(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, timeout=5)
+    connection = sqlite3.connect(path, isolation_level=None, timeout=PATIENCE_S)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")

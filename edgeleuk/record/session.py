@@ -27,6 +27,7 @@ from edgeleuk.record.database import (
     explained,
     tally_rows,
 )
+from edgeleuk.record.intact import FileWatch
 from edgeleuk.record.past import last_record_at, past_fields, read_past
 from edgeleuk.record.pictures import encode_crop, encode_texture, thumbnail
 from edgeleuk.results import Decision, Prediction
@@ -114,6 +115,8 @@ class SessionWriter(Closing):
     path : Path
     summary : SessionSummary or None
         Set when the run has ended, well or not.
+    noted : int
+        Events that it recorded by itself, as the disk filled.
     """
 
     def __init__(
@@ -125,6 +128,8 @@ class SessionWriter(Closing):
         self._connection = connection
         self._guard = guard
         self._pictures = True
+        self._file = FileWatch(path, connection, lock)
+        self.noted = 0
 
     def record_frame(
         self,
@@ -233,6 +238,17 @@ class SessionWriter(Closing):
             )
             append_link(connection, "event", row.lastrowid)
 
+    def check(self) -> None:
+        """See that the file is still there, whole, and changed by nobody else.
+
+        Raises
+        ------
+        SessionError
+            It says what is lost, and what is not.
+        """
+        with explained(self.path):
+            self._file.check()
+
     def views(self, track: int) -> tuple[list[View], str | None]:
         """Return all judged views of a cell in their order, and its truth; none of a cell not judged yet."""
         with explained(self.path):
@@ -299,7 +315,9 @@ class SessionWriter(Closing):
 
     def _has_room(self) -> bool:
         """Say whether pictures may be kept, and tell when that changes."""
-        disk = os.statvfs(self.path.parent)
+        self._file.check()
+        with explained(self.path):
+            disk = os.statvfs(self.path.parent)
         free = disk.f_bavail * disk.f_frsize
         if free < self._guard.stop_bytes:
             raise SessionError(
@@ -310,13 +328,15 @@ class SessionWriter(Closing):
             )
         if self._pictures and free < self._guard.pictures_bytes:
             self.record_event("disk", f"{free / MB:.0f} MB are free: results are recorded without pictures")
+            self.noted += 1
         # With some room between, so that the two do not alternate.
         self._pictures = free >= self._guard.pictures_bytes * (1 if self._pictures else 1.1)
         return self._pictures
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with explained(self.path):
+        self._file.check()
+        with explained(self.path, give_up=self._file.give_up):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection

@@ -7,41 +7,22 @@ a cell is known again by its place there.
 from __future__ import annotations
 
 import math
-from collections import OrderedDict, defaultdict
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from edgeleuk.frames import zoom_between
-from edgeleuk.vision.registration import (
-    LEAST_OVERLAP,
-    Rectangle,
-    Shift,
-    Spectrum,
-    Texture,
-    refine,
-    register,
-)
+from edgeleuk.vision.registration import Rectangle, Texture
+from edgeleuk.vision.slide_map import Move, Placed, SlideMap
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from edgeleuk.frames import Box, Cell, RgbImage
 
-_MOST_KEYFRAMES = 512
-_MOST_SPECTRA = 24
-_MOST_CELLS = 12_000
-# Remembered fields that a field which has lost its way is compared with: the nearest, then the newest.
-_MOST_NEAR = 12
-_MOST_NEW = 4
-# Remembered fields of other areas that a field which has not lost its way is compared with: of so many areas
-# the nearest, the nearest of all, as the gaps between areas are only guessed, and others in turn.
-_MOST_AREAS = 3
-_MOST_FOREIGN = 5
-_MOST_IN_TURN = 2
-# Remembered fields whose word on a field's place is taken together.
-_MOST_ANCHORS = 4
-# A keyframe serves while at least this share of the field overlaps it; below, a new one is kept.
-_KEYFRAME_OVERLAP = 0.6
+__all__ = ["FieldTracker", "Move", "PastField", "Placed", "Sighting"]
+
+_MOST_CELLS = 60_000
 _GATE_RADII = 0.7
 
 
@@ -62,14 +43,6 @@ class Sighting:
 
 
 @dataclass(frozen=True, slots=True)
-class _Keyframe:
-    number: int
-    area: int
-    view: Rectangle
-    texture: Texture
-
-
-@dataclass(frozen=True, slots=True)
 class _Known:
     """A cell as it was seen best."""
 
@@ -77,37 +50,6 @@ class _Known:
     box: Rectangle
     view: Rectangle
     whole: bool
-
-
-class Move(NamedTuple):
-    """All of one area became part of another, shifted by so many pixels."""
-
-    area: int
-    into: int
-    x: float
-    y: float
-
-
-class Placed(NamedTuple):
-    """Where a field was found to lie, and what has to be kept to find the same again.
-
-    Attributes
-    ----------
-    area : int
-        Fields of one area are known to lie side by side.
-    left, top : float
-        In pixels of the area.
-    moves : tuple of Move
-        Areas that this field joined.
-    texture : Texture or None
-        Of a field that others will be registered to.
-    """
-
-    area: int
-    left: float
-    top: float
-    moves: tuple[Move, ...] = ()
-    texture: Texture | None = None
 
 
 class PastField(NamedTuple):
@@ -122,8 +64,9 @@ class PastField(NamedTuple):
 class FieldTracker:
     """Remembers where each cell of a slide lies, so that it is counted once.
 
-    `placed` tells where the last field lies. The state is bounded: 512 reduced fields and 24 of their
-    spectra (60 MB), 12,000 cells; the oldest are forgotten first.
+    A field seen before is recognised among all of them, however long the way between (`SlideMap`). `placed`
+    tells where the last field lies. The state is bounded: 8,192 reduced fields, 256 of them unpacked (130 MB
+    in all), and 60,000 cells; the oldest are forgotten first.
 
     Examples
     --------
@@ -135,7 +78,7 @@ class FieldTracker:
     """
 
     def __init__(self) -> None:
-        self._map = _Map()
+        self._map = SlideMap()
         self._cells = _Cells()
         self._tracks = 0
         self.placed: Placed | None = None
@@ -220,152 +163,6 @@ def _place(box: Box, zoom: float, view: Rectangle) -> Rectangle:
     return Rectangle(left, top, left + zoom * box.w, top + zoom * box.h)
 
 
-class _Map:
-    """Remembered fields and where they lie. Areas that are not connected lie where they probably do."""
-
-    def __init__(self) -> None:
-        self._keyframes: OrderedDict[int, _Keyframe] = OrderedDict()
-        self._spectra: OrderedDict[int, Spectrum] = OrderedDict()
-        self._last: _Keyframe | None = None
-        self._speed = 0.0, 0.0
-        self._numbers = 0
-        self._areas = 0
-
-    def recall(self, area: int, view: Rectangle, texture: Texture | None) -> None:
-        """Remember a field of an earlier run."""
-        self._areas = max(self._areas, area)
-        number = self._next_number()
-        if texture is not None:
-            self._last = _Keyframe(number, area, view, texture)
-            self._remember(self._last)
-
-    def move(self, move: Move) -> None:
-        """Make an area part of another, shifted."""
-        for number, keyframe in self._keyframes.items():
-            if keyframe.area == move.area:
-                view = keyframe.view.moved(move.x, move.y)
-                self._keyframes[number] = replace(keyframe, area=move.into, view=view)
-        if self._last is not None:
-            self._last = self._keyframes.get(self._last.number, self._last)
-
-    def place(self, texture: Texture) -> Placed:
-        """Find where a field lies, and the areas that it joins to its own."""
-        spectrum = Spectrum(texture)
-        height, width = texture.shape
-        expected = Rectangle(0.0, 0.0, float(width), float(height))
-        if self._last is not None:
-            expected = expected.moved(self._last.view.left, self._last.view.top).moved(*self._speed)
-        moves: list[Move] = []
-        field = None if texture.is_blank else self._found(texture, spectrum, expected)
-        if field is None:
-            self._areas += 1
-            field = _Keyframe(self._next_number(), self._areas, expected, texture)
-            # An empty glass would only push out of memory what can be recognised.
-            if not texture.is_blank:
-                self._remember(field)
-        else:
-            moves = self._connected(field, spectrum)
-            field = self._anchored(field, spectrum)
-        self._keep(field, spectrum)
-        last, self._last = self._last, field
-        if last is not None and last.area == field.area:
-            self._speed = field.view.left - last.view.left, field.view.top - last.view.top
-        kept = texture if field.number in self._keyframes else None
-        return Placed(field.area, field.view.left, field.view.top, tuple(moves), kept)
-
-    def _next_number(self) -> int:
-        self._numbers += 1
-        return self._numbers
-
-    def _like(self, texture: Texture) -> list[_Keyframe]:
-        """Remembered fields of a field's size."""
-        return [keyframe for keyframe in self._keyframes.values() if keyframe.texture.shape == texture.shape]
-
-    def _found(self, texture: Texture, spectrum: Spectrum, expected: Rectangle) -> _Keyframe | None:
-        """Register a field to the last one, or the nearest to where it is expected, or the newest."""
-        for keyframe in self._candidates(texture, expected):
-            shift = register(self._spectrum(keyframe), spectrum)
-            if shift is not None:
-                return _Keyframe(self._next_number(), keyframe.area, _shifted(keyframe, shift), texture)
-        return None
-
-    def _candidates(self, texture: Texture, expected: Rectangle) -> Iterator[_Keyframe]:
-        if self._last is None:
-            return
-        if self._last.texture.shape == texture.shape:
-            yield self._last
-        near = self._like(texture)
-        newest = near[-_MOST_NEW:]
-        near.sort(key=lambda keyframe: keyframe.view.distance(expected))
-        near = [keyframe for keyframe in near if keyframe.number != self._last.number][:_MOST_NEAR]
-        yield from near
-        tried = {self._last.number, *(keyframe.number for keyframe in near)}
-        yield from (keyframe for keyframe in newest[::-1] if keyframe.number not in tried)
-
-    def _connected(self, field: _Keyframe, spectrum: Spectrum) -> list[Move]:
-        """Look for overlaps with other areas, which then become part of the field's own."""
-        foreign = [keyframe for keyframe in self._like(field.texture) if keyframe.area != field.area]
-        near = sorted(foreign, key=lambda keyframe: keyframe.view.distance(field.view))
-        nearest = {keyframe.area: keyframe for keyframe in near[::-1]}
-        firsts = [keyframe for keyframe in near if nearest[keyframe.area] is keyframe]
-        turn = field.number * _MOST_IN_TURN
-        others = [foreign[(turn + i) % len(foreign)] for i in range(_MOST_IN_TURN) if foreign]
-        tried = [*firsts[:_MOST_AREAS], *near[:_MOST_FOREIGN], *others]
-        moves: dict[int, Move] = {}
-        for keyframe in {keyframe.number: keyframe for keyframe in tried}.values():
-            shift = None if keyframe.area in moves else register(self._spectrum(keyframe), spectrum)
-            if shift is not None:
-                there = _shifted(keyframe, shift)
-                x, y = field.view.left - there.left, field.view.top - there.top
-                moves[keyframe.area] = Move(keyframe.area, field.area, x, y)
-        for move in moves.values():
-            self.move(move)
-        return list(moves.values())
-
-    def _anchored(self, field: _Keyframe, spectrum: Spectrum) -> _Keyframe:
-        """Place a field by all that it overlaps, lest errors add up; remember it if it shows enough more."""
-        anchors = [
-            (share, keyframe)
-            for keyframe in self._like(field.texture)
-            if keyframe.area == field.area and (share := field.view.share(keyframe.view)) >= LEAST_OVERLAP
-        ]
-        anchors.sort(key=lambda anchor: anchor[0], reverse=True)
-        weight = left = top = 0.0
-        for share, keyframe in anchors[:_MOST_ANCHORS]:
-            guess = field.view.left - keyframe.view.left, field.view.top - keyframe.view.top
-            shift = refine(keyframe.texture, field.texture, guess)
-            if shift is None and weight == 0:
-                # Perhaps it lies not quite where it was thought to.
-                shift = register(self._spectrum(keyframe), spectrum)
-            if shift is not None:
-                there = _shifted(keyframe, shift)
-                weight, left, top = weight + share, left + share * there.left, top + share * there.top
-                if share >= _KEYFRAME_OVERLAP:
-                    break
-        if weight > 0:
-            left, top = left / weight - field.view.left, top / weight - field.view.top
-            field = replace(field, view=field.view.moved(left, top))
-        if not anchors or anchors[0][0] < _KEYFRAME_OVERLAP:
-            self._remember(field)
-        return field
-
-    def _remember(self, keyframe: _Keyframe) -> None:
-        self._keyframes[keyframe.number] = keyframe
-        if len(self._keyframes) > _MOST_KEYFRAMES:
-            self._keyframes.popitem(last=False)
-
-    def _spectrum(self, keyframe: _Keyframe) -> Spectrum:
-        return self._keep(keyframe, self._spectra.get(keyframe.number) or Spectrum(keyframe.texture))
-
-    def _keep(self, keyframe: _Keyframe, spectrum: Spectrum) -> Spectrum:
-        """Keep a spectrum among those last used."""
-        self._spectra[keyframe.number] = spectrum
-        self._spectra.move_to_end(keyframe.number)
-        if len(self._spectra) > _MOST_SPECTRA:
-            self._spectra.popitem(last=False)
-        return spectrum
-
-
 class _Cells:
     """Known cells, found by their place."""
 
@@ -446,8 +243,3 @@ class _Cells:
         self._squares[square].discard(track)
         if not self._squares[square]:
             del self._squares[square]
-
-
-def _shifted(keyframe: _Keyframe, shift: Shift) -> Rectangle:
-    """View of a field that was registered to a remembered one."""
-    return keyframe.view.moved(shift.x, shift.y)

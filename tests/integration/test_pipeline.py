@@ -30,7 +30,7 @@ from edgeleuk.errors import (
 )
 from edgeleuk.frames import Box, Cell, Frame
 from edgeleuk.latency import LatencyHistogram
-from edgeleuk.pipeline import CUT, SCALE_UNKNOWN, run
+from edgeleuk.pipeline import CUT, run
 from edgeleuk.record import SessionWriter, create_session, export_csv, read_session
 from edgeleuk.results import (
     CellResult,
@@ -41,6 +41,7 @@ from edgeleuk.results import (
     Prediction,
     SessionSummary,
 )
+from edgeleuk.scaling import SCALE_IMPLAUSIBLE, SCALE_UNKNOWN
 from edgeleuk.views import STUCK_DUST
 from edgeleuk.vision.stream import StreamWatch
 from edgeleuk.vision.tracking import FieldTracker, Placed, Sighting
@@ -233,12 +234,29 @@ class TestCounting:
         assert (cell["reason"], cell["probability"], cell["area_um2"]) == (SCALE_UNKNOWN, None, None)
         assert cell["area_px"] == 400
 
+    def test_with_an_implausible_scale_no_cell_is_judged(self, tmp_path: Path) -> None:
+        @dataclass
+        class Estimate:
+            px_per_um: float
+
+        path = tmp_path / "s.db"
+        # Too few pixels, then too many, then cells of 4 um2.
+        values = iter([1.6, 41.0, 10.0])
+        fields = [[(track, 10, False)] for track in range(3)]
+        engine = Seen(fields).engine(estimate_scale=lambda _: Estimate(next(values)))
+        summary = run_on(pictures(tmp_path / "p", 3), engine, path)
+        laws_hold(summary, path)
+        assert (summary.uncertain, summary.px_per_um) == (3, None)
+        with read_session(path) as reader:
+            assert {cell["reason"] for cell in reader.rows("cells")} == {SCALE_IMPLAUSIBLE}
+            assert [row["text"] for row in reader.rows("events")] == [SCALE_IMPLAUSIBLE]
+
     def test_the_scale_is_the_median_of_the_fields(self, tmp_path: Path) -> None:
         @dataclass
         class Estimate:
             px_per_um: float
 
-        estimates = iter([10.0, 11.0, None, 50.0, 12.0])
+        estimates = iter([10.0, 11.0, None, 30.0, 12.0])
         scales: list[float | None] = []
         engine = Seen([[]] * 5).engine(
             estimate_scale=lambda _: None if (value := next(estimates)) is None else Estimate(value)

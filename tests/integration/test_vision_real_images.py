@@ -103,9 +103,25 @@ def test_scale_of_full_fields(fields: list[Field]) -> None:
     estimates = [estimate_px_per_um(pixels) for pixels, _, _ in fields]
     known = [estimate.px_per_um for estimate in estimates if estimate is not None]
     # BCCD's boxes of red cells are about 100 px wide, but drawn loosely: the cells inside are 85 to 95.
-    assert len(known) >= 160
-    assert 10.8 < np.median(known) < 13.2
-    assert np.percentile(np.abs(np.log(known / np.median(known))), 90) < 0.2
+    # Of the rest too few red cells lie alone; people's red cells differ by 4 % themselves.
+    assert len(known) >= 125
+    assert 11.4 < np.median(known) < 12.7
+    assert np.percentile(np.abs(np.log(known / np.median(known))), 90) < 0.1
+
+
+@pytest.mark.parametrize("tiles", [2, 4])
+def test_scale_of_wide_real_fields(fields: list[Field], tiles: int) -> None:
+    """Fields side by side, 110 and 215 um wide, seen with a quarter of the pixels as well."""
+    alone = [estimate.px_per_um for pixels, _, _ in fields if (estimate := estimate_px_per_um(pixels))]
+    pictures = [pixels for pixels, _, _ in fields][: 3 * tiles**2]
+    for n in range(0, len(pictures) - tiles**2 + 1, tiles**2):
+        rows = [np.hstack(pictures[n + i * tiles : n + (i + 1) * tiles]) for i in range(tiles)]
+        wide = np.vstack(rows)
+        for zoom in (1.0, 0.5):
+            seen = cv2.resize(wide, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA)
+            estimate = estimate_px_per_um(seen)
+            if estimate is not None:
+                assert estimate.px_per_um / zoom == pytest.approx(np.median(alone), rel=0.1)
 
 
 def test_crops_of_full_fields_are_cells_on_black(fields: list[Field]) -> None:

@@ -28,7 +28,10 @@ from edgeleuk.counting import (
     way_on_text,
 )
 from edgeleuk.errors import BundleError
+from edgeleuk.pipeline import CUT
 from edgeleuk.results import Check, Counted, Decision, Proportion, cells_text, check_of
+from edgeleuk.scaling import SCALE_IMPLAUSIBLE, SCALE_UNKNOWN
+from edgeleuk.views import STUCK_DUST
 
 if TYPE_CHECKING:
     from outcome import Call
@@ -238,6 +241,18 @@ class TestForeignCells:
         by_reason = {"area": 12, "colour": 21}
         assert way_on_text(by_reason)[0].startswith("way on    colour: ")
         assert way_on_text({}) == []
+
+    @pytest.mark.parametrize(
+        ("reason", "check"),
+        [
+            (SCALE_UNKNOWN, Check.SCALE),
+            (SCALE_IMPLAUSIBLE, Check.SCALE),
+            (STUCK_DUST, Check.DUST),
+            (CUT, Check.BORDER),
+        ],
+    )
+    def test_the_words_of_the_pipeline_are_known(self, reason: str, check: Check) -> None:
+        assert check_of(reason) is check
 
     def test_what_nobody_knows_is_foreign(self) -> None:
         assert check_of("older words") is check_of(None) is Check.OTHER

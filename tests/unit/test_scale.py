@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edgeleuk.vision.scale import RED_CELL_UM, estimate_px_per_um
+from edgeleuk.vision.scale import RED_CELL_UM, estimate_px_per_um, is_plausible, measure_scale
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -80,3 +80,55 @@ def test_a_single_pixel_gives_none() -> None:
 def test_pixels_must_be_rgb() -> None:
     with pytest.raises(ValueError, match="uint8"):
         estimate_px_per_um(np.zeros((10, 10, 3), np.float32))
+
+
+@pytest.mark.parametrize("width_um", [60, 150, 240, 308, 400, 600])
+def test_fields_of_any_width(width_um: float) -> None:
+    # 2048 pixels across, as many red cells as a smear has, a third of them touching another.
+    scale = 2048 / width_um
+    rng = np.random.default_rng(round(width_um))
+    step = 9.5 * scale
+    centres = [
+        (round(x + rng.uniform(-0.2, 0.2) * step), round(y + rng.uniform(-0.2, 0.2) * step))
+        for x in np.arange(step / 2, 2048, step)
+        for y in np.arange(step / 2, 1536, step)
+        if rng.random() < 0.75
+    ]
+    estimate = estimate_px_per_um(
+        field_of(round(RED_CELL_UM * scale), centres, size=(1536, 2048), pallor=0.3)
+    )
+    true = round(RED_CELL_UM * scale) // 2 * 2 / RED_CELL_UM
+    assert estimate.px_per_um == pytest.approx(true, rel=0.05)
+
+
+@pytest.mark.parametrize("diameter", [14, 20])
+def test_a_scale_that_no_microscope_has_is_measured_and_not_estimated(diameter: int) -> None:
+    field = field_of(
+        diameter, [(x, y) for x in range(20, 310, 30) for y in range(20, 230, 30)], size=(240, 320)
+    )
+    assert not is_plausible(measure_scale(field).px_per_um)
+    assert estimate_px_per_um(field) is None
+
+
+def test_cells_too_large_to_be_plausible() -> None:
+    centres = [(x, y) for x in range(250, 2400, 480) for y in range(250, 1800, 480)]
+    field = field_of(360, centres, size=(1800, 2400))
+    assert measure_scale(field).px_per_um > 40
+    assert estimate_px_per_um(field) is None
+
+
+def test_a_white_cell_alone_tells_no_scale() -> None:
+    field = field_of(10, [], size=(300, 300))
+    rng = np.random.default_rng(3)
+    cv2.circle(field, (150, 150), 95, (190, 175, 205), -1)
+    for angle in rng.uniform(0, 2 * np.pi, 60):
+        # Its ragged rim is full of small arcs.
+        x, y = (round(150 + 95 * part) for part in (np.cos(angle), np.sin(angle)))
+        cv2.circle(field, (x, y), int(rng.integers(4, 9)), (190, 175, 205), -1)
+    cv2.circle(field, (150, 150), 50, NUCLEUS, -1)
+    assert estimate_px_per_um(field) is None
+
+
+@pytest.mark.parametrize(("scale", "plausible"), [(2.9, False), (3.0, True), (40.0, True), (40.1, False)])
+def test_plausible_scales(scale: float, *, plausible: bool) -> None:
+    assert is_plausible(scale) is plausible

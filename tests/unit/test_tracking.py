@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import cv2
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgeleuk.frames import Box, Cell
-from edgeleuk.vision import tracking
+from edgeleuk.vision import remembered, tracking
 from edgeleuk.vision.registration import Rectangle, Spectrum, Texture, refine, register
 from edgeleuk.vision.tracking import FieldTracker, PastField, Sighting
 
@@ -29,6 +30,7 @@ def slide(seed: int) -> npt.NDArray[np.uint8]:
 
 
 SLIDE, OTHER_SLIDE = slide(1), slide(2)
+DOT = np.full((5, 5), 128, np.uint8)
 CELLS = [(x, y) for x in range(60, 1200, 120) for y in range(70, 900, 110)]
 
 
@@ -172,7 +174,7 @@ def test_an_empty_glass_is_no_landmark() -> None:
 
 
 def test_empty_glass_pushes_nothing_out_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracking, "_MOST_KEYFRAMES", 2)
+    monkeypatch.setattr(remembered, "_MOST_FIELDS", 2)
     tracker = FieldTracker()
     cells = [cell for _, cell in cells_at(100, 100)]
     first = tracker.update(field(100, 100), cells)
@@ -188,12 +190,87 @@ def test_areas_on_both_sides_of_a_gap_become_one() -> None:
     tracker = FieldTracker()
     owner = walk(tracker, places)
     assert len(set(owner.values())) == len(owner)
-    assert len({keyframe.area for keyframe in tracker._map._keyframes.values()}) == 1
+    assert len({keyframe.area for keyframe in tracker._map._fields.newest(99)}) == 1
     # And all stand where they are on the slide.
-    views = {number: keyframe.view for number, keyframe in tracker._map._keyframes.items()}
+    views = {keyframe.number: keyframe.view for keyframe in tracker._map._fields.newest(99)[::-1]}
     for (x, y), view in zip(places, views.values(), strict=True):
         assert view.left - views[1].left == pytest.approx(x, abs=2)
         assert view.top - views[1].top == pytest.approx(y, abs=2)
+
+
+def elsewhere(number: int) -> npt.NDArray[np.uint8]:
+    """One of many fields that overlap none other, as full of cells as a smear."""
+    rng = np.random.default_rng(100 + number)
+    view = np.full((HEIGHT, WIDTH, 3), (225, 215, 205), np.uint8)
+    for _ in range(90):
+        x, y = int(rng.integers(0, WIDTH)), int(rng.integers(0, HEIGHT))
+        cv2.circle(view, (x, y), int(rng.integers(6, 16)), [int(c) for c in rng.integers(90, 190, 3)], -1)
+    return cv2.GaussianBlur(view, (0, 0), 1.5)
+
+
+def test_a_field_is_known_again_after_a_long_way_elsewhere() -> None:
+    tracker = FieldTracker()
+    there = [(x, y) for y in (60, 300) for x in range(60, 800, 120)]
+    owner = walk(tracker, there)
+    for number in range(30):
+        assert all(s.is_new for s in tracker.update(elsewhere(number), [Cell(Box(9, 9, 5, 5), DOT)]))
+    counted = tracker.unique
+    # In another order, not quite where it was, in other light.
+    for x, y in there[::-3] + there[::4]:
+        found = cells_at(x + 20, y + 15)
+        sightings = tracker.update(field(x + 20, y + 15, gain=0.93), [cell for _, cell in found])
+        known = [(i, s) for (i, c), s in zip(found, sightings, strict=True) if i in owner.values()]
+        assert all(owner[sighting.track] == identity for identity, sighting in known)
+        assert known
+    # Only what the first way did not show is new.
+    assert tracker.unique - counted <= 4
+
+
+def test_a_resumed_tracker_knows_all_fields_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Few textures lie ready: the others are unpacked.
+    monkeypatch.setattr(remembered, "_MOST_TEXTURES", 4)
+    tracker, past = FieldTracker(), []
+    cells = [cell for _, cell in cells_at(100, 100)]
+    views = [field(100, 100), *(elsewhere(number) for number in range(20))]
+    for view in views:
+        sightings = tracker.update(view, cells)
+        assert tracker.placed is not None
+        past.append(
+            PastField(
+                tracker.placed,
+                WIDTH,
+                HEIGHT,
+                [(s.track, c.box) for s, c in zip(sightings, cells, strict=True)],
+            )
+        )
+    resumed = FieldTracker.resumed(past)
+    for number, view in enumerate(views):
+        expected = list(range(number * len(cells), (number + 1) * len(cells)))
+        assert [s.track for s in resumed.update(view, cells)] == expected
+    assert resumed.unique == tracker.unique
+
+
+def test_a_way_round_that_drifted_comes_back_to_the_cells_that_are_known() -> None:
+    tracker = FieldTracker()
+    loop = [(x, 60) for x in range(0, 600, 90)] + [(600, y) for y in range(60, 500, 80)]
+    loop += [(x, 500) for x in range(600, 0, -90)] + [(0, y) for y in range(500, 300, -80)]
+    walk(tracker, loop)
+    counted = tracker.unique
+    # Say that the last field was placed wrongly by a fifth of a field.
+    last = tracker._map._last
+    assert last is not None
+    tracker._map._last = replace(last, view=last.view.moved(60, 40))
+    first = tracker.update(field(0, 60), [cell for _, cell in cells_at(0, 60)])
+    assert not any(s.is_new for s in first)
+    assert tracker.unique == counted
+
+
+def test_fields_without_anything_in_common_are_never_confused() -> None:
+    tracker = FieldTracker()
+    for number in range(60):
+        tracker.update(elsewhere(number), [])
+    areas = {keyframe.area for keyframe in tracker._map._fields.newest(99)}
+    assert len(areas) == 60
 
 
 def test_touching_cells_segmented_as_one_now_and_then_are_two() -> None:
@@ -235,8 +312,9 @@ def test_the_fields_are_not_altered() -> None:
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracking, "_MOST_KEYFRAMES", 3)
-    monkeypatch.setattr(tracking, "_MOST_SPECTRA", 2)
+    monkeypatch.setattr(remembered, "_MOST_FIELDS", 3)
+    monkeypatch.setattr(remembered, "_MOST_TEXTURES", 2)
+    monkeypatch.setattr(remembered, "_MOST_SPECTRA", 2)
     monkeypatch.setattr(tracking, "_MOST_CELLS", 10)
     tracker = FieldTracker()
     rng = np.random.default_rng(0)
@@ -246,8 +324,10 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         cells = [Cell(Box(x, 50, 20, 20), np.full((20, 20), 128, np.uint8)) for x in (20, 80, 140, 200)]
         numbers += [s.track for s in tracker.update(noise, cells)]
     assert numbers == list(range(24))
-    assert len(tracker._map._keyframes) == 3
-    assert len(tracker._map._spectra) == 2
+    fields = tracker._map._fields
+    assert (len(fields), len(fields._textures), len(fields._packed)) == (3, 2, 2)
+    assert len(fields._spectra) <= 2
+    assert sum(map(len, fields._squares.values())) == sum(map(len, fields._areas.values())) == 3
     assert len(tracker._cells._known) == 10
     assert sum(map(len, tracker._cells._squares.values())) == 10
 

@@ -74,6 +74,8 @@ class UdpCamera:
         with av.open(f"rtp://127.0.0.1:{port}", "w", format="rtp") as container:
             stream = container.add_stream("mjpeg", rate=20, options={"huffman": "default"})
             stream.width, stream.height, stream.pix_fmt = 160, 120, "yuvj420p"
+            # Several threads would put restart markers between their slices, which RTP does not tell of.
+            stream.codec_context.thread_count = 1
             stream.codec_context.time_base = Fraction(1, 20)
             for number in range(200):
                 if self._closed.wait(0.05):

@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PEERS  := .venv-peers
 DEMO   := demo
 
-.PHONY: demo test install lint format bench bench-peers emulated-pi emulated-pc models clean
+.PHONY: demo test install lint format bench bench-peers fuzz emulated-pi emulated-pc models clean
 
 # The device set alone, without TensorFlow, on the built-in virtual slide.
 demo: $(VENV)/.device
@@ -39,10 +39,18 @@ bench: install
 	$(BIN)/python tests/bench/recovery.py
 	$(BIN)/python tests/bench/weight_flips.py
 	$(BIN)/python tests/bench/frame_gate.py
+	$(BIN)/python tests/bench/damaged_jpegs.py
 	$(BIN)/python tests/bench/segmentation.py
 	$(BIN)/python tests/bench/counting.py
 	$(BIN)/python tests/bench/link_faults.py
 	$(BIN)/python tests/bench/link_faults.py --protocol grbl
+
+# Every fuzzer in turn, with atheris: ten minutes each, or `make fuzz FUZZ_SECONDS=60`.
+FUZZ_SECONDS ?= 600
+fuzz: install
+	$(BIN)/python -m pip install --quiet atheris
+	@set -e; for each in tests/fuzz/fuzz_*.py; do \
+	  echo "$$each: $(FUZZ_SECONDS) s"; $(BIN)/python $$each -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -print_final_stats=1; done
 
 # The wheel on an emulated Raspberry Pi 4 and 5: as root, with Debian's mmdebstrap, qemu-user and gcc.
 emulated-pi: install

@@ -10,11 +10,11 @@ import numpy as np
 
 from edgeleuk import RESEARCH_USE
 from edgeleuk.frames import require_rgb
-from edgeleuk.results import Decision
+from edgeleuk.results import Decision, check_of, counted_of
 
 if TYPE_CHECKING:
     from edgeleuk.frames import Box, Cell, RgbImage
-    from edgeleuk.results import FrameResult
+    from edgeleuk.results import FrameResult, Prediction
 
     Colour = tuple[int, int, int]
 
@@ -38,8 +38,9 @@ def annotate(
 ) -> RgbImage:
     """Draw what was found in a field.
 
-    Each cell has its outline and its decision with the probability; a band below the picture holds the
-    legend, the scale bar and the research-use sentence.
+    Each cell has its outline and its decision, with the probability of a blast or the reason for which it is
+    uncertain. A band below the picture holds the legend, the scale bar, the counts of this field and the
+    research-use sentence; nothing but the cells' own words lies over the picture.
 
     Parameters
     ----------
@@ -47,7 +48,7 @@ def annotate(
         The frame that `result` is about; not changed.
     result : FrameResult
     simulated : bool
-        Stamps SIMULATED on the picture.
+        Stamps SIMULATED on the band.
     scale : float, optional
         Pixels per micrometre; by default the result's. Without either there is no scale bar.
 
@@ -69,13 +70,19 @@ def annotate(
         _outline(picture, cell.box, by_box.get(cell.box), COLOURS[cell.prediction.decision], line)
     # Words after all outlines, so that no line runs through them.
     for cell in result.cells:
-        prediction = cell.prediction
-        number = "" if math.isnan(prediction.probability) else f" {prediction.probability:.2f}"
-        _tag(picture, cell.box, prediction.decision.value + number, COLOURS[prediction.decision], letter)
-    if simulated:
-        margin = round(letter)
-        _boxed(picture, "SIMULATED", (margin, margin), 1.6 * letter, ink=_WHITE, ground=_BLACK)
-    return np.vstack([picture, legend_band(width, letter, scale or result.px_per_um, simulated)])
+        _tag(picture, cell.box, _words(cell.prediction), COLOURS[cell.prediction.decision], letter)
+    predictions = [cell.prediction for cell in result.cells]
+    counted = counted_of((of.decision.value, of.reason) for of in predictions)
+    counts = f"this field: {counted.text()}, {len(result.excluded)} cut"
+    px_per_um = scale or result.px_per_um
+    return np.vstack([picture, legend_band(width, letter, px_per_um, simulated=simulated, counts=counts)])
+
+
+def _words(prediction: Prediction) -> str:
+    """Say what a cell is called; of an uncertain one why, since its probability alone tells nothing."""
+    if prediction.decision is Decision.UNCERTAIN:
+        return f"uncertain: {check_of(prediction.reason).value}"
+    return f"{prediction.decision.value}, P(blast) {prediction.probability:.2f}"
 
 
 def _outline(picture: RgbImage, box: Box, cell: Cell | None, colour: Colour, line: int) -> None:
@@ -109,10 +116,13 @@ def _tag(picture: RgbImage, box: Box, text: str, colour: Colour, letter: float) 
     _boxed(picture, text, (x, y), letter, ink=ink, ground=colour)
 
 
-def legend_band(width: int, letter: float, px_per_um: float | None, simulated: bool) -> RgbImage:
-    """Draw legend and scale bar above the research-use sentence, white on black, `width` pixels across."""
+def legend_band(
+    width: int, letter: float, px_per_um: float | None, *, simulated: bool, counts: str = ""
+) -> RgbImage:
+    """Draw legend, scale bar, counts and the research-use sentence, white on black, `width` pixels across."""
     row = round(2.4 * letter)
-    band = np.zeros((2 * row, width, 3), np.uint8)
+    rows = 3 if simulated or counts else 2
+    band = np.zeros((rows * row, width, 3), np.uint8)
     x = round(letter)
     entries = [(decision.value, colour) for decision, colour in COLOURS.items()]
     for text, colour in [*entries, ("cut", EXCLUDED_COLOUR)]:
@@ -124,9 +134,14 @@ def legend_band(width: int, letter: float, px_per_um: float | None, simulated: b
         x += text_width(text, 0.85 * letter) + side
     if px_per_um is not None:
         _scale_bar(band[:row], px_per_um, letter, room=width - x)
-    sentence = f"{'Simulated. ' if simulated else ''}{RESEARCH_USE}"
-    size = letter * min(1.0, (width - 2 * letter) / text_width(sentence, letter))
-    write_text(band, sentence, (round(letter), 2 * row - round(0.8 * letter)), size, _WHITE)
+    left = round(letter)
+    if simulated:
+        _boxed(band, "SIMULATED", (left, row + round(0.3 * letter)), letter, ink=_BLACK, ground=_WHITE)
+        left += _boxed_size("SIMULATED", letter)[0] + round(letter)
+    for text, line, start in ((counts, 2, left), (RESEARCH_USE, rows, round(letter))):
+        if text:
+            size = letter * min(1.0, (width - start - letter) / text_width(text, letter))
+            write_text(band, text, (start, line * row - round(0.8 * letter)), size, _WHITE)
     return band
 
 

@@ -27,13 +27,21 @@ from edgeleuk.bundle.acceptance import refuse_rejected
 from edgeleuk.bundle.known_error import known_error
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.capture.base import PICTURE_SUFFIXES, natural_key
-from edgeleuk.console import progress_bar, say
-from edgeleuk.counting import Called, counting_facts, counting_text, share_text
+from edgeleuk.console import printable, progress_bar, say
+from edgeleuk.counting import (
+    called_of,
+    counting_facts,
+    counting_text,
+    share_text,
+    way_on_text,
+)
 from edgeleuk.errors import DataRefusedError, UsageError
-from edgeleuk.files import cell_text, printable
+from edgeleuk.files import cell_text
 from edgeleuk.judging import Picture, Standard
 from edgeleuk.ledger import Entry, Ledger, entry_of, open_ledger, recorded_runtime
-from edgeleuk.results import Decision, Proportion
+from edgeleuk.pictures.decoding import TOO_LARGE
+from edgeleuk.pictures.headers import NOT_READ
+from edgeleuk.results import cells_text, counted_of
 from edgeleuk.workers import ProcessWorkers, Workers
 
 if TYPE_CHECKING:
@@ -114,6 +122,8 @@ def classify_archive(
         settings.precision,
         settings.px_per_um,
         settings.abstain,
+        settings.gate,
+        settings.most_megapixels,
     )
     found: dict[str, Entry] = {}
     shown: list[dict[str, Any]] = []
@@ -170,16 +180,20 @@ def archive_text(result: dict[str, Any]) -> str:
         f"pictures  {pictures['found']}: {pictures['classified']} classified now, {pictures['resumed']} stood"
         f" in the results, {pictures['unreadable']} unreadable",
     ]
+    if result["rejected"]:
+        reasons = sorted(result["rejected"].items(), key=lambda item: -item[1])
+        lines.append("rejected  " + ", ".join(f"{count} {reason}" for reason, count in reasons))
     named = result["unreadable"][:MOST_NAMED]
-    lines += [f"unreadable {printable(entry['file'])}: {entry['error']}" for entry in named]
+    lines += [f"unreadable {printable(entry['file'])}: {printable(entry['error'])}" for entry in named]
     if (rest := len(result["unreadable"]) - len(named)) > 0:
         lines.append(f"unreadable and {rest} more")
-    counts = ", ".join(f"{count} {decision}" for decision, count in cells.items())
-    lines.append(f"cells     {sum(cells.values())}: {counts}")
+    total = sum(cells[name] for name in ("blast", "normal", "uncertain"))
+    lines.append(f"cells     {total}: {cells_text(cells)}")
+    lines += way_on_text(cells["uncertain_by_reason"])
     lines += share_text(share)
     lines += counting_text(result)
     if result["out"] is not None:
-        lines.append(f"results   {result['out']}")
+        lines.append(f"results   {printable(result['out'])}")
     return "\n".join([*lines, RESEARCH_USE])
 
 
@@ -213,6 +227,8 @@ def _walk(folder: Path, entered: set[tuple[int, int]]) -> Iterator[Picture]:
             yield from _walk(path, entered)
         elif stat.S_ISREG(mode) and path.suffix.lower() in PICTURE_SUFFIXES:
             yield Picture(str(path))
+        elif stat.S_ISREG(mode) and (kind := NOT_READ.get(path.suffix.lower())) is not None:
+            yield Picture(str(path), error=f"is a {kind} picture, which is not read")
 
 
 def _not_done(pictures: Sequence[Picture], ledger: Ledger, found: dict[str, Entry]) -> list[Picture]:
@@ -221,12 +237,17 @@ def _not_done(pictures: Sequence[Picture], ledger: Ledger, found: dict[str, Entr
     with progress_bar("looking at what is done") as report:
         for number, picture in enumerate(pictures, start=1):
             before = ledger.done.get(picture.name)
-            if before is not None and before.is_of(Path(picture.name)):
+            # Another limit may let it pass.
+            if before is not None and before.is_of(Path(picture.name)) and not _was_too_large(before.entry):
                 found[picture.name] = before.entry
             else:
                 missing.append(picture)
             report(number, len(pictures))
     return missing
+
+
+def _was_too_large(entry: Entry) -> bool:
+    return entry.error is not None and f"{TOO_LARGE}: " in entry.error
 
 
 def _workers(
@@ -261,11 +282,11 @@ def _judge_all(
                     value = json.loads(line)
                     found[value["file"]] = entry_of(value)
                     if ledger is None and value["error"] is None:
-                        shown.append(value | {"file": printable(value["file"])})
+                        shown.append(value)
                 report(len(found), total)
     except KeyboardInterrupt:
         if ledger is not None:
-            say(f"what is done stands in {ledger.path}; the same command goes on from there")
+            say(f"what is done stands in {printable(str(ledger.path))}; the same command goes on from there")
         raise
 
 
@@ -305,18 +326,16 @@ def _facts(
     resumed: int,
 ) -> dict[str, Any]:
     unreadable = [
-        {"file": printable(picture.name), "error": entry.error}
+        {"file": picture.name, "error": entry.error}
         for picture in pictures
         if (entry := found[picture.name]).error is not None
     ]
     cells = [cell for picture in pictures for cell in found[picture.name].cells]
-    decisions = Counter(decision for decision, _ in cells)
-    counts = {decision.value: decisions[decision.value] for decision in Decision}
+    counted = counted_of((decision, reason) for decision, _, reason in cells)
     error = known_error(bundle, bundle.model_name(standard.runtime, standard.precision))
     called = None
     if not isinstance(error, str):
-        probabilities = [probability for _, probability in cells if probability is not None]
-        called = Called(sum(p >= error.threshold for p in probabilities), len(probabilities))
+        called = called_of(((probability, reason) for _, probability, reason in cells), error.threshold)
     return {
         "schema_version": 1,
         "bundle": bundle.manifest.name,
@@ -330,8 +349,9 @@ def _facts(
             "unreadable": len(unreadable),
         },
         "unreadable": unreadable,
-        "cells": counts,
-        "blast_share": Proportion(counts["blast"], counts["blast"] + counts["normal"]).to_json(),
-        **counting_facts(counts, called, error),
+        "rejected": dict(Counter(reason for picture in pictures if (reason := found[picture.name].rejected))),
+        "cells": counted.to_json(),
+        "blast_share": counted.share_facts(),
+        **counting_facts(counted, called, error),
         "research_use": RESEARCH_USE,
     }

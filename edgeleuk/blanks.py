@@ -11,7 +11,7 @@ import numpy as np
 from edgeleuk.cameras import find_camera
 from edgeleuk.capture import FrameRejectedError, decoded, open_reader, open_source
 from edgeleuk.errors import DataRefusedError, UsageError
-from edgeleuk.images import write_png
+from edgeleuk.images import require_picture, write_png
 from edgeleuk.vision.flatfield import FlatField, average_blank, blank_fault
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def take_blank(camera: str, out: Path, frames: int) -> dict[str, object]:
         raise UsageError("the number of frames is out of range", got=frames, allowed="1 to 1000")
     if out.suffix.lower() != ".png":
         raise UsageError("a blank is stored as PNG", got=out.name, allowed="FILE.png")
+    require_picture(out, "--out")
     pictures: list[RgbImage] = []
     with open_source(find_camera(camera)) as source, open_reader(source) as reader:
         uri = source.uri

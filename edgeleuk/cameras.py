@@ -10,7 +10,7 @@ from edgeleuk.capture.pi import pi_cameras
 from edgeleuk.capture.v4l2 import V4l2Device, device_paths
 from edgeleuk.config import white_balance_of
 from edgeleuk.console import say
-from edgeleuk.errors import CameraError
+from edgeleuk.errors import CameraError, MissingDependencyError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -88,10 +88,13 @@ def list_cameras(root: Path = Path("/dev")) -> dict[str, Any]:
                     cameras.append({"uri": f"v4l2://{steady}", "node": node, **_facts(device)})
         except CameraError as error:
             cameras.append({"uri": f"v4l2://{steady}", "node": node, "name": node, "error": str(error)})
-    cameras += [
-        {"uri": f"picamera://{number}", "name": name, "formats": [], "controls": []}
-        for number, name in pi_cameras()
-    ]
+    try:
+        cameras += [
+            {"uri": f"picamera://{number}", "name": name, "formats": [], "controls": []}
+            for number, name in pi_cameras()
+        ]
+    except (CameraError, MissingDependencyError) as error:
+        cameras.append({"uri": "picamera://", "name": "cameras on ribbon cables", "error": str(error)})
     return {"schema_version": 1, "cameras": cameras}
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -25,7 +24,7 @@ from edgeleuk.errors import BundleError, UsageError
 from edgeleuk.morphology import numbers_of
 from edgeleuk.outputs import log_odds
 from edgeleuk.preprocessing import cell_and_tensor
-from edgeleuk.results import Decision, Prediction
+from edgeleuk.results import Check, Decision, Prediction
 from edgeleuk.runtimes import Answer, open_runtime
 from edgeleuk.runtimes.pooled import PooledRuntime
 from edgeleuk.vision.crops import crop_cell, crop_with_surroundings
@@ -54,16 +53,6 @@ if TYPE_CHECKING:
 
 
 _LEAST_P = 1e-9
-
-
-class Check(str, Enum):
-    """What can make a cell ``uncertain``, in the order in which it is asked."""
-
-    AREA = "area"
-    COLOUR = "colour"
-    SHARPNESS = "sharpness"
-    FEATURES = "features"
-    PROBABILITY = "probability"
 
 
 class Doubt(NamedTuple):

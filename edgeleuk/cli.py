@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import sys
 import traceback
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from edgeleuk import RESEARCH_USE, __version__
 from edgeleuk.cli_mcu import mcu_app
@@ -22,10 +22,13 @@ from edgeleuk.cli_options import (
     DataOption,
     DataScaleOption,
     FastestOption,
+    ForceOption,
     GateOption,
+    GateOrNotOption,
     ImagesOption,
     JsonOption,
     LampOption,
+    MegapixelsOption,
     OutputOption,
     PrecisionOption,
     RuntimeOption,
@@ -40,9 +43,29 @@ from edgeleuk.cli_options import (
     UntilPointsOption,
 )
 from edgeleuk.cli_stage import opened_stage, scan, stage_app, virtual_microscope
+from edgeleuk.console import escaped_output, printable, say
 from edgeleuk.errors import EdgeleukError, UsageError
+from edgeleuk.signals import interrupted_by_signals, nothing_more_to_say
+from edgeleuk.wholefile import overwrite
+
+
+class _Discreet(typer.core.TyperGroup):
+    """A wrong command line may hold an address with a password, which no error shows."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            # Of which class it is depends on Typer's version.
+            if hasattr(error, "format_message") and hasattr(error, "message"):
+                from edgeleuk.capture.addresses import public_text
+
+                error.message = public_text(str(error.message))
+            raise
+
 
 app = typer.Typer(
+    cls=_Discreet,
     name="edgeleuk",
     help=f"Put a trained leukemic-blast classifier on a microscope. {RESEARCH_USE}",
     no_args_is_help=True,
@@ -122,8 +145,10 @@ def train(
         bool, typer.Option("--list", callback=_list_architectures, is_eager=True, help="List the networks.")
     ] = False,
     as_json: JsonOption = False,
+    force: ForceOption = False,
 ) -> None:
     """Train a network on C-NMC cells, split by group."""
+    overwrite(force=force)
     from edgeleuk.console import print_json
     from edgeleuk_convert import commands
 
@@ -281,8 +306,10 @@ def convert(
         ),
     ] = None,
     as_json: JsonOption = False,
+    force: ForceOption = False,
 ) -> None:
     """Quantize a network to int8 TFLite and ONNX, hold it against float, and pack it into a bundle."""
+    overwrite(force=force)
     from edgeleuk.console import print_json
     from edgeleuk_convert import conversion_commands
 
@@ -330,8 +357,10 @@ def contract(
     subjects: SubjectsOption = None,
     px_per_um: DataScaleOption = None,
     as_json: JsonOption = False,
+    force: ForceOption = False,
 ) -> None:
     """Find out by labelled images how a network is fed, and which of its classes is which."""
+    overwrite(force=force)
     from edgeleuk.console import print_json
     from edgeleuk_convert import contract_commands
 
@@ -521,12 +550,8 @@ def run(
     precision: PrecisionOption = None,
     threads: ThreadsOption = None,
     abstain: AbstainOption = None,
-    gate: Annotated[
-        bool | None,
-        typer.Option(
-            "--gate/--no-gate", help="Reject blurred, badly lit and empty frames, by reason [default: gate]."
-        ),
-    ] = None,
+    gate: GateOrNotOption = None,
+    most_megapixels: MegapixelsOption = None,
     flat_field: Annotated[
         str | None,
         typer.Option("--flat-field", metavar="FILE", help="A blank, by which every frame is divided."),
@@ -575,8 +600,10 @@ def run(
         typer.Option("--picture", metavar="PNG", help="Last annotated field [default: beside the session]."),
     ] = None,
     as_json: JsonOption = False,
+    force: ForceOption = False,
 ) -> None:
     """Watch a camera: find the white cells, classify each, count each once, record everything."""
+    overwrite(force=force)
     from edgeleuk import running
     from edgeleuk.config import RunSettings, load_settings
     from edgeleuk.console import print_json
@@ -591,6 +618,7 @@ def run(
             "threads": threads,
             "abstain": abstain,
             "gate": gate,
+            "most_megapixels": most_megapixels,
             "flat_field": flat_field,
             "exposure_ms": exposure_ms,
             "gain": gain,
@@ -637,6 +665,8 @@ def classify(
     precision: PrecisionOption = None,
     threads: ThreadsOption = None,
     abstain: AbstainOption = None,
+    gate: GateOrNotOption = None,
+    most_megapixels: MegapixelsOption = None,
     jobs: Annotated[
         int | None, typer.Option("--jobs", help="Worker processes for a folder [default: one a core].")
     ] = None,
@@ -662,6 +692,8 @@ def classify(
             "precision": precision,
             "threads": threads,
             "abstain": abstain,
+            "gate": gate,
+            "most_megapixels": most_megapixels,
         },
     )
     if out is not None or jobs is not None or scheduler is not None or any(path.is_dir() for path in paths):
@@ -685,13 +717,23 @@ def segment(
     files: Annotated[list[Path], typer.Argument(metavar="FILES...", help="Fields, or pictures of one cell.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the masks go.")],
     px_per_um: ScaleOption = None,
+    gate: GateOrNotOption = None,
+    most_megapixels: MegapixelsOption = None,
     as_json: JsonOption = False,
+    force: ForceOption = False,
 ) -> None:
     """Find the white cells of image files and write their masks."""
+    overwrite(force=force)
     from edgeleuk import files as image_files
+    from edgeleuk.config import RunSettings, load_settings
     from edgeleuk.console import print_json
 
-    result = image_files.segment_files(files, out, px_per_um)
+    settings = load_settings(
+        RunSettings,
+        flags={"px_per_um": px_per_um, "gate": gate, "most_megapixels": most_megapixels},
+        command="segment",
+    )
+    result = image_files.segment_files(files, out, settings)
     print_json(result) if as_json else typer.echo(image_files.segmentation_text(result))
 
 
@@ -721,8 +763,10 @@ def export(
         bool, typer.Option("--fhir", help="The counts as a FHIR R4 Bundle, without a patient.")
     ] = False,
     out: Annotated[Path | None, typer.Option("--out", help="A file instead of standard output.")] = None,
+    force: ForceOption = False,
 ) -> None:
     """Write the cells of a session, or its counts, for other programs."""
+    overwrite(force=force)
     from edgeleuk.record.export import export_csv, export_jsonl
     from edgeleuk.record.fhir import export_fhir
 
@@ -741,8 +785,10 @@ def report(
         Path | None, typer.Option("--html", metavar="FILE", help="Write a page with a picture of each cell.")
     ] = None,
     as_json: JsonOption = False,
+    force: ForceOption = False,
 ) -> None:
     """Sum up a session: counts with intervals, frames by reason, events, gaps."""
+    overwrite(force=force)
     from edgeleuk.console import print_json
     from edgeleuk.record.page import write_page
     from edgeleuk.record.report import report_text, session_report
@@ -792,8 +838,10 @@ def bench(
         ),
     ] = None,
     as_json: JsonOption = False,
+    force: ForceOption = False,
 ) -> None:
     """Measure what this device really does: networks, stages of the pipeline, starts, memory."""
+    overwrite(force=force)
     from edgeleuk.bench import command
     from edgeleuk.console import print_json
 
@@ -821,8 +869,10 @@ def flat_field(
     out: Annotated[Path, typer.Option("--out", metavar="FILE.png", help="Where the blank goes.")],
     frames: Annotated[int, typer.Option("--frames", help="Pictures that are averaged, at most.")] = 16,
     as_json: JsonOption = False,
+    force: ForceOption = False,
 ) -> None:
     """Store a blank: the average of empty fields, by which `run --flat-field` divides."""
+    overwrite(force=force)
     from edgeleuk import blanks
     from edgeleuk.console import print_json
 
@@ -853,8 +903,10 @@ def camera_probe(
     ] = None,
     seconds: Annotated[float, typer.Option("--seconds", help="How long it is watched.")] = 3.0,
     as_json: JsonOption = False,
+    force: ForceOption = False,
 ) -> None:
     """Watch a camera for a few seconds: format, size, real rate, latency, controls as read back."""
+    overwrite(force=force)
     from edgeleuk import probing
     from edgeleuk.console import print_json
 
@@ -870,40 +922,33 @@ def main() -> None:
     """Run the command line and exit with the code that the design promises for what happened."""
     # Libraries that decorate standard error with their own start-up notices are asked not to.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        try:
-            app(args=_arguments(sys.argv[1:]))
-        finally:
-            # A full disk must not first be noticed when nobody can say so any more.
-            sys.stdout.flush()
+        with escaped_output(), interrupted_by_signals():
+            try:
+                app(args=_arguments(sys.argv[1:]))
+            finally:
+                # A full disk must not first be noticed when nobody can say so any more.
+                sys.stdout.flush()
     except EdgeleukError as error:
         _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
     except BrokenPipeError:
         # The reader of our output has gone (`| head`): nothing is left to say.
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+        nothing_more_to_say()
         sys.exit(0)
     except Exception as error:  # noqa: BLE001
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+            nothing_more_to_say()
             _fail("the disk is full, or standard output takes no more", 2)
         traceback.print_exc()
         _fail("internal error: this is a bug in edgeleuk, please report the lines above", 1)
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _interrupt(*_: object) -> None:
-    """Let SIGTERM end a command as Ctrl-C does."""
-    raise KeyboardInterrupt
 
 
 def _arguments(words: list[str]) -> list[str]:
     """Give ``--camera`` without a value an empty one, which means the only camera found."""
     given: list[str] = []
-    for word, after in zip(words, [*words[1:], "--"], strict=True):
+    for word, after in zip(words, [*words, "--"][1:], strict=True):
         given.append(word)
         if word == "--camera" and after.startswith("--"):
             given.append("")
@@ -911,5 +956,5 @@ def _arguments(words: list[str]) -> list[str]:
 
 
 def _fail(sentence: str, code: int) -> None:
-    typer.echo(f"error: {sentence}", err=True)
+    say(f"error: {printable(sentence)}")
     sys.exit(code)

@@ -11,6 +11,9 @@ BundleOption = Annotated[
     str, typer.Option("--bundle", metavar="FILE", help="A .edgeleuk file, or `default` for the shipped one.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Overwrite a file that edgeleuk did not make; sessions never.")
+]
 DataOption = Annotated[
     Path,
     typer.Option(
@@ -74,6 +77,16 @@ ScaleOption = Annotated[
     float | None,
     typer.Option("--px-per-um", help="Scale of the picture; without it, estimated from the red cells."),
 ]
+GateOrNotOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--gate/--no-gate", help="Reject blurred, badly lit and empty pictures, by reason [default: gate]."
+    ),
+]
+MegapixelsOption = Annotated[
+    float | None,
+    typer.Option("--most-megapixels", metavar="N", help="Refuse larger pictures, undecoded [default: 100]."),
+]
 
 StageOption = Annotated[
     str,
@@ -104,6 +117,9 @@ BacklashOption = Annotated[
 LampOption = Annotated[
     float | None,
     typer.Option("--lamp", metavar="LEVEL", help="Light the board's lamp, 0 to 1 [default: as it is]."),
+]
+YesOption = Annotated[
+    bool, typer.Option("--yes", help="Go further than 5 mm, although no limits of the stage are set.")
 ]
 UntilPointsOption = Annotated[
     float | None,

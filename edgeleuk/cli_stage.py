@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,7 @@ import typer
 from edgeleuk.cli_options import (
     BacklashOption,
     BundleOption,
+    ForceOption,
     JsonOption,
     LampOption,
     ProtocolOption,
@@ -21,7 +23,9 @@ from edgeleuk.cli_options import (
     UmPerStepOption,
     UntilCellsOption,
     UntilPointsOption,
+    YesOption,
 )
+from edgeleuk.wholefile import overwrite
 
 if TYPE_CHECKING:
     from edgeleuk_firmware_bridge.driving import DrivenStage
@@ -61,19 +65,23 @@ def stage_move(
     backlash_um: BacklashOption = None,
     stage_config: StageConfigOption = None,
     protocol: ProtocolOption = None,
+    yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Move a stage, wait until it has arrived, and tell where it is; Ctrl-C stops it."""
-    from edgeleuk.console import print_json
+    from edgeleuk.console import print_json, way_line
     from edgeleuk_firmware_bridge import commands
 
-    facts = commands.stage_move(
-        stage,
-        protocol,
-        (x_um, y_um, z_um),
-        relative=relative,
-        settings=_stage_settings(stage_config, um_per_step, backlash_um),
-    )
+    with way_line() as on_way:
+        facts = commands.stage_move(
+            stage,
+            protocol,
+            (x_um, y_um, z_um),
+            relative=relative,
+            settings=_stage_settings(stage_config, um_per_step, backlash_um),
+            may_go_far=lambda far: yes or _asked(far),
+            on_way=on_way,
+        )
     print_json(facts) if as_json else typer.echo(commands.stage_text(facts))
 
 
@@ -93,6 +101,22 @@ def stage_home(
     print_json(facts) if as_json else typer.echo(commands.stage_text(facts))
 
 
+@stage_app.command("unlock")
+def stage_unlock(
+    stage: StageOption,
+    protocol: ProtocolOption = None,
+    um_per_step: UmPerStepOption = None,
+    stage_config: StageConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let a board move again after an alarm, without homing; see first that nothing blocks the stage."""
+    from edgeleuk.console import print_json
+    from edgeleuk_firmware_bridge import commands
+
+    facts = commands.stage_unlock(stage, protocol, _stage_settings(stage_config, um_per_step))
+    print_json(facts) if as_json else typer.echo(commands.stage_text(facts))
+
+
 @stage_app.command("stop")
 def stage_stop(
     stage: StageOption,
@@ -101,7 +125,7 @@ def stage_stop(
     stage_config: StageConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Stop a stage that moves, and tell where it stands."""
+    """Stop a stage that moves, wait until it stands, and tell where."""
     from edgeleuk.console import print_json
     from edgeleuk_firmware_bridge import commands
 
@@ -154,14 +178,18 @@ def stage_calibrate(
         ),
     ] = None,
     as_json: JsonOption = False,
+    force: ForceOption = False,
 ) -> None:
     """Learn how the camera lies on the stage, and the play of its axes, from six moves over cells."""
+    overwrite(force=force)
     from edgeleuk import scanning
-    from edgeleuk.config import RunSettings, load_settings, save_settings
+    from edgeleuk.config import RunSettings, load_settings, require_settings_place, save_settings
     from edgeleuk.console import print_json
     from edgeleuk_firmware_bridge import commands
 
     settings = load_settings(RunSettings, flags={"px_per_um": px_per_um})
+    if out is not None:
+        require_settings_place(out)
     # Play that is taken out would not be seen.
     with opened_stage(stage, protocol, stage_config, um_per_step, 0.0, lamp) as opened:
         mapping = scanning.calibrate_stage(camera, settings, opened)
@@ -197,13 +225,17 @@ def scan(
     picture: Annotated[
         Path | None, typer.Option("--picture", metavar="PNG", help="The slide [default: beside the session].")
     ] = None,
+    yes: YesOption = False,
     as_json: JsonOption = False,
+    force: ForceOption = False,
 ) -> None:
     """Scan an area of a slide in focus, field by field, into one session and one picture."""
+    overwrite(force=force)
     from edgeleuk import running, scanning
     from edgeleuk.config import RunSettings, load_settings
     from edgeleuk.console import print_json
     from edgeleuk.stage.scanning import ScanPlan
+    from edgeleuk_firmware_bridge import commands
 
     flags = {"until_points": until_points, "until_cells": until_cells}
     settings = load_settings(RunSettings, file=config, flags=flags)
@@ -212,6 +244,9 @@ def scan(
         # More than stages have: what is not taken out puts fields out of focus.
         backlash_um = 10.0
     with opened_stage(stage, protocol, stage_config, um_per_step, backlash_um, lamp) as opened:
+        here = opened.position()
+        far_corner = (here.x_um + plan.width_um, here.y_um + plan.height_um, None)
+        commands.check_reach(opened, far_corner, may_go_far=lambda far: yes or _asked(far))
         summary, error = scanning.scan(
             camera,
             bundle,
@@ -257,6 +292,11 @@ def virtual_microscope(
     ):
         say(f"SIMULATED camera http://{host}:{eye.port}/stream, stage {wire.url}, {um_per_step:g} um a step")
         wire.wait()
+
+
+def _asked(far: str) -> bool:
+    """Ask whoever sits at the terminal; without one, nobody agrees."""
+    return sys.stdin.isatty() and sys.stderr.isatty() and typer.confirm(f"{far}; go there?", err=True)
 
 
 def _stage_settings(

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_type_hint
 import msgspec
 
 from edgeleuk.errors import UsageError
-from edgeleuk.wholefile import replace_file
+from edgeleuk.pictures.limit import MOST_MEGAPIXELS
+from edgeleuk.wholefile import bears, replace_file, require_replaceable
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 PREFIX = "EDGELEUK_"
 # Not settings: where the tests' images are, and which file to read.
 RESERVED = ("EDGELEUK_DATA", "EDGELEUK_CONFIG")
+# How a file of settings begins that was written here.
+_HEAD = b"# Written by edgeleuk.\n"
 
 
 class RunSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -50,6 +53,8 @@ class RunSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         0 ends the run with the first loss.
     gate : bool
         Reject frames that are blurred, badly lit, empty or too thick, and count them by reason.
+    most_megapixels : float
+        Larger pictures are refused by their header, before they are decoded.
     flat_field : str or None
         Picture of empty glass that every frame is divided by.
     exposure_ms : float or None
@@ -76,6 +81,7 @@ class RunSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     abstain: Literal["band", "conformal", "off"] = "band"
     reconnects: int = 60
     gate: bool = True
+    most_megapixels: float = MOST_MEGAPIXELS
     flat_field: str | None = None
     exposure_ms: float | None = None
     gain: float | None = None
@@ -94,6 +100,9 @@ class RunSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             raise ValueError(msg)
         if not 0 <= self.reconnects <= 1000:
             msg = f"expected reconnects from 0 to 1000, got {self.reconnects}"
+            raise ValueError(msg)
+        if not 0.01 <= self.most_megapixels <= 1000:
+            msg = f"expected most_megapixels from 0.01 to 1000, got {self.most_megapixels}"
             raise ValueError(msg)
         for name in ("exposure_ms", "gain"):
             value = getattr(self, name)
@@ -216,6 +225,7 @@ def to_toml(settings: object) -> str:
     abstain = "band"
     reconnects = 60
     gate = true
+    most_megapixels = 100.0
     lock = true
     every_frame = false
     """
@@ -226,16 +236,27 @@ def to_toml(settings: object) -> str:
     return "".join(parts)
 
 
+def require_settings_place(path: Path) -> None:
+    """Refuse to write settings over what edgeleuk did not make; see `require_replaceable`.
+
+    Raises
+    ------
+    UsageError
+    """
+    require_replaceable(path, bears(_HEAD))
+
+
 def save_settings(path: Path, settings: object) -> None:
     """Write settings as a TOML file; see `to_toml`.
 
     Raises
     ------
     UsageError
-        It cannot be written.
+        It cannot be written, or edgeleuk did not make what is there.
     """
+    require_settings_place(path)
     try:
-        replace_file(path, to_toml(settings).encode())
+        replace_file(path, _HEAD + to_toml(settings).encode())
     except OSError as error:
         raise UsageError(f"{path} cannot be written", got=error.strerror) from error
 

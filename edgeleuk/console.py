@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import math
+import re
 import sys
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 
 STAGES = {
@@ -20,14 +24,116 @@ STAGES = {
 }
 
 
+# What a terminal would obey instead of showing it, or that hides text: control characters, marks that turn
+# the direction of writing round, and bytes that are no UTF-8, which Python holds as surrogates.
+_OBEYED = "\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff"
+_IN_LINE = re.compile(f"[{_OBEYED}]")
+_IN_TEXT = re.compile(f"(?![\n\t])[{_OBEYED}]")
+
+
+def printable(text: str) -> str:
+    r"""Return a text from outside as a terminal may show it, in one line: a name, a reason, a reply.
+
+    Examples
+    --------
+    >>> print(printable("a\x1b[31m.jpg"), printable("Pr\udce4parat.jpg"), printable("two\nlines"))
+    a\x1b[31m.jpg Pr\xe4parat.jpg two\x0alines
+    """
+    return _IN_LINE.sub(_escape, text)
+
+
+def recordable(text: str) -> str:
+    r"""Return a name as UTF-8 can hold it, so that it can be told what it was; nearly all stay as they are.
+
+    Bytes that are no UTF-8 become ``\xNN``; backslashes are doubled where there are any, or ``\x`` itself.
+
+    Examples
+    --------
+    >>> print(recordable("a.jpg"), recordable("Pr\udce4parat.jpg"))
+    a.jpg Pr\xe4parat.jpg
+    """
+    if "\\x" not in text and _SURROGATE.search(text) is None:
+        return text
+    return _SURROGATE.sub(_escape, text.replace("\\", "\\\\"))
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def _escape(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    if 0xDC80 <= code <= 0xDCFF:
+        # A byte that is no UTF-8, as Python holds it.
+        code -= 0xDC00
+    return f"\\x{code:02x}" if code <= 0xFF else f"\\u{code:04x}"
+
+
+class _Escaped:
+    """Standard output that shows what a terminal would obey; lines and tabs stay."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self.encoding, self.errors = stream.encoding, stream.errors
+
+    def write(self, text: str) -> int:
+        return self.stream.write(_IN_TEXT.sub(_escape, text))
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+    def isatty(self) -> bool:
+        return self.stream.isatty()
+
+    def fileno(self) -> int:
+        return self.stream.fileno()
+
+    def writable(self) -> bool:
+        return True
+
+
+@contextmanager
+def escaped_output() -> Iterator[None]:
+    """Escape what is printed within this, wherever it came from: no name rules the terminal."""
+    stream = sys.stdout
+    sys.stdout = cast("TextIO", _Escaped(stream))
+    try:
+        yield
+    finally:
+        sys.stdout = stream
+
+
+def data_output() -> TextIO:
+    """Return standard output for data: as it is where a program reads it, escaped on a terminal."""
+    stream: object = sys.stdout
+    return stream.stream if isinstance(stream, _Escaped) and not stream.isatty() else sys.stdout
+
+
 def print_json(value: object) -> None:
-    """Print one JSON object on standard output; numbers that JSON lacks (NaN) become null."""
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=1).decode() + "\n")
+    r"""Print one JSON object on standard output; numbers that JSON lacks (NaN) become null.
+
+    Names stay what they are: what a terminal would obey stands as JSON's own escapes, and bytes of a name
+    that are no UTF-8 as lone surrogates (``\udce4``), which Python's `json` and `os.fsencode` turn back.
+    """
+    try:
+        text = msgspec.json.format(msgspec.json.encode(value), indent=1).decode()
+    except UnicodeEncodeError:
+        text = json.dumps(_without_nan(msgspec.to_builtins(value)), indent=1, allow_nan=False)
+    # Of these none stands outside a text, but the line ends.
+    sys.stdout.write(_IN_TEXT.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def say(text: str) -> None:
-    """Print a line on standard error."""
-    sys.stderr.write(text + "\n")
+    """Print lines on standard error, for whoever still reads them; names in them have to be `printable`."""
+    with suppress(OSError):
+        sys.stderr.write(_IN_TEXT.sub(_escape, text) + "\n")
 
 
 @contextmanager
@@ -77,6 +183,33 @@ def progress_line(title: str) -> Iterator[Callable[[int, int], None]]:
     def report(done: int, total: int) -> None:
         sys.stderr.write(f"\r{title} {done}/{total}\033[K")
         sys.stderr.flush()
+
+    try:
+        yield report
+    finally:
+        sys.stderr.write("\r\033[K")
+
+
+@contextmanager
+def way_line() -> Iterator[Callable[[Sequence[float]], None]]:
+    """Show where a stage is on a long way, in one line on standard error; only on a terminal.
+
+    Yields
+    ------
+    callable
+        To be told (x, y, z) in micrometres; seen twice a second, from the first second on.
+    """
+    if not sys.stderr.isatty():
+        yield lambda *_: None
+        return
+    next_s = time.monotonic() + 1.0
+
+    def report(place: Sequence[float]) -> None:
+        nonlocal next_s
+        if time.monotonic() >= next_s:
+            next_s = time.monotonic() + 0.5
+            sys.stderr.write("\rmoving    x {:g}  y {:g}  z {:g} um\033[K".format(*place))
+            sys.stderr.flush()
 
     try:
         yield report

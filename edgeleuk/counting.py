@@ -9,14 +9,25 @@ import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from edgeleuk.results import Proportion, clopper_pearson
+from edgeleuk.results import FOREIGN, Check, Counted, Proportion, check_of, clopper_pearson
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 # Half width of the interval, in points of a percentage, that "cells needed" is told for.
 DEFAULT_POINTS = 5.0
 Z_95 = 1.959963984540054
+# Of fewer cells no share is corrected: the known error would be most of what it tells.
+LEAST_CELLS = 20
+# What can be done about cells that are uncertain, by why they are.
+WAYS_ON: Mapping[Check, str] = {
+    Check.SCALE: "pass the pixels per micrometre as --px-per-um, from a stage micrometer",
+    Check.AREA: "check the scale with --px-per-um; cells of other sizes need a network that was taught them",
+    Check.COLOUR: "set lamp and white balance, use --flat-field; another stain needs a network of its own",
+    Check.SHARPNESS: "focus on the cells, check --px-per-um and the camera's sharpening and compression",
+    Check.FEATURES: "these cells look unlike the training cells: teach a network with some of them",
+    Check.PROBABILITY: "the network cannot decide: look at these cells, or set --abstain",
+}
 MOST_CELLS = 1_000_000_000
 
 
@@ -60,7 +71,7 @@ class KnownError:
 
 @dataclass(frozen=True, slots=True)
 class Called:
-    """Cells called by the threshold alone, as in the validation: all that have a probability.
+    """Cells like the training cells, called by the threshold alone, as in the validation.
 
     Attributes
     ----------
@@ -69,6 +80,21 @@ class Called:
 
     positive: int
     total: int
+
+
+def called_of(cells: Iterable[tuple[float | None, str | None]], threshold: float) -> Called:
+    """Call cells by a threshold: those that have a probability and are not foreign.
+
+    Parameters
+    ----------
+    cells : iterable of (float or None, str or None)
+        Probability of each, and why it is uncertain.
+    threshold : float
+    """
+    like = [
+        probability for probability, reason in cells if probability is not None and not _is_foreign(reason)
+    ]
+    return Called(sum(probability >= threshold for probability in like), len(like))
 
 
 def known_error_of(recorded: object) -> KnownError | str:
@@ -126,7 +152,7 @@ def corrected_share(called: Called, error: KnownError) -> tuple[float, float, fl
     """
     se, sp = error.sensitivity, error.specificity
     if called.total == 0:
-        return "no cell has a probability"
+        return "no cell like the training cells has a probability"
     if se.share + sp.share - 1 < 0.05:
         return "on held-out cells the model is hardly better than chance"
     share = (called.positive / called.total + sp.share - 1) / (se.share + sp.share - 1)
@@ -184,7 +210,7 @@ def cells_needed(share: Proportion, points: float = DEFAULT_POINTS) -> int:
 
 
 def counting_facts(
-    counts: Mapping[str, int],
+    counted: Counted,
     called: Called | None,
     error: KnownError | str,
     *,
@@ -194,8 +220,7 @@ def counting_facts(
 
     Parameters
     ----------
-    counts : mapping
-        ``blast``, ``normal`` and ``uncertain``: how many.
+    counted : Counted
     called : Called or None
         By the threshold of `error`; None where that is not known.
     error : KnownError or str
@@ -203,33 +228,58 @@ def counting_facts(
     until_points : float, optional
         The half width that was asked for.
     """
-    total = sum(counts.values())
-    blasts = Proportion(counts["blast"], counts["blast"] + counts["normal"])
-    points = DEFAULT_POINTS if until_points is None else until_points
+    counts = {"blast": counted.blast, "normal": counted.normal, "uncertain": counted.uncertain}
+    reason = counted.no_share
     return {
         "differential": {
-            "n": total,
+            "n": counted.total,
+            "reason": reason,
             **{
-                name: {"count": count, **_share_facts(Proportion(count, total))}
+                name: {"count": count, **_share_facts(Proportion(count, counted.total), reason)}
                 for name, count in counts.items()
             },
         },
-        "corrected_blast_share": _corrected_facts(called, error),
-        "precision": {
-            "until_points": until_points,
-            "points": points,
-            "half_width_points": half_width_points(blasts),
-            "cells_needed": cells_needed(blasts, points),
-        },
+        "corrected_blast_share": _corrected_facts(counted, called, error),
+        "precision": _precision_facts(counted, until_points),
     }
 
 
-def share_text(share: Mapping[str, Any]) -> list[str]:
-    """Say the share of blasts, as `Proportion.to_json` gives it, in a line; none of no cells."""
-    if share["share"] is None:
+def precise_enough(counted: Counted, points: float) -> bool:
+    """Whether the share of blasts is known to plus or minus so many points."""
+    if counted.no_share is not None:
+        return False
+    return half_width_points(Proportion(counted.blast, counted.blast + counted.normal)) <= points
+
+
+def sightings_text(cells: Mapping[str, Any]) -> str:
+    """Say how many sightings there were of the cells, and how many are in no count.
+
+    Examples
+    --------
+    >>> sightings_text({"detected": 45, "unique": 30, "seen_before": 3, "excluded": 12})
+    '45: 30 of new cells, 3 of cells seen before, 12 not judged (cut, or dust)'
+    """
+    return (
+        f"{cells['detected']}: {cells['unique']} of new cells, {cells['seen_before']} of cells seen before,"
+        f" {cells['excluded']} not judged (cut, or dust)"
+    )
+
+
+def way_on_text(by_reason: Mapping[str, int]) -> list[str]:
+    """Say what can be done about the most frequent reason for uncertain cells; nothing without any."""
+    known = {Check(name): n for name, n in by_reason.items() if n and Check(name) in WAYS_ON}
+    if not known:
         return []
+    most = max(known, key=lambda check: known[check])
+    return [f"way on    {most.value}: {WAYS_ON[most]}"]
+
+
+def share_text(share: Mapping[str, Any]) -> list[str]:
+    """Say the share of blasts, as `Counted.share_facts` gives it, in a line; none of no cells."""
+    if share["share"] is None:
+        return [f"blasts    no share: {share['reason']}"] if share["n"] else []
     return [
-        f"blasts    {share['share']:.1%} of {share['n']} judged cells, exact 95 % interval"
+        f"blasts    {share['share']:.1%} of {share['n']} cells called blast or normal, exact 95 % interval"
         f" {share['low']:.1%} to {share['high']:.1%}"
     ]
 
@@ -240,13 +290,14 @@ def counting_text(facts: Mapping[str, Any]) -> list[str]:
         facts[name] for name in ("differential", "corrected_blast_share", "precision")
     )
     lines = []
-    if counted["n"]:
+    if counted["reason"] is not None:
+        lines.append(f"shares    none: {counted['reason']}")
+    elif counted["n"]:
         shares = (
-            f"{one['share']:.1%} {name} ({one['low']:.1%} to {one['high']:.1%})"
-            for name, one in counted.items()
-            if name != "n"
+            f"{counted[name]['share']:.1%} {name} ({counted[name]['low']:.1%} to {counted[name]['high']:.1%})"
+            for name in ("blast", "normal", "uncertain")
         )
-        lines.append("shares    " + ", ".join(shares) + ", exact 95 % intervals")
+        lines.append(f"shares    of {counted['n']} cells: " + ", ".join(shares) + ", exact 95 % intervals")
     if corrected["share"] is None:
         lines.append(f"corrected none: {corrected['reason']}")
     else:
@@ -255,27 +306,31 @@ def counting_text(facts: Mapping[str, Any]) -> list[str]:
             for name in ("sensitivity", "specificity")
         ]
         lines.append(
-            f"corrected {corrected['share']:.1%} blasts of {corrected['n']} cells, 95 % interval"
-            f" {corrected['low']:.1%} to {corrected['high']:.1%}, if held-out cells are like these"
-            f" ({'; '.join(rates)})"
+            f"corrected {corrected['share']:.1%} blasts of {corrected['n']} cells like the training cells,"
+            f" 95 % interval {corrected['low']:.1%} to {corrected['high']:.1%}, if held-out cells are like"
+            f" these ({'; '.join(rates)})"
         )
-    needed, points = precision["cells_needed"], precision["points"]
-    lines.append(
-        f"precision +-{precision['half_width_points']:.1f} points; "
-        + (f"about {needed:,} more cells" if needed else "no more cells are needed")
-        + f" for +-{points:g}"
-    )
+    if precision["half_width_points"] is not None:
+        needed, points = precision["cells_needed"], precision["points"]
+        lines.append(
+            f"precision +-{precision['half_width_points']:.1f} points; "
+            + (f"about {needed:,} more cells" if needed else "no more cells are needed")
+            + f" for +-{points:g}"
+        )
     return lines
 
 
-def _corrected_facts(called: Called | None, error: KnownError | str) -> dict[str, Any]:
+def _corrected_facts(counted: Counted, called: Called | None, error: KnownError | str) -> dict[str, Any]:
     found: tuple[float, float, float] | str
     if isinstance(error, str):
         found = error
+    elif called is None:
+        found = "no cell like the training cells has a probability"
     else:
-        found = "no cell has a probability" if called is None else corrected_share(called, error)
+        found = counted.no_share or _too_few(called) or corrected_share(called, error)
     if isinstance(found, str) or called is None or isinstance(error, str):
-        return {"share": None, "low": None, "high": None, "n": 0, "reason": found}
+        n = 0 if called is None else called.total
+        return {"share": None, "low": None, "high": None, "n": n, "reason": found}
     share, low, high = found
     return {
         "share": share,
@@ -288,8 +343,30 @@ def _corrected_facts(called: Called | None, error: KnownError | str) -> dict[str
     }
 
 
-def _share_facts(share: Proportion) -> dict[str, object]:
+def _precision_facts(counted: Counted, until_points: float | None) -> dict[str, Any]:
+    points = DEFAULT_POINTS if until_points is None else until_points
+    facts = {"until_points": until_points, "points": points}
+    if counted.no_share is not None:
+        return facts | {"half_width_points": None, "cells_needed": None, "reason": counted.no_share}
+    blasts = Proportion(counted.blast, counted.blast + counted.normal)
+    needed = cells_needed(blasts, points)
+    return facts | {"half_width_points": half_width_points(blasts), "cells_needed": needed, "reason": None}
+
+
+def _share_facts(share: Proportion, reason: str | None) -> dict[str, object]:
+    if reason is not None:
+        return {"share": None, "low": None, "high": None}
     return {"share": share.share, "low": share.low, "high": share.high}
+
+
+def _too_few(called: Called) -> str | None:
+    if called.total >= LEAST_CELLS:
+        return None
+    return f"only {called.total} cells are like the training cells, {LEAST_CELLS} or more are needed"
+
+
+def _is_foreign(reason: str | None) -> bool:
+    return reason is not None and check_of(reason) in FOREIGN
 
 
 def _clipped(share: float) -> float:

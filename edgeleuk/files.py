@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,14 +9,18 @@ import numpy as np
 from edgeleuk import RESEARCH_USE
 from edgeleuk.bench.choosing import settled
 from edgeleuk.bundle.reading import read_bundle
-from edgeleuk.console import progress_bar
+from edgeleuk.console import printable, progress_bar
+from edgeleuk.counting import way_on_text
 from edgeleuk.errors import DataRefusedError, UsageError
 from edgeleuk.frames import CellCrop
-from edgeleuk.images import read_image, write_png
-from edgeleuk.results import Decision, Prediction
+from edgeleuk.images import read_picture, write_png
+from edgeleuk.pictures.limit import allow_megapixels
+from edgeleuk.results import Decision, Prediction, cells_text, counted_of
 from edgeleuk.scaling import SCALE_IMPLAUSIBLE, SCALE_UNKNOWN, PictureScale, estimated_scale
 from edgeleuk.selftest import open_tested_classifier
+from edgeleuk.vision.looking import fault_of_picture
 from edgeleuk.vision.segmentation import nucleus_and_cell_mask, segment, worth_painting
+from edgeleuk.vision.stream import OF_THE_LIGHT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from edgeleuk.classify import Classifier
     from edgeleuk.config import RunSettings
     from edgeleuk.frames import Cell, RgbImage
+    from edgeleuk.pictures.decoding import Decoded
 
 
 def is_single_cell(pixels: RgbImage) -> bool:
@@ -45,8 +49,9 @@ def classify_files(files: Sequence[Path], bundle: str, settings: RunSettings) ->
     Raises
     ------
     UsageError, DataRefusedError
-        A file is missing or no image; nothing is printed then.
+        A file is missing or no image, or not one is worth judging; nothing is printed then.
     """
+    allow_megapixels(settings.most_megapixels)
     opened = read_bundle(bundle)
     settings = settled(settings, opened)
     entries = []
@@ -61,16 +66,20 @@ def classify_files(files: Sequence[Path], bundle: str, settings: RunSettings) ->
         progress_bar("classifying") as report,
     ):
         for done, file in enumerate(files, start=1):
-            entries.append(classify_picture(file, read_image(file), classifier, settings.px_per_um))
+            picture = read_picture(file)
+            entries.append(
+                classify_picture(file, picture, classifier, settings.px_per_um, gate=settings.gate)
+            )
             report(done, len(files))
-    decisions = [cell["decision"] for entry in entries for cell in entry["cells"]]
+    _require_one(entries)
+    cells = [cell for entry in entries for cell in entry["cells"]]
     return {
         "schema_version": 1,
         "bundle": opened.manifest.name,
         "bundle_sha256": opened.sha256,
         "runtime": settings.runtime,
         "precision": settings.precision,
-        "cells": {decision.value: decisions.count(decision.value) for decision in Decision},
+        "cells": counted_of((cell["decision"], cell["reason"]) for cell in cells).to_json(),
         "files": entries,
         "research_use": RESEARCH_USE,
     }
@@ -79,31 +88,30 @@ def classify_files(files: Sequence[Path], bundle: str, settings: RunSettings) ->
 def classification_text(result: dict[str, Any]) -> str:
     """Return the same as lines for people: one for each cell."""
     lines = [line for entry in result["files"] for line in cell_text(entry)]
-    counts = ", ".join(f"{count} {decision}" for decision, count in result["cells"].items())
-    return "\n".join([*lines, f"{counts}. {RESEARCH_USE}"])
+    cells = result["cells"]
+    lines += [f"cells     {cells_text(cells)}", *way_on_text(cells["uncertain_by_reason"])]
+    return "\n".join([*lines, RESEARCH_USE])
 
 
 def cell_text(entry: Mapping[str, Any]) -> list[str]:
     """Return a line for each cell of one picture."""
     name = printable(entry["file"])
+    notes = [f"{name}: {note}" for note in entry["notes"]]
+    if entry["rejected"] is not None:
+        return [*notes, f"{name}: not judged, {entry['rejected']}"]
     if not entry["cells"]:
-        return [f"{name}: no white cell"]
-    lines = []
+        return [*notes, f"{name}: no white cell"]
+    lines = notes
     for cell in entry["cells"]:
         box = "" if entry["kind"] == "cell" else " at " + ",".join(str(n) for n in cell["box"])
         reason = f" ({cell['reason']})" if cell["reason"] else ""
         p = "-" if cell["probability"] is None else f"{cell['probability']:.3f}"
-        lines.append(f"{name}{box}: {cell['decision']}, probability of blast {p}{reason}")
+        lines.append(f"{name}{box}: {cell['decision']}, P(blast) {p}{reason}")
     return lines
 
 
-def printable(name: str) -> str:
-    """Return a file's name for a terminal: bytes that are no UTF-8 show as question marks."""
-    return os.fsencode(name).decode("utf-8", "replace")
-
-
-def segment_files(files: Sequence[Path], out: Path, px_per_um: float | None) -> dict[str, Any]:
-    """Write ``STEM_mask.png`` (255 nucleus, 128 cytoplasm, 0 rest) for every file.
+def segment_files(files: Sequence[Path], out: Path, settings: RunSettings) -> dict[str, Any]:
+    """Write ``STEM_mask.png`` (255 nucleus, 128 cytoplasm, 0 rest) for every file that is worth judging.
 
     Cells that the border cuts are listed, and painted only where there is no whole one.
 
@@ -120,27 +128,48 @@ def segment_files(files: Sequence[Path], out: Path, px_per_um: float | None) -> 
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"the folder {out} cannot be made", got=error.strerror) from error
+    allow_megapixels(settings.most_megapixels)
     entries = []
     with progress_bar("segmenting") as report:
         for done, file in enumerate(files, start=1):
-            pixels = read_image(file)
-            cells, (_, trouble) = _segmented(pixels, px_per_um)
-            painted = nucleus_and_cell_mask(worth_painting(cells), pixels.shape[:2])
-            write_png(out / f"{file.stem}_mask.png", painted)
-            facts = {"file": str(file), "cells": [_cell_facts(cell) for cell in cells]}
-            # Cells are found without a scale as well, but not as well.
-            entries.append(facts | ({"trouble": trouble} if trouble == SCALE_IMPLAUSIBLE else {}))
+            pixels, notes = read_picture(file)
+            entry = {"file": str(file), "rejected": fault_of_picture(pixels, judge_quality=settings.gate)}
+            cells: list[Cell] = []
+            if not entry["rejected"]:
+                cells, (_, trouble) = _segmented(pixels, settings.px_per_um)
+                # Cells are found without a scale as well, but not as well.
+                notes += (trouble,) if trouble == SCALE_IMPLAUSIBLE else ()
+                painted = nucleus_and_cell_mask(worth_painting(cells), pixels.shape[:2])
+                write_png(out / f"{file.stem}_mask.png", painted)
+            entries.append(entry | {"notes": list(notes), "cells": [_cell_facts(cell) for cell in cells]})
             report(done, len(files))
+    _require_one(entries)
     return {"schema_version": 1, "files": entries}
 
 
 def segmentation_text(result: dict[str, Any]) -> str:
     """Return the same as lines for people: one for each file."""
-    return "\n".join(
-        f"{entry['file']}: {len(entry['cells'])} white cell{'s' * (len(entry['cells']) != 1)}"
-        + (f" ({entry['trouble']})" if "trouble" in entry else "")
-        for entry in result["files"]
-    )
+    lines = []
+    for entry in result["files"]:
+        name = printable(entry["file"])
+        lines += [f"{name}: {note}" for note in entry["notes"]]
+        count = f"{len(entry['cells'])} white cell{'s' * (len(entry['cells']) != 1)}"
+        lines.append(f"{name}: {count if entry['rejected'] is None else 'no mask, ' + entry['rejected']}")
+    return "\n".join(lines)
+
+
+def _require_one(entries: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse pictures of which not one is worth judging."""
+    faults = [(entry["file"], entry["rejected"]) for entry in entries]
+    if faults and all(fault for _, fault in faults):
+        name, fault = faults[0]
+        what = (
+            f"{printable(name)} is not judged"
+            if len(faults) == 1
+            else f"none of {len(faults)} pictures is judged"
+        )
+        got = fault if len(faults) == 1 else f"{printable(name)}: {fault}"
+        raise DataRefusedError(what, got=got, cure=None if fault in OF_THE_LIGHT else "pass --no-gate")
 
 
 def _cell_facts(cell: Cell) -> dict[str, Any]:
@@ -153,38 +182,36 @@ def _cell_facts(cell: Cell) -> dict[str, Any]:
 
 
 def classify_picture(
-    file: Path, pixels: RgbImage, classifier: Classifier, px_per_um: float | None
+    file: Path, picture: Decoded, classifier: Classifier, px_per_um: float | None, *, gate: bool = True
 ) -> dict[str, Any]:
     """Classify every white cell of one picture.
 
     Returns
     -------
     dict
-        ``file kind cells``, and ``px_per_um`` of a field.
-
-    Raises
-    ------
-    DataRefusedError
-        It is all black.
+        ``file kind rejected notes cells``, and ``px_per_um`` of a field. One that is not worth judging has no
+        cells, and in ``rejected`` why; see `fault_of_picture`.
     """
-    if is_single_cell(pixels):
+    pixels = picture.pixels
+    entry: dict[str, Any] = {
+        "file": str(file),
+        "kind": "cell" if is_single_cell(pixels) else "field",
+        "rejected": fault_of_picture(pixels, judge_quality=gate),
+        "notes": list(picture.notes),
+        "cells": [],
+    }
+    if entry["rejected"] is not None:
+        return entry
+    if entry["kind"] == "cell":
         # A cell without its field shows no red cells to measure: C-NMC's scale, unless told otherwise.
         crop = CellCrop.on_black(pixels, px_per_um or classifier.manifest.input.crop_px_per_um, whole=True)
-        if not crop.mask.any():
-            raise DataRefusedError(f"{file} is all black")
-        return {
-            "file": str(file),
-            "kind": "cell",
-            "cells": [_prediction_facts(classifier.classify([crop])[0])],
-        }
+        return entry | {"cells": [_prediction_facts(classifier.classify([crop])[0])]}
     cells, (scale, trouble) = _segmented(pixels, px_per_um)
     if scale is None:
         predictions: list[Prediction | None] = [None] * len(cells)
     else:
         predictions = list(classifier.classify([classifier.crop(pixels, cell, scale) for cell in cells]))
-    return {
-        "file": str(file),
-        "kind": "field",
+    return entry | {
         "px_per_um": scale,
         "cells": [
             _cell_facts(cell) | _field_cell_facts(cell, prediction, trouble)

@@ -15,7 +15,8 @@ from edgeleuk import RESEARCH_USE, __version__
 from edgeleuk.bundle.reading import decode_bundle
 from edgeleuk.errors import BundleError, DataRefusedError, IntegrityError
 from edgeleuk.files import classify_picture
-from edgeleuk.images import decode_image
+from edgeleuk.pictures.decoding import decode, read_bytes
+from edgeleuk.pictures.limit import MOST_MEGAPIXELS, allow_megapixels
 from edgeleuk.selftest import open_tested_classifier
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ class Standard(NamedTuple):
     runtime, precision : str
     px_per_um : float or None
     abstain : str
+    gate : bool
+    most_megapixels : float
     """
 
     edgeleuk: str
@@ -62,10 +65,14 @@ class Standard(NamedTuple):
     precision: str
     px_per_um: float | None
     abstain: Abstain
+    gate: bool = True
+    most_megapixels: float = MOST_MEGAPIXELS
 
     def to_json(self) -> dict[str, object]:
-        """Return it as it stands in each line."""
-        return self._asdict()
+        """Return it as it stands in each line, without what only says which pictures are refused."""
+        values = self._asdict()
+        del values["most_megapixels"]
+        return values
 
 
 _BUNDLES: dict[str, bytes] = {}
@@ -107,6 +114,7 @@ def judge(pictures: Sequence[Picture], standard: Standard, threads: int) -> list
             allowed=standard.edgeleuk,
             cure="install the same version everywhere",
         )
+    allow_megapixels(standard.most_megapixels)
     classifier = _classifier(standard, threads)
     return [_line(picture, classifier, standard) for picture in pictures]
 
@@ -122,6 +130,8 @@ def line_of(
         **standard.to_json(),
         "kind": found.get("kind"),
         "scale": found.get("px_per_um"),
+        "rejected": found.get("rejected"),
+        "notes": found.get("notes", []),
         "cells": [_plain(cell) for cell in found.get("cells", ())],
         "error": error,
         "research_use": RESEARCH_USE,
@@ -136,10 +146,13 @@ def _line(picture: Picture, classifier: Classifier, standard: Standard) -> str:
     if error is None:
         try:
             if data is None:
-                data = path.read_bytes()
-            found = classify_picture(path, decode_image(data, path), classifier, standard.px_per_um)
+                data = read_bytes(path)
+            found = classify_picture(
+                path, decode(data, path), classifier, standard.px_per_um, gate=standard.gate
+            )
         except DataRefusedError as refused:
             error = refused.what.removeprefix(f"{path} ")
+            error += "" if refused.got is None else f": {refused.got}"
         except OSError as failed:
             error = failed.strerror or str(failed)
         except (cv2.error, MemoryError) as failed:

@@ -1,7 +1,7 @@
 """The results of an archive: a file of JSON lines, one a picture, that a later run goes on with.
 
 What stands in it with its newline is done. A kill may leave half a line at the end, which is cut off and done
-again.
+again. Each line ends with the sha256 of what stands before it: a line that was changed since is refused.
 """
 
 from __future__ import annotations
@@ -10,10 +10,14 @@ import fcntl
 import hashlib
 import json
 import os
-from typing import TYPE_CHECKING, Any, NamedTuple
+import re
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+import msgspec
+
+from edgeleuk.bundle.numbers import Count, Digest, Share  # noqa: TC001 - msgspec looks at them
 from edgeleuk.closing import Closing
-from edgeleuk.errors import SessionError, UsageError
+from edgeleuk.errors import IntegrityError, SessionError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -25,7 +29,26 @@ if TYPE_CHECKING:
 _BEGINNING = b'{"file": '
 # More than any picture's cells take.
 _LONGEST_LINE = 1 << 24
+_SEAL = re.compile(rb', "line_sha256": "([0-9a-f]{64})"\}')
+_SEAL_BYTES = len(', "line_sha256": ""}') + 64
 _CURE = "choose another --out, or run with what made this one"
+
+
+class _Cell(msgspec.Struct, frozen=True):
+    """What is read of a cell."""
+
+    decision: Literal["blast", "normal", "uncertain"]
+    probability: Share | None
+
+
+class _Line(msgspec.Struct, frozen=True):
+    """What is read of a line; the rest is for other programs."""
+
+    file: str
+    bytes: Count | None
+    sha256: Digest | None
+    cells: tuple[_Cell, ...]
+    error: str | None
 
 
 class Entry(NamedTuple):
@@ -34,12 +57,15 @@ class Entry(NamedTuple):
     Attributes
     ----------
     error : str or None
-    cells : tuple of (str, float or None)
-        Decision and probability of each.
+    cells : tuple of (str, float or None, str or None)
+        Decision, probability and reason of each.
+    rejected : str or None
+        Why it was not worth judging.
     """
 
     error: str | None
-    cells: tuple[tuple[str, float | None], ...]
+    cells: tuple[tuple[str, float | None, str | None], ...]
+    rejected: str | None = None
 
 
 class Done(NamedTuple):
@@ -50,7 +76,7 @@ class Done(NamedTuple):
     size_bytes, sha256 : int or None, str or None
         None where the file could not be read at all.
     line_sha256 : bytes
-        Of its line, without the newline.
+        Of its line, without this digest itself.
     entry : Entry
     """
 
@@ -93,7 +119,7 @@ class Ledger(Closing):
             The disk is full, or gone. No half line is left.
         """
         end = os.fstat(self._file.fileno()).st_size
-        new = [f"{line}\n" for line in lines if not self._stands(line)]
+        new = [f"{sealed(line)}\n" for line in lines if not self._stands(line)]
         left = memoryview("".join(new).encode())
         try:
             while left:
@@ -117,9 +143,21 @@ class Ledger(Closing):
         return before is not None and before.line_sha256 == hashlib.sha256(line.encode()).digest()
 
 
+def sealed(line: str) -> str:
+    """Return a line with its digest at its end.
+
+    Examples
+    --------
+    >>> sealed('{"file": "a.png"}')[:60]
+    '{"file": "a.png", "line_sha256": "783546e16fe8b736cd06aa9614'
+    """
+    return f'{line[:-1]}, "line_sha256": "{hashlib.sha256(line.encode()).hexdigest()}"}}'
+
+
 def entry_of(value: Mapping[str, Any]) -> Entry:
     """Return what is kept of a decoded line."""
-    return Entry(value["error"], tuple((cell["decision"], cell["probability"]) for cell in value["cells"]))
+    cells = ((cell["decision"], cell["probability"], cell["reason"]) for cell in value["cells"])
+    return Entry(value["error"], tuple(cells), value.get("rejected"))
 
 
 def open_ledger(path: Path, standard: Standard) -> Ledger:
@@ -129,6 +167,8 @@ def open_ledger(path: Path, standard: Standard) -> Ledger:
     ------
     UsageError
         It cannot be written, is another program's, was made by another standard, or is in use.
+    IntegrityError
+        A line is not as it was written.
     """
     new = not path.exists()
     try:
@@ -160,7 +200,7 @@ def recorded_runtime(path: Path) -> str | None:
             line = file.readline(_LONGEST_LINE)
     except OSError:
         return None
-    value = _decoded(line) if line.endswith(b"\n") else None
+    value = _decoded(line[:-1]) if line.endswith(b"\n") else None
     before = None if value is None else value.get("runtime")
     return before if isinstance(before, str) else None
 
@@ -173,12 +213,15 @@ def _read(path: Path, file: Any, standard: Standard) -> dict[str, Done]:
     end = 0
     reader = os.fdopen(os.dup(file.fileno()), "rb")
     with reader:
-        for number, line in enumerate(reader, start=1):
+        for number, line in enumerate(iter(lambda: reader.readline(_LONGEST_LINE), b""), start=1):
             if not line.endswith(b"\n"):
-                if not (line.startswith(_BEGINNING) or _BEGINNING.startswith(line)):
+                if len(line) == _LONGEST_LINE or not (
+                    line.startswith(_BEGINNING) or _BEGINNING.startswith(line)
+                ):
                     raise _foreign(path, number)
                 break
-            value = _decoded(line)
+            before = _unsealed(path, number, line[:-1])
+            value = _decoded(before)
             if value is None:
                 raise _foreign(path, number)
             for name, one in wanted.items():
@@ -187,7 +230,7 @@ def _read(path: Path, file: Any, standard: Standard) -> dict[str, Done]:
                     raise UsageError(
                         f"{path} holds results of another kind", got=got, allowed=one, cure=_CURE
                     )
-            digest = hashlib.sha256(line.rstrip(b"\n")).digest()
+            digest = hashlib.sha256(before).digest()
             done[value["file"]] = Done(value["bytes"], value["sha256"], digest, entry_of(value))
             end += len(line)
     if os.fstat(file.fileno()).st_size > end:
@@ -195,13 +238,36 @@ def _read(path: Path, file: Any, standard: Standard) -> dict[str, Done]:
     return done
 
 
+def _unsealed(path: Path, number: int, line: bytes) -> bytes:
+    """Return a line as it was before its digest was put to it."""
+    if not line.startswith(_BEGINNING):
+        raise _foreign(path, number)
+    seal = _SEAL.search(line, len(line) - _SEAL_BYTES) if len(line) > _SEAL_BYTES else None
+    if seal is None or seal.end() != len(line):
+        if _decoded(line) is None:
+            raise _foreign(path, number)
+        raise IntegrityError(
+            f"line {number} of {path} does not carry its digest",
+            got="a line that was changed, or that an earlier version wrote",
+            cure="delete the line to have its picture judged again, or choose another --out",
+        )
+    before = line[: seal.start()] + b"}"
+    if hashlib.sha256(before).hexdigest().encode() != seal[1]:
+        raise IntegrityError(
+            f"line {number} of {path} is not as it was written",
+            got="another digest than it carries",
+            cure="delete the line to have its picture judged again, or choose another --out",
+        )
+    return before
+
+
 def _decoded(line: bytes) -> dict[str, Any] | None:
     try:
         value = json.loads(line)
-    except ValueError:
+        msgspec.convert(value, _Line)
+    except (ValueError, TypeError, RecursionError):
         return None
-    keys = {"file", "bytes", "sha256", "cells", "error"}
-    return value if isinstance(value, dict) and keys <= value.keys() else None
+    return value if isinstance(value, dict) else None
 
 
 def _foreign(path: Path, number: int) -> UsageError:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edgeleuk.capture import FrameRejectedError, decoded
+from edgeleuk.clock import now
 from edgeleuk.closing import Closing
 from edgeleuk.vision.stream import Notice
 
@@ -37,6 +38,8 @@ class Field:
         Corrected; None where it could not be decoded.
     reason : str or None
         Why it is rejected.
+    at : float
+        When it arrived; of one that could not be decoded, when that was found.
     where : str
         The frame's source; of one that could not be decoded, what is wrong.
     notices : sequence of Notice
@@ -52,6 +55,7 @@ class Field:
     sequence: int
     frame: Frame | None
     reason: str | None
+    at: float
     where: str
     notices: Sequence[Notice] = ()
     px_per_um: float | None = None
@@ -135,7 +139,7 @@ class LookAhead(Closing):
             try:
                 frame = decoded(item)
             except FrameRejectedError as error:
-                return Field(item.sequence, None, error.reason, str(error.got))
+                return Field(item.sequence, None, error.reason, now(), str(error.got))
             return self._seen(frame)
         return None
 
@@ -145,7 +149,7 @@ class LookAhead(Closing):
             frame = replace(frame, pixels=self._engine.correct(frame.pixels))
             reason = self._engine.gate(frame.pixels)
         if reason is not None:
-            return Field(frame.sequence, frame, reason, frame.source, notices)
+            return Field(frame.sequence, frame, reason, frame.captured_at, frame.source, notices)
         scale = self._scale.of(frame)
         cells = tuple(self._engine.segment(frame.pixels, px_per_um=scale))
         scale = self._scale.confirmed(scale, cells)
@@ -153,7 +157,9 @@ class LookAhead(Closing):
         if trouble is not None and trouble != self._said:
             notices = (*notices, Notice("scale", trouble))
         self._said = trouble
-        return Field(frame.sequence, frame, None, frame.source, notices, scale, cells, trouble)
+        return Field(
+            frame.sequence, frame, None, frame.captured_at, frame.source, notices, scale, cells, trouble
+        )
 
 
 class _Either(threading.Event):

@@ -18,7 +18,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from edgeleuk.capture import is_simulated, open_reader
+from edgeleuk.capture import is_simulated, is_simulated_source, open_reader
+from edgeleuk.clock import jump_s, jump_text, now
 from edgeleuk.errors import DataRefusedError, EdgeleukError, InterruptedBeforeRecordError
 from edgeleuk.frames import Box
 from edgeleuk.latency import LatencyHistogram
@@ -27,11 +28,13 @@ from edgeleuk.record.past import Past
 from edgeleuk.record.session import JudgedCell
 from edgeleuk.results import (
     CellResult,
+    Counted,
     Decision,
     ExcludedCell,
     FrameResult,
     Prediction,
     SessionSummary,
+    check_of,
 )
 from edgeleuk.scaling import SCALE_UNKNOWN, ScaleKeeper
 from edgeleuk.views import STUCK_DUST, Judgements, View, is_worth_a_view
@@ -40,7 +43,7 @@ from edgeleuk.vision.focus import focus_of
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from edgeleuk.capture import FrameReader, FrameSource
     from edgeleuk.engine import Engine
@@ -62,7 +65,7 @@ def run(
     px_per_um: float | None = None,
     waiting: int = 1,
     read: Callable[[FrameSource, int], FrameReader] = open_reader,
-    enough: Callable[[Mapping[Decision, int]], str | None] | None = None,
+    enough: Callable[[Counted], str | None] | None = None,
     on_frame: Callable[[FrameResult, RgbImage], None] | None = None,
     past: Past | None = None,
     stop: threading.Event,
@@ -84,8 +87,7 @@ def run(
     read : callable
         Opens a reader of the source for so many waiting frames.
     enough : callable, optional
-        Asked after each processed frame with the cells counted so far, by their decision: why the run is to
-        end, or None.
+        Asked after each processed frame with the cells counted so far: why the run is to end, or None.
     on_frame : callable, optional
         Called with each result and its pixels once they are recorded.
     past : Past, optional
@@ -127,7 +129,7 @@ def run(
         raise DataRefusedError(
             f"none of the {work.rejected} pictures of {source.uri} could be used",
             got=", ".join(work.rejected_by_reason) or None,
-            cure="check that they open in a picture viewer",
+            cure=getattr(source, "cure_of_none", "check that they open in a picture viewer"),
         )
     return summary
 
@@ -138,6 +140,27 @@ class _JudgedView(NamedTuple):
     cell: JudgedCell
     before: Judgement | None
     judgement: Judgement
+
+
+class _Tally:
+    """Counts cells by what is said of them, and takes back what is no longer said."""
+
+    def __init__(self, past: Counted) -> None:
+        self._decisions = Counter(
+            {Decision.BLAST: past.blast, Decision.NORMAL: past.normal, Decision.UNCERTAIN: past.uncertain}
+        )
+        self._doubts = Counter(past.doubts)
+
+    @property
+    def counted(self) -> Counted:
+        of = self._decisions
+        doubts = {check: n for check, n in self._doubts.items() if n}
+        return Counted(of[Decision.BLAST], of[Decision.NORMAL], of[Decision.UNCERTAIN], doubts)
+
+    def add(self, prediction: Prediction, step: int) -> None:
+        self._decisions[prediction.decision] += step
+        if prediction.decision is Decision.UNCERTAIN:
+            self._doubts[check_of(prediction.reason)] += step
 
 
 class _Run:
@@ -162,7 +185,7 @@ class _Run:
         for latency in past.latencies_ms:
             self._latency.add(latency)
         self._past = past
-        self._started_at = time.time() if past.started_at is None else past.started_at
+        self._started_at = now() if past.started_at is None else past.started_at
         self._started = time.monotonic() - past.duration_s
         self._judgements = Judgements(engine.classifier, session)
         self._dust = DustWatch()
@@ -171,7 +194,7 @@ class _Run:
         self._finished = 0
         self._detected = past.detected
         self._seen_before = past.seen_before
-        self._decisions = Counter(past.decisions)
+        self._tally = _Tally(past.counted)
         # Why is not recorded with a frame.
         self._excluded_by_reason = Counter({BEFORE: past.excluded} if past.excluded else {})
         self._called = Counter(past.called)
@@ -192,7 +215,7 @@ class _Run:
     def loop(
         self,
         frames: int | None,
-        enough: Callable[[Mapping[Decision, int]], str | None] | None,
+        enough: Callable[[Counted], str | None] | None,
         on_frame: Callable[[FrameResult, RgbImage], None] | None,
         stop: threading.Event,
     ) -> str:
@@ -205,7 +228,7 @@ class _Run:
             if frames is None or self.processed + 1 < frames:
                 self.ahead.begin()
             self._process(field, on_frame)
-            ended = None if enough is None else enough(self._decisions)
+            ended = None if enough is None else enough(self._tally.counted)
         # What was taken is finished, too.
         if (field := self.ahead.last()) is not None:
             self._process(field, on_frame)
@@ -227,8 +250,7 @@ class _Run:
         for notice in field.notices:
             self._log(notice.kind, notice.text)
         if frame is None or field.reason is not None:
-            at = time.time() if frame is None else frame.captured_at
-            self._reject(sequence, at, field.where, field.reason or "")
+            self._reject(sequence, field.at, field.where, field.reason or "")
         else:
             frame = replace(frame, sequence=sequence)
             result, judged = self._judge(frame, field.px_per_um, field.cells, field.scale_trouble)
@@ -347,11 +369,15 @@ class _Run:
             self._judgements.keep(view.cell.track, view.judgement)
             for judgement, step in ((view.before, -1), (view.judgement, 1)):
                 if judgement is not None:
-                    self._decisions[judgement.prediction.decision] += step
+                    self._tally.add(judgement.prediction, step)
                     if judgement.truth is not None:
                         self._called[judgement.truth, judgement.prediction.decision] += step
 
     def _log_events(self) -> None:
+        if (jumped := jump_s()) is not None:
+            self._log("clock", jump_text(jumped))
+        # Also where no frame comes for long, a session that is gone is noticed.
+        self._session.check()
         for event in self.reader.events():
             self._log(event.kind, event.text, event.at)
 
@@ -360,14 +386,13 @@ class _Run:
         self._events += 1
 
     def _summary(self, ended: str) -> SessionSummary:
-        simulated = is_simulated(self._source.uri)
         return SessionSummary(
             session=str(self._session.path),
             camera=self._source.uri,
             ended=ended,
             started_at=self._started_at,
             duration_s=time.monotonic() - self._started,
-            simulated=simulated,
+            simulated=is_simulated_source(self._source),
             captured=self._captured(),
             processed=self.processed,
             dropped=self._dropped(),
@@ -376,15 +401,13 @@ class _Run:
             detected=self._detected,
             seen_before=self._seen_before,
             excluded=self._excluded_by_reason.total(),
-            blast=self._decisions[Decision.BLAST],
-            normal=self._decisions[Decision.NORMAL],
-            uncertain=self._decisions[Decision.UNCERTAIN],
+            counted=self._tally.counted,
             rejected_by_reason=dict(self.rejected_by_reason),
             excluded_by_reason=dict(self._excluded_by_reason),
             latency_ms=self._latency.percentiles(),
             px_per_um=self._px_per_um,
-            events=self._events,
-            truth=self._truth() if simulated else None,
+            events=self._events + self._session.noted,
+            truth=self._truth() if is_simulated(self._source.uri) else None,
         )
 
     def _captured(self) -> int:
@@ -404,7 +427,7 @@ class _Run:
                 label: {decision.value: self._called[label, decision] for decision in Decision}
                 for label in labels
             },
-            "not_a_cell": self._decisions.total() - self._called.total(),
+            "not_a_cell": self._tally.counted.total - self._called.total(),
         }
 
     def _check(self, summary: SessionSummary) -> None:
@@ -429,9 +452,7 @@ class _Run:
                     summary.detected,
                     summary.seen_before,
                     summary.excluded,
-                    summary.blast,
-                    summary.normal,
-                    summary.uncertain,
+                    summary.counted,
                 ),
             ),
         }

@@ -9,11 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeleuk.cameras import find_camera
-from edgeleuk.capture import FrameRejectedError, SourceEvent, decoded, is_simulated, open_reader, open_source
+from edgeleuk.capture import (
+    FrameRejectedError,
+    SourceEvent,
+    decoded,
+    is_simulated_source,
+    open_reader,
+    open_source,
+)
 from edgeleuk.capture.controls import Controllable, value_text
 from edgeleuk.closing import Closing
 from edgeleuk.errors import CameraError, UsageError
-from edgeleuk.images import write_png
+from edgeleuk.images import require_picture, write_png
 from edgeleuk.vision.quality import gate
 
 if TYPE_CHECKING:
@@ -73,6 +80,8 @@ def probe(camera: str | None, out: Path | None, seconds: float = SECONDS) -> dic
     """
     if not 0.1 <= seconds <= 3600:
         raise UsageError("the number of seconds is out of range", got=seconds, allowed="0.1 to 3600")
+    if out is not None:
+        require_picture(out, "--out")
     if out is not None and out.suffix.lower() != ".png":
         raise UsageError("a picture is stored as PNG", got=out.name, allowed="FILE.png")
     began = time.monotonic()
@@ -86,7 +95,7 @@ def probe(camera: str | None, out: Path | None, seconds: float = SECONDS) -> dic
         result: dict[str, Any] = {
             "schema_version": 1,
             "camera": source.uri,
-            "simulated": is_simulated(source.uri),
+            "simulated": is_simulated_source(source),
             "live": source.live,
             "format": getattr(source, "format", None),
             "width": width,

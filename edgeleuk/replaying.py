@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from edgeleuk.record.reading import SessionReader
+
 
 def replay_cell(session: Path, track: int, bundle: str) -> dict[str, Any]:
     """Classify one cell of a session with the settings that it was recorded with.
@@ -44,7 +46,11 @@ def replay_cell(session: Path, track: int, bundle: str) -> dict[str, Any]:
         Another bundle judged it.
     """
     with read_session(session) as reader:
-        row, views, settings = reader.cell(track), reader.views(track), reader.settings
+        return _replayed(reader, track, bundle)
+
+
+def _replayed(reader: SessionReader, track: int, bundle: str) -> dict[str, Any]:
+    row, views, settings = reader.cell(track), reader.views(track), reader.settings
     opened = read_bundle(bundle)
     if opened.sha256 != settings.get("bundle_sha256"):
         raise IntegrityError(
@@ -87,7 +93,7 @@ def replay_cell(session: Path, track: int, bundle: str) -> dict[str, Any]:
     )
     return {
         "schema_version": 1,
-        "session": str(session),
+        "session": str(reader.path),
         "cell": track,
         "bundle_sha256": opened.sha256,
         "recorded": recorded,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgeleuk import RESEARCH_USE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from edgeleuk.frames import Box, Cell
 
@@ -21,6 +22,58 @@ class Decision(str, Enum):
     BLAST = "blast"
     NORMAL = "normal"
     UNCERTAIN = "uncertain"
+
+
+class Check(str, Enum):
+    """What can make a cell ``uncertain``, in the order in which it is asked."""
+
+    SCALE = "scale"
+    AREA = "area"
+    COLOUR = "colour"
+    SHARPNESS = "sharpness"
+    FEATURES = "features"
+    PROBABILITY = "probability"
+    BORDER = "border"
+    DUST = "dust"
+    OTHER = "other"
+
+
+# Those that a network and its training cells decide.
+OF_NETWORK = (Check.AREA, Check.COLOUR, Check.SHARPNESS, Check.FEATURES, Check.PROBABILITY)
+# Cells unlike those that the network was trained with: what it says of them means nothing.
+FOREIGN = (Check.SCALE, Check.AREA, Check.COLOUR, Check.SHARPNESS, Check.FEATURES, Check.OTHER)
+# Nothing was judged: a part of a cell, or no cell.
+NOT_JUDGED = (Check.BORDER, Check.DUST)
+# How a reason begins, for each check.
+_BEGINNINGS = {
+    "scale unknown": Check.SCALE,
+    "scale implausible": Check.SCALE,
+    "the scale is unknown": Check.SCALE,
+    "area ": Check.AREA,
+    "colour: ": Check.COLOUR,
+    "sharpness ": Check.SHARPNESS,
+    "features ": Check.FEATURES,
+    "probability between": Check.PROBABILITY,
+    "both classes are": Check.PROBABILITY,
+    "no class is": Check.PROBABILITY,
+    "cut by the border": Check.BORDER,
+    "stuck dust": Check.DUST,
+}
+
+
+def check_of(reason: str | None) -> Check:
+    """Tell by which check a cell is ``uncertain``, from the reason that is recorded with it.
+
+    Examples
+    --------
+    >>> check_of("area 20 um2 is outside the training cells' 40 to 170").value
+    'area'
+    """
+    if reason is not None:
+        for beginning, check in _BEGINNINGS.items():
+            if reason.startswith(beginning):
+                return check
+    return Check.OTHER
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +216,120 @@ class Proportion:
         """Upper end of the interval."""
         return clopper_pearson(self.count, self.total)[1]
 
+
+# Of foreign cells among all, the share above which no share of blasts is told.
+MOST_FOREIGN = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Cells, each counted once.
+
+    Attributes
+    ----------
+    blast, normal, uncertain : int
+    doubts : mapping of Check to int
+        Why the uncertain ones are.
+    """
+
+    blast: int = 0
+    normal: int = 0
+    uncertain: int = 0
+    doubts: Mapping[Check, int] = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.blast + self.normal + self.uncertain
+
+    @property
+    def foreign(self) -> int:
+        """Those unlike the cells that the network was trained with."""
+        return sum(self.doubts.get(check, 0) for check in FOREIGN)
+
+    @property
+    def no_share(self) -> str | None:
+        """Why no share of blasts may be told of them; None where one may."""
+        judged = self.total - sum(self.doubts.get(check, 0) for check in NOT_JUDGED)
+        if self.foreign <= MOST_FOREIGN * judged:
+            return None
+        why = doubts_text({check: n for check, n in self.doubts.items() if check in FOREIGN})
+        return (
+            f"{self.foreign} of {judged} cells are unlike the training cells ({why}), more than"
+            f" {MOST_FOREIGN:.0%}"
+        )
+
+    def share_facts(self) -> dict[str, object]:
+        """Return the share of blasts among the cells called blast or normal, as JSON.
+
+        Uncertain cells are in neither number. ``share``, ``low`` and ``high`` are None where `no_share` tells
+        a reason, or where no cell was called either.
+        """
+        of = Proportion(self.blast, self.blast + self.normal)
+        reason = self.no_share or (None if of.total else "no cell was called blast or normal")
+        if reason is not None:
+            return {"share": None, "low": None, "high": None, "n": of.total, "reason": reason}
+        return {"share": of.share, "low": of.low, "high": of.high, "n": of.total, "reason": None}
+
+    def text(self) -> str:
+        """Say the counts in words."""
+        return cells_text(self.to_json())
+
     def to_json(self) -> dict[str, object]:
-        """Return the object of `SessionSummary.to_json`."""
-        return {"share": self.share, "low": self.low, "high": self.high, "n": self.total}
+        """Return how many of each there are, and why the uncertain ones are."""
+        return {
+            "blast": self.blast,
+            "normal": self.normal,
+            "uncertain": self.uncertain,
+            "uncertain_by_reason": {check.value: n for check, n in _frequent_first(self.doubts)},
+        }
+
+
+def counted_of(cells: Iterable[tuple[str, str | None]]) -> Counted:
+    """Count cells by what they were called, and the uncertain ones by why.
+
+    Examples
+    --------
+    >>> counted_of([("blast", None), ("uncertain", "area 9 um2 is outside")]).to_json()["uncertain_by_reason"]
+    {'area': 1}
+    """
+    decisions: Counter[str] = Counter()
+    doubts: Counter[Check] = Counter()
+    for decision, reason in cells:
+        decisions[decision] += 1
+        if decision == "uncertain":
+            doubts[check_of(reason)] += 1
+    return Counted(decisions["blast"], decisions["normal"], decisions["uncertain"], doubts)
+
+
+def cells_text(counts: Mapping[str, Any]) -> str:
+    """Say how many cells were called what, and why the uncertain ones are; of `Counted.to_json`'s numbers.
+
+    Examples
+    --------
+    >>> cells_text({"blast": 3, "normal": 9, "uncertain": 4, "uncertain_by_reason": {"area": 4}})
+    '3 blast, 9 normal, 4 uncertain (area 4)'
+    """
+    why = ", ".join(f"{name} {n}" for name, n in counts["uncertain_by_reason"].items())
+    calls = ", ".join(f"{counts[decision.value]} {decision.value}" for decision in Decision)
+    return calls + (f" ({why})" if why else "")
+
+
+def doubts_text(doubts: Mapping[Check, int]) -> str:
+    """List reasons with their counts, the most frequent first.
+
+    Examples
+    --------
+    >>> doubts_text({Check.AREA: 12, Check.COLOUR: 21})
+    'colour 21, area 12'
+    """
+    return ", ".join(f"{check.value} {n}" for check, n in _frequent_first(doubts))
+
+
+def _frequent_first(doubts: Mapping[Check, int]) -> list[tuple[Check, int]]:
+    order = list(Check)
+    found = [(check, n) for check, n in doubts.items() if n]
+    return sorted(found, key=lambda item: (-item[1], order.index(item[0])))
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +352,7 @@ class SessionSummary:
     detected, seen_before, excluded : int
         Sightings of white cells. ``detected = unique + seen_before + excluded``.
     excluded_by_reason : mapping
-    blast, normal, uncertain : int
-        Cells, each counted once.
+    counted : Counted
     in_flight : int
         1 when an error ended the run in the middle of a frame.
     latency_ms : mapping
@@ -218,9 +381,7 @@ class SessionSummary:
     detected: int
     seen_before: int
     excluded: int
-    blast: int
-    normal: int
-    uncertain: int
+    counted: Counted
     in_flight: int = 0
     rejected_by_reason: Mapping[str, int] = field(default_factory=dict)
     excluded_by_reason: Mapping[str, int] = field(default_factory=dict)
@@ -233,17 +394,12 @@ class SessionSummary:
     @property
     def unique(self) -> int:
         """Different cells that were judged."""
-        return self.blast + self.normal + self.uncertain
+        return self.counted.total
 
     @property
     def fps(self) -> float:
         """Frames processed a second."""
         return self.processed / self.duration_s if self.duration_s > 0 else 0.0
-
-    @property
-    def blast_share(self) -> Proportion:
-        """Blasts among the cells called blast or normal; uncertain cells are in neither number."""
-        return Proportion(self.blast, self.blast + self.normal)
 
     def to_json(self) -> dict[str, object]:
         """Return the object that ``edgeleuk run --json`` prints."""
@@ -267,14 +423,12 @@ class SessionSummary:
             "cells": {
                 "detected": self.detected,
                 "unique": self.unique,
-                "blast": self.blast,
-                "normal": self.normal,
-                "uncertain": self.uncertain,
+                **self.counted.to_json(),
                 "seen_before": self.seen_before,
                 "excluded": self.excluded,
                 "excluded_by_reason": dict(self.excluded_by_reason),
             },
-            "blast_share": self.blast_share.to_json(),
+            "blast_share": self.counted.share_facts(),
             "latency_ms": {name: self.latency_ms.get(name) for name in ("p50", "p95", "p99")},
             "px_per_um": self.px_per_um,
             "events": self.events,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import threading
 import time
@@ -21,24 +20,34 @@ from edgeleuk.blanks import open_correction
 from edgeleuk.bundle.known_error import known_error
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.cameras import find_camera, keeper_of
-from edgeleuk.capture import ReconnectPolicy, is_simulated, open_camera, open_reader
-from edgeleuk.console import say
-from edgeleuk.counting import counting_facts, counting_text, half_width_points, share_text
+from edgeleuk.capture import ReconnectPolicy, is_simulated, is_simulated_source, open_camera, open_reader
+from edgeleuk.console import printable, recordable, say
+from edgeleuk.counting import (
+    counting_facts,
+    counting_text,
+    precise_enough,
+    share_text,
+    sightings_text,
+    way_on_text,
+)
 from edgeleuk.engine import Engine, accept, unchanged
 from edgeleuk.errors import EdgeleukError, UsageError
-from edgeleuk.images import write_png
+from edgeleuk.images import require_picture, write_png
+from edgeleuk.pictures.limit import allow_megapixels
 from edgeleuk.pipeline import run as run_pipeline
 from edgeleuk.record import read_session
-from edgeleuk.record.opening import create_session, resume_session
-from edgeleuk.results import Decision, Proportion
+from edgeleuk.record.opening import create_session, require_no_folder, resume_session
+from edgeleuk.results import Check, Counted, Decision, check_of
 from edgeleuk.selftest import open_tested_classifier
+from edgeleuk.signals import stop_on_signals
 from edgeleuk.stage.watching import FocusingReader
 from edgeleuk.vision.quality import gate
 from edgeleuk.vision.stream import StreamWatch
 from edgeleuk.vision.tracking import FieldTracker
+from edgeleuk.wholefile import require_apart
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from edgeleuk.capture import FrameReader, FrameSource
     from edgeleuk.config import RunSettings
@@ -118,8 +127,13 @@ def run(
         raise UsageError("the number of frames is out of range", got=frames, allowed="1 or more")
     if resume and session is None:
         raise UsageError("the session to go on with is not given", cure="pass it with --session")
+    allow_megapixels(settings.most_megapixels)
     uri = find_camera(camera)
     path = session or Path(time.strftime("session-%Y%m%d-%H%M%S.db"))
+    require_no_folder(path)
+    drawn = picture or path.with_suffix(".png")
+    require_apart(drawn, path, "--picture")
+    require_picture(drawn, "--picture")
     correct = unchanged if settings.flat_field is None else open_correction(Path(settings.flat_field))
     opened = read_bundle(bundle)
     settings = settled(settings, opened, _held(path) if resume else None)
@@ -143,12 +157,14 @@ def run(
             abstain=settings.abstain,
         ) as classifier,
         open_camera(uri, policy, keeper_of(settings)) as source,
-        _stop_on_signals() as stop,
-        (resume_session if resume else create_session)(path, {"camera": source.uri, **facts}) as writer,
+        stop_on_signals() as stop,
+        (resume_session if resume else create_session)(
+            path, {"camera": recordable(source.uri), "simulated": is_simulated_source(source), **facts}
+        ) as writer,
     ):
         past = writer.past()
         watch = StreamWatch(camera=source.live or is_simulated(source.uri))
-        view = _View(source.uri)
+        view = _View(source.uri, simulated=is_simulated_source(source))
         with ExitStack() as stack, _shown(view, show=show):
             try:
                 watched = source
@@ -182,7 +198,7 @@ def run(
             raise error
         summary = replace(summary, counting=_counting(summary, writer, error_rates, settings))
         try:
-            (view if walk is None else walk).save(picture or path.with_suffix(".png"))
+            (view if walk is None else walk).save(drawn)
         except UsageError as unsaved:
             # What ended the run matters more than its picture.
             error = error or unsaved
@@ -213,15 +229,14 @@ def _in_focus(stage: Mover, stop: threading.Event) -> Callable[[FrameSource, int
     return read
 
 
-def _enough(settings: RunSettings) -> Callable[[Mapping[Decision, int]], str | None]:
+def _enough(settings: RunSettings) -> Callable[[Counted], str | None]:
     """End a run when the share of blasts is known well enough, or so many cells are counted."""
     points, cells = settings.until_points, settings.until_cells
 
-    def enough(counts: Mapping[Decision, int]) -> str | None:
-        blast, normal = counts.get(Decision.BLAST, 0), counts.get(Decision.NORMAL, 0)
-        if points is not None and half_width_points(Proportion(blast, blast + normal)) <= points:
+    def enough(counted: Counted) -> str | None:
+        if points is not None and precise_enough(counted, points):
             return f"the exact 95 % interval is within +-{points:g} points"
-        if cells is not None and sum(counts.values()) >= cells:
+        if cells is not None and counted.total >= cells:
             return f"{cells} cells are counted"
         return None
 
@@ -231,25 +246,26 @@ def _enough(settings: RunSettings) -> Callable[[Mapping[Decision, int]], str | N
 def _counting(
     summary: SessionSummary, writer: SessionWriter, error: KnownError | str, settings: RunSettings
 ) -> dict[str, Any]:
-    counts = {"blast": summary.blast, "normal": summary.normal, "uncertain": summary.uncertain}
     called = None if isinstance(error, str) else writer.called(error.threshold)
-    return counting_facts(counts, called, error, until_points=settings.until_points)
+    return counting_facts(summary.counted, called, error, until_points=settings.until_points)
 
 
 def summary_text(summary: SessionSummary) -> str:
     """Say what a session came to."""
+    cells: Any = summary.to_json()["cells"]
     lines = [
-        f"session   {summary.session}" + ("   SIMULATED" if summary.simulated else ""),
-        f"camera    {summary.camera}, ended: {summary.ended}",
+        f"session   {printable(str(summary.session))}" + ("   SIMULATED" if summary.simulated else ""),
+        f"camera    {printable(summary.camera)}, ended: {printable(summary.ended)}",
         f"frames    {summary.captured} captured, {summary.processed} processed, {summary.dropped} dropped,"
         f" {summary.rejected} rejected, {summary.fps:.1f} a second",
-        f"cells     {summary.unique} counted once each ({summary.detected} sightings):"
-        f" {summary.blast} blast, {summary.normal} normal, {summary.uncertain} uncertain",
+        f"cells     {summary.unique} counted once each: {summary.counted.text()}",
+        f"sightings {sightings_text(cells)}",
+        *way_on_text(cells["uncertain_by_reason"]),
     ]
     if summary.rejected_by_reason:
         reasons = sorted(summary.rejected_by_reason.items(), key=lambda item: -item[1])
         lines.insert(3, "rejected  " + ", ".join(f"{count} {reason}" for reason, count in reasons))
-    lines += share_text(summary.blast_share.to_json())
+    lines += share_text(summary.counted.share_facts())
     if summary.counting is not None:
         lines += counting_text(summary.counting)
     if summary.latency_ms:
@@ -274,12 +290,13 @@ def _truth_text(summary: SessionSummary) -> str:
 class _View:
     """What a person wants to see of the run so far."""
 
-    def __init__(self, camera: str) -> None:
-        self.camera = camera
-        self.simulated = is_simulated(camera)
+    def __init__(self, camera: str, *, simulated: bool) -> None:
+        self.camera = printable(camera)
+        self.simulated = simulated
         self.frames = 0
-        self.cells: Counter[str] = Counter()
-        self.recent: list[tuple[int, str, float, float]] = []
+        self.cells: Counter[Decision] = Counter()
+        self.doubts: Counter[Check] = Counter()
+        self.recent: list[tuple[int, str, float, float, str]] = []
         self.started = time.monotonic()
         self.last: FrameResult | None = None
         self._picture: tuple[RgbImage, FrameResult] | None = None
@@ -291,12 +308,16 @@ class _View:
             self.last = result
             for cell in result.cells:
                 if cell.is_new:
-                    self.cells[cell.prediction.decision.value] += 1
+                    prediction = cell.prediction
+                    self.cells[prediction.decision] += 1
+                    if prediction.decision is Decision.UNCERTAIN:
+                        self.doubts[check_of(prediction.reason)] += 1
                     row = (
                         cell.track,
-                        cell.prediction.decision.value,
-                        cell.prediction.probability,
+                        prediction.decision.value,
+                        prediction.probability,
                         cell.area_um2,
+                        prediction.reason or "",
                     )
                     self.recent = [row, *self.recent[: RECENT_CELLS - 1]]
             if self._picture is None or result.cells:
@@ -307,13 +328,17 @@ class _View:
         if self._picture is None:
             return
         pixels, result = self._picture
-        write_png(path, annotate(pixels, result, simulated=self.simulated))
-        say(f"picture   {path}")
+        write_png(path, annotate(pixels, result, simulated=self.simulated), "--picture")
+        say(f"picture   {printable(str(path))}")
 
     def line(self) -> str:
         """Everything in one line."""
         with self._lock:
-            cells = ", ".join(f"{self.cells[name]} {name}" for name in ("blast", "normal", "uncertain"))
+            of = self.cells
+            counted = Counted(
+                of[Decision.BLAST], of[Decision.NORMAL], of[Decision.UNCERTAIN], dict(self.doubts)
+            )
+            cells = counted.text()
             latency = f", {self.last.latency_ms:.0f} ms each" if self.last else ""
             rate = self.frames / max(time.monotonic() - self.started, 1e-9)
             return f"  {self.frames} frames, {rate:.1f} a second{latency}; {cells}"
@@ -324,10 +349,11 @@ class _View:
 
         title = f"{self.camera}{'   SIMULATED' * self.simulated}"
         table = Table(title=title, caption=f"{self.line().strip()}\n{RESEARCH_USE}", min_width=70)
-        for column in ("cell", "called", "probability of blast", "area um2"):
+        for column in ("cell", "called", "P(blast)", "area um2"):
             table.add_column(column, justify="right")
-        for track, decision, probability, area in list(self.recent):
-            table.add_row(str(track), decision, f"{probability:.3f}", f"{area:.0f}")
+        table.add_column("why uncertain")
+        for track, decision, probability, area, reason in list(self.recent):
+            table.add_row(str(track), decision, f"{probability:.3f}", f"{area:.0f}", reason)
         return table
 
 
@@ -362,23 +388,3 @@ def _shown(view: _View, *, show: bool) -> Iterator[None]:
     finally:
         done.set()
         thread.join()
-
-
-@contextmanager
-def _stop_on_signals() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C or SIGTERM into a stop; the second ends the program at once."""
-    stop = threading.Event()
-    before: dict[int, Any] = {}
-
-    def handle(number: int, _: object) -> None:
-        stop.set()
-        signal.signal(number, before[number] if number == signal.SIGINT else signal.SIG_DFL)
-
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, handle)
-    try:
-        yield stop
-    finally:
-        for known, handler in before.items():
-            signal.signal(known, handler)

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import math
 import threading
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from edgeleuk.cameras import find_camera
-from edgeleuk.capture import is_simulated, open_camera
+from edgeleuk.capture import is_simulated_source, open_camera
 from edgeleuk.capture.base import SourceEvent
 from edgeleuk.closing import Closing
 from edgeleuk.console import say
-from edgeleuk.errors import SessionError, UsageError
+from edgeleuk.errors import HardwareError, SessionError, UsageError
+from edgeleuk.frames import Box
 from edgeleuk.images import read_image, write_png
 from edgeleuk.record.reading import read_session
+from edgeleuk.results import Decision
 from edgeleuk.running import run
 from edgeleuk.scaling import SCALE_UNKNOWN, estimated_scale
 from edgeleuk.stage.autofocus import autofocus
 from edgeleuk.stage.eye import CameraEye
 from edgeleuk.stage.mapping import Mapping, calibrate
 from edgeleuk.stage.mosaic import Mosaic
+from edgeleuk.stage.resuming import Begun, PastCell, ScanPast, field_of, focus_again, read_past
 from edgeleuk.stage.scanning import FocusKeeper, ScanPlan, ScanSource
 
 if TYPE_CHECKING:
@@ -33,21 +35,10 @@ if TYPE_CHECKING:
     from edgeleuk.errors import EdgeleukError
     from edgeleuk.frames import Frame, RgbImage
     from edgeleuk.results import FrameResult, SessionSummary
-    from edgeleuk.stage.base import Mover
+    from edgeleuk.stage.base import Mover, Place
 
 _EVENT = "scan"
-
-
-@dataclass(frozen=True, slots=True)
-class _Begun:
-    """What a scan that goes on has to take up: where it began, and how the camera lies on the stage."""
-
-    start_um: tuple[float, float]
-    matrix: tuple[tuple[float, float], tuple[float, float]]
-    plan: tuple[float, float, float]
-
-    def to_text(self) -> str:
-        return json.dumps({"start_um": self.start_um, "matrix": self.matrix, "plan": self.plan})
+_STOP_WITHIN_S = 0.05
 
 
 class SlideScan:
@@ -59,50 +50,65 @@ class SlideScan:
     plan : ScanPlan
     px_per_um : float, optional
         Roughly; without it the red cells tell.
-    begun : optional
-        Of a scan that goes on; see `begun_in`.
+    past : ScanPast, optional
+        Of a scan that goes on; see `past_in`.
     """
 
     def __init__(
-        self, stage: Mover, plan: ScanPlan, px_per_um: float | None = None, begun: _Begun | None = None
+        self, stage: Mover, plan: ScanPlan, px_per_um: float | None = None, past: ScanPast | None = None
     ) -> None:
         self._stage = stage
         self._plan = plan
         self._px_per_um = px_per_um
-        self._begun = begun
+        self._past = past
         self._mosaic: Mosaic | None = None
         self._scale = 1.0
         self._simulated = False
 
     def over(self, source: FrameSource, stop: threading.Event, first: int) -> FrameSource:
-        """Find the focus, learn how the camera lies, and make a source of the fields that are left."""
-        self._simulated = is_simulated(source.uri)
-        eye = CameraEye(source, stop)
-        try:
-            return self._with(eye, first)
-        except BaseException:
-            eye.close()
-            raise
+        """Find the focus, learn how the camera lies, and make a source of the fields that are left.
 
-    def _with(self, eye: CameraEye, first: int) -> FrameSource:
-        if self._begun is None:
-            say(f"  focus at {autofocus(eye, self._stage).z_um:.1f} um")
-            here = self._stage.position()
-            mapping = calibrate(eye, self._stage, self._px_per_um or _estimated(eye()))
+        A scan that is stopped meanwhile has none left.
+        """
+        self._simulated = is_simulated_source(source)
+        eye = CameraEye(source, stop)
+        halted = StoppableStage(self._stage, stop)
+        try:
+            walk = self._walk(eye, halted, first, stop)
+        except BaseException as error:
+            if not (isinstance(error, HardwareError) and stop.is_set()):
+                halted.close()
+                eye.close()
+                raise
+            walk = _Walk(None, [])
+        return _Scanned(source.uri, walk, eye, halted, simulated=self._simulated)
+
+    def _walk(self, eye: CameraEye, stage: Mover, first: int, stop: threading.Event) -> _Walk:
+        past, events = self._past, []
+        if past is None:
+            say(f"  focus at {autofocus(eye, stage).z_um:.1f} um")
+            here = stage.position()
+            mapping = calibrate(eye, stage, self._px_per_um or _estimated(eye()))
             say(f"  {mapping.px_per_um:.2f} px/um, camera turned by {mapping.angle_degrees:.1f} degrees")
             plan = (self._plan.width_um, self._plan.height_um, self._plan.overlap)
-            begun = _Begun((here.x_um, here.y_um), mapping.matrix, plan)
-        else:
-            begun, mapping = self._begun, Mapping(self._begun.matrix)
+            past = ScanPast(Begun((here.x_um, here.y_um), mapping.matrix, plan))
+            events = [SourceEvent(_EVENT, past.begun.to_text())]
+        mapping = Mapping(past.begun.matrix)
         pixels = eye().pixels
         size = (pixels.shape[1], pixels.shape[0])
-        fields = self._plan.fields(mapping, size, begun.start_um)
+        fields = self._plan.fields(mapping, size, past.begun.start_um)
         self._scale = mapping.px_per_um
         self._mosaic = Mosaic(fields, size, self._plan.steps_px(mapping, size))
-        say(f"  {len(fields)} fields, {first} of them recorded")
-        keeper = FocusKeeper(eye, self._stage, self._plan.refocus_every)
-        events = [] if first else [SourceEvent(_EVENT, begun.to_text())]
-        return _Scanned(ScanSource(eye.uri, fields, keeper, mapping, first=first), eye, events)
+        for cell in past.cells:
+            self._mosaic.mark(*cell)
+        left, plane = past.left(fields), past.plane(fields)
+        again = f", {len(past.rejected)} of them rejected and taken again" if past.rejected else ""
+        say(f"  {len(fields)} fields, {len(past.used) + len(past.rejected)} of them recorded{again}")
+        if self._past is not None and left:
+            places = [(left[0].x_um, left[0].y_um), past.begun.start_um]
+            say(f"  focus at {focus_again(eye, stage, plane, places).z_um:.1f} um")
+        keeper = FocusKeeper(eye, stage, self._plan.refocus_every, plane)
+        return _Walk(ScanSource(eye.uri, left, keeper, mapping, first=first, stop=stop), events)
 
     def seen(self, result: FrameResult, pixels: RgbImage) -> None:
         """Put a field into the picture of the slide."""
@@ -110,33 +116,94 @@ class SlideScan:
             self._mosaic.add(result, pixels)
 
     def save(self, path: Path) -> None:
-        """Write the picture of the slide."""
-        if self._mosaic is not None:
-            if self._begun is not None and path.is_file():
-                self._mosaic.begin_with(read_image(path))
-            write_png(path, self._mosaic.drawn(self._scale, simulated=self._simulated))
+        """Write the picture of the slide, if there is anything on it."""
+        if self._mosaic is None:
+            return
+        if self._past is not None and path.is_file():
+            self._mosaic.begin_with(read_image(path))
+        if not self._mosaic.is_empty:
+            write_png(path, self._mosaic.drawn(self._scale, simulated=self._simulated), "--picture")
             say(f"picture   {path}")
+
+
+class StoppableStage(Closing):
+    """A stage that stops, also in mid-move, as soon as the run is to end, and moves no more.
+
+    Parameters
+    ----------
+    stage : Mover
+    stop : threading.Event
+    """
+
+    def __init__(self, stage: Mover, stop: threading.Event) -> None:
+        self._stage = stage
+        self._stop = stop
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="stage-stop", daemon=True)
+        self._thread.start()
+
+    def position(self) -> Place:
+        """See `Mover.position`."""
+        return self._stage.position()
+
+    def move(self, x_um: float | None = None, y_um: float | None = None, z_um: float | None = None) -> None:
+        """See `Mover.move`."""
+        if self._stop.is_set():
+            raise HardwareError("the scan was stopped")
+        self._stage.move(x_um, y_um, z_um)
+
+    def close(self) -> None:
+        """Watch no more; the stage is the caller's to close."""
+        self._ended.set()
+        self._thread.join(5)
+
+    def _watch(self) -> None:
+        while not self._ended.wait(_STOP_WITHIN_S):
+            if self._stop.is_set():
+                halt = getattr(self._stage, "stop", None)
+                if halt is not None:
+                    # Firmware that cannot stop ends its move, which is short.
+                    with contextlib.suppress(HardwareError):
+                        halt()
+                return
+
+
+class _Walk(NamedTuple):
+    """The fields that are left, if any, and what is to be told before them."""
+
+    scan: ScanSource | None
+    events: list[SourceEvent]
 
 
 class _Scanned(Closing):
     """A scan's frames, and what befalls its camera; a `FrameSource`."""
 
     live = False
+    # What to do where not one field could be used.
+    cure_of_none = "bring the slide into focus and the lamp to its level, over cells, then resume the scan"
 
-    def __init__(self, scan: ScanSource, eye: CameraEye, events: list[SourceEvent]) -> None:
-        self.uri = scan.uri
-        self._scan = scan
+    def __init__(
+        self, uri: str, walk: _Walk, eye: CameraEye, stage: StoppableStage, *, simulated: bool
+    ) -> None:
+        self.uri = uri
+        self.simulated = simulated
+        self._walk = walk
         self._eye = eye
-        self._events = events
+        self._stage = stage
 
     def frames(self) -> Iterator[Frame | SourceEvent]:
-        yield from self._events
-        for item in self._scan.frames():
+        yield from self._walk.events
+        if self._walk.scan is None:
+            return
+        for item in self._walk.scan.frames():
             yield from self._eye.events()
+            yield from self._walk.scan.events()
             yield item
 
     def close(self) -> None:
-        self._scan.close()
+        if self._walk.scan is not None:
+            self._walk.scan.close()
+        self._stage.close()
         self._eye.close()
 
 
@@ -161,7 +228,8 @@ def scan(
     HardwareError
         The stage, or the focus, or the way between them.
     """
-    begun = begun_in(session) if resume and session is not None and session.exists() else None
+    past = past_in(session) if resume and session is not None and session.exists() else None
+    begun = None if past is None else past.begun
     if begun is not None and begun.plan != (plan.width_um, plan.height_um, plan.overlap):
         raise UsageError(
             "the scan was begun over another area",
@@ -169,7 +237,7 @@ def scan(
             allowed=f"{begun.plan[0] / 1000:g}x{begun.plan[1] / 1000:g} mm, overlap {begun.plan[2]:g}",
             cure="pass the same, or start a new session",
         )
-    walk = SlideScan(stage, plan, settings.px_per_um, begun)
+    walk = SlideScan(stage, plan, settings.px_per_um, past)
     return run(
         camera,
         bundle,
@@ -203,8 +271,8 @@ def mapping_text(mapping: Mapping) -> str:
     )
 
 
-def begun_in(session: Path) -> _Begun | None:
-    """Read how a scan began; None where it had not come to its first field.
+def past_in(session: Path) -> ScanPast | None:
+    """Read how far a scan had come; None where it had not come to its first field.
 
     Raises
     ------
@@ -212,19 +280,23 @@ def begun_in(session: Path) -> _Begun | None:
         The session is no scan.
     """
     with read_session(session) as reader:
-        texts = [str(row["text"]) for row in reader.rows("events") if row["kind"] == _EVENT]
-        counts = reader.counts()
-    if not texts and counts.processed + counts.rejected == 0:
+        events = [(str(row["kind"]), str(row["text"])) for row in reader.rows("events")]
+        frames = [(str(row["source"]), row["rejected"]) for row in reader.rows("frames")]
+        cells = [_past_cell(row) for row in reader.rows("cells")]
+    texts = [text for kind, text in events if kind == _EVENT]
+    if not texts and not frames:
         return None
     if not texts:
         raise SessionError(
             f"{session} is no session of a scan", cure="go on with it by `edgeleuk run --resume`"
         )
-    facts: dict[str, Any] = json.loads(texts[0])
-    (a, b), (c, d) = facts["matrix"]
-    x, y = facts["start_um"]
-    width, height, overlap = facts["plan"]
-    return _Begun((x, y), ((a, b), (c, d)), (width, height, overlap))
+    reasons = ((source, None if reason is None else str(reason)) for source, reason in frames)
+    return read_past(Begun.from_text(texts[0]), reasons, [text for _, text in events], cells)
+
+
+def _past_cell(row: dict[str, Any]) -> PastCell:
+    box = Box(*(int(row[name]) for name in "xywh"))
+    return PastCell(field_of(str(row["source"])) or 0, box.centre, Decision(row["decision"]))
 
 
 def parse_area(text: str) -> tuple[float, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
-import signal
+import sys
 import threading
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -15,15 +15,20 @@ from typing import TYPE_CHECKING, Any, Protocol
 import cv2
 
 from edgeleuk.closing import Closing
+from edgeleuk.errors import BundleError, HardwareError
 from edgeleuk.judging import judge, keep_bundle, line_of
+from edgeleuk.signals import leave_ending_to_parent
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from concurrent.futures import Future
 
     from edgeleuk.judging import Picture, Standard
 
 DIED = "the process that read it died"
+# How often a picture's process may die before the picture is taken for the cause, and how often one may die
+# at its start before the machine is.
+_ALONE_TRIES, _STARTS = 2, 3
 
 
 class Workers(Protocol):
@@ -66,22 +71,29 @@ class ProcessWorkers(Closing):
 
     def __init__(self, jobs: int, bundle: bytes, standard: Standard, threads: int = 1) -> None:
         self.slots = jobs
-        self._bundle = bundle
+        self._bundle = _Shared(bundle)
         self._standard = standard
         self._threads = threads
         self._pool = self._new_pool(jobs)
 
     def begin(self, pictures: Sequence[Picture]) -> Future[list[str]]:
         """Hand over a batch; see `Workers`."""
-        try:
-            return self._pool.submit(judge, pictures, self._standard, self._threads)
-        except BrokenProcessPool:
-            _end(self._pool)
-            self._pool = self._new_pool(self.slots)
-            return self._pool.submit(judge, pictures, self._standard, self._threads)
+        for _ in range(_STARTS):
+            try:
+                return self._submit(self._pool, pictures)
+            except BrokenProcessPool:
+                _end(self._pool)
+                self._pool = self._new_pool(self.slots)
+        raise _starts_fail()
 
     def finish(self, pictures: Sequence[Picture], begun: Future[list[str]]) -> list[str]:
-        """Wait for a batch; see `Workers`."""
+        """Wait for a batch; see `Workers`.
+
+        Raises
+        ------
+        HardwareError
+            Processes die as they start, whatever they are to read.
+        """
         try:
             return begun.result()
         except BrokenProcessPool:
@@ -90,30 +102,91 @@ class ProcessWorkers(Closing):
     def close(self) -> None:
         """End the processes, also in the middle of a picture."""
         _end(self._pool)
+        self._bundle.close()
+
+    def _submit(self, pool: ProcessPoolExecutor, pictures: Sequence[Picture]) -> Future[list[str]]:
+        with _little_to_hand_over():
+            return pool.submit(judge, pictures, self._standard, self._threads)
 
     def _one_by_one(self, pictures: Sequence[Picture]) -> list[str]:
         """Find out which picture it is that no process survives."""
         lines = []
-        pool = self._new_pool(1)
+        pool = self._started_pool()
         try:
             for picture in pictures:
-                try:
-                    lines += pool.submit(judge, [picture], self._standard, self._threads).result()
-                except BrokenProcessPool:
+                for _ in range(_ALONE_TRIES):
+                    try:
+                        lines += self._submit(pool, [picture]).result()
+                        break
+                    except BrokenProcessPool:
+                        _end(pool)
+                        pool = self._started_pool()
+                else:
                     lines.append(died_line(picture, self._standard))
-                    _end(pool)
-                    pool = self._new_pool(1)
         finally:
             _end(pool)
         return lines
+
+    def _started_pool(self) -> ProcessPoolExecutor:
+        """Return one process that has got through its start."""
+        for _ in range(_STARTS):
+            pool = self._new_pool(1)
+            try:
+                with _little_to_hand_over():
+                    pool.submit(os.getpid).result()
+            except BrokenProcessPool:
+                _end(pool)
+            except BaseException:
+                _end(pool)
+                raise
+            else:
+                return pool
+        raise _starts_fail()
 
     def _new_pool(self, jobs: int) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(
             jobs,
             mp_context=multiprocessing.get_context("spawn"),
             initializer=_begin_worker,
-            initargs=(self._bundle, self._standard.bundle_sha256),
+            initargs=(self._bundle.place, self._standard.bundle_sha256),
         )
+
+
+class _Shared(Closing):
+    """Bytes that other processes of this user may read, and that are gone when this process is.
+
+    What starts a process goes to it through a pipe whose other end this process holds as well: of a process
+    that dies before it has read more than a pipe holds, nobody would ever hear.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self._file = os.fdopen(os.memfd_create("edgeleuk-bundle"), "wb")
+        self._file.write(data)
+        self._file.flush()
+        self.place = f"/proc/{os.getpid()}/fd/{self._file.fileno()}"
+
+    def close(self) -> None:
+        """Let the bytes go."""
+        self._file.close()
+
+
+@contextlib.contextmanager
+def _little_to_hand_over() -> Iterator[None]:
+    """Leave out of what a process is started with the command line, which may name thousands of files."""
+    words = sys.argv
+    sys.argv = words[:1]
+    try:
+        yield
+    finally:
+        sys.argv = words
+
+
+def _starts_fail() -> HardwareError:
+    return HardwareError(
+        "the processes that read pictures die as they start",
+        got=f"{_STARTS} times one after the other",
+        cure="pass fewer --jobs, or end what takes the memory; the same command goes on from what is done",
+    )
 
 
 def died_line(picture: Picture, standard: Standard) -> str:
@@ -135,16 +208,16 @@ def _end(pool: ProcessPoolExecutor) -> None:
     pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _begin_worker(bundle: bytes, sha256: str) -> None:
-    # Ctrl-C reaches the whole group: the parent decides what becomes of us.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+def _begin_worker(place: str, sha256: str) -> None:
+    leave_ending_to_parent()
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     # The processes share the cores among them already.
     cv2.setNumThreads(1)
-    keep_bundle(bundle, sha256)
+    # Where that fails, the first task says so.
+    with contextlib.suppress(OSError, BundleError):
+        keep_bundle(Path(place).read_bytes(), sha256)
 
 
 def _end_with(parent: Any) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from edgeleuk.frames import Box, Cell, CellCrop
 from edgeleuk.record import JudgedCell
-from edgeleuk.results import CellResult, Decision, FrameResult, Prediction, SessionSummary
+from edgeleuk.results import CellResult, Check, Counted, Decision, FrameResult, Prediction, SessionSummary
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +35,7 @@ def summary(path: Path) -> SessionSummary:
     return SessionSummary(
         session=str(path), camera="test://", ended="test", started_at=0.0, duration_s=2.0, simulated=False,
         captured=10, processed=8, dropped=1, rejected=1, detected=7, seen_before=2, excluded=1,
-        blast=1, normal=2, uncertain=1, latency_ms={"p50": 1.0, "p95": 2.0, "p99": 3.0},
+        counted=Counted(1, 2, 1, {Check.PROBABILITY: 1}), latency_ms={"p50": 1.0, "p95": 2.0, "p99": 3.0},
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from edgeleuk.errors import (
     InterruptedBeforeRecordError,
     UsageError,
 )
+from edgeleuk.wholefile import require_replaceable
 from edgeleuk_convert.reading import DataOptions, read_with_prints
 from edgeleuk_convert.workstation import quiet_tensorflow, require_writable
 
@@ -75,6 +76,7 @@ def train(
     from edgeleuk_convert.architectures import memory_warning
     from edgeleuk_convert.checkpoint import settings_path
     from edgeleuk_convert.evaluation import evaluate_cells, keras_predictor
+    from edgeleuk_convert.record import record_path
     from edgeleuk_convert.settings import load_training_settings, read_subjects
 
     subjects = read_subjects(held_out) if held_out is not None else None
@@ -82,6 +84,8 @@ def train(
     if out.suffix != ".keras":
         raise UsageError("the network's file has the wrong ending", got=out.name, allowed="NAME.keras")
     require_writable(out)
+    # A network that was trained here has a record beside it.
+    require_replaceable(out, lambda path: record_path(path).exists())
     if warning := memory_warning(settings.architecture):
         say(f"warning: {warning}")
     known = answers_in(answers, settings.architecture) if answers is not None else ()

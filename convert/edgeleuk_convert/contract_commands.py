@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from edgeleuk.console import progress_bar
+from edgeleuk.wholefile import bears, require_replaceable
 from edgeleuk_convert.checkpoint import replace_file
 from edgeleuk_convert.contract_search.search import find_contract
-from edgeleuk_convert.contract_search.writing import contract_toml, found_facts, found_text
+from edgeleuk_convert.contract_search.writing import CONTRACT_MARK, contract_toml, found_facts, found_text
 from edgeleuk_convert.conversion_commands import parse_size
 from edgeleuk_convert.networks.loading import load_network
 from edgeleuk_convert.reading import DataOptions, read_cells
@@ -46,6 +47,7 @@ def contract(
     options = DataOptions.parse(classes, subjects, px_per_um)
     if out is not None:
         require_writable(out)
+        require_replaceable(out, bears(CONTRACT_MARK))
     pixels = parse_size(size)
     with quiet_tensorflow():
         loaded = load_network(model, size=pixels, output=output)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
 
-from edgeleuk.bundle.writing import write_bundle
+from edgeleuk.bundle.writing import require_bundle_place, write_bundle
 from edgeleuk.classify import Rules, open_networks
 from edgeleuk.console import progress_bar, say
 from edgeleuk.errors import UsageError
@@ -119,6 +119,7 @@ def convert(
     choice = _choice(images=images, seed=seed, strategy=strategy, card=calibration_card)
     options = DataOptions.parse(classes, subjects, px_per_um)
     require_writable(out)
+    require_bundle_place(out)
     _require_record_or_contract(model, contract, folds)
     pixels = parse_size(size)
     with quiet_tensorflow():

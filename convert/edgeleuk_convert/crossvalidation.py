@@ -22,6 +22,7 @@ from edgeleuk.bundle.manifest import OutputContract
 from edgeleuk.classify import calibrated
 from edgeleuk.errors import UsageError
 from edgeleuk.morphology import morphology_numbers
+from edgeleuk.wholefile import part_of
 from edgeleuk_convert.answers import (
     ENDING,
     Answers,
@@ -368,7 +369,7 @@ def _numbers(cells: Sequence[LabelledCell], path: Path) -> npt.NDArray[np.float6
             if np.array_equal(kept["hashes"], hashes):
                 return np.asarray(kept["numbers"])
     numbers = np.array(measure(cells, morphology_numbers))
-    with path.open("wb") as file:
+    with part_of(path) as (_, file):
         np.savez(file, hashes=hashes, numbers=numbers)
     return numbers
 

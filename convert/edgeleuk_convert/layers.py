@@ -21,6 +21,7 @@ import numpy as np
 from edgeleuk.bundle.manifest import MODEL_FILES
 from edgeleuk.quantization import look_up, real_table
 from edgeleuk.runtimes.onnx_session import open_session
+from edgeleuk_convert.checkpoint import replace_file
 from edgeleuk_convert.graphs import (
     Graph,
     Key,
@@ -304,7 +305,7 @@ def rank_bundle(
     if out is None:
         return result
     plot = out / "layers.png"
-    plot.write_bytes(layers_figure(measured))
+    replace_file(plot, layers_figure(measured))
     return result | {"layers_plot": str(plot)}
 
 

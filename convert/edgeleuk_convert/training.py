@@ -20,6 +20,7 @@ import numpy as np
 from edgeleuk.bundle.manifest import Envelope, InputContract, OutputContract
 from edgeleuk.config import to_toml
 from edgeleuk.errors import GateFailedError, UsageError
+from edgeleuk.wholefile import part_of
 from edgeleuk_calibration.output import fit_output
 from edgeleuk_convert.answers import Answers, out_of_fold_output
 from edgeleuk_convert.architectures import (
@@ -319,19 +320,16 @@ def _beginner(
 def _write(
     model: Keras, forest: Forest | None, record: TrainingRecord, settings: TrainingSettings, out: Path
 ) -> None:
-    beside = out.with_name(f"{out.stem}.part.keras")
     try:
-        model.save(beside)
-        replace_file(settings_path(out), to_toml(replace(settings, input=settings.contract)).encode())
-        if forest is not None:
-            write_forest(forest, out)
-        # The record first: a network without one could be judged on cells it has seen.
-        write_record(record, out)
-        beside.replace(out)
+        with part_of(out, ".keras") as (part, _):
+            model.save(part)
+            replace_file(settings_path(out), to_toml(replace(settings, input=settings.contract)).encode())
+            if forest is not None:
+                write_forest(forest, out)
+            # The record first: a network without one could be judged on cells it has seen.
+            write_record(record, out)
     except OSError as error:
         raise cannot_write(out, error) from error
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _split(cells: CellSet, settings: TrainingSettings) -> Split:

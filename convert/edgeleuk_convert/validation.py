@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeleuk.bundle.manifest import MODEL_FILES
-from edgeleuk.classify import Check, doubt_of, sightings
+from edgeleuk.classify import doubt_of, sightings
+from edgeleuk.results import OF_NETWORK, Check
 from edgeleuk_convert.evaluation import judge
 from edgeleuk_convert.metrics import interval_95, point_metrics
 from edgeleuk_convert.pairing import paired_facts
@@ -146,7 +147,7 @@ def network_facts(judged: Judged, doubted: Counter[Check], *, seed: int = 0) -> 
         **point_metrics(judged),
         "interval_95": {name: list(ends) for name, ends in interval_95(judged, seed=seed).items()},
         "uncertain": doubted.total() / n,
-        "uncertain_by_reason": {check.value: doubted[check] / n for check in Check},
+        "uncertain_by_reason": {check.value: doubted[check] / n for check in OF_NETWORK},
     }
 
 

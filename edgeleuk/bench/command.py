@@ -14,6 +14,8 @@ from edgeleuk.bench.store import write_result
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.cameras import find_camera
 from edgeleuk.errors import EdgeleukError, GateFailedError, UsageError
+from edgeleuk.images import require_picture
+from edgeleuk.wholefile import bears, require_replaceable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,6 +56,10 @@ def bench(bundle: str, request: Request) -> tuple[dict[str, Any], EdgeleukError 
     old = None if request.compare is None else read_result(request.compare)
     for path in (request.out, request.plot):
         _require_folder(path)
+    if request.out is not None:
+        require_replaceable(request.out, bears(b'"schema_version"'))
+    if request.plot is not None:
+        require_picture(request.plot, "--plot")
     # An empty camera means the only one that is found.
     camera = None if request.camera is None else find_camera(request.camera)
     result = measure(

@@ -42,7 +42,7 @@ def save_plot(path: Path, result: Mapping[str, Any]) -> None:
     UsageError
         It cannot be written.
     """
-    write_png(path, draw(result))
+    write_png(path, draw(result), "--plot")
 
 
 def draw(result: Mapping[str, Any]) -> RgbImage:

@@ -16,6 +16,7 @@ import numpy as np
 
 from edgeleuk.capture import ReconnectPolicy, SourceEvent, decoded, is_simulated, open_camera, open_reader
 from edgeleuk.capture.base import JpegFrame
+from edgeleuk.clock import moment
 from edgeleuk.closing import Closing
 from edgeleuk.engine import Engine
 from edgeleuk.errors import CameraError, InterruptedBeforeRecordError
@@ -335,7 +336,7 @@ class _Recorded(Closing):
     def frames(self) -> Iterator[EncodedFrame]:
         """Yield them once."""
         for number, data in enumerate(self._pictures):
-            yield JpegFrame(data, number, time.time(), time.monotonic(), self.uri)
+            yield JpegFrame(data, number, *moment(), self.uri)
 
     def close(self) -> None:
         """Nothing is open."""

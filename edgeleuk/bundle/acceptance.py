@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from edgeleuk.bundle.manifest import VALIDATION
-from edgeleuk.errors import BundleError, GateFailedError
+from edgeleuk.bundle.validation import Verdict, read_validation
+from edgeleuk.errors import GateFailedError
 
 if TYPE_CHECKING:
     from edgeleuk.bundle.reading import Bundle
@@ -24,7 +24,7 @@ class Acceptance(msgspec.Struct, frozen=True):
         Which limits were not kept; none in a bundle of an earlier version.
     """
 
-    verdict: Literal["pass", "fail", "undecided"]
+    verdict: Verdict
     reasons: tuple[str, ...] = ()
 
 
@@ -36,10 +36,8 @@ def acceptance(bundle: Bundle) -> Acceptance:
     BundleError
         Nothing that is a verdict.
     """
-    try:
-        return msgspec.json.decode(bundle.members[VALIDATION], type=Acceptance)
-    except msgspec.DecodeError as error:
-        raise BundleError(f"the verdict in {bundle.path.name} cannot be read", got=str(error)) from error
+    said = read_validation(bundle)
+    return Acceptance(said.verdict, said.reasons)
 
 
 def refuse_rejected(bundle: Bundle) -> None:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from edgeleuk.bundle.acceptance import acceptance
+from edgeleuk.bundle.checking import decode_training
 from edgeleuk.bundle.manifest import MODEL_FILES, TRAINING
-from edgeleuk.errors import BundleError
+from edgeleuk.console import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,17 +40,8 @@ def training_stamp(bundle: Bundle) -> str | None:
     BundleError
         The record is damaged.
     """
-    try:
-        stamp = msgspec.json.decode(bundle.members[TRAINING], type=_Stamped).stamp
-    except msgspec.DecodeError as error:
-        raise BundleError(f"{TRAINING} in {bundle.path.name} cannot be read", got=str(error)) from error
+    stamp = decode_training(bundle.members[TRAINING], bundle.path.name).stamp
     return None if stamp is None else stamp.replace("LEAKAGE ALLOWED:", "LEAKAGE ALLOWED IN TRAINING:", 1)
-
-
-class _Stamped(msgspec.Struct):
-    """What the device needs to know of a training; the workstation knows the rest."""
-
-    stamp: str | None = None
 
 
 def facts_text(bundle: Bundle) -> str:
@@ -73,11 +65,12 @@ def facts_text(bundle: Bundle) -> str:
     colours = "normalised within the cell" if contract.normalise else "colours as they are"
     return "\n".join(
         [
-            f"{manifest.name}  {bundle.path.stat().st_size / 1e6:.2f} MB, sha256 {bundle.sha256[:16]}",
-            *filter(None, [training_stamp(bundle)]),
-            manifest.intended_use,
+            f"{printable(manifest.name)}  {bundle.path.stat().st_size / 1e6:.2f} MB,"
+            f" sha256 {bundle.sha256[:16]}",
+            *(printable(stamp) for stamp in (training_stamp(bundle),) if stamp),
+            printable(manifest.intended_use),
             "",
-            f"network   {provenance.architecture}, {provenance.parameters:,} parameters, "
+            f"network   {printable(provenance.architecture)}, {provenance.parameters:,} parameters, "
             + (
                 f"trained on {len(provenance.training_subjects)} subjects"
                 if provenance.training_known
@@ -86,14 +79,14 @@ def facts_text(bundle: Bundle) -> str:
             *networks,
             f"input     {contract.height}x{contract.width}, {' + '.join(contract.channels)},"
             f" {colours}, {contract.px_per_um:g} px/um{_framing_text(contract)}",
-            f"output    {output.kind}, positive is {output.positive_label},"
+            f"output    {output.kind}, positive is {printable(output.positive_label)},"
             f" temperature {output.temperature:.3f}, bias {output.bias:.3f},"
             f" {_forest_text(output)}threshold {output.threshold:.3f}, {abstain}",
             f"envelope  cells of {low_high[0]:.0f} to {low_high[1]:.0f} um2",
             f"gate      {_gate_text(manifest)}",
             f"int8      {_verdict_text(bundle)}",
-            f"licence   {manifest.licence}",
-            f"data      {manifest.data_citation}",
+            f"licence   {printable(manifest.licence)}",
+            f"data      {printable(manifest.data_citation)}",
         ]
     )
 
@@ -105,7 +98,7 @@ def _verdict_text(bundle: Bundle) -> str:
         "undecided": "is not shown to keep to the limits of its gate",
         "fail": "REJECTED by its gate: no device runs it",
     }[said.verdict]
-    return words + (f" ({'; '.join(said.reasons)})" if said.reasons else "")
+    return words + (f" ({printable('; '.join(said.reasons))})" if said.reasons else "")
 
 
 def _forest_text(output: OutputContract) -> str:
@@ -146,14 +139,14 @@ def replay_facts(bundle: Bundle, results: Sequence[GoldenResult]) -> dict[str, A
 
 def replay_text(bundle: Bundle, results: Sequence[GoldenResult]) -> str:
     """Say the same for people."""
-    lines = [f"{bundle.path.name}: {len(bundle.members)} members, every hash is right"]
+    lines = [f"{printable(bundle.path.name)}: {len(bundle.members)} members, every hash is right"]
     for result in results:
         figures = (
             ""
             if result.status == "not installed" or result.model == "contract"
             else f"  largest difference {result.largest_difference:.4g}, allowed {result.tolerance:.4g}"
         )
-        detail = f"  ({result.detail})" if result.detail else ""
+        detail = f"  ({printable(result.detail)})" if result.detail else ""
         lines.append(f"  {result.status:<13} {result.model} on {result.runtime}{figures}{detail}")
     return "\n".join(lines)
 

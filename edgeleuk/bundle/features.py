@@ -41,11 +41,12 @@ class FeatureStatistics:
 
     def __post_init__(self) -> None:
         width = self.mean.size
-        if self.mean.shape != (width,) or self.basis.ndim != 2 or self.basis.shape[1] != width:
+        known = self.mean.shape == (width,) and self.basis.ndim == 2 and self.basis.shape[1] == width
+        if not known or not self.basis.size:
             msg = f"expected a mean (F,) and a basis (k, F), got {self.mean.shape} and {self.basis.shape}"
             raise ValueError(msg)
         finite = np.isfinite(self.mean).all() and np.isfinite(self.basis).all()
-        if not (finite and (self.basis**2).sum(axis=1).all() and self.residual > 0):
+        if not (finite and (self.basis**2).sum(axis=1).all() and 0 < self.residual < np.inf):
             msg = f"expected finite statistics, no row of zeros and a residual above 0, got {self.residual}"
             raise ValueError(msg)
 
@@ -91,7 +92,7 @@ def decode_features(data: bytes) -> FeatureStatistics:
     """
     with arrays_of(data, "the feature statistics") as arrays:
         return FeatureStatistics(
-            np.asarray(arrays["mean"], np.float32),
-            np.asarray(arrays["basis"], np.float32),
-            float(arrays["residual"][0]),
+            arrays.floats("mean", 1, np.float32),
+            arrays.floats("basis", 2, np.float32),
+            arrays.number("residual"),
         )

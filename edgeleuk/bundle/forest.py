@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeleuk.bundle.arrays import arrays_of
+from edgeleuk.bundle.numbers import require_range
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 NUMBERS = 14
 # No forest is so sure that it could not be outvoted.
 SUREST = 0.98
+LEAF = -1
+# A walk takes as many steps as its tree is deep; ours are less than 40 deep, of 30,000 nodes.
+DEEPEST, MOST_NODES = 1000, 1_000_000
 _ARRAYS = ("feature", "limit", "left", "right", "value", "roots")
 
 
@@ -65,6 +69,21 @@ class Forest:
         if not (further and known and shares):
             msg = "expected children behind their parents, known numbers, and shares from 0 to 1"
             raise ValueError(msg)
+        if not (self.feature >= LEAF).all() or not np.isfinite(self.limit).all():
+            msg = "expected finite limits, and numbers from -1 on"
+            raise ValueError(msg)
+        require_range("the number of nodes", nodes, 1, MOST_NODES)
+        require_range("the depth of the trees", self._depth(here), 0, DEEPEST)
+
+    def _depth(self, asking: npt.NDArray[np.int64]) -> int:
+        """Return how many questions the longest walk has, of the nodes that ask."""
+        left, right = self.left.tolist(), self.right.tolist()
+        depth = [0] * self.feature.size
+        for node in asking.tolist():
+            below = depth[node] + 1
+            for child in (left[node], right[node]):
+                depth[child] = max(depth[child], below)
+        return max(depth)
 
     def log_odds(self, numbers: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Return the log odds of being a blast, bounded by those of `SUREST`.
@@ -114,10 +133,10 @@ def decode_forest(data: bytes) -> Forest:
     """
     with arrays_of(data, "the forest", "train and convert the network again") as arrays:
         return Forest(
-            np.asarray(arrays["feature"], np.int16),
-            np.asarray(arrays["limit"], np.float64),
-            np.asarray(arrays["left"], np.int32),
-            np.asarray(arrays["right"], np.int32),
-            np.asarray(arrays["value"], np.float32),
-            np.asarray(arrays["roots"], np.int32),
+            arrays.integers("feature", 1, np.int16),
+            arrays.floats("limit", 1),
+            arrays.integers("left", 1, np.int32),
+            arrays.integers("right", 1, np.int32),
+            arrays.floats("value", 1, np.float32),
+            arrays.integers("roots", 1, np.int32),
         )

@@ -13,23 +13,25 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import numpy as np
 
-from edgeleuk.bundle.arrays import arrays_of
+from edgeleuk.bundle.arrays import Arrays, arrays_of
 from edgeleuk.bundle.manifest import (
     FOREST,
     GOLDEN,
     MODEL_FILES,
+    PX_PER_UM,
     Envelope,
     Gate,
     InputContract,
     OutputContract,
     Struct,
 )
+from edgeleuk.bundle.numbers import decode_json, require_ordered, require_range
+from edgeleuk.errors import BundleError
 from edgeleuk.frames import CellCrop
+from edgeleuk.results import Decision
 from edgeleuk.runtimes import Answer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import numpy.typing as npt
 
     from edgeleuk.bundle.reading import Bundle
@@ -38,6 +40,12 @@ if TYPE_CHECKING:
 # where these are off (LiteRT without XNNPACK). They round differently, each the same way everywhere.
 USUAL, PLAIN = "usual", "plain"
 MADE_WITH = "made_with"
+WHAT = "the golden vectors"
+MOST_CELLS = 64
+LARGEST_SIDE = 4096
+# Of a cell at the network's scale; a large cell, finely seen, has 1,000.
+LARGEST_SCALED = 8192
+LARGEST_TOLERANCE = 1e6
 
 
 class MadeWith(Struct, frozen=True):
@@ -158,18 +166,44 @@ def decode_golden(data: bytes) -> GoldenVectors:
     BundleError
         It is damaged, or holds something else.
     """
-    with arrays_of(data, "the golden vectors") as golden:
-        arrays = dict(golden)
+    with arrays_of(data, WHAT) as arrays:
+        tensors = arrays.integers("tensors", 4, np.uint8)
+        cells = len(tensors)
+        if not 1 <= cells <= MOST_CELLS:
+            msg = f"tensors of {cells} cells, allowed 1 to {MOST_CELLS}"
+            raise ValueError(msg)
         return GoldenVectors(
-            tuple(
-                CellCrop.on_black(arrays[f"crop{index}.pixels"], float(arrays[f"crop{index}.px_per_um"][0]))
-                for index in range(len(arrays["tensors"]))
-            ),
-            arrays["tensors"],
-            {name: _kernels(name, arrays) for name in MODEL_FILES if f"{name}.output" in arrays},
-            arrays.get(FOREST),
-            msgspec.json.decode(arrays[MADE_WITH].tobytes(), type=MadeWith) if MADE_WITH in arrays else None,
+            tuple(_crop(f"crop{index}", arrays) for index in range(cells)),
+            tensors,
+            {name: _kernels(name, arrays, cells) for name in MODEL_FILES if f"{name}.output" in arrays},
+            _of_each_cell(FOREST, arrays, cells) if FOREST in arrays else None,
+            _made_with(arrays),
         )
+
+
+def require_fitting(vectors: GoldenVectors, contract: InputContract) -> None:
+    """Refuse golden cells that are not for such a network, or would become vast at its scale.
+
+    Raises
+    ------
+    BundleError
+    """
+    if vectors.tensors.shape[1:] != contract.shape:
+        raise BundleError(
+            f"{WHAT} do not fit the input contract",
+            got=f"tensors of shape {vectors.tensors.shape[1:]}",
+            allowed=contract.shape,
+            cure="convert the network again",
+        )
+    for crop in vectors.crops:
+        scale = max(contract.px_per_um, contract.crop_px_per_um) / crop.px_per_um
+        if (side := max(crop.pixels.shape[:2]) * scale) > LARGEST_SCALED:
+            raise BundleError(
+                f"{WHAT} do not fit the input contract",
+                got=f"a cell of {side:.0f} px at the network's scale",
+                allowed=LARGEST_SCALED,
+                cure="convert the network again",
+            )
 
 
 def golden_crops_of(bundle: Bundle) -> list[CellCrop]:
@@ -177,9 +211,44 @@ def golden_crops_of(bundle: Bundle) -> list[CellCrop]:
     return list(decode_golden(bundle.members[GOLDEN]).crops)
 
 
-def _kernels(name: str, arrays: Mapping[str, Any]) -> dict[str, GoldenAnswer]:
+def _crop(name: str, arrays: Arrays) -> CellCrop:
+    pixels, px_per_um = arrays.integers(f"{name}.pixels", 3, np.uint8), arrays.number(f"{name}.px_per_um")
+    if max(pixels.shape) > LARGEST_SIDE:
+        msg = f"{name} has shape {pixels.shape}, allowed at most {LARGEST_SIDE} a side"
+        raise ValueError(msg)
+    require_range(f"{name}.px_per_um", px_per_um, *PX_PER_UM)
+    crop = CellCrop.on_black(pixels, px_per_um)
+    if not crop.mask.any():
+        msg = f"{name} is all black"
+        raise ValueError(msg)
+    return crop
+
+
+def _made_with(arrays: Arrays) -> MadeWith | None:
+    if MADE_WITH not in arrays:
+        return None
+    return decode_json(arrays.integers(MADE_WITH, 1, np.uint8).tobytes(), MadeWith, f"{MADE_WITH} in {WHAT}")
+
+
+def _of_each_cell(name: str, arrays: Arrays, cells: int, dimensions: int = 1, kind: Any = np.float64) -> Any:
+    """Return finite numbers, a row for each cell."""
+    found = arrays.floats(name, dimensions, kind)
+    if len(found) != cells or not found.size:
+        msg = f"{name} has shape {found.shape}, not a row for each of {cells} cells"
+        raise ValueError(msg)
+    return found
+
+
+def _shares(name: str, arrays: Arrays, cells: int) -> Any:
+    found = _of_each_cell(name, arrays, cells)
+    require_range(f"the least of {name}", float(found.min()), 0, 1)
+    require_range(f"the largest of {name}", float(found.max()), 0, 1)
+    return found
+
+
+def _kernels(name: str, arrays: Arrays, cells: int) -> dict[str, GoldenAnswer]:
     return {
-        kernel: _answer(_prefix(name, kernel), arrays)
+        kernel: _answer(_prefix(name, kernel), arrays, cells)
         for kernel in (USUAL, PLAIN)
         if f"{_prefix(name, kernel)}.output" in arrays
     }
@@ -189,23 +258,40 @@ def _prefix(name: str, kernel: str) -> str:
     return name if kernel == USUAL else f"{name}.{kernel}"
 
 
-def _tolerance(values: Any) -> Tolerance:
+def _tolerance(name: str, arrays: Arrays) -> Tolerance:
+    values = arrays.floats(name, 1)
+    if values.size not in (1, 2):
+        msg = f"{name} holds {values.size} numbers, allowed 1 or 2"
+        raise ValueError(msg)
     # Older bundles have no limit for the mean; it cannot be above the largest.
-    return Tolerance(float(values[0]), float(values[-1]))
+    largest, mean = float(values[0]), float(values[-1])
+    require_ordered(name, (mean, largest), 0, LARGEST_TOLERANCE)
+    return Tolerance(largest, mean)
 
 
-def _answer(prefix: str, arrays: Mapping[str, Any]) -> GoldenAnswer:
-    features = arrays.get(f"{prefix}.features")
+def _answer(prefix: str, arrays: Arrays, cells: int) -> GoldenAnswer:
+    features, features_within = None, Tolerance(0.0, 0.0)
+    if (name := f"{prefix}.features") in arrays:
+        features = _of_each_cell(name, arrays, cells, 2, np.float32)
+        features_within = _tolerance(f"{name}.tolerance", arrays)
+    output = _of_each_cell(f"{prefix}.output", arrays, cells, 2, np.float32)
     golden = GoldenAnswer(
-        Answer(arrays[f"{prefix}.output"], features),
-        _tolerance(arrays[f"{prefix}.tolerance"]),
-        Tolerance(0.0, 0.0) if features is None else _tolerance(arrays[f"{prefix}.features.tolerance"]),
+        Answer(output, features), _tolerance(f"{prefix}.tolerance", arrays), features_within
     )
-    if f"{prefix}.probability" not in arrays:
+    if (name := f"{prefix}.probability") not in arrays:
         return golden
     return replace(
         golden,
-        probabilities=arrays[f"{prefix}.probability"],
-        probability_tolerances=arrays[f"{prefix}.probability.tolerance"],
-        decisions=tuple(str(decision) for decision in arrays[f"{prefix}.decision"]),
+        probabilities=_shares(name, arrays, cells),
+        probability_tolerances=_shares(f"{name}.tolerance", arrays, cells),
+        decisions=_decisions(f"{prefix}.decision", arrays, cells),
     )
+
+
+def _decisions(name: str, arrays: Arrays, cells: int) -> tuple[str, ...]:
+    found = arrays[name] if name in arrays else np.empty(0)
+    known = {"", *(decision.value for decision in Decision)}
+    if found.shape != (cells,) or found.dtype.kind != "U" or not known.issuperset(found.tolist()):
+        msg = f"{name} is not one of {', '.join(sorted(known - {''}))} or nothing for each of {cells} cells"
+        raise ValueError(msg)
+    return tuple(found.tolist())

@@ -11,6 +11,17 @@ from typing import Literal
 import msgspec
 
 from edgeleuk import RESEARCH_USE
+from edgeleuk.bundle.numbers import (
+    Amount,
+    Count,
+    Digest,
+    Name,
+    Number,
+    Share,
+    Text,
+    require_ordered,
+    require_range,
+)
 
 SCHEMA_VERSION = 5
 # What later versions added has defaults, so that an earlier bundle reads as one without it.
@@ -36,13 +47,24 @@ Runtime = Literal["litert", "onnxruntime"]
 Precision = Literal["int8", "float32"]
 # What makes a cell `uncertain` by its probability: a band around the threshold, a conformal set, nothing.
 Abstain = Literal["band", "conformal", "off"]
-Range = tuple[float, float]
+Range = tuple[Amount, Amount]
 OutputKind = Literal["logit", "probability", "logits", "softmax", "sigmoids"]
 # Kinds that answer with one number for each class.
 MANY_CLASSES = ("logits", "softmax", "sigmoids")
 
 
 LARGEST_BIAS = 10.0
+# A cell of 20 um has 1 pixel at the one end, 4,000 at the other.
+PX_PER_UM = (0.05, 200.0)
+# Numbers that an input tensor may hold: 3,300 x 3,300 in three colours.
+LARGEST_TENSOR = 1 << 25
+MOST_CHANNELS = 32
+LARGEST_RIM_PX = 64
+LARGEST_AREA = 1e6
+# Ratios of colours, powers of detail, distances of features; cells come to a few units.
+LARGEST_DISTANCE = 1e6
+TEMPERATURES = (1e-6, 1e6)
+FACTORS = (1e-9, 1e9)
 
 
 class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -111,8 +133,8 @@ class InputContract(Struct, frozen=True):
     px_per_um: float
     crop_px_per_um: float
     rim_um: float = 0.0
-    scale: float | tuple[float, ...] = 1.0
-    offset: float | tuple[float, ...] = 0.0
+    scale: Number | tuple[Number, ...] = 1.0
+    offset: Number | tuple[Number, ...] = 0.0
     resize: Resize = "halve-exact"
     centring: Literal["bounding-box"] = "bounding-box"
     framing: Framing = "centred"
@@ -123,22 +145,27 @@ class InputContract(Struct, frozen=True):
         for name, low, high in (
             ("height", 8, 4096),
             ("width", 8, 4096),
-            ("px_per_um", 0.01, 1000),
-            ("crop_px_per_um", 0.01, 1000),
+            ("px_per_um", *PX_PER_UM),
+            ("crop_px_per_um", *PX_PER_UM),
             ("rim_um", 0, 2),
         ):
-            value = getattr(self, name)
-            if not low <= value <= high:
-                msg = f"expected {name} from {low} to {high}, got {value}"
-                raise ValueError(msg)
+            require_range(name, getattr(self, name), low, high)
+        require_range("rim_um * px_per_um", self.rim_um * self.px_per_um, 0, LARGEST_RIM_PX)
         if not self.channels:
             msg = "expected at least one channel, got none"
             raise ValueError(msg)
+        require_range("the number of channels", len(self.channels), 1, MOST_CHANNELS)
+        numbers = self.height * self.width * len(self.channels)
+        require_range("height * width * channels", numbers, 1, LARGEST_TENSOR)
         for name in ("scale", "offset"):
             value = getattr(self, name)
             if isinstance(value, tuple) and len(value) != len(self.channels):
                 msg = f"expected one {name} for each of {len(self.channels)} channels, got {len(value)}"
                 raise ValueError(msg)
+        for scale in self.scale if isinstance(self.scale, tuple) else (self.scale,):
+            require_range("scale", scale, *FACTORS)
+        for offset in self.offset if isinstance(self.offset, tuple) else (self.offset,):
+            require_range("offset", offset, -FACTORS[1], FACTORS[1])
         self._check_framing()
 
     def _check_framing(self) -> None:
@@ -181,9 +208,9 @@ class Conformal(Struct, frozen=True):
         How many subjects each limit comes from.
     """
 
-    alpha: float
-    limits: tuple[float, float]
-    subjects: tuple[int, int]
+    alpha: Share
+    limits: tuple[Share, Share]
+    subjects: tuple[Count, Count]
 
     def __post_init__(self) -> None:
         if not (0 < self.alpha < 1 and all(0 <= limit <= 1 for limit in self.limits)):
@@ -222,7 +249,7 @@ class OutputContract(Struct, frozen=True):
     """
 
     kind: OutputKind
-    labels: tuple[str, ...] = ("normal", "blast")
+    labels: tuple[Name, ...] = ("normal", "blast")
     positive: str | tuple[str, ...] | None = None
     temperature: float = 1.0
     bias: float = 0.0
@@ -246,10 +273,11 @@ class OutputContract(Struct, frozen=True):
         if not 0 <= self.forest_weight <= LARGEST_BIAS:
             msg = f"expected forest_weight from 0 to {LARGEST_BIAS:g}, got {self.forest_weight}"
             raise ValueError(msg)
-        low, high = self.abstain
-        if not (0 <= low <= high <= 1 and 0 < self.threshold < 1 and self.temperature > 0):
-            msg = f"expected 0 <= low <= high <= 1, 0 < threshold < 1, temperature > 0, got {self}"
+        require_ordered("abstain", self.abstain, 0, 1)
+        if not 0 < self.threshold < 1:
+            msg = f"expected 0 < threshold < 1, got {self.threshold}"
             raise ValueError(msg)
+        require_range("temperature", self.temperature, *TEMPERATURES)
 
     @property
     def width(self) -> int:
@@ -287,6 +315,9 @@ class Envelope(Struct, frozen=True):
 
     area_um2: tuple[float, float]
 
+    def __post_init__(self) -> None:
+        require_ordered("area_um2", self.area_um2, 0, LARGEST_AREA)
+
 
 class Appearance(Struct, frozen=True):
     """How the training cells looked before they were normalised: see `edgeleuk.appearance`.
@@ -310,6 +341,7 @@ class Appearance(Struct, frozen=True):
             if not low <= high:
                 msg = f"expected {name} as (low, high), got {(low, high)}"
                 raise ValueError(msg)
+            require_ordered(name, (low, high), 0, LARGEST_DISTANCE)
 
 
 class FeatureLimit(Struct, frozen=True):
@@ -324,13 +356,15 @@ class FeatureLimit(Struct, frozen=True):
     """
 
     limit: float
-    cells: int
-    subjects: int
+    cells: Count
+    subjects: Count
 
     def __post_init__(self) -> None:
         if not self.limit > 0:
             msg = f"expected a limit above 0, got {self.limit}"
             raise ValueError(msg)
+        require_range("limit", self.limit, 0, LARGEST_DISTANCE)
+        require_range("subjects", self.subjects, 0, self.cells)
 
 
 class Gate(Struct, frozen=True):
@@ -350,8 +384,8 @@ class Gate(Struct, frozen=True):
 class Member(Struct, frozen=True):
     """Hash and size of one member of the bundle."""
 
-    sha256: str
-    size_bytes: int
+    sha256: Digest
+    size_bytes: Count
 
 
 class Provenance(Struct, frozen=True):
@@ -373,11 +407,11 @@ class Provenance(Struct, frozen=True):
         How the network is fed, and what its answer means, was found out by the labels.
     """
 
-    float_parent_sha256: str
-    architecture: str
-    parameters: int
-    tools: dict[str, str]
-    training_subjects: tuple[str, ...] = ()
+    float_parent_sha256: Name
+    architecture: Name
+    parameters: Count
+    tools: dict[Name, Text]
+    training_subjects: tuple[Text, ...] = ()
     training_known: bool = True
     contract_inferred: bool = False
 
@@ -385,16 +419,16 @@ class Provenance(Struct, frozen=True):
 class Manifest(Struct, frozen=True):
     """The whole of ``manifest.json``."""
 
-    schema_version: int
-    name: str
+    schema_version: Count
+    name: Name
     input: InputContract
     output: OutputContract
     envelope: Envelope
     provenance: Provenance
     members: dict[str, Member]
-    licence: str
-    data_citation: str
-    intended_use: str = RESEARCH_USE
+    licence: Text
+    data_citation: Text
+    intended_use: Text = RESEARCH_USE
     gate: Gate | None = None
 
     @property

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import io
+import stat
 import struct
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from edgeleuk.bundle.checking import require_plausible
 from edgeleuk.bundle.manifest import (
     FEATURES,
     FOREST,
@@ -21,6 +24,7 @@ from edgeleuk.bundle.manifest import (
     REQUIRED_MEMBERS,
     Manifest,
 )
+from edgeleuk.bundle.numbers import cause_of, decode_json
 from edgeleuk.errors import BundleError, UsageError
 
 if TYPE_CHECKING:
@@ -30,6 +34,8 @@ DEFAULT = "default"
 DEFAULT_PATH = Path(__file__).resolve().parents[1] / "models" / "default.edgeleuk"
 # A bundle is read into memory; nothing of ours comes near this.
 LARGEST_BYTES = 1 << 30
+# Ours have 13, of which none is unknown.
+MOST_MEMBERS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +95,12 @@ def read_bundle(path: Path | str) -> Bundle:
     """
     path = DEFAULT_PATH if str(path) == DEFAULT else Path(path)
     try:
-        if path.stat().st_size > LARGEST_BYTES:
+        status = path.stat()
+        if status.st_size > LARGEST_BYTES:
             raise BundleError(f"{path.name} is too large for a bundle", allowed=f"{LARGEST_BYTES} bytes")
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+            # A device never ends, and a pipe may never begin.
+            raise UsageError("a bundle is a file", got=f"{path}, which is a device or a pipe")
         data = path.read_bytes()
     except FileNotFoundError:
         raise UsageError(
@@ -116,23 +126,22 @@ def decode_bundle(data: bytes, path: Path) -> Bundle:
     members = _members(data, path)
     manifest = decode_manifest(members.pop(MANIFEST), path)
     _check_members(manifest, members, path)
+    require_plausible(manifest, members, path.name)
     return Bundle(path, hashlib.sha256(data).hexdigest(), manifest, members)
 
 
 def decode_manifest(data: bytes, path: Path) -> Manifest:
     """Decode ``manifest.json``; the schema version is looked at first, since all else hangs on it."""
-    try:
-        version = msgspec.json.decode(data, type=_Version).schema_version
-        if version not in READABLE_VERSIONS:
-            raise BundleError(
-                f"{path.name} has another schema version",
-                got=version,
-                allowed=" or ".join(map(str, READABLE_VERSIONS)),
-                cure="update edgeleuk" if version > max(READABLE_VERSIONS) else "convert the network again",
-            )
-        return msgspec.json.decode(data, type=Manifest)
-    except msgspec.DecodeError as error:
-        raise BundleError(f"the manifest of {path.name} cannot be read", got=str(error)) from error
+    what = f"the manifest of {path.name}"
+    version = decode_json(data, _Version, what).schema_version
+    if version not in READABLE_VERSIONS:
+        raise BundleError(
+            f"{path.name} has another schema version",
+            got=version,
+            allowed=" or ".join(map(str, READABLE_VERSIONS)),
+            cure="update edgeleuk" if version > max(READABLE_VERSIONS) else "convert the network again",
+        )
+    return decode_json(data, Manifest, what)
 
 
 class _Version(msgspec.Struct):
@@ -143,9 +152,7 @@ def _members(data: bytes, path: Path) -> dict[str, bytes]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             infos = archive.infolist()
-            # Our members are stored, not deflated: what is larger than the file, or packed, is another's.
-            if any(info.compress_type for info in infos) or sum(i.file_size for i in infos) > len(data):
-                raise BundleError(f"{path.name} is no bundle", got="compressed members")
+            _require_members(infos, len(data), path)
             members = {info.filename: archive.read(info) for info in infos}
     # RuntimeError: an encrypted member. OSError, OverflowError and struct.error: a damaged directory.
     except (
@@ -155,16 +162,39 @@ def _members(data: bytes, path: Path) -> dict[str, bytes]:
         RuntimeError,
         OSError,
         OverflowError,
+        MemoryError,
         struct.error,
+        zlib.error,
     ) as error:
         raise BundleError(
-            f"{path.name} is no bundle, or a truncated one", got=str(error), cure="copy or convert it again"
+            f"{path.name} is no bundle, or a truncated one",
+            got=cause_of(error),
+            cure="copy or convert it again",
         ) from error
     if len(members) < len(infos):
         raise BundleError(f"{path.name} is no bundle", got="two members of one name")
     if MANIFEST not in members:
         raise BundleError(f"{path.name} is no bundle", got=f"no {MANIFEST} in it")
     return members
+
+
+def _require_members(infos: list[zipfile.ZipInfo], size: int, path: Path) -> None:
+    """Refuse, before anything is unpacked, an archive that nobody here wrote."""
+    got: str | None = None
+    if len(infos) > MOST_MEMBERS:
+        got = f"{len(infos)} members"
+    elif infos and min(info.header_offset for info in infos) > 0:
+        # The end of a truncated bundle may be that of an archive within it.
+        raise BundleError(
+            f"{path.name} is no bundle, or a truncated one",
+            got="bytes before its first member",
+            cure="copy or convert it again",
+        )
+    # Our members are stored, not deflated: what is larger than the file, or packed, is another's.
+    elif any(info.compress_type for info in infos) or sum(info.file_size for info in infos) > size:
+        got = "compressed members"
+    if got is not None:
+        raise BundleError(f"{path.name} is no bundle", got=got)
 
 
 def _check_members(manifest: Manifest, members: dict[str, bytes], path: Path) -> None:

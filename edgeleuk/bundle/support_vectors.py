@@ -139,9 +139,9 @@ def decode_support(data: bytes) -> SupportVectors:
     """
     with arrays_of(data, "the support vectors", "train and convert the network again") as arrays:
         return SupportVectors(
-            np.asarray(arrays["mean"], np.float32),
-            np.asarray(arrays["deviation"], np.float32),
-            np.asarray(arrays["vectors"], np.float16),
-            np.asarray(arrays["weights"], np.float32),
-            float(arrays["bias"][0]),
+            arrays.floats("mean", 1, np.float32),
+            arrays.floats("deviation", 1, np.float32),
+            arrays.floats("vectors", 2, np.float16),
+            arrays.floats("weights", 1, np.float32),
+            arrays.number("bias"),
         )

@@ -11,7 +11,7 @@ import msgspec
 
 from edgeleuk.bundle.manifest import MANIFEST, Manifest, Member
 from edgeleuk.errors import UsageError
-from edgeleuk.wholefile import replace_file
+from edgeleuk.wholefile import replace_file, require_replaceable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,10 +48,30 @@ def write_bundle(path: Path, manifest: Manifest, members: Mapping[str, bytes]) -
     Raises
     ------
     UsageError
-        It cannot be written; what was there before is left as it was.
+        It cannot be written, or what is there is no bundle; that is left as it was.
     """
+    require_bundle_place(path)
     data = bundle_bytes(manifest, members)
     try:
         replace_file(path, data)
     except OSError as error:
         raise UsageError(f"the bundle {path} cannot be written", got=error.strerror) from error
+
+
+def require_bundle_place(path: Path) -> None:
+    """Refuse to write over what is no bundle; see `edgeleuk.wholefile.require_replaceable`.
+
+    Raises
+    ------
+    UsageError
+    """
+    require_replaceable(path, _is_bundle)
+
+
+def _is_bundle(path: Path) -> bool:
+    """Whether a file is a bundle, be it of another version."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return MANIFEST in archive.namelist()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        return False

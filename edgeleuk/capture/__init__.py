@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edgeleuk.capture.addresses import public_uri
 from edgeleuk.capture.base import (
     SOURCES,
     EncodedFrame,
@@ -10,8 +11,8 @@ from edgeleuk.capture.base import (
     SourceEvent,
     decoded,
     is_simulated,
+    is_simulated_source,
     open_source,
-    public_uri,
 )
 from edgeleuk.capture.newest import FrameReader, open_reader
 from edgeleuk.capture.reconnecting import ReconnectPolicy, open_camera
@@ -26,6 +27,7 @@ __all__ = [
     "SourceEvent",
     "decoded",
     "is_simulated",
+    "is_simulated_source",
     "open_camera",
     "open_reader",
     "open_source",

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import importlib
 import re
-import time
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote
 
-import numpy as np
-
-from edgeleuk.errors import CameraError, DataRefusedError, UsageError
+from edgeleuk.capture.addresses import public_uri
+from edgeleuk.clock import now
+from edgeleuk.errors import DataRefusedError, UsageError
 from edgeleuk.frames import Frame
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from types import TracebackType
 
-# The longest silence of a network camera.
+# The longest silence of a network camera, and the longest opening, whatever it consists of.
 OPEN_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 5.0
+OPEN_DEADLINE_S = 12.0
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
@@ -56,12 +55,12 @@ class SourceEvent:
     text : str
         One sentence, for reading.
     at : float
-        Seconds since the Unix epoch: it may be recorded much later, once a picture comes again.
+        As `edgeleuk.clock.now` tells it: it may be recorded much later, once a picture comes again.
     """
 
     kind: str
     text: str
-    at: float = field(default_factory=time.time, compare=False)
+    at: float = field(default_factory=now, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,21 +82,15 @@ class JpegFrame:
 
     def decode(self) -> Frame:
         """Decode it; see `EncodedFrame.decode`."""
-        import cv2
+        from edgeleuk.pictures.decoding import PictureRefusedError, decode_jpeg_frame
 
         where = f"{self.source} frame {self.sequence}"
-        # OpenCV 4 fills the missing rest of a picture with grey; cameras may pad behind the end marker.
-        if b"\xff\xd9" not in self.data[-4096:]:
-            raise FrameRejectedError("truncated JPEG", where)
         try:
-            flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-            pixels = cv2.imdecode(np.frombuffer(self.data, np.uint8), flags)
-        except cv2.error:
-            pixels = None
-        if pixels is None:
-            raise FrameRejectedError("damaged JPEG", where)
+            pixels = decode_jpeg_frame(self.data, where)
+        except PictureRefusedError as error:
+            raise FrameRejectedError(error.reason, where) from None
         return Frame(
-            np.asarray(pixels, np.uint8),
+            pixels,
             self.sequence,
             self.captured_at,
             self.captured_monotonic,
@@ -171,10 +164,10 @@ SOURCES: dict[str, str] = {
     "dir": "edgeleuk.capture.folder:open_folder",
     "file": "edgeleuk.capture.video:open_file",
     "gstreamer": "edgeleuk.capture.gstreamer:open_gstreamer",
-    "http": "edgeleuk.capture.video:open_http",
-    "https": "edgeleuk.capture.video:open_http",
+    "http": "edgeleuk.capture.http_camera:open_http",
+    "https": "edgeleuk.capture.http_camera:open_http",
     "picamera": "edgeleuk.capture.pi:open_pi",
-    "rtsp": "edgeleuk.capture.video:open_stream",
+    "rtsp": "edgeleuk.capture.rtsp:open_rtsp",
     "v4l2": "edgeleuk.capture.v4l2_camera:open_v4l2",
     "virtual": "edgeleuk.capture.virtual:open_virtual",
 }
@@ -206,7 +199,9 @@ def open_source(uri: str) -> FrameSource:
     if re.match(r"[a-z0-9+.-]+://", uri, re.IGNORECASE) is None:
         path = Path(uri)
         if not uri or not path.exists():
-            raise UsageError("neither a camera URI nor an existing path", got=repr(uri), allowed=_allowed())
+            raise UsageError(
+                "neither a camera URI nor an existing path", got=repr(public_uri(uri)), allowed=_allowed()
+            )
         uri = f"{'dir' if _is_pictures(path) else 'file'}://{uri}"
     scheme, rest = uri.split("://", 1)
     scheme = scheme.lower()
@@ -225,48 +220,6 @@ def local_path(text: str) -> Path:
     return path if path.exists() else Path(unquote(text))
 
 
-def public_uri(uri: str) -> str:
-    """Take the password out of a URI, for logs and records.
-
-    Examples
-    --------
-    >>> public_uri("rtsp://admin:s3cret@10.0.0.5/live?token=abc&channel=1")
-    'rtsp://admin:***@10.0.0.5/live?token=***&channel=1'
-    """
-    # The last @ before the path: passwords that hold an @ are common and seldom escaped.
-    uri = re.sub(r"^([^:/]+://[^/:@]*):[^/]*@", r"\1:***@", uri)
-    return re.sub(r"(?i)([?&][^=&]*(?:pass|pwd|token|key|secret|auth)[^=&]*)=[^&#]*", r"\1=***", uri)
-
-
-def split_credentials(uri: str) -> tuple[str, str, str]:
-    """Take user and password out of a URI, and escape what HTTP cannot carry.
-
-    Examples
-    --------
-    >>> split_credentials("http://admin:s3%20cret@10.0.0.5:81/a b?x=1")
-    ('http://10.0.0.5:81/a%20b?x=1', 'admin', 's3 cret')
-
-    Raises
-    ------
-    CameraError
-        There is no host, or a port that is no number.
-    """
-    url = urlsplit("")
-    with suppress(ValueError):
-        parts = urlsplit(uri)
-        url = parts if parts.port != 0 else url
-    credentials, _, host = url.netloc.rpartition("@")
-    if not url.hostname:
-        # What could not be taken apart may show its password: it is left out.
-        raise CameraError(
-            f"{uri.partition(':')[0]}://... is no address of a camera",
-            cure="write it like http://host:port/path, with %2F %23 %3F for / # ? in a password",
-        )
-    user, _, password = credentials.partition(":")
-    target = quote(url._replace(scheme="", netloc="", fragment="").geturl(), safe="/?%:=~+!$,;'@()*[]&")
-    return f"{url.scheme}://{host}{target or '/'}", unquote(user), unquote(password)
-
-
 def natural_key(path: Path) -> tuple[list[tuple[int, int, str]], str]:
     """Sort key that puts ``field2`` before ``field10``; the name itself decides between 1 and 01."""
     parts = re.split(r"(\d+)", path.name.lower())
@@ -278,13 +231,27 @@ def is_simulated(uri: str) -> bool:
     return uri.startswith("virtual:")
 
 
+def is_simulated_session(settings: Mapping[str, object], summary: Mapping[str, object] | None = None) -> bool:
+    """Whether a session was recorded from such a source, at least in part."""
+    said = settings.get("simulated") or (summary or {}).get("simulated")
+    return bool(said) or is_simulated(str(settings.get("camera", "")))
+
+
+def is_simulated_source(source: FrameSource) -> bool:
+    """Whether a source that is open draws its pictures, or says that whoever sends them does."""
+    return is_simulated(source.uri) or bool(getattr(source, "simulated", False))
+
+
 def decoded(item: Frame | EncodedFrame) -> Frame:
     """Turn what a source yields into a frame; see `EncodedFrame.decode` for the error."""
     return item if isinstance(item, Frame) else item.decode()
 
 
 def _is_pictures(path: Path) -> bool:
-    return path.is_dir() or path.suffix.lower() in PICTURE_SUFFIXES
+    # Pictures that are not read are named by a folder: FFmpeg would take some of them for videos.
+    from edgeleuk.pictures.headers import NOT_READ
+
+    return path.is_dir() or path.suffix.lower() in {*PICTURE_SUFFIXES, *NOT_READ}
 
 
 def _allowed() -> str:

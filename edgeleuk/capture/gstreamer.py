@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import threading
-import time
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeleuk.capture.addresses import public_pipeline
 from edgeleuk.capture.base import READ_TIMEOUT_S
+from edgeleuk.clock import moment
 from edgeleuk.closing import Closing
 from edgeleuk.errors import CameraError, MissingDependencyError, UsageError
 from edgeleuk.frames import Frame
@@ -38,12 +38,11 @@ def open_gstreamer(uri: str) -> GstreamerSource:
         The pipeline does not start.
     """
     pipeline = uri.split("://", 1)[1].strip()
+    public = public_pipeline(pipeline)
     if "appsink" not in pipeline.rpartition("!")[2]:
         raise UsageError(
-            "a pipeline ends in appsink, which hands the pictures over", got=repr(pipeline), cure=_EXAMPLE
+            "a pipeline ends in appsink, which hands the pictures over", got=repr(public), cure=_EXAMPLE
         )
-    # An address inside the pipeline may hold a password.
-    public = re.sub(r"(://[^/:@\s]*):[^/@\s]*@", r"\1:***@", pipeline)
     import cv2
 
     if not _has_gstreamer(cv2.getBuildInformation()):
@@ -98,7 +97,7 @@ class GstreamerSource(Closing):
                 there, bgr = self._capture.read()
             if not there:
                 raise CameraError(f"{self.uri} ended", cure="check the camera, then run again")
-            now = time.time(), time.monotonic()
+            now = moment()
             if bgr.ndim != 3 or bgr.shape[2] != 3:
                 raise CameraError(
                     f"{self.uri} gives no BGR",

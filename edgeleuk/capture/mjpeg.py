@@ -5,31 +5,36 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.client
-import os
 import re
-import socket
-import ssl
 import threading
 import time
-import urllib.request
 from typing import TYPE_CHECKING
-from urllib.error import HTTPError, URLError
-from urllib.parse import urljoin, urlsplit
 
-from edgeleuk.capture.base import READ_TIMEOUT_S, JpegFrame, public_uri, split_credentials
+from edgeleuk.capture.base import JpegFrame
+from edgeleuk.capture.http_body import CHECK, connection_error
+from edgeleuk.capture.rhythm import Rhythm
+from edgeleuk.clock import moment
 from edgeleuk.closing import Closing
 from edgeleuk.errors import CameraError
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
+    from edgeleuk.capture.http_body import HttpBody
+
 # A part, or what is skipped between two pictures, must not grow without end.
 MOST_BYTES = 64_000_000
 _MOST_HEADER_BYTES = 16_384
 # A whole frame, if it is there: each read has to wait for Python's lock.
 _READ_BYTES = 262_144
+
+# Some cameras send a picture in ten seconds. In times of the longest silence: how long the first pictures may
+# take, and one whose bytes drip; and in usual intervals, what makes a silence.
+_FIRST_PICTURES = 2.5
+_DRIPS = 6.0
+_UNUSUAL = 4.0
+_MOST_PATIENCE = 24.0
+_NOTICEABLE = 0.2
 
 _NEXT_PICTURE = b"\xff\xd8\xff"
 # In entropy-coded data: neither a stuffed FF, nor fill, nor a restart marker.
@@ -40,17 +45,6 @@ _AROUND = 24
 _BLANK_LINE = re.compile(rb"\n\r?\n")
 _LENGTH = re.compile(rb"(?i)\ncontent-length[ \t]*:[ \t]*(\d{1,18})[ \t]*\r?\n")
 _OTHER_TYPE = re.compile(rb"(?i)\ncontent-type[ \t]*:[ \t]*(?![ \t]|image/|application/octet-stream)")
-
-_CHECK = "check the address with a browser or a player"
-_STATUS_CURES = {
-    401: "put the right user and password into the address: http://user:password@host/",
-    403: "allow this user the stream in the camera's settings, or give another one in the address",
-    404: "check the part of the address after the host",
-    503: "close other viewers: many cameras serve only one or two",
-}
-# Certainly no video; FFmpeg is asked about the rest. Playlists are sent as text by some.
-_NO_VIDEO = re.compile(r"text/|image/|application/(json|xml|xhtml\+xml|javascript|pdf)$")
-_PLAYLISTS = (".m3u8", ".mpd")
 
 
 class BrokenStreamError(ValueError):
@@ -253,33 +247,51 @@ class _JpegWalk:
 
 
 class MjpegSource(Closing):
-    """A camera that pushes JPEGs over HTTP; opened by `open_mjpeg`, which documents its parts."""
+    """A camera that pushes JPEGs over HTTP; opened by `edgeleuk.capture.http_camera.open_http`.
 
-    def __init__(self, response: http.client.HTTPResponse, uri: str, *, timeout_s: float) -> None:
+    Parameters
+    ----------
+    body : HttpBody
+        Of an answer that has begun.
+    uri : str
+    boundary : bytes
+        As in `MultipartParser`.
+    timeout_s : float
+        The longest silence of a camera whose pictures come at least as often; it grows with their distance.
+    """
+
+    def __init__(self, body: HttpBody, uri: str, boundary: bytes, *, timeout_s: float) -> None:
         self.uri = uri
         self.live = True
         self.format = "mjpeg"
+        self.simulated = body.simulated
         self._timeout_s = timeout_s
-        self._response = response
-        # A stream without end has no length, whatever some cameras write there.
-        response.length = None
-        # The response does not give its socket away, but any handle shuts the connection down.
-        self._handle = socket.socket(fileno=os.dup(response.fileno()))
-        boundary = response.headers.get_boundary() or ""
-        self._parser = MultipartParser(boundary.encode("latin-1", "replace"))
-        # Held while the response is read: it must not be closed under the reader's hands.
+        self._limit_s = timeout_s
+        self._rhythm = Rhythm()
+        self._body = body
+        body.be_endless()
+        self._wait_at_most(_FIRST_PICTURES * timeout_s)
+        self._parser = MultipartParser(boundary)
+        # Held while the body is read: it must not be closed under the reader's hands.
         self._busy = threading.Lock()
         self._closed = False
 
     def frames(self) -> Iterator[JpegFrame]:
         """Yield each frame; see `FrameSource.frames`."""
         sequence = 0
+        last_s = time.monotonic()
         while data := self._read():
-            now = time.time(), time.monotonic()
+            now = moment()
             try:
                 pictures = self._parser.feed(data)
             except BrokenStreamError as error:
-                raise CameraError(f"{self.uri} sends no stream of JPEGs", got=error, cure=_CHECK) from None
+                raise CameraError(f"{self.uri} sends no stream of JPEGs", got=error, cure=CHECK) from None
+            if pictures:
+                self._keep_time(now[1] - last_s, first=sequence == 0)
+                last_s = now[1]
+            elif now[1] - last_s > _DRIPS * self._limit_s:
+                got = f"no whole picture within {_DRIPS * self._limit_s:g} s"
+                raise CameraError(f"{self.uri} died", got=got, cure="check the camera and the network")
             for picture in pictures:
                 yield JpegFrame(picture, sequence, *now, self.uri)
                 sequence += 1
@@ -289,104 +301,30 @@ class MjpegSource(Closing):
     def close(self) -> None:
         """Close the connection; a read that is under way in another thread ends at once."""
         self._closed = True
-        with contextlib.suppress(OSError):
-            self._handle.shutdown(socket.SHUT_RDWR)
+        self._body.end()
         with self._busy:
-            self._handle.close()
-            self._response.close()
+            self._body.close()
+
+    def _keep_time(self, interval_s: float, *, first: bool) -> None:
+        """Wait for the next picture as long as this camera's pictures make it reasonable."""
+        if not first:
+            self._rhythm.add(interval_s)
+        usual_s = self._rhythm.usual_s
+        if usual_s is not None:
+            longest_s = _MOST_PATIENCE * self._timeout_s
+            self._wait_at_most(min(max(self._timeout_s, _UNUSUAL * usual_s), longest_s))
+
+    def _wait_at_most(self, seconds: float) -> None:
+        if abs(seconds - self._limit_s) > _NOTICEABLE * self._limit_s:
+            self._limit_s = seconds
+            self._body.wait_at_most(seconds)
 
     def _read(self) -> bytes:
         """Whatever has arrived, at least one byte; none at the end, or after `close`."""
         with self._busy:
             try:
-                return b"" if self._closed else self._response.read1(_READ_BYTES)
-            except (OSError, http.client.HTTPException) as error:
-                if self._closed or isinstance(error, http.client.IncompleteRead):
+                return b"" if self._closed else self._body.read(_READ_BYTES)
+            except OSError as error:
+                if self._closed:
                     return b""
-                raise _error(self.uri, "died", error, self._timeout_s) from None
-
-
-def open_mjpeg(uri: str, *, timeout_s: float = READ_TIMEOUT_S) -> MjpegSource | None:
-    """Ask a network camera what it sends, and open it if that is JPEGs in parts.
-
-    No proxy is asked: cameras are near. Certificates are verified; ``SSL_CERT_FILE`` names one's own.
-
-    Parameters
-    ----------
-    uri : str
-        May hold a user and a password; they go to this host only, also when it sends us elsewhere.
-    timeout_s : float
-
-    Returns
-    -------
-    MjpegSource or None
-        None for what may be another kind of video.
-
-    Raises
-    ------
-    CameraError
-        It cannot be opened, or what it sends is no video.
-    """
-    public = public_uri(uri)
-    address, *credentials = split_credentials(uri)
-    opener = _opener(address, *credentials)
-    request = urllib.request.Request(address, headers={"User-Agent": "edgeleuk"})  # noqa: S310 - no other scheme
-    try:
-        response: http.client.HTTPResponse = opener.open(request, timeout=timeout_s)
-    except HTTPError as error:
-        error.close()
-        status = f"{error.code} {http.client.responses.get(error.code, '')}".strip()
-        cure = _STATUS_CURES.get(error.code, _CHECK)
-        raise CameraError(f"{public} cannot be opened", got=status, cure=cure) from None
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        raise _error(public, "cannot be opened", error, timeout_s) from None
-    kind = response.headers.get_content_type() if "Content-Type" in response.headers else ""
-    if kind.startswith("multipart/"):
-        return MjpegSource(response, public, timeout_s=timeout_s)
-    response.close()
-    if _NO_VIDEO.match(kind) and not urlsplit(address).path.endswith(_PLAYLISTS):
-        cure = "give the address of the stream itself, not of a page or a picture that shows it"
-        raise CameraError(f"{public} sends no video", got=kind, cure=cure)
-    return None
-
-
-def _opener(address: str, user: str, password: str) -> urllib.request.OpenerDirector:
-    """Make an opener for http and https alone, that tells this address's host alone the password."""
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(context=ssl.create_default_context()),
-        urllib.request.HTTPDefaultErrorHandler(),
-        urllib.request.HTTPErrorProcessor(),
-        urllib.request.HTTPRedirectHandler(),
-        urllib.request.UnknownHandler(),
-    ):
-        opener.add_handler(handler)
-    if user:
-        passwords, root = urllib.request.HTTPPasswordMgrWithPriorAuth(), urljoin(address, "/")
-        # A camera may send us from its http to its https.
-        for place in (root, root.replace("http://", "https://", 1)):
-            passwords.add_password(None, place, user, password, is_authenticated=True)
-        opener.add_handler(urllib.request.HTTPBasicAuthHandler(passwords))
-        opener.add_handler(urllib.request.HTTPDigestAuthHandler(passwords))
-    return opener
-
-
-def _error(public: str, what: str, error: Exception, timeout_s: float) -> CameraError:
-    """Say why a connection failed, without the library's own words where they may hold the address."""
-    reason = error.reason if isinstance(error, URLError) else error
-    text, cure = getattr(reason, "strerror", None), "check the cable and the network"
-    if isinstance(reason, TimeoutError):
-        text = f"no answer within {timeout_s:g} s"
-    elif isinstance(reason, ssl.SSLCertVerificationError):
-        text, cure = (
-            reason.verify_message,
-            "put the camera's certificate into a file that SSL_CERT_FILE names",
-        )
-    elif isinstance(reason, ssl.SSLError):
-        text, cure = "no TLS", "try http:// instead of https://"
-    elif isinstance(reason, ConnectionRefusedError):
-        cure = "switch the camera on, and check its address and port"
-    elif not text:
-        text, cure = f"no HTTP ({type(reason).__name__})", _CHECK
-    return CameraError(f"{public} {what}", got=text, cure=cure)
+                raise connection_error(self.uri, "died", error, self._limit_s) from None

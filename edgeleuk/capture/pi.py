@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import sys
-import time
-from contextlib import suppress
+from contextlib import redirect_stderr, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 import numpy as np
 
+from edgeleuk.capture.addresses import public_uri
 from edgeleuk.capture.base import READ_TIMEOUT_S, FrameRejectedError
 from edgeleuk.capture.controls import Control, ControlRange, Reading, Value, differs
+from edgeleuk.clock import moment
 from edgeleuk.closing import Closing
 from edgeleuk.errors import CameraError, MissingDependencyError, UsageError
 from edgeleuk.frames import Frame
@@ -29,9 +31,14 @@ DEFAULT_SIZE = (1280, 960)
 DEFAULT_FPS = 30.0
 # A sensor takes a value over some frames after it was told.
 _FRAMES_TO_OBEY = 12
+_MOST_SAID = 200
 _OPTIONS = {"width": 16, "height": 16, "fps": 1}
 _EXAMPLE = "write it like picamera://0?width=1280&height=960&fps=30"
 _CURE = "check the ribbon cable; `rpicam-hello --list-cameras` shows what the system sees"
+
+
+class NotInstalledError(MissingDependencyError):
+    """There is no picamera2, as on all but Raspberry Pis."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +66,14 @@ def open_pi(uri: str) -> PiSource:
     UsageError
         No number of a camera, or a bad option.
     MissingDependencyError
-        picamera2 is not installed.
+        picamera2 is not installed, or does not load.
     CameraError
         There is no such camera, or it is in use.
     """
     number, query = (*uri.split("://", 1)[1].split("?", 1), "")[:2]
     number = number.strip("/") or "0"
     if not number.isdecimal():
-        raise UsageError("not the number of a Pi camera", got=number, cure=_EXAMPLE)
+        raise UsageError("not the number of a Pi camera", got=public_uri(number), cure=_EXAMPLE)
     try:
         options = dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
     except ValueError:
@@ -81,15 +88,23 @@ def open_pi(uri: str) -> PiSource:
 
 
 def pi_cameras() -> list[tuple[int, str]]:
-    """Return (number, name) of the cameras that libcamera sees on ribbon cables; none without picamera2."""
+    """Return (number, name) of the cameras that libcamera sees on ribbon cables; none without picamera2.
+
+    Raises
+    ------
+    MissingDependencyError
+        picamera2 is there, and does not load.
+    CameraError
+        libcamera does not tell its cameras.
+    """
     try:
         camera = _library()
-    except MissingDependencyError:
+    except NotInstalledError:
         return []
     # Those on USB are V4L2's: listed twice, one would be taken for two.
     return [
         (number, str(each.get("Model", "camera")))
-        for number, each in enumerate(camera.global_camera_info())
+        for number, each in enumerate(_known(camera))
         if "usb" not in str(each.get("Id", "")).lower()
     ]
 
@@ -108,7 +123,7 @@ class PiSource(Closing):
 
     def __init__(self, number: int, uri: str, size: tuple[int, int], fps: float) -> None:
         camera = _library()
-        known = camera.global_camera_info()
+        known = _known(camera)
         if number >= len(known):
             have = f"{len(known)} camera{'s' * (len(known) != 1)}"
             raise CameraError(f"there is no Pi camera {number}", got=have, cure=_CURE)
@@ -147,7 +162,7 @@ class PiSource(Closing):
             try:
                 # The number is the longest wait, in seconds; old versions take it for "as long as it needs".
                 request = camera.capture_request(wait=READ_TIMEOUT_S)
-                now = time.time(), time.monotonic()
+                now = moment()
                 try:
                     # A copy: the buffer goes back to the camera.
                     pixels = np.array(request.make_array("main"), np.uint8)
@@ -267,15 +282,68 @@ def _first(end: Any) -> float:
     return float(end[0] if isinstance(end, (tuple, list)) else end)
 
 
-def _library() -> Any:
+def _known(camera: Any) -> list[dict[str, Any]]:
+    """Ask libcamera for its cameras."""
     try:
-        from picamera2 import Picamera2
-    except ImportError as error:
-        version = f"{sys.version_info.major}.{sys.version_info.minor}"
-        raise MissingDependencyError(
-            "picamera:// needs picamera2, which comes with Raspberry Pi OS and not from PyPI",
-            got=f"{error} (Python {version})",
-            cure="sudo apt install python3-picamera2, and make the environment with"
-            " `python3 -m venv --system-site-packages .venv`",
-        ) from None
+        known: list[dict[str, Any]] = camera.global_camera_info()
+    except Exception as error:  # noqa: BLE001 - a binding of C++ raises what it likes
+        raise CameraError("libcamera does not tell its cameras", got=_said(error), cure=_CURE) from None
+    return known
+
+
+def _library() -> Any:
+    """Import picamera2, which raises what it likes: it brings libraries that were built for others.
+
+    What they print meanwhile (numpy writes two pages where it is newer than they are) is kept back.
+    """
+    try:
+        with redirect_stderr(io.StringIO()):
+            from picamera2 import Picamera2
+    except ModuleNotFoundError as error:
+        if error.name == "picamera2":
+            version = f"{sys.version_info.major}.{sys.version_info.minor}"
+            raise NotInstalledError(
+                "picamera:// needs picamera2, which comes with Raspberry Pi OS and not from PyPI",
+                got=f"{error} (Python {version})",
+                cure="sudo apt install python3-picamera2, and make the environment with"
+                " `python3 -m venv --system-site-packages .venv`",
+            ) from None
+        raise _unloadable(error) from None
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - as said
+        raise _unloadable(error) from None
     return Picamera2
+
+
+def _unloadable(error: BaseException) -> MissingDependencyError:
+    """Say why picamera2 is of no use although it is installed, and what helps."""
+    said = _said(error)
+    cure = next(cure for words, cure in _IMPORT_CURES if any(word in said for word in words))
+    return MissingDependencyError(
+        "picamera2 is installed but does not load", got=f"{said} (numpy {np.__version__})", cure=cure
+    )
+
+
+def _said(error: BaseException) -> str:
+    """Return an error's class and its first line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    first = lines[0] if lines else ""
+    return f"{type(error).__name__}: {first[:_MOST_SAID]}" if first else type(error).__name__
+
+
+# Words of the error -> what helps; the last fits all.
+_IMPORT_CURES: tuple[tuple[tuple[str, ...], str], ...] = (
+    (
+        ("numpy", "NumPy", "binary incompatib", "_ARRAY_API", "simplejpeg"),
+        'its libraries were built for another numpy: `pip install "simplejpeg>=1.9"`, or'
+        ' `pip install "numpy<2" "opencv-python-headless<4.12"`',
+    ),
+    (
+        ("libcamera", "pykms", "prctl"),
+        "sudo apt install --reinstall python3-picamera2 python3-libcamera python3-kms++, and use the system's"
+        " own Python: `/usr/bin/python3 -m venv --system-site-packages .venv`",
+    ),
+    (
+        ("",),
+        "try `python3 -c 'import picamera2'`, and sudo apt install --reinstall python3-picamera2",
+    ),
+)

@@ -12,7 +12,14 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from edgeleuk.capture.base import EncodedFrame, FrameSource, SourceEvent, open_source
+from edgeleuk.capture.base import (
+    EncodedFrame,
+    FrameSource,
+    SourceEvent,
+    is_simulated_source,
+    open_source,
+)
+from edgeleuk.capture.rhythm import Rhythm
 from edgeleuk.closing import Closing
 from edgeleuk.errors import CameraError
 from edgeleuk.frames import Frame
@@ -90,7 +97,8 @@ class ReconnectPolicy:
     tries : int
         In a row without a picture; 0 lets the first loss end the run.
     gap_s : float
-        A silence of this length is an event, although the connection held.
+        A silence of this length is an event, although the connection held, if it is three times as long as
+        the pictures of this camera usually are apart.
     """
 
     first_wait_s: float = 0.5
@@ -279,6 +287,7 @@ class ReconnectingSource(Closing):
     ) -> None:
         self.uri = source.uri
         self.live = source.live
+        self.simulated = is_simulated_source(source)
         self._source = source
         self._reopen = reopen
         self._policy = policy
@@ -289,6 +298,7 @@ class ReconnectingSource(Closing):
         # Held while one connection takes the place of another: none may stay open behind `close`.
         self._changing = threading.Lock()
         self._next_sequence = 0
+        self._rhythm = Rhythm()
 
     def frames(self) -> Iterator[Frame | EncodedFrame | SourceEvent]:
         """Yield what arrives, and what happens to the connection; see `FrameSource.frames`.
@@ -345,8 +355,10 @@ class ReconnectingSource(Closing):
             step = self._connection.happened(Happening.PICTURE, at_s=now_s)
             if step.event is not None:
                 yield step.event
-            elif silence_s >= self._policy.gap_s and self._next_sequence > 0:
+            elif self._rhythm.is_gap(silence_s, self._policy.gap_s):
                 yield SourceEvent("gap", f"no picture came for {silence_s:.1f} s")
+            if offset is not None:
+                self._rhythm.add(silence_s)
             if offset is None:
                 offset = max(self._next_sequence - item.sequence, 0)
             self._next_sequence = item.sequence + offset + 1
@@ -355,6 +367,8 @@ class ReconnectingSource(Closing):
 
     def _exchange(self) -> None:
         source = self._reopen()
+        # Once simulated, a session stays so.
+        self.simulated = self.simulated or is_simulated_source(source)
         with self._changing:
             self._source = source
             if self._closed.is_set():

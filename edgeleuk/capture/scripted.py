@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from edgeleuk.capture.base import EncodedFrame, JpegFrame, SourceEvent
 from edgeleuk.capture.virtual import VirtualSettings, VirtualSource
+from edgeleuk.clock import moment
 from edgeleuk.errors import CameraError
 from edgeleuk.frames import Frame
 
@@ -111,7 +112,7 @@ class ScriptedSource(VirtualSource):
         torn = acting.get(FaultKind.TORN)
         data = faults.torn(pixels, torn.level) if torn is not None else None
         self._await_turn()
-        now = time.time(), time.monotonic()
+        now = moment()
         if data is not None:
             return JpegFrame(data, self._sequence, *now, self.uri)
         return Frame(pixels, self._sequence, *now, self.uri, px_per_um, truth)

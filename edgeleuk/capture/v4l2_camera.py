@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
+from edgeleuk.capture.addresses import public_uri
 from edgeleuk.capture.base import READ_TIMEOUT_S
 from edgeleuk.capture.controls import Control, ControlRange, Reading, Value
 from edgeleuk.capture.v4l2 import V4l2Device, device_error
@@ -98,7 +99,7 @@ def parse_v4l2(uri: str) -> tuple[str, dict[str, str]]:
     """
     path, _, query = uri.split("://", 1)[1].partition("?")
     if not path.startswith("/"):
-        raise UsageError("not the address of a V4L2 camera", got=uri, cure=_EXAMPLE)
+        raise UsageError("not the address of a V4L2 camera", got=public_uri(uri), cure=_EXAMPLE)
     try:
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
     except ValueError:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
+from edgeleuk.capture.addresses import public_uri
+from edgeleuk.clock import moment
 from edgeleuk.closing import Closing
 from edgeleuk.errors import UsageError
 from edgeleuk.frames import Frame
@@ -100,18 +102,22 @@ def parse_virtual(uri: str) -> VirtualSettings:
     """
     parts = urlsplit(uri)
     if parts.scheme != "virtual" or parts.netloc or parts.path.strip("/") or parts.fragment:
-        raise UsageError("not the address of a virtual camera", got=uri, cure=_EXAMPLE)
+        raise UsageError("not the address of a virtual camera", got=public_uri(uri), cure=_EXAMPLE)
     values: dict[str, float | Path] = {}
     try:
         pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
     except ValueError:
-        raise UsageError("a virtual camera's options are key=value", got=parts.query, cure=_EXAMPLE) from None
+        raise UsageError(
+            "a virtual camera's options are key=value", got=public_uri(uri), cure=_EXAMPLE
+        ) from None
     for key, text in pairs:
         if key not in _RANGES and key != "scenario":
             allowed = ", ".join([*_RANGES, "scenario"])
             raise UsageError("unknown option of a virtual camera", got=key, allowed=allowed, cure=_EXAMPLE)
         if key in values:
-            raise UsageError(f"{key} of the virtual camera is given twice", got=uri, cure="give it once")
+            raise UsageError(
+                f"{key} of the virtual camera is given twice", got=public_uri(uri), cure="give it once"
+            )
         values[key] = Path(text) if key == "scenario" else _number(key, text)
     return VirtualSettings(**values)  # type: ignore[arg-type]  # _number makes integers where they are due
 
@@ -175,11 +181,12 @@ class VirtualSource(Closing):
             field = self._field(sequence)
             if not self._await_turn():
                 return
+            captured_at, captured_monotonic = moment()
             yield Frame(
                 pixels=field.pixels,
                 sequence=sequence,
-                captured_at=time.time(),
-                captured_monotonic=time.monotonic(),
+                captured_at=captured_at,
+                captured_monotonic=captured_monotonic,
                 source=self.uri,
                 px_per_um=settings.px_per_um,
                 truth=field.truth,

@@ -5,19 +5,22 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from edgeleuk.counting import Called
+from edgeleuk.counting import Called, called_of
 from edgeleuk.errors import EdgeleukError, SessionError
 from edgeleuk.record.chain import SCHEMA as CHAIN
+from edgeleuk.results import Check, Counted, check_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 # "EDLK" in the file's header tells `file` and us whose database it is.
 APPLICATION_ID = 0x45444C4B
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
+RESTORE = "restore it from a copy"
 
 SCHEMA = f"""
 {CHAIN}
@@ -128,9 +131,7 @@ class Tallies(NamedTuple):
     detected: int
     seen_before: int
     excluded: int
-    blast: int
-    normal: int
-    uncertain: int
+    counted: Counted
 
 
 def tally_rows(connection: sqlite3.Connection) -> Tallies:
@@ -142,16 +143,21 @@ def tally_rows(connection: sqlite3.Connection) -> Tallies:
     cells = dict(
         connection.execute(f"SELECT decision, COUNT(*) FROM ({said(connection)}) GROUP BY decision")  # noqa: S608
     )
-    return Tallies(*frames, *(cells.get(name, 0) for name in ("blast", "normal", "uncertain")))
+    blast, normal, uncertain = (cells.get(name, 0) for name in ("blast", "normal", "uncertain"))
+    detected, seen_before, excluded = frames
+    return Tallies(detected, seen_before, excluded, Counted(blast, normal, uncertain, _doubts(connection)))
 
 
 def count_called(connection: sqlite3.Connection, threshold: float) -> Called:
-    """Count the cells that have a probability, and those of them at or above a threshold."""
-    row = connection.execute(
-        f"SELECT COALESCE(SUM(probability >= ?), 0), COUNT(probability) FROM ({said(connection)})",  # noqa: S608
-        (threshold,),
-    ).fetchone()
-    return Called(*row)
+    """Call the cells like the training cells by a threshold alone."""
+    rows = connection.execute(f"SELECT probability, reason FROM ({said(connection)})")  # noqa: S608
+    return called_of(rows, threshold)
+
+
+def _doubts(connection: sqlite3.Connection) -> Counter[Check]:
+    """Count the uncertain cells by why they are."""
+    rows = connection.execute(f"SELECT reason FROM ({said(connection)}) WHERE decision = 'uncertain'")  # noqa: S608
+    return Counter(check_of(reason) for (reason,) in rows)
 
 
 def companions(path: Path) -> tuple[Path, Path]:
@@ -160,44 +166,48 @@ def companions(path: Path) -> tuple[Path, Path]:
 
 
 @contextlib.contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors into sentences with a cure."""
+def explained(path: Path, give_up: Callable[[], None] | None = None) -> Iterator[None]:
+    """Turn SQLite's errors into sentences with a cure; `give_up` is called before."""
     try:
         yield
     except EdgeleukError:
         raise
     except UnicodeDecodeError as error:
-        raise SessionError(f"{path} is damaged", got=error, cure="restore it from a copy") from error
+        raise SessionError(f"{path} is damaged", got=error, cure=RESTORE) from error
     except sqlite3.IntegrityError as error:
         raise EdgeleukError(f"a record breaks the session's rules ({error}): this is a bug") from error
-    except sqlite3.Error as error:
-        text = str(error)
-        if "full" in text or _is_full(path):
-            raise SessionError(
-                f"the disk is full, {path} takes no more records",
-                cure="free some space and start a new session; what was recorded before is readable",
-            ) from error
-        if "readonly" in text or "unable to open" in text:
-            raise SessionError(
-                f"{path} cannot be opened",
-                got=text,
-                cure="copy it, with the -wal file beside it, to a folder that may be written",
-            ) from error
-        if "I/O" in text:
-            raise SessionError(
-                f"{path} cannot be read or written",
-                got=text,
-                cure="see whether the disk is full, failing or gone; what was recorded before is readable",
-            ) from error
-        if "locked" in text:
-            raise SessionError(
-                f"{path} is in use by another program", cure="wait until it is done"
-            ) from error
-        if "not a database" in text:
-            raise SessionError(
-                f"{path} is no session of edgeleuk", cure="pass a file that `edgeleuk run` recorded"
-            ) from error
-        raise SessionError(f"{path} is damaged", got=text, cure="restore it from a copy") from error
+    except (sqlite3.Error, OSError) as error:
+        if give_up is not None:
+            give_up()
+        raise _sentence(path, error) from error
+
+
+def _sentence(path: Path, error: Exception) -> SessionError:
+    text = str(error)
+    if "full" in text or "No space" in text or "too large" in text or _is_full(path):
+        return SessionError(
+            f"the disk is full, {path} takes no more records",
+            cure="free some space and start a new session; what was recorded before is readable",
+        )
+    if "locked" in text or "busy" in text:
+        return SessionError(f"{path} is in use by another program", cure="wait until it is done, or end it")
+    if "readonly" in text or "unable to open" in text:
+        return SessionError(
+            f"{path} cannot be opened",
+            got=text,
+            cure="copy it, with the -wal file beside it, to a folder that may be written",
+        )
+    if "I/O" in text or isinstance(error, OSError):
+        return SessionError(
+            f"{path} cannot be read or written",
+            got=text,
+            cure="see whether the disk is full, failing or gone; what was recorded before is readable",
+        )
+    if "not a database" in text:
+        return SessionError(
+            f"{path} is no session of edgeleuk", cure="pass a file that `edgeleuk run` recorded"
+        )
+    return SessionError(f"{path} is damaged", got=text, cure=RESTORE)
 
 
 def _is_full(path: Path) -> bool:

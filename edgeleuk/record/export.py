@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, TextIO
 
 from edgeleuk import RESEARCH_USE
-from edgeleuk.capture.base import is_simulated
+from edgeleuk.capture.base import is_simulated_session
+from edgeleuk.console import data_output
 from edgeleuk.record.reading import read_session
 from edgeleuk.record.writing import whole_file
 
@@ -46,6 +46,10 @@ COLUMNS: dict[str, str] = {
     "bundle_sha256": "hash of the bundle that judged it; empty where it was not recorded",
     "research_use_only": "the notice that goes with every result",
 }
+# What a spreadsheet takes for a formula, in both widths of East Asian writing, also behind white space; and
+# what it drops before one.
+_FORMULAS = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
+_LED_BY = tuple("'\t\r\n\0")
 _ROUNDED = {"area_um2": 3, "nucleus_area_um2": 3, "px_per_um": 4, "probability": 6}
 
 
@@ -84,7 +88,7 @@ def export_jsonl(session: Path, out: Path | None = None) -> int:
 def _exported(session: Path, out: Path | None, write: Callable[[Iterable[Row], TextIO], int]) -> int:
     with read_session(session) as reader:
         if out is None:
-            return write(_rows(reader), sys.stdout)
+            return write(_rows(reader), data_output())
         with whole_file(out, session) as file:
             return write(_rows(reader), file)
 
@@ -113,7 +117,7 @@ def _write_jsonl(rows: Iterable[Row], file: TextIO) -> int:
 
 def _rows(reader: SessionReader) -> Iterator[Row]:
     constants = {
-        "simulated": int(is_simulated(str(reader.settings.get("camera", "")))),
+        "simulated": int(is_simulated_session(reader.settings, reader.summary)),
         "bundle_sha256": reader.settings.get("bundle_sha256"),
         "research_use_only": RESEARCH_USE,
     }
@@ -132,5 +136,19 @@ def _field(name: str, row: Mapping[str, object]) -> object:
         if name == "captured_at":
             return _time(value)
         return f"{value:.{_ROUNDED[name]}f}"
-    # A spreadsheet would run a file's name that begins like a formula.
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
+    return cell_of(value) if isinstance(value, str) else value
+
+
+def cell_of(text: str) -> str:
+    """Return a text as a CSV cell that no spreadsheet takes for a formula: an apostrophe goes before it.
+
+    So does one before a text that begins with an apostrophe: taking one away always gives the text back.
+    Source: OWASP, "CSV Injection".
+
+    Examples
+    --------
+    >>> cell_of("blast"), cell_of("=1+1"), cell_of("'quoted'")
+    ('blast', "'=1+1", "''quoted'")
+    """
+    first = text.lstrip()[:1]
+    return f"'{text}" if text[:1] in _LED_BY or first in _FORMULAS else text

@@ -116,8 +116,8 @@ def _components(facts: Facts) -> list[dict[str, Any]]:
     found = [
         _component("cells", valueInteger=cells["unique"]),
         *(_component(name, valueInteger=cells[name]) for name in ("blast", "normal", "uncertain")),
-        *_share("blast-share", share, "no cell was called blast or normal"),
-        *_share("corrected-share", corrected, str(corrected["reason"])),
+        *_share("blast-share", share),
+        *_share("corrected-share", corrected),
         _component("simulated", valueBoolean=facts["simulated"]),
     ]
     if facts["bundle_sha256"]:
@@ -127,9 +127,9 @@ def _components(facts: Facts) -> list[dict[str, Any]]:
     return found
 
 
-def _share(code: str, share: Facts, missing: str) -> list[dict[str, Any]]:
+def _share(code: str, share: Facts) -> list[dict[str, Any]]:
     if share["share"] is None:
-        return [_component(code, dataAbsentReason={"text": missing})]
+        return [_component(code, dataAbsentReason={"text": share["reason"]})]
     ends = {"low": _percent(share["low"]), "high": _percent(share["high"])}
     return [
         _component(code, valueQuantity=_percent(share["share"])),

@@ -9,9 +9,12 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgeleuk.capture.addresses import public_uri
+from edgeleuk.clock import LEAST_JUMP_S, behind_text, go_on_from
 from edgeleuk.errors import SessionError, UsageError
 from edgeleuk.record.chain import append_link
 from edgeleuk.record.database import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, companions, explained
+from edgeleuk.record.intact import PATIENCE_S
 from edgeleuk.record.reading import read_session
 from edgeleuk.record.session import DEFAULT_GUARD, DiskGuard, SessionWriter
 
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 # What a cell is called must not depend on which part of a run saw it.
-SAME_SETTINGS = ("camera", "bundle_sha256", "runtime", "precision", "px_per_um", "abstain")
+SAME_SETTINGS = ("camera", "simulated", "bundle_sha256", "runtime", "precision", "px_per_um", "abstain")
 
 
 def create_session(
@@ -43,10 +46,7 @@ def create_session(
         The disk is full.
     """
     path = Path(path)
-    if path.is_dir():
-        raise UsageError(
-            "a session is a file", got=f"the folder {path}", cure="name a file in it with --session"
-        )
+    require_no_folder(path)
     for file in (path, *companions(path)):
         if file.exists() or file.is_symlink():
             raise UsageError(
@@ -70,6 +70,7 @@ def create_session(
         with explained(path):
             _hold(path, lock)
             connection = _connected(path)
+            go_on_from(0.0)
             writer = SessionWriter(path, connection, lock, guard)
             with writer._transaction():  # noqa: SLF001 - its own maker
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -90,6 +91,19 @@ def create_session(
             file.unlink(missing_ok=True)
         raise
     return writer
+
+
+def require_no_folder(path: Path) -> None:
+    """Refuse a folder where a session is to be recorded.
+
+    Raises
+    ------
+    UsageError
+    """
+    if path.is_dir():
+        raise UsageError(
+            "a session is a file", got=f"the folder {path}", cure="name a file in it with --session"
+        )
 
 
 def resume_session(
@@ -124,7 +138,11 @@ def resume_session(
             )
         for key in SAME_SETTINGS:
             before, now = reader.settings.get(key), settings.get(key)
-            if before != now:
+            if key == "camera" and isinstance(before, str):
+                # Earlier versions hid less of an address.
+                before = public_uri(before)
+            # Sessions of earlier versions do not say whether they are simulated.
+            if before != now and (key != "simulated" or before is not None):
                 raise UsageError(
                     f"{path} was recorded with another {key}",
                     got=now,
@@ -149,7 +167,11 @@ def resume_session(
     except BaseException:
         os.close(lock)
         raise
+    # The wall clock may stand before what is recorded, as a Raspberry Pi's does after its start.
+    behind_s = go_on_from(writer.last_at() or 0.0)
     writer.record_event("resumed", "the run goes on")
+    if behind_s >= LEAST_JUMP_S:
+        writer.record_event("clock", behind_text(behind_s))
     return writer
 
 
@@ -164,7 +186,7 @@ def _hold(path: Path, lock: int) -> None:
 
 
 def _connected(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, timeout=5)
+    connection = sqlite3.connect(path, isolation_level=None, timeout=PATIENCE_S)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")

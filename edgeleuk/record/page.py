@@ -8,6 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from edgeleuk import RESEARCH_USE
+from edgeleuk.console import printable
 from edgeleuk.counting import known_error_of
 from edgeleuk.record.reading import read_session
 from edgeleuk.record.report import report_facts, report_text
@@ -77,7 +78,7 @@ def write_page(session: Path, out: Path) -> None:
         with whole_file(out, session, "--html") as file:
             file.write(
                 _PAGE.format(
-                    title=escape(session.name + simulated),
+                    title=escape(printable(session.name) + simulated),
                     notice=escape(RESEARCH_USE),
                     report=escape(report_text(facts)),
                     sections="\n".join(sections),
@@ -98,6 +99,6 @@ def _figure(cell: Mapping[str, object], thumbnail: object) -> str:
         data = base64.b64encode(thumbnail).decode()
         picture = f'<img alt="cell {cell["track"]}" src="data:image/jpeg;base64,{data}">'
     probability = cell["probability"]
-    p = f"{probability:.3f}" if isinstance(probability, float) else "none"
-    reason = f"<br>{escape(str(cell['reason']))}" if cell["reason"] else ""
-    return f"<figure>{picture}<figcaption>cell {cell['track']}, p {p}{reason}</figcaption></figure>"
+    p = f"{probability:.3f}" if isinstance(probability, float) else "unknown"
+    reason = f"<br>{escape(printable(str(cell['reason'])))}" if cell["reason"] else ""
+    return f"<figure>{picture}<figcaption>cell {cell['track']}, P(blast) {p}{reason}</figcaption></figure>"

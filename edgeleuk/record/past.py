@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeleuk.frames import Box
-from edgeleuk.record.database import said
-from edgeleuk.results import Decision
+from edgeleuk.record.database import said, tally_rows
+from edgeleuk.results import Counted, Decision
 
 if TYPE_CHECKING:
     import sqlite3
@@ -31,13 +31,13 @@ class Past:
     processed, detected, seen_before, excluded, events : int
         As in `edgeleuk.results.SessionSummary`.
     rejected_by_reason : Counter of str
-    decisions : Counter of Decision
+    counted : Counted
     called : Counter of (str, Decision)
         Simulated cells by their real label and what they were called.
     started_at : float or None
         Seconds since the Unix epoch.
     duration_s : float
-        From there to the last record.
+        From there to the last record, without the times between two runs.
     latencies_ms : tuple of float
     """
 
@@ -48,7 +48,7 @@ class Past:
     excluded: int = 0
     events: int = 0
     rejected_by_reason: Counter[str] = field(default_factory=Counter)
-    decisions: Counter[Decision] = field(default_factory=Counter)
+    counted: Counted = field(default_factory=Counted)
     called: Counter[tuple[str, Decision]] = field(default_factory=Counter)
     started_at: float | None = None
     duration_s: float = 0.0
@@ -64,14 +64,11 @@ def read_past(connection: sqlite3.Connection) -> Past:
     (events,) = connection.execute("SELECT COUNT(*) FROM events").fetchone()
     if last is None:
         return Past(events=events)
-    decisions: Counter[Decision] = Counter()
     called: Counter[tuple[str, Decision]] = Counter()
     for truth, decision, count in connection.execute(
-        f"SELECT truth, decision, COUNT(*) FROM ({said(connection)}) GROUP BY 1, 2"  # noqa: S608 - a query of ours
+        f"SELECT truth, decision, COUNT(*) FROM ({said(connection)}) WHERE truth IS NOT NULL GROUP BY 1, 2"  # noqa: S608 - a query of ours
     ):
-        decisions[Decision(decision)] += count
-        if truth is not None:
-            called[truth, Decision(decision)] += count
+        called[truth, Decision(decision)] += count
     rejected = "SELECT rejected, COUNT(*) FROM frames WHERE rejected IS NOT NULL GROUP BY 1"
     latencies = connection.execute("SELECT latency_ms FROM frames WHERE latency_ms IS NOT NULL")
     return Past(
@@ -82,12 +79,31 @@ def read_past(connection: sqlite3.Connection) -> Past:
         excluded=excluded,
         events=events,
         rejected_by_reason=Counter(dict(connection.execute(rejected).fetchall())),
-        decisions=decisions,
+        counted=tally_rows(connection).counted,
         called=called,
         started_at=first_at,
-        duration_s=last_at - first_at,
+        duration_s=max(last_at - first_at - _pauses_s(connection), 0.0),
         latencies_ms=tuple(row[0] for row in latencies),
     )
+
+
+def last_record_at(connection: sqlite3.Connection) -> float | None:
+    """Return when the latest record was made, None where there is none."""
+    (at,) = connection.execute(f"SELECT MAX(at) FROM ({_TIMES})").fetchone()  # noqa: S608 - a query of ours
+    return None if at is None else float(at)
+
+
+_TIMES = "SELECT captured_at AS at FROM frames UNION ALL SELECT at FROM events"
+
+
+def _pauses_s(connection: sqlite3.Connection) -> float:
+    """Add up the times between the runs of a session: from the last record of one to the next."""
+    (pauses_s,) = connection.execute(
+        "SELECT COALESCE(SUM(resumed.at - before.at), 0) FROM events AS resumed JOIN"  # noqa: S608 - as above
+        f" (SELECT id, (SELECT MAX(at) FROM ({_TIMES}) WHERE at < events.at) AS at FROM events) AS before"
+        " ON before.id = resumed.id WHERE resumed.kind = 'resumed'"
+    ).fetchone()
+    return float(pauses_s)
 
 
 def past_fields(connection: sqlite3.Connection) -> Iterator[PastField]:

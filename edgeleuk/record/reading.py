@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeleuk.closing import Closing
-from edgeleuk.errors import SessionError, UsageError
-from edgeleuk.record.chain import ChainResult, verify_chain
+from edgeleuk.errors import EdgeleukError, SessionError, UsageError
+from edgeleuk.record.chain import TABLES_BROKEN, ChainResult, has_its_tables, verify_chain
 from edgeleuk.record.database import (
     APPLICATION_ID,
+    RESTORE,
     SCHEMA_VERSION,
     Counts,
     Tallies,
@@ -26,6 +28,7 @@ from edgeleuk.record.database import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import TracebackType
 
     from edgeleuk.counting import Called
 
@@ -71,6 +74,7 @@ def read_session(path: Path) -> SessionReader:
                 for name in ("application_id", "user_version")
             ]
             _require_ours(path, *found)
+            _require_tables(path, connection, found[1])
             return SessionReader(path, connection)
         except BaseException:
             connection.close()
@@ -106,6 +110,9 @@ class SessionReader(Closing):
                 _LAST_SUMMARY if self.schema >= 2 else "SELECT value FROM summary"
             ).fetchone()
             self.summary: dict[str, object] | None = None if row is None else json.loads(row[0])
+            if not isinstance(self.summary, dict | None):
+                msg = "the summary is none"
+                raise TypeError(msg)
 
     def counts(self) -> Counts:
         """Count the rows."""
@@ -180,13 +187,48 @@ class SessionReader(Closing):
         """Close the file."""
         self._connection.close()
 
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the file; what could not be read because records were changed is told from a bug."""
+        try:
+            if _may_be_of_the_records(error):
+                fault = self._fault()
+                if fault is not None:
+                    raise SessionError(f"{self.path} is damaged", got=fault, cure=RESTORE) from error
+        finally:
+            super().__exit__(kind, error, traceback)
+
+    def _fault(self) -> str | None:
+        """Name the first record that is not as it was written; None where all are."""
+        try:
+            if self.schema >= 2:
+                return self.verify().broken
+            with explained(self.path):
+                (found,) = self._connection.execute("PRAGMA quick_check(1)").fetchone()
+        except SessionError as error:
+            return str(error)
+        # Without a chain a value that makes no sense cannot be told from one that was recorded.
+        return str(found) if found != "ok" else "a value makes no sense"
+
+
+def _may_be_of_the_records(error: BaseException | None) -> bool:
+    """Whether changed records may have brought that about: no full disk does, nor a pipe that broke."""
+    if isinstance(error, OSError):
+        # A time that no clock has.
+        return error.errno == errno.EOVERFLOW
+    return isinstance(error, Exception) and not isinstance(error, EdgeleukError)
+
 
 @contextlib.contextmanager
 def _decoded(path: Path) -> Iterator[None]:
     try:
         yield
-    except ValueError as error:
-        raise SessionError(f"{path} is damaged", got=error, cure="restore it from a copy") from error
+    except (ValueError, TypeError, RecursionError) as error:
+        raise SessionError(f"{path} is damaged", got=error, cure=RESTORE) from error
 
 
 def _require_ours(path: Path, application: int, version: int) -> None:
@@ -201,6 +243,11 @@ def _require_ours(path: Path, application: int, version: int) -> None:
             allowed=f"up to {SCHEMA_VERSION}",
             cure="update edgeleuk to read it",
         )
+
+
+def _require_tables(path: Path, connection: sqlite3.Connection, version: int) -> None:
+    if not has_its_tables(connection, version):
+        raise SessionError(f"{path} is damaged", got=TABLES_BROKEN, cure=RESTORE)
 
 
 def _opened(path: Path) -> sqlite3.Connection:

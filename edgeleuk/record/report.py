@@ -7,11 +7,20 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from edgeleuk import RESEARCH_USE
-from edgeleuk.capture.base import is_simulated
-from edgeleuk.counting import counting_facts, counting_text, known_error_of, share_text
+from edgeleuk.capture.addresses import public_uri
+from edgeleuk.capture.base import is_simulated_session
+from edgeleuk.console import printable
+from edgeleuk.counting import (
+    counting_facts,
+    counting_text,
+    known_error_of,
+    share_text,
+    sightings_text,
+    way_on_text,
+)
 from edgeleuk.errors import SessionError
 from edgeleuk.record.reading import read_session
-from edgeleuk.results import Proportion
+from edgeleuk.results import cells_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,22 +59,27 @@ def report_facts(reader: SessionReader) -> dict[str, Any]:
     settings, summary, counts = reader.settings, reader.summary or {}, reader.counts()
     tallies = reader.tallies()
     rejected: Counter[str] = Counter()
-    first = last = None
+    first: float | None = None
+    last: float | None = None
     for frame in reader.rows("frames"):
         if frame["rejected"] is not None:
             rejected[str(frame["rejected"])] += 1
-        last = frame["captured_at"]
-        first = last if first is None else first
+        # The clock of an earlier version's session may have been set back in it.
+        at = frame["captured_at"]
+        if isinstance(at, float):
+            first, last = min(at, first or at), max(at, last or at)
     events = list(reader.rows("events"))
-    decisions = {"blast": tallies.blast, "normal": tallies.normal, "uncertain": tallies.uncertain}
+    # What earlier versions recorded may show a password.
+    camera = settings.get("camera")
+    camera = public_uri(camera) if isinstance(camera, str) else None
     error = known_error_of(settings.get("known_error"))
     until = settings.get("until_points")
     of_summary: Any = summary.get("frames", {})
     return {
         "schema_version": 1,
         "session": str(reader.path),
-        "camera": settings.get("camera"),
-        "simulated": is_simulated(str(settings.get("camera", ""))),
+        "camera": camera,
+        "simulated": is_simulated_session(settings, summary),
         "edgeleuk": settings.get("edgeleuk"),
         "bundle": settings.get("bundle"),
         "bundle_sha256": settings.get("bundle_sha256"),
@@ -84,13 +98,13 @@ def report_facts(reader: SessionReader) -> dict[str, Any]:
         "cells": {
             "detected": tallies.detected,
             "unique": counts.cells,
-            **decisions,
+            **tallies.counted.to_json(),
             "seen_before": tallies.seen_before,
             "excluded": tallies.excluded,
         },
-        "blast_share": Proportion(tallies.blast, tallies.blast + tallies.normal).to_json(),
+        "blast_share": tallies.counted.share_facts(),
         **counting_facts(
-            decisions,
+            tallies.counted,
             None if isinstance(error, str) else reader.called(error.threshold),
             error,
             until_points=until if isinstance(until, float) else None,
@@ -117,8 +131,9 @@ def report_text(facts: Facts) -> str:
         f"frames    {frames['processed']} processed, {frames['rejected']} rejected{dropped};"
         f" {facts['first_frame']} to {facts['last_frame']}",
         _listed("rejected", frames["rejected_by_reason"]),
-        f"cells     {cells['unique']} counted once each ({cells['detected']} sightings):"
-        f" {cells['blast']} blast, {cells['normal']} normal, {cells['uncertain']} uncertain",
+        f"cells     {cells['unique']} counted once each: {cells_text(cells)}",
+        f"sightings {sightings_text(cells)}",
+        *way_on_text(cells["uncertain_by_reason"]),
     ]
     lines += share_text(share)
     lines += counting_text(facts)
@@ -132,7 +147,8 @@ def report_text(facts: Facts) -> str:
         lines.append(f"chain     BROKEN after {chain['links']} links: {chain['broken']}")
     else:
         lines.append(f"chain     {chain['links']} links, all sound; the last is {chain['head']}")
-    return "\n".join([*filter(None, lines), RESEARCH_USE])
+    # One line each, whatever stands in a name.
+    return "\n".join(map(printable, [*filter(None, lines), RESEARCH_USE]))
 
 
 def _chain(reader: SessionReader) -> dict[str, object] | None:

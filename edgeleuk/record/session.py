@@ -11,11 +11,12 @@ import json
 import math
 import os
 import sqlite3
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edgeleuk.clock import now
 from edgeleuk.closing import Closing
+from edgeleuk.console import recordable
 from edgeleuk.errors import SessionError
 from edgeleuk.record.chain import append_link
 from edgeleuk.record.database import (
@@ -26,7 +27,8 @@ from edgeleuk.record.database import (
     explained,
     tally_rows,
 )
-from edgeleuk.record.past import past_fields, read_past
+from edgeleuk.record.intact import FileWatch
+from edgeleuk.record.past import last_record_at, past_fields, read_past
 from edgeleuk.record.pictures import encode_crop, encode_texture, thumbnail
 from edgeleuk.results import Decision, Prediction
 from edgeleuk.views import View
@@ -113,6 +115,8 @@ class SessionWriter(Closing):
     path : Path
     summary : SessionSummary or None
         Set when the run has ended, well or not.
+    noted : int
+        Events that it recorded by itself, as the disk filled.
     """
 
     def __init__(
@@ -124,6 +128,8 @@ class SessionWriter(Closing):
         self._connection = connection
         self._guard = guard
         self._pictures = True
+        self._file = FileWatch(path, connection, lock)
+        self.noted = 0
 
     def record_frame(
         self,
@@ -164,7 +170,13 @@ class SessionWriter(Closing):
                 " judged, seen_before, excluded, latency_ms, area, left_px, top_px)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
-                    *(result.sequence, result.captured_at, result.source, result.width, result.height),
+                    *(
+                        result.sequence,
+                        result.captured_at,
+                        recordable(result.source),
+                        result.width,
+                        result.height,
+                    ),
                     *(result.px_per_um, len(result.found), len(first), seen_before),
                     *(len(result.excluded), result.latency_ms, *place),
                 ),
@@ -213,18 +225,29 @@ class SessionWriter(Closing):
         with self._transaction() as connection:
             connection.execute(
                 "INSERT INTO frames (sequence, captured_at, source, rejected) VALUES (?, ?, ?, ?)",
-                (sequence, captured_at, source, reason),
+                (sequence, captured_at, recordable(source), recordable(reason)),
             )
             append_link(connection, "frame", sequence)
 
     def record_event(self, kind: str, text: str, at: float | None = None) -> None:
-        """Add a line to the session's log; `at` (s since the Unix epoch) tells when, by default now."""
+        """Add a line to the session's log; `at` tells when on the session's clock, by default now."""
         with self._transaction() as connection:
             row = connection.execute(
                 "INSERT INTO events (at, kind, text) VALUES (?, ?, ?)",
-                (time.time() if at is None else at, kind, text),
+                (now() if at is None else at, kind, recordable(text)),
             )
             append_link(connection, "event", row.lastrowid)
+
+    def check(self) -> None:
+        """See that the file is still there, whole, and changed by nobody else.
+
+        Raises
+        ------
+        SessionError
+            It says what is lost, and what is not.
+        """
+        with explained(self.path):
+            self._file.check()
 
     def views(self, track: int) -> tuple[list[View], str | None]:
         """Return all judged views of a cell in their order, and its truth; none of a cell not judged yet."""
@@ -270,6 +293,11 @@ class SessionWriter(Closing):
         with explained(self.path):
             return read_past(self._connection)
 
+    def last_at(self) -> float | None:
+        """Return when the latest record was made."""
+        with explained(self.path):
+            return last_record_at(self._connection)
+
     def past_fields(self) -> Iterator[PastField]:
         """Yield the fields that a tracker is to remember."""
         with explained(self.path):
@@ -287,7 +315,9 @@ class SessionWriter(Closing):
 
     def _has_room(self) -> bool:
         """Say whether pictures may be kept, and tell when that changes."""
-        disk = os.statvfs(self.path.parent)
+        self._file.check()
+        with explained(self.path):
+            disk = os.statvfs(self.path.parent)
         free = disk.f_bavail * disk.f_frsize
         if free < self._guard.stop_bytes:
             raise SessionError(
@@ -298,13 +328,15 @@ class SessionWriter(Closing):
             )
         if self._pictures and free < self._guard.pictures_bytes:
             self.record_event("disk", f"{free / MB:.0f} MB are free: results are recorded without pictures")
+            self.noted += 1
         # With some room between, so that the two do not alternate.
         self._pictures = free >= self._guard.pictures_bytes * (1 if self._pictures else 1.1)
         return self._pictures
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with explained(self.path):
+        self._file.check()
+        with explained(self.path, give_up=self._file.give_up):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection

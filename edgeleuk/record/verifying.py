@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from edgeleuk.console import printable
 from edgeleuk.record.reading import read_session
 
 if TYPE_CHECKING:
@@ -49,9 +50,12 @@ def verify_session(path: Path) -> dict[str, Any]:
 def verification_text(found: Mapping[str, Any]) -> str:
     """Say what was found."""
     lines = [
-        f"session   {found['session']}, {'finished' if found['finished'] else 'cut off, or still running'}",
+        f"session   {printable(found['session'])},"
+        f" {'finished' if found['finished'] else 'cut off, or still running'}",
         f"records   {found['frames']} frames, {found['cells']} cells, {found['events']} events",
     ]
     if found["broken"] is not None:
-        return "\n".join([*lines, f"chain     BROKEN after {found['links']} links: {found['broken']}"])
+        return "\n".join(
+            [*lines, f"chain     BROKEN after {found['links']} links: {printable(found['broken'])}"]
+        )
     return "\n".join([*lines, f"chain     {found['links']} links, all sound; the last is {found['head']}"])

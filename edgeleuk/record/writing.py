@@ -1,15 +1,21 @@
-"""Files that are there as a whole or not at all."""
+"""What is written of a session: there as a whole or not at all, and never over what somebody else made."""
 
 from __future__ import annotations
 
 import contextlib
+import io
 from typing import TYPE_CHECKING, TextIO
 
+from edgeleuk import RESEARCH_USE
 from edgeleuk.errors import UsageError
+from edgeleuk.wholefile import bears, part_of, require_replaceable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+# An export or a page says so near its beginning; a table without cells has its header alone.
+_is_ours = bears(RESEARCH_USE.encode(), b"research_use_only")
 
 
 @contextlib.contextmanager
@@ -27,22 +33,15 @@ def whole_file(out: Path, session: Path, flag: str = "--out") -> Iterator[TextIO
     Raises
     ------
     UsageError
-        `out` is the session, or cannot be written.
+        `out` is the session, a file that edgeleuk did not make, or cannot be written.
     """
     if out.exists() and out.samefile(session):
         raise UsageError("the export would overwrite the session", got=out, cure=f"choose another {flag}")
-    if out.exists() and not out.is_file():
-        # Such as a folder, or /dev/stdout, which would be replaced.
-        raise UsageError(f"{out} cannot be written", got="no plain file", cure=f"choose another {flag}")
-    part = out.with_name(out.name + ".part")
+    require_replaceable(out, _is_ours, flag)
     try:
-        with part.open("w", encoding="utf-8", newline="") as file:
+        with part_of(out) as (_, binary), io.TextIOWrapper(binary, encoding="utf-8", newline="") as file:
             yield file
-        part.replace(out)
     except OSError as error:
         raise UsageError(
             f"{out} cannot be written", got=error.strerror, cure=f"choose another {flag}"
         ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)

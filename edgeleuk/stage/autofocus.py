@@ -177,6 +177,10 @@ class FocusPlane:
         """Learn one place."""
         self.found = [*self.found, (x_um, y_um, z_um)][-self.most :]
 
+    def shift(self, z_um: float) -> None:
+        """Raise all that was learned: the focus has drifted, or the board counts from elsewhere."""
+        self.found = [(x, y, z + z_um) for x, y, z in self.found]
+
     def at(self, x_um: float, y_um: float) -> float | None:
         """Return the height to expect; None before anything was found."""
         if not self.found:

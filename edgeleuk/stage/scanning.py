@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,6 +11,7 @@ from edgeleuk.capture.base import SourceEvent
 from edgeleuk.closing import Closing
 from edgeleuk.errors import HardwareError, UsageError
 from edgeleuk.stage.autofocus import FocusPlane, autofocus, refocus
+from edgeleuk.stage.resuming import field_source, focus_text
 from edgeleuk.vision.quality import BLURS, Fault, fault_of, measure_quality
 
 if TYPE_CHECKING:
@@ -105,6 +107,14 @@ class ScanPlan:
         return found
 
 
+class Taken(NamedTuple):
+    """A field's picture, what is to be said of it, and the focus where it was looked for and found."""
+
+    frame: Frame
+    remark: str | None = None
+    focus_um: float | None = None
+
+
 @dataclass
 class FocusKeeper:
     """Keeps a scan in focus: at first by a sweep, then by the slide's plane, corrected now and then.
@@ -124,8 +134,8 @@ class FocusKeeper:
     frames: int = 0
     _since: int = 0
 
-    def go(self, x_um: float, y_um: float) -> tuple[Frame, str | None]:
-        """Go to a field, bring it into focus, and take it; with what is to be said of it, or None."""
+    def go(self, x_um: float, y_um: float) -> Taken:
+        """Go to a field, bring it into focus, and take it."""
         z_um = self.plane.at(x_um, y_um)
         self.stage.move(x_um=x_um, y_um=y_um, z_um=z_um)
         frame = self.eye()
@@ -133,26 +143,38 @@ class FocusKeeper:
         self._since += 1
         due = len(self.plane.found) < _PLANE_KNOWN or self._since >= self.every
         if fault in _NOTHING_TO_FOCUS or not (due or fault in BLURS):
-            return frame, None
+            return Taken(frame)
         try:
             found = autofocus(self.eye, self.stage) if z_um is None else refocus(self.eye, self.stage)
         except HardwareError as error:
             if z_um is not None:
                 self.stage.move(z_um=z_um)
-            return self.eye(), f"the focus stays as it was: {error.what}"
+            return Taken(self.eye(), f"the focus stays as it was: {error.what}")
         self.frames += found.frames
         self.plane.add(x_um, y_um, found.z_um)
         self._since = 0
-        return self.eye(), None
+        return Taken(self.eye(), focus_um=found.z_um)
 
 
 class ScanSource(Closing):
     """The frames of a scan; a `FrameSource` of which every frame is processed.
 
-    Attributes
+    Parameters
     ----------
     uri : str
         Of the camera.
+    fields : list of ScanField
+        That are to be taken.
+    focus : FocusKeeper
+    mapping : Mapping
+    first : int
+        Number of the first frame; a frame's source tells which field it shows.
+    stop : threading.Event, optional
+        Ends the walk: what fails from then on is no failure.
+
+    Attributes
+    ----------
+    uri : str
     live : bool
         False: the stage waits until a frame is done.
     """
@@ -160,27 +182,49 @@ class ScanSource(Closing):
     live = False
 
     def __init__(
-        self, uri: str, fields: list[ScanField], focus: FocusKeeper, mapping: Mapping, *, first: int = 0
+        self,
+        uri: str,
+        fields: list[ScanField],
+        focus: FocusKeeper,
+        mapping: Mapping,
+        *,
+        first: int = 0,
+        stop: threading.Event | None = None,
     ) -> None:
         self.uri = uri
-        self._fields = fields[first:]
+        self._fields = fields
         self._focus = focus
         self._mapping = mapping
+        self._first = first
+        self._stop = stop or threading.Event()
         self._closed = False
+        self._focused: list[SourceEvent] = []
+
+    def events(self) -> list[SourceEvent]:
+        """Take what was learned of the focus since the last call, for a scan that has to go on."""
+        focused, self._focused = self._focused, []
+        return focused
 
     def frames(self) -> Iterator[Frame | SourceEvent]:
-        """Yield a frame for each field that is left, in the order of the walk."""
-        for place in self._fields:
-            if self._closed:
+        """Yield a frame for each field, in the order of the walk."""
+        for sequence, place in enumerate(self._fields, self._first):
+            if self._closed or self._stop.is_set():
                 return
-            frame, remark = self._focus.go(place.x_um, place.y_um)
-            if remark is not None:
-                yield SourceEvent("focus", f"field {place.number}: {remark}")
+            try:
+                taken = self._focus.go(place.x_um, place.y_um)
+            except HardwareError:
+                if self._stop.is_set():
+                    return
+                raise
+            if taken.remark is not None:
+                yield SourceEvent("focus", f"field {place.number}: {taken.remark}")
+            if taken.focus_um is not None:
+                self._focused.append(SourceEvent("focused", focus_text(place.number, taken.focus_um)))
             yield replace(
-                frame,
-                sequence=place.number,
+                taken.frame,
+                sequence=sequence,
                 px_per_um=self._mapping.px_per_um,
-                source=f"{self.uri} field {place.number}",
+                source=field_source(self.uri, place.number),
             )
 
     def close(self) -> None:

@@ -56,6 +56,12 @@ class Statistics:
     depths_um: npt.NDArray[np.float64]
     classes: Mapping[str, ClassStatistics]
 
+    @property
+    def between_medians(self) -> npt.NDArray[np.float64]:
+        """(measures,) float64: from the blasts' median of each measure to the normal cells'."""
+        middle = len(self.quantile_z) // 2
+        return self.classes[NORMAL].quantiles[:, middle] - self.classes[BLAST].quantiles[:, middle]
+
 
 @cache
 def statistics() -> Statistics:
@@ -78,7 +84,11 @@ def draw_slide_colour(rng: np.random.Generator) -> npt.NDArray[np.float64]:
 
 
 def draw_measures(
-    label: str, rng: np.random.Generator, slide_colour: npt.NDArray[np.float64] | None = None
+    label: str,
+    rng: np.random.Generator,
+    slide_colour: npt.NDArray[np.float64] | None = None,
+    *,
+    apart: float = 0.0,
 ) -> dict[str, float]:
     """Draw one cell's measures.
 
@@ -90,6 +100,8 @@ def draw_measures(
         Advanced by the same amount whatever the label.
     slide_colour : (3,) float64, optional
         Stain of the slide; None draws from the whole population of slides.
+    apart : float
+        Moves normal cells away from blasts, by this part of the distance between the classes' medians.
     """
     known = statistics()
     try:
@@ -107,9 +119,12 @@ def draw_measures(
             i = of_class.names.index(name)
             share = of_class.slide_share[i]
             scores[i] = np.sqrt(share) * score + np.sqrt(1 - share) * scores[i]
+    away = apart * known.between_medians if label == NORMAL else np.zeros(len(scores))
     return {
-        name: float(np.interp(score, known.quantile_z, row))
-        for name, score, row in zip(of_class.names, scores, of_class.quantiles, strict=True)
+        name: float(np.interp(score, known.quantile_z, row)) + step
+        for name, score, row, step in zip(
+            of_class.names, scores, of_class.quantiles, away.tolist(), strict=True
+        )
     }
 
 

@@ -111,6 +111,8 @@ class MjpegServer(Closing):
             return
         handler.send_response(200)
         handler.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        # So that no session of it is taken for a slide's.
+        handler.send_header("X-Edgeleuk-Simulated", "1")
         handler.end_headers()
         due = time.monotonic()
         try:

@@ -246,13 +246,13 @@ def gate(pixels: RgbImage) -> str | None:
         One of `Fault`'s words.
     """
     require_rgb(pixels)
-    if min(pixels.shape[:2]) < _LEAST_FIELD_SIDE or _is_cell_on_black(pixels):
+    if min(pixels.shape[:2]) < _LEAST_FIELD_SIDE or is_cell_on_black(pixels):
         return None
     fault = fault_of(measure_quality(pixels))
     return None if fault is None else fault.value
 
 
-def _is_cell_on_black(pixels: RgbImage) -> bool:
+def is_cell_on_black(pixels: RgbImage) -> bool:
     """Whether the rim is black, as no camera that sees light has it, and something inside is lit."""
     rim = (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1])
     dark = sum(int(np.count_nonzero(line.max(axis=1) <= _BLACK)) for line in rim)

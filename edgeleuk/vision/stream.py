@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 
+from edgeleuk.vision.quality import is_cell_on_black
 from edgeleuk.vision.reducing import percentiles
 from edgeleuk.vision.stain import background_colour, optical_density
 
@@ -22,11 +23,15 @@ if TYPE_CHECKING:
     Bytes = npt.NDArray[np.uint8]
 
 BLACK = "black picture"
+MONOCHROME = "monochrome picture"
 FROZEN = "frozen picture"
 SWAPPED = "red and blue swapped"
+# No gate that is off lets these pass: there is nothing to be judged in them.
+OF_THE_LIGHT = (BLACK, MONOCHROME, SWAPPED)
 # Rejection reason -> kind and sentence of its event.
 _SAID = {
     BLACK: ("black", "the picture is black: hardly any light reaches the sensor"),
+    MONOCHROME: ("monochrome", "the picture has no colour: neither stain nor blast can be told"),
     FROZEN: ("frozen", "the camera repeats one picture bit for bit, which no sensor's noise does"),
     SWAPPED: ("swapped", "red and blue are exchanged: nuclei look red and red cells blue"),
 }
@@ -39,6 +44,12 @@ _LEVELS = (5, 25, 50, 75, 95)
 # Optical densities of green: of red cells, and of nuclei and red cells over each other.
 _LIGHT, _DENSE = (0.12, 0.5), 0.75
 _LEAST_LIGHT_SHARE, _LEAST_DENSE_SHARE, _LEAST_TILT = 0.02, 0.003, 0.1
+# JPEG leaves this much colour in a grey picture, in levels; stained smears have many times as much.
+_GREY = 8
+# Medians of optical densities differ by less where a grey picture is tinted; stained smears from 0.08 on.
+_TINTED = 0.035
+# A field is wider; a picture of one cell tells nothing of red cells.
+_FIELD_PX = 160
 # Red and blue must fit the stream's history twice as well exchanged, by so many levels.
 _FITS_BETTER, _LEAST_GAIN = 2.0, 3.0
 _FORGETTING = 0.1
@@ -67,7 +78,7 @@ class StreamWatch:
     ----------
     camera : bool
         False for folders and recordings, which may repeat a picture, change their size, and come from
-        anywhere: of those only black pictures are rejected.
+        anywhere: each picture of those is judged by itself, as `fault_of_light` does.
 
     Notes
     -----
@@ -105,13 +116,13 @@ class StreamWatch:
         if self._camera and last is not None and last.shape != pixels.shape:
             height, width = pixels.shape[:2]
             notices.append(Notice("resolution", f"the camera now sends {width}x{height}"))
-        reason = None
-        if percentiles(_brightest(coarse), [99])[0] < _DARK_LEVEL:
-            reason = BLACK
-        elif self._camera and last is not None and _equal(last, pixels):
+        reason = _light_fault(pixels, coarse)
+        if reason is None and self._camera and last is not None and _equal(last, pixels):
             reason = FROZEN
-        elif self._camera and self._is_swapped(coarse):
-            reason = SWAPPED
+        elif reason is None:
+            # A camera's history tells of fields that do not tell by themselves.
+            swapped = self._is_swapped(coarse) if self._camera else _tells_of_a_swap(coarse, pixels)
+            reason = SWAPPED if swapped else None
         notices.extend(self._changes(reason))
         return Look(reason, tuple(notices))
 
@@ -148,6 +159,56 @@ class StreamWatch:
         return swapped
 
 
+def fault_of_light(pixels: RgbImage) -> str | None:
+    """Return what is wrong with the light or the colours of a picture that stands for itself, or None.
+
+    Parameters
+    ----------
+    pixels : (H, W, 3) uint8, RGB
+
+    Returns
+    -------
+    str or None
+        `BLACK`, `MONOCHROME` or `SWAPPED`.
+    """
+    return StreamWatch(camera=False).look(pixels).reason
+
+
+def is_colourless(pixels: RgbImage) -> bool:
+    """Whether no pixel has a colour; a coarse look settles it for all pictures that do.
+
+    Parameters
+    ----------
+    pixels : (H, W, 3) uint8, RGB
+    """
+    for view in (pixels[::16, ::16], pixels):
+        red, green, blue = (view[..., channel].astype(np.int16) for channel in range(3))
+        if max(int(np.abs(red - green).max()), int(np.abs(green - blue).max())) > _GREY:
+            return False
+    return True
+
+
+def is_tinted_grey(pixels: RgbImage) -> bool:
+    """Whether a field's colour is its light's alone: nothing in it absorbs one colour more than another.
+
+    Parameters
+    ----------
+    pixels : (H, W, 3) uint8, RGB
+    """
+    density = optical_density(pixels, background_colour(pixels))
+    green = density[..., 1]
+    light, dense = (green > _LIGHT[0]) & (green < _LIGHT[1]), green > _LIGHT[1]
+    if light.mean() < _LEAST_LIGHT_SHARE:
+        return False
+    for part in (light, dense):
+        if part.mean() < _LEAST_DENSE_SHARE:
+            continue
+        red, green, blue = density[part].T
+        if max(abs(float(np.median(a - b))) for a, b in ((red, green), (green, blue), (red, blue))) > _TINTED:
+            return False
+    return True
+
+
 def stained_the_wrong_way(pixels: RgbImage) -> bool | None:
     """Whether stained blood looks as if red and blue were exchanged; None where the field does not tell.
 
@@ -164,9 +225,28 @@ def stained_the_wrong_way(pixels: RgbImage) -> bool | None:
     if of_light < 0 and (dense & (tilt > _LEAST_TILT)).mean() > _LEAST_DENSE_SHARE:
         return False
     # Many blasts without a red cell between them have dense and light pixels of one sign: no swap.
-    if of_light > 0 and (dense & (tilt < -_LEAST_TILT)).mean() > _LEAST_DENSE_SHARE:
+    wrong, right = (dense & (tilt < -_LEAST_TILT)).mean(), (dense & (tilt > _LEAST_TILT)).mean()
+    # The granules of an eosinophil are dense and red, beside a nucleus that is larger.
+    if of_light > 0 and wrong > _LEAST_DENSE_SHARE and wrong > right:
         return True
     return None
+
+
+def _light_fault(pixels: RgbImage, coarse: RgbImage) -> str | None:
+    if percentiles(_brightest(coarse), [99])[0] < _DARK_LEVEL:
+        return BLACK
+    if is_colourless(pixels) or (_is_field(coarse, pixels) and is_tinted_grey(coarse)):
+        return MONOCHROME
+    return None
+
+
+def _tells_of_a_swap(coarse: RgbImage, pixels: RgbImage) -> bool:
+    return _is_field(coarse, pixels) and stained_the_wrong_way(coarse) is True
+
+
+def _is_field(coarse: RgbImage, pixels: RgbImage) -> bool:
+    """Whether there may be red cells and glass: not in a cell that was cut out on black, or closely."""
+    return min(pixels.shape[:2]) >= _FIELD_PX and not is_cell_on_black(coarse)
 
 
 def _told_after(reason: str) -> int:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from edgeleuk.errors import UsageError
+from edgeleuk.errors import HardwareError, UsageError
 from edgeleuk_firmware_bridge.opening import BOARDS, open_stage
 from edgeleuk_firmware_bridge.simulation.faults import FaultyWire, parse_fault
 from edgeleuk_firmware_bridge.simulation.grbl import GrblSimulator
@@ -14,12 +15,16 @@ from edgeleuk_firmware_bridge.simulation.sangaboard import SangaboardSimulator
 from edgeleuk_firmware_bridge.simulation.serving import Server, serve_pty, serve_tcp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from edgeleuk_firmware_bridge.driving import DrivenStage
-    from edgeleuk_firmware_bridge.microscope import StageSettings
+    from edgeleuk_firmware_bridge.microscope import Position, StageSettings
     from edgeleuk_firmware_bridge.simulation.board import SimulatedBoard
+
+Place = tuple[float | None, float | None, float | None]
+# The travel of small stages is 12 mm; who stands in the middle of one has about this much.
+FAR_UM = 5000.0
 
 SIMULATORS: dict[str, Callable[[], SimulatedBoard]] = {
     "sangaboard": SangaboardSimulator,
@@ -28,14 +33,21 @@ SIMULATORS: dict[str, Callable[[], SimulatedBoard]] = {
 
 
 def stage_info(url: str, protocol: str | None, settings: StageSettings | None = None) -> dict[str, Any]:
-    """Return what a stage says of itself: ``schema_version stage protocol firmware board ...``."""
+    """Return what a stage says of itself: ``schema_version stage protocol firmware board state ...``.
+
+    ``locked`` is None where the board would move, else what holds it: ``code meaning cure``.
+    """
     with open_stage(url, protocol, settings) as stage:
-        told = stage.capabilities
+        told, status = stage.capabilities, stage.status()
         return {
             **_where(url, stage),
             "protocol": told.protocol,
             "firmware": told.firmware,
             "board": told.board,
+            "state": status.state,
+            "locked": {"code": status.code, "meaning": status.meaning, "cure": status.cure}
+            if status.locked
+            else None,
             "can_home": told.can_home,
             "can_stop": told.can_stop,
             "channels": {channel: stage.lamp.level(channel) for channel in told.channels},
@@ -45,12 +57,14 @@ def stage_info(url: str, protocol: str | None, settings: StageSettings | None = 
 def stage_move(
     url: str,
     protocol: str | None,
-    place: tuple[float | None, float | None, float | None],
+    place: Place,
     *,
     relative: bool = False,
     settings: StageSettings | None = None,
+    may_go_far: Callable[[str], bool] = lambda _: False,
+    on_way: Callable[[Position], object] | None = None,
 ) -> dict[str, Any]:
-    """Move a stage, and return where it then is.
+    """Move a stage, and return where it then is; an interrupt stops it.
 
     Parameters
     ----------
@@ -61,25 +75,66 @@ def stage_move(
     relative : bool
         Whether that is the way, not the place.
     settings : StageSettings, optional
+    may_go_far : callable
+        Asked, with a sentence, before a long way on an axis without a limit.
+    on_way : callable, optional
+        Told the position now and then.
 
     Raises
     ------
     UsageError
-        No axis is given, or the place is beyond a limit.
+        No axis is given, the place is beyond a limit, or too far away to go there without one.
     HardwareError
         The stage did not arrive.
     """
     if all(um is None for um in place):
         raise UsageError("there is nowhere to go", cure="pass --x, --y or --z, in micrometres")
     with opened(url, protocol, settings) as stage:
-        before = stage.position() if relative else (0.0, 0.0, 0.0)
-        x, y, z = (None if um is None else base + um for um, base in zip(place, before, strict=True))
-        try:
+        base = stage.position() if relative else (0.0, 0.0, 0.0)
+        x, y, z = (None if um is None else start + um for um, start in zip(place, base, strict=True))
+        check_reach(stage, (x, y, z), may_go_far=may_go_far)
+        stage.on_way = on_way
+        with _stopped_by_an_interrupt(stage):
             stage.move(x, y, z)
-        except KeyboardInterrupt:
-            stage.stop()
-            raise
         return _where(url, stage)
+
+
+def check_reach(stage: DrivenStage, place: Place, *, may_go_far: Callable[[str], bool]) -> None:
+    """Ask before a stage goes a long way to a place on an axis without a limit; see `stage_move`.
+
+    Raises
+    ------
+    UsageError
+        It may not.
+    """
+    far = far_without_limits(stage.position(), place, stage.settings)
+    if far and not may_go_far(far):
+        raise UsageError(
+            far,
+            allowed=f"{FAR_UM / 1000:g} mm",
+            cure="pass --yes, or set least_um and most_um in a --stage-config",
+        )
+
+
+def far_without_limits(here: Position, place: Place, settings: StageSettings) -> str:
+    """Say which way is so long that it may end at a slide or a wall, where no limit is set; else nothing."""
+    for name, now, to, axis in zip("xyz", here, place, (settings.x, settings.y, settings.z), strict=True):
+        if to is None or not abs(to - now) > FAR_UM or not math.isfinite(to):
+            continue
+        if math.isinf(axis.most_um if to > now else axis.least_um):
+            return f"{name} would go {abs(to - now) / 1000:g} mm, and no limit is set on that side"
+    return ""
+
+
+@contextlib.contextmanager
+def _stopped_by_an_interrupt(stage: DrivenStage) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        with contextlib.suppress(HardwareError):
+            stage.stop()
+            stage.stand()
+        raise
 
 
 def settings_with(
@@ -131,16 +186,30 @@ def opened(url: str, protocol: str | None, settings: StageSettings | None = None
 
 
 def stage_home(url: str, protocol: str | None, settings: StageSettings | None = None) -> dict[str, Any]:
-    """Home a stage, and return where it then is."""
+    """Home a stage, and return where it then is; an interrupt stops it."""
     with open_stage(url, protocol, settings) as stage:
-        stage.home()
+        with _stopped_by_an_interrupt(stage):
+            stage.home()
         return _where(url, stage)
 
 
+def stage_unlock(url: str, protocol: str | None, settings: StageSettings | None = None) -> dict[str, Any]:
+    """Let a board move again after an alarm; what it was comes with where it stands, under ``was``."""
+    with open_stage(url, protocol, settings) as stage:
+        status = stage.status()
+        unlocked = stage.unlock()
+        return {
+            **_where(url, stage),
+            "unlocked": unlocked,
+            "was": {"state": status.state, "code": status.code, "meaning": status.meaning},
+        }
+
+
 def stage_stop(url: str, protocol: str | None, settings: StageSettings | None = None) -> dict[str, Any]:
-    """Stop a stage, and return where it then stands."""
+    """Stop a stage, wait until it stands, and return where."""
     with open_stage(url, protocol, settings) as stage:
         stage.stop()
+        stage.stand()
         return _where(url, stage)
 
 
@@ -154,11 +223,28 @@ def stage_text(facts: dict[str, Any]) -> str:
         lines = [
             f"stage     {facts['stage']}",
             f"board     {facts['protocol']}: {facts['firmware']} {facts['board']}".rstrip(),
+            *_state_lines(facts),
             *lines,
             f"can       {', '.join(['move', *can])}",
             f"lamps     {lamps}",
         ]
+    if "unlocked" in facts:
+        was = facts["was"]
+        state = f"{was['state']}: {was['meaning']}" if was["meaning"] else was["state"]
+        lines.insert(
+            0, f"unlocked  it was in the state {state}" if facts["unlocked"] else "it was not locked"
+        )
+        if facts["unlocked"]:
+            lines.append("steps may be lost: look where the stage stands before it moves")
     return "\n".join(lines)
+
+
+def _state_lines(facts: dict[str, Any]) -> list[str]:
+    locked = facts["locked"]
+    if locked is None:
+        return [f"state     {facts['state']}"]
+    code = "" if locked["code"] is None else f" {locked['code']}"
+    return [f"state     {facts['state']}{code}: {locked['meaning']}", f"          {locked['cure']}"]
 
 
 def stage_simulate(

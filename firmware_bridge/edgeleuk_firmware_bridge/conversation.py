@@ -47,6 +47,8 @@ class Conversation:
     ----------
     troubles : int
         How often an answer was missing or something else was heard.
+    alarm : int or None
+        Code of the last alarm that was heard.
     lock : threading.RLock
         Held while a question is open.
     """
@@ -56,6 +58,7 @@ class Conversation:
         self.syncs = list(syncs)
         self.patience = patience
         self.troubles = 0
+        self.alarm: int | None = None
         self.lock = threading.RLock()
         self._dialogue = dialogue
         dialogue.timed_out()
@@ -171,6 +174,7 @@ class Conversation:
                 cure="its position need not be true: see to its supply, home it or open it anew",
             )
         if isinstance(event, Alarmed):
+            self.alarm = event.code
             raise alarm(event.code, self.link.url)
         assert isinstance(event, Stray)
 
@@ -181,7 +185,7 @@ def alarm(code: int, url: str) -> BoardAlarmError:
     return BoardAlarmError(
         f"the board at {url} raised alarm {code}: {text}",
         code,
-        cure="free the stage, then `edgeleuk stage home`",
+        cure="free the stage, then `edgeleuk stage home`, or `edgeleuk stage unlock` where it cannot home",
     )
 
 

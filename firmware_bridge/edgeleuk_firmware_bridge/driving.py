@@ -21,18 +21,21 @@ from edgeleuk_firmware_bridge.failures import (
     NotArrivedError,
     StoppedError,
 )
+from edgeleuk_firmware_bridge.lamp import DrivenLamp
 from edgeleuk_firmware_bridge.microscope import Position, StageSettings, Steps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from edgeleuk_firmware_bridge.boards import Board, Look
-    from edgeleuk_firmware_bridge.microscope import Capabilities
+    from edgeleuk_firmware_bridge.microscope import BoardStatus, Capabilities
 
 POLL_S = 0.01
 # A board that accepted a move may take this long to begin.
 STILL_S = 0.15
 READINGS = 8
+# A board that still moves so long after it was told to stop is told again: homing is several moves.
+STOP_AGAIN_S = 1.5
 # A move that the wire spoilt is sent again from where the stage stands.
 RETRIES = 3
 
@@ -44,6 +47,11 @@ class DrivenStage(Closing):
     ----------
     board : Board
     settings : StageSettings
+
+    Attributes
+    ----------
+    on_way : callable or None
+        Told the position now and then while a move is waited for.
     """
 
     def __init__(self, board: Board, settings: StageSettings) -> None:
@@ -58,6 +66,7 @@ class DrivenStage(Closing):
         self._stopped = False
         self._dead: HardwareError | None = None
         self._untrusted: HardwareError | None = None
+        self.on_way: Callable[[Position], object] | None = None
         self.lamp = DrivenLamp(board, self)
 
     @property
@@ -72,9 +81,12 @@ class DrivenStage(Closing):
 
     def position(self) -> Position:
         """Return where the stage is, as two readings say, in micrometres; see `steps`."""
-        steps = self.steps()
-        x, y, z = (count * axis.um_per_step for count, axis in zip(steps, self._axes, strict=True))
-        return Position(x, y, z)
+        return self._position(self.steps())
+
+    def status(self) -> BoardStatus:
+        """Return what the board does, and why if it would not move."""
+        with self.guarded(trust=False):
+            return self._board.status()
 
     def steps(self) -> Steps:
         """Return where the stage is, in steps.
@@ -137,6 +149,12 @@ class DrivenStage(Closing):
                     del self._legs[0]
                     if self._legs:
                         self._go(here)
+            except (KeyboardInterrupt, SystemExit):
+                # Whoever ends the program wants no stage that goes on by itself.
+                if self._board.capabilities.can_stop:
+                    with contextlib.suppress(HardwareError):
+                        self._board.conversation.shout(self._board.halt_bytes)
+                raise
             finally:
                 self._legs = []
         time.sleep(self._settings.settle_s)
@@ -167,6 +185,49 @@ class DrivenStage(Closing):
         finally:
             conversation.lock.release()
 
+    def stand(self) -> None:
+        """Wait until the stage stands after `stop`: it brakes first.
+
+        Raises
+        ------
+        HardwareError
+            It moves on.
+        """
+        with self.guarded(trust=False):
+            begun_s = told_s = time.monotonic()
+            still_since_s, before = begun_s, None
+            while time.monotonic() - still_since_s < STILL_S:
+                look = self._board.look()
+                now_s = time.monotonic()
+                if look.moving or look.steps is None or look.steps != before:
+                    still_since_s, before = now_s, look.steps
+                if look.moving and now_s - told_s > STOP_AGAIN_S:
+                    told_s = now_s
+                    self._board.halt()
+                if now_s - begun_s > 2 * self._board.conversation.patience.arrive_s:
+                    raise HardwareError(
+                        "the stage was told to stop and moves on",
+                        got=self._told(look.steps),
+                        cure="switch it off",
+                    )
+                time.sleep(POLL_S)
+
+    def unlock(self) -> bool:
+        """Let the board move again after an alarm, without homing; return whether it was locked.
+
+        Whoever calls this vouches for the position: steps may be lost.
+
+        Raises
+        ------
+        HardwareError
+            It stays locked, and why.
+        """
+        with self.guarded(trust=False):
+            self._legs = []
+            locked = self._board.unlock()
+            self._untrusted = None
+            return locked
+
     def home(self) -> None:
         """Find the end stops and count from there: what an alarm or a reset made doubtful is known again.
 
@@ -176,7 +237,12 @@ class DrivenStage(Closing):
             There are no end stops, or they were not found.
         """
         if not self._board.capabilities.can_home:
-            raise HardwareError("this stage has no end stops that its firmware knows of, so it cannot home")
+            status = self.status()
+            raise HardwareError(
+                "this stage has no end stops that its firmware knows of, so it cannot home",
+                got=f"the state {status.state}, {status.meaning}" if status.locked else None,
+                cure=status.cure or None,
+            )
         with self.guarded(trust=False):
             self._legs = []
             self._board.home()
@@ -225,6 +291,10 @@ class DrivenStage(Closing):
             self._untrusted, self._legs = (None if error.code == 2 else error), []
             raise
 
+    def _position(self, steps: Steps) -> Position:
+        x, y, z = (count * axis.um_per_step for count, axis in zip(steps, self._axes, strict=True))
+        return Position(x, y, z)
+
     def _steps_of(self, axis: int, um: float) -> int:
         name, of = "xyz"[axis], self._axes[axis]
         if not (math.isfinite(um) and of.least_um <= um <= of.most_um):
@@ -264,6 +334,7 @@ class DrivenStage(Closing):
         while True:
             look = self._board.look()
             now_s = time.monotonic()
+            self._tell(look)
             if look.moving or look.steps is None:
                 still_since_s = now_s
             if self._stopped and not look.moving:
@@ -276,12 +347,7 @@ class DrivenStage(Closing):
                     if self._is_at(here, target):
                         return here
                     if conversation.troubles == self._troubles or not retries:
-                        raise NotArrivedError(
-                            "the stage stands still short of its target",
-                            got=self._told(here),
-                            allowed=self._told(target),
-                            cure="see whether something blocks it",
-                        )
+                        raise self._short_of(target, here)
                     retries -= 1
                     self._go(here)
                     begun_s = still_since_s = time.monotonic()
@@ -298,6 +364,20 @@ class DrivenStage(Closing):
                 )
             time.sleep(poll_s)
             poll_s = min(poll_s * 1.5, 0.05)
+
+    def _tell(self, look: Look) -> None:
+        if self.on_way is not None and look.moving and look.steps is not None:
+            self.on_way(self._position(look.steps))
+
+    def _short_of(self, target: Steps, here: Steps) -> NotArrivedError:
+        status = self._board.status()
+        why = f", in the state {status.state}: {status.meaning}" if status.locked else ""
+        return NotArrivedError(
+            f"the stage stands still short of its target{why}",
+            got=self._told(here),
+            allowed=self._told(target),
+            cure=status.cure or "see whether something blocks it",
+        )
 
     def _read(self) -> Steps:
         """Return two readings that agree: no board guards its numbers with a checksum."""
@@ -349,67 +429,6 @@ class DrivenStage(Closing):
         return all(abs(a - b) <= most for a, b, most in zip(here, target, slack, strict=True))
 
     def _told(self, steps: Steps | None) -> str | None:
-        if steps is None:
-            return None
-        places = (count * axis.um_per_step for count, axis in zip(steps, self._axes, strict=True))
-        return "({}) um".format(", ".join(f"{um:g}" for um in places))
-
-
-class DrivenLamp:
-    """The lamps of a board; see `microscope.Illumination`."""
-
-    def __init__(self, board: Board, stage: DrivenStage) -> None:
-        self._board = board
-        self._stage = stage
-        self._set: dict[str, float] = {}
-
-    @property
-    def channels(self) -> tuple[str, ...]:
-        """Names of the channels."""
-        return tuple(self._board.capabilities.channels)
-
-    def level(self, channel: str) -> float:
-        """Return the level as it reads back; what was set last, where the board does not tell.
-
-        Raises
-        ------
-        UsageError
-            There is no such channel.
-        """
-        self._check(channel)
-        with self._stage.guarded(trust=False):
-            level = self._board.shines(channel)
-        return self._set.get(channel, 0.0) if level is None else level
-
-    def set_level(self, channel: str, level: float) -> None:
-        """Set the level of a channel, 0 (off) to 1.
-
-        Raises
-        ------
-        UsageError
-            There is no such channel, or the level is out of range.
-        """
-        self._check(channel)
-        if not 0 <= level <= 1:
-            raise UsageError("the level of a lamp is out of range", got=level, allowed="0 to 1")
-        with self._stage.guarded(trust=False):
-            self._set[channel] = level
-            self._board.shine(channel, level)
-
-    def safe(self) -> None:
-        """Turn off what was turned on; does its best on a link that is failing, and never raises."""
-        if not any(self._set.values()):
-            return
-        try:
-            for channel in [channel for channel, level in self._set.items() if level]:
-                self._board.shine(channel, 0.0)
-        except HardwareError:
-            # Nobody listens to the answer any more.
-            with contextlib.suppress(HardwareError):
-                self._board.conversation.shout(self._board.dark_bytes)
-        self._set = {}
-
-    def _check(self, channel: str) -> None:
-        if channel not in self.channels:
-            allowed = ", ".join(self.channels) or "none: the board has no lamp"
-            raise UsageError("there is no such lamp", got=repr(channel), allowed=allowed)
+        return (
+            None if steps is None else "({}) um".format(", ".join(f"{um:g}" for um in self._position(steps)))
+        )

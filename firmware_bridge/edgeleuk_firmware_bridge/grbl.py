@@ -75,8 +75,26 @@ ALARMS = {
     7: "the safety door was opened while homing",
     8: "homing failed: the limit switch did not open when pulling off",
     9: "homing failed: no limit switch was found",
-    10: "homing failed: the second limit switch of a ganged axis was not found",
+    10: "homing failed: the second limit switch of a ganged axis was not found (grblHAL: emergency stop)",
     11: "homing is required first",
+    12: "a limit switch is pressed",
+    13: "the probe is protected against crashes",
+    14: "the spindle does not do as told",
+    15: "homing failed: the second limit switch of a ganged axis was not found",
+    16: "its own test at power-up failed",
+    17: "a motor driver reports a fault",
+}
+# After these the firmware hears nothing but a reset.
+DEAFENING = (1, 2)
+# What the board says before it stops to listen.
+RESET_WANTED = "[MSG:Reset to continue]"
+# States in which nothing moves, though the board hears: what it waits for.
+WAITING = {
+    "Hold": "a feed hold waits to be ended, by a button or another program",
+    "Door": "the safety door is open",
+    "Check": "it only checks what it is told, and moves nothing",
+    "Sleep": "it sleeps, its motors without current",
+    "Tool": "it waits for a change of the tool",
 }
 ERRORS = {
     1: "a word without a letter",
@@ -112,11 +130,17 @@ class Status:
         Machine position in the board's unit; None where it gives the work position, and never yet the offset.
     speed : float or None
         Of the spindle, which is the lamp.
+    substate : int or None
+        Behind a colon: of ``Hold`` 0 once it stands; grblHAL's ``Alarm`` tells its code.
+    pins : str
+        Inputs that are active: ``X``, ``Y`` and ``Z`` are limit switches.
     """
 
     state: str
     machine: tuple[float, float, float] | None
     speed: float | None = None
+    substate: int | None = None
+    pins: str = ""
 
 
 def encode(command: Command) -> bytes:
@@ -195,7 +219,7 @@ class Grbl(Dialogue):
     >>> board.ask(Realtime.STATUS)
     b'?'
     >>> board.receive(b"<Idle|MPos:1.000,0.000,-2.500|FS:0,0>\r\n")[0].value
-    Status(state='Idle', machine=(1.0, 0.0, -2.5), speed=0.0)
+    Status(state='Idle', machine=(1.0, 0.0, -2.5), speed=0.0, substate=None, pins='')
     """
 
     def __init__(self) -> None:
@@ -254,9 +278,10 @@ class Grbl(Dialogue):
         if not line.endswith(">"):
             return None
         state, *fields = line[1:-1].split("|")
-        state = state.partition(":")[0]
+        state, _, below = state.partition(":")
+        substate = int(below) if re.fullmatch(r"\d{1,3}", below) else None
         places: dict[str, tuple[float, float, float]] = {}
-        speed = None
+        speed, pins = None, ""
         for name, _, value in (field.partition(":") for field in fields):
             if name in {"MPos", "WPos", "WCO"}:
                 numbers = _numbers(value)
@@ -266,6 +291,8 @@ class Grbl(Dialogue):
             elif name == "FS":
                 words = value.split(",")
                 speed = float(words[1]) if len(words) > 1 and _NUMBER.fullmatch(words[1]) else None
+            elif name == "Pn":
+                pins = value[:16]
         if state not in _STATES or not ("MPos" in places or "WPos" in places):
             return None
         self._offset = places.get("WCO", self._offset)
@@ -275,4 +302,4 @@ class Grbl(Dialogue):
             machine = (work[0] + offset[0], work[1] + offset[1], work[2] + offset[2])
         if machine is not None and not all(map(math.isfinite, machine)):
             return None
-        return Status(state, machine, speed)
+        return Status(state, machine, speed, substate, pins)

@@ -120,6 +120,33 @@ class Capabilities:
     channels: Mapping[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class BoardStatus:
+    """What a board does.
+
+    Attributes
+    ----------
+    state : str
+        In the firmware's own word: ``Idle``, ``Alarm``, ``moving``.
+    meaning : str
+        Why it does not move, where it will not; empty where it would.
+    code : int or None
+        Of an alarm, where the firmware tells it.
+    cure : str
+        What to do then.
+    """
+
+    state: str
+    meaning: str = ""
+    code: int | None = None
+    cure: str = ""
+
+    @property
+    def locked(self) -> bool:
+        """Whether it would not move."""
+        return bool(self.meaning)
+
+
 class Stage(Protocol):
     """A stage that moves in three axes. Used from one thread; `stop` may be called from any.
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from edgeleuk.errors import HardwareError, UsageError
 from edgeleuk_firmware_bridge import grbl, sangaboard
+from edgeleuk_firmware_bridge.boards import Heard
 from edgeleuk_firmware_bridge.dialogue import LineBuffer
 from edgeleuk_firmware_bridge.driving import DrivenStage
-from edgeleuk_firmware_bridge.failures import BoardResetError
+from edgeleuk_firmware_bridge.failures import BoardAlarmError, BoardResetError
 from edgeleuk_firmware_bridge.links import Patience, open_link
 from edgeleuk_firmware_bridge.microscope import StageSettings
 
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from edgeleuk_firmware_bridge.links import Link
 
 BOARDS = {
-    "sangaboard": "edgeleuk_firmware_bridge.boards:SangaboardBoard",
-    "grbl": "edgeleuk_firmware_bridge.boards:GrblBoard",
+    "sangaboard": "edgeleuk_firmware_bridge.sangaboard_board:SangaboardBoard",
+    "grbl": "edgeleuk_firmware_bridge.grbl_board:GrblBoard",
 }
 
 
@@ -54,17 +55,18 @@ def open_stage(
     patience = patience or Patience()
     link = open_link(url)
     try:
-        found = _checked(link, protocol, patience)
-        return DrivenStage(_opened(BOARDS[found], link, patience), settings or StageSettings())
+        heard = _checked(link, protocol, patience)
+        return DrivenStage(_opened(link, patience, heard), settings or StageSettings())
     except BaseException:
         link.close()
         raise
 
 
-def identify(link: Link, patience: Patience) -> tuple[str, str]:
-    """Return which protocol the board on a link speaks, and the line that tells.
+def identify(link: Link, patience: Patience) -> Heard:
+    """Find out which protocol the board on a link speaks.
 
-    What is sent does no harm to either: a GRBL board calls it an error.
+    What is sent does no harm to either: a GRBL board calls it an error. One that keeps silent, or says that
+    an alarm made it deaf, is told to reset, once: a GRBL board then stands still, locked, and listens.
 
     Raises
     ------
@@ -72,19 +74,30 @@ def identify(link: Link, patience: Patience) -> tuple[str, str]:
         It speaks neither, or nothing at all.
     """
     lines, heard = LineBuffer(), ""
-    ends_s = time.monotonic() + patience.boot_s
+    alarm, was_reset = None, False
+    begun_s = time.monotonic()
     ask_s, questions = 0.0, [b"version\n", b"?\n"]
-    while time.monotonic() < ends_s:
-        if time.monotonic() >= ask_s:
+    while (now_s := time.monotonic()) < begun_s + patience.boot_s:
+        silent = not heard and now_s > begun_s + patience.boot_s / 2
+        deaf = heard == grbl.RESET_WANTED or alarm in grbl.DEAFENING
+        if (silent or deaf) and not was_reset:
+            was_reset, ask_s, questions = True, now_s + 0.3, [b"?\n", b"version\n"]
+            link.write(grbl.Realtime.RESET.value)
+        if now_s >= ask_s:
             link.write(questions[0])
             questions.reverse()
-            ask_s = time.monotonic() + min(patience.answer_s, 1.0)
+            ask_s = now_s + min(patience.answer_s, 1.0)
         for line in lines.feed(link.read(0.05)):
-            heard = heard or line
+            heard = line if line == grbl.RESET_WANTED else heard or line
             if sangaboard.version_of(line):
-                return "sangaboard", line
-            if grbl.version_of(line) or re.fullmatch(r"error:\d+|<\w+[|,:].*>|ALARM:\d+", line):
-                return "grbl", line
+                return Heard("sangaboard", line)
+            code = re.fullmatch(r"ALARM:(\d{1,3})", line)
+            alarm = int(code[1]) if code else alarm
+            welcome = grbl.version_of(line) and (was_reset or alarm not in grbl.DEAFENING)
+            if welcome or re.fullmatch(r"error:\d+|<\w+[|,:].*>", line):
+                return Heard("grbl", line, alarm, was_reset)
+    if alarm is not None:
+        return Heard("grbl", f"ALARM:{alarm}", alarm, was_reset)
     if heard:
         raise HardwareError(
             f"another device is at {link.url}",
@@ -92,28 +105,28 @@ def identify(link: Link, patience: Patience) -> tuple[str, str]:
             allowed="a Sangaboard, GRBL 1.1 or grblHAL",
         )
     raise HardwareError(
-        f"the device at {link.url} is silent",
-        cure="see to its supply; a GRBL board after a hard alarm needs its reset button",
+        f"the device at {link.url} is silent, also after a reset was sent",
+        cure="see to its supply and its cable, or press its reset button",
     )
 
 
-def _checked(link: Link, protocol: str | None, patience: Patience) -> str:
-    found, said = identify(link, patience)
-    if protocol not in {None, found}:
+def _checked(link: Link, protocol: str | None, patience: Patience) -> Heard:
+    heard = identify(link, patience)
+    if protocol not in {None, heard.protocol}:
         raise HardwareError(
             f"the board at {link.url} does not speak {protocol}",
-            got=f"{said!r}, which is {found}'s",
-            cure=f"pass --protocol {found}, or another --stage",
+            got=f"{heard.line!r}, which is {heard.protocol}'s",
+            cure=f"pass --protocol {heard.protocol}, or another --stage",
         )
-    return found
+    return heard
 
 
-def _opened(name: str, link: Link, patience: Patience) -> Board:
-    module, _, kind = name.partition(":")
+def _opened(link: Link, patience: Patience, heard: Heard) -> Board:
+    module, _, kind = BOARDS[heard.protocol].partition(":")
     make = getattr(import_module(module), kind)
     try:
-        board: Board = make(link, patience)
-    except BoardResetError:
+        board: Board = make(link, patience, heard)
+    except (BoardResetError, BoardAlarmError):
         # Opening the port has reset it, and it was quicker than we.
-        board = make(link, patience)
+        board = make(link, patience, heard)
     return board

@@ -37,7 +37,6 @@ class Ask(Enum):
     STOP = "stop"  # None, as those below
     RELEASE = "release"
     ZERO = "zero"
-    HOME = "home_min"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +46,13 @@ class Move:
     x: int
     y: int
     z: int
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Find the lower end stops of axes: 1 is x, 2 is y, 4 is z. Without the number, 1.0-beta crashes."""
+
+    axes: int = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +69,7 @@ class SetLight:
     level: float
 
 
-Command = Ask | Move | SetBlocking | SetLight
+Command = Ask | Move | Home | SetBlocking | SetLight
 
 _NUMBER = re.compile(r"-?\d{1,10}(?:\.\d{1,10})?(?![\d.])")
 _POSITION = re.compile(r"(-?\d{1,10})[ ,\t]+(-?\d{1,10})[ ,\t]+(-?\d{1,10})")
@@ -71,7 +77,8 @@ _VERSION = re.compile(r"(?:sangaboard|openflexure|motor board)\D{0,40}(\d{1,4})\
 # A welcome is one even where a byte of it is lost: no reset may go unnoticed.
 _WELCOME = re.compile(r"sangab|aboard\b|firmware v|motor board", re.IGNORECASE)
 _REFUSAL = re.compile(
-    r"type 'help'|invalid command|not recogni[sz]ed|unknown command|no such command|^error\b(?!:\d)",
+    r"type 'help'|invalid command|not recogni[sz]ed|unknown command|no such command|not installed|"
+    r"^error\b(?!:\d)",
     re.IGNORECASE,
 )
 _DONE = re.compile(r"(?:done|stopped|move aborted|aborted|position reset|zeroed|ok)\b.{0,40}", re.IGNORECASE)
@@ -84,11 +91,13 @@ def encode(command: Command) -> bytes:
     --------
     >>> encode(Move(10, -5, 0))
     b'mr 10 -5 0\n'
-    >>> encode(SetLight(0.25))
-    b'led_cc 0.250\n'
+    >>> encode(SetLight(0.25)), encode(Home())
+    (b'led_cc 0.250\n', b'home_min 7\n')
     """
     if isinstance(command, Move):
         text = f"mr {command.x} {command.y} {command.z}"
+    elif isinstance(command, Home):
+        text = f"home_min {command.axes}"
     elif isinstance(command, SetBlocking):
         text = f"blocking_moves {'true' if command.on else 'false'}"
     elif isinstance(command, SetLight):

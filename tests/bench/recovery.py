@@ -7,6 +7,11 @@ matched with the true cell that lay there: a true cell with two tracks was count
 each case on standard error and JSON on standard output; exits 3 when a bar is missed.
 
     python tests/bench/recovery.py [--away 60]
+
+With ``--after`` it measures something else: whether anything is lost when a long session is killed late; see
+`late_kills`. About an hour on two cores; with ``--folder`` it goes on where it was stopped.
+
+    python tests/bench/recovery.py --after 2000 [--kills 10] [--scan-kills 20] [--folder DIR]
 """
 
 from __future__ import annotations
@@ -32,8 +37,9 @@ import cv2
 import numpy as np
 
 HERE = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(HERE), str(HERE.parent)]
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE / "bench")]
 
+from late_kills import measure_late, serve_microscope  # noqa: E402
 from mjpeg_server import serve  # noqa: E402
 
 from edgeleuk.capture.virtual import VirtualSource, parse_virtual  # noqa: E402
@@ -214,13 +220,35 @@ def measure(cases: list[Case], folder: Path) -> tuple[dict[str, Any], list[dict[
     return {"cases": results, "cells": cells, "frames": json.loads(out)["frames"]}, events
 
 
+def late(after: int, kills: int, scan_kills: int, folder: Path | None) -> int:
+    """Kill late, print, and judge."""
+    with tempfile.TemporaryDirectory() as temporary:
+        kept = folder or Path(temporary)
+        kept.mkdir(parents=True, exist_ok=True)
+        result = measure_late(after, kills, scan_kills, kept)
+    verdict = "fail" if result["reasons"] else "pass"
+    print(json.dumps({"schema_version": 1, "after": after, **result, "verdict": verdict}))
+    print(f"{verdict} {'; '.join(result['reasons'])}", file=sys.stderr)
+    return 3 if result["reasons"] else 0
+
+
 def main() -> int:
     """Measure, print, and judge."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--away", type=float, default=20.0, help="seconds of the long absence")
     parser.add_argument("--events", action="store_true", help="print what the session says of it, too")
     parser.add_argument("--serve", nargs=4, metavar=("SIZE", "FIRST", "PORT", "LOG"), help=argparse.SUPPRESS)
+    parser.add_argument("--after", type=int, help="kill a run and a scan once they hold so many frames")
+    parser.add_argument("--kills", type=int, default=10, help="of the run, with --after")
+    parser.add_argument("--scan-kills", type=int, default=20, help="of the scan, with --after")
+    parser.add_argument("--folder", type=Path, help="where the killed sessions are kept, with --after")
+    parser.add_argument("--microscope", nargs=2, type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.microscope:
+        serve_microscope(*options.microscope)
+        return 0
+    if options.after is not None:
+        return late(options.after, options.kills, options.scan_kills, options.folder)
     if options.serve:
         size, first, port, log = options.serve
         serve_slide(size, int(first), int(port), Path(log))

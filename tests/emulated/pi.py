@@ -40,7 +40,7 @@ from common import (  # noqa: E402
     say,
 )
 from guest import ALONE  # noqa: E402
-from roots import RELEASES, Root, check_tools  # noqa: E402
+from roots import CAMERA_SITE, RELEASES, Root, check_tools  # noqa: E402
 
 WORK = REPOSITORY / "runs" / "emulated_pi"
 CAME_ON = "Created TensorFlow Lite XNNPACK delegate"
@@ -73,6 +73,25 @@ def emulate(
         say(f"  {root.release} on {board.name}: instructions")
         result["instructions"] = count(root, board)
     return result
+
+
+# picamera2 lies beside the wheel, as with `--system-site-packages`.
+LIST = """
+import sys
+sys.path.append("{site}")
+from edgeleuk.cli import main
+sys.argv[1:] = ["camera", "list", "--json"]
+main()
+"""
+
+
+def camera_error(root: Root) -> str:
+    """List the cameras with the real picamera2 installed, which does not load beside numpy 2."""
+    say(f"  {root.release}: picamera2")
+    root.install_camera_library(PI_4.cpu)
+    said = root.python(PI_4.cpu, "-c", LIST.format(site=CAMERA_SITE))
+    (camera,) = json.loads(said[said.index("{") :])["cameras"]
+    return str(camera["error"])
 
 
 # `verify` ends with 3 where a network moved, which is a result here.
@@ -118,7 +137,10 @@ def one_root(release: str, wheel: Path, here: Any, cells: list[tuple[Any, ...]])
     shutil.copy(HERE / "guest.py", root.path / "material")
     shutil.copy(WORK / "count.so", root.path)
     # Both Pythons run the same kernels: to count them once is enough.
-    return {board.name: emulate(root, board, here, cells, release == RELEASES[0]) for board in BOARDS}
+    found = {board.name: emulate(root, board, here, cells, release == RELEASES[0]) for board in BOARDS}
+    if release == RELEASES[0]:
+        found[PI_4.name]["camera_error"] = camera_error(root)
+    return found
 
 
 def bars_of(results: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -142,6 +164,13 @@ def bars_of(results: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
             }
             steps = max(crops["input_steps"], crops["output_steps"])
             bars[f"{release} {name}: tensors within one step"] = {"measured": steps, "met": steps <= 1}
+            if "camera_error" in result:
+                error = result["camera_error"]
+                met = "numpy.dtype size changed" in error and "simplejpeg>=1.9" in error
+                bars[f"{release}: a picamera2 that does not load is named, with the cure"] = {
+                    "measured": error,
+                    "met": met,
+                }
             if "instructions" in result:
                 ratio = result["instructions"]["int8_to_float32"]["litert"]
                 most = MOST_INT8[name]

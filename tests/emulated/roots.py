@@ -17,12 +17,16 @@ if TYPE_CHECKING:
 
 PACKAGES = (
     *("base-files", "base-passwd", "bash", "dash", "coreutils", "libc-bin", "python3", "python3-venv"),
-    *("python3-pip", "ca-certificates", "libgomp1", "libstdc++6"),
+    *("python3-pip", "ca-certificates", "libgomp1", "libstdc++6", "python3-prctl"),
 )
+# picamera2 itself, and simplejpeg as Raspberry Pi OS has it on bookworm, built for numpy 1. Of libcamera's
+# Python there is none but in its own archive.
+CAMERA_LIBRARY = ("picamera2", "simplejpeg==1.6.6", "piexif", "videodev2", "libarchive-c")
 # Raspberry Pi OS is made of these: with Python 3.11 and 3.13.
 RELEASES = ("bookworm", "trixie")
 QEMU = "/qemu-aarch64"
 SITE = "/opt/site"
+CAMERA_SITE = "/opt/picamera2"
 # Version 1 of the interface of plugins, which count.c is written to, was given up after it.
 NEWEST_QEMU = 8
 # What tells pip and its connections where to go.
@@ -106,6 +110,21 @@ class Root:
             *("--target", SITE, f"/wheel/{wheel.name}[onnx]"),
         )
         shutil.copy(wheel, installed)
+
+    def install_camera_library(self, cpu: str) -> None:
+        """Install picamera2 from the package index, with what it loads before it finds numpy too new.
+
+        A module that does nothing stands in for libcamera.
+        """
+        site = self.path / CAMERA_SITE.lstrip("/")
+        if site.exists():
+            return
+        self.python(
+            cpu,
+            *("-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:"),
+            *("--root-user-action=ignore", "--target", CAMERA_SITE, *CAMERA_LIBRARY),
+        )
+        shutil.copy(Path(__file__).parent / "libcamera_stand_in.py", site / "libcamera.py")
 
     def python(self, cpu: str, *arguments: str, plugin: Sequence[str] = ()) -> str:
         """Run the root's Python on a processor; return what it says on both outputs.

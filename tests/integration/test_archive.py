@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -20,9 +21,9 @@ from edgeleuk import RESEARCH_USE, __version__
 from edgeleuk.archive import find_pictures
 from edgeleuk.bundle.reading import DEFAULT_PATH
 from edgeleuk.cli import main
-from edgeleuk.errors import SessionError, UsageError
+from edgeleuk.errors import HardwareError, IntegrityError, SessionError, UsageError
 from edgeleuk.judging import Picture, Standard, line_of
-from edgeleuk.ledger import open_ledger
+from edgeleuk.ledger import open_ledger, sealed
 from edgeleuk.workers import ProcessWorkers
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def test_a_second_run_does_nothing_again(archive: Path, alone: bytes, tmp_path: 
     assert RESEARCH_USE in done.stdout
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGHUP])
 def test_an_end_in_the_middle_costs_nothing(
     archive: Path, alone: bytes, tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -97,8 +98,8 @@ def test_an_end_in_the_middle_costs_nothing(
     with begin_classify(archive, "--jobs", 2, "--out", out) as process:
         wait_for_lines(out, process)
         workers = children(process)
-        # Ctrl-C goes to all processes of a terminal.
-        os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
+        # Ctrl-C goes to all processes of a terminal, and so does its end.
+        process.send_signal(number) if number == signal.SIGKILL else os.killpg(process.pid, number)
         _, err = process.communicate(timeout=60)
     assert process.returncode == (-9 if number == signal.SIGKILL else 130), err
     assert "Traceback" not in err
@@ -209,6 +210,40 @@ def test_a_picture_that_kills_its_worker_is_named(archive: Path) -> None:
     assert after == [lines[0], lines[2]]
 
 
+def test_workers_that_die_at_their_start_are_replaced(archive: Path, tmp_path: Path) -> None:
+    """Whoever is killed before he has read what he is started with, as when memory is short."""
+    out = tmp_path / "r.jsonl"
+    with begin_classify(archive / "slide 1", "--jobs", 2, "--out", out) as process:
+        killed = 0
+        while killed < 3 and process.poll() is None:
+            # A process may be gone before its command line is read.
+            with contextlib.suppress(OSError):
+                for child in children(process)[-1:]:
+                    os.kill(child, signal.SIGKILL)
+                    killed += 1
+                    time.sleep(0.3)
+            time.sleep(0.01)
+        _, err = process.communicate(timeout=60)
+    assert killed == 3
+    assert process.returncode == 0, err
+    assert [json.loads(line)["error"] for line in out.read_text().splitlines()].count(None) > 20
+
+
+class Deadly:
+    """What no process survives that is started with it."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os._exit, (9,)
+
+
+def test_workers_that_always_die_at_their_start_end_in_a_sentence(archive: Path) -> None:
+    batch = [Picture(str(archive / "field.jpg"))]
+    with ProcessWorkers(1, b"", STANDARD) as workers:
+        workers._bundle.place = Deadly()  # type: ignore[assignment]
+        with pytest.raises(HardwareError, match="die as they start: got 3 times one after the other; pass"):
+            workers._one_by_one(batch)
+
+
 class TestLedger:
     def line(self, name: str, data: bytes = b"x") -> str:
         return line_of(Picture(name), STANDARD, {}, data, None)
@@ -225,12 +260,60 @@ class TestLedger:
         assert (tmp_path / "r").read_text() == content
 
     def test_every_torn_end_is_cut_off(self, tmp_path: Path) -> None:
-        whole = self.line("a") + "\n"
+        whole = sealed(self.line("a")) + "\n"
         for length in range(0, len(whole), 7):
-            (tmp_path / "r").write_text(whole + self.line("b")[:length])
+            (tmp_path / "r").write_text(whole + sealed(self.line("b"))[:length])
             with open_ledger(tmp_path / "r", STANDARD) as ledger:
                 assert list(ledger.done) == ["a"]
             assert (tmp_path / "r").read_text() == whole
+
+    @pytest.mark.parametrize(
+        ("place", "by", "says"),
+        [
+            ('"decision": "blast"', '"decision": "normal"', "is not as it was written"),
+            ("0.75", "0.25", "is not as it was written"),
+            ('"error": null', '"error": "x"', "is not as it was written"),
+            ('"cells": [', '"cells": 5, "were": [', "is not as it was written"),
+            ("a.png", "b.png", "is not as it was written"),
+            (', "line_sha256": "', ', "line_sha256": "0', "does not carry its digest"),
+            ('"}\n', '", "more": 1}\n', "does not carry its digest"),
+        ],
+    )
+    def test_a_line_that_was_changed(self, tmp_path: Path, place: str, by: str, says: str) -> None:
+        (tmp_path / "r").write_text(sealed(self.judged()) + "\n")
+        with open_ledger(tmp_path / "r", STANDARD) as ledger:
+            assert ledger.done["a.png"].entry.cells == (("blast", 0.75),)
+        written = (tmp_path / "r").read_text()
+        assert written.count(place) == 1
+        changed = written.replace(place, by)
+        (tmp_path / "r").write_text(sealed(self.line("first")) + "\n" + changed)
+        with pytest.raises(IntegrityError, match=rf"line 2 of .* {says}"):
+            open_ledger(tmp_path / "r", STANDARD)
+        assert (tmp_path / "r").read_text().endswith(changed)
+
+    def test_a_line_of_an_earlier_version(self, tmp_path: Path) -> None:
+        (tmp_path / "r").write_text(self.line("a") + "\n")
+        with pytest.raises(
+            IntegrityError, match="does not carry its digest: got a line that was changed, or"
+        ):
+            open_ledger(tmp_path / "r", STANDARD)
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            '"cells": 5', '"cells": [5]', '"cells": [{"decision": "ill", "probability": 0.5}]',
+            '"cells": [{"decision": "blast", "probability": 2.0}]', '"cells": [{"decision": "blast"}]',
+            '"cells": ' + "[" * 5000 + "]" * 5000, '"cells": [NaN]',
+        ],
+    )  # fmt: skip
+    def test_a_line_with_its_digest_that_says_what_cannot_be(self, tmp_path: Path, wrong: str) -> None:
+        (tmp_path / "r").write_text(sealed(self.line("a").replace('"cells": []', wrong)) + "\n")
+        with pytest.raises(UsageError, match=r"line 1 of .* is no result"):
+            open_ledger(tmp_path / "r", STANDARD)
+
+    def judged(self) -> str:
+        cell = {"decision": "blast", "probability": 0.75, "reason": None}
+        return line_of(Picture("a.png"), STANDARD, {"cells": [cell]}, b"x", None)
 
     @pytest.mark.parametrize("out", ["/sys/r.jsonl", "nowhere/r.jsonl", "."])
     def test_a_place_that_cannot_be_written(

@@ -20,7 +20,8 @@ from mjpeg_server import read_paint
 
 from edgeleuk.capture import FrameRejectedError, SourceEvent, decoded, open_reader, open_source
 from edgeleuk.capture.base import public_uri
-from edgeleuk.capture.mjpeg import MjpegSource, open_mjpeg
+from edgeleuk.capture.http_camera import open_http
+from edgeleuk.capture.mjpeg import MjpegSource
 from edgeleuk.capture.reconnecting import ReconnectingSource, ReconnectPolicy
 from edgeleuk.capture.video import VideoSource
 from edgeleuk.engine import Engine
@@ -171,9 +172,7 @@ def open_pyav(address: str, timeout_s: float) -> FrameSource:
 
 
 def open_pushed(address: str, timeout_s: float) -> FrameSource:
-    source = open_mjpeg(address, timeout_s=timeout_s)
-    assert source is not None
-    return source
+    return open_http(address, timeout_s=timeout_s)
 
 
 @pytest.mark.parametrize("opened", [open_pyav, open_pushed])

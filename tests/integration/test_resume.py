@@ -127,9 +127,9 @@ class TestRefusals:
     def test_an_earlier_schema(self, tmp_path: Path) -> None:
         create_session(tmp_path / "s.db", {}).close()
         connection = sqlite3.connect(tmp_path / "s.db")
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute("PRAGMA user_version = 3")
         connection.close()
-        with pytest.raises(SessionError, match="earlier edgeleuk and cannot be continued: got schema 2"):
+        with pytest.raises(SessionError, match="earlier edgeleuk and cannot be continued: got schema 3"):
             resume_session(tmp_path / "s.db", {})
 
     def test_a_broken_chain(self, tmp_path: Path) -> None:

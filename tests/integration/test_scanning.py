@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import TYPE_CHECKING
 
 import cv2
@@ -11,10 +13,13 @@ from sessions import record
 from virtual_stage import VirtualStage
 
 from edgeleuk.config import RunSettings
-from edgeleuk.errors import HardwareError, SessionError, UsageError
+from edgeleuk.errors import HardwareError, InterruptedBeforeRecordError, SessionError, UsageError
 from edgeleuk.record import create_session, read_session
-from edgeleuk.scanning import begun_in, parse_area, scan
-from edgeleuk.stage.scanning import ScanPlan
+from edgeleuk.record.opening import resume_session
+from edgeleuk.record.report import report_text, session_report
+from edgeleuk.scanning import parse_area, past_in, scan
+from edgeleuk.stage.resuming import field_source
+from edgeleuk.stage.scanning import ScanField, ScanPlan
 from edgeleuk.virtual.microscope import Stand, VirtualMicroscope
 from edgeleuk.virtual.render import VirtualSlide
 from edgeleuk.virtual.serving import MjpegServer
@@ -23,18 +28,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from edgeleuk.results import SessionSummary
+
+SIXTEEN = [ScanField(number, 0, number, 0.0, 0.0) for number in range(16)]
 PLAN = ScanPlan(125.0, 90.0)
 SETTINGS = RunSettings()
 
 
 class Fragile(VirtualStage):
-    """Stops moving after so many fields, as a cable does that somebody pulls."""
+    """Stops moving after so many moves, as a cable does that somebody pulls; or somebody ends the scan."""
 
     moves_left = 10**9
+    ends_by: signal.Signals | None = None
 
     def move(self, x_um: float | None = None, y_um: float | None = None, z_um: float | None = None) -> None:
         self.moves_left -= 1
-        if self.moves_left < 0:
+        if self.moves_left == 0 and self.ends_by is not None:
+            os.kill(os.getpid(), self.ends_by)
+        elif self.moves_left < 0 and self.ends_by is None:
             raise HardwareError("the stage does not answer")
         super().move(x_um, y_um, z_um)
 
@@ -57,26 +68,69 @@ def test_a_scan_is_one_session_and_one_picture_and_goes_on(
 ) -> None:
     stage, camera = stand
     path, picture = tmp_path / "s.db", tmp_path / "slide.png"
-    stage.moves_left = 60
-    summary, error = scan(camera, "default", SETTINGS, stage, PLAN, session=path, picture=picture, show=False)
+
+    def part(moves: int, ends_by: signal.Signals | None, *, resume: bool) -> tuple[SessionSummary, object]:
+        stage.moves_left, stage.ends_by = moves, ends_by
+        return scan(
+            camera, "default", SETTINGS, stage, PLAN, session=path, picture=picture, show=False, resume=resume
+        )
+
+    summary, error = part(60, None, resume=False)
     assert isinstance(error, HardwareError)
-    assert 0 < summary.processed < 16
+    assert 0 < summary.processed < 13
+    rejected_twice = out_of_focus(path, summary.captured)
+    # Whatever ended it has left the lens far from the slide.
     stage.moves_left = 10**9
-    summary, error = scan(
-        camera, "default", SETTINGS, stage, PLAN, session=path, picture=picture, show=False, resume=True
-    )
+    stage.move(z_um=-40.0)
+    before = summary.processed
+    summary, error = part(40, signal.SIGTERM, resume=True)
+    assert (error, summary.ended) == (None, "stopped by the user")
+    assert before <= summary.processed < 16
+    summary, error = part(10**9, None, resume=True)
     assert error is None
     fields = 16
-    assert summary.processed + summary.rejected == fields
+    assert (summary.processed, summary.rejected) == (fields, rejected_twice)
     assert summary.px_per_um == pytest.approx(13.0, rel=0.01)
     assert summary.unique > 3
+    # The camera says so.
+    assert summary.simulated
+    assert "SIMULATED" in report_text(session_report(path))
     with read_session(path) as reader:
         assert reader.verify().broken is None
-        assert [row["sequence"] for row in reader.rows("frames")] == list(range(fields))
+        assert [row["sequence"] for row in reader.rows("frames")] == list(range(fields + rejected_twice))
+    assert past_in(path).left(SIXTEEN) == []  # type: ignore[union-attr]
     drawn = cv2.imread(str(picture))
     assert drawn.shape[1] > 1000
     # Every field is in it, those of the first part, too.
     assert np.mean(drawn[:1000] == 245) < 0.1
+
+
+def out_of_focus(path: Path, first: int) -> int:
+    """Reject the next two fields, as a lens that was left somewhere does."""
+    with read_session(path) as reader:
+        settings = reader.settings
+    with resume_session(path, settings) as session:
+        for number in (first, first + 1):
+            session.record_rejected(
+                number, 1.7e9, field_source(str(settings["camera"]), number), "out of focus"
+            )
+    return 2
+
+
+def test_a_scan_that_is_ended_before_its_first_field_leaves_a_session_in_order(
+    stand: tuple[Fragile, str], tmp_path: Path
+) -> None:
+    stage, camera = stand
+    stage.moves_left, stage.ends_by = 4, signal.SIGTERM
+    path, picture = tmp_path / "s.db", tmp_path / "slide.png"
+    summary, error = scan(camera, "default", SETTINGS, stage, PLAN, session=path, picture=picture, show=False)
+    assert isinstance(error, InterruptedBeforeRecordError)
+    assert (summary.captured, summary.ended) == (0, "stopped by the user")
+    assert not picture.exists()
+    with read_session(path) as reader:
+        assert reader.summary is not None
+    # Nothing was begun that could be gone on with.
+    assert past_in(path) is None
 
 
 class TestRefusals:
@@ -87,10 +141,10 @@ class TestRefusals:
 
     def test_a_session_that_is_no_scan(self, tmp_path: Path) -> None:
         with create_session(tmp_path / "s.db", {}) as session:
-            assert begun_in(tmp_path / "s.db") is None
+            assert past_in(tmp_path / "s.db") is None
             record(session, 0)
         with pytest.raises(SessionError, match=r"s\.db is no session of a scan"):
-            begun_in(tmp_path / "s.db")
+            past_in(tmp_path / "s.db")
 
     def test_another_area(self, tmp_path: Path) -> None:
         with create_session(tmp_path / "s.db", {}) as session:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -9,6 +10,7 @@ import pty
 import re
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +20,7 @@ from edgeleuk.errors import HardwareError, UsageError
 from edgeleuk_firmware_bridge import commands
 from edgeleuk_firmware_bridge.links import open_link
 from edgeleuk_firmware_bridge.microscope import AxisSettings, StageSettings
+from edgeleuk_firmware_bridge.simulation.grbl import GrblSimulator
 from edgeleuk_firmware_bridge.simulation.sangaboard import SangaboardSimulator
 from edgeleuk_firmware_bridge.simulation.serving import serve_tcp
 
@@ -186,3 +189,63 @@ def test_a_port_that_may_not_be_opened_names_the_group() -> None:
         os.seteuid(us)
         os.close(slave)
         os.close(master)
+
+
+def on_a_terminal(*words: str, typed: bytes = b"") -> tuple[int, str]:
+    """Run a command with a terminal as its input and its errors; exit code, and what the terminal showed."""
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [*EDGELEUK, *words], stdin=slave, stderr=slave, stdout=subprocess.DEVNULL, start_new_session=True
+    )
+    os.close(slave)
+    os.write(master, typed)
+    shown = b""
+    with contextlib.suppress(OSError):
+        while data := os.read(master, 4096):
+            shown += data
+    os.close(master)
+    return process.wait(60), shown.decode()
+
+
+def test_a_long_way_is_asked_about_on_a_terminal_and_refused_without_one() -> None:
+    with serve_tcp(SangaboardSimulator(step_delay_us=350)) as server:
+        move = ("stage", "move", "--stage", server.url, "--x", "6000")
+        done = edgeleuk(*move, code=2)
+        assert done.stderr.startswith(
+            "error: x would go 6 mm, and no limit is set on that side: allowed 5 mm;"
+        )
+        code, shown = on_a_terminal(*move, typed=b"n\n")
+        assert code == 2
+        assert "go there? [y/N]" in shown
+        code, shown = on_a_terminal(*move, typed=b"y\n")
+        assert code == 0
+        # It takes two seconds, and shows where it is.
+        assert re.search(r"moving +x \d+ +y 0 +z 0 um", shown)
+        edgeleuk("stage", "move", "--stage", server.url, "--x", "900", "--yes")
+
+
+def test_a_board_is_unlocked() -> None:
+    board = GrblSimulator()
+    board.hit_limit()
+    board.due()
+    with serve_tcp(board) as server:
+        told = edgeleuk("stage", "info", "--stage", server.url).stdout
+        assert re.search(r"state     Alarm: .+\n +free the stage, then `edgeleuk stage unlock`\n", told)
+        facts = json.loads(edgeleuk("stage", "unlock", "--stage", server.url, "--json").stdout)
+        assert (facts["unlocked"], facts["was"]["state"]) == (True, "Alarm")
+        assert edgeleuk("stage", "unlock", "--stage", server.url).stdout.startswith("it was not locked\n")
+
+
+def test_a_move_that_is_terminated_stops_the_stage() -> None:
+    board = SangaboardSimulator(step_delay_us=2000)
+    with serve_tcp(board) as server:
+        process = subprocess.Popen(
+            [*EDGELEUK, "stage", "move", "--stage", server.url, "--x", "4000"], stderr=subprocess.PIPE
+        )
+        while board.position().x == 0:
+            time.sleep(0.02)
+        process.terminate()
+        process.communicate(timeout=30)
+        assert process.returncode == 130
+        assert board.receive(b"moving?\n") == b"false\r\n"
+        assert 0 < board.position().x < 4000

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import errno
 import resource
 import shutil
 from dataclasses import replace
@@ -228,18 +227,17 @@ def test_damaged_checkpoint_says_so(tmp_path: Path) -> None:
         checkpoint.restore([])
 
 
-def test_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_leaves_nothing_half_written(tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path / "resnet.keras", "identity")
     checkpoint.save([np.zeros(3)], [], [])
     before = checkpoint.file.read_bytes()
-
-    def full(path: Path, content: bytes) -> int:
-        path.open("wb").close()
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(type(tmp_path), "write_bytes", full)
-    with pytest.raises(UsageError, match=r"state.npz cannot be written: got No space left on device; free"):
-        checkpoint.save([np.ones(3)], [], [])
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(UsageError, match=r"state.npz cannot be written: got File too large; free"):
+            checkpoint.save([np.ones(3)], [], [])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert checkpoint.file.read_bytes() == before
     assert [path.name for path in checkpoint.folder.iterdir()] == ["state.npz"]
 

@@ -107,9 +107,9 @@ def test_what_is_undecided_or_passes_runs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("validation", [b"", b"{}", b'{"verdict": "perhaps"}'])
 def test_without_a_verdict_it_is_damaged(tmp_path: Path, validation: bytes) -> None:
-    bundle = read_bundle(with_validation(tmp_path / "x.edgeleuk", validation))
-    with pytest.raises(BundleError, match=r"the verdict in x.edgeleuk cannot be read"):
-        open_classifier(bundle)
+    path = with_validation(tmp_path / "x.edgeleuk", validation)
+    with pytest.raises(BundleError, match=r"the validation in x.edgeleuk cannot be read"):
+        read_bundle(path)
 
 
 def test_a_failure_of_an_earlier_version_has_no_reasons(tmp_path: Path) -> None:

@@ -9,14 +9,29 @@ import zipfile
 from typing import TYPE_CHECKING
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeleuk.bundle.manifest import FEATURES, FOREST, GOLDEN, MANIFEST, TRAINING
+from edgeleuk.bundle.features import FeatureStatistics, encode_features
+from edgeleuk.bundle.forest import Forest, encode_forest
+from edgeleuk.bundle.golden import GoldenVectors, encode_golden
+from edgeleuk.bundle.manifest import (
+    CALIBRATION,
+    FEATURES,
+    FOREST,
+    GOLDEN,
+    MANIFEST,
+    SUPPORT,
+    TRAINING,
+    VALIDATION,
+)
 from edgeleuk.bundle.reading import Bundle, read_bundle
+from edgeleuk.bundle.support_vectors import SupportVectors, encode_support
 from edgeleuk.bundle.writing import bundle_bytes, describe_members, write_bundle
 from edgeleuk.errors import BundleError, UsageError
+from edgeleuk.frames import CellCrop
 from edgeleuk.selftest import replay
 
 if TYPE_CHECKING:
@@ -144,10 +159,38 @@ def test_damage_is_refused_by_name(shipped: Bundle, tmp_path: Path, damage: str)
 
 @pytest.fixture(scope="module")
 def short(shipped: Bundle) -> tuple[Bundle, bytes]:
-    """A bundle with the beginnings of its large members: as a file it is like any other."""
-    members = {name: data[:2000] for name, data in shipped.members.items()}
+    """A bundle of small members, most of them the beginnings of networks: as a file it is like any other."""
+    rows = np.zeros((1, *shipped.manifest.input.shape), np.uint8)
+    crop = CellCrop.on_black(np.full((8, 8, 3), 9, np.uint8), 18.5)
+    members = {name: data[:2000] for name, data in shipped.members.items()} | {
+        VALIDATION: b'{"verdict": "pass"}',
+        CALIBRATION: b'{"strategy": "random", "seed": 0, "images": []}',
+        TRAINING: b"{}",
+        GOLDEN: encode_golden(GoldenVectors((crop,), rows)),
+        FEATURES: encode_features(
+            FeatureStatistics(np.zeros(2, np.float32), np.eye(2, dtype=np.float32), 1.0)
+        ),
+        FOREST: encode_forest(
+            Forest(
+                np.array([-1], np.int16), np.zeros(1), np.zeros(1, np.int32), np.zeros(1, np.int32),
+                np.ones(1, np.float32), np.zeros(1, np.int32),
+            )
+        ),
+        SUPPORT: encode_support(
+            SupportVectors(
+                np.zeros(1, np.float32), np.ones(1, np.float32), np.zeros((1, 1), np.float16),
+                np.ones(1, np.float32), 0.0,
+            )
+        ),
+    }  # fmt: skip
     manifest = msgspec.structs.replace(shipped.manifest, members=describe_members(members))
     return Bundle(shipped.path, shipped.sha256, manifest, members), bundle_bytes(manifest, members)
+
+
+def test_the_small_bundle_is_one(short: tuple[Bundle, bytes], tmp_path: Path) -> None:
+    path = tmp_path / "x.edgeleuk"
+    path.write_bytes(short[1])
+    assert read_bundle(path).manifest == short[0].manifest
 
 
 @given(st.data())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import sqlite3
@@ -17,6 +18,7 @@ from sessions import CROP, WRITER, record, summary
 
 from edgeleuk.errors import SessionError, UsageError
 from edgeleuk.record import create_session, read_session
+from edgeleuk.record.chain import _hash_value
 from edgeleuk.record.pictures import decode_crop, encode_crop
 from edgeleuk.record.session import MB, DiskGuard
 from edgeleuk.record.verifying import is_database, verify_session
@@ -54,6 +56,19 @@ TOUCHED = {
         "UPDATE cells SET probability = probability + 1e-15 WHERE track = 1", "frame 1",
     ),
     "a changed picture": ("UPDATE cells SET crop = zeroblob(9) WHERE track = 3", "frame 3"),
+    "a picture as the digest of it": ("UPDATE cells SET crop = digest(crop) WHERE track = 3", "frame 3"),
+    "a picture as a text": ("UPDATE cells SET crop = hex(crop) WHERE track = 3", "frame 3"),
+    "a text as its bytes": ("UPDATE cells SET decision = CAST('blast' AS BLOB) WHERE track = 0", "frame 0"),
+    "a picture that is empty, not none": ("UPDATE cells SET crop = x'' WHERE track = 3", "frame 3"),
+    "a reason that is empty, not none": ("UPDATE cells SET reason = '' WHERE track = 3", "frame 3"),
+    "a number as a text": ("UPDATE cells SET area_px = '10800 px' WHERE track = 3", "frame 3"),
+    "a whole number as a fraction": ("UPDATE cells SET area_px = 10800.5 WHERE track = 3", "frame 3"),
+    "columns exchanged": ("ALTER TABLE cells RENAME x TO z; ALTER TABLE cells RENAME y TO x;"
+                          "ALTER TABLE cells RENAME z TO y", "the tables"),
+    "a link that is no link": ("UPDATE chain SET link = 'x' WHERE id = 3", "frame 1"),
+    "a link of nothing": ("UPDATE chain SET key = x'00' WHERE id = 3", "frame"),
+    "a link of an unknown kind": ("UPDATE chain SET kind = x'00' WHERE id = 3", "is not as it was recorded"),
+    "a schema before": ("PRAGMA user_version = 3", "the settings"),
     "a lost cell": ("DELETE FROM cells WHERE track = 0", "frame 0"),
     "a lost frame": ("DELETE FROM frames WHERE sequence = 4", "frame 4"),
     "a lost link": ("DELETE FROM chain WHERE kind = 'frame' AND key = 1", "frame 2"),
@@ -82,13 +97,115 @@ def test_what_was_touched_is_named(edgeleuk: Call, whole: Path, tmp_path: Path, 
     path = tmp_path / "touched.db"
     shutil.copyfile(whole, path)
     statement, named = TOUCHED[touch]
-    connection = sqlite3.connect(path)
-    connection.executescript(statement)
-    connection.close()
+    alter(path, statement)
     outcome = edgeleuk("verify", path)
     assert outcome.code == 7
-    assert "BROKEN" in outcome.out
-    assert named in outcome.out
+    assert "BROKEN" in outcome.out or outcome.err.startswith("error: ")
+    assert named in outcome.out + outcome.err
+
+
+def alter(path: Path, statement: str) -> None:
+    """Change a session behind its back, as one does who knows how digests are made."""
+    connection = sqlite3.connect(path)
+    # A text in a column of numbers, and a blob in one of texts, pass SQLite, but not the rules.
+    connection.execute("PRAGMA ignore_check_constraints = ON")
+    connection.create_function("digest", 1, lambda value: hashlib.sha256(value).hexdigest())
+    connection.executescript(statement)
+    connection.close()
+
+
+def as_of_schema_3(path: Path) -> None:
+    """Chain a session as the third schema did: the same tables, rows hashed as JSON."""
+    connection = sqlite3.connect(path)
+    links = connection.execute("SELECT id, kind, key FROM chain ORDER BY id").fetchall()
+    keys = {"frames": "sequence", "events": "id", "summary": "id"}
+    tables = {
+        "settings": {"settings": "key"}, "event": {"events": "id"}, "summary": {"summary": "id"},
+        "frame": {
+            "frames": "sequence", "cells": "track", "true_cells": "identity", "views": "track",
+            "textures": "frame", "moves": "id",
+        },
+    }  # fmt: skip
+    link = b""
+    for number, kind, key in links:
+        link = link + json.dumps([kind, key]).encode()
+        for table, order in tables[kind].items():
+            where = "" if key is None else f"WHERE {keys.get(table, 'frame')} = {key}"
+            for row in connection.execute(f"SELECT * FROM {table} {where} ORDER BY {order}"):
+                hashed = [
+                    hashlib.sha256(each).hexdigest() if isinstance(each, bytes) else each for each in row
+                ]
+                link += json.dumps(hashed).encode() + b"\n"
+            link += b"\0"
+        link = hashlib.sha256(link).digest()
+        connection.execute("UPDATE chain SET link = ? WHERE id = ?", (link, number))
+    connection.execute("PRAGMA user_version = 3")
+    connection.commit()
+    connection.close()
+
+
+class TestAnEarlierSchema:
+    """Sessions of the third schema are verified by their own rule, and are no easier to change."""
+
+    @pytest.fixture
+    def old(self, whole: Path, tmp_path: Path) -> Path:
+        path = tmp_path / "old.db"
+        shutil.copyfile(whole, path)
+        as_of_schema_3(path)
+        return path
+
+    def test_it_is_sound(self, old: Path) -> None:
+        found = verify_session(old)
+        assert (found["broken"], found["links"]) == (None, 8)
+        with read_session(old) as reader:
+            assert reader.schema == 3
+            assert len(list(reader.rows("cells"))) == 4
+
+    @pytest.mark.parametrize(
+        ("statement", "named"),
+        [
+            ("UPDATE cells SET crop = digest(crop)", "crop in cells holds what is never recorded there"),
+            ("UPDATE cells SET probability = 0.5 WHERE track = 1", "frame 1 is not as it was recorded"),
+            ("PRAGMA user_version = 4", "the settings are not as they were recorded"),
+        ],
+    )
+    def test_what_was_touched_is_named(self, old: Path, statement: str, named: str) -> None:
+        alter(old, statement)
+        assert verify_session(old)["broken"] == named
+
+    def test_other_tables_are_not_even_read(self, old: Path) -> None:
+        alter(old, "ALTER TABLE cells RENAME x TO z")
+        with pytest.raises(SessionError, match="is damaged: got the tables are not as they were made"):
+            verify_session(old)
+
+
+class Collected:
+    """A hash that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def update(self, data: bytes) -> None:
+        self.data += data
+
+
+VALUES = st.lists(
+    st.none() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text("ab1.", max_size=4)
+    | st.binary(max_size=4),
+    max_size=3,
+)  # fmt: skip
+
+
+@given(one=VALUES, other=VALUES)
+def test_no_two_rows_are_hashed_alike(one: list[object], other: list[object]) -> None:
+    given = []
+    for row in (one, other):
+        collected = Collected()
+        for value in row:
+            _hash_value(collected, value)  # type: ignore[arg-type]
+        given.append(collected.data)
+    # repr tells 1 from 1.0 and from '1', and 0.0 from -0.0.
+    assert (given[0] == given[1]) == (repr(one) == repr(other))
 
 
 @given(bit=st.integers(0, 7), place=st.floats(0, 1, exclude_max=True))

@@ -24,7 +24,6 @@ from edgeleuk.bundle.manifest import (
 )
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.classify import (
-    Check,
     Classifier,
     Rules,
     Sighting,
@@ -35,7 +34,7 @@ from edgeleuk.classify import (
     probabilities_of,
 )
 from edgeleuk.errors import BundleError, UsageError
-from edgeleuk.results import Decision
+from edgeleuk.results import Check, Decision, check_of
 from edgeleuk.runtimes import Answer
 
 if TYPE_CHECKING:
@@ -89,6 +88,8 @@ def test_the_first_check_that_doubts_names_itself(sighting: Sighting, check: Che
     prediction = decide(sighting, RULES)
     assert (prediction.decision, prediction.probability) == (Decision.UNCERTAIN, sighting.probability)
     assert prediction.reason == reason
+    # What is recorded tells the check again.
+    assert check_of(reason) is check
 
 
 @pytest.mark.parametrize(

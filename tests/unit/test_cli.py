@@ -206,7 +206,7 @@ BAD_INPUT: dict[str, tuple[tuple[object, ...], int, str]] = {
     "scale out of range": (("classify", black, "--px-per-um", "-1"), 2, "px_per_um"),
     "session in no folder": (("run", *VIRTUAL, "--session", "no/such/folder/s.db"), 2, "folder"),
     "file that is no image": (("classify", garbage), 4, "is no image"),
-    "file that is all black": (("classify", black), 4, "all black"),
+    "file that is all black": (("classify", black), 4, "black picture"),
     "missing file": (("classify", "none.png"), 2, "no such file"),
     "masks of one name": (("segment", "a/x.png", "b/x.png", "--out", "masks"), 2, "two files have one name"),
     "export without a format": (("export", text_file), 2, "--csv"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -13,7 +15,7 @@ import pytest
 from picamera2_stand_in import SCENE, Picamera2
 from v4l2_driver import EXPOSURE, EXPOSURE_AUTO, GAIN, TEMPERATURE, Driver
 
-from edgeleuk.cameras import keeper_of, list_cameras
+from edgeleuk.cameras import cameras_text, keeper_of, list_cameras
 from edgeleuk.capture import ReconnectPolicy, SourceEvent, decoded, open_camera, open_source
 from edgeleuk.capture.base import JpegFrame
 from edgeleuk.capture.controls import Control, ControlKeeper
@@ -260,6 +262,73 @@ class TestPi:
             MissingDependencyError, match=r"apt install python3-picamera2.*--system-site-packages"
         ):
             open_source("picamera://0")
+
+
+# How the libraries that picamera2 brings fail to load, as they say it themselves.
+BROKEN = {
+    "numpy 2, simplejpeg of Bookworm": (
+        'raise ValueError("numpy.dtype size changed, may indicate binary incompatibility.'
+        ' Expected 96 from C header, got 88 from PyObject")',
+        r"got ValueError: numpy\.dtype size changed.*; .*`pip install \"simplejpeg>=1\.9\"`",
+    ),
+    "numpy 2, other": (
+        'import sys; sys.stderr.write("A module that was compiled using NumPy 1.x cannot be run\\n" * 30);'
+        'raise ImportError("numpy.core.multiarray failed to import")',
+        r"got ImportError: numpy\.core\.multiarray failed.*; .*numpy<2",
+    ),
+    "no libcamera": (
+        "import libcamera",
+        r"got ModuleNotFoundError: No module named 'libcamera'.*--reinstall",
+    ),
+    "another Python's": (
+        'raise ImportError("libcamera/_libcamera.so: undefined symbol: PyX\\nsecond line")',
+        r"undefined symbol: PyX \(numpy .*/usr/bin/python3 -m venv",
+    ),
+    "no wayland": (
+        "raise RuntimeError()",
+        r"got RuntimeError \(numpy .*; try `python3 -c 'import picamera2'`",
+    ),
+    "damaged": ("this is no Python", "got SyntaxError"),
+    "leaves": ("raise SystemExit(3)", "got SystemExit: 3"),
+}
+
+
+class TestBrokenLibrary:
+    @pytest.fixture(params=BROKEN)
+    def message(self, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+        """What is said of a picamera2 that is installed so."""
+        code, message = BROKEN[request.param]
+        (tmp_path / "lib/picamera2").mkdir(parents=True)
+        (tmp_path / "lib/picamera2/__init__.py").write_text(code)
+        monkeypatch.syspath_prepend(tmp_path / "lib")
+        monkeypatch.delitem(sys.modules, "picamera2", raising=False)
+        return message
+
+    def test_it_says_why_and_what_helps(self, message: str, capfd: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(MissingDependencyError, match=message) as caught:
+            open_source("picamera://0")
+        assert "\n" not in str(caught.value)
+        assert capfd.readouterr() == ("", "")
+
+    def test_the_list_of_cameras_says_so_too(self, message: str, tmp_path: Path) -> None:
+        found = list_cameras(tmp_path)
+        (camera,) = found["cameras"]
+        assert camera["uri"] == "picamera://"
+        assert re.search(message, camera["error"])
+        assert camera["error"] in cameras_text(found)
+
+
+def test_a_libcamera_that_does_not_answer_is_listed_with_its_error(
+    library: type[Picamera2], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def broken() -> None:
+        raise RuntimeError("Cannot acquire the camera manager")
+
+    monkeypatch.setattr(library, "global_camera_info", broken)
+    (camera,) = list_cameras(tmp_path)["cameras"]
+    assert "libcamera does not tell its cameras: got RuntimeError: Cannot acquire" in camera["error"]
+    with pytest.raises(CameraError, match="does not tell its cameras"):
+        open_source("picamera://0")
 
 
 class TestGstreamer:

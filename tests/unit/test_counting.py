@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from edgeleuk.counting import (
     Called,
     KnownError,
     Rate,
+    called_of,
     cells_needed,
     corrected_share,
     counting_facts,
@@ -21,15 +23,21 @@ from edgeleuk.counting import (
     effective_cells,
     half_width_points,
     known_error_of,
+    precise_enough,
+    share_text,
+    way_on_text,
 )
 from edgeleuk.errors import BundleError
-from edgeleuk.results import Proportion
+from edgeleuk.pipeline import CUT
+from edgeleuk.results import Check, Counted, Decision, Proportion, cells_text, check_of
+from edgeleuk.scaling import SCALE_IMPLAUSIBLE, SCALE_UNKNOWN
+from edgeleuk.views import STUCK_DUST
 
 if TYPE_CHECKING:
     from outcome import Call
 
 GOOD = KnownError(0.6, Rate(0.95, 200, 100), Rate(0.9, 200, 100))
-COUNTS = {"blast": 20, "normal": 60, "uncertain": 20}
+COUNTS = Counted(20, 60, 20, {Check.PROBABILITY: 8, Check.AREA: 12})
 
 
 def bundle_with(**validation: Any) -> Bundle:
@@ -116,7 +124,7 @@ class TestCorrection:
     @pytest.mark.parametrize(
         ("called", "error", "reason"),
         [
-            (Called(0, 0), GOOD, "no cell has a probability"),
+            (Called(0, 0), GOOD, "no cell like the training cells has a probability"),
             (Called(2, 900), GOOD, "does not hold for these cells"),
             (Called(999, 999), KnownError(0.6, Rate(0.7, 999, 999), GOOD.specificity), "does not hold"),
             (Called(3, 9), replace(GOOD, sensitivity=Rate(0.12, 99, 99)), "hardly better than chance"),
@@ -164,22 +172,106 @@ class TestCellsNeeded:
         assert cells_needed(Proportion(5, 10), 1e-7) == 1_000_000_000
 
 
+class TestForeignCells:
+    """What the network was never taught has no part in any share."""
+
+    @pytest.mark.parametrize(
+        ("counted", "told"),
+        [
+            (Counted(20, 60, 20, {Check.PROBABILITY: 20}), True),
+            (Counted(20, 60, 20, {Check.AREA: 20}), True),
+            (Counted(20, 59, 21, {Check.AREA: 11, Check.COLOUR: 10}), False),
+            (Counted(0, 0, 33, {Check.COLOUR: 21, Check.AREA: 12}), False),
+            (Counted(1, 0, 1, {Check.SCALE: 1}), False),
+            (Counted(1, 0, 1, {Check.SHARPNESS: 1}), False),
+            (Counted(1, 0, 1, {Check.FEATURES: 1}), False),
+            # Parts of cells, and dust, are no cells of another kind.
+            (Counted(8, 0, 42, {Check.BORDER: 40, Check.DUST: 1, Check.AREA: 1}), True),
+        ],
+    )
+    def test_too_many_and_no_share_is_told(self, counted: Counted, told: bool) -> None:
+        facts = counting_facts(counted, Called(40, 100), GOOD)
+        share = counted.share_facts()
+        shares = [
+            share, *(facts["differential"][decision.value] for decision in Decision),
+            facts["corrected_blast_share"],
+        ]  # fmt: skip
+        assert [of["share"] is not None for of in shares] == [told] * 5
+        assert (facts["precision"]["half_width_points"] is not None) == told
+        assert precise_enough(counted, 50) == told
+        lines = "\n".join([*share_text(share), *counting_text(facts)])
+        assert ("%" in re.sub(r", more than 20%", "", lines)) == told
+        if not told:
+            assert "are unlike the training cells" in lines
+            assert (
+                share["reason"] == facts["differential"]["reason"] == facts["corrected_blast_share"]["reason"]
+            )
+
+    @pytest.mark.parametrize(("cells", "told"), [(19, False), (20, True)])
+    def test_few_cells_are_not_corrected(self, cells: int, told: bool) -> None:
+        facts = counting_facts(
+            Counted(0, cells, 0), Called(0, cells), replace(GOOD, specificity=Rate(1, 9, 9))
+        )
+        corrected = facts["corrected_blast_share"]
+        assert (corrected["share"] is not None) == told
+        assert (
+            told or corrected["reason"] == "only 19 cells are like the training cells, 20 or more are needed"
+        )
+
+    def test_they_are_not_called(self) -> None:
+        cells = [
+            (0.9, None),
+            (0.1, None),
+            (0.8, "probability between 0.60 and 0.85"),
+            (None, "scale unknown"),
+        ]
+        foreign = [
+            (0.99, f"{start} and so on")
+            for start in ("area 9", "colour: red/blue", "sharpness 9", "features are")
+        ]
+        assert called_of(cells + foreign, 0.5) == Called(2, 3)
+
+    def test_the_reasons_are_named_the_most_frequent_first(self) -> None:
+        counted = Counted(0, 0, 33, {Check.AREA: 12, Check.COLOUR: 21})
+        assert (
+            counted.text()
+            == cells_text(counted.to_json())
+            == "0 blast, 0 normal, 33 uncertain (colour 21, area 12)"
+        )
+        by_reason = {"area": 12, "colour": 21}
+        assert way_on_text(by_reason)[0].startswith("way on    colour: ")
+        assert way_on_text({}) == []
+
+    @pytest.mark.parametrize(
+        ("reason", "check"),
+        [
+            (SCALE_UNKNOWN, Check.SCALE),
+            (SCALE_IMPLAUSIBLE, Check.SCALE),
+            (STUCK_DUST, Check.DUST),
+            (CUT, Check.BORDER),
+        ],
+    )
+    def test_the_words_of_the_pipeline_are_known(self, reason: str, check: Check) -> None:
+        assert check_of(reason) is check
+
+    def test_what_nobody_knows_is_foreign(self) -> None:
+        assert check_of("older words") is check_of(None) is Check.OTHER
+        assert Counted(4, 0, 2, {Check.OTHER: 2}).no_share is not None
+
+
 def test_all_of_it_in_words() -> None:
     facts = counting_facts(COUNTS, Called(40, 100), GOOD, until_points=8)
     assert facts["differential"]["n"] == 100
     assert facts["differential"]["normal"]["count"] == 60
     assert facts["precision"]["until_points"] == facts["precision"]["points"] == 8
     text = "\n".join(counting_text(facts))
-    assert "20.0% blast (12.7% to 29.2%)" in text
-    assert "corrected 35.3% blasts of 100 cells" in text
+    assert "of 100 cells: 20.0% blast (12.7% to 29.2%)" in text
+    assert "corrected 35.3% blasts of 100 cells like the training cells" in text
     assert f"about {facts['precision']['cells_needed']} more cells for +-8" in text
     assert "no more cells are needed for +-50" in "\n".join(
         counting_text(counting_facts(COUNTS, None, "unknown", until_points=50))
     )
-    assert (
-        counting_text(counting_facts(dict.fromkeys(COUNTS, 0), None, "unknown"))[0]
-        == "corrected none: unknown"
-    )
+    assert counting_text(counting_facts(Counted(), None, "unknown"))[0] == "corrected none: unknown"
 
 
 def test_a_run_ends_when_the_share_is_known(edgeleuk: Call) -> None:
@@ -192,7 +284,10 @@ def test_a_run_ends_when_the_share_is_known(edgeleuk: Call) -> None:
     assert facts["precision"]["cells_needed"] == 0
     # Not one frame more than was needed.
     assert 3 < facts["cells"]["blast"] + facts["cells"]["normal"] < 40
-    assert facts["corrected_blast_share"]["n"] == facts["cells"]["unique"]
+    foreign = sum(
+        facts["cells"]["uncertain_by_reason"].get(of, 0) for of in ("area", "sharpness", "features")
+    )
+    assert facts["corrected_blast_share"]["n"] == facts["cells"]["unique"] - foreign
     reported = json.loads(edgeleuk("report", "s.db", "--json").out)
     for key in ("differential", "corrected_blast_share", "precision", "blast_share"):
         assert reported[key] == facts[key]

@@ -227,15 +227,29 @@ def test_a_silence_is_a_gap_although_the_connection_held() -> None:
     class Slow(Cable):
         def frames(self) -> Iterator[Frame | SourceEvent]:
             for item in super().frames():
-                self.now_s += 2.0 * (isinstance(item, Frame) and item.sequence == 1)
+                self.now_s += 2.0 * (isinstance(item, Frame) and item.sequence == 2)
                 yield item
 
-    slow, texts = Slow([3], ends=True), []
+    slow, texts = Slow([4], ends=True), []
     for item in slow.camera().frames():
         if isinstance(item, SourceEvent):
             texts.append(item.text)
         slow.now_s += 5.0  # a consumer that takes its time makes no gap
     assert texts == ["no picture came for 2.1 s"]
+
+
+@pytest.mark.parametrize("every_s", [1.5, 2.0, 10.0])
+def test_a_slow_camera_makes_no_gaps_but_for_its_own(every_s: float) -> None:
+    class Slow(Cable):
+        def frames(self) -> Iterator[Frame | SourceEvent]:
+            for item in super().frames():
+                self.now_s += every_s * (4 if isinstance(item, Frame) and item.sequence == 12 else 1)
+                yield item
+
+    slow = Slow([20], ends=True)
+    texts = [item.text for item in slow.camera().frames() if isinstance(item, SourceEvent)]
+    assert len(texts) == 1
+    assert texts[0].startswith(f"no picture came for {4 * every_s:.0f}.")
 
 
 def test_closing_ends_the_wait_for_a_lost_camera() -> None:

@@ -29,6 +29,7 @@ from edgeleuk.record.database import SCHEMA_VERSION
 from edgeleuk.record.export import COLUMNS, export_jsonl
 from edgeleuk.record.pictures import THUMBNAIL_PX, thumbnail
 from edgeleuk.results import (
+    Counted,
     Decision,
     FrameResult,
     Prediction,
@@ -365,10 +366,11 @@ class TestSummary:
         assert value["research_use"] == RESEARCH_USE
 
     def test_nothing_seen(self) -> None:
-        empty = replace(summary(Path("s.db")), processed=0, blast=0, normal=0, duration_s=0.0, latency_ms={})
+        empty = replace(summary(Path("s.db")), processed=0, counted=Counted(), duration_s=0.0, latency_ms={})
         value = empty.to_json()
         assert value["latency_ms"] == {"p50": None, "p95": None, "p99": None}
-        assert value["blast_share"] == {"share": None, "low": 0.0, "high": 1.0, "n": 0}
+        reason = "no cell was called blast or normal"
+        assert value["blast_share"] == {"share": None, "low": None, "high": None, "n": 0, "reason": reason}
         assert value["fps"] == 0.0
 
     # Field notes, "Counting"; and the textbook's rule of three.

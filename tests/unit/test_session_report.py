@@ -38,7 +38,7 @@ def make(path: Path, *, cells: int = 10, finished: bool = True, known: object = 
     settings = {"camera": "test://", "bundle_sha256": "ab" * 32, "bundle": "b", "edgeleuk": "0.1.0"}
     with create_session(path, settings | {"known_error": known, "until_points": 8.0}) as session:
         for number in range(cells):
-            probability = 0.9 - 0.08 * number
+            probability = 0.9 - 0.08 * (number % 10)
             decision = Decision.BLAST if probability > 0.7 else Decision.NORMAL
             prediction = Prediction(decision, probability)
             if 0.5 <= probability <= 0.7:
@@ -57,21 +57,22 @@ def make(path: Path, *, cells: int = 10, finished: bool = True, known: object = 
 
 class TestReport:
     def test_what_it_counts(self, tmp_path: Path) -> None:
-        facts = session_report(make(tmp_path / "s.db"))
+        facts = session_report(make(tmp_path / "s.db", cells=20))
         assert facts["frames"] == {
-            "captured": 10, "processed": 11, "dropped": 1, "rejected": 1,
+            "captured": 10, "processed": 21, "dropped": 1, "rejected": 1,
             "rejected_by_reason": {"out of focus": 1},
         }  # fmt: skip
-        assert [facts["cells"][name] for name in ("unique", "blast", "normal", "uncertain")] == [11, 3, 4, 4]
-        assert facts["blast_share"]["n"] == 7
+        assert [facts["cells"][name] for name in ("unique", "blast", "normal", "uncertain")] == [21, 6, 8, 7]
+        assert facts["cells"]["uncertain_by_reason"] == {"probability": 6, "scale": 1}
+        assert facts["blast_share"]["n"] == 14
         assert facts["events"] == {"n": 3, "by_kind": {"gap": 1, "lost": 1, "scenario": 1}}
         assert [(gap["kind"], gap["at"]) for gap in facts["gaps"]] == [
             ("gap", "2001-09-09T01:47:30.000+00:00"),
             ("lost", "2001-09-09T01:47:40.000+00:00"),
         ]
-        # By the threshold alone, of the ten that have a probability.
+        # By the threshold alone, of those that have a probability.
         corrected = facts["corrected_blast_share"]
-        assert (corrected["positive"], corrected["n"]) == (4, 10)
+        assert (corrected["positive"], corrected["n"]) == (8, 20)
         assert facts["precision"]["points"] == 8.0
         assert facts["chain"]["broken"] is None
         assert (facts["first_frame"], facts["last_frame"]) == (
@@ -129,8 +130,8 @@ class TestPage:
         assert page.count(RESEARCH_USE) >= 2
         assert page.count('src="data:image/jpeg;base64,') == 11
         # Of the uncertain: that without a probability, then by the distance from 0.6.
-        assert re.findall(r"cell (\d+), p (\S+?)<", page)[:3] == [
-            ("10", "none"),
+        assert re.findall(r"cell (\d+), P\(blast\) (\S+?)<", page)[:3] == [
+            ("10", "unknown"),
             ("4", "0.580"),
             ("3", "0.660"),
         ]
@@ -193,17 +194,34 @@ class TestFhir:
         assert observation.note[0].text == RESEARCH_USE
 
     def test_its_numbers(self, tmp_path: Path) -> None:
-        bundle = fhir_bundle(session_report(make(tmp_path / "s.db")))
+        bundle = fhir_bundle(session_report(make(tmp_path / "s.db", cells=20)))
         components = {
             one["code"]["coding"][0]["code"]: one for one in bundle["entry"][0]["resource"]["component"]
         }
         assert set(components) == set(CODES) - {"differential-count"}
         assert [components[name]["valueInteger"] for name in ("cells", "blast", "normal", "uncertain")] == [
-            11, 3, 4, 4,
+            21, 6, 8, 7,
         ]  # fmt: skip
         assert components["blast-share"]["valueQuantity"]["value"] == 42.8571
         ends = components["blast-share-interval"]["valueRange"]
-        assert (ends["low"]["value"], ends["high"]["value"]) == (9.8988, 81.5948)
+        assert (ends["low"]["value"], ends["high"]["value"]) == (17.6611, 71.1391)
+
+    def test_foreign_cells_leave_a_reason_in_place_of_a_share(self, tmp_path: Path) -> None:
+        with create_session(
+            tmp_path / "s.db", {"camera": "test://", "known_error": KNOWN.to_json()}
+        ) as session:
+            for number in range(33):
+                reason = "colour: red/blue 1.3 is outside" if number < 21 else "area 9 um2 is outside"
+                record(session, number, Prediction(Decision.UNCERTAIN, 0.9, reason, foreign=True))
+        facts = session_report(tmp_path / "s.db")
+        write_page(tmp_path / "s.db", tmp_path / "s.html")
+        found = [report_text(facts), (tmp_path / "s.html").read_text(), json.dumps(fhir_bundle(facts))]
+        for text in found:
+            assert "33 of 33 cells are unlike the training cells (colour 21, area 12)" in text
+            # The sentence's own limit, and no share.
+            assert set(re.findall(r"[\d.]+ ?%", text.replace("95 %", ""))) <= {"20%"}
+        assert "0 blast, 0 normal, 33 uncertain (colour 21, area 12)" in found[0]
+        assert "way on    colour" in found[0]
 
     def test_no_patient_no_interpretation_no_foreign_code(self, tmp_path: Path) -> None:
         text = json.dumps(fhir_bundle(session_report(make(tmp_path / "s.db"))))

@@ -168,11 +168,15 @@ def test_a_scan_keeps_the_focus_on_a_slide_that_is_tilted_and_drifts() -> None:
     assert frame.px_per_um == pytest.approx(13.0)
 
 
-def test_a_scan_that_goes_on_begins_where_it_was() -> None:
+def test_a_scan_that_goes_on_numbers_its_frames_on() -> None:
     stage = stage_on(take_out_um=6.0)
     fields = [ScanField(n, 0, n, 30.0 * n, 0.0) for n in range(5)]
-    source = ScanSource("virtual", fields, FocusKeeper(stage, stage), TWO, first=3)
-    assert [frame.sequence for frame in source.frames()] == [3, 4]
+    source = ScanSource("virtual", [fields[1], fields[4]], FocusKeeper(stage, stage), TWO, first=7)
+    frames = [item for item in source.frames() if isinstance(item, Frame)]
+    assert [(frame.sequence, frame.source) for frame in frames] == [
+        (7, "virtual field 1"),
+        (8, "virtual field 4"),
+    ]
 
 
 def test_over_glass_the_focus_stays() -> None:

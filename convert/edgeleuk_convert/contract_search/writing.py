@@ -64,10 +64,14 @@ def found_text(facts: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+# How such a file begins.
+CONTRACT_MARK = b"# Found out by the labels of"
+
+
 def contract_toml(found: FoundContract) -> str:
     """Write ``contract.toml``, with comments that say where it comes from."""
     lines = [
-        f"# Found out by the labels of {found.cells} cells in {found.groups} groups:"
+        f"{CONTRACT_MARK.decode()} {found.cells} cells in {found.groups} groups:"
         f" AUROC {found.auroc:.3f} ({found.low:.3f} to {found.high:.3f}).",
         f"# {found.title}",
         *(f"# Cannot be told apart from: {of.title}" for of in found.alike[:NAMED_AT_MOST]),

@@ -29,6 +29,8 @@ class Motion:
         How long it would take without ramps.
     ramp_s : float
         How much longer it takes for each of the two ramps, halved.
+    brakes : bool
+        It begins at full speed, and slows down all the way.
     """
 
     start: Place
@@ -36,6 +38,7 @@ class Motion:
     began_s: float
     run_s: float
     ramp_s: float = 0.0
+    brakes: bool = False
 
     @property
     def ends_s(self) -> float:
@@ -49,6 +52,8 @@ class Motion:
             return 1.0
         if gone <= 0:
             return 0.0
+        if self.brakes:
+            return gone / whole * (2 - gone / whole)
         ramp = min(self.ramp_s, whole / 2)
         if ramp == 0:
             return gone / whole
@@ -66,6 +71,18 @@ class Motion:
             return self.target
         x, y, z = (a + (b - a) * share for a, b in zip(self.start, self.target, strict=True))
         return x, y, z
+
+    def braked(self, now_s: float, gain: float) -> Motion | None:
+        """Return the way from now to a stop, slowed down by so much; None if it stands."""
+        begun, soon_s = self.at(now_s), 1e-5
+        way = math.dist(begun, self.target)
+        speed = math.dist(begun, self.at(now_s + soon_s)) / soon_s
+        # Floating point leaves some speed to what stands.
+        if speed < 1e-6 or way == 0:
+            return None
+        share = min(speed * speed / (2 * gain) / way, 1.0)
+        x, y, z = (a + (b - a) * share for a, b in zip(begun, self.target, strict=True))
+        return Motion(begun, (x, y, z), now_s, 2 * share * way / speed, brakes=True)
 
 
 class SimulatedBoard:

@@ -30,6 +30,8 @@ _WORD = re.compile(r"([A-Z])(-?\d*\.?\d+)")
 class GrblSimulator(SimulatedBoard):
     r"""A GRBL board: a planner of 15 blocks, 128 bytes of buffer, alarms, a lamp on the spindle's output.
 
+    A jog that is cancelled brakes as $120 to $122 say. An alarm outlasts a soft reset: `$X` or `$H` ends it.
+
     Parameters
     ----------
     settings : mapping
@@ -76,6 +78,7 @@ class GrblSimulator(SimulatedBoard):
         self._homed_at_s: float | None = None
         self._alarm = 11 if self._settings[22] else 0
         self._deaf = False
+        self._resting = "Idle"
         self._speed = 0.0
         self._shining = False
         self._coolant = False
@@ -100,6 +103,7 @@ class GrblSimulator(SimulatedBoard):
             self._restart()
             self._place = (0.0, 0.0, 0.0)
             self._alarm = 11 if self._settings[22] else 0
+            self._resting = "Idle"
             self._greet()
 
     def hit_limit(self) -> None:
@@ -166,15 +170,17 @@ class GrblSimulator(SimulatedBoard):
     def _at_once(self, byte: bytes) -> None:
         now_s = self._clock()
         if byte == b"\x18":
-            moving = bool(self._blocks)
+            # After a hold it stands, and knows where.
+            moving = bool(self._blocks) and self._held_s is None
             homing = self._homed_at_s is not None
             alarm = 6 if homing else 3 if moving else 0
-            locked = self._alarm and self._settings[22]
             if alarm:
                 self._say(f"ALARM:{alarm}")
             self._freeze()
             self._restart()
-            self._alarm = alarm or (self._alarm if locked else 0)
+            # Who wakes it from sleep has to unlock it as well.
+            self._alarm = alarm or self._alarm or 11 * (self._resting == "Sleep")
+            self._resting = "Idle"
             self._greet()
         elif self._deaf or self._homed_at_s is not None:
             return
@@ -182,7 +188,7 @@ class GrblSimulator(SimulatedBoard):
             self._report(now_s)
         elif byte == b"\x85" or (byte == b"!" and self._jogging):
             if self._jogging:
-                self._freeze()
+                self._brake(now_s)
         elif byte == b"!" and self._blocks and self._held_s is None:
             self._held_s = now_s
         elif byte == b"~" and self._held_s is not None:
@@ -192,6 +198,17 @@ class GrblSimulator(SimulatedBoard):
                 for block in self._blocks
             ]
             self._held_s = None
+
+    def _brake(self, now_s: float) -> None:
+        current = next((block for block in self._blocks if now_s < block.ends_s), None)
+        gain = min(self._settings[axis] for axis in (120, 121, 122))
+        if current is not None and current.brakes:
+            return
+        braked = None if current is None else current.braked(now_s, gain)
+        if braked is None:
+            self._freeze()
+        else:
+            self._blocks = [braked]
 
     def _freeze(self) -> None:
         self._place = self._mm(self._clock())
@@ -212,7 +229,8 @@ class GrblSimulator(SimulatedBoard):
     def _report(self, now_s: float) -> None:
         inch = 25.4 if self._settings[13] else 1.0
         digits = 4 if self._settings[13] else 3
-        state = "Alarm" if self._alarm else "Jog" if self._jogging else "Run" if self._blocks else "Idle"
+        state = "Jog" if self._jogging else "Run" if self._blocks else self._resting
+        state = "Alarm" if self._alarm else state
         if self._held_s is not None:
             state = "Hold:0"
         machine = self._mm(now_s)
@@ -228,6 +246,8 @@ class GrblSimulator(SimulatedBoard):
         self._say(f"<{'|'.join(fields)}>")
 
     def _line(self, text: str) -> str | None:
+        if self._resting == "Sleep":
+            return "error:8"
         if text.startswith("$J="):
             return "error:9" if self._alarm else self._jog(text[3:])
         if text.startswith("$"):
@@ -249,6 +269,9 @@ class GrblSimulator(SimulatedBoard):
             if self._alarm:
                 self._say("[MSG:Caution: Unlocked]")
             self._alarm = 0
+            return "ok"
+        if text in {"$SLP", "$C"} and idle:
+            self._resting = {"$SLP": "Sleep", "$C": "Check"}[text]
             return "ok"
         if text == "$G":
             motion, unit, distance = self._modes["motion"], self._modes["unit"], self._modes["distance"]

@@ -27,7 +27,9 @@ class SangaboardSimulator(SimulatedBoard):
     blocking : bool
         Whether firmware 1 answers a move only when it has ended.
     endstops : bool
-        Whether the stage can be homed.
+        Whether the stage can be homed. Firmware 1 crashes at a `home_min` that does not say which axes.
+    retreat : int
+        How many steps homing goes back from an end stop.
     clock : callable
 
     Examples
@@ -49,6 +51,7 @@ class SangaboardSimulator(SimulatedBoard):
         ramp_us: int = 0,
         blocking: bool = False,
         endstops: bool = False,
+        retreat: int = 200,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(clock)
@@ -58,11 +61,14 @@ class SangaboardSimulator(SimulatedBoard):
         self._ramp_us = ramp_us
         self._blocking = blocking or not self._listens
         self._endstops = endstops
+        self._retreat = retreat
         self._light = 0.0
         self._place = (0.0, 0.0, 0.0)
         self._motion: Motion | None = None
         self._answer_at_end: str | None = None
-        self._homing = False
+        # Of homing: where to, and which axes' end stops are there.
+        self._legs: list[tuple[tuple[float, float, float], list[int]]] = []
+        self._hits: list[int] = []
 
     def position(self, now_s: float | None = None) -> Steps:
         """Return where the stage is, in steps."""
@@ -80,7 +86,7 @@ class SangaboardSimulator(SimulatedBoard):
         with self._lock:
             # The count is stored when a move ends: that of a move cut short is lost.
             self._place = self._motion.start if self._motion else self._place
-            self._motion, self._answer_at_end, self._homing = None, None, False
+            self._motion, self._answer_at_end, self._legs, self._hits = None, None, [], []
             self._light = 0.0
             self._input = b""
             self._say(self._welcome)
@@ -93,11 +99,13 @@ class SangaboardSimulator(SimulatedBoard):
         if self._motion is None or now_s < self._motion.ends_s:
             return
         self._place, self._motion = self._motion.target, None
-        if self._homing:
-            self._place, self._homing = (0.0, 0.0, 0.0), False
+        if self._listens:
+            for axis in self._hits:
+                self._say(f"Endstop hit:-{axis + 1}")
         if self._answer_at_end:
             self._say(self._answer_at_end)
             self._answer_at_end = None
+        self._begin_leg()
         self._work()
 
     def _take(self, data: bytes) -> None:
@@ -123,10 +131,8 @@ class SangaboardSimulator(SimulatedBoard):
         elif word == "ramp_time" and rest.isdigit():
             self._ramp_us = int(rest)
             self._say("done.")
-        elif line == "home_min" and self._endstops:
-            self._homing = True
-            self._go((0.0, 0.0, 0.0))
-            self._answer_at_end = "done."
+        elif word == "home_min" and self._endstops:
+            self._home(rest)
         elif line == "list_modules":
             self._modules()
         elif self._listens and word == "led_cc" and rest:
@@ -185,6 +191,38 @@ class SangaboardSimulator(SimulatedBoard):
         else:
             self._say("done.")
 
+    def _home(self, rest: str) -> None:
+        if not rest.isdigit():
+            if self._listens:
+                # It reads an argument that is not there.
+                self.reset()
+                return
+            rest = "7"
+        axes = [axis for axis in range(3) if int(rest) >> axis & 1]
+
+        def at(steps: float) -> tuple[float, float, float]:
+            x, y, z = (steps if axis in axes else self._place[axis] for axis in range(3))
+            return x, y, z
+
+        away = float(self._retreat)
+        self._legs = [(at(0.0), axes), (at(away), []), (at(0.0), axes), (at(away), [])]
+        self._begin_leg()
+
+    def _begin_leg(self) -> None:
+        self._hits = []
+        if self._motion or not self._legs:
+            return
+        target, self._hits = self._legs.pop(0)
+        self._go(target)
+        if not self._listens:
+            self._answer_at_end = None if self._legs else "done."
+        elif self._blocking:
+            self._answer_at_end = "stopped"
+        else:
+            self._say("done.")
+        if self._listens and not self._legs:
+            self._say("done.")
+
     def _go(self, target: tuple[float, float, float]) -> None:
         start = Steps(*rounded(self._motion.at(self._clock()) if self._motion else self._place))
         longest = max(abs(b - a) for a, b in zip(start, target, strict=True))
@@ -201,8 +239,10 @@ class SangaboardSimulator(SimulatedBoard):
         if self._motion:
             x, y, z = rounded(self._motion.at(self._clock()))
             self._place, self._motion = (float(x), float(y), float(z)), None
-        self._answer_at_end, self._homing = None, False
+        self._answer_at_end, self._hits = None, []
         self._say("Move aborted")
+        # Homing goes on with its next move: this firmware cannot stop it at once.
+        self._begin_leg()
 
     def _shine(self, rest: str) -> None:
         try:

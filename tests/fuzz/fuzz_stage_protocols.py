@@ -1,9 +1,8 @@
 """Fuzz both stage protocols with atheris: no exception, nothing hoarded, no position out of thin air.
 
-By hand, for as long as is wanted; atheris is not installed with the project:
+By hand, for as long as is wanted; ``make fuzz`` runs it for ten minutes:
 
-    pip install atheris
-    python tests/hardware/fuzz_stage_protocols.py -max_total_time=600
+    python tests/fuzz/fuzz_stage_protocols.py -max_total_time=600
 """
 
 from __future__ import annotations

@@ -10,8 +10,6 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
-import msgspec
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -114,6 +112,8 @@ def print_json(value: object) -> None:
     Names stay what they are: what a terminal would obey stands as JSON's own escapes, and bytes of a name
     that are no UTF-8 as lone surrogates (``\udce4``), which Python's `json` and `os.fsencode` turn back.
     """
+    import msgspec  # only what prints JSON needs it
+
     try:
         text = msgspec.json.format(msgspec.json.encode(value), indent=1).decode()
     except UnicodeEncodeError:

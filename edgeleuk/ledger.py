@@ -39,6 +39,7 @@ class _Cell(msgspec.Struct, frozen=True):
 
     decision: Literal["blast", "normal", "uncertain"]
     probability: Share | None
+    reason: str | None
 
 
 class _Line(msgspec.Struct, frozen=True):
@@ -49,6 +50,7 @@ class _Line(msgspec.Struct, frozen=True):
     sha256: Digest | None
     cells: tuple[_Cell, ...]
     error: str | None
+    rejected: str | None = None
 
 
 class Entry(NamedTuple):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -74,6 +76,7 @@ class ProcessWorkers(Closing):
         self._bundle = _Shared(bundle)
         self._standard = standard
         self._threads = threads
+        _start_tracker()
         self._pool = self._new_pool(jobs)
 
     def begin(self, pictures: Sequence[Picture]) -> Future[list[str]]:
@@ -168,6 +171,18 @@ class _Shared(Closing):
     def close(self) -> None:
         """Let the bytes go."""
         self._file.close()
+
+
+def _start_tracker() -> None:
+    """Start multiprocessing's own helper so that it goes on through a SIGHUP, as it does through Ctrl-C.
+
+    Blocked signals stay blocked in a process that is started; this one has its own unblocked again.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager

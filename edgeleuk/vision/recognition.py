@@ -35,9 +35,7 @@ _APART = 7
 _SHIFT_STEP = 8
 _LEAST_VOTES = 12
 # Spots that are like so many others tell nothing.
-_LONGEST_CHAIN = 64
-# Fields with most such spots whose shifts are looked at.
-_SHORT_LIST = 24
+_LONGEST_CHAIN = 24
 _COMPARED = np.round(
     np.random.default_rng(20).uniform(-1, 1, (_TABLES, _BITS, 2, 2)) * _SURROUNDINGS * _SPOT_SIGMA
 ).astype(np.intp)
@@ -132,46 +130,56 @@ class FieldIndex:
         seen, mine = self._like(spots)
         if not len(seen):
             return []
-        fields, group = np.unique(self._fields[seen], return_inverse=True)
-        likely = np.argsort(np.bincount(group))[::-1][:_SHORT_LIST]
-        found = []
-        for index in likely:
-            of_field = group == index
-            if np.count_nonzero(of_field) < _LEAST_VOTES:
-                break
-            shifts = self._places[seen[of_field]] - spots.places[mine[of_field]]
-            shift, votes = _agreed(shifts)
-            if votes >= _LEAST_VOTES:
-                found.append(Proposal(int(fields[index]), shift, votes))
-        return sorted(found, key=lambda proposal: proposal.votes, reverse=True)[:most]
+        fields, shifts = self._fields[seen].astype(np.int64), self._places[seen] - spots.places[mine]
+        order = np.argsort(fields, kind="stable")
+        fields, shifts = fields[order], shifts[order]
+        found: dict[int, Proposal] = {}
+        for number, x, y in _most_agreed(fields, shifts, most):
+            # Those that fell just beside the step, too.
+            own = shifts[slice(*np.searchsorted(fields, (number, number + 1)))]
+            agreeing = own[np.abs(own - np.array([x, y])).max(axis=1) <= _SHIFT_STEP / 2]
+            votes = len(agreeing)
+            if votes >= _LEAST_VOTES and (number not in found or found[number].votes < votes):
+                found[number] = Proposal(
+                    number, (float(agreeing[:, 0].mean()), float(agreeing[:, 1].mean())), votes
+                )
+        return sorted(found.values(), key=lambda proposal: proposal.votes, reverse=True)[:most]
 
     def _like(self, spots: Spots) -> tuple[Integers, Integers]:
         """Pairs of spots that look alike: slots of remembered ones, and which of the field's own."""
         oldest = max(0, self._spots - self._room)
         slots, own = [], []
-        for table in range(_TABLES):
-            mine = np.arange(len(spots.places))
-            at = self._last[table, spots.codes[:, table]]
-            for _ in range(_LONGEST_CHAIN):
-                # What was written over was followed by older ones alone.
-                left = at > oldest
-                at, mine = at[left], mine[left]
-                if not len(at):
-                    break
-                slots.append(at % self._room)
-                own.append(mine)
-                at = self._before[at % self._room, table]
+        # All tables at a time: the steps along the chains are what takes time.
+        mine, table = (grid.ravel() for grid in np.indices(spots.codes.shape))
+        at = self._last[table, spots.codes.ravel()]
+        for _ in range(_LONGEST_CHAIN):
+            # What was written over was followed by older ones alone.
+            left = np.flatnonzero(at > oldest)
+            if not len(left):
+                break
+            at, mine, table = at[left] % self._room, mine[left], table[left]
+            slots.append(at)
+            own.append(mine)
+            at = self._before[at, table]
         if not slots:
             return np.zeros(0, np.int64), np.zeros(0, np.int64)
         return np.concatenate(slots), np.concatenate(own)
 
 
-def _agreed(shifts: npt.NDArray[np.int16]) -> tuple[tuple[float, float], int]:
-    """Return the shift that most agree with, and how many do."""
-    apart = np.abs(shifts[:, None] - shifts[None]).max(axis=2) <= _SHIFT_STEP / 2
-    agreeing = shifts[apart[int(np.argmax(apart.sum(axis=1)))]]
-    x, y = np.median(agreeing, axis=0)
-    return (float(x), float(y)), len(agreeing)
+def _most_agreed(
+    fields: Integers, shifts: npt.NDArray[np.int16], most: int
+) -> list[tuple[int, float, float]]:
+    """Fields and the middle of a step of shifts, (number, x, y), that most pairs of spots agree on."""
+    found: dict[tuple[int, float, float], int] = {}
+    # What lies about the border of two steps lies in the middle of one of the others.
+    for offset in (0, _SHIFT_STEP // 2):
+        steps = ((shifts + offset) // _SHIFT_STEP + 512).astype(np.int64)
+        keys, votes = np.unique((fields << 20) | (steps[:, 0] << 10) | steps[:, 1], return_counts=True)
+        enough = np.flatnonzero(votes >= _LEAST_VOTES // 2)
+        for key, count in zip(keys[enough].tolist(), votes[enough].tolist(), strict=True):
+            x, y = (((key >> bits & 1023) - 512 + 0.5) * _SHIFT_STEP - offset for bits in (10, 0))
+            found[key >> 20, x, y] = count
+    return sorted(found, key=lambda place: found[place], reverse=True)[: 2 * most]
 
 
 def _spots(fine: Bytes) -> tuple[npt.NDArray[np.int16], Integers]:

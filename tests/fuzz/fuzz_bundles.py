@@ -2,6 +2,8 @@
 
     python tests/fuzz/fuzz_bundles.py --seconds 600
 
+or by ``make fuzz``, with libFuzzer's own options; a file of an input alone is read again.
+
 An input is a byte that says what of a small, sound bundle is replaced, and what replaces it: the whole file,
 a member, or one array of a member. Hashes, sizes and checksums are made to fit, so that damage gets past
 them. Anything but `BundleError` is a fault, and so are 10 s and 1 GB for one input. Needs atheris.
@@ -200,11 +202,11 @@ def main() -> None:
     """Fuzz for so many seconds; the exit code is not 0 where a fault was found."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=int, default=600, help="for how long")
-    parser.add_argument("--input", type=Path, help="read this input again, and nothing else")
-    asked = parser.parse_args()
+    asked, others = parser.parse_known_args()
     bundles = Bundles()
-    if asked.input is not None:
-        bundles.read(asked.input.read_bytes())
+    if inputs := [word for word in others if not word.startswith("-")]:
+        for name in inputs:
+            bundles.read(Path(name).read_bytes())
         return
     for seed in bundles.all_seeds:
         bundles.read(seed)
@@ -219,6 +221,8 @@ def main() -> None:
             f"-rss_limit_mb={MEGABYTES}",
             f"-max_len={LONGEST}",
             "-print_final_stats=1",
+            # What is given last holds.
+            *others,
         ]
         atheris.Setup([sys.argv[0], *options, folder], bundles.read, custom_mutator=bundles.mutate)
         atheris.Fuzz()

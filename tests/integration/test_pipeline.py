@@ -242,11 +242,11 @@ class TestCounting:
         path = tmp_path / "s.db"
         # Too few pixels, then too many, then cells of 4 um2.
         values = iter([1.6, 41.0, 10.0])
-        fields = [[(track, 10, False)] for track in range(3)]
+        fields = [[(track, 25 * track, False) for track in range(3)]] * 3
         engine = Seen(fields).engine(estimate_scale=lambda _: Estimate(next(values)))
         summary = run_on(pictures(tmp_path / "p", 3), engine, path)
         laws_hold(summary, path)
-        assert (summary.uncertain, summary.px_per_um) == (3, None)
+        assert (summary.counted.doubts, summary.px_per_um) == ({Check.SCALE: 3}, None)
         with read_session(path) as reader:
             assert {cell["reason"] for cell in reader.rows("cells")} == {SCALE_IMPLAUSIBLE}
             assert [row["text"] for row in reader.rows("events")] == [SCALE_IMPLAUSIBLE]

@@ -65,8 +65,8 @@ def test_classify_tells_single_cells_from_fields(
     assert outcome.code == 0
     assert [entry["kind"] for entry in facts["files"]] == ["cell", "cell"]
     assert all(0 <= entry["cells"][0]["probability"] <= 1 for entry in facts["files"])
-    assert sum(facts["cells"].values()) == 2
-    assert "probability of blast" in edgeleuk("classify", cell_files[0]).out
+    assert sum(facts["cells"][name] for name in ("blast", "normal", "uncertain")) == 2
+    assert "P(blast) 0." in edgeleuk("classify", cell_files[0]).out
 
 
 def test_abstention_can_be_switched_off_and_sets_asked_for(

@@ -1,0 +1,96 @@
+"""A part of the slide that is seen again after a long way elsewhere: its cells are counted once."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from typing import TYPE_CHECKING
+
+import cv2
+import pytest
+
+from edgeleuk.capture import open_source
+from edgeleuk.engine import Engine
+from edgeleuk.pipeline import run
+from edgeleuk.record import read_session
+from edgeleuk.record.opening import resume_session
+from edgeleuk.results import Decision, Prediction
+from edgeleuk.virtual.render import VirtualSlide
+from edgeleuk.vision.tracking import FieldTracker
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from edgeleuk.frames import CellCrop
+    from edgeleuk.results import SessionSummary
+
+WIDTH, HEIGHT, SCALE = 640, 480, 13.0
+STEP = WIDTH / SCALE * 0.6
+ROW = [(column * STEP, 0.0) for column in range(8)]
+ELSEWHERE = [(5000 + 1.5 * column * STEP, 3000.0) for column in range(20)]
+
+
+class Normal:
+    """Calls every cell normal."""
+
+    def classify(self, crops: Sequence[CellCrop]) -> list[Prediction]:
+        return [Prediction(Decision.NORMAL, 0.1, "")] * len(crops)
+
+    def consensus(self, views: Sequence[Prediction]) -> Prediction:
+        return views[0]
+
+
+@pytest.fixture(scope="module")
+def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures of a row, of fields elsewhere, and of the row again, a little beside and backwards."""
+    folder = tmp_path_factory.mktemp("slide")
+    slide = VirtualSlide(9, white_cells_per_field=8.0)
+    again = [(x + 1.5, y - 1.0) for x, y in ROW[::-1]]
+    for number, (x, y) in enumerate([*ROW, *ELSEWHERE, *again]):
+        field = slide.field(
+            x, y, width=WIDTH, height=HEIGHT, exposure=number, lamp=0.96 if number > 27 else 1.0
+        )
+        cv2.imwrite(str(folder / f"{number:03}.png"), field.pixels[..., ::-1])
+    return folder
+
+
+def watched(pictures: Path, session: Path, frames: int | None = None) -> SessionSummary:
+    with resume_session(session, {"camera": "test://"}) as writer, open_source(f"dir://{pictures}") as source:
+        engine = Engine(Normal(), FieldTracker.resumed(writer.past_fields()))
+        return run(
+            source,
+            engine,
+            writer,
+            px_per_um=SCALE,
+            frames=frames,
+            past=writer.past(),
+            stop=threading.Event(),
+        )
+
+
+def only(slide: Path, folder: Path, numbers: range) -> Path:
+    folder.mkdir()
+    for number in numbers:
+        shutil.copy(slide / f"{number:03}.png", folder)
+    return folder
+
+
+def test_a_long_way_elsewhere_and_back(slide: Path, tmp_path: Path) -> None:
+    there = watched(only(slide, tmp_path / "there", range(8)), tmp_path / "there.db")
+    alone = watched(only(slide, tmp_path / "alone", range(8, 28)), tmp_path / "alone.db")
+    whole = watched(slide, tmp_path / "whole.db")
+    assert there.unique >= 2
+    assert alone.unique >= 5
+    # A cell that the border cut the first time may show itself whole the second.
+    assert there.unique + alone.unique <= whole.unique <= there.unique + alone.unique + 1
+
+
+def test_resumed_between_the_first_visit_and_the_second(slide: Path, tmp_path: Path) -> None:
+    whole = watched(slide, tmp_path / "whole.db")
+    watched(slide, tmp_path / "parts.db", frames=24)
+    resumed = watched(slide, tmp_path / "parts.db")
+    assert resumed.unique == whole.unique
+    assert resumed.seen_before == whole.seen_before
+    with read_session(tmp_path / "parts.db") as reader:
+        assert reader.verify().broken is None

@@ -21,7 +21,7 @@ PACKAGES = (
 )
 # picamera2 itself, and simplejpeg as Raspberry Pi OS has it on bookworm, built for numpy 1. Of libcamera's
 # Python there is none but in its own archive.
-CAMERA_LIBRARY = ("picamera2", "simplejpeg==1.6.6", "piexif", "videodev2", "libarchive-c")
+CAMERA_LIBRARY = ("picamera2", "simplejpeg==1.6.6", "piexif", "pillow", "videodev2", "libarchive-c")
 # Raspberry Pi OS is made of these: with Python 3.11 and 3.13.
 RELEASES = ("bookworm", "trixie")
 QEMU = "/qemu-aarch64"

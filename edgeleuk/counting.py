@@ -104,10 +104,12 @@ def known_error_of(recorded: object) -> KnownError | str:
     if "reason" in recorded:
         return str(recorded["reason"])
     try:
-        rates = (Rate(**recorded[name]) for name in ("sensitivity", "specificity"))
-        return KnownError(float(recorded["threshold"]), *rates)
+        rates = [Rate(**recorded[name]) for name in ("sensitivity", "specificity")]
+        if all(0 <= rate.share <= 1 and 0 <= rate.effective <= rate.cells < math.inf for rate in rates):
+            return KnownError(float(recorded["threshold"]), *rates)
     except (KeyError, TypeError, ValueError):
-        return "what the session recorded of the model's known error cannot be read"
+        pass
+    return "what the session recorded of the model's known error cannot be read"
 
 
 def effective_cells(share: float, cells: float, groups: int, interval: tuple[float, float] | None) -> float:

@@ -196,7 +196,11 @@ def run(
         if summary is None:
             assert error is not None
             raise error
-        summary = replace(summary, counting=_counting(summary, writer, error_rates, settings))
+        try:
+            summary = replace(summary, counting=_counting(summary, writer, error_rates, settings))
+        except EdgeleukError as unread:
+            # The counts themselves are known, and what ended the run matters more.
+            error = error or unread
         try:
             (view if walk is None else walk).save(drawn)
         except UsageError as unsaved:

@@ -87,7 +87,18 @@ class TestKnownError:
         with pytest.raises(BundleError, match=r"validation in .* cannot be read"):
             known_error(bundle_with(tflite_int8=3), "model.int8.tflite")
 
-    @pytest.mark.parametrize("recorded", [None, 3, {"reason": "why"}, {"threshold": 1}])
+    @pytest.mark.parametrize(
+        "recorded",
+        [
+            None,
+            3,
+            {"reason": "why"},
+            {"threshold": 1},
+            GOOD.to_json() | {"sensitivity": {"share": 2.0, "cells": 200, "effective": 100}},
+            GOOD.to_json() | {"specificity": {"share": 0.9, "cells": 200, "effective": 1e9}},
+            GOOD.to_json() | {"specificity": {"share": 0.9, "cells": "many", "effective": 9}},
+        ],
+    )
     def test_what_a_session_may_have_recorded(self, recorded: object) -> None:
         assert isinstance(known_error_of(recorded), str)
 

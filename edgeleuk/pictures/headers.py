@@ -101,7 +101,7 @@ def read_header(data: bytes) -> PictureHeader | None:
         return PictureHeader(kind)
     try:
         return _READERS[kind](data)
-    except (struct.error, IndexError, ValueError):
+    except (struct.error, LookupError, ValueError):
         return None
 
 

@@ -68,7 +68,8 @@ def decode_jpeg(data: bytes) -> RgbImage:
     """
     try:
         height, width, colours, sampling = simplejpeg.decode_jpeg_header(data, strict=False)
-    except ValueError as error:
+    except (ValueError, LookupError) as error:
+        # Of a header without an image simplejpeg says only that it has no name for its colours.
         raise DamagedJpegError(str(error)) from None
     if colours in _OTHER_COLOURS:
         return _by_opencv(data)

@@ -148,7 +148,8 @@ def test_a_camera_that_dies_leaves_a_readable_session(tmp_path: Path, fault: dic
         assert isinstance(frames := reader.summary["frames"], dict)
         assert frames["captured"] == frames["processed"] + frames["dropped"] + frames["rejected"] >= 12
         assert reader.counts().processed == frames["processed"]
-        assert [row["kind"] for row in reader.rows("events")] == ["error"]
+        # The pictures show nothing that tells the scale.
+        assert [row["kind"] for row in reader.rows("events")] == ["scale", "error"]
 
 
 def test_a_camera_process_that_is_killed(tmp_path: Path) -> None:
@@ -215,7 +216,9 @@ def test_a_lost_camera_comes_back_with_its_numbers_and_its_gap(
             ReconnectingSource(first, reopen, ReconnectPolicy(first_wait_s=0.05)) as source,
             create_session(path, {"camera": public_uri(private)}) as session,
         ):
-            summary = run(source, Nothing().engine(), session, frames=7, stop=threading.Event())
+            summary = run(
+                source, Nothing().engine(), session, frames=7, px_per_um=13.0, stop=threading.Event()
+            )
     assert summary.processed == 7
     assert summary.captured == summary.processed + summary.dropped + summary.rejected
     with read_session(path) as reader:

@@ -370,7 +370,7 @@ class TestLive:
         with create_session(tmp_path / "s.db", {}) as session:
             engine = full_engine(watch=StreamWatch(camera=True).look)
             summary = run(Blank(6, live=True), engine, session, stop=threading.Event())
-        assert summary.processed + summary.rejected_by_reason["frozen picture"] == 6 - summary.dropped
+        assert summary.processed + summary.rejected == 6 - summary.dropped
         with read_session(tmp_path / "s.db") as reader:
             texts = [row["text"] for row in reader.rows("events") if row["kind"] == "resolution"]
         assert texts == ["the camera now sends 300x200"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
@@ -248,7 +248,10 @@ def scale_from_density(
         density = np.asarray(cv2.resize(density, size, interpolation=cv2.INTER_AREA), np.float32)
         factor *= shrink
     measured = _of_one_size([_circles(density)], factor, fewest)
-    return None if measured is None else measured.estimate()
+    if measured is None:
+        return None
+    # What segmentation goes by was set with outlines as they are found.
+    return replace(measured.estimate(), px_per_um=measured.px_per_um / _OUTLINE_INSIDE)
 
 
 def _circles(density: Floats) -> _Window:

@@ -268,12 +268,10 @@ def sightings_text(cells: Mapping[str, Any]) -> str:
 
 
 def way_on_text(by_reason: Mapping[str, int]) -> list[str]:
-    """Say what can be done about the most frequent reason for uncertain cells; nothing without any."""
+    """Say what can be done about the two most frequent reasons for uncertain cells; nothing without any."""
     known = {Check(name): n for name, n in by_reason.items() if n and Check(name) in WAYS_ON}
-    if not known:
-        return []
-    most = max(known, key=lambda check: known[check])
-    return [f"way on    {most.value}: {WAYS_ON[most]}"]
+    most = sorted(known, key=lambda check: -known[check])[:2]
+    return [f"way on    {check.value}: {WAYS_ON[check]}" for check in most]
 
 
 def share_text(share: Mapping[str, Any]) -> list[str]:

@@ -249,8 +249,11 @@ class TestForeignCells:
             == cells_text(counted.to_json())
             == "0 blast, 0 normal, 33 uncertain (colour 21, area 12)"
         )
-        by_reason = {"area": 12, "colour": 21}
-        assert way_on_text(by_reason)[0].startswith("way on    colour: ")
+        by_reason = {"area": 12, "colour": 21, "sharpness": 1}
+        assert [line.split(":")[0] for line in way_on_text(by_reason)] == [
+            "way on    colour",
+            "way on    area",
+        ]
         assert way_on_text({}) == []
 
     @pytest.mark.parametrize(

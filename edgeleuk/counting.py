@@ -360,6 +360,8 @@ def _share_facts(share: Proportion, reason: str | None) -> dict[str, object]:
 
 
 def _too_few(called: Called) -> str | None:
+    if called.total == 0:
+        return "no cell like the training cells has a probability"
     if called.total >= LEAST_CELLS:
         return None
     return f"only {called.total} cells are like the training cells, {LEAST_CELLS} or more are needed"

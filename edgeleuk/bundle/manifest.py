@@ -163,7 +163,7 @@ class InputContract(Struct, frozen=True):
                 msg = f"expected one {name} for each of {len(self.channels)} channels, got {len(value)}"
                 raise ValueError(msg)
         for scale in self.scale if isinstance(self.scale, tuple) else (self.scale,):
-            require_range("scale", scale, *FACTORS)
+            require_range("scale", abs(scale), *FACTORS)
         for offset in self.offset if isinstance(self.offset, tuple) else (self.offset,):
             require_range("offset", offset, -FACTORS[1], FACTORS[1])
         self._check_framing()

@@ -127,7 +127,8 @@ def converted(network: Path, cells: Path, out: Path, gate: str) -> Outcome:
 
 def test_what_fails_is_left_as_rejected_and_never_runs(network: Path, cells: Path, tmp_path: Path) -> None:
     out = tmp_path / "small.edgeleuk"
-    out.write_bytes(b"an older bundle")
+    older = read_bundle("default").path.read_bytes()
+    out.write_bytes(older)
     outcome = converted(network, cells, out, NO_CHANGE)
     assert outcome.code == 3, outcome.err
     validation = outcome.facts["validation"]
@@ -136,7 +137,7 @@ def test_what_fails_is_left_as_rejected_and_never_runs(network: Path, cells: Pat
     assert validation["limits"]["probability_change"] == 0
     rejected = tmp_path / "small.rejected.edgeleuk"
     assert outcome.facts["bundle"] == str(rejected)
-    assert out.read_bytes() == b"an older bundle"
+    assert out.read_bytes() == older
     assert sorted(path.name for path in tmp_path.iterdir()) == ["gate.toml", out.name, rejected.name]
     bundle = read_bundle(rejected)
     assert bundle.manifest.name == "small"

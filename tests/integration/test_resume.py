@@ -80,7 +80,7 @@ def test_a_session_that_is_not_there_is_begun(tmp_path: Path) -> None:
         record(session, 0)
     with resume_session(tmp_path / "s.db", {"camera": "test://"}) as session:
         past = session.past()
-        assert (past.next_sequence, past.processed, past.decisions.total(), past.events) == (1, 1, 1, 1)
+        assert (past.next_sequence, past.processed, past.counted.total, past.events) == (1, 1, 1, 1)
         record(session, 1)
     with read_session(tmp_path / "s.db") as reader:
         assert tuple(reader.counts()) == (2, 0, 2, 1)

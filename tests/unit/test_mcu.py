@@ -92,7 +92,7 @@ def bundle_of(model: Any, output: OutputContract) -> Bundle:
     manifest = Manifest(
         schema_version=4, name=model.name, input=BYTES, output=contract,
         envelope=Envelope(area_um2=(20, 400)),
-        provenance=Provenance(float_parent_sha256="", architecture=model.name, parameters=1, tools={}),
+        provenance=Provenance(float_parent_sha256="0" * 64, architecture=model.name, parameters=1, tools={}),
         members=describe_members(members), licence="Apache-2.0", data_citation="none",
     )  # fmt: skip
     return decode_bundle(bundle_bytes(manifest, members), Path(f"{model.name}.edgeleuk"))

@@ -8,7 +8,7 @@ import cv2
 import msgspec
 import pytest
 
-from edgeleuk.bundle.manifest import TRAINING, VALIDATION
+from edgeleuk.bundle.manifest import LABELS, TRAINING, VALIDATION
 from edgeleuk.bundle.reading import Bundle, read_bundle
 from edgeleuk.bundle.writing import describe_members, write_bundle
 from edgeleuk.errors import DataRefusedError, UsageError
@@ -54,6 +54,9 @@ def changed(
     members = dict(shipped.members) | {TRAINING: msgspec.json.encode(record)}
     if failed:
         members[VALIDATION] = b'{"verdict": "fail", "reasons": ["it flips"]}'
+    if "labels" in output:
+        negative, positive = output["labels"]
+        members[LABELS] = msgspec.json.encode({"negative": negative, "positive": positive})
     manifest = msgspec.structs.replace(
         shipped.manifest,
         name=name,

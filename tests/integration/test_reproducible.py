@@ -69,7 +69,8 @@ ranges = dict.fromkeys(("red_to_green", "blue_to_green", "red_to_blue", "sharpne
 manifest, members = make_manifest_and_members(
     "tiny", loaded.sha256, record, converted,
     CalibrationCard(strategy="balanced", seed=0, images=()),
-    gate=TrainedGate(Gate(appearance=Appearance(**ranges)), None), forest=None, validation={"verdict": "pass"},
+    gate=TrainedGate(Gate(appearance=Appearance(**ranges)), None), forest=None,
+    validation={"verdict": "pass"},
     card_notes={"images": 40, "seed": 0},
 )
 write_bundle(out, manifest, members)

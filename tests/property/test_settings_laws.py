@@ -33,13 +33,16 @@ augmentations = st.builds(
 )  # fmt: skip
 contracts = st.builds(
     InputContract,
-    height=st.integers(8, 4096),
-    width=st.integers(8, 4096),
-    channels=st.lists(st.sampled_from(["red", "green", "blue", "luminance", "mask"]), min_size=1).map(tuple),
+    height=st.integers(8, 1024),
+    width=st.integers(8, 1024),
+    channels=st.lists(
+        st.sampled_from(["red", "green", "blue", "luminance", "mask"]), min_size=1, max_size=8
+    ).map(tuple),
     normalise=st.booleans(),
-    px_per_um=floats(0.01, 1000),
-    crop_px_per_um=floats(0.01, 1000),
-    rim_um=floats(0, 2),
+    px_per_um=floats(0.05, 200),
+    crop_px_per_um=floats(0.05, 200),
+    # At most 64 px, whatever the scale.
+    rim_um=floats(0, 0.3),
     # Below 0 where light and dark are exchanged.
     scale=floats(1e-9, 1e9).flatmap(lambda size: st.sampled_from([size, -size])),
     offset=floats(-1e9, 1e9),

@@ -75,7 +75,7 @@ MANIFEST_VALUES: dict[str, tuple[object, ...]] = {
     "input.px_per_um": (0, -18.5, 0.01, 1000, 1e300),
     "input.crop_px_per_um": (0, 1e-9, 300),
     "input.rim_um": (-0.1, 2.1),
-    "input.scale": (0, -0.01, 1e300, [1.0, 0.0, 1.0, 1.0, 1.0], [1.0]),
+    "input.scale": (0, -1e300, 1e300, [1.0, 0.0, 1.0, 1.0, 1.0], [1.0]),
     "input.offset": (1e300, -1e10),
     "output.labels": ([], ["blast"], ["blast", "blast"], ["", "blast"]),
     "output.temperature": (0, -1, 1e-308, 1e308),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from edgeleuk.bundle.acceptance import acceptance
+from edgeleuk.bundle.validation import read_validation
 from edgeleuk.classify import bundle_rules, open_networks
 from edgeleuk.errors import DataRefusedError, UsageError
 from edgeleuk_convert.cnmc import require_both_classes
@@ -101,8 +101,9 @@ def compare_bundles(
         "differences": contract_differences(a.manifest, b.manifest),
     }
     findings = few_findings(held)
-    if acceptance(b).verdict == "fail":
-        reasons = "; ".join(acceptance(b).reasons) or "no reasons given"
+    said = read_validation(b)
+    if said.verdict == "fail":
+        reasons = "; ".join(said.reasons) or "no reasons given"
         findings.append(Finding(True, f"B was rejected when it was made: {reasons}"))
     for key in keys:
         pair = paired_facts(

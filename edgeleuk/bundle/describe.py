@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from edgeleuk.bundle.acceptance import acceptance
 from edgeleuk.bundle.checking import decode_training
 from edgeleuk.bundle.manifest import MODEL_FILES, TRAINING
+from edgeleuk.bundle.validation import read_validation
 from edgeleuk.console import printable
 
 if TYPE_CHECKING:
@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 
 def bundle_facts(bundle: Bundle) -> dict[str, Any]:
     """Return the manifest with the file's own hash and size, and what the gate said of it."""
+    said = read_validation(bundle)
     return {
         "schema_version": 1,
         "path": str(bundle.path),
         "sha256": bundle.sha256,
         "size_bytes": bundle.path.stat().st_size,
-        "validation": msgspec.to_builtins(acceptance(bundle)),
+        "validation": {"verdict": said.verdict, "reasons": said.reasons},
         "stamp": training_stamp(bundle),
         "manifest": msgspec.to_builtins(bundle.manifest),
     }
@@ -92,7 +93,7 @@ def facts_text(bundle: Bundle) -> str:
 
 
 def _verdict_text(bundle: Bundle) -> str:
-    said = acceptance(bundle)
+    said = read_validation(bundle)
     words = {
         "pass": "keeps to the limits of its gate",
         "undecided": "is not shown to keep to the limits of its gate",

@@ -122,13 +122,11 @@ def jpeg_ends(data: bytes) -> bool:
     >>> jpeg_ends(b"\xff\xd8\xff\xe1\x00\x04\xff\xd9\xff\xda\x00\x02abc")
     False
     """
-    # Of most it is the end of the file.
-    if data.endswith(b"\xff\xd9") and len(data) > 4:
-        return True
     at = 2
     for marker, start, end in _jpeg_segments(data):
         at = start if marker == 0xDA else end
-    return data.find(b"\xff\xd9", at) >= 0
+    # Of most it is the end of the file.
+    return data.endswith(b"\xff\xd9", at) or data.find(b"\xff\xd9", at) >= 0
 
 
 def missing_bytes(data: bytes) -> str | None:

@@ -10,10 +10,10 @@ import cv2
 import msgspec
 import pytest
 
-from edgeleuk.bundle.acceptance import acceptance
 from edgeleuk.bundle.golden import golden_crops_of
 from edgeleuk.bundle.manifest import VALIDATION
 from edgeleuk.bundle.reading import read_bundle
+from edgeleuk.bundle.validation import read_validation
 from edgeleuk.bundle.writing import describe_members, write_bundle
 from edgeleuk.classify import open_classifier
 from edgeleuk.cli import main
@@ -101,7 +101,7 @@ def test_it_can_be_looked_at(edgeleuk: Callable[..., Outcome], rejected: Path) -
 def test_what_is_undecided_or_passes_runs(tmp_path: Path) -> None:
     for verdict in ("undecided", "pass"):
         bundle = read_bundle(with_validation(tmp_path / f"{verdict}.edgeleuk", said(verdict)))
-        assert acceptance(bundle).verdict == verdict
+        assert read_validation(bundle).verdict == verdict
         open_classifier(bundle).close()
 
 

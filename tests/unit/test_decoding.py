@@ -11,8 +11,10 @@ import pytest
 from PIL import Image
 
 from edgeleuk.errors import DataRefusedError
+from edgeleuk.pictures.headers import jpeg_ends
+from edgeleuk.pictures.tiff import tiff_pages
 from edgeleuk_convert.cnmc import load_cells
-from edgeleuk_convert.dataset.decoding import decode, jpeg_ends, tiff_pages
+from edgeleuk_convert.dataset.decoding import decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 from edgeleuk.errors import DataRefusedError, UsageError
-from edgeleuk_calibration.card import CalibrationSet, T, make_card
+from edgeleuk_calibration.calibration_record import CalibrationSet, T, make_card
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -21,7 +21,7 @@ def measure_network(bundle_path: str, runtime: str, precision: str, threads: int
     import numpy as np
 
     from edgeleuk.bundle.reading import read_bundle
-    from edgeleuk.classify import open_network
+    from edgeleuk.classifier.classifier import open_network
 
     began = time.perf_counter()
     bundle = read_bundle(bundle_path)
@@ -50,7 +50,7 @@ def peak_rss_mb() -> float:
 
 
 def _command(file: Path, words: list[str]) -> None:
-    from edgeleuk.cli import main
+    from edgeleuk.cli.app import main
 
     sys.argv = ["edgeleuk", *words]
     try:

@@ -19,15 +19,15 @@ from edgeleuk.bench.store import (
     kept_start,
 )
 from edgeleuk.bundle.acceptance import refuse_rejected
-from edgeleuk.console import say
+from edgeleuk.classifier.self_test import OK
 from edgeleuk.errors import BundleError, GateFailedError, MissingDependencyError
-from edgeleuk.selftest import OK
+from edgeleuk.io.console import say
 
 if TYPE_CHECKING:
     from edgeleuk.bench.machine import Machine
     from edgeleuk.bench.networks import OpenNetwork
     from edgeleuk.bundle.reading import Bundle
-    from edgeleuk.config import RunSettings
+    from edgeleuk.io.settings import RunSettings
 
 # Enough to tell runtimes apart that differ by more than a few per cent; a start should not take longer.
 SECONDS = 1.0

@@ -12,10 +12,10 @@ from edgeleuk.bench.plot import save_plot
 from edgeleuk.bench.report import bench_text
 from edgeleuk.bench.store import write_result
 from edgeleuk.bundle.reading import read_bundle
-from edgeleuk.cameras import find_camera
+from edgeleuk.capture.discovery import find_camera
 from edgeleuk.errors import EdgeleukError, GateFailedError, UsageError
-from edgeleuk.images import require_picture
-from edgeleuk.wholefile import bears, require_replaceable
+from edgeleuk.io.atomic import bears, require_replaceable
+from edgeleuk.io.images import require_picture
 
 if TYPE_CHECKING:
     from pathlib import Path

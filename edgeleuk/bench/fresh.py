@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from edgeleuk.console import say
 from edgeleuk.errors import EdgeleukError
-from edgeleuk.record import read_session
+from edgeleuk.io.console import say
+from edgeleuk.session import read_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

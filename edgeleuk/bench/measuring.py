@@ -31,10 +31,10 @@ from edgeleuk.bench.store import keep
 from edgeleuk.bench.verdict import judge
 from edgeleuk.bundle.acceptance import refuse_rejected
 from edgeleuk.capture import ReconnectPolicy, open_camera
-from edgeleuk.console import progress_line
+from edgeleuk.classifier.self_test import MOVED, OK
 from edgeleuk.errors import GateFailedError, UsageError
-from edgeleuk.runtimes import available_runtimes
-from edgeleuk.selftest import MOVED, OK
+from edgeleuk.inference import available_runtimes
+from edgeleuk.io.console import progress_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -12,9 +12,9 @@ import msgspec
 from edgeleuk.bundle.golden import decode_golden
 from edgeleuk.bundle.manifest import GOLDEN
 from edgeleuk.errors import MissingDependencyError
-from edgeleuk.quantization import look_up, real_table
-from edgeleuk.runtimes import RUNTIMES, available_runtimes
-from edgeleuk.runtimes.onnx_session import open_session
+from edgeleuk.inference import RUNTIMES, available_runtimes
+from edgeleuk.inference.onnx_session import open_session
+from edgeleuk.inference.quantization import look_up, real_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

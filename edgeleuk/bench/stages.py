@@ -16,13 +16,13 @@ import numpy as np
 
 from edgeleuk.capture import ReconnectPolicy, SourceEvent, decoded, is_simulated, open_camera, open_reader
 from edgeleuk.capture.base import JpegFrame
-from edgeleuk.clock import moment
-from edgeleuk.closing import Closing
-from edgeleuk.engine import Engine
 from edgeleuk.errors import CameraError, InterruptedBeforeRecordError
 from edgeleuk.frames import Frame
-from edgeleuk.pipeline import run as run_pipeline
-from edgeleuk.record.opening import create_session
+from edgeleuk.io.clock import moment
+from edgeleuk.io.closing import Closing
+from edgeleuk.pipeline.engine import Engine
+from edgeleuk.pipeline.run import run as run_pipeline
+from edgeleuk.session.open import create_session
 from edgeleuk.vision.quality import gate
 from edgeleuk.vision.stream import StreamWatch
 from edgeleuk.vision.tracking import FieldTracker
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from edgeleuk.capture import EncodedFrame, FrameReader, FrameSource
-    from edgeleuk.classify import Classifier
+    from edgeleuk.classifier.classifier import Classifier
     from edgeleuk.results import SessionSummary
 
     ItemT = Frame | EncodedFrame

@@ -1,7 +1,8 @@
 """``golden.npz``: cells drawn by the project, their input tensors, and what each network answered to them.
 
 A device that makes the same tensors of the cells, gets the same answers from the network and decides the
-same has the workstation's preprocessing, runtime, model file and contracts: see `edgeleuk.selftest`.
+same has the workstation's preprocessing, runtime, model file and contracts: see
+`edgeleuk.classifier.self_test`.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from edgeleuk.bundle.manifest import (
 from edgeleuk.bundle.numbers import decode_json, require_ordered, require_range
 from edgeleuk.errors import BundleError
 from edgeleuk.frames import CellCrop
+from edgeleuk.inference import Answer
 from edgeleuk.results import Decision
-from edgeleuk.runtimes import Answer
 
 if TYPE_CHECKING:
     import numpy.typing as npt

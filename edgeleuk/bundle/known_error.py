@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from edgeleuk.bundle.manifest import MODEL_FILES
 from edgeleuk.bundle.validation import read_validation
-from edgeleuk.counting import KnownError, Rate, effective_cells
+from edgeleuk.counting.intervals import KnownError, Rate, effective_cells
 
 if TYPE_CHECKING:
     from edgeleuk.bundle.reading import Bundle

@@ -320,7 +320,7 @@ class Envelope(Struct, frozen=True):
 
 
 class Appearance(Struct, frozen=True):
-    """How the training cells looked before they were normalised: see `edgeleuk.appearance`.
+    """How the training cells looked before they were normalised: see `edgeleuk.classifier.appearance`.
 
     Attributes
     ----------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from edgeleuk.capture.addresses import public_uri
 from edgeleuk.capture.base import (
     SOURCES,
     EncodedFrame,
@@ -16,6 +15,7 @@ from edgeleuk.capture.base import (
 )
 from edgeleuk.capture.newest import FrameReader, open_reader
 from edgeleuk.capture.reconnecting import ReconnectPolicy, open_camera
+from edgeleuk.io.uris import public_uri
 
 __all__ = [
     "SOURCES",

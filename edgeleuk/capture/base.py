@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote
 
-from edgeleuk.capture.addresses import public_uri
-from edgeleuk.clock import now
 from edgeleuk.errors import DataRefusedError, UsageError
 from edgeleuk.frames import Frame
+from edgeleuk.io.clock import now
+from edgeleuk.io.uris import public_uri
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -55,7 +55,7 @@ class SourceEvent:
     text : str
         One sentence, for reading.
     at : float
-        As `edgeleuk.clock.now` tells it: it may be recorded much later, once a picture comes again.
+        As `edgeleuk.io.clock.now` tells it: it may be recorded much later, once a picture comes again.
     """
 
     kind: str
@@ -82,7 +82,7 @@ class JpegFrame:
 
     def decode(self) -> Frame:
         """Decode it; see `EncodedFrame.decode`."""
-        from edgeleuk.pictures.decoding import PictureRefusedError, decode_jpeg_frame
+        from edgeleuk.io.pictures.decoding import PictureRefusedError, decode_jpeg_frame
 
         where = f"{self.source} frame {self.sequence}"
         try:
@@ -249,7 +249,7 @@ def decoded(item: Frame | EncodedFrame) -> Frame:
 
 def _is_pictures(path: Path) -> bool:
     # Pictures that are not read are named by a folder: FFmpeg would take some of them for videos.
-    from edgeleuk.pictures.headers import NOT_READ
+    from edgeleuk.io.pictures.headers import NOT_READ
 
     return path.is_dir() or path.suffix.lower() in {*PICTURE_SUFFIXES, *NOT_READ}
 

@@ -20,9 +20,9 @@ from edgeleuk.capture.base import (
     open_source,
 )
 from edgeleuk.capture.rhythm import Rhythm
-from edgeleuk.closing import Closing
 from edgeleuk.errors import CameraError
 from edgeleuk.frames import Frame
+from edgeleuk.io.closing import Closing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

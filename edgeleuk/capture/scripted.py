@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from edgeleuk.capture.base import EncodedFrame, JpegFrame, SourceEvent
 from edgeleuk.capture.virtual import VirtualSettings, VirtualSource
-from edgeleuk.clock import moment
 from edgeleuk.errors import CameraError
 from edgeleuk.frames import Frame
+from edgeleuk.io.clock import moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
-from edgeleuk.capture.addresses import public_uri
-from edgeleuk.clock import moment
-from edgeleuk.closing import Closing
 from edgeleuk.errors import UsageError
 from edgeleuk.frames import Frame
+from edgeleuk.io.clock import moment
+from edgeleuk.io.closing import Closing
+from edgeleuk.io.uris import public_uri
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

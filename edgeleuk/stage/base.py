@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class Place(Protocol):
-    """Where a stage is, in micrometres; see `edgeleuk_firmware_bridge.microscope.Position`."""
+    """Where a stage is, in micrometres; see `edgeleuk_firmware_bridge.stage.protocols.Position`."""
 
     @property
     def x_um(self) -> float:
@@ -28,7 +28,7 @@ class Place(Protocol):
 
 
 class Mover(Protocol):
-    """A stage; see `edgeleuk_firmware_bridge.microscope.Stage`."""
+    """A stage; see `edgeleuk_firmware_bridge.stage.protocols.Stage`."""
 
     def position(self) -> Place:
         """Return where the stage is."""

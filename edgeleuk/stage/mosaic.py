@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from edgeleuk.annotate import COLOURS, legend_band
 from edgeleuk.stage.resuming import field_of
+from edgeleuk.vision.annotate import COLOURS, legend_band
 
 if TYPE_CHECKING:
     from edgeleuk.frames import RgbImage

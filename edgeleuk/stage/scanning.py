@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from edgeleuk.capture.base import SourceEvent
-from edgeleuk.closing import Closing
 from edgeleuk.errors import HardwareError, UsageError
+from edgeleuk.io.closing import Closing
 from edgeleuk.stage.autofocus import FocusPlane, autofocus, refocus
 from edgeleuk.stage.resuming import field_source, focus_text
 from edgeleuk.vision.quality import BLURS, Fault, fault_of, measure_quality

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from edgeleuk.capture import FrameRejectedError, decoded, open_reader
 from edgeleuk.capture.base import SourceEvent
-from edgeleuk.closing import Closing
 from edgeleuk.errors import CameraError, HardwareError
+from edgeleuk.io.closing import Closing
 from edgeleuk.stage.autofocus import FocusPlane, NoFocusError, autofocus, refocus
-from edgeleuk.stage.eye import CameraEye
+from edgeleuk.stage.synchronous_camera import CameraEye
 from edgeleuk.vision.quality import BLURS, fault_of, measure_quality
 
 if TYPE_CHECKING:

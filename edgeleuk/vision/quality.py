@@ -232,7 +232,7 @@ def fault_of(quality: FieldQuality, limits: QualityLimits = _LIMITS) -> Fault | 
 
 
 def gate(pixels: RgbImage) -> str | None:
-    """Return the reason to reject a frame, or None: what `edgeleuk.pipeline.Engine` asks.
+    """Return the reason to reject a frame, or None: what `edgeleuk.pipeline.run.Engine` asks.
 
     Pictures that are no fields pass: a cell cut out on black, and what is narrower than 160 pixels.
 

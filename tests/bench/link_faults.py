@@ -17,16 +17,16 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from edgeleuk.errors import HardwareError
-from edgeleuk_firmware_bridge.links import Patience
-from edgeleuk_firmware_bridge.microscope import StageSettings
-from edgeleuk_firmware_bridge.opening import open_stage
 from edgeleuk_firmware_bridge.simulation.faults import Fault, FaultKind, FaultyWire
 from edgeleuk_firmware_bridge.simulation.grbl import GrblSimulator
 from edgeleuk_firmware_bridge.simulation.sangaboard import SangaboardSimulator
 from edgeleuk_firmware_bridge.simulation.serving import serve_tcp
+from edgeleuk_firmware_bridge.stage.open import open_stage
+from edgeleuk_firmware_bridge.stage.protocols import StageSettings
+from edgeleuk_firmware_bridge.stage.serial_link import Patience
 
 if TYPE_CHECKING:
-    from edgeleuk_firmware_bridge.driving import DrivenStage
+    from edgeleuk_firmware_bridge.stage.driver import DrivenStage
 
 FAULTS = [
     Fault(FaultKind.DELAY, 0.01, 0.25),

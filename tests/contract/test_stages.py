@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING
 import pytest
 
 from edgeleuk.errors import HardwareError, UsageError
-from edgeleuk_firmware_bridge.failures import (
+from edgeleuk_firmware_bridge.simulation.faults import Fault, FaultKind, FaultyWire
+from edgeleuk_firmware_bridge.simulation.grbl import GrblSimulator
+from edgeleuk_firmware_bridge.simulation.sangaboard import SangaboardSimulator
+from edgeleuk_firmware_bridge.simulation.serving import serve_pty, serve_tcp
+from edgeleuk_firmware_bridge.stage.errors import (
     BoardAlarmError,
     BoardResetError,
     LinkLostError,
     NotArrivedError,
     StoppedError,
 )
-from edgeleuk_firmware_bridge.links import Patience
-from edgeleuk_firmware_bridge.microscope import AxisSettings, StageSettings
-from edgeleuk_firmware_bridge.opening import open_stage
-from edgeleuk_firmware_bridge.simulation.faults import Fault, FaultKind, FaultyWire
-from edgeleuk_firmware_bridge.simulation.grbl import GrblSimulator
-from edgeleuk_firmware_bridge.simulation.sangaboard import SangaboardSimulator
-from edgeleuk_firmware_bridge.simulation.serving import serve_pty, serve_tcp
+from edgeleuk_firmware_bridge.stage.open import open_stage
+from edgeleuk_firmware_bridge.stage.protocols import AxisSettings, StageSettings
+from edgeleuk_firmware_bridge.stage.serial_link import Patience
 
 if TYPE_CHECKING:
     from collections.abc import Callable

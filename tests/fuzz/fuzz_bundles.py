@@ -46,7 +46,7 @@ import numpy as np
 
 from edgeleuk.errors import BundleError
 from edgeleuk.frames import CellCrop
-from edgeleuk.runtimes.base import Answer
+from edgeleuk.inference.runtime import Answer
 
 SECONDS_EACH, MEGABYTES = 10, 1024
 LONGEST = 1 << 16

@@ -12,10 +12,10 @@ import sys
 import atheris
 
 with atheris.instrument_imports(include=["edgeleuk_firmware_bridge"]):
-    from edgeleuk_firmware_bridge.dialogue import LONGEST_LINE, Answered, State
-    from edgeleuk_firmware_bridge.grbl import Grbl, Line, Realtime, Status
-    from edgeleuk_firmware_bridge.microscope import Steps
-    from edgeleuk_firmware_bridge.sangaboard import Ask, Sangaboard
+    from edgeleuk_firmware_bridge.stage.grbl import Grbl, Line, Realtime, Status
+    from edgeleuk_firmware_bridge.stage.protocols import Steps
+    from edgeleuk_firmware_bridge.stage.sangaboard import Ask, Sangaboard
+    from edgeleuk_firmware_bridge.stage.state_machine import LONGEST_LINE, Answered, State
 
 QUESTIONS = [*((Sangaboard, ask) for ask in Ask), *((Grbl, ask) for ask in (*Line, Realtime.STATUS))]
 SYNCS = {Sangaboard: Ask.DELAY, Grbl: Line.MODES}

@@ -14,20 +14,27 @@ import pytest
 from edgeleuk.bundle.manifest import CALIBRATION, Envelope, InputContract, OutputContract
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.bundle.writing import describe_members, write_bundle
-from edgeleuk.classify import open_networks
+from edgeleuk.classifier.classifier import open_networks
 from edgeleuk.errors import DataRefusedError, UsageError
-from edgeleuk_calibration.card import decode_card, encode_card, make_card, read_card, tensors_sha256
-from edgeleuk_convert import conversion_commands, validation_commands
-from edgeleuk_convert.activations import FloatTensors, match_tensors
-from edgeleuk_convert.calibrating import PLOT_FILE, RANGES_FILE
-from edgeleuk_convert.cnmc import LabelledCell, load_cells
-from edgeleuk_convert.feeding import RealInput, read_calibration
-from edgeleuk_convert.record import TrainingRecord, read_record, write_record
+from edgeleuk_calibration.calibration_record import (
+    decode_card,
+    encode_card,
+    make_card,
+    read_card,
+    tensors_sha256,
+)
+from edgeleuk_convert.bundling.calibrate import PLOT_FILE, RANGES_FILE
+from edgeleuk_convert.commands import convert as conversion_commands
+from edgeleuk_convert.commands import evaluate
+from edgeleuk_convert.dataset.cnmc import LabelledCell, load_cells
+from edgeleuk_convert.quantization.activation_ranges import FloatTensors, match_tensors
+from edgeleuk_convert.quantization.calibration_data import RealInput, read_calibration
+from edgeleuk_convert.training.record import TrainingRecord, read_record, write_record
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgeleuk_convert.cnmc import CellSet
+    from edgeleuk_convert.dataset.cnmc import CellSet
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
@@ -200,7 +207,7 @@ def test_ranges_joined_after_a_few_images_are_the_same(
 ) -> None:
     import keras
 
-    from edgeleuk_convert import onnx
+    from edgeleuk_convert.quantization import onnx
 
     float_model = onnx.to_onnx_float32(keras.models.load_model(model))
     with read_calibration(cells.labelled[:7], CONTRACT) as tensors:
@@ -232,7 +239,7 @@ def test_a_bundle_is_not_judged_by_what_calibrated_it(
     foreign = bundle.with_name("foreign.edgeleuk")
     write_bundle(foreign, manifest, members)
     with pytest.raises(DataRefusedError, match="evaluation images belong to") as caught:
-        validation_commands.validate(str(foreign), few_cells)
+        evaluate.validate(str(foreign), few_cells)
     assert fresh[0].path.name in str(caught.value)
 
 

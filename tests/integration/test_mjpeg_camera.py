@@ -24,10 +24,10 @@ from edgeleuk.capture.http_camera import open_http
 from edgeleuk.capture.mjpeg import MjpegSource
 from edgeleuk.capture.reconnecting import ReconnectingSource, ReconnectPolicy
 from edgeleuk.capture.video import VideoSource
-from edgeleuk.engine import Engine
 from edgeleuk.errors import CameraError
-from edgeleuk.pipeline import run
-from edgeleuk.record import create_session, read_session
+from edgeleuk.pipeline.engine import Engine
+from edgeleuk.pipeline.run import run
+from edgeleuk.session import create_session, read_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

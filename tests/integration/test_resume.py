@@ -15,8 +15,8 @@ import pytest
 from sessions import record, summary
 
 from edgeleuk.errors import SessionError, UsageError
-from edgeleuk.record import create_session, read_session
-from edgeleuk.record.opening import SAME_SETTINGS, resume_session
+from edgeleuk.session import create_session, read_session
+from edgeleuk.session.open import SAME_SETTINGS, resume_session
 from edgeleuk.vision.tracking import FieldTracker
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ import cv2
 import pytest
 
 from edgeleuk.capture import open_source
-from edgeleuk.engine import Engine
-from edgeleuk.pipeline import run
-from edgeleuk.record import read_session
-from edgeleuk.record.opening import resume_session
+from edgeleuk.pipeline.engine import Engine
+from edgeleuk.pipeline.run import run
 from edgeleuk.results import Decision, Prediction
+from edgeleuk.session import read_session
+from edgeleuk.session.open import resume_session
 from edgeleuk.virtual.render import VirtualSlide
 from edgeleuk.vision.tracking import FieldTracker
 

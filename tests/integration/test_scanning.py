@@ -12,12 +12,12 @@ import pytest
 from sessions import record
 from virtual_stage import VirtualStage
 
-from edgeleuk.config import RunSettings
+from edgeleuk.commands.scan import parse_area, past_in, scan
 from edgeleuk.errors import HardwareError, InterruptedBeforeRecordError, SessionError, UsageError
-from edgeleuk.record import create_session, read_session
-from edgeleuk.record.opening import resume_session
-from edgeleuk.record.report import report_text, session_report
-from edgeleuk.scanning import parse_area, past_in, scan
+from edgeleuk.io.settings import RunSettings
+from edgeleuk.session import create_session, read_session
+from edgeleuk.session.open import resume_session
+from edgeleuk.session.report import report_text, session_report
 from edgeleuk.stage.resuming import field_source
 from edgeleuk.stage.scanning import ScanField, ScanPlan
 from edgeleuk.virtual.microscope import Stand, VirtualMicroscope

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from edgeleuk.capture import ReconnectPolicy, SourceEvent, decoded, open_camera, open_source
-from edgeleuk.engine import Engine
 from edgeleuk.errors import CameraError, UsageError
 from edgeleuk.frames import Frame
-from edgeleuk.pipeline import run
-from edgeleuk.record import create_session, read_session
+from edgeleuk.pipeline.engine import Engine
+from edgeleuk.pipeline.run import run
 from edgeleuk.results import Decision, Prediction
+from edgeleuk.session import create_session, read_session
 from edgeleuk.virtual.scenario import STRENGTHS, FaultKind, load_scenario
 from edgeleuk.vision.stream import BLACK, FROZEN, SWAPPED, StreamWatch
 from edgeleuk.vision.tracking import FieldTracker, Sighting

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from mjpeg_server import serve
 
 from edgeleuk.errors import EdgeleukError
-from edgeleuk.record import read_session
-from edgeleuk.record.verifying import verify_session
+from edgeleuk.session import read_session
+from edgeleuk.session.verify import verify_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -20,20 +20,26 @@ from edgeleuk.errors import (
     MissingDependencyError,
     UsageError,
 )
-from edgeleuk_convert.architectures import default_input, efficientnet_lite, frozen_input
-from edgeleuk_convert.checkpoint import Checkpoint
-from edgeleuk_convert.cnmc import CellSet, load_cells, read_crop
-from edgeleuk_convert.evaluation import evaluate, evaluate_with, keras_predictor, predict_cells, unseen
-from edgeleuk_convert.metrics import METRICS, auroc
-from edgeleuk_convert.record import read_record, record_path
-from edgeleuk_convert.settings import load_training_settings, settings_of
-from edgeleuk_convert.splits import holdout
-from edgeleuk_convert.training import TrainingProgress, TrainingSettings, load_tensors, train
+from edgeleuk_convert.dataset.cnmc import CellSet, load_cells, read_crop
+from edgeleuk_convert.dataset.splits import holdout
+from edgeleuk_convert.evaluation.evaluate import (
+    evaluate,
+    evaluate_with,
+    keras_predictor,
+    predict_cells,
+    unseen,
+)
+from edgeleuk_convert.metrics.classification import METRICS, auroc
+from edgeleuk_convert.networks.architectures import default_input, efficientnet_lite, frozen_input
+from edgeleuk_convert.training.checkpoint import Checkpoint
+from edgeleuk_convert.training.record import read_record, record_path
+from edgeleuk_convert.training.settings import load_training_settings, settings_of
+from edgeleuk_convert.training.trainer import TrainingProgress, TrainingSettings, load_tensors, train
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgeleuk_convert.record import TrainingRecord
+    from edgeleuk_convert.training.record import TrainingRecord
 
 # Keras 3.15 converts its variables in a way that NumPy 2.4 is about to drop.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeleuk_convert.metrics import Judged
-from edgeleuk_convert.pairing import DROPPING, exact_p, paired_facts, worst_subject
-from edgeleuk_convert.verdict import GateLimits, Held, quantization_findings, settle
+from edgeleuk_convert.metrics.acceptance import GateLimits, Held, quantization_findings, settle
+from edgeleuk_convert.metrics.classification import Judged
+from edgeleuk_convert.metrics.paired import DROPPING, exact_p, paired_facts, worst_subject
 
 THRESHOLD = 0.5
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeleuk_firmware_bridge.dialogue import LONGEST_LINE, Answered, ProtocolError, State, Synced
-from edgeleuk_firmware_bridge.grbl import Grbl, Line, Realtime, Status
-from edgeleuk_firmware_bridge.microscope import Steps
-from edgeleuk_firmware_bridge.sangaboard import Ask, Sangaboard
+from edgeleuk_firmware_bridge.stage.grbl import Grbl, Line, Realtime, Status
+from edgeleuk_firmware_bridge.stage.protocols import Steps
+from edgeleuk_firmware_bridge.stage.sangaboard import Ask, Sangaboard
+from edgeleuk_firmware_bridge.stage.state_machine import LONGEST_LINE, Answered, ProtocolError, State, Synced
 
 LINES = [
     *(

@@ -19,7 +19,7 @@ from edgeleuk_convert.networks.originals import Original, layered, signature
 from edgeleuk_convert.networks.rebuild import Rebuilder
 from edgeleuk_convert.networks.saved_model import read_layers, read_signature
 from edgeleuk_convert.networks.sources import Keras3
-from edgeleuk_convert.tflite import silenced
+from edgeleuk_convert.quantization.tflite import silenced
 
 if TYPE_CHECKING:
     from pathlib import Path

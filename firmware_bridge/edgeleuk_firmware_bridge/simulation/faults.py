@@ -17,8 +17,8 @@ from edgeleuk.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from edgeleuk_firmware_bridge.microscope import Steps
     from edgeleuk_firmware_bridge.simulation.board import SimulatedBoard
+    from edgeleuk_firmware_bridge.stage.protocols import Steps
 
 
 class FaultKind(str, Enum):

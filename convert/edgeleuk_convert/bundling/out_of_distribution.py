@@ -1,0 +1,115 @@
+"""What a conversion learns of the training cells, so that the device can tell foreign ones."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeleuk.bundle.manifest import Gate
+from edgeleuk.classifier.appearance import Look, look
+from edgeleuk.classifier.cell_features import numbers_of
+from edgeleuk.classifier.classifier import area_um2
+from edgeleuk.inference.preprocessing import cell_and_tensor
+from edgeleuk_calibration.out_of_distribution import fit_appearance, fit_features
+from edgeleuk_convert.dataset.cnmc import read_crop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy.typing as npt
+
+    from edgeleuk.bundle.features import FeatureStatistics
+    from edgeleuk.bundle.manifest import InputContract
+    from edgeleuk.inference import ModelRuntime
+    from edgeleuk_convert.dataset.cnmc import LabelledCell
+
+# Enough for the statistics of a hundred features, and half a minute of reading.
+GATE_CELLS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class SeenCells:
+    """Labelled cells as the device would see them.
+
+    Attributes
+    ----------
+    cells : tuple of LabelledCell
+    tensors : (n, H, W, C) uint8
+    looks : tuple of Look
+    areas_um2 : tuple of float
+    numbers : tuple of (14,) float64
+        At the network's scale.
+    """
+
+    cells: tuple[LabelledCell, ...]
+    tensors: npt.NDArray[np.uint8]
+    looks: tuple[Look, ...]
+    areas_um2: tuple[float, ...]
+    numbers: tuple[npt.NDArray[np.float64], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedGate:
+    """The gate of a bundle: for its manifest, and for ``features.npz`` where the network gives features."""
+
+    contract: Gate
+    statistics: FeatureStatistics | None
+
+
+def see_cells(
+    cells: Sequence[LabelledCell],
+    contract: InputContract,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> SeenCells:
+    """Read every cell, bring it to the network's form, and measure how it looks."""
+
+    def see(
+        cell: LabelledCell,
+    ) -> tuple[npt.NDArray[np.uint8], Look, float, npt.NDArray[np.float64]]:
+        crop = read_crop(cell)
+        scaled, tensor = cell_and_tensor(crop, contract)
+        numbers = numbers_of(scaled, contract.px_per_um)
+        return tensor, look(scaled), area_um2(crop), numbers
+
+    tensors = np.empty((len(cells), *contract.shape), np.uint8)
+    looks, areas, numbers = [], [], []
+    with ThreadPoolExecutor() as pool:
+        for done, (tensor, seen, area, of_cell) in enumerate(pool.map(see, cells)):
+            tensors[done] = tensor
+            looks.append(seen)
+            areas.append(area)
+            numbers.append(of_cell)
+            if progress is not None:
+                progress(done + 1, len(cells))
+    return SeenCells(tuple(cells), tensors, tuple(looks), tuple(areas), tuple(numbers))
+
+
+def train_gate(runtime: ModelRuntime, seen: SeenCells, *, seed: int = 0) -> TrainedGate:
+    """Find what the training cells look like, to people and to the network.
+
+    Parameters
+    ----------
+    runtime : ModelRuntime
+        The int8 network that the device will run.
+    seen : SeenCells
+        Training cells, balanced over subjects.
+    seed : int
+        Of the dealing of groups.
+
+    Raises
+    ------
+    DataRefusedError
+        Too few cells or groups.
+    """
+    subject = np.array([cell.subject or "" for cell in seen.cells])
+    group = np.array([cell.group or "" for cell in seen.cells])
+    appearance = fit_appearance(np.array(seen.looks, np.float64), subject)
+    features = runtime.predict(seen.tensors).features
+    if features is None:
+        return TrainedGate(Gate(appearance=appearance), None)
+    statistics, limit = fit_features(features, subject, group, seed=seed)
+    return TrainedGate(Gate(appearance=appearance, features=limit), statistics)

@@ -1,0 +1,61 @@
+"""Read many cells in threads, and measure each."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeVar
+
+from edgeleuk.errors import DataRefusedError
+from edgeleuk_convert.dataset.cnmc import read_crop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from edgeleuk.frames import CellCrop
+    from edgeleuk_convert.dataset.cnmc import LabelledCell
+
+    Progress = Callable[[int, int], None]
+
+_T = TypeVar("_T")
+
+
+def measure(
+    cells: Sequence[LabelledCell],
+    of_crop: Callable[[CellCrop], _T],
+    *,
+    progress: Progress | None = None,
+) -> list[_T]:
+    """Read every cell once and apply `of_crop` to it, in threads; the order is kept.
+
+    Parameters
+    ----------
+    cells : sequence of LabelledCell
+    of_crop : callable
+        Such as `morphology_numbers`.
+    progress : callable, optional
+        Told (cells done, cells in all).
+
+    Raises
+    ------
+    DataRefusedError
+        A file can no longer be read, or `of_crop` refused a cell: the error names the file.
+    """
+
+    def one(cell: LabelledCell) -> _T:
+        try:
+            return of_crop(read_crop(cell))
+        except DataRefusedError as error:
+            if cell.path.name in str(error):
+                raise
+            raise DataRefusedError(
+                f"{cell.path.name}: {error.what}", got=error.got, allowed=error.allowed, cure=error.cure
+            ) from error
+
+    results = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done, result in enumerate(pool.map(one, cells), start=1):
+            results.append(result)
+            if progress is not None:
+                progress(done, len(cells))
+    return results

@@ -1,0 +1,7 @@
+"""Runtimes that execute a network: one protocol, one table, nothing chosen silently."""
+
+from __future__ import annotations
+
+from edgeleuk.inference.runtime import RUNTIMES, Answer, ModelRuntime, available_runtimes, open_runtime
+
+__all__ = ["RUNTIMES", "Answer", "ModelRuntime", "available_runtimes", "open_runtime"]

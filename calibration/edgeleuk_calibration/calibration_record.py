@@ -75,7 +75,7 @@ class ChosenImage(Struct, frozen=True):
     name: str | None = None
 
 
-class CalibrationCard(Struct, frozen=True):
+class CalibrationRecord(Struct, frozen=True):
     """``calibration.json``: which images, how chosen.
 
     Attributes
@@ -115,14 +115,14 @@ class CalibrationSet(Generic[T]):
     """The images, in a seeded order, and their card."""
 
     images: tuple[T, ...]
-    card: CalibrationCard
+    card: CalibrationRecord
 
 
-def make_card(
+def make_calibration_record(
     images: Sequence[Labelled], *, strategy: str, seed: int, folder: Path | None = None
-) -> CalibrationCard:
+) -> CalibrationRecord:
     """Name every image, relative to `folder` where that is given."""
-    return CalibrationCard(
+    return CalibrationRecord(
         strategy=strategy,
         seed=seed,
         images=tuple(
@@ -140,12 +140,12 @@ def make_card(
     )
 
 
-def encode_card(card: CalibrationCard) -> bytes:
+def encode_calibration_record(card: CalibrationRecord) -> bytes:
     """Return ``calibration.json``."""
     return msgspec.json.format(msgspec.json.encode(card), indent=1)
 
 
-def decode_card(data: bytes) -> CalibrationCard:
+def decode_calibration_record(data: bytes) -> CalibrationRecord:
     """Decode ``calibration.json``, those of older bundles too.
 
     Raises
@@ -154,12 +154,12 @@ def decode_card(data: bytes) -> CalibrationCard:
         It is damaged, contradicts itself, or is of a version that nobody here knows.
     """
     try:
-        return msgspec.json.decode(data, type=CalibrationCard)
+        return msgspec.json.decode(data, type=CalibrationRecord)
     except (msgspec.DecodeError, ValueError) as error:
         raise IntegrityError("the calibration card is damaged", got=str(error)) from error
 
 
-def read_card(path: Path) -> CalibrationCard:
+def read_calibration_record(path: Path) -> CalibrationRecord:
     """Read a ``calibration.json``.
 
     Raises
@@ -170,7 +170,7 @@ def read_card(path: Path) -> CalibrationCard:
         As for `decode_card`.
     """
     try:
-        return decode_card(path.read_bytes())
+        return decode_calibration_record(path.read_bytes())
     except OSError as error:
         raise UsageError(
             "the calibration card cannot be read", got=f"{path} ({error.strerror})", cure="check the path"
@@ -178,13 +178,13 @@ def read_card(path: Path) -> CalibrationCard:
 
 
 def found_again(
-    card: CalibrationCard, cells: Iterable[T], *, folder: Path | None = None
+    card: CalibrationRecord, cells: Iterable[T], *, folder: Path | None = None
 ) -> CalibrationSet[T]:
     """Find the images of a card again by their hashes, in the card's order.
 
     Parameters
     ----------
-    card : CalibrationCard
+    card : CalibrationRecord
     cells : iterable of labelled images
         Where to look.
     folder : Path, optional
@@ -225,12 +225,12 @@ def found_again(
     return CalibrationSet(tuple(found), card)
 
 
-def require_disjoint(card: CalibrationCard, evaluation: Iterable[Labelled]) -> None:
+def require_disjoint(card: CalibrationRecord, evaluation: Iterable[Labelled]) -> None:
     """Refuse to judge on what the quantizer has seen: no image, group or subject may be on both sides.
 
     Parameters
     ----------
-    card : CalibrationCard
+    card : CalibrationRecord
     evaluation : iterable of labelled images
 
     Raises
@@ -279,12 +279,12 @@ def tensors_sha256(tensors: Iterable[npt.NDArray[np.uint8]]) -> str:
     return digest.hexdigest()
 
 
-def with_tensors(card: CalibrationCard, contract: InputContract, digest: str) -> CalibrationCard:
+def with_tensors(card: CalibrationRecord, contract: InputContract, digest: str) -> CalibrationRecord:
     """Write down which tensors came of the images; where the card says so already, they must be the same.
 
     Parameters
     ----------
-    card : CalibrationCard
+    card : CalibrationRecord
     contract : InputContract
         By which crops became tensors; scale and offset do not matter to bytes.
     digest : str

@@ -67,7 +67,7 @@ def structure(pixels: npt.NDArray[np.uint8], mask: npt.NDArray[np.uint8]) -> Str
     return Structure(float(grey[deep].std()), _neighbours(grey, deep))
 
 
-def fault(of: Structure) -> str | None:
+def noise_fault(of: Structure) -> str | None:
     """Say why a picture is none of a cell; None where it may be one."""
     if of.spread < LEAST_SPREAD:
         return f"constant: {of.spread:.1f} grey levels of spread, cells have {LEAST_SPREAD} or more"

@@ -39,7 +39,7 @@ def fit_appearance(looks: Floats, subject: Names) -> Appearance:
     Parameters
     ----------
     looks : (n, 4) float64
-        Rows of `edgeleuk.classifier.appearance.Look`, above 0.
+        Rows of `edgeleuk.classifier.appearance.CellAppearance`, above 0.
     subject : (n,) str
 
     Returns

@@ -23,7 +23,7 @@ from edgeleuk.io.closing import Closing
 from edgeleuk.pipeline.engine import Engine
 from edgeleuk.pipeline.run import run as run_pipeline
 from edgeleuk.session.open import create_session
-from edgeleuk.vision.quality import gate
+from edgeleuk.vision.quality import quality_check
 from edgeleuk.vision.stream import StreamWatch
 from edgeleuk.vision.tracking import FieldTracker
 
@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 # In the order of the pipeline. `other` is what none of them is: joining views, looking for dust.
 STAGES = (
-    *("capture", "decode", "gate", "scale", "segment", "track", "crop", "classify", "record"),
+    *("capture", "decode", "quality_check", "scale", "segment", "track", "crop", "classify", "record"),
     "other",
 )
 DEFAULT_CAMERA = "virtual://?seed=7"
@@ -303,8 +303,8 @@ def _timed_engine(classifier: Classifier, clock: _Clock, *, camera: bool) -> Eng
         segment=clock.timed("segment", engine.segment),
         crop=clock.timed("crop", engine.crop),
         estimate_scale=clock.timed("scale", engine.estimate_scale),
-        gate=clock.timed("gate", gate),
-        watch=clock.timed("gate", StreamWatch(camera=camera).look),
+        gate=clock.timed("quality_check", quality_check),
+        watch=clock.timed("quality_check", StreamWatch(camera=camera).look),
     )
 
 

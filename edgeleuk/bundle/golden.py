@@ -21,8 +21,8 @@ from edgeleuk.bundle.manifest import (
     MODEL_FILES,
     PX_PER_UM,
     Envelope,
-    Gate,
     InputContract,
+    OutOfDistribution,
     OutputContract,
     Struct,
 )
@@ -63,7 +63,7 @@ class MadeWith(Struct, frozen=True):
     input: InputContract
     output: OutputContract
     envelope: Envelope
-    gate: Gate | None
+    gate: OutOfDistribution | None
     members: dict[str, str]
 
 

@@ -56,7 +56,7 @@ def find_camera(camera: str | None) -> str:
     return found[0]
 
 
-def keeper_of(settings: RunSettings) -> ControlKeeper:
+def control_settings(settings: RunSettings) -> ControlKeeper:
     """Make what sets the controls of a camera as the settings say."""
     asked = {
         Control.EXPOSURE_MS: () if settings.exposure_ms is None else (settings.exposure_ms,),

@@ -25,7 +25,7 @@ ROUNDING_POWER = 0.1
 _LEAST = 1e-4
 
 
-class Look(NamedTuple):
+class CellAppearance(NamedTuple):
     """How one cell looks; each is above 0.
 
     Attributes
@@ -44,7 +44,7 @@ class Look(NamedTuple):
     sharpness: float
 
 
-def look(cell: ScaledCell) -> Look:
+def appearance_of(cell: ScaledCell) -> CellAppearance:
     """Measure one cell, its rim taken off as the network's input has it.
 
     Detail is the difference of Gaussians (Burt and Adelson, "The Laplacian Pyramid as a Compact Image Code",
@@ -56,12 +56,12 @@ def look(cell: ScaledCell) -> Look:
 
     Returns
     -------
-    Look
+    CellAppearance
         A cell that is nothing but rim is grey and blurred.
     """
     pixels, inside = cell
     if not inside.any():
-        return Look(1.0, 1.0, 1.0, _LEAST)
+        return CellAppearance(1.0, 1.0, 1.0, _LEAST)
     # One grey level keeps the ratios of a black cell finite.
     mask = np.ascontiguousarray(inside).view(np.uint8)
     red, green, blue = (max(level, 1.0) for level in cv2.mean(pixels, mask)[:3])
@@ -73,7 +73,7 @@ def look(cell: ScaledCell) -> Look:
         for one, two in ((finest, middle), (middle, coarsest))
     )
     sharpness = max(fine / (coarse + ROUNDING_POWER), _LEAST)
-    return Look(red / green, blue / green, red / blue, sharpness)
+    return CellAppearance(red / green, blue / green, red / blue, sharpness)
 
 
 def _smoothed(grey: Floats, inside: Floats, sigma_px: float) -> Floats:

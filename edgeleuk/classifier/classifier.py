@@ -18,7 +18,7 @@ from edgeleuk.bundle.features import decode_features
 from edgeleuk.bundle.forest import decode_forest
 from edgeleuk.bundle.manifest import FEATURES, FOREST, MODEL_FILES, SUPPORT
 from edgeleuk.bundle.support_vectors import decode_support
-from edgeleuk.classifier.appearance import look
+from edgeleuk.classifier.appearance import appearance_of
 from edgeleuk.classifier.cell_features import numbers_of
 from edgeleuk.errors import BundleError, UsageError
 from edgeleuk.inference import Answer, open_runtime
@@ -40,13 +40,13 @@ if TYPE_CHECKING:
         Abstain,
         Conformal,
         Envelope,
-        Gate,
         InputContract,
         Manifest,
+        OutOfDistribution,
         OutputContract,
     )
     from edgeleuk.bundle.reading import Bundle
-    from edgeleuk.classifier.appearance import Look
+    from edgeleuk.classifier.appearance import CellAppearance
     from edgeleuk.frames import Cell, CellCrop, RgbImage
     from edgeleuk.inference import ModelRuntime
     from edgeleuk.inference.preprocessing import ScaledCell
@@ -69,7 +69,7 @@ class Doubt(NamedTuple):
     reason: str
 
 
-class Sighting(NamedTuple):
+class CellEvidence(NamedTuple):
     """What is known of one cell when it is judged.
 
     Attributes
@@ -78,7 +78,7 @@ class Sighting(NamedTuple):
         Calibrated, of the positive class.
     area_um2 : float
         Of the whole cell.
-    look : Look or None
+    look : CellAppearance or None
         None where nobody asks for it.
     distance : float or None
         Of the features; None where the network gives none.
@@ -86,7 +86,7 @@ class Sighting(NamedTuple):
 
     probability: float
     area_um2: float
-    look: Look | None = None
+    look: CellAppearance | None = None
     distance: float | None = None
 
 
@@ -116,7 +116,7 @@ class Rules:
 
     output: OutputContract
     envelope: Envelope
-    gate: Gate | None = None
+    gate: OutOfDistribution | None = None
     statistics: FeatureStatistics | None = None
     abstain: Abstain = "band"
     forest: Forest | None = None
@@ -187,7 +187,7 @@ class Classifier(Closing):
         if not crops:
             return []
         cells, answer = self._answered(crops)
-        seen = sightings(
+        seen = evidence_of(
             answer,
             [cell.area_um2 for cell in cells],
             [cell.look for cell in cells],
@@ -244,7 +244,7 @@ class Classifier(Closing):
         """Return what gate and forest want of a crop."""
         return _Measured(
             area_um2(crop),
-            look(cell) if self.rules.gate else None,
+            appearance_of(cell) if self.rules.gate else None,
             None if self.rules.forest is None else numbers_of(cell, self.manifest.input.px_per_um),
         )
 
@@ -253,7 +253,7 @@ class _Measured(NamedTuple):
     """A crop as the gate and the forest see it."""
 
     area_um2: float
-    look: Look | None
+    look: CellAppearance | None
     numbers: npt.NDArray[np.float64] | None
 
 
@@ -395,13 +395,13 @@ def calibrated(
     return 0.5 * (1 + np.tanh(joined / 2))
 
 
-def sightings(
+def evidence_of(
     answer: Answer,
     areas_um2: Sequence[float],
-    looks: Sequence[Look | None],
+    looks: Sequence[CellAppearance | None],
     rules: Rules,
     numbers: Sequence[npt.NDArray[np.float64]] | None = None,
-) -> list[Sighting]:
+) -> list[CellEvidence]:
     """Put together what is known of n cells, from a network's answer and their measures.
 
     `numbers` are those of the cells, (14,) each, where the rules have a forest.
@@ -416,12 +416,12 @@ def sightings(
     if rules.statistics is not None:
         distances = _distances(answer, rules.statistics)
     return [
-        Sighting(float(p), area, seen, distance)
+        CellEvidence(float(p), area, seen, distance)
         for p, area, seen, distance in zip(probabilities, areas_um2, looks, distances, strict=True)
     ]
 
 
-def decide(sighting: Sighting, rules: Rules) -> Prediction:
+def decide(sighting: CellEvidence, rules: Rules) -> Prediction:
     """Call a cell by the threshold, or by its conformal set, unless something makes it uncertain."""
     probability = sighting.probability
     doubt = doubt_of(sighting, rules)
@@ -464,7 +464,7 @@ def consensus(views: Sequence[Prediction], rules: Rules) -> Prediction:
     return _called(probability, rules)
 
 
-def doubt_of(sighting: Sighting, rules: Rules) -> Doubt | None:
+def doubt_of(sighting: CellEvidence, rules: Rules) -> Doubt | None:
     """Return the first reason for which a cell is uncertain; None where it can be called."""
     return _foreign(sighting, rules) or _undecided(sighting.probability, rules.output, rules.abstain)
 
@@ -485,7 +485,7 @@ def area_um2(crop: CellCrop) -> float:
     return int(np.count_nonzero(crop.mask)) / crop.px_per_um**2
 
 
-def _foreign(sighting: Sighting, rules: Rules) -> Doubt | None:
+def _foreign(sighting: CellEvidence, rules: Rules) -> Doubt | None:
     """Ask whether the network was trained on such cells at all."""
     low, high = rules.envelope.area_um2
     if not low <= sighting.area_um2 <= high:

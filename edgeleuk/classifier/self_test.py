@@ -15,17 +15,17 @@ import numpy as np
 
 from edgeleuk.bundle.golden import USUAL, decode_golden
 from edgeleuk.bundle.manifest import FOREST, GOLDEN, MODEL_FILES
-from edgeleuk.classifier.appearance import look
+from edgeleuk.classifier.appearance import appearance_of
 from edgeleuk.classifier.cell_features import numbers_of
 from edgeleuk.classifier.classifier import (
     area_um2,
     bundle_rules,
     decide,
+    evidence_of,
     open_classifier,
     open_network,
-    sightings,
 )
-from edgeleuk.errors import BundleError, GateFailedError
+from edgeleuk.errors import BundleError, CheckFailedError
 from edgeleuk.inference import available_runtimes
 from edgeleuk.inference.preprocessing import cell_and_tensor
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from edgeleuk.bundle.golden import GoldenAnswer, GoldenVectors, Tolerance
     from edgeleuk.bundle.manifest import Abstain, InputContract
     from edgeleuk.bundle.reading import Bundle
-    from edgeleuk.classifier.appearance import Look
+    from edgeleuk.classifier.appearance import CellAppearance
     from edgeleuk.classifier.classifier import Classifier, Rules
     from edgeleuk.inference import Answer, ModelRuntime
 
@@ -83,7 +83,7 @@ class GoldenCells:
     ----------
     tensors : (n, H, W, C) uint8
     areas_um2 : tuple of float
-    looks : tuple of Look or None
+    looks : tuple of CellAppearance or None
         None where the bundle has no gate.
     numbers : tuple of (14,) float64, or None
         None where the bundle has no forest.
@@ -91,7 +91,7 @@ class GoldenCells:
 
     tensors: npt.NDArray[np.uint8]
     areas_um2: tuple[float, ...]
-    looks: tuple[Look | None, ...]
+    looks: tuple[CellAppearance | None, ...]
     numbers: tuple[Floats, ...] | None
 
 
@@ -123,7 +123,7 @@ def open_tested_classifier(
 
     Raises
     ------
-    GateFailedError
+    CheckFailedError
         Something comes out differently on this machine.
     EdgeleukError
         As `open_classifier`.
@@ -138,7 +138,7 @@ def open_tested_classifier(
         raise
     if moved := [result for result in results if result.status == MOVED]:
         classifier.close()
-        raise GateFailedError(
+        raise CheckFailedError(
             f"the self-test of {bundle.path.name} failed",
             got="; ".join(result_text(result) for result in moved),
             cure="look at all of it with `edgeleuk verify`, then copy or convert the bundle again, or install"
@@ -171,7 +171,7 @@ def measure_golden(vectors: GoldenVectors, contract: InputContract, rules: Rules
     return GoldenCells(
         np.stack(tensors),
         tuple(area_um2(crop) for crop in vectors.crops),
-        tuple(look(cell) if rules.gate else None for cell in scaled),
+        tuple(appearance_of(cell) if rules.gate else None for cell in scaled),
         tuple(numbers_of(cell, contract.px_per_um) for cell in scaled) if rules.forest else None,
     )
 
@@ -323,7 +323,7 @@ def _decision_result(
         return []
     if golden.answer.features is not None and not _same_shape(found.features, golden.answer.features):
         return []
-    seen = sightings(found, cells.areas_um2, cells.looks, rules, cells.numbers)
+    seen = evidence_of(found, cells.areas_um2, cells.looks, rules, cells.numbers)
     differences = np.abs([one.probability for one in seen] - golden.probabilities)
     calls = [decide(sighting, rules).decision.value for sighting in seen]
     wrong = [

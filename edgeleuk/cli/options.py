@@ -69,7 +69,7 @@ StrategyOption = Annotated[
         "--strategy", help="Which images: `balanced` (default) by class and subject, `random`, or `diverse`."
     ),
 ]
-GateOption = Annotated[
+LimitsOption = Annotated[
     Path | None,
     typer.Option("--gate", metavar="FILE", help="TOML with a table [gate]: what may be lost."),
 ]
@@ -77,7 +77,7 @@ ScaleOption = Annotated[
     float | None,
     typer.Option("--px-per-um", help="Scale of the picture; without it, estimated from the red cells."),
 ]
-GateOrNotOption = Annotated[
+QualityCheckOption = Annotated[
     bool | None,
     typer.Option(
         "--gate/--no-gate", help="Reject blurred, badly lit and empty pictures, by reason [default: gate]."

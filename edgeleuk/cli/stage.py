@@ -289,9 +289,11 @@ def virtual_microscope(
     host, port = commands.host_and_port(http)
     with (
         commands.served(board, stage) as wire,
-        serve_stand(board.position, board.lamp, um_per_step, microscope, host, port, fps) as eye,
+        serve_stand(board.position, board.lamp, um_per_step, microscope, host, port, fps) as server,
     ):
-        say(f"SIMULATED camera http://{host}:{eye.port}/stream, stage {wire.url}, {um_per_step:g} um a step")
+        say(
+            f"SIMULATED camera http://{host}:{server.port}/stream, stage {wire.url}, {um_per_step:g} um a step"
+        )
         wire.wait()
 
 

@@ -84,7 +84,7 @@ def facts_text(bundle: Bundle) -> str:
             f" temperature {output.temperature:.3f}, bias {output.bias:.3f},"
             f" {_forest_text(output)}threshold {output.threshold:.3f}, {abstain}",
             f"envelope  cells of {low_high[0]:.0f} to {low_high[1]:.0f} um2",
-            f"gate      {_gate_text(manifest)}",
+            f"gate      {_out_of_distribution_text(manifest)}",
             f"int8      {_verdict_text(bundle)}",
             f"licence   {printable(manifest.licence)}",
             f"data      {printable(manifest.data_citation)}",
@@ -106,7 +106,7 @@ def _forest_text(output: OutputContract) -> str:
     return f"forest's weight {output.forest_weight:.3f}, " if output.forest_weight else ""
 
 
-def _gate_text(manifest: Manifest) -> str:
+def _out_of_distribution_text(manifest: Manifest) -> str:
     gate = manifest.gate
     if gate is None:
         return "none beside the envelope"

@@ -21,7 +21,7 @@ from edgeleuk.capture.discovery import find_camera
 from edgeleuk.errors import CameraError, UsageError
 from edgeleuk.io.closing import Closing
 from edgeleuk.io.images import require_picture, write_png
-from edgeleuk.vision.quality import gate
+from edgeleuk.vision.quality import quality_check
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -107,7 +107,7 @@ def probe(camera: str | None, out: Path | None, seconds: float = SECONDS) -> dic
             "latency_ms": {
                 f"p{share}": round(float(np.percentile(latencies_ms, share)), 1) for share in (50, 95)
             },
-            "gate": gate(pixels),
+            "quality_check": quality_check(pixels),
             "controls": controls,
             "picture": None if out is None else str(out),
         }

@@ -18,7 +18,7 @@ from edgeleuk.bench.choosing import Held, settled
 from edgeleuk.bundle.known_error import known_error
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.capture import ReconnectPolicy, is_simulated, is_simulated_source, open_camera, open_reader
-from edgeleuk.capture.discovery import find_camera, keeper_of
+from edgeleuk.capture.discovery import control_settings, find_camera
 from edgeleuk.classifier.self_test import open_tested_classifier
 from edgeleuk.commands.flat_field import open_correction
 from edgeleuk.counting.intervals import (
@@ -42,7 +42,7 @@ from edgeleuk.session import read_session
 from edgeleuk.session.open import create_session, require_no_folder, resume_session
 from edgeleuk.stage.watching import FocusingReader
 from edgeleuk.vision.annotate import annotate
-from edgeleuk.vision.quality import gate
+from edgeleuk.vision.quality import quality_check
 from edgeleuk.vision.stream import StreamWatch
 from edgeleuk.vision.tracking import FieldTracker
 
@@ -156,13 +156,13 @@ def run(
             threads=settings.threads,
             abstain=settings.abstain,
         ) as classifier,
-        open_camera(uri, policy, keeper_of(settings)) as source,
+        open_camera(uri, policy, control_settings(settings)) as source,
         stop_on_signals() as stop,
         (resume_session if resume else create_session)(
             path, {"camera": recordable(source.uri), "simulated": is_simulated_source(source), **facts}
         ) as writer,
     ):
-        past = writer.past()
+        past = writer.resume_state()
         watch = StreamWatch(camera=source.live or is_simulated(source.uri))
         view = _View(source.uri, simulated=is_simulated_source(source))
         with ExitStack() as stack, _shown(view, show=show):
@@ -174,9 +174,9 @@ def run(
                     watched,
                     Engine(
                         classifier,
-                        FieldTracker.resumed(writer.past_fields()),
+                        FieldTracker.resumed(writer.earlier_fields()),
                         correct=correct,
-                        gate=gate if settings.gate else accept,
+                        gate=quality_check if settings.gate else accept,
                         watch=watch.look,
                         crop=classifier.crop,
                     ),

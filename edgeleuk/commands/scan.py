@@ -22,9 +22,9 @@ from edgeleuk.session.reader import read_session
 from edgeleuk.stage.autofocus import autofocus
 from edgeleuk.stage.mapping import Mapping, calibrate
 from edgeleuk.stage.mosaic import Mosaic
-from edgeleuk.stage.resuming import Begun, PastCell, ScanPast, field_of, focus_again, read_past
+from edgeleuk.stage.resuming import Begun, EarlierCell, EarlierScan, field_of, focus_again, read_earlier_scan
 from edgeleuk.stage.scanning import FocusKeeper, ScanPlan, ScanSource
-from edgeleuk.stage.synchronous_camera import CameraEye
+from edgeleuk.stage.synchronous_camera import NewestFrameCamera
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,12 +50,12 @@ class SlideScan:
     plan : ScanPlan
     px_per_um : float, optional
         Roughly; without it the red cells tell.
-    past : ScanPast, optional
-        Of a scan that goes on; see `past_in`.
+    past : EarlierScan, optional
+        Of a scan that goes on; see `earlier_scan_in`.
     """
 
     def __init__(
-        self, stage: Mover, plan: ScanPlan, px_per_um: float | None = None, past: ScanPast | None = None
+        self, stage: Mover, plan: ScanPlan, px_per_um: float | None = None, past: EarlierScan | None = None
     ) -> None:
         self._stage = stage
         self._plan = plan
@@ -71,30 +71,30 @@ class SlideScan:
         A scan that is stopped meanwhile has none left.
         """
         self._simulated = is_simulated_source(source)
-        eye = CameraEye(source, stop)
+        still = NewestFrameCamera(source, stop)
         halted = StoppableStage(self._stage, stop)
         try:
-            walk = self._walk(eye, halted, first, stop)
+            walk = self._walk(still, halted, first, stop)
         except BaseException as error:
             if not (isinstance(error, HardwareError) and stop.is_set()):
                 halted.close()
-                eye.close()
+                still.close()
                 raise
             walk = _Walk(None, [])
-        return _Scanned(source.uri, walk, eye, halted, simulated=self._simulated)
+        return _Scanned(source.uri, walk, still, halted, simulated=self._simulated)
 
-    def _walk(self, eye: CameraEye, stage: Mover, first: int, stop: threading.Event) -> _Walk:
+    def _walk(self, still: NewestFrameCamera, stage: Mover, first: int, stop: threading.Event) -> _Walk:
         past, events = self._past, []
         if past is None:
-            say(f"  focus at {autofocus(eye, stage).z_um:.1f} um")
+            say(f"  focus at {autofocus(still, stage).z_um:.1f} um")
             here = stage.position()
-            mapping = calibrate(eye, stage, self._px_per_um or _estimated(eye()))
+            mapping = calibrate(still, stage, self._px_per_um or _estimated(still()))
             say(f"  {mapping.px_per_um:.2f} px/um, camera turned by {mapping.angle_degrees:.1f} degrees")
             plan = (self._plan.width_um, self._plan.height_um, self._plan.overlap)
-            past = ScanPast(Begun((here.x_um, here.y_um), mapping.matrix, plan))
+            past = EarlierScan(Begun((here.x_um, here.y_um), mapping.matrix, plan))
             events = [SourceEvent(_EVENT, past.begun.to_text())]
         mapping = Mapping(past.begun.matrix)
-        pixels = eye().pixels
+        pixels = still().pixels
         size = (pixels.shape[1], pixels.shape[0])
         fields = self._plan.fields(mapping, size, past.begun.start_um)
         self._scale = mapping.px_per_um
@@ -106,9 +106,9 @@ class SlideScan:
         say(f"  {len(fields)} fields, {len(past.used) + len(past.rejected)} of them recorded{again}")
         if self._past is not None and left:
             places = [(left[0].x_um, left[0].y_um), past.begun.start_um]
-            say(f"  focus at {focus_again(eye, stage, plane, places).z_um:.1f} um")
-        keeper = FocusKeeper(eye, stage, self._plan.refocus_every, plane)
-        return _Walk(ScanSource(eye.uri, left, keeper, mapping, first=first, stop=stop), events)
+            say(f"  focus at {focus_again(still, stage, plane, places).z_um:.1f} um")
+        keeper = FocusKeeper(still, stage, self._plan.refocus_every, plane)
+        return _Walk(ScanSource(still.uri, left, keeper, mapping, first=first, stop=stop), events)
 
     def seen(self, result: FrameResult, pixels: RgbImage) -> None:
         """Put a field into the picture of the slide."""
@@ -183,12 +183,12 @@ class _Scanned(Closing):
     cure_of_none = "bring the slide into focus and the lamp to its level, over cells, then resume the scan"
 
     def __init__(
-        self, uri: str, walk: _Walk, eye: CameraEye, stage: StoppableStage, *, simulated: bool
+        self, uri: str, walk: _Walk, still: NewestFrameCamera, stage: StoppableStage, *, simulated: bool
     ) -> None:
         self.uri = uri
         self.simulated = simulated
         self._walk = walk
-        self._eye = eye
+        self._still = still
         self._stage = stage
 
     def frames(self) -> Iterator[Frame | SourceEvent]:
@@ -196,7 +196,7 @@ class _Scanned(Closing):
         if self._walk.scan is None:
             return
         for item in self._walk.scan.frames():
-            yield from self._eye.events()
+            yield from self._still.events()
             yield from self._walk.scan.events()
             yield item
 
@@ -204,7 +204,7 @@ class _Scanned(Closing):
         if self._walk.scan is not None:
             self._walk.scan.close()
         self._stage.close()
-        self._eye.close()
+        self._still.close()
 
 
 def scan(
@@ -228,7 +228,7 @@ def scan(
     HardwareError
         The stage, or the focus, or the way between them.
     """
-    past = past_in(session) if resume and session is not None and session.exists() else None
+    past = earlier_scan_in(session) if resume and session is not None and session.exists() else None
     begun = None if past is None else past.begun
     if begun is not None and begun.plan != (plan.width_um, plan.height_um, plan.overlap):
         raise UsageError(
@@ -253,9 +253,9 @@ def scan(
 
 def calibrate_stage(camera: str | None, settings: RunSettings, stage: Mover) -> Mapping:
     """Find the focus and learn how a camera lies on a stage; see `edgeleuk.stage.mapping.calibrate`."""
-    with open_camera(find_camera(camera)) as source, CameraEye(source, threading.Event()) as eye:
-        autofocus(eye, stage)
-        return calibrate(eye, stage, settings.px_per_um or _estimated(eye()))
+    with open_camera(find_camera(camera)) as source, NewestFrameCamera(source, threading.Event()) as still:
+        autofocus(still, stage)
+        return calibrate(still, stage, settings.px_per_um or _estimated(still()))
 
 
 def mapping_text(mapping: Mapping) -> str:
@@ -271,7 +271,7 @@ def mapping_text(mapping: Mapping) -> str:
     )
 
 
-def past_in(session: Path) -> ScanPast | None:
+def earlier_scan_in(session: Path) -> EarlierScan | None:
     """Read how far a scan had come; None where it had not come to its first field.
 
     Raises
@@ -282,7 +282,7 @@ def past_in(session: Path) -> ScanPast | None:
     with read_session(session) as reader:
         events = [(str(row["kind"]), str(row["text"])) for row in reader.rows("events")]
         frames = [(str(row["source"]), row["rejected"]) for row in reader.rows("frames")]
-        cells = [_past_cell(row) for row in reader.rows("cells")]
+        cells = [_earlier_cell(row) for row in reader.rows("cells")]
     texts = [text for kind, text in events if kind == _EVENT]
     if not texts and not frames:
         return None
@@ -291,12 +291,12 @@ def past_in(session: Path) -> ScanPast | None:
             f"{session} is no session of a scan", cure="go on with it by `edgeleuk run --resume`"
         )
     reasons = ((source, None if reason is None else str(reason)) for source, reason in frames)
-    return read_past(Begun.from_text(texts[0]), reasons, [text for _, text in events], cells)
+    return read_earlier_scan(Begun.from_text(texts[0]), reasons, [text for _, text in events], cells)
 
 
-def _past_cell(row: dict[str, Any]) -> PastCell:
+def _earlier_cell(row: dict[str, Any]) -> EarlierCell:
     box = Box(*(int(row[name]) for name in "xywh"))
-    return PastCell(field_of(str(row["source"])) or 0, box.centre, Decision(row["decision"]))
+    return EarlierCell(field_of(str(row["source"])) or 0, box.centre, Decision(row["decision"]))
 
 
 def parse_area(text: str) -> tuple[float, float]:

@@ -32,7 +32,7 @@ class View(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class CellConsensus:
     """What is said of a cell.
 
     Attributes
@@ -69,15 +69,15 @@ class Recorder(Protocol):
         ...
 
 
-class Judgements:
+class ConsensusTable:
     """The judged cells of a run, at most 2,048 of them in memory."""
 
     def __init__(self, joiner: Joiner, recorder: Recorder) -> None:
         self._joiner = joiner
         self._recorder = recorder
-        self._known: OrderedDict[int, Judgement] = OrderedDict()
+        self._known: OrderedDict[int, CellConsensus] = OrderedDict()
 
-    def of(self, track: int) -> Judgement | None:
+    def of(self, track: int) -> CellConsensus | None:
         """Return what is said of a cell; None when it was never judged."""
         judgement = self._known.get(track)
         if judgement is not None:
@@ -89,11 +89,11 @@ class Judgements:
             self.keep(track, judgement)
         return judgement
 
-    def with_view(self, track: int, view: View, truth: str | None) -> Judgement:
+    def with_view(self, track: int, view: View, truth: str | None) -> CellConsensus:
         """Return what will be said of a cell with one more view; `keep` it once that is recorded."""
         return _added(self.of(track), view, self._joiner, truth)
 
-    def keep(self, track: int, judgement: Judgement) -> None:
+    def keep(self, track: int, judgement: CellConsensus) -> None:
         """Remember what is said of a cell from now on."""
         self._known[track] = judgement
         self._known.move_to_end(track)
@@ -101,7 +101,7 @@ class Judgements:
             self._known.popitem(last=False)
 
 
-def is_worth_a_view(judgement: Judgement, focus: float) -> bool:
+def is_worth_a_view(judgement: CellConsensus, focus: float) -> bool:
     """Whether another view of that focus would tell more of a cell."""
     if judgement.judged >= _MOST_JUDGED:
         return False
@@ -110,7 +110,7 @@ def is_worth_a_view(judgement: Judgement, focus: float) -> bool:
     return focus >= _SHARPER * judgement.views[-1].focus
 
 
-def joined(views: Sequence[View], joiner: Joiner, truth: str | None = None) -> Judgement:
+def joined(views: Sequence[View], joiner: Joiner, truth: str | None = None) -> CellConsensus:
     """Judge a cell from all its views in the order in which they were had; at least one."""
     judgement = _added(None, views[0], joiner, truth)
     for view in views[1:]:
@@ -118,9 +118,9 @@ def joined(views: Sequence[View], joiner: Joiner, truth: str | None = None) -> J
     return judgement
 
 
-def _added(before: Judgement | None, view: View, joiner: Joiner, truth: str | None) -> Judgement:
+def _added(before: CellConsensus | None, view: View, joiner: Joiner, truth: str | None) -> CellConsensus:
     if before is None:
-        return Judgement((view,), view.prediction, truth)
+        return CellConsensus((view,), view.prediction, truth)
     if view.prediction.reason == STUCK_DUST:
         return replace(before, prediction=view.prediction, judged=_MOST_JUDGED)
     # Sorting is stable: of equally sharp views the earlier comes first.

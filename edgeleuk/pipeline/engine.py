@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from edgeleuk.vision.crops import crop_cell
 from edgeleuk.vision.scale import measure_scale
 from edgeleuk.vision.segmentation import segment as segment_field
-from edgeleuk.vision.stream import Look
+from edgeleuk.vision.stream import PictureCheck
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,7 +31,7 @@ class CellClassifier(Protocol):
         ...
 
 
-class Sighting(Protocol):
+class Tracked(Protocol):
     """What the pipeline wants to know of a recognised cell."""
 
     @property
@@ -45,7 +45,7 @@ class CellTracker(Protocol):
 
     placed: Placed | None
 
-    def update(self, pixels: RgbImage, cells: Sequence[Cell]) -> Sequence[Sighting]:
+    def update(self, pixels: RgbImage, cells: Sequence[Cell]) -> Sequence[Tracked]:
         """Return one sighting for each cell, in their order."""
         ...
 
@@ -68,9 +68,9 @@ def accept(_: RgbImage) -> str | None:
     return None
 
 
-def see_nothing(_: RgbImage) -> Look:
+def see_nothing(_: RgbImage) -> PictureCheck:
     """Find nothing wrong with a stream; see `edgeleuk.vision.stream.StreamWatch.look`."""
-    return Look(None)
+    return PictureCheck(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,4 +102,4 @@ class Engine:
     estimate_scale: Callable[[RgbImage], Scale | None] = measure_scale
     correct: Callable[[RgbImage], RgbImage] = unchanged
     gate: Callable[[RgbImage], str | None] = accept
-    watch: Callable[[RgbImage], Look] = see_nothing
+    watch: Callable[[RgbImage], PictureCheck] = see_nothing

@@ -19,7 +19,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from edgeleuk.capture import is_simulated, is_simulated_source, open_reader
-from edgeleuk.counting.consensus import STUCK_DUST, Judgements, View, is_worth_a_view
+from edgeleuk.counting.consensus import STUCK_DUST, ConsensusTable, View, is_worth_a_view
 from edgeleuk.errors import DataRefusedError, EdgeleukError, InterruptedBeforeRecordError
 from edgeleuk.frames import Box
 from edgeleuk.io.clock import jump_s, jump_text, now
@@ -36,7 +36,7 @@ from edgeleuk.results import (
     SessionSummary,
     check_of,
 )
-from edgeleuk.session.resume_state import Past
+from edgeleuk.session.resume_state import ResumeState
 from edgeleuk.session.writer import JudgedCell
 from edgeleuk.vision.dust import DustWatch
 from edgeleuk.vision.focus import focus_of
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from edgeleuk.capture import FrameReader, FrameSource
-    from edgeleuk.counting.consensus import Judgement
+    from edgeleuk.counting.consensus import CellConsensus
     from edgeleuk.frames import Cell, Frame, RgbImage, TrueCell
     from edgeleuk.pipeline.engine import Engine
     from edgeleuk.pipeline.prefetch import Field
@@ -67,7 +67,7 @@ def run(
     read: Callable[[FrameSource, int], FrameReader] = open_reader,
     enough: Callable[[Counted], str | None] | None = None,
     on_frame: Callable[[FrameResult, RgbImage], None] | None = None,
-    past: Past | None = None,
+    past: ResumeState | None = None,
     stop: threading.Event,
 ) -> SessionSummary:
     """Watch a source until it ends, and record what it shows.
@@ -90,7 +90,7 @@ def run(
         Asked after each processed frame with the cells counted so far: why the run is to end, or None.
     on_frame : callable, optional
         Called with each result and its pixels once they are recorded.
-    past : Past, optional
+    past : ResumeState, optional
         What the session holds already: counts go on from there, and so do the numbers of the frames of a
         live source; of others, pictures that are recorded are passed over.
     stop : threading.Event
@@ -112,7 +112,7 @@ def run(
     InterruptedBeforeRecordError
         `stop` was set before the first frame was done.
     """
-    work = _Run(source, engine, session, px_per_um, past or Past())
+    work = _Run(source, engine, session, px_per_um, past or ResumeState())
     try:
         with read(source, waiting) as reader, work.look_ahead(reader, stop):
             ended = work.loop(frames, enough, on_frame, stop)
@@ -138,8 +138,8 @@ class _JudgedView(NamedTuple):
     """One view of a cell as it is recorded, and what was and is said of the cell."""
 
     cell: JudgedCell
-    before: Judgement | None
-    judgement: Judgement
+    before: CellConsensus | None
+    judgement: CellConsensus
 
 
 class _Tally:
@@ -175,7 +175,7 @@ class _Run:
         engine: Engine,
         session: SessionWriter,
         px_per_um: float | None,
-        past: Past,
+        past: ResumeState,
     ) -> None:
         self._source = source
         self._engine = engine
@@ -187,7 +187,7 @@ class _Run:
         self._past = past
         self._started_at = now() if past.started_at is None else past.started_at
         self._started = time.monotonic() - past.duration_s
-        self._judgements = Judgements(engine.classifier, session)
+        self._judgements = ConsensusTable(engine.classifier, session)
         self._dust = DustWatch()
         self._px_per_um: float | None = None
         self._events = past.events
@@ -316,7 +316,7 @@ class _Run:
         self,
         frame: Frame,
         wanted: dict[int, tuple[Cell, float]],
-        known: dict[int, Judgement],
+        known: dict[int, CellConsensus],
         scale: float | None,
         trouble: str | None,
     ) -> list[_JudgedView]:

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from edgeleuk.vision.registration import Texture
-    from edgeleuk.vision.tracking import PastField
+    from edgeleuk.vision.tracking import EarlierField
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
+class ResumeState:
     """What was recorded before; by default nothing.
 
     Attributes
@@ -55,7 +55,7 @@ class Past:
     latencies_ms: tuple[float, ...] = ()
 
 
-def read_past(connection: sqlite3.Connection) -> Past:
+def read_resume_state(connection: sqlite3.Connection) -> ResumeState:
     """Add up what a session's records tell."""
     last, processed, detected, seen_before, excluded, first_at, last_at = connection.execute(
         "SELECT MAX(sequence), COUNT(*) FILTER (WHERE rejected IS NULL), SUM(detected), SUM(seen_before),"
@@ -63,7 +63,7 @@ def read_past(connection: sqlite3.Connection) -> Past:
     ).fetchone()
     (events,) = connection.execute("SELECT COUNT(*) FROM events").fetchone()
     if last is None:
-        return Past(events=events)
+        return ResumeState(events=events)
     called: Counter[tuple[str, Decision]] = Counter()
     for truth, decision, count in connection.execute(
         f"SELECT truth, decision, COUNT(*) FROM ({said(connection)}) WHERE truth IS NOT NULL GROUP BY 1, 2"  # noqa: S608 - a query of ours
@@ -71,7 +71,7 @@ def read_past(connection: sqlite3.Connection) -> Past:
         called[truth, Decision(decision)] += count
     rejected = "SELECT rejected, COUNT(*) FROM frames WHERE rejected IS NOT NULL GROUP BY 1"
     latencies = connection.execute("SELECT latency_ms FROM frames WHERE latency_ms IS NOT NULL")
-    return Past(
+    return ResumeState(
         next_sequence=last + 1,
         processed=processed,
         detected=detected,
@@ -106,9 +106,9 @@ def _pauses_s(connection: sqlite3.Connection) -> float:
     return float(pauses_s)
 
 
-def past_fields(connection: sqlite3.Connection) -> Iterator[PastField]:
+def earlier_fields(connection: sqlite3.Connection) -> Iterator[EarlierField]:
     """Yield the fields that a tracker is to remember, in their order; see `FieldTracker.resumed`."""
-    from edgeleuk.vision.tracking import Move, PastField, Placed  # noqa: PLC0415 - as below
+    from edgeleuk.vision.tracking import EarlierField, Move, Placed  # noqa: PLC0415 - as below
 
     rows = connection.execute(
         "SELECT sequence, width, height, area, left_px, top_px, jpeg FROM frames"
@@ -119,7 +119,7 @@ def past_fields(connection: sqlite3.Connection) -> Iterator[PastField]:
             "SELECT area, into_area, x_px, y_px FROM moves WHERE frame = ? ORDER BY id", (sequence,)
         )
         cells = connection.execute("SELECT track, x, y, w, h FROM cells WHERE frame = ?", (sequence,))
-        yield PastField(
+        yield EarlierField(
             Placed(area, left, top, tuple(Move(*move) for move in moves), _texture(jpeg, height, width)),
             width,
             height,

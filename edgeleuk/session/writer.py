@@ -23,7 +23,7 @@ from edgeleuk.results import Decision, Prediction
 from edgeleuk.session.hash_chain import append_link
 from edgeleuk.session.intact import FileWatch
 from edgeleuk.session.pictures import encode_crop, encode_texture, thumbnail
-from edgeleuk.session.resume_state import last_record_at, past_fields, read_past
+from edgeleuk.session.resume_state import earlier_fields, last_record_at, read_resume_state
 from edgeleuk.session.schema import (
     Counts,
     Tallies,
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from edgeleuk.counting.intervals import Called
     from edgeleuk.frames import Box, CellCrop, TrueCell
     from edgeleuk.results import FrameResult, SessionSummary
-    from edgeleuk.session.resume_state import Past
-    from edgeleuk.vision.tracking import PastField, Placed
+    from edgeleuk.session.resume_state import ResumeState
+    from edgeleuk.vision.tracking import EarlierField, Placed
 
 ALL_VIEWS = (
     "SELECT focus, truth, decision, probability, reason, is_foreign, frame FROM cells WHERE track = ?"
@@ -288,20 +288,20 @@ class SessionWriter(Closing):
             )
             append_link(connection, "summary", row.lastrowid)
 
-    def past(self) -> Past:
+    def resume_state(self) -> ResumeState:
         """Add up what is recorded, for a run that goes on."""
         with explained(self.path):
-            return read_past(self._connection)
+            return read_resume_state(self._connection)
 
     def last_at(self) -> float | None:
         """Return when the latest record was made."""
         with explained(self.path):
             return last_record_at(self._connection)
 
-    def past_fields(self) -> Iterator[PastField]:
+    def earlier_fields(self) -> Iterator[EarlierField]:
         """Yield the fields that a tracker is to remember."""
         with explained(self.path):
-            yield from past_fields(self._connection)
+            yield from earlier_fields(self._connection)
 
     def close(self) -> None:
         """Fold the log into the file and close it; a full disk leaves the log beside it, readable."""

@@ -39,7 +39,7 @@ class Mover(Protocol):
         ...
 
 
-class Eye(Protocol):
+class SynchronousCamera(Protocol):
     """A camera on the stage."""
 
     def __call__(self) -> Frame:

@@ -1,4 +1,4 @@
-"""A camera as the eye of a stage: pictures that arrived after they were asked for."""
+"""A stage's camera: pictures that arrived after they were asked for."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _MOST_DAMAGED = 20
 
 
-class CameraEye(Closing):
+class NewestFrameCamera(Closing):
     """Takes pictures of a live camera one by one; a camera that draws on demand gives its next.
 
     Attributes
@@ -65,7 +65,7 @@ class CameraEye(Closing):
         raise CameraError(f"{self.uri} sends no more pictures", cure="see `edgeleuk camera probe`")
 
     def events(self) -> list[SourceEvent]:
-        """Take what befell the camera since the last call."""
+        """Take what handle_event the camera since the last call."""
         return self._reader.events()
 
     def close(self) -> None:

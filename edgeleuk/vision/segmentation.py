@@ -177,7 +177,7 @@ def _nuclei(raw: Mask, stained: Bools, scale: float) -> list[Nucleus]:
     """Nuclei of a reduced picture: lobes joined, touching cells parted, platelets left out."""
     cleaned = np.asarray(cv2.morphologyEx(raw, cv2.MORPH_OPEN, disc(0.6 * scale)), np.uint8)
     least = _LEAST_NUCLEUS_UM2 * scale**2
-    lobes = [lobe for lobe in _lobes(_parted(cleaned, scale)) if lobe.area > 0.15 * least]
+    lobes = [lobe for lobe in _lobes(_split_touching(cleaned, scale)) if lobe.area > 0.15 * least]
     height, width = raw.shape
     found = []
     for nucleus in _joined(lobes, stained, scale):
@@ -205,7 +205,7 @@ def _lobes(mask: Mask) -> list[Nucleus]:
     return sorted(found, key=lambda lobe: (lobe.box.y, lobe.box.x + int(np.argmax(lobe.mask[0]))))
 
 
-def _parted(mask: Mask, scale: float) -> Mask:
+def _split_touching(mask: Mask, scale: float) -> Mask:
     """Cut nuclei apart at their necks; whether the parts are lobes of one is decided afterwards."""
     outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     parted: Mask = mask.copy()

@@ -21,7 +21,7 @@ from edgeleuk.results import CellResult, Decision, FrameResult, Prediction
 from edgeleuk.session import JudgedCell, create_session
 from edgeleuk.virtual.render import VirtualSlide
 from edgeleuk.vision.crops import crop_cell
-from edgeleuk.vision.quality import gate
+from edgeleuk.vision.quality import quality_check
 from edgeleuk.vision.scale import estimate_px_per_um
 from edgeleuk.vision.segmentation import segment
 from edgeleuk.vision.stream import StreamWatch
@@ -84,7 +84,7 @@ def test_watch_a_stream(benchmark: BenchmarkFixture, field: np.ndarray) -> None:
 
 
 def test_gate_a_field(benchmark: BenchmarkFixture, field: np.ndarray) -> None:
-    assert benchmark(gate, field) is None
+    assert benchmark(quality_check, field) is None
 
 
 def test_estimate_the_scale_of_a_field(benchmark: BenchmarkFixture, field: np.ndarray) -> None:

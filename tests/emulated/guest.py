@@ -27,7 +27,7 @@ from edgeleuk.inference.preprocessing import to_batch
 from edgeleuk.results import CellResult, FrameResult, Prediction
 from edgeleuk.session import JudgedCell, create_session
 from edgeleuk.vision.crops import crop_cell
-from edgeleuk.vision.quality import gate
+from edgeleuk.vision.quality import quality_check
 from edgeleuk.vision.scale import estimate_px_per_um
 from edgeleuk.vision.segmentation import segment
 from edgeleuk.vision.stream import StreamWatch
@@ -152,7 +152,7 @@ def count(material: Any, out: Path) -> None:
     other = np.ascontiguousarray(pixels[::-1])
     watch, tracker = StreamWatch(camera=True), FieldTracker()
     stages.run("watch", lambda: watch.look(other), lambda: watch.look(pixels))
-    stages.run("gate", lambda: gate(pixels))
+    stages.run("quality_check", lambda: quality_check(pixels))
     stages.run("scale", lambda: estimate_px_per_um(pixels))
     cells = stages.run("segment", lambda: segment(pixels, px_per_um=PX_PER_UM))
     stages.run("track", lambda: tracker.update(pixels, cells))

@@ -17,10 +17,10 @@ from edgeleuk.bundle.writing import describe_members, write_bundle
 from edgeleuk.classifier.classifier import open_networks
 from edgeleuk.errors import DataRefusedError, UsageError
 from edgeleuk_calibration.calibration_record import (
-    decode_card,
-    encode_card,
-    make_card,
-    read_card,
+    decode_calibration_record,
+    encode_calibration_record,
+    make_calibration_record,
+    read_calibration_record,
     tensors_sha256,
 )
 from edgeleuk_convert.bundling.calibrate import PLOT_FILE, RANGES_FILE
@@ -106,7 +106,7 @@ def test_the_set_is_written_and_its_tensors_come_again(
     calibrated: tuple[Path, dict[str, Any]], cells: CellSet
 ) -> None:
     out, result = calibrated
-    card = read_card(out / CALIBRATION)
+    card = read_calibration_record(out / CALIBRATION)
     assert result["images"] == card.count == 40
     by_name = {cell.path.relative_to(cells.folder).as_posix(): cell for cell in cells.cells}
     chosen = [by_name[image.name or ""] for image in card.images]
@@ -168,7 +168,7 @@ def test_a_card_makes_the_same_networks_again(bundle: Path, model: Path, few_cel
     card = model.with_name(CALIBRATION)
     members = read_bundle(str(bundle)).members
     card.write_bytes(members[CALIBRATION])
-    assert read_card(card).strategy == "diverse"
+    assert read_calibration_record(card).strategy == "diverse"
     again = bundle.with_name("again.edgeleuk")
     conversion_commands.convert(model, few_cells, again, calibration_card=card)
     others = read_bundle(str(again)).members
@@ -190,7 +190,7 @@ def test_a_card_makes_the_same_networks_again(bundle: Path, model: Path, few_cel
 def test_the_order_of_images_is_the_cards(bundle: Path, cells: CellSet) -> None:
     """Ranges come of the tensors that the card describes."""
     opened = read_bundle(str(bundle))
-    card = decode_card(opened.members[CALIBRATION])
+    card = decode_calibration_record(opened.members[CALIBRATION])
     by_name = {cell.path.relative_to(cells.folder).as_posix(): cell for cell in cells.cells}
     chosen = [by_name[image.name or ""] for image in card.images]
     matched = match_tensors(opened.members["model.float32.tflite"], opened.members["model.int8.tflite"])
@@ -220,7 +220,11 @@ def test_ranges_joined_after_a_few_images_are_the_same(
 def test_images_that_judge_may_not_calibrate(model: Path, few_cells: Path, cells: CellSet) -> None:
     fresh = held_out(cells, model)
     card = model.with_name("held-out.json")
-    card.write_bytes(encode_card(make_card(fresh[:12], strategy="given", seed=0, folder=cells.folder)))
+    card.write_bytes(
+        encode_calibration_record(
+            make_calibration_record(fresh[:12], strategy="given", seed=0, folder=cells.folder)
+        )
+    )
     out = model.with_name("overlap.edgeleuk")
     with pytest.raises(DataRefusedError, match="evaluation images belong to") as caught:
         conversion_commands.convert(model, few_cells, out, calibration_card=card)
@@ -234,7 +238,9 @@ def test_a_bundle_is_not_judged_by_what_calibrated_it(
     opened = read_bundle(str(bundle))
     fresh = held_out(cells, model)
     members = dict(opened.members)
-    members[CALIBRATION] = encode_card(make_card(fresh[:12], strategy="given", seed=0, folder=cells.folder))
+    members[CALIBRATION] = encode_calibration_record(
+        make_calibration_record(fresh[:12], strategy="given", seed=0, folder=cells.folder)
+    )
     manifest = msgspec.structs.replace(opened.manifest, members=describe_members(members))
     foreign = bundle.with_name("foreign.edgeleuk")
     write_bundle(foreign, manifest, members)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from edgeleuk.capture.base import SourceItem
     from edgeleuk.frames import Cell, CellCrop, Frame, RgbImage
     from edgeleuk.results import Prediction, SessionSummary
-    from edgeleuk.vision.tracking import Sighting
+    from edgeleuk.vision.tracking import TrackedCell
 
 SERVER = Path(__file__).parents[1] / "mjpeg_server.py"
 
@@ -69,7 +69,7 @@ class Nothing:
     def consensus(self, views: Sequence[Prediction]) -> Prediction:
         return views[0]
 
-    def update(self, pixels: RgbImage, cells: Sequence[Cell]) -> list[Sighting]:
+    def update(self, pixels: RgbImage, cells: Sequence[Cell]) -> list[TrackedCell]:
         return []
 
     def segment(self, pixels: RgbImage, *, px_per_um: float | None = None) -> list[Cell]:

@@ -44,7 +44,7 @@ from edgeleuk.results import (
 from edgeleuk.session import SessionWriter, create_session, export_csv, read_session
 from edgeleuk.vision.annotate import COLOURS, annotate
 from edgeleuk.vision.stream import StreamWatch
-from edgeleuk.vision.tracking import FieldTracker, Placed, Sighting
+from edgeleuk.vision.tracking import FieldTracker, Placed, TrackedCell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -86,8 +86,8 @@ class Seen:
         mask = np.full((20, 20), 255, np.uint8)
         return [Cell(Box(x, 30, 20, 20), mask, cut) for _, x, cut in self.script[self.frame]]
 
-    def update(self, pixels: RgbImage, cells: Sequence[Cell]) -> list[Sighting]:
-        return [Sighting(track, is_new=False) for track, *_ in self.script[self.frame]]
+    def update(self, pixels: RgbImage, cells: Sequence[Cell]) -> list[TrackedCell]:
+        return [TrackedCell(track, is_new=False) for track, *_ in self.script[self.frame]]
 
     def engine(self, **changes: Any) -> Engine:
         return replace(Engine(BySize(), self, segment=self.segment), **changes)

@@ -57,14 +57,14 @@ def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def watched(pictures: Path, session: Path, frames: int | None = None) -> SessionSummary:
     with resume_session(session, {"camera": "test://"}) as writer, open_source(f"dir://{pictures}") as source:
-        engine = Engine(Normal(), FieldTracker.resumed(writer.past_fields()))
+        engine = Engine(Normal(), FieldTracker.resumed(writer.earlier_fields()))
         return run(
             source,
             engine,
             writer,
             px_per_um=SCALE,
             frames=frames,
-            past=writer.past(),
+            past=writer.resume_state(),
             stop=threading.Event(),
         )
 

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from edgeleuk.errors import (
+    CheckFailedError,
     DataRefusedError,
-    GateFailedError,
     IntegrityError,
     MissingDependencyError,
     UsageError,
@@ -321,7 +321,7 @@ def test_a_class_of_one_group_is_refused(cells: CellSet, tmp_path: Path) -> None
 
 def test_a_loss_that_is_no_number_ends_the_training(cells: CellSet, tmp_path: Path) -> None:
     settings = replace(SETTINGS, learning_rate=9.0, weight_decay=1e30, warmup_epochs=0.0)
-    with pytest.raises(GateFailedError, match=r"the loss became .* in epoch 1.*learning rate below"):
+    with pytest.raises(CheckFailedError, match=r"the loss became .* in epoch 1.*learning rate below"):
         train(cells, tmp_path / "resnet.keras", settings)
     assert list(tmp_path.iterdir()) == []
 

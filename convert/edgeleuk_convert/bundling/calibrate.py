@@ -16,9 +16,9 @@ from edgeleuk.classifier.classifier import Rules, open_networks, probabilities_o
 from edgeleuk.inference.preprocessing import to_tensor
 from edgeleuk.io.console import progress_bar, say
 from edgeleuk_calibration.calibration_record import (
-    encode_card,
+    encode_calibration_record,
     found_again,
-    make_card,
+    make_calibration_record,
     relative_name,
     require_disjoint,
     tensors_sha256,
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
 
     from edgeleuk.bundle.forest import Forest
     from edgeleuk.bundle.manifest import InputContract
-    from edgeleuk_calibration.calibration_record import CalibrationCard, CalibrationSet
+    from edgeleuk_calibration.calibration_record import CalibrationRecord, CalibrationSet
     from edgeleuk_calibration.ranges import Observed, RangeChecks
     from edgeleuk_convert.dataset.cnmc import CellSet, LabelledCell
     from edgeleuk_convert.quantization.calibration_data import TensorStore
@@ -87,14 +87,14 @@ class Choice:
     images : int
     strategy : str
     seed : int
-    card : CalibrationCard or None
+    card : CalibrationRecord or None
         Names the images; then the others do not count.
     """
 
     images: int = 100
     strategy: str = "balanced"
     seed: int = 0
-    card: CalibrationCard | None = None
+    card: CalibrationRecord | None = None
 
 
 class Curve(Struct, frozen=True):
@@ -140,7 +140,9 @@ def choose(
             features=plain_numbers,
         )
     # By the groups as they are here: a card may come of a folder that joined fewer subjects.
-    here = make_card(chosen.images, strategy=chosen.card.strategy, seed=chosen.card.seed, folder=cells.folder)
+    here = make_calibration_record(
+        chosen.images, strategy=chosen.card.strategy, seed=chosen.card.seed, folder=cells.folder
+    )
     require_disjoint(here, fresh)
     return chosen
 
@@ -153,7 +155,7 @@ def plain_numbers(cells: Sequence[LabelledCell]) -> npt.NDArray[np.float64]:
 
 def prove(
     chosen: CalibrationSet[LabelledCell], contract: InputContract, tensors: TensorStore
-) -> CalibrationCard:
+) -> CalibrationRecord:
     """Return the set's card with the hash of its tensors, or refuse tensors that the card does not know."""
     return with_tensors(chosen.card, contract, tensors_sha256(tensors))
 
@@ -268,7 +270,7 @@ def calibrate(
         results = _curve(quantizer, cells, seen, fresh, of, out / CURVE_FILE, choice, model_sha256)
     plot = calibration_figure(checks, results)
     text = ranges_text(checks) + (f"\n\n{curve_text(results)}" if results else "")
-    replace_file(out / CARD_FILE, encode_card(card))
+    replace_file(out / CARD_FILE, encode_calibration_record(card))
     ranges_json = msgspec.json.format(msgspec.json.encode(checks.to_json()), indent=1)
     replace_file(out / RANGES_FILE, ranges_json)
     replace_file(out / TEXT_FILE, (text + "\n").encode())

@@ -19,8 +19,8 @@ from edgeleuk.bundle.golden import (
 )
 from edgeleuk.bundle.manifest import FEATURES, FOREST, LABELS, MODEL_FILES, SUPPORT
 from edgeleuk.bundle.support_vectors import decode_support
-from edgeleuk.classifier.appearance import Look
-from edgeleuk.classifier.classifier import calibrated, decide, open_network, probabilities_of, sightings
+from edgeleuk.classifier.appearance import CellAppearance
+from edgeleuk.classifier.classifier import calibrated, decide, evidence_of, open_network, probabilities_of
 from edgeleuk.classifier.self_test import FOREST_TOLERANCE, GoldenCells, measure_golden
 from edgeleuk.frames import CellCrop
 from edgeleuk.inference.litert import LiteRtRuntime
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from edgeleuk.bundle.manifest import InputContract
     from edgeleuk.bundle.support_vectors import SupportVectors
-    from edgeleuk.classifier.classifier import Rules, Sighting
+    from edgeleuk.classifier.classifier import CellEvidence, Rules
     from edgeleuk.inference import Answer, ModelRuntime
 
     Floats = npt.NDArray[np.float64]
@@ -144,7 +144,7 @@ def golden_answer(
     probabilities = probabilities_of(answer.outputs, rules, cells.numbers)
     low, high = _extremes(answer, cells, rules, outputs)
     calls = []
-    for index, sighting in enumerate(sightings(answer, cells.areas_um2, cells.looks, rules, cells.numbers)):
+    for index, sighting in enumerate(evidence_of(answer, cells.areas_um2, cells.looks, rules, cells.numbers)):
         around = {
             decide(_off_by(sighting, float(probability), factor), rules).decision.value
             for probability in (low[index], probabilities[index], high[index])
@@ -210,7 +210,7 @@ def _chosen(members: Mapping[str, bytes], contract: InputContract, rules: Rules)
     )
     with open_network(members, INT8_TFLITE, contract) as runtime:
         answer = runtime.predict(cells.tensors)
-    seen = sightings(answer, cells.areas_um2, cells.looks, rules, cells.numbers)
+    seen = evidence_of(answer, cells.areas_um2, cells.looks, rules, cells.numbers)
     most: list[int] = []
     for call, sign in ((Decision.BLAST, 1), (Decision.NORMAL, -1)):
         order = sorted(
@@ -260,10 +260,10 @@ def _extremes(answer: Answer, cells: GoldenCells, rules: Rules, outputs: Toleran
     return np.min(reached, axis=0), np.max(reached, axis=0)
 
 
-def _off_by(sighting: Sighting, probability: float, factor: float) -> Sighting:
+def _off_by(sighting: CellEvidence, probability: float, factor: float) -> CellEvidence:
     look, distance = sighting.look, sighting.distance
     return sighting._replace(
         probability=probability,
-        look=None if look is None else Look(*(value * factor for value in look)),
+        look=None if look is None else CellAppearance(*(value * factor for value in look)),
         distance=None if distance is None else distance * factor,
     )

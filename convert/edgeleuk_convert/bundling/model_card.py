@@ -54,7 +54,7 @@ EXACT_SUMS = """Whoever opens `model.int8.onnx` in another program: on x86 proce
 saturate unless ONNX Runtime's session entry `session.x64quantprecision` is "1". edgeleuk sets it."""
 
 
-def card(
+def model_card(
     name: str,
     record: TrainingRecord,
     converted: Converted,

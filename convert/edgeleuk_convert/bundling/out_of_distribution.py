@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeleuk.bundle.manifest import Gate
-from edgeleuk.classifier.appearance import Look, look
+from edgeleuk.bundle.manifest import OutOfDistribution
+from edgeleuk.classifier.appearance import CellAppearance, appearance_of
 from edgeleuk.classifier.cell_features import numbers_of
 from edgeleuk.classifier.classifier import area_um2
 from edgeleuk.inference.preprocessing import cell_and_tensor
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from edgeleuk_convert.dataset.cnmc import LabelledCell
 
 # Enough for the statistics of a hundred features, and half a minute of reading.
-GATE_CELLS = 1000
+SEEN_CELLS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class SeenCells:
     ----------
     cells : tuple of LabelledCell
     tensors : (n, H, W, C) uint8
-    looks : tuple of Look
+    looks : tuple of CellAppearance
     areas_um2 : tuple of float
     numbers : tuple of (14,) float64
         At the network's scale.
@@ -46,16 +46,16 @@ class SeenCells:
 
     cells: tuple[LabelledCell, ...]
     tensors: npt.NDArray[np.uint8]
-    looks: tuple[Look, ...]
+    looks: tuple[CellAppearance, ...]
     areas_um2: tuple[float, ...]
     numbers: tuple[npt.NDArray[np.float64], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class TrainedGate:
+class TrainedOutOfDistribution:
     """The gate of a bundle: for its manifest, and for ``features.npz`` where the network gives features."""
 
-    contract: Gate
+    contract: OutOfDistribution
     statistics: FeatureStatistics | None
 
 
@@ -69,11 +69,11 @@ def see_cells(
 
     def see(
         cell: LabelledCell,
-    ) -> tuple[npt.NDArray[np.uint8], Look, float, npt.NDArray[np.float64]]:
+    ) -> tuple[npt.NDArray[np.uint8], CellAppearance, float, npt.NDArray[np.float64]]:
         crop = read_crop(cell)
         scaled, tensor = cell_and_tensor(crop, contract)
         numbers = numbers_of(scaled, contract.px_per_um)
-        return tensor, look(scaled), area_um2(crop), numbers
+        return tensor, appearance_of(scaled), area_um2(crop), numbers
 
     tensors = np.empty((len(cells), *contract.shape), np.uint8)
     looks, areas, numbers = [], [], []
@@ -88,7 +88,9 @@ def see_cells(
     return SeenCells(tuple(cells), tensors, tuple(looks), tuple(areas), tuple(numbers))
 
 
-def train_gate(runtime: ModelRuntime, seen: SeenCells, *, seed: int = 0) -> TrainedGate:
+def train_out_of_distribution(
+    runtime: ModelRuntime, seen: SeenCells, *, seed: int = 0
+) -> TrainedOutOfDistribution:
     """Find what the training cells look like, to people and to the network.
 
     Parameters
@@ -110,6 +112,6 @@ def train_gate(runtime: ModelRuntime, seen: SeenCells, *, seed: int = 0) -> Trai
     appearance = fit_appearance(np.array(seen.looks, np.float64), subject)
     features = runtime.predict(seen.tensors).features
     if features is None:
-        return TrainedGate(Gate(appearance=appearance), None)
+        return TrainedOutOfDistribution(OutOfDistribution(appearance=appearance), None)
     statistics, limit = fit_features(features, subject, group, seed=seed)
-    return TrainedGate(Gate(appearance=appearance, features=limit), statistics)
+    return TrainedOutOfDistribution(OutOfDistribution(appearance=appearance, features=limit), statistics)

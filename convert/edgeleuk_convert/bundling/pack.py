@@ -27,9 +27,9 @@ from edgeleuk.bundle.manifest import (
 from edgeleuk.bundle.writing import describe_members
 from edgeleuk.classifier.classifier import Rules, open_network, open_networks
 from edgeleuk.errors import IntegrityError
-from edgeleuk_calibration.calibration_record import encode_card
+from edgeleuk_calibration.calibration_record import encode_calibration_record
 from edgeleuk_convert.bundling.golden import make_golden
-from edgeleuk_convert.bundling.model_card import DATA_CITATION, LICENCE, UNTOLD, card
+from edgeleuk_convert.bundling.model_card import DATA_CITATION, LICENCE, UNTOLD, model_card
 from edgeleuk_convert.quantization.agreement import (
     Agreement,
     agreement_of,
@@ -62,8 +62,8 @@ if TYPE_CHECKING:
 
     from edgeleuk.bundle.forest import Forest
     from edgeleuk.bundle.manifest import InputContract, OutputContract
-    from edgeleuk_calibration.calibration_record import CalibrationCard
-    from edgeleuk_convert.bundling.out_of_distribution import TrainedGate
+    from edgeleuk_calibration.calibration_record import CalibrationRecord
+    from edgeleuk_convert.bundling.out_of_distribution import TrainedOutOfDistribution
     from edgeleuk_convert.quantization.audit import Kind
     from edgeleuk_convert.quantization.calibration_data import Tensors
     from edgeleuk_convert.training.record import TrainingRecord
@@ -221,9 +221,9 @@ def make_manifest_and_members(
     parent_sha256: str,
     record: TrainingRecord,
     converted: Converted,
-    calibration: CalibrationCard,
+    calibration: CalibrationRecord,
     *,
-    gate: TrainedGate,
+    gate: TrainedOutOfDistribution,
     forest: Forest | None,
     validation: Mapping[str, object],
     card_notes: Mapping[str, object],
@@ -239,10 +239,12 @@ def make_manifest_and_members(
     )
     rules = Rules(converted.output, record.envelope, gate.contract, gate.statistics, forest=forest)
     members[GOLDEN] = make_golden(members, converted.input, rules)
-    members[CALIBRATION] = encode_card(calibration)
+    members[CALIBRATION] = encode_calibration_record(calibration)
     members[VALIDATION] = msgspec.json.format(msgspec.json.encode(validation), indent=1)
     members[TRAINING] = msgspec.json.encode(record)
-    members[CARD] = card(name, record, converted, validation, len(calibration.images), card_notes).encode()
+    members[CARD] = model_card(
+        name, record, converted, validation, len(calibration.images), card_notes
+    ).encode()
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
         name=name,

@@ -17,7 +17,7 @@ import numpy as np
 
 from edgeleuk.bundle.manifest import MODEL_FILES
 from edgeleuk.classifier.classifier import open_networks
-from edgeleuk.errors import GateFailedError
+from edgeleuk.errors import CheckFailedError
 from edgeleuk.inference.quantization import real_ends
 from edgeleuk_convert.bundling.pack import KINDS
 from edgeleuk_convert.quantization.agreement import LEAST_CORRELATION, agreement_of, correlation_text
@@ -66,7 +66,7 @@ TIMED_IMAGES, TIMED_ROUNDS = 20, 9
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class AcceptanceVerdict:
     """What a gate says of networks.
 
     Attributes
@@ -111,7 +111,7 @@ class Candidate:
 def repair(
     tensors: Tensors,
     converted: Converted,
-    judge: Callable[[Mapping[str, bytes]], Judgement],
+    judge: Callable[[Mapping[str, bytes]], AcceptanceVerdict],
     *,
     progress: Callable[[str], None],
     onnx_calibration: OnnxCalibration = "minmax",
@@ -223,7 +223,7 @@ class _Bench:
         self,
         tensors: Tensors,
         converted: Converted,
-        judge: Callable[[Mapping[str, bytes]], Judgement],
+        judge: Callable[[Mapping[str, bytes]], AcceptanceVerdict],
         progress: Callable[[str], None],
         onnx_calibration: OnnxCalibration,
     ) -> None:
@@ -235,7 +235,7 @@ class _Bench:
         self.real = start.real
         self._judge = judge
         self._progress = progress
-        self._judged: dict[bytes, Judgement] = {}
+        self._judged: dict[bytes, AcceptanceVerdict] = {}
         self._ranges: dict[bytes, Ranges] = {}
         self.members = [
             name for name in (TFLITE_MEMBER, ONNX_MEMBER, TENSORRT_MEMBER) if name in converted.networks
@@ -272,7 +272,7 @@ class _Bench:
         ]
         difference = float(np.abs(answers[1] - answers[0]).max())
         if not difference <= TOLERANCE * (1 + float(np.abs(answers[0]).max())):
-            raise GateFailedError(
+            raise CheckFailedError(
                 "the equalized network does not answer as the float network does",
                 got=f"a difference of {difference:.3g}",
                 allowed=TOLERANCE,
@@ -341,12 +341,12 @@ class _Bench:
                 begin, step="float", networks=networks, float_layers=names, note=f"{most} layers in float"
             )
 
-    def verdict(self, candidate: Candidate) -> Judgement:
+    def verdict(self, candidate: Candidate) -> AcceptanceVerdict:
         """Judge each int8 network by itself; the worst counts."""
         found = [self._verdict_of(name, candidate.networks) for name in self.members]
         order = ("fail", "undecided", "pass")
         worst = min((judgement.verdict for judgement in found), key=order.index)
-        return Judgement(worst, tuple(reason for judgement in found for reason in judgement.reasons))
+        return AcceptanceVerdict(worst, tuple(reason for judgement in found for reason in judgement.reasons))
 
     def facts(self, candidate: Candidate) -> dict[str, Any]:
         """Say what a try came to."""
@@ -411,7 +411,7 @@ class _Bench:
     def _failing(self) -> list[str]:
         return [name for name in self.members if self._verdict_of(name, self.best.networks).verdict == "fail"]
 
-    def _verdict_of(self, name: str, networks: Mapping[str, bytes]) -> Judgement:
+    def _verdict_of(self, name: str, networks: Mapping[str, bytes]) -> AcceptanceVerdict:
         pair = subset(networks, REFERENCE_MEMBER, name)
         digest = _digest(*pair.values())
         if digest not in self._judged:
@@ -419,7 +419,7 @@ class _Bench:
             if not agreed.correlation >= LEAST_CORRELATION:
                 found = correlation_text(agreed.correlation)
                 reason = f"{name}: correlation with float {found}, not {LEAST_CORRELATION}"
-                self._judged[digest] = Judgement("fail", (reason,))
+                self._judged[digest] = AcceptanceVerdict("fail", (reason,))
             else:
                 self._judged[digest] = self._judge(pair)
         return self._judged[digest]

@@ -12,7 +12,7 @@ from edgeleuk.bundle.writing import require_bundle_place, write_bundle
 from edgeleuk.classifier.classifier import Rules, open_networks
 from edgeleuk.errors import UsageError
 from edgeleuk.io.console import progress_bar, say
-from edgeleuk_calibration.calibration_record import read_card
+from edgeleuk_calibration.calibration_record import read_calibration_record
 from edgeleuk_calibration.selection import LEAST_IMAGES, STRATEGIES, select_balanced
 from edgeleuk_convert.bundling import calibrate as calibrating
 from edgeleuk_convert.bundling.calibrate import Choice, choose, prove
@@ -20,7 +20,7 @@ from edgeleuk_convert.bundling.contract_search.inversion import refuse_inverted
 from edgeleuk_convert.bundling.contract_search.search import find_contract
 from edgeleuk_convert.bundling.contract_search.writing import INFERRED, found_facts, found_text
 from edgeleuk_convert.bundling.foreign import FOLDS, divided, foreign_record, read_contract
-from edgeleuk_convert.bundling.out_of_distribution import GATE_CELLS, see_cells, train_gate
+from edgeleuk_convert.bundling.out_of_distribution import SEEN_CELLS, see_cells, train_out_of_distribution
 from edgeleuk_convert.bundling.pack import (
     Also,
     Recipe,
@@ -28,7 +28,7 @@ from edgeleuk_convert.bundling.pack import (
     make_manifest_and_members,
     require_of_record,
 )
-from edgeleuk_convert.bundling.repair import Judgement, repair_text, without_times
+from edgeleuk_convert.bundling.repair import AcceptanceVerdict, repair_text, without_times
 from edgeleuk_convert.bundling.repair import repair as repair_networks
 from edgeleuk_convert.commands.evaluate import judged_on, seen_with_progress, validation_text
 from edgeleuk_convert.commands.read_cells import DataOptions, read_cells
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from edgeleuk_convert.bundling.contract_search.search import FoundContract
     from edgeleuk_convert.bundling.out_of_distribution import SeenCells
     from edgeleuk_convert.dataset.cnmc import CellSet
-    from edgeleuk_convert.metrics.acceptance import GateLimits
+    from edgeleuk_convert.metrics.acceptance import AcceptanceLimits
     from edgeleuk_convert.training.record import TrainingRecord
 
 
@@ -160,9 +160,9 @@ def convert(
         with open_networks(converted.networks, converted.input, threads=threads) as networks:
             with progress_bar("looking") as report:
                 known = see_cells(
-                    select_balanced(seen, GATE_CELLS, seed=card.seed).images, record.input, progress=report
+                    select_balanced(seen, SEEN_CELLS, seed=card.seed).images, record.input, progress=report
                 )
-            gate = train_gate(networks["tflite_int8"], known, seed=card.seed)
+            gate = train_out_of_distribution(networks["tflite_int8"], known, seed=card.seed)
             rules = Rules(converted.output, record.envelope, gate.contract, gate.statistics, forest=forest)
             validation = judged_on(networks, rules, held_out, cells.folder, limits=limits)
         if repaired is not None:
@@ -337,7 +337,7 @@ def _choice(
             raise UsageError(
                 "a calibration card names the images", cure="leave out --images, --seed and --strategy"
             )
-        read = read_card(card)
+        read = read_calibration_record(card)
         return Choice(len(read.images), read.strategy, read.seed, read)
     if images is not None and images < LEAST_IMAGES:
         raise UsageError(
@@ -358,14 +358,14 @@ def _tell(what: str) -> None:
 
 
 def _judge(
-    contract: InputContract, rules: Rules, held_out: SeenCells, limits: GateLimits
-) -> Callable[[Mapping[str, bytes]], Judgement]:
+    contract: InputContract, rules: Rules, held_out: SeenCells, limits: AcceptanceLimits
+) -> Callable[[Mapping[str, bytes]], AcceptanceVerdict]:
     """Return the gate on the held-out cells, for repair to ask."""
 
-    def judge(members: Mapping[str, bytes]) -> Judgement:
+    def judge(members: Mapping[str, bytes]) -> AcceptanceVerdict:
         with open_networks(members, contract, threads=os.cpu_count() or 1) as networks:
             verdict = compare(networks, rules, held_out, limits=limits)
-        return Judgement(verdict["verdict"], tuple(verdict["reasons"]))
+        return AcceptanceVerdict(verdict["verdict"], tuple(verdict["reasons"]))
 
     return judge
 

@@ -10,7 +10,7 @@ from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.classifier.classifier import bundle_rules, open_networks
 from edgeleuk.errors import UsageError
 from edgeleuk.io.console import progress_bar, say
-from edgeleuk_calibration.calibration_record import decode_card, require_disjoint
+from edgeleuk_calibration.calibration_record import decode_calibration_record, require_disjoint
 from edgeleuk_convert.bundling.out_of_distribution import see_cells
 from edgeleuk_convert.commands.read_cells import DataOptions, read_cells
 from edgeleuk_convert.dataset.cnmc import require_both_classes
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from edgeleuk_convert.bundling.out_of_distribution import SeenCells
     from edgeleuk_convert.dataset.cnmc import LabelledCell
     from edgeleuk_convert.evaluation.int8_vs_float import Answers
-    from edgeleuk_convert.metrics.acceptance import GateLimits
+    from edgeleuk_convert.metrics.acceptance import AcceptanceLimits
 
     Facts = dict[str, Any]
 
@@ -96,7 +96,7 @@ def validate(
             make_folder(folder)
     cells = read_cells(data, options.with_contract(opened.manifest.input, opened.manifest.output))
     fresh, _ = unseen(cells.cells, record)
-    require_disjoint(decode_card(opened.members[CALIBRATION]), fresh)
+    require_disjoint(decode_calibration_record(opened.members[CALIBRATION]), fresh)
     require_both_classes(fresh, "validation")
     held_out = seen_with_progress(fresh, opened.manifest.input)
     threads = os.cpu_count() or 1
@@ -119,7 +119,7 @@ def judged_on(
     held_out: SeenCells,
     folder: Path,
     *,
-    limits: GateLimits,
+    limits: AcceptanceLimits,
 ) -> Facts:
     """Hold networks that are not packed yet to the limits, on held-out cells; undecided without any."""
     if len({cell.label for cell in held_out.cells}) < 2:

@@ -9,10 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeleuk.bundle.manifest import MODEL_FILES
-from edgeleuk.classifier.classifier import doubt_of, sightings
+from edgeleuk.classifier.classifier import doubt_of, evidence_of
 from edgeleuk.results import OF_NETWORK, Check
 from edgeleuk_convert.evaluation.evaluate import judge
-from edgeleuk_convert.metrics.acceptance import GateLimits, Held, few_findings, quantization_findings, settle
+from edgeleuk_convert.metrics.acceptance import (
+    AcceptanceLimits,
+    Held,
+    few_findings,
+    quantization_findings,
+    settle,
+)
 from edgeleuk_convert.metrics.classification import interval_95, point_metrics
 from edgeleuk_convert.metrics.paired import paired_facts
 
@@ -59,7 +65,7 @@ def compare(
     rules: Rules,
     seen: SeenCells,
     *,
-    limits: GateLimits | None = None,
+    limits: AcceptanceLimits | None = None,
     folder: Path | None = None,
     seed: int = 0,
 ) -> Facts:
@@ -73,7 +79,7 @@ def compare(
         What the device judges by.
     seen : SeenCells
         Held out, of both classes.
-    limits : GateLimits, optional
+    limits : AcceptanceLimits, optional
     folder : Path, optional
         Above all cells: they are named relative to it.
     seed : int
@@ -94,7 +100,7 @@ def judge_networks(
     judged: dict[str, Judged] = {}
     doubted: dict[str, Counter[Check]] = {}
     for key, model in models.items():
-        sighted = sightings(model.predict(seen.tensors), seen.areas_um2, seen.looks, rules, seen.numbers)
+        sighted = evidence_of(model.predict(seen.tensors), seen.areas_um2, seen.looks, rules, seen.numbers)
         probabilities = np.array([sighting.probability for sighting in sighted])
         judged[key] = judge(seen.cells, probabilities, rules.output.threshold)
         doubts = (doubt_of(sighting, rules) for sighting in sighted)
@@ -102,7 +108,7 @@ def judge_networks(
     return Answers(judged, doubted, file_names(seen.cells, folder), rules.output.threshold)
 
 
-def validation_facts(answers: Answers, *, limits: GateLimits | None = None, seed: int = 0) -> Facts:
+def validation_facts(answers: Answers, *, limits: AcceptanceLimits | None = None, seed: int = 0) -> Facts:
     """Hold every int8 network against the float one.
 
     Returns
@@ -114,7 +120,7 @@ def validation_facts(answers: Answers, *, limits: GateLimits | None = None, seed
         (``models`` lists their keys) also what `paired_facts` returns. And what `settle` returns:
         ``verdict reasons images_needed limits``.
     """
-    limits = limits or GateLimits()
+    limits = limits or AcceptanceLimits()
     keys = [key for key in answers.judged if key not in FLOAT_KEYS]
     result: Facts = {"schema_version": 1, "models": keys, "threshold": answers.threshold}
     for key, judged in answers.judged.items():
@@ -130,7 +136,7 @@ def validation_facts(answers: Answers, *, limits: GateLimits | None = None, seed
     return result | settle(findings, limits)
 
 
-def not_validated(cells: Sequence[LabelledCell], limits: GateLimits) -> Facts:
+def not_validated(cells: Sequence[LabelledCell], limits: AcceptanceLimits) -> Facts:
     """Return what `validation_facts` says where a class is missing among the held-out cells."""
     truth = np.array([cell.label == "blast" for cell in cells], bool)
     group = np.array([cell.group or "" for cell in cells], str)

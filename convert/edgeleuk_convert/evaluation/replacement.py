@@ -21,11 +21,11 @@ from edgeleuk_convert.training.record import bundle_record
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from edgeleuk.bundle.manifest import Gate, Manifest
+    from edgeleuk.bundle.manifest import Manifest, OutOfDistribution
     from edgeleuk.bundle.reading import Bundle
     from edgeleuk_convert.dataset.cnmc import CellSet, LabelledCell
     from edgeleuk_convert.evaluation.int8_vs_float import Answers
-    from edgeleuk_convert.metrics.acceptance import GateLimits
+    from edgeleuk_convert.metrics.acceptance import AcceptanceLimits
 
     Facts = dict[str, Any]
     Progress = Callable[[int, int], None]
@@ -38,7 +38,7 @@ def compare_bundles(
     a: Bundle,
     b: Bundle,
     data: CellSet,
-    limits: GateLimits,
+    limits: AcceptanceLimits,
     *,
     threads: int = 1,
     seed: int = 0,
@@ -52,7 +52,7 @@ def compare_bundles(
         In use, and to replace it.
     data : CellSet
         What either has seen in training is left out.
-    limits : GateLimits
+    limits : AcceptanceLimits
         Those of the drops; two networks may well decide otherwise on single cells.
     threads, seed : int
         Of the networks; of the bootstrap.
@@ -210,7 +210,7 @@ def _contract(manifest: Manifest) -> tuple[str, ...]:
     )
 
 
-def _without_limit(gate: Gate | None) -> Gate | None:
+def _without_limit(gate: OutOfDistribution | None) -> OutOfDistribution | None:
     return None if gate is None else msgspec.structs.replace(gate, features=None)
 
 

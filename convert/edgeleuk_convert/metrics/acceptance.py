@@ -31,7 +31,7 @@ DROPS = {"weighted_f1": "weighted F1", "sensitivity": "sensitivity"}
 LEAST_ROOM = 1e-4
 
 
-class GateLimits(Struct, frozen=True):
+class AcceptanceLimits(Struct, frozen=True):
     """What an int8 network may lose, all as shares: 0.01 is one point, or one cell in a hundred.
 
     Attributes
@@ -58,7 +58,7 @@ class GateLimits(Struct, frozen=True):
 
 
 class _File(Struct, frozen=True):
-    gate: GateLimits = GateLimits()
+    gate: AcceptanceLimits = AcceptanceLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +107,8 @@ class Held:
         return min(self.cells) >= LEAST_CELLS and min(self.groups) >= LEAST_GROUPS
 
 
-def load_limits(file: Path | None) -> GateLimits:
-    """Read the table ``[gate]`` of a TOML file; what it does not set is as `GateLimits` has it.
+def load_limits(file: Path | None) -> AcceptanceLimits:
+    """Read the table ``[gate]`` of a TOML file; what it does not set is as `AcceptanceLimits` has it.
 
     ``EDGELEUK_*`` variables are settings of the device and mean nothing here.
 
@@ -121,7 +121,7 @@ def load_limits(file: Path | None) -> GateLimits:
 
 
 def quantization_findings(
-    models: Mapping[str, Mapping[str, Any]], limits: GateLimits, held: Held
+    models: Mapping[str, Mapping[str, Any]], limits: AcceptanceLimits, held: Held
 ) -> list[Finding]:
     """Hold every int8 network to the limits.
 
@@ -134,7 +134,7 @@ def quantization_findings(
     ----------
     models : mapping
         Key of each int8 network to its `paired_facts`.
-    limits : GateLimits
+    limits : AcceptanceLimits
     held : Held
     """
     findings = few_findings(held)
@@ -152,7 +152,7 @@ def quantization_findings(
     return findings
 
 
-def drop_findings(key: str, facts: Mapping[str, Any], limits: GateLimits, held: Held) -> list[Finding]:
+def drop_findings(key: str, facts: Mapping[str, Any], limits: AcceptanceLimits, held: Held) -> list[Finding]:
     """Hold the drops of weighted F1 and sensitivity, and their bounds, to their limits.
 
     Parameters
@@ -221,7 +221,7 @@ def images_needed(cells: int, drop: float, bound: float, limit: float) -> int:
     return max(1, ceil(cells * (ratio * ratio - 1)))
 
 
-def settle(findings: Iterable[Finding], limits: GateLimits) -> dict[str, Any]:
+def settle(findings: Iterable[Finding], limits: AcceptanceLimits) -> dict[str, Any]:
     """Turn findings into the keys ``verdict reasons images_needed limits``.
 
     One that fails decides; else one that is undecided does, and as many images are needed as the one that

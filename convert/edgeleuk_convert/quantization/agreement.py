@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeleuk.errors import GateFailedError
+from edgeleuk.errors import CheckFailedError
 from edgeleuk.inference.log_odds import log_odds
 from edgeleuk_calibration.probability import sigmoid
 
@@ -47,11 +47,11 @@ def refuse_constant(keras: npt.NDArray[np.float32]) -> None:
 
     Raises
     ------
-    GateFailedError
+    CheckFailedError
         It answers alike to every calibration image: int8 has nothing to follow.
     """
     if not np.isfinite(keras).all() or not np.ptp(keras, axis=0).any():
-        raise GateFailedError(
+        raise CheckFailedError(
             "the network tells no calibration image from another",
             got=f"{keras[0].round(3).tolist()} for each of {len(keras)}",
             cure="train it again: its training has failed",
@@ -74,7 +74,7 @@ def refuse_difference(
 
     Raises
     ------
-    GateFailedError
+    CheckFailedError
         They differ by more than rounding.
     """
     ours, theirs = reference, keras
@@ -85,7 +85,7 @@ def refuse_difference(
         )
     difference = float(np.abs(ours - theirs).max())
     if not difference <= KERAS_TOLERANCE * (1 + float(np.abs(theirs).max())):
-        raise GateFailedError(
+        raise CheckFailedError(
             "the float32 network does not answer as the Keras network does",
             got=f"a difference of {difference:.3g}",
             allowed=KERAS_TOLERANCE,
@@ -108,17 +108,17 @@ def agreement_of(
 
     Raises
     ------
-    GateFailedError
+    CheckFailedError
         They are not finite, or have little to do with each other.
     """
     if strict and not np.isfinite(outputs).all():
-        raise GateFailedError(f"{name} answers with numbers that are not finite", cure="report the network")
+        raise CheckFailedError(f"{name} answers with numbers that are not finite", cure="report the network")
     ours, theirs = (_deciding(of, contract) for of in (outputs, reference))
     # Of answers that are all alike there is none.
     with np.errstate(invalid="ignore", divide="ignore"):
         correlation = float(np.corrcoef(ours, theirs)[0, 1])
     if strict and not correlation >= LEAST_CORRELATION:
-        raise GateFailedError(
+        raise CheckFailedError(
             f"{name} does not agree with the float network",
             got=f"correlation {correlation_text(correlation)}",
             allowed=f"{LEAST_CORRELATION} or more",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from edgeleuk.errors import GateFailedError
+from edgeleuk.errors import CheckFailedError
 from edgeleuk.inference.quantization import Affine, byte_table, dequantize
 from edgeleuk_convert.quantization.audit_onnx import OnnxGraph
 from edgeleuk_convert.quantization.bias_correction import MOST_LOST
@@ -105,7 +105,7 @@ def require_kept_promises(audits: Iterable[NetworkAudit]) -> None:
 
     Raises
     ------
-    GateFailedError
+    CheckFailedError
         Names the file and the first few operations or tensors.
     """
     for of_network in audits:
@@ -113,7 +113,7 @@ def require_kept_promises(audits: Iterable[NetworkAudit]) -> None:
             more = len(of_network.findings) - _NAMED_AT_MOST
             only_float = all(finding.endswith(_IN_FLOAT) for finding in of_network.findings)
             other = "replace the layers concerned by ones that the converter can quantize"
-            raise GateFailedError(
+            raise CheckFailedError(
                 f"{of_network.member} breaks what a bundle promises",
                 got="; ".join(of_network.findings[:_NAMED_AT_MOST]) + (f"; and {more} more" * (more > 0)),
                 cure=f"pass --repair to leave these layers in float, or {other}" if only_float else other,

@@ -14,7 +14,7 @@ from edgeleuk.inference.preprocessing import to_tensor
 from edgeleuk.inference.quantization import look_up, real_ends, real_table
 from edgeleuk.io.closing import Closing
 from edgeleuk_calibration.calibration_record import few
-from edgeleuk_calibration.noise_check import fault, structure
+from edgeleuk_calibration.noise_check import noise_fault, structure
 from edgeleuk_convert.dataset.cnmc import read_crop
 
 if TYPE_CHECKING:
@@ -240,7 +240,7 @@ def _read_into(
 ) -> None:
     def read(cell: LabelledCell) -> tuple[str | None, Bytes]:
         crop = read_crop(cell)
-        return fault(structure(crop.pixels, crop.mask)), to_tensor(crop, contract)
+        return noise_fault(structure(crop.pixels, crop.mask)), to_tensor(crop, contract)
 
     bad = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from edgeleuk.errors import EdgeleukError, GateFailedError
+from edgeleuk.errors import CheckFailedError, EdgeleukError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -90,7 +90,7 @@ def to_onnx_float32(model: Any) -> bytes:
     except EdgeleukError:
         raise
     except Exception as error:  # tf2onnx raises whatever its parts raise, and writes what ONNX refuses
-        raise GateFailedError(
+        raise CheckFailedError(
             "tf2onnx refuses the network",
             got=(str(error).strip().splitlines() or [type(error).__name__])[0],
             cure="replace the layers concerned by ones that ONNX has",
@@ -261,7 +261,7 @@ def _refuse_unknown_operations(proto: Any) -> None:
         if node.domain in ("", "ai.onnx") and not onnx.defs.has(node.op_type):
             unknown.setdefault(node.op_type, "/".join(node.name.split("/")[1:2]) or node.name)
     if unknown:
-        raise GateFailedError(
+        raise CheckFailedError(
             "ONNX has no operation for a part of the network",
             got=", ".join(f"{operation} in the layer {layer}" for operation, layer in unknown.items()),
             cure="replace the layers concerned by ones that ONNX has",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from edgeleuk.bundle.manifest import MODEL_FILES, SUPPORT
 from edgeleuk.bundle.support_vectors import encode_support
 from edgeleuk.classifier.classifier import open_networks
-from edgeleuk_convert.networks.architectures.support_vectors import parted
+from edgeleuk_convert.networks.architectures.support_vectors import split_trunk_and_head
 from edgeleuk_convert.quantization.batch_norm import with_convolved_norms
 from edgeleuk_convert.quantization.bias_correction import (
     activation_of,
@@ -84,7 +84,7 @@ def prepare_for_int8(network: Any, contract: InputContract, output: OutputContra
     contract, output : InputContract, OutputContract
         Of `network`.
     """
-    model, support = parted(network)
+    model, support = split_trunk_and_head(network)
     model, output = without_activation(model, output)
     model, contract = without_rescaling(model, contract)
     model = with_unrolled_recurrence(with_convolved_norms(model))

@@ -10,7 +10,7 @@ import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
-from edgeleuk.errors import EdgeleukError, GateFailedError
+from edgeleuk.errors import CheckFailedError, EdgeleukError
 from edgeleuk.inference.runtime import output_roles
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _converted(converter: Any) -> bytes:
             warnings.filterwarnings("ignore", message="Statistics for quantized inputs", category=UserWarning)
             converted: bytes = converter.convert()
     except Exception as error:  # the converter raises whatever its parts raise
-        raise GateFailedError(
+        raise CheckFailedError(
             "TFLite's converter refuses the network",
             got=_refused(str(error)) or type(error).__name__,
             cure="replace the layers concerned by ones that TFLite has",

@@ -35,7 +35,7 @@ class _Image(msgspec.Struct):
     subject: str = ""
 
 
-class _Card(msgspec.Struct):
+class _CalibrationRecord(msgspec.Struct):
     """What the page needs of ``calibration.json``; the file may say more."""
 
     strategy: str
@@ -106,7 +106,7 @@ def calibration_facts(bundle: Bundle) -> Facts:
         ``strategy seed images by_subject``, the last a list of ``subject label images``.
     """
     try:
-        card = msgspec.json.decode(bundle.members[CALIBRATION], type=_Card)
+        card = msgspec.json.decode(bundle.members[CALIBRATION], type=_CalibrationRecord)
     except msgspec.DecodeError as error:
         raise IntegrityError(f"{CALIBRATION} in {bundle.path.name} is damaged", got=str(error)) from error
     counts = Counter((image.label, image.subject or image.group) for image in card.images)

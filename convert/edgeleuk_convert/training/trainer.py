@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 
 from edgeleuk.bundle.manifest import Envelope, InputContract, OutputContract
-from edgeleuk.errors import GateFailedError, UsageError
+from edgeleuk.errors import CheckFailedError, UsageError
 from edgeleuk.io.atomic import part_of
 from edgeleuk.io.settings import to_toml
 from edgeleuk_calibration.fit_output import fit_output
@@ -239,7 +239,7 @@ def train(
     ------
     DataRefusedError
         Too few groups, one class, unreadable images; cells in both training and test.
-    GateFailedError
+    CheckFailedError
         The loss is no longer finite.
     """
     if out.suffix != ".keras":
@@ -545,7 +545,7 @@ class _Run:
                 )
                 loss = float(self._step(tensors, targets.astype(np.float32), np.float32(decay)))
                 if not np.isfinite(loss):
-                    raise GateFailedError(
+                    raise CheckFailedError(
                         f"the loss became {loss} in epoch {epoch + 1}, step {step + 1}",
                         allowed="a finite number",
                         cure=f"train with a learning rate below {settings.learning_rate}",

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeleuk.errors import GateFailedError, UsageError
+from edgeleuk.errors import CheckFailedError, UsageError
 from edgeleuk.io.atomic import replace_file
 from edgeleuk_firmware_bridge.mcu import sources, tflm
 from edgeleuk_firmware_bridge.mcu.flatbuffer import read_graph
@@ -84,20 +84,20 @@ def portable_graph(model: bytes) -> Graph:
     ------
     BundleError
         It is damaged.
-    GateFailedError
+    CheckFailedError
         It has operations that TFLite Micro lacks, keeps weights outside, or is not int8 at its ends.
     """
     graph = read_graph(model)
     resolver_methods(graph)
     ends = [graph.tensors[index] for index in (*graph.inputs, *graph.outputs)]
     if len(graph.inputs) != 1 or not graph.outputs:
-        raise GateFailedError(
+        raise CheckFailedError(
             "a network with one input and some output is exported",
             got=f"{len(graph.inputs)} inputs and {len(graph.outputs)} outputs",
         )
     for end in ends:
         if end.dtype != "INT8" or end.scale is None:
-            raise GateFailedError(
+            raise CheckFailedError(
                 "a network for a microcontroller is int8 at its input and outputs",
                 got=f"{end.dtype} at {end.name}",
                 cure="convert it without --repair, which may leave its ends in float",
@@ -110,7 +110,7 @@ def footprint_of(model: bytes, beside: tuple[tuple[str, int], ...]) -> Footprint
 
     Raises
     ------
-    BundleError, GateFailedError
+    BundleError, CheckFailedError
         As `portable_graph`, and where TFLite Micro cannot take the network.
     """
     return _footprint(portable_graph(model), model, beside)
@@ -137,7 +137,7 @@ def export(network: Deployment, folder: Path) -> Exported:
     ------
     UsageError
         `folder` cannot be written.
-    BundleError, GateFailedError
+    BundleError, CheckFailedError
         As `footprint_of`; or TFLite Micro gives something else than LiteRT.
     """
     graph = portable_graph(network.model)
@@ -196,7 +196,7 @@ def _steps(network: Deployment, sinks: Sequence[Tensor], arena: Arena) -> int:
         for ours, theirs in zip(row, golden, strict=True)
     )
     if steps > sources.TOLERANCE_STEPS:
-        raise GateFailedError(
+        raise CheckFailedError(
             f"{arena.measured_by} gives something else than {network.golden_by}",
             got=f"{steps} steps of int8",
             allowed=sources.TOLERANCE_STEPS,

@@ -11,7 +11,7 @@ import struct
 from dataclasses import dataclass
 from math import prod
 
-from edgeleuk.errors import BundleError, GateFailedError
+from edgeleuk.errors import BundleError, CheckFailedError
 
 IDENTIFIER = b"TFL3"
 SCHEMA_VERSION = 3
@@ -140,7 +140,7 @@ def read_graph(model: bytes) -> Graph:
     ------
     BundleError
         It is no such file, or is damaged.
-    GateFailedError
+    CheckFailedError
         It keeps weights outside, or has several graphs: no microcontroller runs that.
     """
     try:
@@ -243,7 +243,7 @@ def _graph(model: bytes) -> Graph:
     constants = [_constant_bytes(table) for table in root.tables(4)]
     graphs = root.tables(2)
     if len(graphs) != 1:
-        raise GateFailedError(
+        raise CheckFailedError(
             "only a network of one graph goes to a microcontroller",
             got=f"{len(graphs)} graphs",
             cure="build it without conditions and loops",
@@ -269,7 +269,7 @@ def _operator_name(table: _Table) -> str:
 
 def _constant_bytes(table: _Table) -> int:
     if max(table.integer(1, "Q"), table.integer(2, "Q")) > 1:
-        raise GateFailedError(
+        raise CheckFailedError(
             "the network's weights lie outside its flatbuffer, where TFLite Micro does not find them",
             cure="convert it to less than 2 GB, into one flatbuffer",
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeleuk.errors import GateFailedError
+from edgeleuk.errors import CheckFailedError
 
 if TYPE_CHECKING:
     from edgeleuk_firmware_bridge.mcu.flatbuffer import Graph
@@ -41,11 +41,11 @@ def resolver_methods(graph: Graph) -> tuple[str, ...]:
 
     Raises
     ------
-    GateFailedError
+    CheckFailedError
         TFLite Micro lacks an operation; all such are named.
     """
     if missing := sorted(set(graph.operator_names) - SUPPORTED):
-        raise GateFailedError(
+        raise CheckFailedError(
             "TFLite Micro lacks operations of this network",
             got=", ".join(missing),
             cure="build the network of others: `edgeleuk_firmware_bridge.mcu.ops.SUPPORTED` lists them",

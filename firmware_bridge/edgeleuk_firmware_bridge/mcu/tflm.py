@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeleuk.errors import GateFailedError
+from edgeleuk.errors import CheckFailedError
 from edgeleuk_firmware_bridge.mcu.memory import Arena, aligned
 
 if TYPE_CHECKING:
@@ -46,13 +46,13 @@ def measured_arena(model: bytes, bound: Arena) -> Arena:
 
     Raises
     ------
-    GateFailedError
+    CheckFailedError
         TFLite Micro cannot take the network.
     """
     _, said = _work(model, [], 2 * bound.size_bytes + (1 << 20), outputs=0)
     total, head = (re.search(rf"Arena allocation {word} (\d+) bytes", said) for word in ("total", "head"))
     if not total or not head:
-        raise GateFailedError("TFLite Micro does not tell its arena", got=_last_line(said), cure=_CURE)
+        raise CheckFailedError("TFLite Micro does not tell its arena", got=_last_line(said), cure=_CURE)
     return Arena(aligned(int(total[1])), int(head[1]), tool())
 
 
@@ -77,7 +77,7 @@ def outputs_of(
 
     Raises
     ------
-    GateFailedError
+    CheckFailedError
         TFLite Micro cannot run it, or not within so little.
     """
     data, _ = _work(model, inputs, arena_bytes, outputs=len(sizes))
@@ -124,9 +124,9 @@ def _work(model: bytes, inputs: Sequence[bytes], arena_bytes: int, *, outputs: i
                 timeout=TIMEOUT_S * (len(inputs) + 1),
             )
         except subprocess.TimeoutExpired:
-            raise GateFailedError("TFLite Micro does not come to an end with this network") from None
+            raise CheckFailedError("TFLite Micro does not come to an end with this network") from None
         if done.returncode:
-            raise GateFailedError(
+            raise CheckFailedError(
                 "TFLite Micro cannot run this network",
                 got=_last_line(done.stderr) if done.returncode > 0 else f"a crash, signal {-done.returncode}",
                 cure="build it of plainer operations",

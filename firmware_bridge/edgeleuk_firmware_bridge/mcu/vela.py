@@ -12,7 +12,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeleuk.errors import GateFailedError, MissingDependencyError, UsageError
+from edgeleuk.errors import CheckFailedError, MissingDependencyError, UsageError
 
 MODULE, PROGRAM = "ethosu", "vela"
 ACCELERATORS = (
@@ -71,7 +71,7 @@ def vela_report(model: bytes, accelerator: str) -> VelaReport:
         There is no such accelerator.
     MissingDependencyError
         Vela is neither installed nor found as a program.
-    GateFailedError
+    CheckFailedError
         Vela cannot compile the network.
     """
     if accelerator not in ACCELERATORS:
@@ -86,11 +86,11 @@ def vela_report(model: bytes, accelerator: str) -> VelaReport:
                 words, capture_output=True, text=True, errors="replace", check=False, timeout=TIMEOUT_S
             )
         except subprocess.TimeoutExpired:
-            raise GateFailedError("Vela does not come to an end with this network") from None
+            raise CheckFailedError("Vela does not come to an end with this network") from None
         summaries = sorted(Path(name).glob("network_summary_*.csv"))
         if done.returncode or not summaries:
             said = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()[-1]
-            raise GateFailedError(
+            raise CheckFailedError(
                 "Vela cannot compile this network", got=said, cure="look at it with the program `vela` itself"
             )
         with summaries[0].open(newline="") as rows:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class BoardReading:
     """What a board says of itself at one moment.
 
     Attributes
@@ -62,7 +62,7 @@ class Board(Protocol):
         """What stops it now, whoever is asking."""
         ...
 
-    def look(self) -> Look:
+    def look(self) -> BoardReading:
         """Ask it where it is."""
         ...
 

@@ -27,7 +27,7 @@ from edgeleuk_firmware_bridge.stage.protocols import Position, StageSettings, St
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from edgeleuk_firmware_bridge.stage.boards import Board, Look
+    from edgeleuk_firmware_bridge.stage.boards import Board, BoardReading
     from edgeleuk_firmware_bridge.stage.protocols import BoardStatus, Capabilities
 
 POLL_S = 0.01
@@ -153,7 +153,7 @@ class DrivenStage(Closing):
                 # Whoever ends the program wants no stage that goes on by itself.
                 if self._board.capabilities.can_stop:
                     with contextlib.suppress(HardwareError):
-                        self._board.conversation.shout(self._board.halt_bytes)
+                        self._board.conversation.send_now(self._board.halt_bytes)
                 raise
             finally:
                 self._legs = []
@@ -177,7 +177,7 @@ class DrivenStage(Closing):
         conversation = self._board.conversation
         if not conversation.lock.acquire(blocking=False):
             # Someone is asking: this goes between.
-            conversation.shout(self._board.halt_bytes)
+            conversation.send_now(self._board.halt_bytes)
             return
         try:
             with self.guarded(trust=False):
@@ -319,7 +319,7 @@ class DrivenStage(Closing):
 
     def _go(self, here: Steps) -> None:
         self._start = here
-        self._troubles = self._board.conversation.troubles
+        self._troubles = self._board.conversation.error_count
         way = Steps(*(to - now for now, to in zip(here, self._legs[0], strict=True)))
         try:
             self._expected_s = self._board.go(way)
@@ -346,12 +346,12 @@ class DrivenStage(Closing):
                     here = self._read()
                     if self._is_at(here, target):
                         return here
-                    if conversation.troubles == self._troubles or not retries:
+                    if conversation.error_count == self._troubles or not retries:
                         raise self._short_of(target, here)
                     retries -= 1
                     self._go(here)
                     begun_s = still_since_s = time.monotonic()
-            spoilt = conversation.troubles != self._troubles
+            spoilt = conversation.error_count != self._troubles
             most_s = 2 * self._expected_s + conversation.patience.arrive_s * (4 if spoilt else 1)
             if now_s - begun_s > most_s:
                 self._board.give_up()
@@ -365,7 +365,7 @@ class DrivenStage(Closing):
             time.sleep(poll_s)
             poll_s = min(poll_s * 1.5, 0.05)
 
-    def _tell(self, look: Look) -> None:
+    def _tell(self, look: BoardReading) -> None:
         if self.on_way is not None and look.moving and look.steps is not None:
             self.on_way(self._position(look.steps))
 
@@ -407,7 +407,7 @@ class DrivenStage(Closing):
             cure="see to the cable, or wait until it stands",
         )
 
-    def _agree(self, first: Look, second: Look) -> bool:
+    def _agree(self, first: BoardReading, second: BoardReading) -> bool:
         assert first.steps is not None
         assert second.steps is not None
         if first.steps == second.steps:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from edgeleuk_firmware_bridge.stage.state_machine import Alarmed, Dialogue, Event, Rebooted, State
+from edgeleuk_firmware_bridge.stage.state_machine import Alarmed, Dialogue, DialogueState, Event, Rebooted
 
 OLDEST = (1, 1)
 
@@ -261,7 +261,7 @@ class Grbl(Dialogue):
             return None
         queried = re.fullmatch(r"\[.*\]|\$\w{1,8}=.*", line)
         if queried and "\ufffd" not in line and isinstance(self.asked, Line):
-            if self.state is State.SYNCING and line.startswith(MARKERS[self.asked]):
+            if self.state is DialogueState.SYNCING and line.startswith(MARKERS[self.asked]):
                 self._parts = []
             self._part(line)
             return None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeleuk.errors import HardwareError
 from edgeleuk_firmware_bridge.stage import grbl
-from edgeleuk_firmware_bridge.stage.boards import Heard, Look, too_old
+from edgeleuk_firmware_bridge.stage.boards import BoardReading, Heard, too_old
 from edgeleuk_firmware_bridge.stage.errors import (
     BoardAlarmError,
     BoardResetError,
@@ -76,13 +76,13 @@ class GrblBoard:
         now: Realtime = Realtime.RESET if self._homing else Realtime.JOG_CANCEL
         return bytes(now.value)
 
-    def look(self) -> Look:
+    def look(self) -> BoardReading:
         """Ask for a status report, until one says where the machine is."""
         for _ in range(35):
             status = self.conversation.ask(Realtime.STATUS)
             if status.machine is not None:
                 steps = Steps(*(round(mm * self._unit_mm * 1000) for mm in status.machine))
-                return Look(steps, moving=_moves(status))
+                return BoardReading(steps, moving=_moves(status))
         raise HardwareError("the board gives work positions, and never their offset", cure="set $10=1")
 
     def status(self) -> BoardStatus:
@@ -117,10 +117,10 @@ class GrblBoard:
 
     def halt(self) -> None:
         """Cancel the jog: the board keeps its position. What another program began is held, then dropped."""
-        self.conversation.shout(self.halt_bytes)
+        self.conversation.send_now(self.halt_bytes)
         if self.conversation.ask(Realtime.STATUS).state != "Run":
             return
-        self.conversation.shout(Realtime.HOLD.value)
+        self.conversation.send_now(Realtime.HOLD.value)
         ends_s = time.monotonic() + self.conversation.patience.arrive_s
         while _moves(self.conversation.ask(Realtime.STATUS)) and time.monotonic() < ends_s:
             time.sleep(_POLL_S)
@@ -217,7 +217,7 @@ class GrblBoard:
         return False
 
     def _reset(self) -> None:
-        self.conversation.shout(Realtime.RESET.value)
+        self.conversation.send_now(Realtime.RESET.value)
         for _ in range(3):
             with contextlib.suppress(BoardAlarmError, BoardResetError):
                 self.conversation.poll(0.3)

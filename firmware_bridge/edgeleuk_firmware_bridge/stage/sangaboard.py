@@ -14,7 +14,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from edgeleuk_firmware_bridge.stage.protocols import Steps
-from edgeleuk_firmware_bridge.stage.state_machine import Dialogue, Event, Rebooted, State
+from edgeleuk_firmware_bridge.stage.state_machine import Dialogue, DialogueState, Event, Rebooted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -216,7 +216,7 @@ class Sangaboard(Dialogue):
     def _module(self, line: str) -> Event | None:
         if line.strip("- ") == "END":
             return self._answered(tuple(self._parts))
-        if is_refusal(line) and self.state is not State.SYNCING:
+        if is_refusal(line) and self.state is not DialogueState.SYNCING:
             return self._refused(line)
         self._part(line)
         return None

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from edgeleuk_firmware_bridge.stage import sangaboard
-from edgeleuk_firmware_bridge.stage.boards import Heard, Look, too_old
+from edgeleuk_firmware_bridge.stage.boards import BoardReading, Heard, too_old
 from edgeleuk_firmware_bridge.stage.errors import NoAnswerError, NotArrivedError, RefusedError
 from edgeleuk_firmware_bridge.stage.protocols import BoardStatus, Capabilities, Steps
 from edgeleuk_firmware_bridge.stage.sangaboard import Ask, Home, Move, Sangaboard, SetBlocking, SetLight
@@ -67,17 +67,17 @@ class SangaboardBoard:
             channels={"cc": 1.0} if lamp else {},
         )
 
-    def look(self) -> Look:
+    def look(self) -> BoardReading:
         """Ask whether it moves, then where it is."""
         if self._under_way:
             event = self.conversation.poll(0.02)
             if event is None:
-                return Look(None, moving=True)
+                return BoardReading(None, moving=True)
             self._under_way = False
             if isinstance(event, Refused):
                 raise RefusedError("the board refused the move", got=repr(event.line))
         moving = self.conversation.ask(Ask.MOVING) if self._listens else False
-        return Look(self.conversation.ask(Ask.POSITION), moving=moving)
+        return BoardReading(self.conversation.ask(Ask.POSITION), moving=moving)
 
     def status(self) -> BoardStatus:
         """Say whether it moves."""

@@ -50,7 +50,7 @@ class LineBuffer:
         return lines
 
 
-class State(Enum):
+class DialogueState(Enum):
     """Where a dialogue stands."""
 
     READY = "nothing is asked"
@@ -60,7 +60,7 @@ class State(Enum):
     SYNCING = "the answer of known shape is awaited"
 
 
-class Happening(Enum):
+class DialogueEvent(Enum):
     """What may happen to a dialogue."""
 
     ASK = "a question is put"
@@ -73,27 +73,27 @@ class Happening(Enum):
 
 
 # What is not in the table cannot happen: above all, no question is put while late answers may come.
-TRANSITIONS: dict[tuple[State, Happening], State] = {
-    (State.READY, Happening.ASK): State.ASKED,
-    (State.READY, Happening.STRAY): State.ADRIFT,
-    (State.READY, Happening.UPSET): State.ADRIFT,
-    (State.READY, Happening.TIMEOUT): State.ADRIFT,
-    (State.ASKED, Happening.ANSWER): State.READY,
-    (State.ASKED, Happening.STRAY): State.DOUBTFUL,
-    (State.ASKED, Happening.UPSET): State.ADRIFT,
-    (State.ASKED, Happening.TIMEOUT): State.ADRIFT,
-    (State.DOUBTFUL, Happening.ANSWER): State.ADRIFT,
-    (State.DOUBTFUL, Happening.STRAY): State.DOUBTFUL,
-    (State.DOUBTFUL, Happening.UPSET): State.ADRIFT,
-    (State.DOUBTFUL, Happening.TIMEOUT): State.ADRIFT,
-    (State.ADRIFT, Happening.STRAY): State.ADRIFT,
-    (State.ADRIFT, Happening.UPSET): State.ADRIFT,
-    (State.ADRIFT, Happening.TIMEOUT): State.ADRIFT,
-    (State.ADRIFT, Happening.SYNC): State.SYNCING,
-    (State.SYNCING, Happening.SYNCED): State.READY,
-    (State.SYNCING, Happening.STRAY): State.SYNCING,
-    (State.SYNCING, Happening.UPSET): State.ADRIFT,
-    (State.SYNCING, Happening.TIMEOUT): State.ADRIFT,
+TRANSITIONS: dict[tuple[DialogueState, DialogueEvent], DialogueState] = {
+    (DialogueState.READY, DialogueEvent.ASK): DialogueState.ASKED,
+    (DialogueState.READY, DialogueEvent.STRAY): DialogueState.ADRIFT,
+    (DialogueState.READY, DialogueEvent.UPSET): DialogueState.ADRIFT,
+    (DialogueState.READY, DialogueEvent.TIMEOUT): DialogueState.ADRIFT,
+    (DialogueState.ASKED, DialogueEvent.ANSWER): DialogueState.READY,
+    (DialogueState.ASKED, DialogueEvent.STRAY): DialogueState.DOUBTFUL,
+    (DialogueState.ASKED, DialogueEvent.UPSET): DialogueState.ADRIFT,
+    (DialogueState.ASKED, DialogueEvent.TIMEOUT): DialogueState.ADRIFT,
+    (DialogueState.DOUBTFUL, DialogueEvent.ANSWER): DialogueState.ADRIFT,
+    (DialogueState.DOUBTFUL, DialogueEvent.STRAY): DialogueState.DOUBTFUL,
+    (DialogueState.DOUBTFUL, DialogueEvent.UPSET): DialogueState.ADRIFT,
+    (DialogueState.DOUBTFUL, DialogueEvent.TIMEOUT): DialogueState.ADRIFT,
+    (DialogueState.ADRIFT, DialogueEvent.STRAY): DialogueState.ADRIFT,
+    (DialogueState.ADRIFT, DialogueEvent.UPSET): DialogueState.ADRIFT,
+    (DialogueState.ADRIFT, DialogueEvent.TIMEOUT): DialogueState.ADRIFT,
+    (DialogueState.ADRIFT, DialogueEvent.SYNC): DialogueState.SYNCING,
+    (DialogueState.SYNCING, DialogueEvent.SYNCED): DialogueState.READY,
+    (DialogueState.SYNCING, DialogueEvent.STRAY): DialogueState.SYNCING,
+    (DialogueState.SYNCING, DialogueEvent.UPSET): DialogueState.ADRIFT,
+    (DialogueState.SYNCING, DialogueEvent.TIMEOUT): DialogueState.ADRIFT,
 }
 
 
@@ -160,7 +160,7 @@ class Dialogue:
     """
 
     def __init__(self) -> None:
-        self.state = State.READY
+        self.state = DialogueState.READY
         self.asked: Any = None
         self._lines = LineBuffer()
         self._parts: list[str] = []
@@ -173,7 +173,7 @@ class Dialogue:
         ProtocolError
             An answer is still awaited, or late ones may come.
         """
-        self._happened(Happening.ASK)
+        self._happened(DialogueEvent.ASK)
         return self._put(command)
 
     def sync(self, command: Any) -> bytes:
@@ -184,12 +184,12 @@ class Dialogue:
         ProtocolError
             The dialogue is not adrift.
         """
-        self._happened(Happening.SYNC)
+        self._happened(DialogueEvent.SYNC)
         return self._put(command)
 
     def timed_out(self) -> None:
         """Take note that no answer came in time: from now on it would be a late one."""
-        self._happened(Happening.TIMEOUT)
+        self._happened(DialogueEvent.TIMEOUT)
         self.asked = None
 
     def receive(self, data: bytes) -> list[Event]:
@@ -201,7 +201,7 @@ class Dialogue:
         self.asked, self._parts = command, []
         return self._encode(command)
 
-    def _happened(self, what: Happening) -> None:
+    def _happened(self, what: DialogueEvent) -> None:
         if (self.state, what) not in TRANSITIONS:
             msg = f"a dialogue that is {self.state.name} cannot have {what.name}"
             raise ProtocolError(msg)
@@ -213,27 +213,27 @@ class Dialogue:
 
     def _answered(self, value: Any) -> Event:
         command, self.asked = self.asked, None
-        if self.state is State.SYNCING:
-            self._happened(Happening.SYNCED)
+        if self.state is DialogueState.SYNCING:
+            self._happened(DialogueEvent.SYNCED)
             return Synced()
-        self._happened(Happening.ANSWER)
+        self._happened(DialogueEvent.ANSWER)
         return Answered(command, value)
 
     def _refused(self, line: str) -> Event:
         # A refusal has no shape of its own: it may be a late one.
-        if self.state is State.SYNCING:
+        if self.state is DialogueState.SYNCING:
             return self._stray(line)
         command, self.asked = self.asked, None
-        self._happened(Happening.ANSWER)
+        self._happened(DialogueEvent.ANSWER)
         return Refused(command, line)
 
     def _stray(self, line: str) -> Event:
-        self._happened(Happening.STRAY)
+        self._happened(DialogueEvent.STRAY)
         return Stray(line)
 
     def _upset(self, event: Event) -> Event:
         self.asked = None
-        self._happened(Happening.UPSET)
+        self._happened(DialogueEvent.UPSET)
         return event
 
     def _encode(self, command: Any) -> bytes:

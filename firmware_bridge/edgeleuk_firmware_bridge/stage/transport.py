@@ -17,10 +17,10 @@ from edgeleuk_firmware_bridge.stage.state_machine import (
     Alarmed,
     Answered,
     Dialogue,
+    DialogueState,
     Event,
     Rebooted,
     Refused,
-    State,
     Stray,
     Synced,
 )
@@ -45,7 +45,7 @@ class Conversation:
 
     Attributes
     ----------
-    troubles : int
+    error_count : int
         How often an answer was missing or something else was heard.
     alarm : int or None
         Code of the last alarm that was heard.
@@ -57,7 +57,7 @@ class Conversation:
         self.link = link
         self.syncs = list(syncs)
         self.patience = patience
-        self.troubles = 0
+        self.error_count = 0
         self.alarm: int | None = None
         self.lock = threading.RLock()
         self._dialogue = dialogue
@@ -102,11 +102,11 @@ class Conversation:
     def begin(self, command: Any) -> None:
         """Put a question whose answer `poll` waits for; see `ask` for what it raises."""
         with self.lock:
-            if self._dialogue.state in {State.ASKED, State.DOUBTFUL}:
+            if self._dialogue.state in {DialogueState.ASKED, DialogueState.DOUBTFUL}:
                 self.doubt()
             # What came unasked must not be taken for the answer.
             self._hear(0.0)
-            if self._dialogue.state is not State.READY:
+            if self._dialogue.state is not DialogueState.READY:
                 self._resync()
             self.link.write(self._dialogue.ask(command))
 
@@ -118,10 +118,10 @@ class Conversation:
     def doubt(self) -> None:
         """Be sure of nothing any more: the next question brings the board in step first."""
         with self.lock:
-            self.troubles += 1
+            self.error_count += 1
             self._dialogue.timed_out()
 
-    def shout(self, data: bytes) -> None:
+    def send_now(self, data: bytes) -> None:
         """Send bytes at once, whoever is asking; their answer is told from others by what is asked next."""
         self.link.write(data)
 
@@ -131,9 +131,9 @@ class Conversation:
             self.link.write(self._dialogue.sync(sync))
             heard = self._hear(2 * self.patience.answer_s)
             # Something else may have come behind it.
-            if isinstance(heard, Synced) and self._dialogue.state is State.READY:
+            if isinstance(heard, Synced) and self._dialogue.state is DialogueState.READY:
                 return
-            self.troubles += 1
+            self.error_count += 1
             self._dialogue.timed_out()
         raise NoAnswerError(
             f"the board at {self.link.url} answers no more",
@@ -162,11 +162,11 @@ class Conversation:
             if isinstance(event, Answered | Refused | Synced):
                 found = event
             else:
-                self._befell(event)
+                self._handle_event(event)
         return found
 
-    def _befell(self, event: Event) -> None:
-        self.troubles += 1
+    def _handle_event(self, event: Event) -> None:
+        self.error_count += 1
         if isinstance(event, Rebooted):
             raise BoardResetError(
                 f"the board at {self.link.url} was reset",

@@ -14,10 +14,10 @@ from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.errors import DataRefusedError, IntegrityError, UsageError
 from edgeleuk_calibration.calibration_record import (
     CARD_VERSION,
-    decode_card,
-    encode_card,
+    decode_calibration_record,
+    encode_calibration_record,
     found_again,
-    read_card,
+    read_calibration_record,
     require_disjoint,
     tensors_sha256,
     with_tensors,
@@ -51,15 +51,15 @@ OTHERS = [Image(FOLDER / "x.png", "blast", "9", "g9", "9-0")]
 
 def test_a_card_survives_the_file(tmp_path: Path) -> None:
     card = with_tensors(CHOSEN.card, CONTRACT, "00" * 32)
-    (tmp_path / CALIBRATION).write_bytes(encode_card(card))
-    assert read_card(tmp_path / CALIBRATION) == card
+    (tmp_path / CALIBRATION).write_bytes(encode_calibration_record(card))
+    assert read_calibration_record(tmp_path / CALIBRATION) == card
     assert card.count == 20
     assert card.schema_version == CARD_VERSION
     assert card.images[0].name == CHOSEN.images[0].path.relative_to(FOLDER).as_posix()
 
 
 def test_the_card_of_the_shipped_bundle_is_read() -> None:
-    card = decode_card(read_bundle("default").members[CALIBRATION])
+    card = decode_calibration_record(read_bundle("default").members[CALIBRATION])
     assert len(card.images) == 100
     assert card.strategy == "balanced"
 
@@ -99,7 +99,7 @@ def test_what_calibrated_may_not_judge() -> None:
 
 
 def test_a_card_of_version_1_knows_images_and_groups() -> None:
-    old = decode_card(
+    old = decode_calibration_record(
         msgspec.json.encode(
             {
                 "strategy": "balanced",
@@ -141,9 +141,9 @@ def test_tensors_prove_themselves() -> None:
 def test_damaged_cards_are_refused(change: dict[str, object], message: str) -> None:
     data = msgspec.json.encode(msgspec.to_builtins(CHOSEN.card) | change)
     with pytest.raises(IntegrityError, match=f"the calibration card is damaged.*{message}"):
-        decode_card(data)
+        decode_calibration_record(data)
 
 
 def test_a_card_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="the calibration card cannot be read"):
-        read_card(tmp_path / "none.json")
+        read_calibration_record(tmp_path / "none.json")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgeleuk.virtual.cells import single_cell
-from edgeleuk_calibration.noise_check import Structure, fault, structure
+from edgeleuk_calibration.noise_check import Structure, noise_fault, structure
 from edgeleuk_convert.dataset.cnmc import decode
 
 if TYPE_CHECKING:
@@ -39,12 +39,12 @@ def made(kind: str, seed: int = 0) -> Pixels:
 
 @pytest.mark.parametrize("kind", ["gaussian", "faint gaussian", "uniform", "grey noise"])
 def test_noise_is_told(kind: str) -> None:
-    assert (fault(structure(made(kind), MASK)) or "").startswith("noise")
+    assert (noise_fault(structure(made(kind), MASK)) or "").startswith("noise")
 
 
 @pytest.mark.parametrize("kind", ["constant", "near-constant", "faint slope"])
 def test_flat_colour_is_told(kind: str) -> None:
-    assert (fault(structure(made(kind), MASK)) or "").startswith("constant")
+    assert (noise_fault(structure(made(kind), MASK)) or "").startswith("constant")
 
 
 def test_the_black_around_a_cell_does_not_pass_for_structure() -> None:
@@ -63,7 +63,7 @@ def test_drawn_cells_are_cells() -> None:
     for seed in range(3):
         for label in ("blast", "normal"):
             crop = single_cell(label, seed)
-            assert fault(structure(crop.pixels, crop.mask)) is None
+            assert noise_fault(structure(crop.pixels, crop.mask)) is None
 
 
 def test_real_cells_are_far_from_the_limits(edgeleuk_data: Path) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from edgeleuk.bundle.features import FeatureStatistics, decode_features, encode_features
 from edgeleuk.bundle.manifest import InputContract
-from edgeleuk.classifier.appearance import Look
-from edgeleuk.classifier.appearance import look as look_at
+from edgeleuk.classifier.appearance import CellAppearance
+from edgeleuk.classifier.appearance import appearance_of as measured
 from edgeleuk.errors import BundleError, DataRefusedError, UsageError
 from edgeleuk.frames import CellCrop
 from edgeleuk.inference.preprocessing import scaled_cell
@@ -27,8 +27,8 @@ CONTRACT = InputContract(
 CELLS = [single_cell(label, seed) for seed in range(3) for label in ("blast", "normal")]
 
 
-def look(crop: CellCrop) -> Look:
-    return look_at(scaled_cell(crop, CONTRACT))
+def appearance_of(crop: CellCrop) -> CellAppearance:
+    return measured(scaled_cell(crop, CONTRACT))
 
 
 def with_pixels(crop: CellCrop, pixels: np.ndarray) -> CellCrop:
@@ -44,20 +44,20 @@ def blurred(crop: CellCrop, sigma_um: float) -> CellCrop:
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_dimmer_lamp_changes_no_measure_much(cell: CellCrop) -> None:
-    one, two = look(cell), look(with_pixels(cell, cell.pixels * 0.7))
+    one, two = appearance_of(cell), appearance_of(with_pixels(cell, cell.pixels * 0.7))
     np.testing.assert_allclose(one, two, rtol=0.06)
 
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_blur_takes_sharpness_and_leaves_colour(cell: CellCrop) -> None:
-    looks = [look(cell), *(look(blurred(cell, sigma_um)) for sigma_um in (0.2, 0.3, 0.5))]
+    looks = [appearance_of(cell), *(appearance_of(blurred(cell, sigma_um)) for sigma_um in (0.2, 0.3, 0.5))]
     assert (np.diff([each.sharpness for each in looks]) < 0).all()
     np.testing.assert_allclose([each[:3] for each in looks], [looks[0][:3]] * 4, rtol=0.05)
 
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_swapped_channels_turn_the_ratio_round(cell: CellCrop) -> None:
-    one, two = look(cell), look(with_pixels(cell, cell.pixels[..., ::-1]))
+    one, two = appearance_of(cell), appearance_of(with_pixels(cell, cell.pixels[..., ::-1]))
     assert two.red_to_blue == pytest.approx(1 / one.red_to_blue)
     assert two.sharpness == pytest.approx(one.sharpness, rel=0.2)
 
@@ -67,17 +67,17 @@ def test_where_the_cell_lies_in_its_picture_does_not_matter() -> None:
     rolled = replace(
         cell, pixels=np.roll(cell.pixels, (20, -13), (0, 1)), mask=np.roll(cell.mask, (20, -13), (0, 1))
     )
-    assert look(rolled) == look(cell)
+    assert appearance_of(rolled) == appearance_of(cell)
 
 
 def test_nothing_but_rim_is_grey_and_blurred() -> None:
     speck = CellCrop.on_black(np.full((3, 3, 3), 90, np.uint8), 18.5)
-    assert look(speck) == Look(1.0, 1.0, 1.0, 1e-4)
+    assert appearance_of(speck) == CellAppearance(1.0, 1.0, 1.0, 1e-4)
 
 
 def test_a_flat_cell_is_blurred() -> None:
     flat = with_pixels(CELLS[0], np.full(CELLS[0].pixels.shape, (120, 50, 130)))
-    assert look(flat).sharpness == pytest.approx(1e-4)
+    assert appearance_of(flat).sharpness == pytest.approx(1e-4)
 
 
 def cohort(seed: int, subjects: int = 12, cells: int = 20) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeleuk.errors import GateFailedError
+from edgeleuk.errors import CheckFailedError
 from edgeleuk.inference.log_odds import log_odds
 from edgeleuk_calibration.probability import sigmoid
 from edgeleuk_calibration.selection import select_balanced
@@ -40,7 +40,7 @@ def refuse_inverted(model: Any, name: str, record: TrainingRecord, held_out: See
 
     Raises
     ------
-    GateFailedError
+    CheckFailedError
         Its AUROC is below .5 by its 99 % interval over groups, of which there are at least three of each
         class.
     """
@@ -57,7 +57,7 @@ def refuse_inverted(model: Any, name: str, record: TrainingRecord, held_out: See
     area, *resampled = metrics_of_resamples(judged)["auroc"]
     low, high = (float(end) for end in np.nanpercentile(resampled, (0.5, 99.5)))
     if high < 0.5:
-        raise GateFailedError(
+        raise CheckFailedError(
             f"the classes of {name} are the other way round",
             got=f"AUROC {area:.2f} ({low:.2f} to {high:.2f}, 99 %) on {len(rows)} held-out cells,"
             f" {record.output.positive_label} being positive",

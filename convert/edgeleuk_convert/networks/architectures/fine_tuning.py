@@ -72,7 +72,7 @@ class Optimizers:
         self.layers = [layer for layer in model.layers if layer.name.startswith(backbone)]
         self._backbone = {id(variable) for layer in self.layers for variable in layer.trainable_variables}
         self._new, self._old = (_adamw(learning_rate, weight_decay) for _ in range(2))
-        new, old = self._parted(model.trainable_variables)
+        new, old = self._split_variables(model.trainable_variables)
         self._new.build(new)
         self._old.build(old)
         self.frozen = False
@@ -100,11 +100,11 @@ class Optimizers:
     def apply(self, gradients: Sequence[Any], variables: Sequence[Any]) -> None:
         """Update `variables`, those of the model that are trainable now."""
         gradient = {id(variable): value for variable, value in zip(variables, gradients, strict=True)}
-        for optimizer, part in zip((self._new, self._old), self._parted(variables), strict=True):
+        for optimizer, part in zip((self._new, self._old), self._split_variables(variables), strict=True):
             if part:
                 optimizer.apply([gradient[id(variable)] for variable in part], part)
 
-    def _parted(self, variables: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+    def _split_variables(self, variables: Sequence[Any]) -> tuple[list[Any], list[Any]]:
         new = [variable for variable in variables if id(variable) not in self._backbone]
         return new, [variable for variable in variables if id(variable) in self._backbone]
 

@@ -78,7 +78,7 @@ def with_support_vectors(trunk: Keras, contract: InputContract, support: Support
     return model
 
 
-def parted(model: Keras) -> tuple[Keras, SupportVectors | None]:
+def split_trunk_and_head(model: Keras) -> tuple[Keras, SupportVectors | None]:
     """Part a network at its map.
 
     Returns

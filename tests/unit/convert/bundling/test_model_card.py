@@ -10,7 +10,7 @@ import pytest
 from edgeleuk import RESEARCH_USE
 from edgeleuk.bundle.manifest import OutputContract
 from edgeleuk.bundle.reading import read_bundle
-from edgeleuk_convert.bundling.model_card import card
+from edgeleuk_convert.bundling.model_card import model_card
 from edgeleuk_convert.bundling.pack import Converted
 from edgeleuk_convert.networks.architectures import default_input
 from edgeleuk_convert.quantization.prepare import PreparedNetwork
@@ -31,7 +31,7 @@ def record() -> TrainingRecord:
 
 def written(record: TrainingRecord, **settings: Any) -> str:
     changed = msgspec.structs.replace(record, settings={**record.settings, **settings})
-    return card("c", changed, NOTHING_CONVERTED, {}, 100, {"images": 100, "seed": 0})
+    return model_card("c", changed, NOTHING_CONVERTED, {}, 100, {"images": 100, "seed": 0})
 
 
 def test_a_plain_training_is_its_flags(record: TrainingRecord) -> None:

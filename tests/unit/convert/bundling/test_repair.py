@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeleuk_convert.bundling.pack import Converted, Recipe, convert_networks
-from edgeleuk_convert.bundling.repair import Judgement, outputs_of, repair, repair_text
+from edgeleuk_convert.bundling.repair import AcceptanceVerdict, outputs_of, repair, repair_text
 from edgeleuk_convert.quantization.equalization import equalized, pairs
 from edgeleuk_convert.quantization.graph import tflite_graph
 from edgeleuk_convert.quantization.mixed_precision import best_range, surroundings
@@ -55,10 +55,10 @@ def mended(model: Any, *, tensorrt: bool = False) -> tuple[Converted, Converted,
         strict=False,
     )
 
-    def judge(networks: Mapping[str, bytes]) -> Judgement:
+    def judge(networks: Mapping[str, bytes]) -> AcceptanceVerdict:
         found = flips(networks, before)
         verdict = "fail" if max(found.values()) > MOST_FLIPS else "pass"
-        return Judgement(verdict, tuple(f"{name}: {count} flips" for name, count in found.items()))
+        return AcceptanceVerdict(verdict, tuple(f"{name}: {count} flips" for name, count in found.items()))
 
     after, report = repair(tensors, before, judge, progress=lambda _: None)
     return before, after, report
@@ -125,7 +125,7 @@ def test_where_nothing_helps_the_nearest_is_kept_and_said() -> None:
         planting.trained(), planting.record(), tensors, progress=lambda _: None, strict=False
     )
     after, report = repair(
-        tensors, before, lambda _: Judgement("fail", ("never",)), progress=lambda _: None,
+        tensors, before, lambda _: AcceptanceVerdict("fail", ("never",)), progress=lambda _: None,
     )  # fmt: skip
     assert report["needed"]
     assert report["step"] is None

@@ -69,7 +69,7 @@ def changed(
 
 
 def compared(a: Bundle, b: Bundle, data: CellSet) -> dict[str, Any]:
-    return compare_bundles(a, b, data, acceptance.GateLimits())
+    return compare_bundles(a, b, data, acceptance.AcceptanceLimits())
 
 
 def test_a_bundle_may_replace_its_like(tmp_path: Path, data: CellSet) -> None:

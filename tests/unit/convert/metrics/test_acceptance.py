@@ -9,7 +9,7 @@ import pytest
 
 from edgeleuk.errors import UsageError
 from edgeleuk_convert.metrics.acceptance import (
-    GateLimits,
+    AcceptanceLimits,
     Held,
     images_needed,
     load_limits,
@@ -35,8 +35,8 @@ GOOD: dict[str, Any] = {
 }
 
 
-def settled(held: Held = ENOUGH, limits: GateLimits | None = None, **changes: Any) -> dict[str, Any]:
-    limits = limits or GateLimits()
+def settled(held: Held = ENOUGH, limits: AcceptanceLimits | None = None, **changes: Any) -> dict[str, Any]:
+    limits = limits or AcceptanceLimits()
     models = {"tflite_int8": GOOD, "onnx_int8": GOOD | changes}
     return settle(quantization_findings(models, limits, held), limits)
 
@@ -154,7 +154,7 @@ def test_other_limits_are_read_from_a_file(tmp_path: Path) -> None:
     limits = load_limits(file)
     assert (limits.flips, limits.probability_change) == (0.02, 0.15)
     assert settled(limits=limits, flips=16, flip_rate=16 / 1500)["verdict"] == "pass"
-    assert load_limits(None) == GateLimits()
+    assert load_limits(None) == AcceptanceLimits()
 
 
 @pytest.mark.parametrize(

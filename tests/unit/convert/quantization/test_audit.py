@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from edgeleuk.errors import GateFailedError
+from edgeleuk.errors import CheckFailedError
 from edgeleuk.inference.quantization import Affine
 from edgeleuk_convert.networks.loading import functional
 from edgeleuk_convert.quantization.audit import audit, audit_text, input_error_bytes, require_kept_promises
@@ -80,10 +80,10 @@ def test_a_network_that_stayed_in_float_is_not_int8(files: dict[Kind, bytes]) ->
     assert any(finding.startswith("CONV_2D at ") for finding in of_file.findings)
     assert any(finding.endswith("is float32") for finding in of_file.findings)
     with pytest.raises(
-        GateFailedError, match=r"the file breaks what a bundle promises: got .*; and \d+ more"
+        CheckFailedError, match=r"the file breaks what a bundle promises: got .*; and \d+ more"
     ):
         require_kept_promises([of_file])
-    assert GateFailedError.exit_code == 3
+    assert CheckFailedError.exit_code == 3
 
 
 def test_a_layer_that_int8_lacks_is_named() -> None:

@@ -10,7 +10,7 @@ from foreign import BYTES, dense, pictures, separable, trained
 
 from edgeleuk.bundle.manifest import Envelope, OutputContract
 from edgeleuk.classifier.classifier import open_networks
-from edgeleuk.errors import GateFailedError
+from edgeleuk.errors import CheckFailedError
 from edgeleuk.inference.log_odds import log_odds
 from edgeleuk_calibration.probability import sigmoid
 from edgeleuk_convert.bundling.pack import Recipe, convert_networks
@@ -160,7 +160,7 @@ def test_a_network_that_died_in_training_is_refused(networks: dict[str, Any]) ->
 
     dead = keras.models.clone_model(networks["dense"])
     dead.layers[-1].kernel.assign(np.zeros(dead.layers[-1].kernel.shape, np.float32))
-    with pytest.raises(GateFailedError, match=r"tells no calibration image from another: got \[0.5\]"):
+    with pytest.raises(CheckFailedError, match=r"tells no calibration image from another: got \[0.5\]"):
         converted(dead, PROBABILITY, Recipe())
 
 
@@ -184,5 +184,5 @@ def test_a_network_of_tensorflows_own_operations_is_refused_by_name() -> None:
     image = keras.Input(BYTES.shape)
     x = keras.layers.GlobalAveragePooling2D()(image)
     model = keras.Model(image, keras.layers.Dense(1)(keras.ops.erfinv(x / 300)))
-    with pytest.raises(GateFailedError, match=r"converter refuses the network: got .*Erfinv"), silenced():
+    with pytest.raises(CheckFailedError, match=r"converter refuses the network: got .*Erfinv"), silenced():
         to_tflite_float32(model)

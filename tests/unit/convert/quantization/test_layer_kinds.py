@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgeleuk.bundle.manifest import InputContract, OutputContract
-from edgeleuk.errors import GateFailedError
+from edgeleuk.errors import CheckFailedError
 from edgeleuk.inference import open_runtime
 from edgeleuk_convert.quantization.bias_correction import with_unrolled_recurrence
 from edgeleuk_convert.quantization.onnx import to_onnx_float32
@@ -128,14 +128,14 @@ def test_what_a_converter_cannot_do_is_named_with_its_layer() -> None:
         return keras.layers.Activation(keras.ops.erfinv, name="strange")(x)
 
     model = network(strange)
-    with silenced(), pytest.raises(GateFailedError, match=r"ONNX .*: got Erfinv in the layer strange"):
+    with silenced(), pytest.raises(CheckFailedError, match=r"ONNX .*: got Erfinv in the layer strange"):
         to_onnx_float32(model)
-    with silenced(), pytest.raises(GateFailedError, match=r"TFLite's .*: got .*[Ee]rfinv") as caught:
+    with silenced(), pytest.raises(CheckFailedError, match=r"TFLite's .*: got .*[Ee]rfinv") as caught:
         to_tflite_float32(model)
     assert "\n" not in str(caught.value)
 
 
 def test_a_loop_that_tflite_lacks_is_named() -> None:
-    with silenced(), pytest.raises(GateFailedError, match=r"got TensorList\w+ in the layer lstm") as caught:
+    with silenced(), pytest.raises(CheckFailedError, match=r"got TensorList\w+ in the layer lstm") as caught:
         to_tflite_float32(network(recurrent("LSTM")))
     assert "\n" not in str(caught.value)

@@ -25,7 +25,11 @@ from edgeleuk.inference.preprocessing import to_batch
 from edgeleuk.virtual.cells import single_cell
 from edgeleuk_convert.bundling.pack import Recipe, convert_networks
 from edgeleuk_convert.networks.architectures import build
-from edgeleuk_convert.networks.architectures.support_vectors import parted, trunk_of, with_support_vectors
+from edgeleuk_convert.networks.architectures.support_vectors import (
+    split_trunk_and_head,
+    trunk_of,
+    with_support_vectors,
+)
 from edgeleuk_convert.quantization.calibration_data import RealInput
 from edgeleuk_convert.quantization.layer_noise import measure
 from edgeleuk_convert.quantization.prepare import subset
@@ -204,15 +208,15 @@ class TestNetwork:
         network.save(tmp_path / "network.keras")
         loaded = load_network(tmp_path / "network.keras").model
         assert np.array_equal(loaded(tensors.astype(np.float32)), network(tensors.astype(np.float32)))
-        _, support = parted(loaded)
+        _, support = split_trunk_and_head(loaded)
         assert support is not None
-        _, first = parted(network)
+        _, first = split_trunk_and_head(network)
         assert first is not None
         assert np.array_equal(support.vectors, first.vectors)
 
     def test_another_network_is_not_parted(self) -> None:
         other = build("baseline", CONTRACT)
-        assert parted(other) == (other, None)
+        assert split_trunk_and_head(other) == (other, None)
 
     def test_what_belongs_together_stays_together(self, converted: Converted) -> None:
         assert set(subset(converted.networks, "model.int8.onnx")) == {"model.int8.onnx", SUPPORT}

@@ -28,7 +28,7 @@ from edgeleuk.bundle.manifest import GOLDEN
 from edgeleuk.bundle.reading import Bundle, read_bundle
 from edgeleuk.bundle.writing import describe_members, write_bundle
 from edgeleuk.classifier.classifier import open_classifier
-from edgeleuk.errors import CameraError, GateFailedError, MissingDependencyError, UsageError
+from edgeleuk.errors import CameraError, CheckFailedError, MissingDependencyError, UsageError
 from edgeleuk.io.images import write_png
 from edgeleuk.virtual.render import VirtualSlide
 
@@ -443,7 +443,9 @@ def test_a_runtime_that_cannot_be_opened_is_passed_over(
 
 def test_no_network_passes(shipped: Bundle, tmp_path: Path, edgeleuk: Callable[..., Outcome]) -> None:
     bundle = damaged(shipped, tmp_path, TFLITE, ONNX)
-    with pytest.raises(GateFailedError, match=r"self-test of x.edgeleuk failed on every runtime: got .*onnx"):
+    with pytest.raises(
+        CheckFailedError, match=r"self-test of x.edgeleuk failed on every runtime: got .*onnx"
+    ):
         choose_runtime(bundle, "int8", 1)
     done = edgeleuk("bench", "--bundle", bundle.path, "--precision", "int8", "--threads", 1)
     assert done.code == 3

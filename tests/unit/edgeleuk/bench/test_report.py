@@ -16,7 +16,7 @@ from edgeleuk.bench.operators import added_up
 from edgeleuk.bench.plot import WIDTH, draw, nice_step, save_plot
 from edgeleuk.bench.report import bench_text
 from edgeleuk.bench.store import write_result
-from edgeleuk.errors import GateFailedError, UsageError
+from edgeleuk.errors import CheckFailedError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -126,14 +126,14 @@ def test_limits_that_are_kept(text: str) -> None:
     ],
 )
 def test_limits_that_are_not_kept(text: str, said: str) -> None:
-    with pytest.raises(GateFailedError, match=r"litert int8, 1 thread\)") as caught:
+    with pytest.raises(CheckFailedError, match=r"litert int8, 1 thread\)") as caught:
         hold(result(), parse_limits([text]))
     assert said in str(caught.value)
     assert caught.value.exit_code == 3
 
 
 def test_all_broken_limits_are_named() -> None:
-    with pytest.raises(GateFailedError, match=r"p50_ms is 10.*; fps is 50"):
+    with pytest.raises(CheckFailedError, match=r"p50_ms is 10.*; fps is 50"):
         hold(result(), [Limit("p50_ms", 1), Limit("p99_ms", 100), Limit("fps", 1000)])
 
 

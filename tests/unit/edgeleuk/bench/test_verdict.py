@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from edgeleuk.bench.machine import State, Zone
+from edgeleuk.bench.machine import MachineState, Zone
 from edgeleuk.bench.verdict import judge, spread_of
 
 QUIET: dict[str, Any] = {
-    "before": State(),
-    "after": State(),
+    "before": MachineState(),
+    "after": MachineState(),
     "clocks_mhz": (),
     "others": None,
     "rounds": 10,
@@ -28,15 +28,24 @@ def test_what_nothing_speaks_against_is_valid() -> None:
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [
-        ({"before": State(throttled=0), "after": State(throttled=0x40004)}, "throttled: throttled"),
-        ({"before": State(throttled=0x1), "after": State(throttled=0x1)}, "throttled: under-voltage"),
-        ({"before": State(throttled=0), "after": State(throttled=0x20000)}, "throttled: clock capped"),
         (
-            {"before": State(throttle_count=3), "after": State(throttle_count=5)},
+            {"before": MachineState(throttled=0), "after": MachineState(throttled=0x40004)},
+            "throttled: throttled",
+        ),
+        (
+            {"before": MachineState(throttled=0x1), "after": MachineState(throttled=0x1)},
+            "throttled: under-voltage",
+        ),
+        (
+            {"before": MachineState(throttled=0), "after": MachineState(throttled=0x20000)},
+            "throttled: clock capped",
+        ),
+        (
+            {"before": MachineState(throttle_count=3), "after": MachineState(throttle_count=5)},
             "throttled: the cores were slowed down 2 times by their temperature",
         ),
         (
-            {"after": State(zones=(Zone("cpu", 86.2, 85.0),))},
+            {"after": MachineState(zones=(Zone("cpu", 86.2, 85.0),))},
             "throttled: cpu is at 86 C and slows down from 85 C",
         ),
         ({"clocks_mhz": (2400, 2400, 2000, 1800, 1500, 1500)}, "clock fell: from 2400 to 1500 MHz"),
@@ -58,9 +67,9 @@ def test_each_reason_makes_it_suspect(changed: dict[str, Any], reason: str) -> N
     "changed",
     [
         # It was throttled once, long before.
-        {"before": State(throttled=0x50000), "after": State(throttled=0x50000)},
-        {"before": State(), "after": State(throttled=0x5)},
-        {"after": State(zones=(Zone("cpu", 84.0, 85.0), Zone("other", 120.0)))},
+        {"before": MachineState(throttled=0x50000), "after": MachineState(throttled=0x50000)},
+        {"before": MachineState(), "after": MachineState(throttled=0x5)},
+        {"after": MachineState(zones=(Zone("cpu", 84.0, 85.0), Zone("other", 120.0)))},
         {"clocks_mhz": (2400, 2350, 2300)},
         {"clocks_mhz": (1500, 2400, 2400)},
         {"clocks_mhz": (2400, 100)},

@@ -17,7 +17,7 @@ from edgeleuk.bundle.validation import read_validation
 from edgeleuk.bundle.writing import describe_members, write_bundle
 from edgeleuk.classifier.classifier import open_classifier
 from edgeleuk.cli.app import main
-from edgeleuk.errors import BundleError, GateFailedError
+from edgeleuk.errors import BundleError, CheckFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,9 +85,9 @@ def test_the_device_refuses_it_with_the_reason(
 
 @pytest.mark.parametrize("runtime", ["litert", "onnxruntime"])
 def test_no_network_of_it_can_be_opened_for_use(rejected: Path, runtime: str) -> None:
-    with pytest.raises(GateFailedError):
+    with pytest.raises(CheckFailedError):
         open_classifier(read_bundle(rejected), runtime=runtime)
-    with pytest.raises(GateFailedError):
+    with pytest.raises(CheckFailedError):
         open_classifier(read_bundle(rejected), precision="float32")
 
 
@@ -114,5 +114,5 @@ def test_without_a_verdict_it_is_damaged(tmp_path: Path, validation: bytes) -> N
 
 def test_a_failure_of_an_earlier_version_has_no_reasons(tmp_path: Path) -> None:
     path = with_validation(tmp_path / "x.edgeleuk", b'{"schema_version": 1, "verdict": "fail"}')
-    with pytest.raises(GateFailedError, match="got no reasons given"):
+    with pytest.raises(CheckFailedError, match="got no reasons given"):
         open_classifier(read_bundle(path))

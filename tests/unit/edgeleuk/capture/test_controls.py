@@ -18,7 +18,7 @@ from v4l2_driver import EXPOSURE, EXPOSURE_AUTO, GAIN, TEMPERATURE, Driver
 from edgeleuk.capture import ReconnectPolicy, SourceEvent, decoded, open_camera, open_source
 from edgeleuk.capture.base import JpegFrame
 from edgeleuk.capture.controls import Control, ControlKeeper
-from edgeleuk.capture.discovery import cameras_text, keeper_of, list_cameras
+from edgeleuk.capture.discovery import cameras_text, control_settings, list_cameras
 from edgeleuk.capture.gstreamer import open_gstreamer
 from edgeleuk.capture.v4l2 import V4l2Device
 from edgeleuk.capture.v4l2_camera import V4l2Controls
@@ -156,10 +156,10 @@ def test_a_control_that_the_camera_lacks_is_refused() -> None:
 
 
 def test_a_source_without_controls_is_not_asked_in_vain(tmp_path: Path) -> None:
-    keeper = keeper_of(RunSettings(exposure_ms=3.0, white_balance="1.9,1.5"))
+    keeper = control_settings(RunSettings(exposure_ms=3.0, white_balance="1.9,1.5"))
     with pytest.raises(UsageError, match="has no controls, so exposure_ms, white_balance cannot be set"):
         open_camera("virtual://?fps=5", keeper=keeper)
-    with open_camera("virtual://", keeper=keeper_of(RunSettings())) as source:
+    with open_camera("virtual://", keeper=control_settings(RunSettings())) as source:
         assert not source.live
 
 

@@ -16,10 +16,10 @@ from edgeleuk.capture.reconnecting import (
     TRANSITIONS,
     Action,
     Connection,
-    Happening,
+    ConnectionEvent,
+    ConnectionState,
     ReconnectingSource,
     ReconnectPolicy,
-    State,
     open_camera,
 )
 from edgeleuk.errors import CameraError
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
 
 # The way to each state.
 WAYS = {
-    State.FRESH: (),
-    State.STREAMING: (Happening.PICTURE,),
-    State.WAITING: (Happening.LOST,),
-    State.OPENING: (Happening.LOST, Happening.WAITED),
-    State.ENDED: (Happening.CLOSED,),
+    ConnectionState.FRESH: (),
+    ConnectionState.STREAMING: (ConnectionEvent.PICTURE,),
+    ConnectionState.WAITING: (ConnectionEvent.LOST,),
+    ConnectionState.OPENING: (ConnectionEvent.LOST, ConnectionEvent.WAITED),
+    ConnectionState.ENDED: (ConnectionEvent.CLOSED,),
 }
 
 
-def in_state(state: State) -> Connection:
+def in_state(state: ConnectionState) -> Connection:
     connection = Connection(ReconnectPolicy(), lambda: 0.0)
     for what in WAYS[state]:
         connection.happened(what, at_s=0.0)
@@ -47,8 +47,8 @@ def in_state(state: State) -> Connection:
     return connection
 
 
-@pytest.mark.parametrize(("state", "what"), list(itertools.product(State, Happening)))
-def test_every_pair_is_in_the_table_or_refused(state: State, what: Happening) -> None:
+@pytest.mark.parametrize(("state", "what"), list(itertools.product(ConnectionState, ConnectionEvent)))
+def test_every_pair_is_in_the_table_or_refused(state: ConnectionState, what: ConnectionEvent) -> None:
     connection = in_state(state)
     if (state, what) in TRANSITIONS:
         step = connection.happened(what, "why", at_s=1.0)
@@ -61,13 +61,19 @@ def test_every_pair_is_in_the_table_or_refused(state: State, what: Happening) ->
 
 def test_only_an_open_connection_gives_pictures() -> None:
     emitting = {state for (state, _), (_, action) in TRANSITIONS.items() if action is Action.EMIT}
-    assert emitting == {State.FRESH, State.STREAMING}
-    assert all(state is not State.ENDED for state, _ in TRANSITIONS)
+    assert emitting == {ConnectionState.FRESH, ConnectionState.STREAMING}
+    assert all(state is not ConnectionState.ENDED for state, _ in TRANSITIONS)
 
 
 def test_a_change_of_state_is_an_event_unless_the_run_ends_or_begins_with_it() -> None:
     connection = Connection(ReconnectPolicy(tries=1), lambda: 1.0)
-    happened = Happening.PICTURE, Happening.LOST, Happening.WAITED, Happening.OPENED, Happening.PICTURE
+    happened = (
+        ConnectionEvent.PICTURE,
+        ConnectionEvent.LOST,
+        ConnectionEvent.WAITED,
+        ConnectionEvent.OPENED,
+        ConnectionEvent.PICTURE,
+    )
     events = [connection.happened(what, "no answer", at_s=float(n)).event for n, what in enumerate(happened)]
     assert events[0] is None
     said = [(event.kind, event.text) for event in events if event is not None]
@@ -77,7 +83,7 @@ def test_a_change_of_state_is_an_event_unless_the_run_ends_or_begins_with_it() -
         ("opened", "the camera is open again, its first picture is awaited"),
         ("back", "pictures come again after 3.0 s without one"),
     ]
-    for what in (Happening.LOST, Happening.WAITED):
+    for what in (ConnectionEvent.LOST, ConnectionEvent.WAITED):
         connection.happened(what, "no answer", at_s=5.0)
     event = connection.lost("refused", at_s=6.0).event
     assert event is not None
@@ -96,28 +102,28 @@ def test_waits_are_bounded_and_tries_end(
 ) -> None:
     random = iter(jitter)
     connection = Connection(ReconnectPolicy(first, longest, tries), lambda: next(random))
-    connection.happened(Happening.PICTURE, at_s=0.0)
+    connection.happened(ConnectionEvent.PICTURE, at_s=0.0)
     waits: list[float] = []
     step = connection.lost("gone", at_s=1.0)
     while step.action is Action.WAIT:
         whole = min(first * 2 ** len(waits), longest)
         assert whole / 2 <= step.wait_s <= whole <= longest
         waits.append(step.wait_s)
-        connection.happened(Happening.WAITED, at_s=1.0)
+        connection.happened(ConnectionEvent.WAITED, at_s=1.0)
         # Some cameras accept, and close at once: that is no success.
         if opens[len(waits) - 1]:
-            connection.happened(Happening.OPENED, at_s=1.0)
+            connection.happened(ConnectionEvent.OPENED, at_s=1.0)
         step = connection.lost("gone", at_s=1.0)
     assert step.action is Action.FAIL
     assert len(waits) == tries
-    assert connection.state is State.ENDED
+    assert connection.state is ConnectionState.ENDED
 
 
 def test_a_picture_gives_all_tries_back() -> None:
     connection = Connection(ReconnectPolicy(tries=1), lambda: 1.0)
     for _ in range(5):
         assert connection.lost("gone", at_s=0.0).wait_s == 0.5
-        for what in (Happening.WAITED, Happening.OPENED, Happening.PICTURE):
+        for what in (ConnectionEvent.WAITED, ConnectionEvent.OPENED, ConnectionEvent.PICTURE):
             connection.happened(what, at_s=0.0)
 
 
@@ -204,7 +210,7 @@ def test_whatever_the_cable_does_no_frame_is_invented(script: list[int | None], 
     assert [frame.sequence for frame in frames] == list(range(len(frames)))
     assert len({frame.captured_at for frame in frames}) == len(frames)
     assert len(frames) <= 2 + sum(number or 0 for number in script)
-    assert source._connection.state is State.ENDED
+    assert source._connection.state is ConnectionState.ENDED
 
 
 def test_a_camera_that_never_comes_back_is_given_up_with_its_last_error() -> None:
@@ -219,7 +225,7 @@ def test_a_camera_that_never_comes_back_is_given_up_with_its_last_error() -> Non
 
 def only_while_streaming(source: ReconnectingSource) -> Iterator[object]:
     for item in source.frames():
-        assert isinstance(item, SourceEvent) or source._connection.state is State.STREAMING
+        assert isinstance(item, SourceEvent) or source._connection.state is ConnectionState.STREAMING
         yield item
 
 

@@ -18,15 +18,15 @@ from edgeleuk.bundle.manifest import (
     Conformal,
     Envelope,
     FeatureLimit,
-    Gate,
+    OutOfDistribution,
     OutputContract,
 )
 from edgeleuk.bundle.reading import read_bundle
-from edgeleuk.classifier.appearance import Look
+from edgeleuk.classifier.appearance import CellAppearance
 from edgeleuk.classifier.classifier import (
+    CellEvidence,
     Classifier,
     Rules,
-    Sighting,
     calibrated,
     decide,
     doubt_of,
@@ -46,16 +46,16 @@ OUTPUT = OutputContract(
     abstain=(0.4, 0.6),
     conformal=Conformal(alpha=0.1, limits=(0.7, 0.5), subjects=(20, 20)),
 )
-GATE = Gate(
+GATE = OutOfDistribution(
     appearance=Appearance(
         red_to_green=(1.8, 3.1), blue_to_green=(1.8, 3.8), red_to_blue=(0.7, 1.0), sharpness=(0.25, 0.95)
     ),
     features=FeatureLimit(limit=1.5, cells=1000, subjects=40),
 )
 RULES = Rules(OUTPUT, Envelope(area_um2=(40, 170)), GATE)
-USUAL = Sighting(0.9, 100, Look(2.4, 2.8, 0.86, 0.5), 1.0)
+USUAL = CellEvidence(0.9, 100, CellAppearance(2.4, 2.8, 0.86, 0.5), 1.0)
 ODD = USUAL._replace
-LOOK = Look(2.4, 2.8, 0.86, 0.5)._replace
+LOOK = CellAppearance(2.4, 2.8, 0.86, 0.5)._replace
 
 # In the order in which they are asked: each of these also fails every later check.
 FEATURES = ODD(distance=3.0, probability=0.5)
@@ -83,7 +83,7 @@ DOUBTS = [
 
 
 @pytest.mark.parametrize(("sighting", "check", "reason"), DOUBTS)
-def test_the_first_check_that_doubts_names_itself(sighting: Sighting, check: Check, reason: str) -> None:
+def test_the_first_check_that_doubts_names_itself(sighting: CellEvidence, check: Check, reason: str) -> None:
     assert doubt_of(sighting, RULES) == (check, reason)
     prediction = decide(sighting, RULES)
     assert (prediction.decision, prediction.probability) == (Decision.UNCERTAIN, sighting.probability)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edgeleuk.bundle.manifest import Envelope, OutputContract
 from edgeleuk.classifier.classifier import Rules, consensus
-from edgeleuk.counting.consensus import MOST_VIEWS, STUCK_DUST, Judgements, View, is_worth_a_view, joined
+from edgeleuk.counting.consensus import MOST_VIEWS, STUCK_DUST, ConsensusTable, View, is_worth_a_view, joined
 from edgeleuk.frames import Box, Cell
 from edgeleuk.results import Decision, Prediction
 from edgeleuk.vision.focus import focus_of
@@ -112,7 +112,7 @@ def test_what_memory_forgot_the_session_knows() -> None:
             return self.kept.get(track, []), "blast"
 
     session = Session()
-    judgements = Judgements(ByRules(), session)
+    judgements = ConsensusTable(ByRules(), session)
     assert judgements.of(3) is None
     session.kept[3] = [View(1.0, said(0.9)), View(1.0, said(0.7))]
     found = judgements.of(3)

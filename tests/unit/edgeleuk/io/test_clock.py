@@ -61,7 +61,7 @@ def test_a_session_that_ends_in_the_future_goes_on_from_there(tmp_path: Path) ->
         session.record_rejected(1, ahead, "a", "blurred")
     with resume_session(path, {}) as session:
         session.record_rejected(2, now(), "a", "blurred")
-        assert session.past().duration_s == pytest.approx(10, abs=1)
+        assert session.resume_state().duration_s == pytest.approx(10, abs=1)
     with read_session(path) as reader:
         times = [frame["captured_at"] for frame in reader.rows("frames")]
         events = [(event["kind"], event["at"]) for event in reader.rows("events")]
@@ -77,5 +77,5 @@ def test_the_time_between_two_runs_is_not_counted(tmp_path: Path) -> None:
         session.record_rejected(1, begun + 20, "a", "blurred")
     with resume_session(path, {}) as session:
         session.record_rejected(2, now() + 5, "a", "blurred")
-        assert session.past().duration_s == pytest.approx(25, abs=1)
-        assert session.past().started_at == begun
+        assert session.resume_state().duration_s == pytest.approx(25, abs=1)
+        assert session.resume_state().started_at == begun

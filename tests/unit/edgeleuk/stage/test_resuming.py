@@ -15,12 +15,12 @@ from edgeleuk.stage.autofocus import FocusPlane, NoFocusError
 from edgeleuk.stage.mosaic import Mosaic
 from edgeleuk.stage.resuming import (
     Begun,
-    ScanPast,
+    EarlierScan,
     field_of,
     field_source,
     focus_again,
     focus_text,
-    read_past,
+    read_earlier_scan,
 )
 from edgeleuk.stage.scanning import ScanField
 from edgeleuk.virtual.microscope import Stand, VirtualMicroscope
@@ -36,8 +36,10 @@ def stage_on(focus_um: float, seed: int = 4) -> VirtualStage:
     return VirtualStage(microscope, take_out_um=5.0)
 
 
-def past_of(*outcomes: tuple[int, str | None]) -> ScanPast:
-    return read_past(BEGUN, [(field_source(CAMERA, number), reason) for number, reason in outcomes], [])
+def past_of(*outcomes: tuple[int, str | None]) -> EarlierScan:
+    return read_earlier_scan(
+        BEGUN, [(field_source(CAMERA, number), reason) for number, reason in outcomes], []
+    )
 
 
 class TestWhatIsLeft:
@@ -75,7 +77,7 @@ class TestWhatIsLeft:
             focus_text(1, 4.3),
             focus_text(99, 1.0),
         ]
-        past = read_past(BEGUN, [], texts)
+        past = read_earlier_scan(BEGUN, [], texts)
         assert past.plane(FIELDS).found == [(0.0, 0.0, 4.0), (30.0, 0.0, 4.3)]
 
 

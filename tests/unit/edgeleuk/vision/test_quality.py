@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edgeleuk.virtual.render import VirtualSlide
-from edgeleuk.vision.quality import Fault, gate, measure_quality
+from edgeleuk.vision.quality import QualityFault, measure_quality, quality_check
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,29 +29,29 @@ def scaled(pixels: Image, *gains: float) -> Image:
 
 
 def test_real_fields_pass(fields: list[Image]) -> None:
-    assert [gate(pixels) for pixels in fields] == [None] * len(fields)
+    assert [quality_check(pixels) for pixels in fields] == [None] * len(fields)
 
 
 @pytest.mark.parametrize(
     ("gains", "reason"),
     [
-        ((1.5, 1.5, 1.5), Fault.OVEREXPOSED),
-        ((0.4, 0.4, 0.4), Fault.UNDEREXPOSED),
-        ((1.3, 1.0, 1.0), Fault.WHITE_BALANCE),
-        ((0.75, 1.0, 1.25), Fault.WHITE_BALANCE),
-        ((1.0, 0.75, 1.0), Fault.WHITE_BALANCE),
-        ((1.0, 1.0, 0.7), Fault.WHITE_BALANCE),
+        ((1.5, 1.5, 1.5), QualityFault.OVEREXPOSED),
+        ((0.4, 0.4, 0.4), QualityFault.UNDEREXPOSED),
+        ((1.3, 1.0, 1.0), QualityFault.WHITE_BALANCE),
+        ((0.75, 1.0, 1.25), QualityFault.WHITE_BALANCE),
+        ((1.0, 0.75, 1.0), QualityFault.WHITE_BALANCE),
+        ((1.0, 1.0, 0.7), QualityFault.WHITE_BALANCE),
     ],
 )
-def test_light_that_is_wrong(fields: list[Image], gains: tuple[float, ...], reason: Fault) -> None:
-    assert [gate(scaled(pixels, *gains)) for pixels in fields] == [reason.value] * len(fields)
+def test_light_that_is_wrong(fields: list[Image], gains: tuple[float, ...], reason: QualityFault) -> None:
+    assert [quality_check(scaled(pixels, *gains)) for pixels in fields] == [reason.value] * len(fields)
 
 
 def test_blurs(fields: list[Image]) -> None:
     line = np.full((1, 31), 1 / 31)
     for pixels in fields:
-        assert gate(np.asarray(cv2.GaussianBlur(pixels, (0, 0), 4), np.uint8)) == "out of focus"
-        assert gate(np.asarray(cv2.filter2D(pixels, -1, line), np.uint8)) == "motion blur"
+        assert quality_check(np.asarray(cv2.GaussianBlur(pixels, (0, 0), 4), np.uint8)) == "out of focus"
+        assert quality_check(np.asarray(cv2.filter2D(pixels, -1, line), np.uint8)) == "motion blur"
 
 
 def grainy(pixels: Image, levels: float) -> Image:
@@ -66,12 +66,12 @@ def test_a_wide_blur_is_none_the_sharper_for_a_sensors_grain(
 ) -> None:
     for pixels in fields:
         blurred = np.asarray(cv2.GaussianBlur(pixels, (0, 0), sigma), np.uint8)
-        assert gate(grainy(blurred, grain)) in {"out of focus", "motion blur"}
+        assert quality_check(grainy(blurred, grain)) in {"out of focus", "motion blur"}
 
 
 @pytest.mark.parametrize("grain", [1.0, 2.0, 3.0])
 def test_grain_alone_is_no_blur(fields: list[Image], grain: float) -> None:
-    assert [gate(grainy(pixels, grain)) for pixels in fields] == [None] * len(fields)
+    assert [quality_check(grainy(pixels, grain)) for pixels in fields] == [None] * len(fields)
 
 
 @pytest.mark.parametrize("quality", [50, 75, 90])
@@ -80,18 +80,18 @@ def test_the_seams_of_a_jpeg_are_no_edges(fields: list[Image], quality: int) -> 
         jpeg = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
         return np.asarray(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), np.uint8)
 
-    assert [gate(packed(pixels)) for pixels in fields] == [None] * len(fields)
+    assert [quality_check(packed(pixels)) for pixels in fields] == [None] * len(fields)
     for sigma in (3, 6, 12, 20):
         for pixels in fields:
             blurred = np.asarray(cv2.GaussianBlur(pixels, (0, 0), sigma), np.uint8)
-            assert gate(packed(blurred)) in {"out of focus", "motion blur", "empty field"}
+            assert quality_check(packed(blurred)) in {"out of focus", "motion blur", "empty field"}
 
 
 @pytest.mark.parametrize("z_um", [3.0, 9.0, 20.0, 40.0])
 def test_a_slide_far_out_of_focus(z_um: float) -> None:
     for width in (640, 1280):
         field = VirtualSlide(1).field(0, 0, z_um=z_um, width=width, height=width * 3 // 4)
-        assert gate(field.pixels) in {"out of focus", "motion blur"}
+        assert quality_check(field.pixels) in {"out of focus", "motion blur"}
 
 
 def test_a_blur_never_sharpens(fields: list[Image]) -> None:
@@ -119,21 +119,21 @@ def test_exposure_follows_the_lamp(fields: list[Image]) -> None:
 def test_empty_glass_is_no_blur() -> None:
     rng = np.random.default_rng(0)
     glass = np.clip(rng.normal(200, 2, (480, 640, 3)), 0, 255).astype(np.uint8)
-    assert gate(glass) == "empty field"
+    assert quality_check(glass) == "empty field"
 
 
 def test_a_dead_camera_is_dark() -> None:
-    assert gate(np.zeros((480, 640, 3), np.uint8)) == "underexposed"
+    assert quality_check(np.zeros((480, 640, 3), np.uint8)) == "underexposed"
 
 
 def test_what_is_no_field_passes() -> None:
     cell = np.zeros((450, 450, 3), np.uint8)
     cv2.circle(cell, (225, 225), 100, (120, 60, 140), -1)
-    assert gate(cell) is None
-    assert gate(np.full((120, 120, 3), 200, np.uint8)) is None
+    assert quality_check(cell) is None
+    assert quality_check(np.full((120, 120, 3), 200, np.uint8)) is None
 
 
 def test_pixels_of_another_kind_are_refused() -> None:
-    for function in (measure_quality, gate):
+    for function in (measure_quality, quality_check):
         with pytest.raises(ValueError, match="expected \\(H, W, 3\\) uint8"):
             function(np.zeros((480, 640), np.uint8))

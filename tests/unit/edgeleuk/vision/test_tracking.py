@@ -10,7 +10,7 @@ import pytest
 from edgeleuk.frames import Box, Cell
 from edgeleuk.vision import remembered, tracking
 from edgeleuk.vision.registration import Rectangle, Spectrum, Texture, refine, register
-from edgeleuk.vision.tracking import FieldTracker, PastField, Sighting
+from edgeleuk.vision.tracking import EarlierField, FieldTracker, TrackedCell
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -67,7 +67,7 @@ def walk(tracker: FieldTracker, places: list[tuple[int, int]], **kwargs: float) 
 def test_the_first_field_is_all_new() -> None:
     found = cells_at(0, 0)
     sightings = FieldTracker().update(field(0, 0), [cell for _, cell in found])
-    assert sightings == [Sighting(track, is_new=True) for track in range(len(found))]
+    assert sightings == [TrackedCell(track, is_new=True) for track in range(len(found))]
 
 
 def test_a_field_that_stands_still_brings_nothing_new() -> None:
@@ -103,7 +103,7 @@ def test_cells_cut_by_the_border_are_the_same_when_whole() -> None:
     known = dict(zip(ids, first, strict=True))
     for (identity, _), sighting in zip(cells_at(60, 0), later, strict=True):
         if identity in known:
-            assert sighting == Sighting(known[identity].track, is_new=False)
+            assert sighting == TrackedCell(known[identity].track, is_new=False)
 
 
 def test_an_unrelated_field_starts_a_new_area() -> None:
@@ -156,7 +156,7 @@ def test_a_tracker_that_is_resumed_knows_the_cells() -> None:
             for sighting, (_, cell) in zip(sightings, cells, strict=True)
             if sighting.is_new
         ]
-        past.append(PastField(tracker.placed, WIDTH, HEIGHT, seen))
+        past.append(EarlierField(tracker.placed, WIDTH, HEIGHT, seen))
     resumed = FieldTracker.resumed(past)
     for x in (300, 620, 140):
         cells = [cell for _, cell in cells_at(x, 100)]
@@ -236,7 +236,7 @@ def test_a_resumed_tracker_knows_all_fields_again(monkeypatch: pytest.MonkeyPatc
         sightings = tracker.update(view, cells)
         assert tracker.placed is not None
         past.append(
-            PastField(
+            EarlierField(
                 tracker.placed,
                 WIDTH,
                 HEIGHT,

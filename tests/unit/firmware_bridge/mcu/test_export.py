@@ -36,7 +36,7 @@ from edgeleuk.bundle.manifest import (
 from edgeleuk.bundle.reading import decode_bundle, read_bundle
 from edgeleuk.bundle.writing import bundle_bytes, describe_members
 from edgeleuk.deploy.microcontroller import MODEL, beside_network, deployed_model, deployment_of
-from edgeleuk.errors import BundleError, GateFailedError, UsageError
+from edgeleuk.errors import BundleError, CheckFailedError, UsageError
 from edgeleuk_firmware_bridge.mcu import export as mcu
 from edgeleuk_firmware_bridge.mcu import tflm
 from edgeleuk_firmware_bridge.mcu import vela as mcu_vela
@@ -195,7 +195,7 @@ class TestReading:
             graph = mcu.portable_graph(bytes(model[: None if cut is None else cut % len(model)]))
             bounded_arena(graph)
             peak_of(graph)
-        except (BundleError, GateFailedError) as error:
+        except (BundleError, CheckFailedError) as error:
             assert str(error)  # noqa: PT017 - any other error fails the test
 
     @settings(deadline=None)
@@ -301,7 +301,7 @@ def with_codes(tree: Any, *numbers: int) -> None:
 class TestRefusals:
     def test_operations_that_tflite_micro_lacks_are_named(self, tiny: bytes) -> None:
         gelu, lstm = schema.BuiltinOperator.GELU, schema.BuiltinOperator.LSTM
-        with pytest.raises(GateFailedError, match=r"TFLite Micro lacks operations .* got GELU, LSTM;"):
+        with pytest.raises(CheckFailedError, match=r"TFLite Micro lacks operations .* got GELU, LSTM;"):
             mcu.portable_graph(changed(tiny, lambda tree: with_codes(tree, gelu, lstm)))
 
     def test_custom_and_unknown_operations_are_named(self, tiny: bytes) -> None:
@@ -309,25 +309,25 @@ class TestRefusals:
             with_codes(tree, schema.BuiltinOperator.CUSTOM, 999)
             tree.operatorCodes[0].customCode = "FlexErf"
 
-        with pytest.raises(GateFailedError, match="got custom FlexErf, number 999"):
+        with pytest.raises(CheckFailedError, match="got custom FlexErf, number 999"):
             mcu.portable_graph(changed(tiny, change))
 
     def test_weights_outside_the_flatbuffer_are_refused(self, tiny: bytes) -> None:
         def change(tree: Any) -> None:
             tree.buffers[1].data, tree.buffers[1].offset, tree.buffers[1].size = None, 4096, 32
 
-        with pytest.raises(GateFailedError, match="weights lie outside its flatbuffer"):
+        with pytest.raises(CheckFailedError, match="weights lie outside its flatbuffer"):
             mcu.portable_graph(changed(tiny, change))
 
     def test_several_graphs_are_refused(self, tiny: bytes) -> None:
-        with pytest.raises(GateFailedError, match="one graph goes to a microcontroller: got 2 graphs"):
+        with pytest.raises(CheckFailedError, match="one graph goes to a microcontroller: got 2 graphs"):
             mcu.portable_graph(changed(tiny, lambda tree: tree.subgraphs.append(tree.subgraphs[0])))
 
     def test_floats_at_an_end_are_refused(self, tiny: bytes) -> None:
         def change(tree: Any) -> None:
             tree.subgraphs[0].tensors[3].type = schema.TensorType.FLOAT32
 
-        with pytest.raises(GateFailedError, match="int8 at its input and outputs: got FLOAT32 at out"):
+        with pytest.raises(CheckFailedError, match="int8 at its input and outputs: got FLOAT32 at out"):
             mcu.portable_graph(changed(tiny, change))
 
     @pytest.mark.parametrize("ends", [([], [3]), ([0, 2], [3]), ([0], [])])
@@ -335,12 +335,12 @@ class TestRefusals:
         def change(tree: Any) -> None:
             tree.subgraphs[0].inputs, tree.subgraphs[0].outputs = ends
 
-        with pytest.raises(GateFailedError, match="one input and some output"):
+        with pytest.raises(CheckFailedError, match="one input and some output"):
             mcu.portable_graph(changed(tiny, change))
 
     def test_a_rejected_bundle_is_refused(self, shipped: Bundle) -> None:
         members = {**shipped.members, VALIDATION: b'{"verdict": "fail", "reasons": ["too many flips"]}'}
-        with pytest.raises(GateFailedError, match="too many flips"):
+        with pytest.raises(CheckFailedError, match="too many flips"):
             deployed_model(replace(shipped, members=members))
 
     @pytest.mark.parametrize("golden", [0, 65])
@@ -457,7 +457,7 @@ class TestMemory:
         sizes = [graph.tensors[index].size_bytes for index in graph.outputs]
         cell = bytes(graph.tensors[graph.inputs[0]].size_bytes)
         assert [*map(len, tflm.outputs_of(model, [cell], arena.size_bytes, sizes)[0])] == sizes
-        with pytest.raises(GateFailedError, match="TFLite Micro cannot run this network"):
+        with pytest.raises(CheckFailedError, match="TFLite Micro cannot run this network"):
             tflm.outputs_of(model, [cell], arena.size_bytes - 64, sizes)
 
     def test_without_tflite_micro_it_is_bounded(
@@ -472,23 +472,23 @@ class TestMemory:
     def test_a_network_at_which_tflite_micro_fails_is_refused(self, tiny: bytes) -> None:
         # Its first operation has neither the options nor the inputs that this kernel looks for.
         svdf = schema.BuiltinOperator.SVDF
-        with pytest.raises(GateFailedError, match="TFLite Micro cannot run this network"):
+        with pytest.raises(CheckFailedError, match="TFLite Micro cannot run this network"):
             mcu.footprint_of(changed(tiny, lambda tree: with_codes(tree, svdf)), ())
 
     @needs_tflm
     def test_what_has_no_end_is_ended(self, tiny: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(tflm, "TIMEOUT_S", 0.001)
-        with pytest.raises(GateFailedError, match="TFLite Micro does not come to an end"):
+        with pytest.raises(CheckFailedError, match="TFLite Micro does not come to an end"):
             mcu.footprint_of(tiny, ())
         monkeypatch.setattr(mcu_vela, "TIMEOUT_S", 0.001)
-        with pytest.raises(GateFailedError, match="Vela does not come to an end"):
+        with pytest.raises(CheckFailedError, match="Vela does not come to an end"):
             mcu_vela.vela_report(tiny, "ethos-u55-128")
 
     def test_a_version_that_prints_otherwise_is_refused(
         self, tiny: bytes, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(tflm, "_work", lambda *_, **__: (b"", "Arena: 12 bytes"))
-        with pytest.raises(GateFailedError, match="does not tell its arena: got Arena: 12 bytes"):
+        with pytest.raises(CheckFailedError, match="does not tell its arena: got Arena: 12 bytes"):
             tflm.measured_arena(tiny, bounded_arena(read_graph(tiny)))
 
 
@@ -625,7 +625,7 @@ class TestExport:
         deployment = deployment_of(small, 1)
         wrong = tuple(bytes((byte + 2) % 256 for byte in output) for output in deployment.golden_outputs[0])
         with pytest.raises(
-            GateFailedError, match=r"gives something else than the reference kernels .* got \d+ st"
+            CheckFailedError, match=r"gives something else than the reference kernels .* got \d+ st"
         ):
             mcu.export(replace(deployment, golden_outputs=(wrong,)), tmp_path / "out")
         assert not (tmp_path / "out").exists()
@@ -713,7 +713,7 @@ class TestCommands:
 
     @needs_tflm
     def test_what_vela_cannot_compile_is_refused(self) -> None:
-        with pytest.raises(GateFailedError, match="Vela cannot compile this network"):
+        with pytest.raises(CheckFailedError, match="Vela cannot compile this network"):
             mcu_vela.vela_report(b"no network", "ethos-u55-128")
 
     @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ from edgeleuk.results import cells_text, counted_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from edgeleuk.bundle.reading import Bundle
+    from edgeleuk.bundle.contents import Bundle
     from edgeleuk.errors import EdgeleukError
     from edgeleuk.io.settings import RunSettings
 

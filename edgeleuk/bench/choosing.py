@@ -26,7 +26,7 @@ from edgeleuk.io.console import say
 if TYPE_CHECKING:
     from edgeleuk.bench.machine import Machine
     from edgeleuk.bench.networks import OpenNetwork
-    from edgeleuk.bundle.reading import Bundle
+    from edgeleuk.bundle.contents import Bundle
     from edgeleuk.io.settings import RunSettings
 
 # Enough to tell runtimes apart that differ by more than a few per cent; a start should not take longer.

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from edgeleuk.bench.networks import Configuration
-    from edgeleuk.bundle.reading import Bundle
+    from edgeleuk.bundle.contents import Bundle
 
 CHILD = "edgeleuk.bench.child"
 # A start is always on the same small slide, so that machines can be compared.

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from edgeleuk.bench.fresh import FreshTimes
     from edgeleuk.bench.networks import Case, Configuration, OpenNetwork, Timing
     from edgeleuk.bench.stages import StageTimes
-    from edgeleuk.bundle.reading import Bundle
+    from edgeleuk.bundle.contents import Bundle
 
 # How the time is shared out; fresh processes take what is left, and a round of them whatever it takes.
 NETWORKS_SHARE, STAGES_SHARE = 0.5, 0.25

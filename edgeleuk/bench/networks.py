@@ -20,7 +20,7 @@ from edgeleuk.inference import RUNTIMES, available_runtimes
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from edgeleuk.bundle.reading import Bundle
+    from edgeleuk.bundle.contents import Bundle
 
 # A slot of one case in one round holds at least one timed call, and as many as fit.
 SLOT_S = 0.1

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from edgeleuk.bench.networks import Configuration
-    from edgeleuk.bundle.reading import Bundle
+    from edgeleuk.bundle.contents import Bundle
 
 WARM_UP, RUNS = 3, 20
 MOST_ROWS = 12

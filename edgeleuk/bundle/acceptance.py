@@ -8,7 +8,7 @@ from edgeleuk.bundle.validation import read_validation
 from edgeleuk.errors import CheckFailedError
 
 if TYPE_CHECKING:
-    from edgeleuk.bundle.reading import Bundle
+    from edgeleuk.bundle.contents import Bundle
 
 
 def refuse_rejected(bundle: Bundle) -> None:

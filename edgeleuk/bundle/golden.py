@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from edgeleuk.bundle.arrays import Arrays, arrays_of
+from edgeleuk.bundle.contracts import Answer
 from edgeleuk.bundle.manifest import (
     FOREST,
     GOLDEN,
@@ -29,13 +30,12 @@ from edgeleuk.bundle.manifest import (
 from edgeleuk.bundle.numbers import decode_json, require_ordered, require_range
 from edgeleuk.errors import BundleError
 from edgeleuk.frames import CellCrop
-from edgeleuk.inference import Answer
 from edgeleuk.results import Decision
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from edgeleuk.bundle.reading import Bundle
+    from edgeleuk.bundle.contents import Bundle
 
 # Which of a runtime's kernels gave an answer: those that it takes by itself, or those it has for a machine
 # where these are off (LiteRT without XNNPACK). They round differently, each the same way everywhere.

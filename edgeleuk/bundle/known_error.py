@@ -9,7 +9,7 @@ from edgeleuk.bundle.validation import read_validation
 from edgeleuk.counting.intervals import KnownError, Rate, effective_cells
 
 if TYPE_CHECKING:
-    from edgeleuk.bundle.reading import Bundle
+    from edgeleuk.bundle.contents import Bundle
     from edgeleuk.bundle.validation import Network
 
 

@@ -23,7 +23,7 @@ from edgeleuk.bundle.numbers import (
 )
 
 if TYPE_CHECKING:
-    from edgeleuk.bundle.reading import Bundle
+    from edgeleuk.bundle.contents import Bundle
 
 # Of figures that are computed twice, in other orders.
 ROUNDING = 1e-6

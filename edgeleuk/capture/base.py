@@ -12,10 +12,10 @@ from urllib.parse import unquote
 from edgeleuk.errors import DataRefusedError, UsageError
 from edgeleuk.frames import Frame
 from edgeleuk.io.clock import now
-from edgeleuk.io.uris import public_uri
+from edgeleuk.io.uris import is_simulated, public_uri
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from types import TracebackType
 
 # The longest silence of a network camera, and the longest opening, whatever it consists of.
@@ -169,7 +169,7 @@ SOURCES: dict[str, str] = {
     "picamera": "edgeleuk.capture.pi:open_pi",
     "rtsp": "edgeleuk.capture.rtsp:open_rtsp",
     "v4l2": "edgeleuk.capture.v4l2_camera:open_v4l2",
-    "virtual": "edgeleuk.capture.virtual:open_virtual",
+    "virtual": "edgeleuk.capture.scripted:open_virtual",
 }
 
 
@@ -224,17 +224,6 @@ def natural_key(path: Path) -> tuple[list[tuple[int, int, str]], str]:
     """Sort key that puts ``field2`` before ``field10``; the name itself decides between 1 and 01."""
     parts = re.split(r"(\d+)", path.name.lower())
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts], path.name
-
-
-def is_simulated(uri: str) -> bool:
-    """Whether a source draws its pictures instead of taking them."""
-    return uri.startswith("virtual:")
-
-
-def is_simulated_session(settings: Mapping[str, object], summary: Mapping[str, object] | None = None) -> bool:
-    """Whether a session was recorded from such a source, at least in part."""
-    said = settings.get("simulated") or (summary or {}).get("simulated")
-    return bool(said) or is_simulated(str(settings.get("camera", "")))
 
 
 def is_simulated_source(source: FrameSource) -> bool:

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from edgeleuk.capture.base import EncodedFrame, JpegFrame, SourceEvent
-from edgeleuk.capture.virtual import VirtualSettings, VirtualSource
+from edgeleuk.capture.virtual import VirtualSettings, VirtualSource, parse_virtual
 from edgeleuk.errors import CameraError
 from edgeleuk.frames import Frame
 from edgeleuk.io.clock import moment
@@ -132,3 +132,20 @@ class ScriptedSource(VirtualSource):
             pixels, truth = faults.resized(pixels, truth, resolution.level)
             px_per_um *= resolution.level
         return pixels, truth, px_per_um
+
+
+def open_virtual(uri: str) -> VirtualSource:
+    """Open ``virtual://?seed=1&width=1280&height=960&fps=0&overlap=0.3&frames=0...``, every key optional.
+
+    Raises
+    ------
+    UsageError
+        For an unknown or repeated key, a bad value, or a bad scenario.
+    """
+    settings = parse_virtual(uri)
+    if settings.scenario is None:
+        return VirtualSource(uri, settings)
+    from edgeleuk.capture.scripted import ScriptedSource
+    from edgeleuk.virtual.scenario import load_scenario
+
+    return ScriptedSource(uri, settings, load_scenario(settings.scenario))

@@ -75,23 +75,6 @@ _INTEGERS = frozenset({"seed", "width", "height", "frames"})
 _EXAMPLE = "write it like virtual://?seed=1&fps=10"
 
 
-def open_virtual(uri: str) -> VirtualSource:
-    """Open ``virtual://?seed=1&width=1280&height=960&fps=0&overlap=0.3&frames=0...``, every key optional.
-
-    Raises
-    ------
-    UsageError
-        For an unknown or repeated key, a bad value, or a bad scenario.
-    """
-    settings = parse_virtual(uri)
-    if settings.scenario is None:
-        return VirtualSource(uri, settings)
-    from edgeleuk.capture.scripted import ScriptedSource
-    from edgeleuk.virtual.scenario import load_scenario
-
-    return ScriptedSource(uri, settings, load_scenario(settings.scenario))
-
-
 def parse_virtual(uri: str) -> VirtualSettings:
     """Read the settings from a virtual camera's address.
 

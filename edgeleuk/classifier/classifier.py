@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from edgeleuk.bundle.contents import Bundle
     from edgeleuk.bundle.features import FeatureStatistics
     from edgeleuk.bundle.forest import Forest
     from edgeleuk.bundle.manifest import (
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
         OutOfDistribution,
         OutputContract,
     )
-    from edgeleuk.bundle.reading import Bundle
     from edgeleuk.classifier.appearance import CellAppearance
     from edgeleuk.frames import Cell, CellCrop, RgbImage
     from edgeleuk.inference import ModelRuntime

@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from edgeleuk.bundle.contents import Bundle
     from edgeleuk.bundle.golden import GoldenAnswer, GoldenVectors, Tolerance
     from edgeleuk.bundle.manifest import Abstain, InputContract
-    from edgeleuk.bundle.reading import Bundle
     from edgeleuk.classifier.appearance import CellAppearance
     from edgeleuk.classifier.classifier import Classifier, Rules
     from edgeleuk.inference import Answer, ModelRuntime

@@ -292,7 +292,8 @@ def virtual_microscope(
         serve_stand(board.position, board.lamp, um_per_step, microscope, host, port, fps) as server,
     ):
         say(
-            f"SIMULATED camera http://{host}:{server.port}/stream, stage {wire.url}, {um_per_step:g} um a step"
+            f"SIMULATED camera http://{host}:{server.port}/stream, stage {wire.url}, "
+            f"{um_per_step:g} um a step"
         )
         wire.wait()
 

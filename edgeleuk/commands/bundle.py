@@ -14,8 +14,8 @@ from edgeleuk.io.console import printable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from edgeleuk.bundle.contents import Bundle
     from edgeleuk.bundle.manifest import InputContract, Manifest, OutputContract
-    from edgeleuk.bundle.reading import Bundle
     from edgeleuk.classifier.self_test import GoldenResult
 
 

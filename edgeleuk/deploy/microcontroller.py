@@ -25,8 +25,8 @@ from edgeleuk.inference.runtime import RUNTIMES, output_roles
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from edgeleuk.bundle.contents import Bundle
     from edgeleuk.bundle.manifest import Manifest
-    from edgeleuk.bundle.reading import Bundle
     from edgeleuk.bundle.support_vectors import SupportVectors
     from edgeleuk.inference.quantization import Scales
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from edgeleuk.inference.runtime import RUNTIMES, Answer, ModelRuntime, available_runtimes, open_runtime
+from edgeleuk.bundle.contracts import Answer
+from edgeleuk.inference.runtime import RUNTIMES, ModelRuntime, available_runtimes, open_runtime
 
 __all__ = ["RUNTIMES", "Answer", "ModelRuntime", "available_runtimes", "open_runtime"]

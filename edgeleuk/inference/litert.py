@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgeleuk.bundle.contracts import Answer
 from edgeleuk.errors import BundleError, MissingDependencyError
 from edgeleuk.inference.quantization import Affine, byte_table, dequantize, look_up, real_table
-from edgeleuk.inference.runtime import RUNTIMES, Answer, output_roles
+from edgeleuk.inference.runtime import RUNTIMES, output_roles
 from edgeleuk.io.closing import Closing
 
 if TYPE_CHECKING:

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgeleuk.bundle.contracts import Answer
 from edgeleuk.errors import BundleError
 from edgeleuk.inference.onnx_session import open_session
 from edgeleuk.inference.quantization import look_up, real_table
-from edgeleuk.inference.runtime import Answer, output_roles
+from edgeleuk.inference.runtime import output_roles
 from edgeleuk.io.closing import Closing
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeleuk.bundle.contracts import Answer
 from edgeleuk.bundle.support_vectors import pooled
 from edgeleuk.errors import BundleError
 from edgeleuk.inference.preprocessing import MASKS
-from edgeleuk.inference.runtime import Answer
 from edgeleuk.io.closing import Closing
 
 if TYPE_CHECKING:

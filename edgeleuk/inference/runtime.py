@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
-
-import numpy as np
 
 from edgeleuk.errors import BundleError, MissingDependencyError, UsageError
 
@@ -15,33 +12,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
+    import numpy as np
     import numpy.typing as npt
     from typing_extensions import Self
 
+    from edgeleuk.bundle.contracts import Answer
     from edgeleuk.bundle.manifest import InputContract
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a network says of n cells, in real numbers.
-
-    Attributes
-    ----------
-    outputs : (n, K) float32
-        As the output contract says; the last column is the positive class.
-    features : (n, F) float32 or None
-        The pooled features that the last layer sees; None where the network does not give them.
-    """
-
-    outputs: npt.NDArray[np.float32]
-    features: npt.NDArray[np.float32] | None = None
-
-    @staticmethod
-    def stacked(answers: Sequence[Answer]) -> Answer:
-        """Put one or more answers of one network together, in their order."""
-        features = [answer.features for answer in answers if answer.features is not None]
-        outputs = np.concatenate([answer.outputs for answer in answers])
-        return Answer(outputs, np.concatenate(features) if features else None)
 
 
 class ModelRuntime(Protocol):

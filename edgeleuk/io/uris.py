@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
+from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 
 from edgeleuk.errors import CameraError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 HIDDEN = "***"
 # Of files and of what is made here, only what is named a secret is one.
@@ -149,3 +153,14 @@ def _public_query(query: str, *, local: bool) -> str:
         return f"{mark}{key if shown or not key else HIDDEN}"
 
     return re.sub(r"([?&;#])([^=&;#]*)(=?)([^&;#]*)", value, query)
+
+
+def is_simulated(uri: str) -> bool:
+    """Whether a source draws its pictures instead of taking them."""
+    return uri.startswith("virtual:")
+
+
+def is_simulated_session(settings: Mapping[str, object], summary: Mapping[str, object] | None = None) -> bool:
+    """Whether a session was recorded from such a source, at least in part."""
+    said = settings.get("simulated") or (summary or {}).get("simulated")
+    return bool(said) or is_simulated(str(settings.get("camera", "")))

@@ -8,8 +8,8 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, TextIO
 
 from edgeleuk import RESEARCH_USE
-from edgeleuk.capture.base import is_simulated_session
 from edgeleuk.io.console import data_output
+from edgeleuk.io.uris import is_simulated_session
 from edgeleuk.session.reader import read_session
 from edgeleuk.session.writing import whole_file
 

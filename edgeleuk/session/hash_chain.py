@@ -20,11 +20,11 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from edgeleuk.errors import SessionError
+from edgeleuk.session.schema import SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SCHEMA = "CREATE TABLE chain (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, key INTEGER, link BLOB NOT NULL);"
 # What a link of each kind covers: queries by the key of the link.
 _COVERED = {
     "settings": ("SELECT * FROM settings WHERE ? IS NULL ORDER BY key",),
@@ -178,11 +178,9 @@ def has_its_tables(connection: sqlite3.Connection, version: int) -> bool:
 
 @cache
 def _tables_of_a_new_one() -> list[tuple[str, str]]:
-    from edgeleuk.session.schema import SCHEMA as WHOLE  # noqa: PLC0415 - it needs this one's table
-
     new = sqlite3.connect(":memory:")
     try:
-        new.executescript(WHOLE)
+        new.executescript(SCHEMA)
         return new.execute(_TABLES_QUERY).fetchall()
     finally:
         new.close()

@@ -7,7 +7,6 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from edgeleuk import RESEARCH_USE
-from edgeleuk.capture.base import is_simulated_session
 from edgeleuk.counting.intervals import (
     counting_facts,
     counting_text,
@@ -18,7 +17,7 @@ from edgeleuk.counting.intervals import (
 )
 from edgeleuk.errors import SessionError
 from edgeleuk.io.console import printable
-from edgeleuk.io.uris import public_uri
+from edgeleuk.io.uris import is_simulated_session, public_uri
 from edgeleuk.results import cells_text
 from edgeleuk.session.reader import read_session
 

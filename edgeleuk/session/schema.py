@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from edgeleuk.counting.intervals import Called, called_of
 from edgeleuk.errors import EdgeleukError, SessionError
 from edgeleuk.results import Check, Counted, check_of
-from edgeleuk.session.hash_chain import SCHEMA as CHAIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,8 +21,8 @@ APPLICATION_ID = 0x45444C4B
 SCHEMA_VERSION = 4
 RESTORE = "restore it from a copy"
 
-SCHEMA = f"""
-{CHAIN}
+SCHEMA = """
+CREATE TABLE chain (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, key INTEGER, link BLOB NOT NULL);
 CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE frames (
     sequence INTEGER PRIMARY KEY,

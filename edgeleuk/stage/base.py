@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from edgeleuk.frames import Frame
@@ -45,3 +45,13 @@ class SynchronousCamera(Protocol):
     def __call__(self) -> Frame:
         """Take a picture that arrived after this call, so that the stage has not moved in it."""
         ...
+
+
+class ScanField(NamedTuple):
+    """One field of a scan: its number in the order of the walk, its row and column, where the stage goes."""
+
+    number: int
+    row: int
+    column: int
+    x_um: float
+    y_um: float

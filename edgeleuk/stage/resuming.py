@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
     from edgeleuk.results import Decision
     from edgeleuk.stage.autofocus import Focus
-    from edgeleuk.stage.base import Mover, SynchronousCamera
-    from edgeleuk.stage.scanning import ScanField
+    from edgeleuk.stage.base import Mover, ScanField, SynchronousCamera
 
 # No longer way is gone to a recorded height: a board that lost its count stands elsewhere than it says.
 _MOST_Z_UM = 200.0

@@ -11,6 +11,7 @@ from edgeleuk.capture.base import SourceEvent
 from edgeleuk.errors import HardwareError, UsageError
 from edgeleuk.io.closing import Closing
 from edgeleuk.stage.autofocus import FocusPlane, autofocus, refocus
+from edgeleuk.stage.base import ScanField
 from edgeleuk.stage.resuming import field_source, focus_text
 from edgeleuk.vision.quality import BLURS, QualityFault, fault_of, measure_quality
 
@@ -25,16 +26,6 @@ if TYPE_CHECKING:
 _NOTHING_TO_FOCUS = (QualityFault.EMPTY, QualityFault.TOO_THICK)
 # The plane is trusted once it rests on so many places.
 _PLANE_KNOWN = 6
-
-
-class ScanField(NamedTuple):
-    """One field of a scan: its number in the order of the walk, its row and column, where the stage goes."""
-
-    number: int
-    row: int
-    column: int
-    x_um: float
-    y_um: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from edgeleuk.classifier.self_test import self_test  # noqa: E402
 from edgeleuk_convert.bundling.golden import make_golden  # noqa: E402
 
 if TYPE_CHECKING:
-    from edgeleuk.bundle.reading import Bundle
+    from edgeleuk.bundle.contents import Bundle
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from edgeleuk.bundle.golden import golden_crops_of
 from edgeleuk.bundle.manifest import MODEL_FILES
-from edgeleuk.bundle.reading import Bundle, read_bundle
+from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.classifier.classifier import open_network, open_networks
 from edgeleuk.errors import BundleError, MissingDependencyError, UsageError
 from edgeleuk.inference import RUNTIMES, open_runtime
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from edgeleuk.bundle.contents import Bundle
     from edgeleuk.inference import ModelRuntime
 
 

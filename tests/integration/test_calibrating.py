@@ -26,7 +26,7 @@ from edgeleuk_calibration.calibration_record import (
 from edgeleuk_convert.bundling.calibrate import PLOT_FILE, RANGES_FILE
 from edgeleuk_convert.commands import convert as conversion_commands
 from edgeleuk_convert.commands import evaluate
-from edgeleuk_convert.dataset.cnmc import LabelledCell, load_cells
+from edgeleuk_convert.dataset.cnmc import load_cells
 from edgeleuk_convert.quantization.activation_ranges import FloatTensors, match_tensors
 from edgeleuk_convert.quantization.calibration_data import RealInput, read_calibration
 from edgeleuk_convert.training.record import TrainingRecord, read_record, write_record
@@ -34,7 +34,7 @@ from edgeleuk_convert.training.record import TrainingRecord, read_record, write_
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgeleuk_convert.dataset.cnmc import CellSet
+    from edgeleuk_convert.dataset.cells import CellSet, LabelledCell
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),

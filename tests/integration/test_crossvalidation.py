@@ -11,7 +11,7 @@ from edgeleuk_convert.dataset.leakage import fingerprints, join_near_duplicates
 from edgeleuk_convert.evaluation import cross_validation
 from edgeleuk_convert.evaluation.cross_validation import cross_validate
 from edgeleuk_convert.networks.architectures import default_input
-from edgeleuk_convert.training.trainer import TrainingSettings
+from edgeleuk_convert.training.plan import TrainingSettings
 
 if TYPE_CHECKING:
     from pathlib import Path

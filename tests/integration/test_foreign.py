@@ -18,10 +18,10 @@ from edgeleuk.errors import EdgeleukError, UsageError
 from edgeleuk.inference import open_runtime
 from edgeleuk_convert.commands import convert as conversion_commands
 from edgeleuk_convert.dataset.cnmc import load_cells
+from edgeleuk_convert.dataset.tensors import load_tensors
 from edgeleuk_convert.evaluation.evaluate import unseen
 from edgeleuk_convert.networks.loading import hash_of
 from edgeleuk_convert.training.record import bundle_record
-from edgeleuk_convert.training.trainer import load_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,7 @@ import pytest
 
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.classifier.classifier import open_classifier
-from edgeleuk_convert.dataset.cnmc import CellSet, load_cells
+from edgeleuk_convert.dataset.cnmc import load_cells
 from edgeleuk_convert.dataset.leakage import fingerprints, join_near_duplicates, near_duplicates
 from edgeleuk_convert.evaluation import baselines
 from edgeleuk_convert.reports.report import report_on
@@ -18,6 +18,8 @@ from edgeleuk_convert.training.record import bundle_record
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from edgeleuk_convert.dataset.cells import CellSet
 
 
 @pytest.fixture(scope="module")

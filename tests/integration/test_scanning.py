@@ -18,8 +18,9 @@ from edgeleuk.io.settings import RunSettings
 from edgeleuk.session import create_session, read_session
 from edgeleuk.session.open import resume_session
 from edgeleuk.session.report import report_text, session_report
+from edgeleuk.stage.base import ScanField
 from edgeleuk.stage.resuming import field_source
-from edgeleuk.stage.scanning import ScanField, ScanPlan
+from edgeleuk.stage.scanning import ScanPlan
 from edgeleuk.virtual.microscope import Stand, VirtualMicroscope
 from edgeleuk.virtual.render import VirtualSlide
 from edgeleuk.virtual.serving import MjpegServer

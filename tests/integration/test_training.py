@@ -20,8 +20,10 @@ from edgeleuk.errors import (
     MissingDependencyError,
     UsageError,
 )
-from edgeleuk_convert.dataset.cnmc import CellSet, load_cells, read_crop
+from edgeleuk_convert.dataset.cells import CellSet
+from edgeleuk_convert.dataset.cnmc import load_cells, read_crop
 from edgeleuk_convert.dataset.splits import holdout
+from edgeleuk_convert.dataset.tensors import load_tensors
 from edgeleuk_convert.evaluation.evaluate import (
     evaluate,
     evaluate_with,
@@ -32,9 +34,10 @@ from edgeleuk_convert.evaluation.evaluate import (
 from edgeleuk_convert.metrics.classification import METRICS, auroc
 from edgeleuk_convert.networks.architectures import default_input, efficientnet_lite, frozen_input
 from edgeleuk_convert.training.checkpoint import Checkpoint
+from edgeleuk_convert.training.plan import TrainingProgress, TrainingSettings
 from edgeleuk_convert.training.record import read_record, record_path
 from edgeleuk_convert.training.settings import load_training_settings, settings_of
-from edgeleuk_convert.training.trainer import TrainingProgress, TrainingSettings, load_tensors, train
+from edgeleuk_convert.training.trainer import train
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,9 +15,9 @@ from edgeleuk.bundle.manifest import Envelope, InputContract, OutputContract
 from edgeleuk.io.settings import to_toml
 from edgeleuk_convert.networks.architectures import ARCHITECTURES
 from edgeleuk_convert.training.augmentation import Augmentation
+from edgeleuk_convert.training.plan import TrainingSettings
 from edgeleuk_convert.training.record import TrainingRecord, decode_record
 from edgeleuk_convert.training.settings import load_training_settings, settings_of
-from edgeleuk_convert.training.trainer import TrainingSettings
 
 
 def floats(low: float, high: float) -> st.SearchStrategy[float]:

@@ -34,10 +34,11 @@ from edgeleuk_calibration.size_curve import (
     recommendation,
     recommended,
 )
-from edgeleuk_convert.bundling.out_of_distribution import see_cells
 from edgeleuk_convert.bundling.pack import tool_versions
 from edgeleuk_convert.dataset.cnmc import read_crop, require_both_classes
 from edgeleuk_convert.dataset.measuring import measure
+from edgeleuk_convert.dataset.seen_cells import see_cells
+from edgeleuk_convert.environment import replace_file, silenced
 from edgeleuk_convert.evaluation.evaluate import judge, unseen
 from edgeleuk_convert.metrics.classification import point_metrics
 from edgeleuk_convert.quantization.activation_ranges import FloatTensors, match_tensors
@@ -50,10 +51,8 @@ from edgeleuk_convert.quantization.prepare import (
     prepare_for_int8,
     subset,
 )
-from edgeleuk_convert.quantization.tflite import silenced
 from edgeleuk_convert.reports.calibration_plot import calibration_figure
 from edgeleuk_convert.reports.report import make_folder
-from edgeleuk_convert.training.checkpoint import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -65,7 +64,7 @@ if TYPE_CHECKING:
     from edgeleuk.bundle.manifest import InputContract
     from edgeleuk_calibration.calibration_record import CalibrationRecord, CalibrationSet
     from edgeleuk_calibration.ranges import Observed, RangeChecks
-    from edgeleuk_convert.dataset.cnmc import CellSet, LabelledCell
+    from edgeleuk_convert.dataset.cells import CellSet, LabelledCell
     from edgeleuk_convert.quantization.calibration_data import TensorStore
     from edgeleuk_convert.quantization.prepare import PreparedNetwork
     from edgeleuk_convert.training.record import TrainingRecord

@@ -20,7 +20,8 @@ from edgeleuk.bundle.manifest import (
 )
 from edgeleuk.errors import UsageError
 from edgeleuk.io.settings import load_settings
-from edgeleuk_convert.dataset.cnmc import CNMC_PX_PER_UM, USUAL_SIZE
+from edgeleuk_convert.dataset.cells import CNMC_PX_PER_UM
+from edgeleuk_convert.dataset.cnmc import USUAL_SIZE
 from edgeleuk_convert.dataset.splits import grouped_folds
 from edgeleuk_convert.quantization.bias_correction import activation_of, begins_with_rescaling, last_layer
 from edgeleuk_convert.training.record import TrainingRecord
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from edgeleuk_convert.dataset.cnmc import LabelledCell
+    from edgeleuk_convert.dataset.cells import LabelledCell
 
 # Of the groups at hand, one in so many judges a network whose training subjects nobody knows.
 FOLDS = 3

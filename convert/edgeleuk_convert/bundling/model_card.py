@@ -14,7 +14,7 @@ from edgeleuk_convert.training.settings import load_training_settings
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from edgeleuk_convert.bundling.pack import Converted
+    from edgeleuk_convert.bundling.converted import Converted
     from edgeleuk_convert.training.record import TrainingRecord
 
 LICENCE = "Apache-2.0; trained on images under Creative Commons Attribution 3.0"

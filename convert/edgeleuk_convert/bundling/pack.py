@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -28,29 +27,28 @@ from edgeleuk.bundle.writing import describe_members
 from edgeleuk.classifier.classifier import Rules, open_network, open_networks
 from edgeleuk.errors import IntegrityError
 from edgeleuk_calibration.calibration_record import encode_calibration_record
+from edgeleuk_convert.bundling.converted import Also, Converted, Recipe
 from edgeleuk_convert.bundling.golden import make_golden
 from edgeleuk_convert.bundling.model_card import DATA_CITATION, LICENCE, UNTOLD, model_card
+from edgeleuk_convert.environment import silenced
 from edgeleuk_convert.quantization.agreement import (
-    Agreement,
     agreement_of,
     refuse_constant,
     refuse_difference,
 )
-from edgeleuk_convert.quantization.audit import NetworkAudit, audit, audit_with_float, require_kept_promises
+from edgeleuk_convert.quantization.audit import audit, audit_with_float, require_kept_promises
 from edgeleuk_convert.quantization.calibration_data import RealInput, answers, keras_answers
-from edgeleuk_convert.quantization.onnx import OnnxCalibration, to_onnx_float32
+from edgeleuk_convert.quantization.onnx import to_onnx_float32
 from edgeleuk_convert.quantization.prepare import (
     ONNX_MEMBER,
     REFERENCE,
     REFERENCE_MEMBER,
     TENSORRT_MEMBER,
     TFLITE_MEMBER,
-    PreparedNetwork,
     Quantizer,
     prepare_for_int8,
 )
 from edgeleuk_convert.quantization.tflite import (
-    silenced,
     to_tflite_dynamic,
     to_tflite_float16,
     to_tflite_int16x8,
@@ -61,7 +59,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from edgeleuk.bundle.forest import Forest
-    from edgeleuk.bundle.manifest import InputContract, OutputContract
     from edgeleuk_calibration.calibration_record import CalibrationRecord
     from edgeleuk_convert.bundling.out_of_distribution import TrainedOutOfDistribution
     from edgeleuk_convert.quantization.audit import Kind
@@ -76,58 +73,11 @@ KINDS: dict[str, Kind] = {
     ONNX_MEMBER: "onnx-int8",
     TENSORRT_MEMBER: "onnx-tensorrt",
 }
-# Further TFLite files, which stand beside the bundle.
-Also = Literal["float16", "dynamic", "int16x8", "uint8-io"]
+_USUAL = Recipe()
 _ALSO_KINDS: dict[Also, Kind] = {
     "float16": "float", "dynamic": "float", "int16x8": "int16x8", "uint8-io": "int8",
 }  # fmt: skip
 TOOLS = ("tensorflow-cpu", "tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "ai-edge-litert", "numpy")
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """How the ONNX networks are calibrated, and what is made besides what every bundle holds."""
-
-    onnx_calibration: OnnxCalibration = "minmax"
-    tensorrt: bool = False
-    also: tuple[Also, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Converted:
-    """What a conversion gave.
-
-    Attributes
-    ----------
-    prepared : PreparedNetwork
-        That they were made of.
-    networks : mapping of str to bytes
-        By member name; with the support vectors that judge them all, where there are some.
-    float_onnx_bytes : int
-    agreements : tuple of Agreement
-        How each network agrees with Keras.
-    audits : tuple of NetworkAudit
-        What each file was found to hold; those of `also` too.
-    also : mapping of str to bytes
-        Further TFLite files, by what they are.
-    """
-
-    prepared: PreparedNetwork
-    networks: Mapping[str, bytes]
-    float_onnx_bytes: int
-    agreements: tuple[Agreement, ...]
-    audits: tuple[NetworkAudit, ...] = ()
-    also: Mapping[Also, bytes] = field(default_factory=dict)
-
-    @property
-    def input(self) -> InputContract:
-        """How bytes become the networks' input."""
-        return self.prepared.input
-
-    @property
-    def output(self) -> OutputContract:
-        """What the networks answer."""
-        return self.prepared.output
 
 
 def convert_networks(
@@ -136,7 +86,7 @@ def convert_networks(
     tensors: Tensors,
     *,
     progress: Callable[[str], None],
-    recipe: Recipe = Recipe(),
+    recipe: Recipe = _USUAL,
     strict: bool = True,
 ) -> Converted:
     """Make every network of a bundle and compare them with Keras.

@@ -20,6 +20,7 @@ from edgeleuk.classifier.classifier import open_networks
 from edgeleuk.errors import CheckFailedError
 from edgeleuk.inference.quantization import real_ends
 from edgeleuk_convert.bundling.pack import KINDS
+from edgeleuk_convert.environment import silenced
 from edgeleuk_convert.quantization.agreement import LEAST_CORRELATION, agreement_of, correlation_text
 from edgeleuk_convert.quantization.audit import audit_with_float, require_kept_promises
 from edgeleuk_convert.quantization.bias_correction import without_mean_errors
@@ -42,7 +43,7 @@ from edgeleuk_convert.quantization.prepare import (
     Quantizer,
     subset,
 )
-from edgeleuk_convert.quantization.tflite import silenced, to_tflite_float32, with_features
+from edgeleuk_convert.quantization.tflite import to_tflite_float32, with_features
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from edgeleuk.bundle.manifest import InputContract
-    from edgeleuk_convert.bundling.pack import Converted
+    from edgeleuk_convert.bundling.converted import Converted
     from edgeleuk_convert.quantization.agreement import Agreement
     from edgeleuk_convert.quantization.audit import NetworkAudit
     from edgeleuk_convert.quantization.calibration_data import Tensors

@@ -15,9 +15,8 @@ from edgeleuk_convert.bundling.contract_search.writing import (
 )
 from edgeleuk_convert.commands.convert import parse_size
 from edgeleuk_convert.commands.read_cells import DataOptions, read_cells
-from edgeleuk_convert.environment import quiet_tensorflow, require_writable
+from edgeleuk_convert.environment import quiet_tensorflow, replace_file, require_writable
 from edgeleuk_convert.networks.loading import load_network
-from edgeleuk_convert.training.checkpoint import replace_file
 
 if TYPE_CHECKING:
     from pathlib import Path

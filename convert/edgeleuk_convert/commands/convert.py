@@ -19,22 +19,18 @@ from edgeleuk_convert.bundling.calibrate import Choice, choose, prove
 from edgeleuk_convert.bundling.contract_search.inversion import refuse_inverted
 from edgeleuk_convert.bundling.contract_search.search import find_contract
 from edgeleuk_convert.bundling.contract_search.writing import INFERRED, found_facts, found_text
+from edgeleuk_convert.bundling.converted import Also, Recipe
 from edgeleuk_convert.bundling.foreign import FOLDS, divided, foreign_record, read_contract
-from edgeleuk_convert.bundling.out_of_distribution import SEEN_CELLS, see_cells, train_out_of_distribution
-from edgeleuk_convert.bundling.pack import (
-    Also,
-    Recipe,
-    convert_networks,
-    make_manifest_and_members,
-    require_of_record,
-)
+from edgeleuk_convert.bundling.out_of_distribution import train_out_of_distribution
+from edgeleuk_convert.bundling.pack import convert_networks, make_manifest_and_members, require_of_record
 from edgeleuk_convert.bundling.repair import AcceptanceVerdict, repair_text, without_times
 from edgeleuk_convert.bundling.repair import repair as repair_networks
 from edgeleuk_convert.commands.evaluate import judged_on, seen_with_progress, validation_text
 from edgeleuk_convert.commands.read_cells import DataOptions, read_cells
 from edgeleuk_convert.dataset.cnmc import require_both_classes
 from edgeleuk_convert.dataset.leakage import joined_stamps, with_training_stamp
-from edgeleuk_convert.environment import quiet_tensorflow, require_writable
+from edgeleuk_convert.dataset.seen_cells import SEEN_CELLS, see_cells
+from edgeleuk_convert.environment import quiet_tensorflow, replace_file, require_writable
 from edgeleuk_convert.evaluation.evaluate import unseen
 from edgeleuk_convert.evaluation.int8_vs_float import compare
 from edgeleuk_convert.metrics.acceptance import load_limits
@@ -43,7 +39,6 @@ from edgeleuk_convert.quantization.agreement import correlation_text
 from edgeleuk_convert.quantization.audit import audit_text
 from edgeleuk_convert.quantization.calibration_data import read_calibration
 from edgeleuk_convert.quantization.onnx import OnnxCalibration
-from edgeleuk_convert.training.checkpoint import replace_file
 from edgeleuk_convert.training.forest import read_forest
 from edgeleuk_convert.training.record import read_record, record_path
 
@@ -52,8 +47,8 @@ if TYPE_CHECKING:
 
     from edgeleuk.bundle.manifest import InputContract
     from edgeleuk_convert.bundling.contract_search.search import FoundContract
-    from edgeleuk_convert.bundling.out_of_distribution import SeenCells
-    from edgeleuk_convert.dataset.cnmc import CellSet
+    from edgeleuk_convert.dataset.cells import CellSet
+    from edgeleuk_convert.dataset.seen_cells import SeenCells
     from edgeleuk_convert.metrics.acceptance import AcceptanceLimits
     from edgeleuk_convert.training.record import TrainingRecord
 

@@ -11,10 +11,10 @@ from edgeleuk.classifier.classifier import bundle_rules, open_networks
 from edgeleuk.errors import UsageError
 from edgeleuk.io.console import progress_bar, say
 from edgeleuk_calibration.calibration_record import decode_calibration_record, require_disjoint
-from edgeleuk_convert.bundling.out_of_distribution import see_cells
 from edgeleuk_convert.commands.read_cells import DataOptions, read_cells
 from edgeleuk_convert.dataset.cnmc import require_both_classes
 from edgeleuk_convert.dataset.leakage import with_training_stamp
+from edgeleuk_convert.dataset.seen_cells import see_cells
 from edgeleuk_convert.evaluation.evaluate import unseen
 from edgeleuk_convert.evaluation.int8_vs_float import (
     REFERENCE,
@@ -24,8 +24,8 @@ from edgeleuk_convert.evaluation.int8_vs_float import (
 )
 from edgeleuk_convert.evaluation.replacement import compare_bundles
 from edgeleuk_convert.metrics.acceptance import load_limits, verdict_text
-from edgeleuk_convert.quantization.layer_noise import layers_text, rank_bundle
 from edgeleuk_convert.quantization.prepare import REFERENCE_MEMBER
+from edgeleuk_convert.reports.layer_noise import layers_text, rank_bundle
 from edgeleuk_convert.reports.report import make_folder
 from edgeleuk_convert.training.record import bundle_record
 
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from edgeleuk.bundle.manifest import InputContract
     from edgeleuk.classifier.classifier import Rules
     from edgeleuk.inference import ModelRuntime
-    from edgeleuk_convert.bundling.out_of_distribution import SeenCells
-    from edgeleuk_convert.dataset.cnmc import LabelledCell
+    from edgeleuk_convert.dataset.cells import LabelledCell
+    from edgeleuk_convert.dataset.seen_cells import SeenCells
     from edgeleuk_convert.evaluation.int8_vs_float import Answers
     from edgeleuk_convert.metrics.acceptance import AcceptanceLimits
 

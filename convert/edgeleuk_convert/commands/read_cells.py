@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 from edgeleuk.io.console import progress_bar, say
 from edgeleuk_convert.dataset.class_names import of_labels, parse_classes
 from edgeleuk_convert.dataset.cnmc import load_cells
+from edgeleuk_convert.dataset.summary import summarise
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from edgeleuk.bundle.manifest import InputContract, OutputContract
+    from edgeleuk_convert.dataset.cells import CellSet
     from edgeleuk_convert.dataset.class_names import Label
-    from edgeleuk_convert.dataset.cnmc import CellSet
     from edgeleuk_convert.dataset.leakage import Prints
 
 
@@ -76,7 +77,7 @@ def read_with_prints(data: Path, options: DataOptions = CNMC) -> tuple[CellSet, 
             own_px_per_um=options.own_px_per_um,
             progress=bar,
         )
-    say(str(cells.summary()))
+    say(str(summarise(cells)))
     with progress_bar("comparing") as bar:
         prints = fingerprints(cells.labelled, progress=bar)
     joined = join_near_duplicates(cells, prints)

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import FrameType
 
-    from edgeleuk_convert.dataset.cnmc import CellSet
+    from edgeleuk_convert.dataset.cells import CellSet
     from edgeleuk_convert.dataset.leakage import Prints
     from edgeleuk_convert.dataset.splits import Split
     from edgeleuk_convert.evaluation.evaluate import Evaluation, Predict
     from edgeleuk_convert.training.out_of_fold import Answers
+    from edgeleuk_convert.training.plan import TrainingProgress, TrainingSettings
     from edgeleuk_convert.training.record import TrainingRecord
-    from edgeleuk_convert.training.trainer import TrainingProgress, TrainingSettings
 
 # The network that --random-split trains, beside the report while it is needed.
 RANDOM_SPLIT = "random-split.keras"

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from edgeleuk.frames import CellCrop, RgbImage
-    from edgeleuk_convert.dataset.cnmc import CellSet, LabelledCell
+    from edgeleuk_convert.dataset.cells import CellSet, LabelledCell
 
     Kind = Literal["image", "subject", "group", "near-duplicate"]
     Progress = Callable[[int, int], None]

@@ -6,15 +6,23 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
+
+from edgeleuk.classifier.cell_features import numbers_of
 from edgeleuk.errors import DataRefusedError
+from edgeleuk.inference.preprocessing import scaled_cell
 from edgeleuk_convert.dataset.cnmc import read_crop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from edgeleuk.frames import CellCrop
-    from edgeleuk_convert.dataset.cnmc import LabelledCell
+    import numpy.typing as npt
 
+    from edgeleuk.bundle.manifest import InputContract
+    from edgeleuk.frames import CellCrop
+    from edgeleuk_convert.dataset.cells import LabelledCell
+
+    Floats = npt.NDArray[np.float64]
     Progress = Callable[[int, int], None]
 
 _T = TypeVar("_T")
@@ -59,3 +67,16 @@ def measure(
             if progress is not None:
                 progress(done, len(cells))
     return results
+
+
+def measure_numbers(
+    cells: Sequence[LabelledCell],
+    contract: InputContract,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> Floats:
+    """Measure cells as the device does, at the network's scale: (n, 14)."""
+    rows = measure(
+        cells, lambda crop: numbers_of(scaled_cell(crop, contract), contract.px_per_um), progress=progress
+    )
+    return np.array(rows).reshape(len(cells), -1)

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from edgeleuk.errors import DataRefusedError, UsageError
-from edgeleuk_convert.dataset.cnmc import LABELS, LabelledCell, require_both_classes
+from edgeleuk_convert.dataset.cnmc import LABELS, require_both_classes
 from edgeleuk_convert.dataset.cnmc_layouts import natural_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import numpy.typing as npt
+
+    from edgeleuk_convert.dataset.cells import LabelledCell
 
 _T = TypeVar("_T")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from edgeleuk_convert.dataset.cnmc_layouts import natural_key
 
 if TYPE_CHECKING:
-    from edgeleuk_convert.dataset.cnmc import CellSet, LabelledCell
+    from edgeleuk_convert.dataset.cells import CellSet, LabelledCell
     from edgeleuk_convert.dataset.own_pictures import OwnFacts
 
 LABELS = ("normal", "blast")

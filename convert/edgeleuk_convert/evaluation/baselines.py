@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from edgeleuk_convert.dataset.cnmc import LabelledCell
+    from edgeleuk_convert.dataset.cells import LabelledCell
     from edgeleuk_convert.metrics.classification import Judged
 
     Floats = npt.NDArray[np.float64]

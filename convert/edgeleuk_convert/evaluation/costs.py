@@ -10,11 +10,11 @@ import numpy as np
 
 from edgeleuk.bundle.manifest import MODEL_FILES
 from edgeleuk.classifier.classifier import open_networks
+from edgeleuk_convert.environment import silenced
 from edgeleuk_convert.networks.architectures import multiply_adds
 from edgeleuk_convert.quantization.prepare import REFERENCE_MEMBER as FLOAT
 from edgeleuk_convert.quantization.prepare import TFLITE_MEMBER as INT8
 from edgeleuk_convert.quantization.prepare import Quantizer, prepare_for_int8
-from edgeleuk_convert.quantization.tflite import silenced
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -23,13 +23,14 @@ from edgeleuk.classifier.cell_features import morphology_numbers
 from edgeleuk.classifier.classifier import calibrated
 from edgeleuk.errors import UsageError
 from edgeleuk.io.atomic import part_of
-from edgeleuk_convert.dataset.measuring import measure
+from edgeleuk_convert.dataset.measuring import measure, measure_numbers
 from edgeleuk_convert.dataset.splits import HARD_FOLD, grouped_folds, unique
+from edgeleuk_convert.dataset.tensors import load_tensors
 from edgeleuk_convert.evaluation.baselines import TITLES, judge_baselines
 from edgeleuk_convert.evaluation.costs import Cost, measure_cost
 from edgeleuk_convert.evaluation.evaluate import judge
 from edgeleuk_convert.metrics.classification import METRICS, RESAMPLES, Judged, metrics_of_resamples
-from edgeleuk_convert.training.forest import fit_forest, measure_numbers
+from edgeleuk_convert.training.forest import fit_forest
 from edgeleuk_convert.training.out_of_fold import (
     ENDING,
     Answers,
@@ -38,8 +39,9 @@ from edgeleuk_convert.training.out_of_fold import (
     settings_that_count,
     write_answers,
 )
+from edgeleuk_convert.training.plan import TrainingSettings
 from edgeleuk_convert.training.settings import load_training_settings
-from edgeleuk_convert.training.trainer import TrainingSettings, load_tensors, predict_logits, train
+from edgeleuk_convert.training.trainer import predict_logits, train
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -48,9 +50,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from edgeleuk.bundle.manifest import InputContract
-    from edgeleuk_convert.dataset.cnmc import CellSet, LabelledCell
+    from edgeleuk_convert.dataset.cells import CellSet, LabelledCell
     from edgeleuk_convert.dataset.leakage import Prints
-    from edgeleuk_convert.training.trainer import TrainingProgress
+    from edgeleuk_convert.training.plan import TrainingProgress
 
     Tensors = npt.NDArray[np.uint8]
     Floats = npt.NDArray[np.float64]

@@ -16,7 +16,8 @@ import numpy as np
 from edgeleuk.classifier.classifier import Rules, probabilities_of
 from edgeleuk.errors import DataRefusedError, IntegrityError
 from edgeleuk_calibration.probability import sigmoid
-from edgeleuk_convert.dataset.cnmc import CellSet, load_cells, read_crop, require_both_classes
+from edgeleuk_convert.dataset.cells import CellSet
+from edgeleuk_convert.dataset.cnmc import load_cells, read_crop, require_both_classes
 from edgeleuk_convert.dataset.cnmc_layouts import natural_key
 from edgeleuk_convert.metrics.classification import (
     RESAMPLES,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from edgeleuk.frames import CellCrop
-    from edgeleuk_convert.dataset.cnmc import LabelledCell
+    from edgeleuk_convert.dataset.cells import LabelledCell
 
     Floats = npt.NDArray[np.float64]
     # Crops of cells -> (n,) probability of being a blast, calibrated.

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from edgeleuk.classifier.classifier import Rules
     from edgeleuk.inference import ModelRuntime
-    from edgeleuk_convert.bundling.out_of_distribution import SeenCells
-    from edgeleuk_convert.dataset.cnmc import LabelledCell
+    from edgeleuk_convert.dataset.cells import LabelledCell
+    from edgeleuk_convert.dataset.seen_cells import SeenCells
     from edgeleuk_convert.metrics.classification import Judged
 
     Facts = dict[str, Any]

@@ -9,9 +9,9 @@ import msgspec
 from edgeleuk.bundle.validation import read_validation
 from edgeleuk.classifier.classifier import bundle_rules, open_networks
 from edgeleuk.errors import DataRefusedError, UsageError
-from edgeleuk_convert.bundling.out_of_distribution import see_cells
 from edgeleuk_convert.dataset.cnmc import require_both_classes
 from edgeleuk_convert.dataset.leakage import with_training_stamp
+from edgeleuk_convert.dataset.seen_cells import see_cells
 from edgeleuk_convert.evaluation.evaluate import unseen
 from edgeleuk_convert.evaluation.int8_vs_float import FLOAT_KEYS, judge_networks, network_facts
 from edgeleuk_convert.metrics.acceptance import Finding, Held, drop_findings, few_findings, settle
@@ -21,9 +21,9 @@ from edgeleuk_convert.training.record import bundle_record
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from edgeleuk.bundle.contents import Bundle
     from edgeleuk.bundle.manifest import Manifest, OutOfDistribution
-    from edgeleuk.bundle.reading import Bundle
-    from edgeleuk_convert.dataset.cnmc import CellSet, LabelledCell
+    from edgeleuk_convert.dataset.cells import CellSet, LabelledCell
     from edgeleuk_convert.evaluation.int8_vs_float import Answers
     from edgeleuk_convert.metrics.acceptance import AcceptanceLimits
 

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from edgeleuk.bundle.contracts import Answer
     from edgeleuk.bundle.manifest import InputContract
     from edgeleuk.inference import ModelRuntime
-    from edgeleuk.inference.runtime import Answer
-    from edgeleuk_convert.dataset.cnmc import LabelledCell
+    from edgeleuk_convert.dataset.cells import LabelledCell
 
     Bytes = npt.NDArray[np.uint8]
     Reals = npt.NDArray[np.float32]

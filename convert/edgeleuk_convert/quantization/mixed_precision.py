@@ -15,7 +15,7 @@ import numpy as np
 
 from edgeleuk.errors import MissingDependencyError
 from edgeleuk_convert.quantization.graph import Key, consumers, matched, onnx_graph, tflite_graph
-from edgeleuk_convert.quantization.layer_noise import TfliteNetwork
+from edgeleuk_convert.quantization.layer_runs import TfliteNetwork
 from edgeleuk_convert.quantization.onnx import prepared, to_onnx_int8
 
 if TYPE_CHECKING:

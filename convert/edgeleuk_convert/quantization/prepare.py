@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from edgeleuk.bundle.manifest import MODEL_FILES, SUPPORT
 from edgeleuk.bundle.support_vectors import encode_support
 from edgeleuk.classifier.classifier import open_networks
+from edgeleuk_convert.environment import silenced
 from edgeleuk_convert.networks.architectures.support_vectors import split_trunk_and_head
 from edgeleuk_convert.quantization.batch_norm import with_convolved_norms
 from edgeleuk_convert.quantization.bias_correction import (
@@ -24,7 +25,7 @@ from edgeleuk_convert.quantization.bias_correction import (
 )
 from edgeleuk_convert.quantization.calibration_data import answers, calibration_input
 from edgeleuk_convert.quantization.onnx import OnnxCalibration, to_onnx_float32, to_onnx_int8
-from edgeleuk_convert.quantization.tflite import silenced, to_tflite_float32, to_tflite_int8, with_features
+from edgeleuk_convert.quantization.tflite import to_tflite_float32, to_tflite_int8, with_features
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
-import sys
-import tempfile
 import warnings
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
-from edgeleuk.errors import CheckFailedError, EdgeleukError
+from edgeleuk.errors import CheckFailedError
 from edgeleuk.inference.runtime import output_roles
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from edgeleuk_convert.quantization.calibration_data import RealTensors
 
 # How the converter names operations that TFLite lacks.
@@ -141,33 +135,6 @@ def _refused(text: str) -> str:
         operation, layer = located.groups()
         return f"{operation} in the layer {layer}"
     return (text.strip().splitlines() or [""])[0]
-
-
-@contextmanager
-def silenced() -> Iterator[None]:
-    """Keep what the converters print, from C++ too, off both streams; show it if the body fails."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    saved = os.dup(1), os.dup(2)
-    with tempfile.TemporaryFile() as sink:
-        os.dup2(sink.fileno(), 1)
-        os.dup2(sink.fileno(), 2)
-        failed = True
-        try:
-            yield
-            failed = False
-        except EdgeleukError:
-            failed = False  # it says all there is to say
-            raise
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            for kept, stream in zip(saved, (1, 2), strict=True):
-                os.dup2(kept, stream)
-                os.close(kept)
-            if failed:
-                sink.seek(0)
-                os.write(2, sink.read()[-4000:])
 
 
 def output_steps(model: bytes) -> tuple[float, float]:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from edgeleuk_convert.environment import replace_file
 from edgeleuk_convert.evaluation.baselines import TITLES
 from edgeleuk_convert.evaluation.cross_validation import HARD_AUROC
-from edgeleuk_convert.training.checkpoint import replace_file
 
 if TYPE_CHECKING:
     from pathlib import Path

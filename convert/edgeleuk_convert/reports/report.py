@@ -16,11 +16,11 @@ from edgeleuk.classifier.cell_features import morphology_numbers
 from edgeleuk.errors import UsageError
 from edgeleuk_convert.dataset import leakage
 from edgeleuk_convert.dataset.measuring import measure
+from edgeleuk_convert.environment import replace_file
 from edgeleuk_convert.evaluation.baselines import SplitGap, forest_split_gap, judge_baselines
 from edgeleuk_convert.evaluation.evaluate import Evaluation, evaluate_with, unseen
 from edgeleuk_convert.metrics.classification import RESAMPLES
 from edgeleuk_convert.reports.report_facts import gather
-from edgeleuk_convert.training.checkpoint import replace_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from edgeleuk.frames import CellCrop
-    from edgeleuk_convert.dataset.cnmc import CellSet
+    from edgeleuk_convert.dataset.cells import CellSet
     from edgeleuk_convert.evaluation.evaluate import Predict, Progress
     from edgeleuk_convert.training.record import TrainingRecord
 

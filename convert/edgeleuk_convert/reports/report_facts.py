@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from edgeleuk_convert.dataset.cnmc import CellSet, LabelledCell
+    from edgeleuk_convert.dataset.cells import CellSet, LabelledCell
     from edgeleuk_convert.evaluation.baselines import Baseline, SplitGap
     from edgeleuk_convert.evaluation.evaluate import Evaluation
     from edgeleuk_convert.metrics.classification import Judged

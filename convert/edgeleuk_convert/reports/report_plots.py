@@ -11,7 +11,7 @@ import numpy as np
 
 from edgeleuk.errors import MissingDependencyError
 from edgeleuk.frames import not_black
-from edgeleuk_convert.dataset.cnmc import CNMC_PX_PER_UM
+from edgeleuk_convert.dataset.cells import CNMC_PX_PER_UM
 from edgeleuk_convert.dataset.decoding import decode
 
 if TYPE_CHECKING:

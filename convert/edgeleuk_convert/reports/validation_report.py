@@ -13,15 +13,15 @@ from edgeleuk import RESEARCH_USE, __version__
 from edgeleuk.bundle.manifest import CALIBRATION
 from edgeleuk.errors import IntegrityError
 from edgeleuk_convert.dataset.cnmc_layouts import natural_key
+from edgeleuk_convert.environment import replace_file
 from edgeleuk_convert.evaluation.int8_vs_float import REFERENCE
 from edgeleuk_convert.reports.report_plots import BLAST, GREY, NORMAL, cut_out, new_figure, png
 from edgeleuk_convert.reports.validation_page import GALLERY, render
-from edgeleuk_convert.training.checkpoint import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from edgeleuk.bundle.reading import Bundle
+    from edgeleuk.bundle.contents import Bundle
     from edgeleuk_convert.evaluation.int8_vs_float import Answers
 
     Facts = dict[str, Any]

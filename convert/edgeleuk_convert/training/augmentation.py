@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from edgeleuk.bundle.manifest import InputContract
-    from edgeleuk_convert.dataset.cnmc import LabelledCell
+    from edgeleuk_convert.dataset.cells import LabelledCell
 
     Tensor = npt.NDArray[np.uint8]
     Floats = npt.NDArray[np.float64]

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from edgeleuk.errors import IntegrityError, UsageError
-from edgeleuk.io import atomic
+from edgeleuk_convert.environment import cannot_write, replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -163,19 +163,3 @@ def write_history(rows: Sequence[Row], out: Path, kept: int) -> None:
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=110)
     replace_file(history_path(out), content.getvalue())
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write beside, then rename: nobody ever finds half a file."""
-    try:
-        atomic.replace_file(path, content)
-    except OSError as error:
-        raise cannot_write(path, error) from error
-
-
-def cannot_write(path: Path, error: OSError) -> UsageError:
-    """Make the error for a full disk or a folder that cannot be written."""
-    reason = error.strerror or type(error).__name__
-    return UsageError(
-        f"{path.name} cannot be written", got=reason, cure="free some space or give another --out"
-    )

@@ -7,40 +7,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeleuk.bundle.forest import Forest, decode_forest, encode_forest
-from edgeleuk.classifier.cell_features import numbers_of
 from edgeleuk.errors import DataRefusedError
-from edgeleuk.inference.preprocessing import scaled_cell
-from edgeleuk_convert.dataset.measuring import measure
-from edgeleuk_convert.environment import scikit_learn
+from edgeleuk_convert.environment import replace_file, scikit_learn
 from edgeleuk_convert.metrics.classification import balanced_weights
-from edgeleuk_convert.training.checkpoint import replace_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     import numpy.typing as npt
 
-    from edgeleuk.bundle.manifest import InputContract
-    from edgeleuk_convert.dataset.cnmc import LabelledCell
+    from edgeleuk_convert.dataset.cells import LabelledCell
 
     Floats = npt.NDArray[np.float64]
 
 # On inner groups 100 trees of 128 leaves are as good (AUROC .779) as 300 without a bound (.782).
 TREES, MOST_LEAVES, LEAST_IN_LEAF = 100, 128, 5
-
-
-def measure_numbers(
-    cells: Sequence[LabelledCell],
-    contract: InputContract,
-    *,
-    progress: Callable[[int, int], None] | None = None,
-) -> Floats:
-    """Measure cells as the device does, at the network's scale: (n, 14)."""
-    rows = measure(
-        cells, lambda crop: numbers_of(scaled_cell(crop, contract), contract.px_per_um), progress=progress
-    )
-    return np.array(rows).reshape(len(cells), -1)
 
 
 def fit_forest(cells: Sequence[LabelledCell], numbers: Floats, *, seed: int = 0) -> Forest:

@@ -11,16 +11,16 @@ from edgeleuk.bundle.manifest import Struct
 from edgeleuk.errors import DataRefusedError, IntegrityError, UsageError
 from edgeleuk_calibration.fit_output import fit_output
 from edgeleuk_convert.dataset.splits import halves
+from edgeleuk_convert.environment import replace_file
 from edgeleuk_convert.metrics.classification import prior_weights
-from edgeleuk_convert.training.checkpoint import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from edgeleuk.bundle.manifest import OutputContract
-    from edgeleuk_convert.dataset.cnmc import LabelledCell
-    from edgeleuk_convert.training.trainer import TrainingSettings
+    from edgeleuk_convert.dataset.cells import LabelledCell
+    from edgeleuk_convert.training.plan import TrainingSettings
 
 ENDING = ".answers.json"
 _DO_NOT_COUNT = {

@@ -12,12 +12,12 @@ import msgspec
 
 from edgeleuk.bundle.manifest import TRAINING, Envelope, InputContract, OutputContract, Struct
 from edgeleuk.errors import DataRefusedError, IntegrityError
-from edgeleuk_convert.training.checkpoint import replace_file
+from edgeleuk_convert.environment import replace_file
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgeleuk.bundle.reading import Bundle
+    from edgeleuk.bundle.contents import Bundle
 
 
 CalibratedBy = Literal["inner groups", "cross-validation", "nothing"]

@@ -9,7 +9,7 @@ import msgspec
 from edgeleuk.errors import IntegrityError, UsageError
 from edgeleuk.io.settings import load_settings
 from edgeleuk_convert.networks.architectures import architecture
-from edgeleuk_convert.training.trainer import TrainingSettings
+from edgeleuk_convert.training.plan import TrainingSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from edgeleuk_convert.dataset.cnmc import LabelledCell
+    from edgeleuk_convert.dataset.cells import LabelledCell
     from edgeleuk_convert.networks.architectures import Keras
-    from edgeleuk_convert.training.trainer import TrainingProgress, TrainingSettings
+    from edgeleuk_convert.training.plan import TrainingProgress, TrainingSettings
 
     Tensors = npt.NDArray[np.uint8]
     Floats = npt.NDArray[np.float32]

@@ -10,21 +10,24 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import numpy as np
 
-from edgeleuk.bundle.manifest import Envelope, InputContract, OutputContract
+from edgeleuk.bundle.manifest import Envelope, OutputContract
 from edgeleuk.errors import CheckFailedError, UsageError
 from edgeleuk.io.atomic import part_of
 from edgeleuk.io.settings import to_toml
 from edgeleuk_calibration.fit_output import fit_output
-from edgeleuk_convert.dataset.cnmc import CellSet, load_cells, read_crop, require_both_classes
+from edgeleuk_convert.dataset.cells import CellSet
+from edgeleuk_convert.dataset.cnmc import load_cells, require_both_classes
 from edgeleuk_convert.dataset.leakage import check_split, refuse_or_stamp
 from edgeleuk_convert.dataset.splits import Split, halves, holdout, split_by_subjects
+from edgeleuk_convert.dataset.tensors import CellReader, _FileReader
+from edgeleuk_convert.environment import cannot_write, replace_file
 from edgeleuk_convert.metrics.classification import auroc, balanced_weights, log_loss, prior_weights
 from edgeleuk_convert.networks.architectures import (
     Keras,
@@ -33,19 +36,18 @@ from edgeleuk_convert.networks.architectures import (
 )
 from edgeleuk_convert.networks.architectures.fine_tuning import FineTuning, Optimizers
 from edgeleuk_convert.quantization.calibration_data import keras_outputs
-from edgeleuk_convert.training.augmentation import Augmentation, augmented_batch, epoch_rows, sampling_weights
+from edgeleuk_convert.training.augmentation import augmented_batch, epoch_rows, sampling_weights
 from edgeleuk_convert.training.checkpoint import (
     Checkpoint,
     Row,
-    cannot_write,
     fingerprint,
-    replace_file,
     settings_path,
     write_history,
     write_log,
 )
-from edgeleuk_convert.training.forest import fit_forest, measure_numbers, write_forest
+from edgeleuk_convert.training.forest import fit_forest, write_forest
 from edgeleuk_convert.training.out_of_fold import Answers, out_of_fold_output
+from edgeleuk_convert.training.plan import TrainingProgress, TrainingSettings
 from edgeleuk_convert.training.record import TrainingRecord, write_record
 from edgeleuk_convert.training.support_vectors import FrozenNetwork, SupportRun
 
@@ -56,7 +58,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from edgeleuk.bundle.forest import Forest
-    from edgeleuk_convert.dataset.cnmc import LabelledCell
+    from edgeleuk_convert.dataset.cells import LabelledCell
     from edgeleuk_convert.dataset.leakage import Prints
 
     Tensors = npt.NDArray[np.uint8]
@@ -66,133 +68,6 @@ if TYPE_CHECKING:
 AUROC_NOISE = 0.02
 ENVELOPE_PERCENTILES = (0.5, 99.5)
 ENVELOPE_MARGIN = 0.15
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingSettings:
-    """Everything that decides what a training gives.
-
-    Attributes
-    ----------
-    architecture : str
-        A key of `ARCHITECTURES`.
-    epochs, batch : int
-        An epoch draws as many cells as there are training images.
-    learning_rate, weight_decay : float
-        Peak of the cosine schedule, after `warmup_epochs` of rise; AdamW's decay of kernels.
-    average_decay : float
-        Of the running average of the weights, which is what is kept.
-    label_smoothing, dropout : float
-    patience : int
-        Epochs without a better inner AUROC after which it stops early.
-    seed : int
-        Of weights, batches and augmentation.
-    folds, fold, split_seed : int
-        Fold `fold` of the `folds` that `split_seed` gives is held out for evaluation. Another `seed`
-        leaves the folds as they are, so that seeds can be compared.
-    held_out : tuple of str
-        Subjects to hold out instead of a fold. `split_seed` then decides the inner groups alone.
-    calibrated : bool
-        Train twice: first without some of the groups, from which temperature, bias, threshold and band come,
-        then with all. Otherwise once, and the logit means what it says, the threshold is one half.
-    forest : bool
-        Let a forest on 14 plain numbers of the cell join the network, where there is a calibration to weigh
-        them by.
-    sensitivity : float
-        Share of the held-out blasts that the threshold calls so; each subject counts for at most
-        `subject_cap` cells.
-    subject_cap : int
-        A subject of more cells than this is drawn as often as one of this many.
-    size_balanced : float
-        0 to 1: how far the sampling takes the size cue away.
-    mixed_precision : bool
-        Compute in bfloat16.
-    freeze_epochs : int
-        Epochs for which a pretrained backbone stays as it is; the new layers are trained alone.
-    backbone_learning_rate_factor : float
-        Of a pretrained backbone's learning rate.
-    input : InputContract, optional
-        Otherwise what the architecture is made for: see `contract`.
-    augmentation : Augmentation
-    """
-
-    architecture: str = "resnet"
-    epochs: int = 10
-    batch: int = 32
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.02
-    warmup_epochs: float = 2.0
-    average_decay: float = 0.995
-    label_smoothing: float = 0.05
-    dropout: float = 0.2
-    patience: int = 20
-    seed: int = 0
-    folds: int = 5
-    fold: int = 0
-    split_seed: int = 0
-    held_out: tuple[str, ...] = ()
-    calibrated: bool = True
-    forest: bool = True
-    sensitivity: float = 0.9
-    subject_cap: int = 40
-    size_balanced: float = 0.0
-    mixed_precision: bool = False
-    freeze_epochs: int = 0
-    backbone_learning_rate_factor: float = 1.0
-    input: InputContract | None = None
-    augmentation: Augmentation = field(default_factory=Augmentation)
-
-    def __post_init__(self) -> None:
-        entry = architecture(self.architecture)
-        for name, low, high in (
-            ("epochs", 1, 10_000),
-            ("batch", 2, 4096),
-            ("learning_rate", 1e-8, 10),
-            ("weight_decay", 0, 1e30),
-            ("warmup_epochs", 0, 10_000),
-            ("patience", 1, 10_000),
-            ("folds", 2, 100),
-            ("fold", 0, self.folds - 1),
-            ("seed", 0, 2**32 - 1),
-            ("split_seed", 0, 2**32 - 1),
-            ("sensitivity", 0.5, 0.999),
-            ("subject_cap", 1, 1_000_000),
-            ("size_balanced", 0, 1),
-            ("average_decay", 0, 0.999999),
-            ("label_smoothing", 0, 0.5),
-            ("dropout", 0, 0.9),
-            # What is not pretrained has nothing to freeze or to slow down.
-            ("freeze_epochs", 0, self.epochs if entry.pretrained else 0),
-            ("backbone_learning_rate_factor", 1e-4 if entry.pretrained else 1, 1),
-        ):
-            if not low <= getattr(self, name) <= high:
-                raise UsageError(
-                    f"{name} is out of range", got=getattr(self, name), allowed=f"{low} to {high}"
-                )
-
-    @property
-    def contract(self) -> InputContract:
-        """How crops become the network's input."""
-        return self.input or architecture(self.architecture).default_input()
-
-    def flat(self) -> dict[str, str | int | float | bool | tuple[str, ...] | None]:
-        """Return every setting under one level of names, as the record keeps them."""
-        flat = {key: value for key, value in asdict(self).items() if key not in ("input", "augmentation")}
-        return flat | {f"augmentation_{key}": value for key, value in asdict(self.augmentation).items()}
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingProgress:
-    """Where a training stands; `validation_auroc` is that of the last finished epoch."""
-
-    stage: Literal["read", "prepare", "look", "train", "inner", "final"]
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-    loss: float | None = None
-    validation_auroc: float | None = None
-    seconds_left: float | None = None
 
 
 def train(
@@ -336,68 +211,6 @@ def _split(cells: CellSet, settings: TrainingSettings) -> Split:
     if settings.held_out:
         return split_by_subjects(cells.cells, settings.held_out, seed=settings.split_seed)
     return holdout(cells.cells, folds=settings.folds, fold=settings.fold, seed=settings.split_seed)
-
-
-class CellReader(Protocol):
-    """Reads cells and brings them to the form that a training needs."""
-
-    def tensors(
-        self,
-        cells: Sequence[LabelledCell],
-        contract: InputContract,
-        *,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> Tensors:
-        """Return what the network sees: (n, H, W, C) uint8."""
-        ...
-
-    def numbers(
-        self,
-        cells: Sequence[LabelledCell],
-        contract: InputContract,
-        *,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> Floats:
-        """Return what the forest sees: (n, 14) float64."""
-        ...
-
-
-class _FileReader:
-    def tensors(
-        self,
-        cells: Sequence[LabelledCell],
-        contract: InputContract,
-        *,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> Tensors:
-        return load_tensors(cells, contract, progress=progress)
-
-    def numbers(
-        self,
-        cells: Sequence[LabelledCell],
-        contract: InputContract,
-        *,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> Floats:
-        return measure_numbers(cells, contract, progress=progress)
-
-
-def load_tensors(
-    cells: Sequence[LabelledCell],
-    contract: InputContract,
-    *,
-    progress: Callable[[int, int], None] | None = None,
-) -> Tensors:
-    """Read every cell and bring it to the network's form: (n, H, W, C) uint8."""
-    from edgeleuk.inference.preprocessing import to_tensor
-
-    tensors = np.empty((len(cells), *contract.shape), np.uint8)
-    with ThreadPoolExecutor() as pool:
-        for done, tensor in enumerate(pool.map(lambda cell: to_tensor(read_crop(cell), contract), cells)):
-            tensors[done] = tensor
-            if progress is not None:
-                progress(done + 1, len(cells))
-    return tensors
 
 
 def envelope_of(cells: Sequence[LabelledCell]) -> Envelope:

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from edgeleuk.errors import HardwareError, UsageError
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from edgeleuk_firmware_bridge.stage.boards import Board
-    from edgeleuk_firmware_bridge.stage.driver import DrivenStage
+
+
+class Guard(Protocol):
+    """Runs what asks the board; see `edgeleuk_firmware_bridge.stage.driver.DrivenStage.guarded`."""
+
+    def guarded(self, *, trust: bool) -> AbstractContextManager[None]:
+        """Make the lamps safe where the board fails within this."""
+        ...
 
 
 class DrivenLamp:
-    """The lamps of a board; see `microscope.Illumination`."""
+    """The lamps of a board; see `edgeleuk_firmware_bridge.stage.protocols.Illumination`."""
 
-    def __init__(self, board: Board, stage: DrivenStage) -> None:
+    def __init__(self, board: Board, stage: Guard) -> None:
         self._board = board
         self._stage = stage
         self._set: dict[str, float] = {}

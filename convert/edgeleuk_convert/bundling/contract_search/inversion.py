@@ -16,7 +16,7 @@ from edgeleuk_convert.metrics.classification import metrics_of_resamples
 from edgeleuk_convert.quantization.calibration_data import RealInput, keras_answers
 
 if TYPE_CHECKING:
-    from edgeleuk_convert.bundling.out_of_distribution import SeenCells
+    from edgeleuk_convert.dataset.seen_cells import SeenCells
     from edgeleuk_convert.training.record import TrainingRecord
 
 # Enough to tell an AUROC of .15 from one of .85.

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from edgeleuk.bundle.manifest import Framing, InputContract, OutputKind, Resize
-    from edgeleuk_convert.dataset.cnmc import LabelledCell
+    from edgeleuk_convert.dataset.cells import LabelledCell
 
     Bytes = npt.NDArray[np.uint8]
     Floats = npt.NDArray[np.float64]

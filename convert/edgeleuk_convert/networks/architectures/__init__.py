@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from edgeleuk.bundle.manifest import Channel, InputContract
 from edgeleuk.errors import UsageError
-from edgeleuk_convert.dataset.cnmc import CNMC_PX_PER_UM, USUAL_SIZE
+from edgeleuk_convert.dataset.cells import CNMC_PX_PER_UM
+from edgeleuk_convert.dataset.cnmc import USUAL_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

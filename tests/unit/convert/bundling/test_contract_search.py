@@ -30,7 +30,7 @@ from edgeleuk_convert.bundling.contract_search.evidence import (
     told_apart,
 )
 from edgeleuk_convert.bundling.contract_search.search import _Trial, column_names, find_contract
-from edgeleuk_convert.dataset.cnmc import LabelledCell
+from edgeleuk_convert.dataset.cells import LabelledCell
 from edgeleuk_convert.quantization.bias_correction import begins_with_rescaling
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

@@ -10,8 +10,8 @@ import pytest
 from edgeleuk import RESEARCH_USE
 from edgeleuk.bundle.manifest import OutputContract
 from edgeleuk.bundle.reading import read_bundle
+from edgeleuk_convert.bundling.converted import Converted
 from edgeleuk_convert.bundling.model_card import model_card
-from edgeleuk_convert.bundling.pack import Converted
 from edgeleuk_convert.networks.architectures import default_input
 from edgeleuk_convert.quantization.prepare import PreparedNetwork
 from edgeleuk_convert.training.record import TrainingRecord, bundle_record

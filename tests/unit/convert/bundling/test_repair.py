@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeleuk_convert.bundling.pack import Converted, Recipe, convert_networks
+from edgeleuk_convert.bundling.converted import Converted, Recipe
+from edgeleuk_convert.bundling.pack import convert_networks
 from edgeleuk_convert.bundling.repair import AcceptanceVerdict, outputs_of, repair, repair_text
 from edgeleuk_convert.quantization.equalization import equalized, pairs
 from edgeleuk_convert.quantization.graph import tflite_graph

@@ -10,14 +10,10 @@ import numpy as np
 import pytest
 
 from edgeleuk.errors import DataRefusedError
-from edgeleuk_convert.dataset.cnmc import (
-    CNMC_PX_PER_UM,
-    load_cells,
-    pixel_hash,
-    read_crop,
-    require_both_classes,
-)
+from edgeleuk_convert.dataset.cells import CNMC_PX_PER_UM
+from edgeleuk_convert.dataset.cnmc import load_cells, pixel_hash, read_crop, require_both_classes
 from edgeleuk_convert.dataset.cnmc_layouts import natural_key, parse_uid
+from edgeleuk_convert.dataset.summary import summarise
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,7 +71,7 @@ def test_lossless_formats_agree_on_the_hash(folds: Path) -> None:
 
 
 def test_summary(folds: Path) -> None:
-    summary = load_cells(folds).summary()
+    summary = summarise(load_cells(folds))
     assert summary.cells == {"normal": 5, "blast": 2}
     assert summary.subjects == {"normal": 4, "blast": 2}
     assert summary.groups == {"normal": 2, "blast": 2}
@@ -134,7 +130,7 @@ def test_preliminary_phase(tmp_path: Path, columns: tuple[str, ...], delimiter: 
     assert (cells["prelim/images/2.webp"].label, cells["prelim/images/2.webp"].subject) == ("normal", "H26")
     for name in ("prelim/images/3.bmp", "final/1.bmp"):
         assert (cells[name].label, cells[name].subject, cells[name].group) == (None, None, None)
-    summary = load_cells(tmp_path).summary()
+    summary = summarise(load_cells(tmp_path))
     assert summary.unlabelled == 2
     assert "unlabelled: 2 cells" in str(summary)
 
@@ -286,4 +282,4 @@ def test_real_folder(edgeleuk_data: Path) -> None:
             row["foreground_px"],
             "fold_2",
         )
-    assert ("H2", "H4", "H5") in cells.summary().joined_groups
+    assert ("H2", "H4", "H5") in summarise(cells).joined_groups

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 
 from edgeleuk.errors import DataRefusedError
-from edgeleuk_convert.dataset.cnmc import CellSet, Label, LabelledCell
+from edgeleuk_convert.dataset.cells import CellSet, Label, LabelledCell
 from edgeleuk_convert.dataset.leakage import (
     check_split,
     find_leaks,

@@ -11,11 +11,13 @@ import pytest
 
 from edgeleuk.errors import DataRefusedError, EdgeleukError, UsageError
 from edgeleuk_convert.dataset.cell_in_picture import cell_mask
+from edgeleuk_convert.dataset.cells import CNMC_PX_PER_UM
 from edgeleuk_convert.dataset.class_names import of_labels, parse_classes, plain
-from edgeleuk_convert.dataset.cnmc import CNMC_PX_PER_UM, PICTURE, load_cells, read_crop
+from edgeleuk_convert.dataset.cnmc import PICTURE, load_cells, read_crop
 from edgeleuk_convert.dataset.decoding import decode
 from edgeleuk_convert.dataset.finding import find_pictures
 from edgeleuk_convert.dataset.leakage import fingerprints, join_near_duplicates
+from edgeleuk_convert.dataset.summary import summarise
 from edgeleuk_convert.training.trainer import envelope_of
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from edgeleuk_convert.dataset.cnmc import CellSet
+    from edgeleuk_convert.dataset.cells import CellSet
 
 
 def field(seed: int, height: int = 48, width: int = 64) -> npt.NDArray[np.uint8]:
@@ -207,7 +209,7 @@ def test_summary_and_stamp_of_unknown_subjects(tmp_path: Path) -> None:
     cells = load_cells(tmp_path, classes={"ig": "blast", "ly": "normal"}, px_per_um=7.5)
     assert [cell.group for cell in cells.cells] == [f"{PICTURE}{cell.sha256[:12]}" for cell in cells.cells]
     assert (cells.stamp or "").startswith("NO SUBJECTS KNOWN: every such picture counts for itself")
-    assert str(cells.summary()).splitlines() == [
+    assert str(summarise(cells)).splitlines() == [
         "normal: 1 cells (ly 1), 1 different pictures",
         "blast: 2 cells (ig 2), 2 different pictures",
         "left out: 2 pictures (mono 1, masks 1)",
@@ -222,11 +224,11 @@ def test_stamp_of_some_unknown_subjects(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("file,subject\na.jpg,1\n")
     cells = load_cells(tmp_path)
     assert (cells.stamp or "").startswith("SUBJECTS UNKNOWN OF 1 OF 2 PICTURES")
-    assert "the subjects of 1 pictures are unknown" in str(cells.summary())
+    assert "the subjects of 1 pictures are unknown" in str(summarise(cells))
     (tmp_path / "list.csv").write_text("file,subject\na.jpg,1\nb.jpg,2\n")
     known = load_cells(tmp_path)
     assert (known.stamp, known.subjects_known) == (None, True)
-    assert "subjects by the table" in str(known.summary())
+    assert "subjects by the table" in str(summarise(known))
 
 
 def test_copies_and_near_copies_are_one_group(tmp_path: Path) -> None:
@@ -267,7 +269,7 @@ def test_crops_of_pictures_on_black_and_not(tmp_path: Path) -> None:
     assert envelope_of([empty]).area_um2[1] > 40 * 50 / 16
     assert (read_crop(empty).mask == 255).all()
     assert "not on black: 2 of 3 pictures; the cell nearest the middle counts, or in 1, where none is" in str(
-        cells.summary()
+        summarise(cells)
     )
 
 
@@ -428,5 +430,5 @@ def test_real_folders(edgeleuk_data: Path) -> None:
         crops, classes={"lymp": "normal", "mono": "blast"}, subjects=crops.with_name("index.csv")
     )
     assert bcisc.subjects_known
-    assert bcisc.summary().cells == {"normal": 25, "blast": 28}
-    assert bcisc.summary().subjects["normal"] > 1
+    assert summarise(bcisc).cells == {"normal": 25, "blast": 28}
+    assert summarise(bcisc).subjects["normal"] > 1

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgeleuk.errors import DataRefusedError, UsageError
-from edgeleuk_convert.dataset.cnmc import Label, LabelledCell
+from edgeleuk_convert.dataset.cells import Label, LabelledCell
 from edgeleuk_convert.dataset.splits import (
     grouped_folds,
     holdout,

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from edgeleuk.errors import MissingDependencyError
-from edgeleuk_convert.dataset.cnmc import Label, LabelledCell
+from edgeleuk_convert.dataset.cells import Label, LabelledCell
 from edgeleuk_convert.evaluation import baselines
 from edgeleuk_convert.evaluation.baselines import (
     OTHER_GROUPS,

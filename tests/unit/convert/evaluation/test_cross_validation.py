@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from edgeleuk.errors import DataRefusedError, IntegrityError, UsageError
-from edgeleuk_convert.dataset.cnmc import CellSet, Label, LabelledCell
+from edgeleuk_convert.dataset.cells import CellSet, Label, LabelledCell
 from edgeleuk_convert.dataset.splits import grouped_folds
 from edgeleuk_convert.evaluation import baselines, cross_validation
 from edgeleuk_convert.evaluation.cross_validation import (
@@ -31,7 +31,7 @@ from edgeleuk_convert.training.out_of_fold import (
     settings_that_count,
     write_answers,
 )
-from edgeleuk_convert.training.trainer import TrainingSettings
+from edgeleuk_convert.training.plan import TrainingSettings
 
 FOLDS = 3
 Floats = npt.NDArray[np.float64]

@@ -9,18 +9,21 @@ import msgspec
 import pytest
 
 from edgeleuk.bundle.manifest import LABELS, TRAINING, VALIDATION
-from edgeleuk.bundle.reading import Bundle, read_bundle
+from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.bundle.writing import describe_members, write_bundle
 from edgeleuk.errors import DataRefusedError, UsageError
 from edgeleuk.virtual.cells import single_cell
 from edgeleuk_convert.commands.evaluate import comparison_text
-from edgeleuk_convert.dataset.cnmc import CellSet, load_cells
+from edgeleuk_convert.dataset.cnmc import load_cells
 from edgeleuk_convert.evaluation.replacement import compare_bundles, contract_differences, held_out_for_both
 from edgeleuk_convert.metrics import acceptance
 from edgeleuk_convert.training.record import bundle_record
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from edgeleuk.bundle.contents import Bundle
+    from edgeleuk_convert.dataset.cells import CellSet
 
 SUBJECTS, CELLS = 4, 4  # of each class
 

@@ -29,8 +29,8 @@ from edgeleuk_convert.networks.architectures import (
 )
 from edgeleuk_convert.networks.architectures import efficientnet_lite as lite
 from edgeleuk_convert.networks.architectures.fine_tuning import FineTuning, Optimizers
+from edgeleuk_convert.training.plan import TrainingSettings
 from edgeleuk_convert.training.record import TrainingRecord
-from edgeleuk_convert.training.trainer import TrainingSettings
 
 INT8_LAYERS = {
     "Add", "AveragePooling2D", "BatchNormalization", "Concatenate", "Conv2D", "Dense", "DepthwiseConv2D",

@@ -14,11 +14,12 @@ from foreign import BYTES, SIDE, dense, pictures, separable
 from edgeleuk.classifier.classifier import open_networks
 from edgeleuk.errors import EdgeleukError, IntegrityError, UsageError
 from edgeleuk_convert.commands.convert import parse_size
+from edgeleuk_convert.environment import silenced
 from edgeleuk_convert.networks import file_kinds, keras_files
 from edgeleuk_convert.networks.loading import functional, hash_of, load_network
 from edgeleuk_convert.quantization.bias_correction import activation_of, last_layer
 from edgeleuk_convert.quantization.onnx import to_onnx_float32
-from edgeleuk_convert.quantization.tflite import silenced, to_tflite_float32
+from edgeleuk_convert.quantization.tflite import to_tflite_float32
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,12 +13,13 @@ from msgspec.structs import replace
 
 from edgeleuk.errors import CheckFailedError
 from edgeleuk.inference.quantization import Affine
+from edgeleuk_convert.environment import silenced
 from edgeleuk_convert.networks.loading import functional
 from edgeleuk_convert.quantization.audit import audit, audit_text, input_error_bytes, require_kept_promises
 from edgeleuk_convert.quantization.bias_correction import without_rescaling
 from edgeleuk_convert.quantization.calibration_data import ReachingInput, calibration_input
 from edgeleuk_convert.quantization.onnx import prepared, to_onnx_float32, to_onnx_int8
-from edgeleuk_convert.quantization.tflite import silenced, to_tflite_float32, to_tflite_int8
+from edgeleuk_convert.quantization.tflite import to_tflite_float32, to_tflite_int8
 
 if TYPE_CHECKING:
     from collections.abc import Callable

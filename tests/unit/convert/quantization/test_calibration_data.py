@@ -11,7 +11,8 @@ import pytest
 from edgeleuk.bundle.manifest import InputContract
 from edgeleuk.errors import DataRefusedError
 from edgeleuk.virtual.cells import single_cell
-from edgeleuk_convert.dataset.cnmc import LabelledCell, load_cells, pixel_hash
+from edgeleuk_convert.dataset.cells import LabelledCell
+from edgeleuk_convert.dataset.cnmc import load_cells, pixel_hash
 from edgeleuk_convert.quantization.calibration_data import RealInput, TensorStore, read_calibration
 
 if TYPE_CHECKING:

@@ -13,19 +13,21 @@ from edgeleuk.classifier.classifier import open_networks
 from edgeleuk.errors import CheckFailedError
 from edgeleuk.inference.log_odds import log_odds
 from edgeleuk_calibration.probability import sigmoid
-from edgeleuk_convert.bundling.pack import Recipe, convert_networks
+from edgeleuk_convert.bundling.converted import Recipe
+from edgeleuk_convert.bundling.pack import convert_networks
+from edgeleuk_convert.environment import silenced
 from edgeleuk_convert.networks.loading import functional, load_network
 from edgeleuk_convert.quantization.batch_norm import with_convolved_norms
 from edgeleuk_convert.quantization.bias_correction import activation_of, last_layer, without_activation
 from edgeleuk_convert.quantization.calibration_data import calibration_input
 from edgeleuk_convert.quantization.onnx import to_onnx_float32, to_onnx_int8
-from edgeleuk_convert.quantization.tflite import silenced, to_tflite_float32
+from edgeleuk_convert.quantization.tflite import to_tflite_float32
 from edgeleuk_convert.training.record import TrainingRecord
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgeleuk_convert.bundling.pack import Converted
+    from edgeleuk_convert.bundling.converted import Converted
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # Keras, of NumPy

@@ -10,10 +10,11 @@ import pytest
 from edgeleuk.bundle.manifest import InputContract, OutputContract
 from edgeleuk.errors import CheckFailedError
 from edgeleuk.inference import open_runtime
+from edgeleuk_convert.environment import silenced
 from edgeleuk_convert.quantization.bias_correction import with_unrolled_recurrence
 from edgeleuk_convert.quantization.onnx import to_onnx_float32
 from edgeleuk_convert.quantization.prepare import prepare_for_int8
-from edgeleuk_convert.quantization.tflite import silenced, to_tflite_float32
+from edgeleuk_convert.quantization.tflite import to_tflite_float32
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,21 +12,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeleuk.errors import IntegrityError
-from edgeleuk_convert.bundling.pack import Converted, convert_networks
+from edgeleuk_convert.bundling.pack import convert_networks
 from edgeleuk_convert.quantization.calibration_data import RealInput
 from edgeleuk_convert.quantization.graph import Graph, Node, matched, onnx_graph, tflite_graph
 from edgeleuk_convert.quantization.layer_noise import (
     NOISELESS_DB,
     Measured,
     importance,
-    layers_figure,
-    layers_text,
     measure,
     ranking,
     sqnr_db,
 )
 from edgeleuk_convert.quantization.prepare import REFERENCE_MEMBER
 from edgeleuk_convert.quantization.tflite import to_tflite_float32
+from edgeleuk_convert.reports.layer_noise import layers_figure, layers_text
+
+if TYPE_CHECKING:
+    from edgeleuk_convert.bundling.converted import Converted
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),

@@ -17,7 +17,8 @@ import pytest
 from edgeleuk import RESEARCH_USE
 from edgeleuk.bundle.manifest import Envelope, InputContract, OutputContract
 from edgeleuk.errors import DataRefusedError, MissingDependencyError, UsageError
-from edgeleuk_convert.dataset.cnmc import CellSet, load_cells
+from edgeleuk_convert.dataset.cells import CellSet
+from edgeleuk_convert.dataset.cnmc import load_cells
 from edgeleuk_convert.evaluation import baselines
 from edgeleuk_convert.evaluation.evaluate import evaluate_with
 from edgeleuk_convert.reports.page import NOTHING, look_up, written

@@ -15,8 +15,9 @@ import msgspec
 import numpy as np
 import pytest
 
+from edgeleuk.bundle.contents import Bundle
 from edgeleuk.bundle.manifest import CALIBRATION
-from edgeleuk.bundle.reading import Bundle, read_bundle
+from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.errors import IntegrityError
 from edgeleuk_convert.commands.evaluate import validation_text
 from edgeleuk_convert.evaluation.int8_vs_float import Answers, validation_facts

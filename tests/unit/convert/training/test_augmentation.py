@@ -10,7 +10,7 @@ import pytest
 
 from edgeleuk.bundle.manifest import Channel, InputContract
 from edgeleuk.inference.preprocessing import NORMAL_MEAN, normalised
-from edgeleuk_convert.dataset.cnmc import LabelledCell
+from edgeleuk_convert.dataset.cells import LabelledCell
 from edgeleuk_convert.training.augmentation import (
     Augmentation,
     augmented,

@@ -18,7 +18,7 @@ from edgeleuk.errors import BundleError, DataRefusedError
 from edgeleuk.frames import CellCrop
 from edgeleuk.inference.preprocessing import ScaledCell, scaled_cell
 from edgeleuk.virtual.cells import single_cell
-from edgeleuk_convert.dataset.cnmc import Label, LabelledCell
+from edgeleuk_convert.dataset.cells import Label, LabelledCell
 from edgeleuk_convert.training import forest as fitting
 
 Floats = npt.NDArray[np.float64]

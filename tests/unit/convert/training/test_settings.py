@@ -9,9 +9,9 @@ import pytest
 
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.errors import IntegrityError, UsageError
+from edgeleuk_convert.training.plan import TrainingSettings
 from edgeleuk_convert.training.record import bundle_record
 from edgeleuk_convert.training.settings import load_training_settings, read_subjects, settings_of
-from edgeleuk_convert.training.trainer import TrainingSettings
 
 if TYPE_CHECKING:
     from pathlib import Path

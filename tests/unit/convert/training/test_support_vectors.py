@@ -23,7 +23,8 @@ from edgeleuk.classifier.classifier import open_network, open_networks
 from edgeleuk.errors import BundleError, UsageError
 from edgeleuk.inference.preprocessing import to_batch
 from edgeleuk.virtual.cells import single_cell
-from edgeleuk_convert.bundling.pack import Recipe, convert_networks
+from edgeleuk_convert.bundling.converted import Recipe
+from edgeleuk_convert.bundling.pack import convert_networks
 from edgeleuk_convert.networks.architectures import build
 from edgeleuk_convert.networks.architectures.support_vectors import (
     split_trunk_and_head,
@@ -37,7 +38,7 @@ from edgeleuk_convert.training.record import TrainingRecord
 from edgeleuk_convert.training.support_vectors import PER_MARGIN, fit_support
 
 if TYPE_CHECKING:
-    from edgeleuk_convert.bundling.pack import Converted
+    from edgeleuk_convert.bundling.converted import Converted
 
 # Keras 3.15 converts its variables in a way that NumPy 2.4 is about to drop.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

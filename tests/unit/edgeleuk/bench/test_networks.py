@@ -25,7 +25,7 @@ from edgeleuk.bench.stages import STAGES, time_stages
 from edgeleuk.bench.store import keep, kept, result_path, start_path
 from edgeleuk.bundle.golden import decode_golden, encode_golden
 from edgeleuk.bundle.manifest import GOLDEN
-from edgeleuk.bundle.reading import Bundle, read_bundle
+from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.bundle.writing import describe_members, write_bundle
 from edgeleuk.classifier.classifier import open_classifier
 from edgeleuk.errors import CameraError, CheckFailedError, MissingDependencyError, UsageError
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from outcome import Outcome
+
+    from edgeleuk.bundle.contents import Bundle
 
 CAMERA = "virtual://?seed=7&width=480&height=360&white_cells_per_field=8"
 TFLITE, ONNX = "model.int8.tflite", "model.int8.onnx"

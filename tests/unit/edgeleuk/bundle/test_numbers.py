@@ -27,7 +27,7 @@ from edgeleuk.bundle.manifest import (
     TRAINING,
     VALIDATION,
 )
-from edgeleuk.bundle.reading import Bundle, decode_manifest, read_bundle
+from edgeleuk.bundle.reading import decode_manifest, read_bundle
 from edgeleuk.bundle.support_vectors import decode_support
 from edgeleuk.bundle.validation import decode_validation
 from edgeleuk.bundle.writing import describe_members, write_bundle
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from outcome import Outcome
+
+    from edgeleuk.bundle.contents import Bundle
 
 DEEP = b"[" * 100_000 + b"]" * 100_000
 

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgeleuk.bundle.contents import Bundle
 from edgeleuk.bundle.features import FeatureStatistics, encode_features
 from edgeleuk.bundle.forest import Forest, encode_forest
 from edgeleuk.bundle.golden import GoldenVectors, encode_golden
@@ -27,7 +28,7 @@ from edgeleuk.bundle.manifest import (
     TRAINING,
     VALIDATION,
 )
-from edgeleuk.bundle.reading import Bundle, read_bundle
+from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.bundle.support_vectors import SupportVectors, encode_support
 from edgeleuk.bundle.writing import bundle_bytes, describe_members, write_bundle
 from edgeleuk.classifier.self_test import replay

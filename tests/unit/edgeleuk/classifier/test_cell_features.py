@@ -11,7 +11,7 @@ import pytest
 from edgeleuk.classifier.cell_features import COLOUR, NAMES, morphology_numbers
 from edgeleuk.errors import DataRefusedError
 from edgeleuk.frames import CellCrop
-from edgeleuk_convert.dataset.cnmc import CNMC_PX_PER_UM, LabelledCell
+from edgeleuk_convert.dataset.cells import CNMC_PX_PER_UM, LabelledCell
 from edgeleuk_convert.dataset.measuring import measure
 
 if TYPE_CHECKING:

@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 from weights import flipped, some_weights, tflite_tensors, with_zero_point
 
+from edgeleuk.bundle.contents import Bundle
 from edgeleuk.bundle.golden import MADE_WITH, PLAIN, USUAL, decode_golden, encode_golden
 from edgeleuk.bundle.manifest import GOLDEN, LABELS, MODEL_FILES
-from edgeleuk.bundle.reading import Bundle, read_bundle
+from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.bundle.writing import describe_members, write_bundle
 from edgeleuk.classifier import classifier as classify
 from edgeleuk.classifier.classifier import bundle_rules

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from edgeleuk.bundle.known_error import known_error
-from edgeleuk.bundle.reading import Bundle, read_bundle
+from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.counting.consensus import STUCK_DUST
 from edgeleuk.counting.intervals import (
     Called,
@@ -35,6 +35,8 @@ from edgeleuk.results import Check, Counted, Decision, Proportion, cells_text, c
 
 if TYPE_CHECKING:
     from outcome import Call
+
+    from edgeleuk.bundle.contents import Bundle
 
 GOOD = KnownError(0.6, Rate(0.95, 200, 100), Rate(0.9, 200, 100))
 COUNTS = Counted(20, 60, 20, {Check.PROBABILITY: 8, Check.AREA: 12})

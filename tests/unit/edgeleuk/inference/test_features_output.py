@@ -57,8 +57,9 @@ def tensors() -> np.ndarray:
 def test_every_format_gives_output_and_features(network: Any, tensors: np.ndarray) -> None:
     import onnx
 
+    from edgeleuk_convert.environment import silenced
     from edgeleuk_convert.quantization.onnx import to_onnx_float32, to_onnx_int8
-    from edgeleuk_convert.quantization.tflite import silenced, to_tflite_float32, to_tflite_int8
+    from edgeleuk_convert.quantization.tflite import to_tflite_float32, to_tflite_int8
 
     real = tensors.astype(np.float32)
     both = with_features(network)

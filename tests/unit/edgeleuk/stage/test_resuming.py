@@ -12,6 +12,7 @@ from edgeleuk.commands.scan import StoppableStage
 from edgeleuk.errors import HardwareError
 from edgeleuk.results import Decision
 from edgeleuk.stage.autofocus import FocusPlane, NoFocusError
+from edgeleuk.stage.base import ScanField
 from edgeleuk.stage.mosaic import Mosaic
 from edgeleuk.stage.resuming import (
     Begun,
@@ -22,7 +23,6 @@ from edgeleuk.stage.resuming import (
     focus_text,
     read_earlier_scan,
 )
-from edgeleuk.stage.scanning import ScanField
 from edgeleuk.virtual.microscope import Stand, VirtualMicroscope
 from edgeleuk.virtual.render import VirtualSlide
 

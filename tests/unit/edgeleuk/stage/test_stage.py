@@ -13,8 +13,9 @@ from virtual_stage import VirtualStage
 from edgeleuk.errors import HardwareError, UsageError
 from edgeleuk.frames import Frame
 from edgeleuk.stage.autofocus import MOST_FRAMES, FocusPlane, autofocus, refocus, vertex
+from edgeleuk.stage.base import ScanField
 from edgeleuk.stage.mapping import Mapping, calibrate
-from edgeleuk.stage.scanning import FocusKeeper, ScanField, ScanPlan, ScanSource
+from edgeleuk.stage.scanning import FocusKeeper, ScanPlan, ScanSource
 from edgeleuk.virtual.microscope import DEPTH_OF_FIELD_UM, Stand, VirtualMicroscope
 from edgeleuk.virtual.render import VirtualSlide
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from edgeleuk.capture.virtual import FIELDS_PER_ROW, VirtualSettings, open_virtual, parse_virtual
+from edgeleuk.capture.scripted import open_virtual
+from edgeleuk.capture.virtual import FIELDS_PER_ROW, VirtualSettings, parse_virtual
 from edgeleuk.errors import DataRefusedError, UsageError
 from edgeleuk.virtual import VirtualSlide, single_cell
 from edgeleuk.virtual.cells import white_sprite

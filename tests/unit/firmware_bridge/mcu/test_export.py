@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 
     from outcome import Outcome
 
-    from edgeleuk.bundle.reading import Bundle
+    from edgeleuk.bundle.contents import Bundle
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # Keras, of NumPy
@@ -80,9 +80,10 @@ def shipped_model(shipped: Bundle) -> bytes:
 
 def bundle_of(model: Any, output: OutputContract) -> Bundle:
     """Convert a small network of others' to int8 TFLite, and pack it with golden cells."""
+    from edgeleuk_convert.environment import silenced
     from edgeleuk_convert.quantization.bias_correction import without_activation
     from edgeleuk_convert.quantization.calibration_data import calibration_input
-    from edgeleuk_convert.quantization.tflite import silenced, to_tflite_int8, with_features
+    from edgeleuk_convert.quantization.tflite import to_tflite_int8, with_features
 
     bare, contract = without_activation(model, output)
     with silenced():

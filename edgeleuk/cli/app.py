@@ -319,7 +319,7 @@ def convert(
         images=images,
         seed=seed,
         strategy=strategy,
-        calibration_card=calibration_card,
+        calibration_record=calibration_card,
         contract=contract,
         size=size,
         output=output,

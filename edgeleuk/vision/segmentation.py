@@ -45,6 +45,7 @@ _MANY_RED_CELLS = 12
 _FEW_ENOUGH_PX = 480
 # Nuclei that touch dent their common outline.
 _LEAST_SOLIDITY = 0.94
+_LEAST_SOLIDITY_OF_PART = 0.88
 
 
 def segment(pixels: RgbImage, *, px_per_um: float | None = None) -> list[Cell]:
@@ -220,23 +221,44 @@ def _parted(mask: Mask, scale: float) -> Mask:
     """Cut nuclei apart at their necks; whether the parts are lobes of one is decided afterwards."""
     outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     parted: Mask = mask.copy()
-    least = _LEAST_NUCLEUS_UM2 * scale**2
     for outline in outlines:
         box = Box(*cv2.boundingRect(outline))
-        area, hull = cv2.contourArea(outline), cv2.contourArea(cv2.convexHull(outline))
-        # Little of a cell may show at the border, and hardly dent the outline of a whole one that it touches.
-        sides = border_sides(box, mask.shape)
-        if area < (1 + (not any(sides))) * least or (area > _LEAST_SOLIDITY * hull and not any(sides)):
-            continue
-        own = cv2.drawContours(
+        shape = cv2.drawContours(
             np.zeros((box.h, box.w), np.uint8), [outline - (box.x, box.y)], -1, 255, cv2.FILLED
         )
-        nearest = parted_at_necks(np.asarray(own, np.uint8), scale, sides)
+        nearest = _parts(np.asarray(shape, np.uint8), outline, scale, border_sides(box, mask.shape))
         if nearest is not None:
             window = parted[box.slices]
             window[:, :-1][nearest[:, :-1] != nearest[:, 1:]] = 0
             window[:-1][nearest[:-1] != nearest[1:]] = 0
     return parted
+
+
+def _parts(
+    shape: Mask, outline: npt.NDArray[np.int32], scale: float, cut: tuple[bool, bool, bool, bool]
+) -> npt.NDArray[np.intp] | None:
+    """Tell to which nucleus each pixel of a common outline belongs; None where it is one alone."""
+    area, least = cv2.contourArea(outline), _LEAST_NUCLEUS_UM2 * scale**2
+    if any(cut) and area >= least:
+        # Little of a cell may show at the border, and hardly dent the outline of a whole one that it touches.
+        nearest = parted_at_necks(shape, scale, cut)
+        # What parts there is no lobe if both are round: lobes of one nucleus are bent.
+        if nearest is not None and all(
+            _is_round(np.where(nearest == i, shape, np.uint8(0))) for i in np.unique(nearest)
+        ):
+            return nearest
+    if area < 2 * least or area > _LEAST_SOLIDITY * cv2.contourArea(cv2.convexHull(outline)):
+        return None
+    return parted_at_necks(shape, scale, (False, False, False, False))
+
+
+def _is_round(part: Mask) -> bool:
+    """Whether a part fills most of its convex hull."""
+    points = cv2.findNonZero(part)
+    if points is None:
+        return True
+    hull = cv2.fillConvexPoly(np.zeros_like(part), cv2.convexHull(points), 1)
+    return bool(np.count_nonzero(part) >= _LEAST_SOLIDITY_OF_PART * np.count_nonzero(hull))
 
 
 def _painted(nuclei: Iterable[Nucleus], window: Box) -> Mask:

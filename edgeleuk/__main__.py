@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgeleuk.cli import main
+from edgeleuk.cli.app import main
 
 if __name__ == "__main__":
     main()

@@ -4,7 +4,7 @@
 
     EdgeleukError                       1   (a bug, if nothing below fits)
     ├── UsageError                      2   a bad flag, or a bad value in a file
-    ├── GateFailedError                 3   accuracy drop, self-test, benchmark limit
+    ├── CheckFailedError                3   accuracy drop, self-test, benchmark limit
     ├── DataRefusedError                4   leakage, too few, unreadable
     ├── MissingDependencyError          5   names the extra that installs it
     ├── HardwareError                   6
@@ -63,7 +63,7 @@ class UsageError(EdgeleukError):
     exit_code = 2
 
 
-class GateFailedError(EdgeleukError):
+class CheckFailedError(EdgeleukError):
     """A promise was measured and not kept: accuracy drop, self-test, benchmark limit."""
 
     exit_code = 3

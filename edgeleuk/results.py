@@ -365,7 +365,7 @@ class SessionSummary:
     truth : mapping or None
         For simulated sources: what was really there, and how it was called.
     counting : mapping or None
-        What `edgeleuk.counting.counting_facts` makes of the counts, once a run has ended.
+        What `edgeleuk.counting.intervals.counting_facts` makes of the counts, once a run has ended.
     """
 
     session: str

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from edgeleuk.bundle.manifest import InputContract
-from edgeleuk.preprocessing import to_batch
+from edgeleuk.inference.preprocessing import to_batch
 from edgeleuk.virtual.cells import single_cell
 
 if TYPE_CHECKING:

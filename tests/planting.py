@@ -11,7 +11,7 @@ import numpy.typing as npt
 from edgeleuk.bundle.manifest import Envelope, InputContract, OutputContract
 
 if TYPE_CHECKING:
-    from edgeleuk_convert.record import TrainingRecord
+    from edgeleuk_convert.training.record import TrainingRecord
 
 CONTRACT = InputContract(
     height=32,
@@ -28,7 +28,7 @@ CHANNEL = 3
 @lru_cache
 def drawn_cells(first: int, count: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
     """Draw cells of the virtual slide: (n, 32, 32, 4) and whether each is a blast."""
-    from edgeleuk.preprocessing import to_batch
+    from edgeleuk.inference.preprocessing import to_batch
     from edgeleuk.virtual.cells import single_cell
 
     labels = [("blast", "normal")[seed % 2] for seed in range(first, first + count)]
@@ -114,7 +114,7 @@ def stream_fault() -> Any:
 
 def record() -> TrainingRecord:
     """Return a record of the network, as far as a conversion asks for it."""
-    from edgeleuk_convert.record import TrainingRecord
+    from edgeleuk_convert.training.record import TrainingRecord
 
     return TrainingRecord(
         architecture="resnet",

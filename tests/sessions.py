@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeleuk.frames import Box, Cell, CellCrop
-from edgeleuk.record import JudgedCell
 from edgeleuk.results import CellResult, Check, Counted, Decision, FrameResult, Prediction, SessionSummary
+from edgeleuk.session import JudgedCell
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgeleuk.record import SessionWriter
+    from edgeleuk.session import SessionWriter
 
 BOX = Box(3, 4, 120, 90)
 PIXELS = np.random.default_rng(0).integers(0, 255, (90, 120, 3), np.uint8)
@@ -43,7 +43,7 @@ WRITER = """
 import sys
 sys.path.insert(0, sys.argv[2])
 from pathlib import Path
-from edgeleuk.record import create_session
+from edgeleuk.session import create_session
 from sessions import record
 session = create_session(Path(sys.argv[1]), {"camera": "test://"})
 number = 0

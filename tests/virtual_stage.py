@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from edgeleuk.frames import Frame
-from edgeleuk_firmware_bridge.microscope import Position
+from edgeleuk_firmware_bridge.stage.protocols import Position
 
 if TYPE_CHECKING:
     from edgeleuk.virtual.microscope import VirtualMicroscope

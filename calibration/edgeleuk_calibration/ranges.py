@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeleuk.errors import DataRefusedError
-from edgeleuk.quantization import integer_range
+from edgeleuk.inference.quantization import integer_range
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     import numpy.typing as npt
 
-    from edgeleuk.quantization import Affine
+    from edgeleuk.inference.quantization import Affine
 
     Floats = npt.NDArray[np.float32]
     # The name of an image, and what it gave in each tensor of the float network.
@@ -189,7 +189,7 @@ def real_range(affine: Affine) -> tuple[float, float]:
 
     Examples
     --------
-    >>> from edgeleuk.quantization import Affine
+    >>> from edgeleuk.inference.quantization import Affine
     >>> real_range(Affine(0.5, -128))
     (0.0, 127.5)
     """

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 from edgeleuk.errors import DataRefusedError, UsageError
-from edgeleuk_calibration.card import CalibrationSet, T, make_card
+from edgeleuk_calibration.calibration_record import CalibrationSet, T, make_calibration_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -83,7 +83,9 @@ def select(
             "too few images to calibrate with", got=len(chosen), allowed=f"{LEAST_IMAGES} or more"
         )
     images = tuple(chosen[index] for index in generator.permutation(len(chosen)))
-    return CalibrationSet(images, make_card(images, strategy=strategy, seed=seed, folder=folder))
+    return CalibrationSet(
+        images, make_calibration_record(images, strategy=strategy, seed=seed, folder=folder)
+    )
 
 
 def select_balanced(candidates: Sequence[T], count: int, *, seed: int = 0) -> CalibrationSet[T]:

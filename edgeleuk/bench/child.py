@@ -11,6 +11,7 @@ The first prints its figures as JSON; the second runs the command line and leave
 from __future__ import annotations
 
 import json
+import runpy
 import sys
 import time
 from pathlib import Path
@@ -21,7 +22,7 @@ def measure_network(bundle_path: str, runtime: str, precision: str, threads: int
     import numpy as np
 
     from edgeleuk.bundle.reading import read_bundle
-    from edgeleuk.classify import open_network
+    from edgeleuk.classifier.classifier import open_network
 
     began = time.perf_counter()
     bundle = read_bundle(bundle_path)
@@ -50,11 +51,9 @@ def peak_rss_mb() -> float:
 
 
 def _command(file: Path, words: list[str]) -> None:
-    from edgeleuk.cli import main
-
     sys.argv = ["edgeleuk", *words]
     try:
-        main()
+        runpy.run_module("edgeleuk", run_name="__main__")
     finally:
         file.write_text(json.dumps({"peak_rss_mb": peak_rss_mb()}), encoding="utf-8")
 

@@ -19,15 +19,15 @@ from edgeleuk.bench.store import (
     kept_start,
 )
 from edgeleuk.bundle.acceptance import refuse_rejected
-from edgeleuk.console import say
-from edgeleuk.errors import BundleError, GateFailedError, MissingDependencyError
-from edgeleuk.selftest import OK
+from edgeleuk.classifier.self_test import OK
+from edgeleuk.errors import BundleError, CheckFailedError, MissingDependencyError
+from edgeleuk.io.console import say
 
 if TYPE_CHECKING:
     from edgeleuk.bench.machine import Machine
     from edgeleuk.bench.networks import OpenNetwork
-    from edgeleuk.bundle.reading import Bundle
-    from edgeleuk.config import RunSettings
+    from edgeleuk.bundle.contents import Bundle
+    from edgeleuk.io.settings import RunSettings
 
 # Enough to tell runtimes apart that differ by more than a few per cent; a start should not take longer.
 SECONDS = 1.0
@@ -83,7 +83,7 @@ def choose_runtime(bundle: Bundle, precision: str, threads: int, held: Held | No
     ------
     UsageError, MissingDependencyError
         As `configurations`.
-    GateFailedError
+    CheckFailedError
         The bundle was rejected, or no runtime passed the self-test.
     """
     refuse_rejected(bundle)
@@ -134,7 +134,7 @@ def _measured(bundle: Bundle, machine: Machine, wanted: list[Configuration]) -> 
     times = _measure(bundle, wanted)
     passed = {time.runtime: time.p50_ms for time in times if time.p50_ms is not None}
     if not passed:
-        raise GateFailedError(
+        raise CheckFailedError(
             f"the self-test of {bundle.path.name} failed on every runtime",
             got="; ".join(time.failed for time in times if time.failed is not None),
             cure="look at all of it with `edgeleuk verify`",

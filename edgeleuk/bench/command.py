@@ -12,10 +12,10 @@ from edgeleuk.bench.plot import save_plot
 from edgeleuk.bench.report import bench_text
 from edgeleuk.bench.store import write_result
 from edgeleuk.bundle.reading import read_bundle
-from edgeleuk.cameras import find_camera
-from edgeleuk.errors import EdgeleukError, GateFailedError, UsageError
-from edgeleuk.images import require_picture
-from edgeleuk.wholefile import bears, require_replaceable
+from edgeleuk.capture.discovery import find_camera
+from edgeleuk.errors import CheckFailedError, EdgeleukError, UsageError
+from edgeleuk.io.atomic import bears, require_replaceable
+from edgeleuk.io.images import require_picture
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,7 +79,7 @@ def bench(bundle: str, request: Request) -> tuple[dict[str, Any], EdgeleukError 
         result["comparison"] = compared(result, old, str(request.compare))
     try:
         hold(result, limits)
-    except GateFailedError as error:
+    except CheckFailedError as error:
         return result, error
     return result, None
 

@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from edgeleuk.console import say
 from edgeleuk.errors import EdgeleukError
-from edgeleuk.record import read_session
+from edgeleuk.io.console import say
+from edgeleuk.session import read_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from edgeleuk.bench.networks import Configuration
-    from edgeleuk.bundle.reading import Bundle
+    from edgeleuk.bundle.contents import Bundle
 
 CHILD = "edgeleuk.bench.child"
 # A start is always on the same small slide, so that machines can be compared.

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from edgeleuk.bench.report import network_name
-from edgeleuk.errors import GateFailedError, UsageError
+from edgeleuk.errors import CheckFailedError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -69,7 +69,7 @@ def hold(result: Mapping[str, Any], limits: Sequence[Limit]) -> None:
 
     Raises
     ------
-    GateFailedError
+    CheckFailedError
         One is not kept, or its figure could not be measured.
     """
     broken = []
@@ -81,7 +81,9 @@ def hold(result: Mapping[str, Any], limits: Sequence[Limit]) -> None:
             broken.append(f"{limit.name} is {measured:g}, allowed {limit.words}")
     if broken:
         which = network_name(result["fastest"])
-        raise GateFailedError(f"a benchmark limit is not kept by the fastest ({which}): " + "; ".join(broken))
+        raise CheckFailedError(
+            f"a benchmark limit is not kept by the fastest ({which}): " + "; ".join(broken)
+        )
 
 
 def figure(result: Mapping[str, Any], name: str) -> float | None:

@@ -113,7 +113,7 @@ class Zone:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class MachineState:
     """How the machine fares at one moment.
 
     Attributes
@@ -199,10 +199,10 @@ def read_machine(root: Path = ROOT) -> Machine:
     )
 
 
-def read_state(root: Path = ROOT) -> State:
+def read_state(root: Path = ROOT) -> MachineState:
     """Read how the machine fares."""
     load = _number(_first(root, "proc/loadavg"), 0, 1e6)
-    return State(
+    return MachineState(
         load_1min=load,
         zones=_zones(root),
         clocks_mhz=read_clocks(root),

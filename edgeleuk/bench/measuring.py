@@ -31,10 +31,10 @@ from edgeleuk.bench.store import keep
 from edgeleuk.bench.verdict import judge
 from edgeleuk.bundle.acceptance import refuse_rejected
 from edgeleuk.capture import ReconnectPolicy, open_camera
-from edgeleuk.console import progress_line
-from edgeleuk.errors import GateFailedError, UsageError
-from edgeleuk.runtimes import available_runtimes
-from edgeleuk.selftest import MOVED, OK
+from edgeleuk.classifier.self_test import MOVED, OK
+from edgeleuk.errors import CheckFailedError, UsageError
+from edgeleuk.inference import available_runtimes
+from edgeleuk.io.console import progress_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from edgeleuk.bench.fresh import FreshTimes
     from edgeleuk.bench.networks import Case, Configuration, OpenNetwork, Timing
     from edgeleuk.bench.stages import StageTimes
-    from edgeleuk.bundle.reading import Bundle
+    from edgeleuk.bundle.contents import Bundle
 
 # How the time is shared out; fresh processes take what is left, and a round of them whatever it takes.
 NETWORKS_SHARE, STAGES_SHARE = 0.5, 0.25
@@ -87,7 +87,7 @@ def measure(
     ------
     UsageError, MissingDependencyError
         `seconds` is out of range, or as `configurations` and `profile_operators`.
-    GateFailedError
+    CheckFailedError
         The bundle was rejected, or no network passed the self-test.
     CameraError
         As `time_stages`.
@@ -261,7 +261,7 @@ def _figures(
 def _require_passed(bundle: Bundle, networks: Sequence[OpenNetwork]) -> None:
     if all(network.moved is not None for network in networks):
         found = dict.fromkeys(network.moved for network in networks)
-        raise GateFailedError(
+        raise CheckFailedError(
             f"no network of {bundle.path.name} passed the self-test on this machine",
             got="; ".join(map(str, found)),
             cure="look at all of it with `edgeleuk verify`",

@@ -12,15 +12,15 @@ import numpy as np
 from edgeleuk.bench.verdict import LEAST_ROUNDS, spread_of
 from edgeleuk.bundle.golden import decode_golden
 from edgeleuk.bundle.manifest import GOLDEN, MODEL_FILES
-from edgeleuk.classify import Classifier, bundle_rules, open_network
+from edgeleuk.classifier.classifier import Classifier, bundle_rules, open_network
+from edgeleuk.classifier.self_test import MOVED, result_text, self_test
 from edgeleuk.errors import MissingDependencyError, UsageError
-from edgeleuk.runtimes import RUNTIMES, available_runtimes
-from edgeleuk.selftest import MOVED, result_text, self_test
+from edgeleuk.inference import RUNTIMES, available_runtimes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from edgeleuk.bundle.reading import Bundle
+    from edgeleuk.bundle.contents import Bundle
 
 # A slot of one case in one round holds at least one timed call, and as many as fit.
 SLOT_S = 0.1

@@ -12,15 +12,15 @@ import msgspec
 from edgeleuk.bundle.golden import decode_golden
 from edgeleuk.bundle.manifest import GOLDEN
 from edgeleuk.errors import MissingDependencyError
-from edgeleuk.quantization import look_up, real_table
-from edgeleuk.runtimes import RUNTIMES, available_runtimes
-from edgeleuk.runtimes.onnx_session import open_session
+from edgeleuk.inference import RUNTIMES, available_runtimes
+from edgeleuk.inference.onnx_session import open_session
+from edgeleuk.inference.quantization import look_up, real_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from edgeleuk.bench.networks import Configuration
-    from edgeleuk.bundle.reading import Bundle
+    from edgeleuk.bundle.contents import Bundle
 
 WARM_UP, RUNS = 3, 20
 MOST_ROWS = 12

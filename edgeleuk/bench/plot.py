@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from edgeleuk.annotate import text_width, write_text
 from edgeleuk.bench.report import network_name
-from edgeleuk.images import write_png
+from edgeleuk.io.images import write_png
+from edgeleuk.vision.annotate import text_width, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -16,14 +16,14 @@ import numpy as np
 
 from edgeleuk.capture import ReconnectPolicy, SourceEvent, decoded, is_simulated, open_camera, open_reader
 from edgeleuk.capture.base import JpegFrame
-from edgeleuk.clock import moment
-from edgeleuk.closing import Closing
-from edgeleuk.engine import Engine
 from edgeleuk.errors import CameraError, InterruptedBeforeRecordError
 from edgeleuk.frames import Frame
-from edgeleuk.pipeline import run as run_pipeline
-from edgeleuk.record.opening import create_session
-from edgeleuk.vision.quality import gate
+from edgeleuk.io.clock import moment
+from edgeleuk.io.closing import Closing
+from edgeleuk.pipeline.engine import Engine
+from edgeleuk.pipeline.run import run as run_pipeline
+from edgeleuk.session.open import create_session
+from edgeleuk.vision.quality import quality_check
 from edgeleuk.vision.stream import StreamWatch
 from edgeleuk.vision.tracking import FieldTracker
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from edgeleuk.capture import EncodedFrame, FrameReader, FrameSource
-    from edgeleuk.classify import Classifier
+    from edgeleuk.classifier.classifier import Classifier
     from edgeleuk.results import SessionSummary
 
     ItemT = Frame | EncodedFrame
@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 # In the order of the pipeline. `other` is what none of them is: joining views, looking for dust.
 STAGES = (
-    *("capture", "decode", "gate", "scale", "segment", "track", "crop", "classify", "record"),
+    *("capture", "decode", "quality_check", "scale", "segment", "track", "crop", "classify", "record"),
     "other",
 )
 DEFAULT_CAMERA = "virtual://?seed=7"
@@ -303,8 +303,8 @@ def _timed_engine(classifier: Classifier, clock: _Clock, *, camera: bool) -> Eng
         segment=clock.timed("segment", engine.segment),
         crop=clock.timed("crop", engine.crop),
         estimate_scale=clock.timed("scale", engine.estimate_scale),
-        gate=clock.timed("gate", gate),
-        watch=clock.timed("gate", StreamWatch(camera=camera).look),
+        gate=clock.timed("quality_check", quality_check),
+        watch=clock.timed("quality_check", StreamWatch(camera=camera).look),
     )
 
 

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from edgeleuk.bench.comparison import Stored, read_result
-from edgeleuk.console import say
 from edgeleuk.errors import UsageError
-from edgeleuk.wholefile import replace_file
+from edgeleuk.io.atomic import replace_file
+from edgeleuk.io.console import say
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from edgeleuk.bench.machine import Machine
-    from edgeleuk.bundle.reading import Bundle
+    from edgeleuk.bundle.contents import Bundle
 
 START_SCHEMA_VERSION = 1
 

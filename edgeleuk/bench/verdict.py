@@ -12,7 +12,7 @@ from edgeleuk.bench.machine import SINCE_START, THROTTLED_BITS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from edgeleuk.bench.machine import State
+    from edgeleuk.bench.machine import MachineState
 
 # Share of the cores that others may use: below it, they do not show among the rounds' own spread.
 OTHER_LOAD = 0.10
@@ -39,19 +39,19 @@ class Verdict:
 
 
 def judge(
-    before: State,
-    after: State,
+    before: MachineState,
+    after: MachineState,
     *,
     clocks_mhz: Sequence[float],
     others: float | None,
     rounds: int,
     spreads: Mapping[str, float],
 ) -> Verdict:
-    """Judge a measurement by what befell the machine meanwhile.
+    """Judge a measurement by what handle_event the machine meanwhile.
 
     Parameters
     ----------
-    before, after : State
+    before, after : MachineState
     clocks_mhz : sequence of float
         Of the fastest core after each round, in order; empty where nothing tells.
     others : float or None
@@ -84,7 +84,7 @@ def spread_of(medians: Sequence[float]) -> float:
     return (high - low) / middle if middle > 0 else 0.0
 
 
-def _throttled(before: State, after: State) -> list[str]:
+def _throttled(before: MachineState, after: MachineState) -> list[str]:
     reasons = []
     if before.throttled is not None and after.throttled is not None:
         # What was so once since the start counts if it was not so when the measurement began.

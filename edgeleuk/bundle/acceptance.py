@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeleuk.bundle.validation import read_validation
-from edgeleuk.errors import GateFailedError
+from edgeleuk.errors import CheckFailedError
 
 if TYPE_CHECKING:
-    from edgeleuk.bundle.reading import Bundle
+    from edgeleuk.bundle.contents import Bundle
 
 
 def refuse_rejected(bundle: Bundle) -> None:
@@ -16,12 +16,12 @@ def refuse_rejected(bundle: Bundle) -> None:
 
     Raises
     ------
-    GateFailedError
+    CheckFailedError
         With the gate's reasons.
     """
     said = read_validation(bundle)
     if said.verdict == "fail":
-        raise GateFailedError(
+        raise CheckFailedError(
             f"{bundle.path.name} was rejected when it was made: int8 loses too much",
             got="; ".join(said.reasons) or "no reasons given",
             cure="look at it with `edgeleuk validate`, and convert the network again",

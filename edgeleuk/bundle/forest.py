@@ -91,7 +91,7 @@ class Forest:
         Parameters
         ----------
         numbers : (n, 14) array_like
-            Rows of `edgeleuk.morphology.numbers_of`.
+            Rows of `edgeleuk.classifier.cell_features.numbers_of`.
 
         Returns
         -------

@@ -1,7 +1,8 @@
 """``golden.npz``: cells drawn by the project, their input tensors, and what each network answered to them.
 
 A device that makes the same tensors of the cells, gets the same answers from the network and decides the
-same has the workstation's preprocessing, runtime, model file and contracts: see `edgeleuk.selftest`.
+same has the workstation's preprocessing, runtime, model file and contracts: see
+`edgeleuk.classifier.self_test`.
 """
 
 from __future__ import annotations
@@ -14,14 +15,15 @@ import msgspec
 import numpy as np
 
 from edgeleuk.bundle.arrays import Arrays, arrays_of
+from edgeleuk.bundle.contracts import Answer
 from edgeleuk.bundle.manifest import (
     FOREST,
     GOLDEN,
     MODEL_FILES,
     PX_PER_UM,
     Envelope,
-    Gate,
     InputContract,
+    OutOfDistribution,
     OutputContract,
     Struct,
 )
@@ -29,12 +31,11 @@ from edgeleuk.bundle.numbers import decode_json, require_ordered, require_range
 from edgeleuk.errors import BundleError
 from edgeleuk.frames import CellCrop
 from edgeleuk.results import Decision
-from edgeleuk.runtimes import Answer
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from edgeleuk.bundle.reading import Bundle
+    from edgeleuk.bundle.contents import Bundle
 
 # Which of a runtime's kernels gave an answer: those that it takes by itself, or those it has for a machine
 # where these are off (LiteRT without XNNPACK). They round differently, each the same way everywhere.
@@ -62,7 +63,7 @@ class MadeWith(Struct, frozen=True):
     input: InputContract
     output: OutputContract
     envelope: Envelope
-    gate: Gate | None
+    gate: OutOfDistribution | None
     members: dict[str, str]
 
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from edgeleuk.bundle.manifest import MODEL_FILES
 from edgeleuk.bundle.validation import read_validation
-from edgeleuk.counting import KnownError, Rate, effective_cells
+from edgeleuk.counting.intervals import KnownError, Rate, effective_cells
 
 if TYPE_CHECKING:
-    from edgeleuk.bundle.reading import Bundle
+    from edgeleuk.bundle.contents import Bundle
     from edgeleuk.bundle.validation import Network
 
 

@@ -320,7 +320,7 @@ class Envelope(Struct, frozen=True):
 
 
 class Appearance(Struct, frozen=True):
-    """How the training cells looked before they were normalised: see `edgeleuk.appearance`.
+    """How the training cells looked before they were normalised: see `edgeleuk.classifier.appearance`.
 
     Attributes
     ----------
@@ -367,7 +367,7 @@ class FeatureLimit(Struct, frozen=True):
         require_range("subjects", self.subjects, 0, self.cells)
 
 
-class Gate(Struct, frozen=True):
+class OutOfDistribution(Struct, frozen=True):
     """What the training cells looked like besides their area; a cell outside is ``uncertain``.
 
     Attributes
@@ -429,7 +429,7 @@ class Manifest(Struct, frozen=True):
     licence: Text
     data_citation: Text
     intended_use: Text = RESEARCH_USE
-    gate: Gate | None = None
+    gate: OutOfDistribution | None = None
 
     @property
     def model_names(self) -> tuple[str, ...]:

@@ -8,18 +8,16 @@ import stat
 import struct
 import zipfile
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from edgeleuk.bundle.checking import require_plausible
+from edgeleuk.bundle.contents import Bundle
 from edgeleuk.bundle.manifest import (
     FEATURES,
     FOREST,
     MANIFEST,
-    MODEL_FILES,
     READABLE_VERSIONS,
     REQUIRED_MEMBERS,
     Manifest,
@@ -27,55 +25,12 @@ from edgeleuk.bundle.manifest import (
 from edgeleuk.bundle.numbers import cause_of, decode_json
 from edgeleuk.errors import BundleError, UsageError
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 DEFAULT = "default"
 DEFAULT_PATH = Path(__file__).resolve().parents[1] / "models" / "default.edgeleuk"
 # A bundle is read into memory; nothing of ours comes near this.
 LARGEST_BYTES = 1 << 30
 # Ours have 13, of which none is unknown.
 MOST_MEMBERS = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Bundle:
-    """A bundle whose members are what its manifest says.
-
-    Attributes
-    ----------
-    path : Path
-    sha256 : str
-        Of the whole file.
-    manifest : Manifest
-    members : mapping of str to bytes
-        All members but the manifest.
-    """
-
-    path: Path
-    sha256: str
-    manifest: Manifest
-    members: Mapping[str, bytes]
-
-    def model_name(self, runtime: str, precision: str) -> str:
-        """Return the member that `runtime` runs in `precision`.
-
-        Raises
-        ------
-        UsageError
-            The bundle carries no such network.
-        """
-        names = self.manifest.model_names
-        for name in names:
-            model = MODEL_FILES[name]
-            if (model.runtime, model.precision) == (runtime, precision):
-                return name
-        raise UsageError(
-            f"{self.path.name} carries no {precision} network for {runtime}",
-            allowed=", ".join(
-                f"{MODEL_FILES[name].precision} for {MODEL_FILES[name].runtime}" for name in names
-            ),
-        )
 
 
 def read_bundle(path: Path | str) -> Bundle:

@@ -23,7 +23,7 @@ from edgeleuk.bundle.numbers import (
 )
 
 if TYPE_CHECKING:
-    from edgeleuk.bundle.reading import Bundle
+    from edgeleuk.bundle.contents import Bundle
 
 # Of figures that are computed twice, in other orders.
 ROUNDING = 1e-6
@@ -35,7 +35,7 @@ Correlation = Number | None
 Verdict = Literal["pass", "fail", "undecided"]
 
 
-class Judgement(msgspec.Struct, frozen=True):
+class CellAnswers(msgspec.Struct, frozen=True):
     """What two networks said of one cell."""
 
     probability_float: Share | None = None
@@ -112,10 +112,10 @@ class Network(msgspec.Struct, frozen=True):
     mcnemar: McNemar | None = None
     flips: Count | None = None
     flip_rate: Share | None = None
-    flipped: tuple[Judgement, ...] = ()
+    flipped: tuple[CellAnswers, ...] = ()
     max_probability_change: Share | None = None
     mean_probability_change: Share | None = None
-    most_changed: Judgement | None = None
+    most_changed: CellAnswers | None = None
     worst_subject: WorstSubject | None = None
 
     def __post_init__(self) -> None:

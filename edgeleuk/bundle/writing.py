@@ -11,7 +11,7 @@ import msgspec
 
 from edgeleuk.bundle.manifest import MANIFEST, Manifest, Member
 from edgeleuk.errors import UsageError
-from edgeleuk.wholefile import replace_file, require_replaceable
+from edgeleuk.io.atomic import replace_file, require_replaceable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,7 +59,7 @@ def write_bundle(path: Path, manifest: Manifest, members: Mapping[str, bytes]) -
 
 
 def require_bundle_place(path: Path) -> None:
-    """Refuse to write over what is no bundle; see `edgeleuk.wholefile.require_replaceable`.
+    """Refuse to write over what is no bundle; see `edgeleuk.io.atomic.require_replaceable`.
 
     Raises
     ------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from edgeleuk.capture.addresses import public_uri
 from edgeleuk.capture.base import (
     SOURCES,
     EncodedFrame,
@@ -10,12 +9,12 @@ from edgeleuk.capture.base import (
     FrameSource,
     SourceEvent,
     decoded,
-    is_simulated,
     is_simulated_source,
     open_source,
 )
 from edgeleuk.capture.newest import FrameReader, open_reader
 from edgeleuk.capture.reconnecting import ReconnectPolicy, open_camera
+from edgeleuk.io.uris import is_simulated, public_uri
 
 __all__ = [
     "SOURCES",

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote
 
-from edgeleuk.capture.addresses import public_uri
-from edgeleuk.clock import now
 from edgeleuk.errors import DataRefusedError, UsageError
 from edgeleuk.frames import Frame
+from edgeleuk.io.clock import now
+from edgeleuk.io.uris import is_simulated, public_uri
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from types import TracebackType
 
 # The longest silence of a network camera, and the longest opening, whatever it consists of.
@@ -55,7 +55,7 @@ class SourceEvent:
     text : str
         One sentence, for reading.
     at : float
-        As `edgeleuk.clock.now` tells it: it may be recorded much later, once a picture comes again.
+        As `edgeleuk.io.clock.now` tells it: it may be recorded much later, once a picture comes again.
     """
 
     kind: str
@@ -82,7 +82,7 @@ class JpegFrame:
 
     def decode(self) -> Frame:
         """Decode it; see `EncodedFrame.decode`."""
-        from edgeleuk.pictures.decoding import PictureRefusedError, decode_jpeg_frame
+        from edgeleuk.io.pictures.decoding import PictureRefusedError, decode_jpeg_frame
 
         where = f"{self.source} frame {self.sequence}"
         try:
@@ -169,7 +169,7 @@ SOURCES: dict[str, str] = {
     "picamera": "edgeleuk.capture.pi:open_pi",
     "rtsp": "edgeleuk.capture.rtsp:open_rtsp",
     "v4l2": "edgeleuk.capture.v4l2_camera:open_v4l2",
-    "virtual": "edgeleuk.capture.virtual:open_virtual",
+    "virtual": "edgeleuk.capture.scripted:open_virtual",
 }
 
 
@@ -226,17 +226,6 @@ def natural_key(path: Path) -> tuple[list[tuple[int, int, str]], str]:
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts], path.name
 
 
-def is_simulated(uri: str) -> bool:
-    """Whether a source draws its pictures instead of taking them."""
-    return uri.startswith("virtual:")
-
-
-def is_simulated_session(settings: Mapping[str, object], summary: Mapping[str, object] | None = None) -> bool:
-    """Whether a session was recorded from such a source, at least in part."""
-    said = settings.get("simulated") or (summary or {}).get("simulated")
-    return bool(said) or is_simulated(str(settings.get("camera", "")))
-
-
 def is_simulated_source(source: FrameSource) -> bool:
     """Whether a source that is open draws its pictures, or says that whoever sends them does."""
     return is_simulated(source.uri) or bool(getattr(source, "simulated", False))
@@ -249,7 +238,7 @@ def decoded(item: Frame | EncodedFrame) -> Frame:
 
 def _is_pictures(path: Path) -> bool:
     # Pictures that are not read are named by a folder: FFmpeg would take some of them for videos.
-    from edgeleuk.pictures.headers import NOT_READ
+    from edgeleuk.io.pictures.headers import NOT_READ
 
     return path.is_dir() or path.suffix.lower() in {*PICTURE_SUFFIXES, *NOT_READ}
 

@@ -12,8 +12,8 @@ from enum import Enum
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from edgeleuk.capture.base import EncodedFrame, FrameSource, SourceEvent
-from edgeleuk.closing import Closing
 from edgeleuk.errors import UsageError
+from edgeleuk.io.closing import Closing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

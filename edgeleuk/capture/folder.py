@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeleuk.capture.addresses import public_uri
 from edgeleuk.capture.base import PICTURE_SUFFIXES, FrameRejectedError, SourceEvent, local_path, natural_key
-from edgeleuk.clock import moment
-from edgeleuk.closing import Closing
 from edgeleuk.errors import CameraError, DataRefusedError
 from edgeleuk.frames import Frame
-from edgeleuk.pictures.decoding import UNREADABLE, PictureRefusedError, decode, read_bytes
-from edgeleuk.pictures.headers import NOT_READ
+from edgeleuk.io.clock import moment
+from edgeleuk.io.closing import Closing
+from edgeleuk.io.pictures.decoding import UNREADABLE, PictureRefusedError, decode, read_bytes
+from edgeleuk.io.pictures.headers import NOT_READ
+from edgeleuk.io.uris import public_uri
 from edgeleuk.vision.stream import is_colourless
 
 if TYPE_CHECKING:

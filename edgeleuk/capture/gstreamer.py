@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeleuk.capture.addresses import public_pipeline
 from edgeleuk.capture.base import READ_TIMEOUT_S
-from edgeleuk.clock import moment
-from edgeleuk.closing import Closing
 from edgeleuk.errors import CameraError, MissingDependencyError, UsageError
 from edgeleuk.frames import Frame
+from edgeleuk.io.clock import moment
+from edgeleuk.io.closing import Closing
+from edgeleuk.io.uris import public_pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,8 +9,8 @@ import socket
 import ssl
 from urllib.error import URLError
 
-from edgeleuk.closing import Closing
 from edgeleuk.errors import CameraError
+from edgeleuk.io.closing import Closing
 
 CHECK = "check the address with a browser or a player"
 

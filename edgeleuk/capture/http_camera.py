@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError
 from urllib.parse import urljoin, urlsplit
 
-from edgeleuk.capture.addresses import public_uri, split_credentials
 from edgeleuk.capture.base import OPEN_DEADLINE_S, READ_TIMEOUT_S
 from edgeleuk.capture.deadline import opened_within
 from edgeleuk.capture.http_body import CHECK, HttpBody, connection_error
 from edgeleuk.capture.mjpeg import MjpegSource
 from edgeleuk.errors import CameraError
+from edgeleuk.io.uris import public_uri, split_credentials
 
 if TYPE_CHECKING:
     from edgeleuk.capture.deadline import Opening

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from edgeleuk.capture.base import JpegFrame
 from edgeleuk.capture.http_body import CHECK, connection_error
 from edgeleuk.capture.rhythm import Rhythm
-from edgeleuk.clock import moment
-from edgeleuk.closing import Closing
 from edgeleuk.errors import CameraError
+from edgeleuk.io.clock import moment
+from edgeleuk.io.closing import Closing
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator

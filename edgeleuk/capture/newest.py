@@ -10,7 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 from edgeleuk.capture.base import SourceEvent
-from edgeleuk.closing import Closing
+from edgeleuk.io.closing import Closing
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,13 +11,13 @@ from urllib.parse import parse_qsl
 
 import numpy as np
 
-from edgeleuk.capture.addresses import public_uri
 from edgeleuk.capture.base import READ_TIMEOUT_S, FrameRejectedError
 from edgeleuk.capture.controls import Control, ControlRange, Reading, Value, differs
-from edgeleuk.clock import moment
-from edgeleuk.closing import Closing
 from edgeleuk.errors import CameraError, MissingDependencyError, UsageError
 from edgeleuk.frames import Frame
+from edgeleuk.io.clock import moment
+from edgeleuk.io.closing import Closing
+from edgeleuk.io.uris import public_uri
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

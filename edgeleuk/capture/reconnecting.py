@@ -20,9 +20,9 @@ from edgeleuk.capture.base import (
     open_source,
 )
 from edgeleuk.capture.rhythm import Rhythm
-from edgeleuk.closing import Closing
 from edgeleuk.errors import CameraError
 from edgeleuk.frames import Frame
+from edgeleuk.io.closing import Closing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from edgeleuk.capture.controls import ControlKeeper
 
 
-class State(Enum):
+class ConnectionState(Enum):
     """Where a connection stands."""
 
     FRESH = "open, and no picture has come yet"
@@ -40,7 +40,7 @@ class State(Enum):
     ENDED = "for good"
 
 
-class Happening(Enum):
+class ConnectionEvent(Enum):
     """What may happen to a connection."""
 
     PICTURE = "a picture came"
@@ -64,23 +64,23 @@ class Action(Enum):
 
 
 # What is not in the table cannot happen: above all, no picture comes out of a connection that is not open.
-TRANSITIONS: dict[tuple[State, Happening], tuple[State, Action]] = {
-    (State.FRESH, Happening.PICTURE): (State.STREAMING, Action.EMIT),
-    (State.FRESH, Happening.LOST): (State.WAITING, Action.WAIT),
-    (State.FRESH, Happening.SPENT): (State.ENDED, Action.FAIL),
-    (State.FRESH, Happening.FINISHED): (State.ENDED, Action.STOP),
-    (State.FRESH, Happening.CLOSED): (State.ENDED, Action.STOP),
-    (State.STREAMING, Happening.PICTURE): (State.STREAMING, Action.EMIT),
-    (State.STREAMING, Happening.LOST): (State.WAITING, Action.WAIT),
-    (State.STREAMING, Happening.SPENT): (State.ENDED, Action.FAIL),
-    (State.STREAMING, Happening.FINISHED): (State.ENDED, Action.STOP),
-    (State.STREAMING, Happening.CLOSED): (State.ENDED, Action.STOP),
-    (State.WAITING, Happening.WAITED): (State.OPENING, Action.OPEN),
-    (State.WAITING, Happening.CLOSED): (State.ENDED, Action.STOP),
-    (State.OPENING, Happening.OPENED): (State.FRESH, Action.READ),
-    (State.OPENING, Happening.LOST): (State.WAITING, Action.WAIT),
-    (State.OPENING, Happening.SPENT): (State.ENDED, Action.FAIL),
-    (State.OPENING, Happening.CLOSED): (State.ENDED, Action.STOP),
+TRANSITIONS: dict[tuple[ConnectionState, ConnectionEvent], tuple[ConnectionState, Action]] = {
+    (ConnectionState.FRESH, ConnectionEvent.PICTURE): (ConnectionState.STREAMING, Action.EMIT),
+    (ConnectionState.FRESH, ConnectionEvent.LOST): (ConnectionState.WAITING, Action.WAIT),
+    (ConnectionState.FRESH, ConnectionEvent.SPENT): (ConnectionState.ENDED, Action.FAIL),
+    (ConnectionState.FRESH, ConnectionEvent.FINISHED): (ConnectionState.ENDED, Action.STOP),
+    (ConnectionState.FRESH, ConnectionEvent.CLOSED): (ConnectionState.ENDED, Action.STOP),
+    (ConnectionState.STREAMING, ConnectionEvent.PICTURE): (ConnectionState.STREAMING, Action.EMIT),
+    (ConnectionState.STREAMING, ConnectionEvent.LOST): (ConnectionState.WAITING, Action.WAIT),
+    (ConnectionState.STREAMING, ConnectionEvent.SPENT): (ConnectionState.ENDED, Action.FAIL),
+    (ConnectionState.STREAMING, ConnectionEvent.FINISHED): (ConnectionState.ENDED, Action.STOP),
+    (ConnectionState.STREAMING, ConnectionEvent.CLOSED): (ConnectionState.ENDED, Action.STOP),
+    (ConnectionState.WAITING, ConnectionEvent.WAITED): (ConnectionState.OPENING, Action.OPEN),
+    (ConnectionState.WAITING, ConnectionEvent.CLOSED): (ConnectionState.ENDED, Action.STOP),
+    (ConnectionState.OPENING, ConnectionEvent.OPENED): (ConnectionState.FRESH, Action.READ),
+    (ConnectionState.OPENING, ConnectionEvent.LOST): (ConnectionState.WAITING, Action.WAIT),
+    (ConnectionState.OPENING, ConnectionEvent.SPENT): (ConnectionState.ENDED, Action.FAIL),
+    (ConnectionState.OPENING, ConnectionEvent.CLOSED): (ConnectionState.ENDED, Action.STOP),
 }
 
 
@@ -138,7 +138,7 @@ class Connection:
     Examples
     --------
     >>> connection = Connection(ReconnectPolicy(tries=1), lambda: 1.0)
-    >>> connection.happened(Happening.PICTURE, at_s=0.0).action.name
+    >>> connection.happened(ConnectionEvent.PICTURE, at_s=0.0).action.name
     'EMIT'
     >>> step = connection.lost("no answer within 5 s", at_s=5.0)
     >>> step.event.kind, step.event.text, step.wait_s
@@ -146,7 +146,7 @@ class Connection:
     """
 
     def __init__(self, policy: ReconnectPolicy, jitter: Callable[[], float]) -> None:
-        self.state = State.FRESH
+        self.state = ConnectionState.FRESH
         self._policy = policy
         self._jitter = jitter
         self._tries = 0
@@ -155,14 +155,14 @@ class Connection:
     def lost(self, reason: str, *, at_s: float) -> Step:
         """Take note that the camera died or refused; whether a try is left decides what that means."""
         spent = self._tries >= self._policy.tries
-        return self.happened(Happening.SPENT if spent else Happening.LOST, reason, at_s=at_s)
+        return self.happened(ConnectionEvent.SPENT if spent else ConnectionEvent.LOST, reason, at_s=at_s)
 
-    def happened(self, what: Happening, reason: str = "", *, at_s: float) -> Step:
+    def happened(self, what: ConnectionEvent, reason: str = "", *, at_s: float) -> Step:
         """Go to the next state.
 
         Parameters
         ----------
-        what : Happening
+        what : ConnectionEvent
         reason : str
             Of a loss, without a password.
         at_s : float
@@ -178,16 +178,16 @@ class Connection:
             raise ValueError(msg)
         before = self.state
         self.state, action = TRANSITIONS[before, what]
-        if what is Happening.PICTURE:
+        if what is ConnectionEvent.PICTURE:
             return Step(action, self._back(at_s))
         if action is Action.WAIT:
             return self._wait(before, reason, at_s)
         event = None
-        if what is Happening.WAITED:
+        if what is ConnectionEvent.WAITED:
             event = SourceEvent("trying", f"the camera is opened anew, {self._try}")
-        elif what is Happening.OPENED:
+        elif what is ConnectionEvent.OPENED:
             event = SourceEvent("opened", "the camera is open again, its first picture is awaited")
-        elif what is Happening.SPENT:
+        elif what is ConnectionEvent.SPENT:
             event = SourceEvent("abandoned", f"the camera is given up after {self._tries} tries: {reason}")
         return Step(action, event)
 
@@ -203,13 +203,15 @@ class Connection:
         gap_s, self._lost_at_s = at_s - self._lost_at_s, None
         return SourceEvent("back", f"pictures come again after {gap_s:.1f} s without one")
 
-    def _wait(self, before: State, reason: str, at_s: float) -> Step:
+    def _wait(self, before: ConnectionState, reason: str, at_s: float) -> Step:
         longest = min(self._policy.first_wait_s * 2.0**self._tries, self._policy.longest_wait_s)
         wait_s = longest * (0.5 + 0.5 * self._jitter())
         self._tries += 1
         if self._lost_at_s is None:
             self._lost_at_s = at_s
-        kind, what = ("refused", "could not be opened") if before is State.OPENING else ("lost", "was lost")
+        kind, what = (
+            ("refused", "could not be opened") if before is ConnectionState.OPENING else ("lost", "was lost")
+        )
         text = f"the camera {what}: {reason}; {self._try} in {wait_s:.1f} s"
         return Step(Action.WAIT, SourceEvent(kind, text), wait_s)
 
@@ -315,19 +317,19 @@ class ReconnectingSource(Closing):
             if step.action is Action.READ:
                 try:
                     yield from self._read()
-                    over = Happening.CLOSED if self._closed.is_set() else Happening.FINISHED
+                    over = ConnectionEvent.CLOSED if self._closed.is_set() else ConnectionEvent.FINISHED
                     step = connection.happened(over, at_s=self._clock())
                 except CameraError as died:
                     error, step = died, self._lost(died)
             elif step.action is Action.WAIT:
                 closed = self._wait(step.wait_s)
                 step = connection.happened(
-                    Happening.CLOSED if closed else Happening.WAITED, at_s=self._clock()
+                    ConnectionEvent.CLOSED if closed else ConnectionEvent.WAITED, at_s=self._clock()
                 )
             elif step.action is Action.OPEN:
                 try:
                     self._exchange()
-                    step = connection.happened(Happening.OPENED, at_s=self._clock())
+                    step = connection.happened(ConnectionEvent.OPENED, at_s=self._clock())
                 except CameraError as refused:
                     error, step = refused, self._lost(refused)
             if step.event is not None:
@@ -352,7 +354,7 @@ class ReconnectingSource(Closing):
                 continue
             now_s = self._clock()
             silence_s = now_s - asked_at_s
-            step = self._connection.happened(Happening.PICTURE, at_s=now_s)
+            step = self._connection.happened(ConnectionEvent.PICTURE, at_s=now_s)
             if step.event is not None:
                 yield step.event
             elif self._rhythm.is_gap(silence_s, self._policy.gap_s):
@@ -376,7 +378,7 @@ class ReconnectingSource(Closing):
 
     def _lost(self, error: CameraError) -> Step:
         if self._closed.is_set():
-            return self._connection.happened(Happening.CLOSED, at_s=self._clock())
+            return self._connection.happened(ConnectionEvent.CLOSED, at_s=self._clock())
         self._source.close()
         reason = error.what if error.got is None else f"{error.what} ({error.got})"
         return self._connection.lost(reason, at_s=self._clock())

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 
-from edgeleuk.capture.addresses import public_uri, split_credentials
 from edgeleuk.capture.base import OPEN_DEADLINE_S, OPEN_TIMEOUT_S, READ_TIMEOUT_S, SourceEvent
 from edgeleuk.capture.deadline import Opening, opened_within
 from edgeleuk.capture.video import VideoSource
 from edgeleuk.errors import CameraError
+from edgeleuk.io.uris import public_uri, split_credentials
 
 # Whoever answers so would answer the same to UDP.
 _FINAL = ("refused", "401", "403", "404", "unreachable", "No route", "Name or service", "resolution")

@@ -7,16 +7,16 @@ import time
 from typing import TYPE_CHECKING
 
 from edgeleuk.capture.base import EncodedFrame, JpegFrame, SourceEvent
-from edgeleuk.capture.virtual import VirtualSettings, VirtualSource
-from edgeleuk.clock import moment
+from edgeleuk.capture.virtual import VirtualSettings, VirtualSource, parse_virtual
 from edgeleuk.errors import CameraError
 from edgeleuk.frames import Frame
+from edgeleuk.io.clock import moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from edgeleuk.frames import RgbImage, TrueCell
-    from edgeleuk.virtual.scenario import Fault, FaultKind, Scenario
+    from edgeleuk.virtual.scenario import CameraFault, CameraFaultKind, Scenario
 
 # Frames a second of stream time where frames come as fast as they are asked for.
 STREAM_FPS = 10.0
@@ -41,7 +41,7 @@ class ScriptedSource(VirtualSource):
         self._scenario = scenario
         self._rate = settings.fps or STREAM_FPS
         self._sequence = 0
-        self._begun: set[Fault] = set()
+        self._begun: set[CameraFault] = set()
         self._plugged_in_at = -math.inf
         self._shown: tuple[RgbImage, tuple[TrueCell, ...], float] | None = None
 
@@ -71,7 +71,7 @@ class ScriptedSource(VirtualSource):
         CameraError
             It was unplugged.
         """
-        from edgeleuk.virtual.scenario import FaultKind
+        from edgeleuk.virtual.scenario import CameraFaultKind
 
         self._due = time.monotonic()
         settings = self.settings
@@ -82,34 +82,34 @@ class ScriptedSource(VirtualSource):
                 if fault not in self._begun:
                     self._begun.add(fault)
                     yield SourceEvent("scenario", fault.text)
-            if FaultKind.UNPLUG in acting:
-                self._plugged_in_at = time.monotonic() + self._skip(acting[FaultKind.UNPLUG])
+            if CameraFaultKind.UNPLUG in acting:
+                self._plugged_in_at = time.monotonic() + self._skip(acting[CameraFaultKind.UNPLUG])
                 cure = "its scenario plugs it in again"
                 raise CameraError(
                     "the virtual camera was unplugged", got=f"stream time {at_s:g} s", cure=cure
                 )
-            if FaultKind.STALL in acting:
-                self._closed.wait(self._skip(acting[FaultKind.STALL]))
+            if CameraFaultKind.STALL in acting:
+                self._closed.wait(self._skip(acting[CameraFaultKind.STALL]))
                 self._due = time.monotonic()
                 continue
             frame = self._frame(acting, at_s)
             self._sequence += 1
             yield frame
 
-    def _skip(self, fault: Fault) -> float:
+    def _skip(self, fault: CameraFault) -> float:
         """Let the stage walk on to the end of a fault; return how long that takes, in seconds."""
         before = self._sequence
         self._sequence = math.ceil(fault.end_s * self._rate)
         return (self._sequence - before) / self._rate
 
-    def _frame(self, acting: Mapping[FaultKind, Fault], at_s: float) -> Frame | EncodedFrame:
+    def _frame(self, acting: Mapping[CameraFaultKind, CameraFault], at_s: float) -> Frame | EncodedFrame:
         from edgeleuk.virtual import faults
-        from edgeleuk.virtual.scenario import FaultKind
+        from edgeleuk.virtual.scenario import CameraFaultKind
 
-        if FaultKind.FREEZE not in acting or self._shown is None:
+        if CameraFaultKind.FREEZE not in acting or self._shown is None:
             self._shown = self._seen(acting, at_s)
         pixels, truth, px_per_um = self._shown
-        torn = acting.get(FaultKind.TORN)
+        torn = acting.get(CameraFaultKind.TORN)
         data = faults.torn(pixels, torn.level) if torn is not None else None
         self._await_turn()
         now = moment()
@@ -118,17 +118,34 @@ class ScriptedSource(VirtualSource):
         return Frame(pixels, self._sequence, *now, self.uri, px_per_um, truth)
 
     def _seen(
-        self, acting: Mapping[FaultKind, Fault], at_s: float
+        self, acting: Mapping[CameraFaultKind, CameraFault], at_s: float
     ) -> tuple[RgbImage, tuple[TrueCell, ...], float]:
         """Pixels, true cells and scale of the field that the stage is at."""
         from edgeleuk.virtual import faults
-        from edgeleuk.virtual.scenario import FaultKind
+        from edgeleuk.virtual.scenario import CameraFaultKind
 
         field = self._field(self._sequence)
         pixels, truth, px_per_um = field.pixels, field.truth, self.settings.px_per_um
         seed = self.settings.seed
         pixels = faults.through_the_optics(pixels, acting, at_s, seed=seed, sequence=self._sequence)
-        if (resolution := acting.get(FaultKind.RESOLUTION)) is not None:
+        if (resolution := acting.get(CameraFaultKind.RESOLUTION)) is not None:
             pixels, truth = faults.resized(pixels, truth, resolution.level)
             px_per_um *= resolution.level
         return pixels, truth, px_per_um
+
+
+def open_virtual(uri: str) -> VirtualSource:
+    """Open ``virtual://?seed=1&width=1280&height=960&fps=0&overlap=0.3&frames=0...``, every key optional.
+
+    Raises
+    ------
+    UsageError
+        For an unknown or repeated key, a bad value, or a bad scenario.
+    """
+    settings = parse_virtual(uri)
+    if settings.scenario is None:
+        return VirtualSource(uri, settings)
+    from edgeleuk.capture.scripted import ScriptedSource
+    from edgeleuk.virtual.scenario import load_scenario
+
+    return ScriptedSource(uri, settings, load_scenario(settings.scenario))

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeleuk.closing import Closing
 from edgeleuk.errors import CameraError
+from edgeleuk.io.closing import Closing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-from edgeleuk.capture.addresses import public_uri
 from edgeleuk.capture.base import READ_TIMEOUT_S
 from edgeleuk.capture.controls import Control, ControlRange, Reading, Value
 from edgeleuk.capture.v4l2 import V4l2Device, device_error
 from edgeleuk.capture.video import VideoSource
 from edgeleuk.errors import CameraError, UsageError
+from edgeleuk.io.uris import public_uri
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

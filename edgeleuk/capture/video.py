@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeleuk.capture.addresses import public_uri
 from edgeleuk.capture.base import (
     OPEN_TIMEOUT_S,
     READ_TIMEOUT_S,
@@ -20,10 +19,11 @@ from edgeleuk.capture.base import (
 )
 from edgeleuk.capture.http_body import connection_error
 from edgeleuk.capture.recordings import cut_of
-from edgeleuk.clock import moment
-from edgeleuk.closing import Closing
 from edgeleuk.errors import CameraError
 from edgeleuk.frames import Frame
+from edgeleuk.io.clock import moment
+from edgeleuk.io.closing import Closing
+from edgeleuk.io.uris import public_uri
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
-from edgeleuk.capture.addresses import public_uri
-from edgeleuk.clock import moment
-from edgeleuk.closing import Closing
 from edgeleuk.errors import UsageError
 from edgeleuk.frames import Frame
+from edgeleuk.io.clock import moment
+from edgeleuk.io.closing import Closing
+from edgeleuk.io.uris import public_uri
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,23 +73,6 @@ _RANGES: dict[str, tuple[float, float]] = {
 }
 _INTEGERS = frozenset({"seed", "width", "height", "frames"})
 _EXAMPLE = "write it like virtual://?seed=1&fps=10"
-
-
-def open_virtual(uri: str) -> VirtualSource:
-    """Open ``virtual://?seed=1&width=1280&height=960&fps=0&overlap=0.3&frames=0...``, every key optional.
-
-    Raises
-    ------
-    UsageError
-        For an unknown or repeated key, a bad value, or a bad scenario.
-    """
-    settings = parse_virtual(uri)
-    if settings.scenario is None:
-        return VirtualSource(uri, settings)
-    from edgeleuk.capture.scripted import ScriptedSource
-    from edgeleuk.virtual.scenario import load_scenario
-
-    return ScriptedSource(uri, settings, load_scenario(settings.scenario))
 
 
 def parse_virtual(uri: str) -> VirtualSettings:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edgeleuk.frames import RgbImage
-    from edgeleuk.stage.base import Eye, Mover
+    from edgeleuk.stage.base import Mover, SynchronousCamera
 
 
 class NoFocusError(HardwareError):
@@ -94,14 +94,16 @@ class Focus:
     frames: int
 
 
-def autofocus(eye: Eye, stage: Mover, *, reach_um: float = 18.0, fine_um: float = 2.0) -> Focus:
+def autofocus(
+    camera: SynchronousCamera, stage: Mover, *, reach_um: float = 18.0, fine_um: float = 2.0
+) -> Focus:
     """Bring the field into focus: a coarse sweep, then a fine fit; the stage stands there afterwards.
 
     Heights are always approached from below, so that the play of the axis does not matter.
 
     Parameters
     ----------
-    eye : Eye
+    camera : SynchronousCamera
     stage : Mover
     reach_um : float
         The focus is looked for so far up and down from here.
@@ -118,7 +120,7 @@ def autofocus(eye: Eye, stage: Mover, *, reach_um: float = 18.0, fine_um: float 
 
     def look(z_um: float) -> float:
         stage.move(z_um=z_um)
-        seen[z_um] = detail_power(eye().pixels)
+        seen[z_um] = detail_power(camera().pixels)
         return seen[z_um]
 
     for height in np.linspace(start - reach_um, start + reach_um, _SWEEP):
@@ -134,16 +136,16 @@ def autofocus(eye: Eye, stage: Mover, *, reach_um: float = 18.0, fine_um: float 
     return Focus(last, len(seen))
 
 
-def refocus(eye: Eye, stage: Mover, *, fine_um: float = 2.0) -> Focus:
+def refocus(camera: SynchronousCamera, stage: Mover, *, fine_um: float = 2.0) -> Focus:
     """Correct a focus that is nearly right, from three pictures around it."""
     here = stage.position().z_um
     seen = {}
     for offset in (-fine_um, 0.0, fine_um):
         stage.move(z_um=here + offset)
-        seen[here + offset] = detail_power(eye().pixels)
+        seen[here + offset] = detail_power(camera().pixels)
     found = vertex(list(seen), list(seen.values()))
     if found is None or abs(found - here) > 2 * fine_um:
-        return autofocus(eye, stage, fine_um=fine_um)
+        return autofocus(camera, stage, fine_um=fine_um)
     stage.move(z_um=found)
     return Focus(found, len(seen))
 

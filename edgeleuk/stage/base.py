@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from edgeleuk.frames import Frame
 
 
 class Place(Protocol):
-    """Where a stage is, in micrometres; see `edgeleuk_firmware_bridge.microscope.Position`."""
+    """Where a stage is, in micrometres; see `edgeleuk_firmware_bridge.stage.protocols.Position`."""
 
     @property
     def x_um(self) -> float:
@@ -28,7 +28,7 @@ class Place(Protocol):
 
 
 class Mover(Protocol):
-    """A stage; see `edgeleuk_firmware_bridge.microscope.Stage`."""
+    """A stage; see `edgeleuk_firmware_bridge.stage.protocols.Stage`."""
 
     def position(self) -> Place:
         """Return where the stage is."""
@@ -39,9 +39,19 @@ class Mover(Protocol):
         ...
 
 
-class Eye(Protocol):
+class SynchronousCamera(Protocol):
     """A camera on the stage."""
 
     def __call__(self) -> Frame:
         """Take a picture that arrived after this call, so that the stage has not moved in it."""
         ...
+
+
+class ScanField(NamedTuple):
+    """One field of a scan: its number in the order of the walk, its row and column, where the stage goes."""
+
+    number: int
+    row: int
+    column: int
+    x_um: float
+    y_um: float

@@ -14,7 +14,7 @@ from edgeleuk.vision.registration import Spectrum, Texture, refine, register
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from edgeleuk.stage.base import Eye, Mover, Place
+    from edgeleuk.stage.base import Mover, Place, SynchronousCamera
 
 # Of a field: as far as overlaps are sure.
 _WAY = 0.35
@@ -71,7 +71,7 @@ class Mapping:
         }
 
 
-def calibrate(eye: Eye, stage: Mover, px_per_um: float) -> Mapping:
+def calibrate(camera: SynchronousCamera, stage: Mover, px_per_um: float) -> Mapping:
     """Learn the mapping from six moves: along each axis forth, further and back.
 
     Forth and further are in one direction, so that only the way back meets the play of the axis; the first
@@ -79,7 +79,7 @@ def calibrate(eye: Eye, stage: Mover, px_per_um: float) -> Mapping:
 
     Parameters
     ----------
-    eye : Eye
+    camera : SynchronousCamera
     stage : Mover
         Its own compensation of backlash should be off, else there is none to be found.
     px_per_um : float
@@ -91,19 +91,19 @@ def calibrate(eye: Eye, stage: Mover, px_per_um: float) -> Mapping:
         The picture does not follow the stage.
     """
     start = stage.position()
-    texture = Texture.of(eye().pixels)
+    texture = Texture.of(camera().pixels)
     height, width = texture.shape
     ways, shifts, backlash = [], [], []
     for axis, side in enumerate((width, height)):
         step = _WAY * side / px_per_um / 2
         _go(stage, start, axis, 0.25 * step)
         places = [0.25 * step, 1.25 * step, 2.25 * step]
-        textures = [Texture.of(eye().pixels)]
+        textures = [Texture.of(camera().pixels)]
         for place in places[1:]:
             _go(stage, start, axis, place)
-            textures.append(Texture.of(eye().pixels))
+            textures.append(Texture.of(camera().pixels))
         _go(stage, start, axis, places[1])
-        textures.append(Texture.of(eye().pixels))
+        textures.append(Texture.of(camera().pixels))
         for first, second, way in ((0, 1, step), (1, 2, step), (0, 2, 2 * step)):
             ways.append([way, 0.0] if axis == 0 else [0.0, way])
             shifts.append(_shift(textures[first], textures[second], axis))

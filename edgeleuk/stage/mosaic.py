@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from edgeleuk.annotate import COLOURS, legend_band
 from edgeleuk.stage.resuming import field_of
+from edgeleuk.vision.annotate import COLOURS, legend_band
 
 if TYPE_CHECKING:
     from edgeleuk.frames import RgbImage
     from edgeleuk.results import Decision, FrameResult
-    from edgeleuk.stage.scanning import ScanField
+    from edgeleuk.stage.base import ScanField
 
 # A picture that a viewer opens, whatever the area.
 MOST_PX = 4096

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
     from edgeleuk.results import Decision
     from edgeleuk.stage.autofocus import Focus
-    from edgeleuk.stage.base import Eye, Mover
-    from edgeleuk.stage.scanning import ScanField
+    from edgeleuk.stage.base import Mover, ScanField, SynchronousCamera
 
 # No longer way is gone to a recorded height: a board that lost its count stands elsewhere than it says.
 _MOST_Z_UM = 200.0
@@ -54,7 +53,7 @@ class Begun:
         return cls((x, y), ((a, b), (c, d)), (width, height, overlap))
 
 
-class PastCell(NamedTuple):
+class EarlierCell(NamedTuple):
     """A cell that was counted: in which field, where its middle is there in pixels, what it is called."""
 
     field: int
@@ -63,7 +62,7 @@ class PastCell(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class ScanPast:
+class EarlierScan:
     """What a session holds of a scan.
 
     Attributes
@@ -76,7 +75,7 @@ class ScanPast:
         Fields that were taken and are not used.
     focus_um : mapping
         Field -> height at which it was in focus.
-    cells : tuple of PastCell
+    cells : tuple of EarlierCell
         For the picture of the slide.
     """
 
@@ -84,7 +83,7 @@ class ScanPast:
     used: frozenset[int] = frozenset()
     rejected: frozenset[int] = frozenset()
     focus_um: Mapping[int, float] = field(default_factory=dict)
-    cells: tuple[PastCell, ...] = ()
+    cells: tuple[EarlierCell, ...] = ()
 
     def left(self, fields: Iterable[ScanField]) -> list[ScanField]:
         """Return the fields that are to be taken, in the order of the walk."""
@@ -99,12 +98,12 @@ class ScanPast:
         return plane
 
 
-def read_past(
+def read_earlier_scan(
     begun: Begun,
     frames: Iterable[tuple[str, str | None]],
     events: Iterable[str],
-    cells: Iterable[PastCell] = (),
-) -> ScanPast:
+    cells: Iterable[EarlierCell] = (),
+) -> EarlierScan:
     """Make it from a session's rows.
 
     Parameters
@@ -114,13 +113,13 @@ def read_past(
         Of each frame its source, as `field_source` writes it, and why it was rejected.
     events : iterable of str
         Texts of events, those of `focus_text` among them.
-    cells : iterable of PastCell
+    cells : iterable of EarlierCell
     """
     taken = [(number, reason) for source, reason in frames if (number := field_of(source)) is not None]
     used = frozenset(number for number, reason in taken if reason is None)
     focus_um = {int(found[1]): float(found[2]) for text in events if (found := _FOCUSED.fullmatch(text))}
     rejected = frozenset(number for number, _ in taken) - used
-    return ScanPast(begun, used, rejected, focus_um, tuple(cells))
+    return EarlierScan(begun, used, rejected, focus_um, tuple(cells))
 
 
 def field_source(uri: str, number: int) -> str:
@@ -145,14 +144,16 @@ def focus_text(number: int, z_um: float) -> str:
     return f"field {number} is in focus at {z_um:.2f} um"
 
 
-def focus_again(eye: Eye, stage: Mover, plane: FocusPlane, places_um: list[tuple[float, float]]) -> Focus:
+def focus_again(
+    camera: SynchronousCamera, stage: Mover, plane: FocusPlane, places_um: list[tuple[float, float]]
+) -> Focus:
     """Bring a scan into focus that goes on, wherever its lens was left; correct the plane by what is found.
 
     It is looked for where the stage stands, then at the height that the plane lets expect.
 
     Parameters
     ----------
-    eye : Eye
+    camera : SynchronousCamera
     stage : Mover
     plane : FocusPlane
     places_um : list of (x, y)
@@ -171,7 +172,7 @@ def focus_again(eye: Eye, stage: Mover, plane: FocusPlane, places_um: list[tuple
                 continue
             stage.move(x_um=x_um, y_um=y_um, z_um=expected if known else here_um)
             try:
-                found = autofocus(eye, stage)
+                found = autofocus(camera, stage)
             except NoFocusError:
                 continue
             plane.shift(found.z_um - (found.z_um if expected is None else expected))

@@ -8,33 +8,24 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from edgeleuk.capture.base import SourceEvent
-from edgeleuk.closing import Closing
 from edgeleuk.errors import HardwareError, UsageError
+from edgeleuk.io.closing import Closing
 from edgeleuk.stage.autofocus import FocusPlane, autofocus, refocus
+from edgeleuk.stage.base import ScanField
 from edgeleuk.stage.resuming import field_source, focus_text
-from edgeleuk.vision.quality import BLURS, Fault, fault_of, measure_quality
+from edgeleuk.vision.quality import BLURS, QualityFault, fault_of, measure_quality
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from edgeleuk.frames import Frame
-    from edgeleuk.stage.base import Eye, Mover
+    from edgeleuk.stage.base import Mover, SynchronousCamera
     from edgeleuk.stage.mapping import Mapping
 
 # Where nothing can be focused on, the focus of the fields around serves.
-_NOTHING_TO_FOCUS = (Fault.EMPTY, Fault.TOO_THICK)
+_NOTHING_TO_FOCUS = (QualityFault.EMPTY, QualityFault.TOO_THICK)
 # The plane is trusted once it rests on so many places.
 _PLANE_KNOWN = 6
-
-
-class ScanField(NamedTuple):
-    """One field of a scan: its number in the order of the walk, its row and column, where the stage goes."""
-
-    number: int
-    row: int
-    column: int
-    x_um: float
-    y_um: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +118,7 @@ class FocusKeeper:
         Pictures it took.
     """
 
-    eye: Eye
+    camera: SynchronousCamera
     stage: Mover
     every: int = 8
     plane: FocusPlane = field(default_factory=FocusPlane)
@@ -138,22 +129,22 @@ class FocusKeeper:
         """Go to a field, bring it into focus, and take it."""
         z_um = self.plane.at(x_um, y_um)
         self.stage.move(x_um=x_um, y_um=y_um, z_um=z_um)
-        frame = self.eye()
+        frame = self.camera()
         fault = fault_of(measure_quality(frame.pixels))
         self._since += 1
         due = len(self.plane.found) < _PLANE_KNOWN or self._since >= self.every
         if fault in _NOTHING_TO_FOCUS or not (due or fault in BLURS):
             return Taken(frame)
         try:
-            found = autofocus(self.eye, self.stage) if z_um is None else refocus(self.eye, self.stage)
+            found = autofocus(self.camera, self.stage) if z_um is None else refocus(self.camera, self.stage)
         except HardwareError as error:
             if z_um is not None:
                 self.stage.move(z_um=z_um)
-            return Taken(self.eye(), f"the focus stays as it was: {error.what}")
+            return Taken(self.camera(), f"the focus stays as it was: {error.what}")
         self.frames += found.frames
         self.plane.add(x_um, y_um, found.z_um)
         self._since = 0
-        return Taken(self.eye(), focus_um=found.z_um)
+        return Taken(self.camera(), focus_um=found.z_um)
 
 
 class ScanSource(Closing):

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from edgeleuk.capture import FrameRejectedError, decoded, open_reader
 from edgeleuk.capture.base import SourceEvent
-from edgeleuk.closing import Closing
 from edgeleuk.errors import CameraError, HardwareError
+from edgeleuk.io.closing import Closing
 from edgeleuk.stage.autofocus import FocusPlane, NoFocusError, autofocus, refocus
-from edgeleuk.stage.eye import CameraEye
+from edgeleuk.stage.synchronous_camera import NewestFrameCamera
 from edgeleuk.vision.quality import BLURS, fault_of, measure_quality
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class FocusingReader(Closing):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._reader: FrameReader = open_reader(source, waiting)
-        self._eye = CameraEye(source, stop, self._reader)
+        self._eye = NewestFrameCamera(source, stop, self._reader)
         self._stage: Mover | None = stage
         self._stop = stop
         self._clock = clock
@@ -108,7 +108,7 @@ class FocusingReader(Closing):
         return self._reader.take(stop, meanwhile)
 
     def events(self) -> list[SourceEvent]:
-        """Take what befell the camera and the focus since the last call."""
+        """Take what handle_event the camera and the focus since the last call."""
         own = list(self._events)
         self._events.clear()
         return [*self._reader.events(), *own]
@@ -146,7 +146,7 @@ class FocusingReader(Closing):
         self._place_um = here.x_um, here.y_um
         return None if before is None else self._place_um
 
-    def _bring_into_focus(self, way: Callable[[CameraEye, Mover], Focus]) -> bool:
+    def _bring_into_focus(self, way: Callable[[NewestFrameCamera, Mover], Focus]) -> bool:
         """Look for the focus; return whether the stage has moved."""
         assert self._stage is not None
         self._blurred = 0

@@ -1,7 +1,7 @@
 """The virtual slide: renders what a microscope at (x, y, z) would see, with known truth.
 
 A simulation, made of statistics alone; no pixel of any data set is in it. See ``statistics.json`` and
-``edgeleuk_convert.smear_statistics``, which fits it.
+``edgeleuk_convert.dataset.smear_statistics``, which fits it.
 """
 
 from __future__ import annotations

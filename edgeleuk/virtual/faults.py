@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from edgeleuk.virtual.render import NOISE_STD
-from edgeleuk.virtual.scenario import FaultKind
+from edgeleuk.virtual.scenario import CameraFaultKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float32]
 
     from edgeleuk.frames import RgbImage, TrueCell
-    from edgeleuk.virtual.scenario import Fault
+    from edgeleuk.virtual.scenario import CameraFault
 
 _BLACK_LEVEL = 2.0
 _DUST_LIGHT = 0.25
@@ -29,7 +29,7 @@ _OTHER_STAIN = np.array([[0.9, 0.3, 0.1], [0.2, 0.6, 0.1], [0.1, 0.1, 0.5]], np.
 
 
 def through_the_optics(
-    pixels: RgbImage, acting: Mapping[FaultKind, Fault], at_s: float, *, seed: int, sequence: int
+    pixels: RgbImage, acting: Mapping[CameraFaultKind, CameraFault], at_s: float, *, seed: int, sequence: int
 ) -> RgbImage:
     """Show a field as faulty optics and a faulty sensor would.
 
@@ -58,7 +58,7 @@ def through_the_optics(
         rng = np.random.default_rng((seed, sequence))
         light = light + NOISE_STD * rng.standard_normal(light.shape, dtype=np.float32)
         pixels = np.clip(np.rint(light), 0, 255).astype(np.uint8)
-    if FaultKind.SWAP in acting:
+    if CameraFaultKind.SWAP in acting:
         pixels = np.ascontiguousarray(pixels[..., ::-1])
     return pixels
 
@@ -84,7 +84,7 @@ def torn(pixels: RgbImage, share: float) -> bytes:
     return data[: int(share * len(data))]
 
 
-def _stain(light: Floats, fault: Fault, _at_s: float, _seed: int) -> Floats:
+def _stain(light: Floats, fault: CameraFault, _at_s: float, _seed: int) -> Floats:
     # The empty glass, where all dyes are absent, keeps its colour.
     glass = np.percentile(light[::8, ::8].reshape(-1, 3), 90, axis=0).astype(np.float32)
     density = -np.log((light + 1) / (glass + 1))
@@ -92,24 +92,24 @@ def _stain(light: Floats, fault: Fault, _at_s: float, _seed: int) -> Floats:
     return np.asarray((glass + 1) * np.exp(-cv2.transform(density, mix.astype(np.float32))) - 1, np.float32)
 
 
-def _defocus(light: Floats, fault: Fault, _at_s: float, _seed: int) -> Floats:
+def _defocus(light: Floats, fault: CameraFault, _at_s: float, _seed: int) -> Floats:
     return np.asarray(cv2.GaussianBlur(light, (0, 0), fault.level), np.float32)
 
 
-def _motion(light: Floats, fault: Fault, _at_s: float, _seed: int) -> Floats:
+def _motion(light: Floats, fault: CameraFault, _at_s: float, _seed: int) -> Floats:
     return np.asarray(cv2.blur(light, (round(fault.level), 1)), np.float32)
 
 
-def _lamp(light: Floats, fault: Fault, at_s: float, _seed: int) -> Floats:
+def _lamp(light: Floats, fault: CameraFault, at_s: float, _seed: int) -> Floats:
     progress = (at_s - fault.at_s) / fault.for_s
     return np.asarray(light * np.float32(1 + (fault.level - 1) * progress), np.float32)
 
 
-def _black(light: Floats, _fault: Fault, _at_s: float, _seed: int) -> Floats:
+def _black(light: Floats, _fault: CameraFault, _at_s: float, _seed: int) -> Floats:
     return np.full_like(light, _BLACK_LEVEL)
 
 
-def _dust(light: Floats, fault: Fault, _at_s: float, seed: int) -> Floats:
+def _dust(light: Floats, fault: CameraFault, _at_s: float, seed: int) -> Floats:
     height, width = light.shape[:2]
     rng = np.random.default_rng((seed, round(1000 * fault.at_s)))
     shade = np.ones((height, width), np.float32)
@@ -122,10 +122,10 @@ def _dust(light: Floats, fault: Fault, _at_s: float, seed: int) -> Floats:
 
 
 _OPTICS = {
-    FaultKind.STAIN: _stain,
-    FaultKind.DEFOCUS: _defocus,
-    FaultKind.MOTION: _motion,
-    FaultKind.LAMP: _lamp,
-    FaultKind.BLACK: _black,
-    FaultKind.DUST: _dust,
+    CameraFaultKind.STAIN: _stain,
+    CameraFaultKind.DEFOCUS: _defocus,
+    CameraFaultKind.MOTION: _motion,
+    CameraFaultKind.LAMP: _lamp,
+    CameraFaultKind.BLACK: _black,
+    CameraFaultKind.DUST: _dust,
 }

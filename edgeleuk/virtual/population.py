@@ -1,7 +1,8 @@
 """Which white cells there are: measures of single cells, drawn from statistics fitted to C-NMC.
 
 The statistics are a Gaussian copula for each class: the quantiles of about thirty measures and the
-correlation between them. ``edgeleuk_convert.smear_statistics`` made the file and defines every measure.
+correlation between them. ``edgeleuk_convert.dataset.smear_statistics`` made the file
+and defines every measure.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class FaultKind(Enum):
+class CameraFaultKind(Enum):
     """What may befall a camera, in the order in which light and data meet it."""
 
     STAIN = "stain"
@@ -52,24 +52,24 @@ class Strength(NamedTuple):
 
 
 # Faults that are there or not have no strength.
-STRENGTHS: dict[FaultKind, Strength] = {
-    FaultKind.STAIN: Strength(0.0, 1.0, 0.5, "share of each dye's colour that another dye's replaces"),
-    FaultKind.DEFOCUS: Strength(0.3, 60.0, 4.0, "standard deviation of the blur, px"),
-    FaultKind.MOTION: Strength(2.0, 200.0, 15.0, "way of the stage during the exposure, px"),
-    FaultKind.LAMP: Strength(0.0, 3.0, 0.4, "brightness at the end, of that at the beginning"),
-    FaultKind.DUST: Strength(1.0, 100.0, 8.0, "number of grains"),
-    FaultKind.RESOLUTION: Strength(0.1, 3.0, 0.5, "new width, of the old one"),
-    FaultKind.TORN: Strength(0.0, 0.99, 0.5, "share of the picture's bytes that arrive"),
+STRENGTHS: dict[CameraFaultKind, Strength] = {
+    CameraFaultKind.STAIN: Strength(0.0, 1.0, 0.5, "share of each dye's colour that another dye's replaces"),
+    CameraFaultKind.DEFOCUS: Strength(0.3, 60.0, 4.0, "standard deviation of the blur, px"),
+    CameraFaultKind.MOTION: Strength(2.0, 200.0, 15.0, "way of the stage during the exposure, px"),
+    CameraFaultKind.LAMP: Strength(0.0, 3.0, 0.4, "brightness at the end, of that at the beginning"),
+    CameraFaultKind.DUST: Strength(1.0, 100.0, 8.0, "number of grains"),
+    CameraFaultKind.RESOLUTION: Strength(0.1, 3.0, 0.5, "new width, of the old one"),
+    CameraFaultKind.TORN: Strength(0.0, 0.99, 0.5, "share of the picture's bytes that arrive"),
 }
 _EXAMPLE = 'write it like [[fault]] kind = "freeze" at_s = 2.0 for_s = 1.5'
 
 
-class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class CameraFault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One fault.
 
     Attributes
     ----------
-    kind : FaultKind
+    kind : CameraFaultKind
     at_s : float
         When it begins, in stream time.
     for_s : float
@@ -78,7 +78,7 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         See `STRENGTHS`; None takes the default.
     """
 
-    kind: FaultKind
+    kind: CameraFaultKind
     at_s: float
     for_s: float
     strength: float | None = None
@@ -131,14 +131,14 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes
     ----------
-    fault : tuple of Fault
+    fault : tuple of CameraFault
         Those of one kind must not overlap.
     """
 
-    fault: tuple[Fault, ...]
+    fault: tuple[CameraFault, ...]
 
     def __post_init__(self) -> None:
-        last: dict[FaultKind, Fault] = {}
+        last: dict[CameraFaultKind, CameraFault] = {}
         for fault in sorted(self.fault, key=lambda fault: fault.at_s):
             before = last.get(fault.kind)
             if before is not None and before.end_s > fault.at_s:
@@ -149,10 +149,10 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 raise ValueError(msg)
             last[fault.kind] = fault
 
-    def acting(self, at_s: float) -> dict[FaultKind, Fault]:
-        """Faults under way at a stream time, in the order of `FaultKind`."""
+    def acting(self, at_s: float) -> dict[CameraFaultKind, CameraFault]:
+        """Faults under way at a stream time, in the order of `CameraFaultKind`."""
         found = {fault.kind: fault for fault in self.fault if fault.acts(at_s)}
-        return {kind: found[kind] for kind in FaultKind if kind in found}
+        return {kind: found[kind] for kind in CameraFaultKind if kind in found}
 
 
 def load_scenario(file: Path) -> Scenario:
@@ -170,5 +170,5 @@ def load_scenario(file: Path) -> Scenario:
     try:
         return msgspec.toml.decode(data, type=Scenario)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        allowed = f"kind ({', '.join(kind.value for kind in FaultKind)}), at_s, for_s, strength"
+        allowed = f"kind ({', '.join(kind.value for kind in CameraFaultKind)}), at_s, for_s, strength"
         raise UsageError(f"bad scenario {file}", got=str(error), allowed=allowed, cure=_EXAMPLE) from None

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import cv2
 
-from edgeleuk.closing import Closing
 from edgeleuk.errors import HardwareError
+from edgeleuk.io.closing import Closing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from edgeleuk.frames import require_rgb
-from edgeleuk.vision.quality import Fault, fault_of, measure_quality
+from edgeleuk.vision.quality import QualityFault, fault_of, measure_quality
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,11 +35,11 @@ def blank_fault(pixels: RgbImage) -> str | None:
     """
     quality = measure_quality(pixels)
     fault = fault_of(quality)
-    if fault is Fault.UNDEREXPOSED:
+    if fault is QualityFault.UNDEREXPOSED:
         return str(fault.value)
-    if fault is Fault.OVEREXPOSED or max(quality.glass) >= 254:
-        return str(Fault.OVEREXPOSED.value)
-    if fault is Fault.EMPTY or (fault is Fault.WHITE_BALANCE and quality.object_share == 0):
+    if fault is QualityFault.OVEREXPOSED or max(quality.glass) >= 254:
+        return str(QualityFault.OVEREXPOSED.value)
+    if fault is QualityFault.EMPTY or (fault is QualityFault.WHITE_BALANCE and quality.object_share == 0):
         return None
     return "not empty"
 

@@ -21,7 +21,7 @@ from edgeleuk.vision.morphology import (
     within,
     without_specks,
 )
-from edgeleuk.vision.necks import border_sides, parted_at_necks
+from edgeleuk.vision.necks import border_sides, split_at_necks
 from edgeleuk.vision.stain import background_colour, optical_density, otsu
 
 if TYPE_CHECKING:
@@ -258,7 +258,7 @@ def _without_cut_neighbours(whole: Mask, nucleus: Mask, scale: float, cut: Sides
     sides = tuple(side and bool(edge.any()) for side, edge in zip(cut, edges, strict=True))
     if not any(sides):
         return whole
-    nearest = parted_at_necks(whole, scale, (sides[0], sides[1], sides[2], sides[3]), _NECK)
+    nearest = split_at_necks(whole, scale, (sides[0], sides[1], sides[2], sides[3]), _NECK)
     if nearest is None:
         return whole
     of_nucleus = np.bincount(nearest[nucleus > 0], minlength=int(nearest.max()) + 1)

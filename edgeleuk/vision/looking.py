@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeleuk.vision.quality import gate
+from edgeleuk.vision.quality import quality_check
 from edgeleuk.vision.stream import fault_of_light
 
 if TYPE_CHECKING:
@@ -18,7 +18,8 @@ def fault_of_picture(pixels: RgbImage, *, judge_quality: bool = True) -> str | N
     ----------
     pixels : (H, W, 3) uint8, RGB
     judge_quality : bool
-        Also blur, exposure, white balance and what a field shows; see `edgeleuk.vision.quality.gate`.
+        Also blur, exposure, white balance and what a field shows: see
+        `edgeleuk.vision.quality.quality_check`.
 
     Returns
     -------
@@ -32,4 +33,4 @@ def fault_of_picture(pixels: RgbImage, *, judge_quality: bool = True) -> str | N
     'monochrome picture'
     """
     fault = fault_of_light(pixels)
-    return gate(pixels) if fault is None and judge_quality else fault
+    return quality_check(pixels) if fault is None and judge_quality else fault

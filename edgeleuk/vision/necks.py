@@ -33,7 +33,7 @@ def border_sides(box: Box, shape: tuple[int, ...]) -> Sides:
     return box.y == 0, box.y + box.h == shape[0], box.x == 0, box.x + box.w == shape[1]
 
 
-def parted_at_necks(mask: Mask, scale: float, cut: Sides, widest: float = NECK) -> Indices | None:
+def split_at_necks(mask: Mask, scale: float, cut: Sides, widest: float = NECK) -> Indices | None:
     """Tell to which of the parts, that only necks connect, each pixel belongs.
 
     Parameters

@@ -58,7 +58,7 @@ _GRAIN_MARGIN = 1.15
 _LEAST_DETAIL = 0.5
 
 
-class Fault(str, Enum):
+class QualityFault(str, Enum):
     """Why a frame is rejected; the words are those of the session and its summary."""
 
     UNDEREXPOSED = "underexposed"
@@ -71,7 +71,7 @@ class Fault(str, Enum):
 
 
 # On a stage that stands, a blur of either name is a matter of the focus.
-BLURS = (Fault.FOCUS, Fault.MOTION)
+BLURS = (QualityFault.FOCUS, QualityFault.MOTION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +195,7 @@ def measure_quality(pixels: RgbImage) -> FieldQuality:
     )
 
 
-def fault_of(quality: FieldQuality, limits: QualityLimits = _LIMITS) -> Fault | None:
+def fault_of(quality: FieldQuality, limits: QualityLimits = _LIMITS) -> QualityFault | None:
     """Return the first reason not to judge a field, or None.
 
     Light is judged first, because it spoils all other figures. A field in which nothing is darker than the
@@ -218,21 +218,21 @@ def fault_of(quality: FieldQuality, limits: QualityLimits = _LIMITS) -> Fault | 
     blurred = quality.sharpness < limits.sharpness or quality.least_sharpness < limits.least_sharpness
     most_even = min(limits.evenness, limits.evenness_to_sharpness * quality.most_sharpness)
     faults = (
-        (Fault.UNDEREXPOSED, max(quality.glass) < limits.dark_glass),
-        (Fault.UNDEREXPOSED, quality.crushed_share > limits.crushed_share),
-        (Fault.OVEREXPOSED, quality.clipped_share > limits.clipped_share),
-        (Fault.WHITE_BALANCE, not red_low <= quality.red_cast <= red_high),
-        (Fault.WHITE_BALANCE, not blue_low <= quality.blue_cast <= blue_high),
-        (Fault.EMPTY, quality.object_share < limits.object_share),
-        (Fault.TOO_THICK, quality.glass_share < limits.glass_share),
-        (Fault.MOTION, blurred and quality.evenness < most_even),
-        (Fault.FOCUS, blurred),
+        (QualityFault.UNDEREXPOSED, max(quality.glass) < limits.dark_glass),
+        (QualityFault.UNDEREXPOSED, quality.crushed_share > limits.crushed_share),
+        (QualityFault.OVEREXPOSED, quality.clipped_share > limits.clipped_share),
+        (QualityFault.WHITE_BALANCE, not red_low <= quality.red_cast <= red_high),
+        (QualityFault.WHITE_BALANCE, not blue_low <= quality.blue_cast <= blue_high),
+        (QualityFault.EMPTY, quality.object_share < limits.object_share),
+        (QualityFault.TOO_THICK, quality.glass_share < limits.glass_share),
+        (QualityFault.MOTION, blurred and quality.evenness < most_even),
+        (QualityFault.FOCUS, blurred),
     )
     return next((fault for fault, found in faults if found), None)
 
 
-def gate(pixels: RgbImage) -> str | None:
-    """Return the reason to reject a frame, or None: what `edgeleuk.pipeline.Engine` asks.
+def quality_check(pixels: RgbImage) -> str | None:
+    """Return the reason to reject a frame, or None: what `edgeleuk.pipeline.run.Engine` asks.
 
     Pictures that are no fields pass: a cell cut out on black, and what is narrower than 160 pixels.
 
@@ -243,7 +243,7 @@ def gate(pixels: RgbImage) -> str | None:
     Returns
     -------
     str or None
-        One of `Fault`'s words.
+        One of `QualityFault`'s words.
     """
     require_rgb(pixels)
     if min(pixels.shape[:2]) < _LEAST_FIELD_SIDE or is_cell_on_black(pixels):

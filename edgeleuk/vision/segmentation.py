@@ -15,7 +15,7 @@ import numpy as np
 from edgeleuk.frames import BACKGROUND, Box, Cell, require_rgb
 from edgeleuk.vision.growing import CellGrower, Nucleus, is_stained, learn_red_cells
 from edgeleuk.vision.morphology import disc, distance_from
-from edgeleuk.vision.necks import border_sides, parted_at_necks
+from edgeleuk.vision.necks import border_sides, split_at_necks
 from edgeleuk.vision.scale import scale_from_density
 from edgeleuk.vision.stain import background_colour, nuclear_density, optical_density, otsu
 
@@ -181,7 +181,7 @@ def _nuclei(raw: Mask, stained: Bools, scale: float) -> tuple[list[Nucleus], lis
     """
     cleaned = np.asarray(cv2.morphologyEx(raw, cv2.MORPH_OPEN, disc(0.6 * scale)), np.uint8)
     least = _LEAST_NUCLEUS_UM2 * scale**2
-    every = _lobes(_parted(cleaned, scale))
+    every = _lobes(_split_touching(cleaned, scale))
     _, labels, stats, _ = cv2.connectedComponentsWithStats(cleaned)
 
     def is_sliver(lobe: Nucleus) -> bool:
@@ -217,7 +217,7 @@ def _lobes(mask: Mask) -> list[Nucleus]:
     return sorted(found, key=lambda lobe: (lobe.box.y, lobe.box.x + int(np.argmax(lobe.mask[0]))))
 
 
-def _parted(mask: Mask, scale: float) -> Mask:
+def _split_touching(mask: Mask, scale: float) -> Mask:
     """Cut nuclei apart at their necks; whether the parts are lobes of one is decided afterwards."""
     outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     parted: Mask = mask.copy()
@@ -241,7 +241,7 @@ def _parts(
     area, least = cv2.contourArea(outline), _LEAST_NUCLEUS_UM2 * scale**2
     if any(cut) and area >= least:
         # Little of a cell may show at the border, and hardly dent the outline of a whole one that it touches.
-        nearest = parted_at_necks(shape, scale, cut)
+        nearest = split_at_necks(shape, scale, cut)
         # What parts there is no lobe if both are round: lobes of one nucleus are bent.
         if nearest is not None and all(
             _is_round(np.where(nearest == i, shape, np.uint8(0))) for i in np.unique(nearest)
@@ -249,7 +249,7 @@ def _parts(
             return nearest
     if area < 2 * least or area > _LEAST_SOLIDITY * cv2.contourArea(cv2.convexHull(outline)):
         return None
-    return parted_at_necks(shape, scale, (False, False, False, False))
+    return split_at_necks(shape, scale, (False, False, False, False))
 
 
 def _is_round(part: Mask) -> bool:

@@ -108,7 +108,7 @@ class SlideMap:
 
     def place(self, texture: Texture) -> Placed:
         """Find where a field lies, and the areas that it joins to its own."""
-        look = _Look(texture)
+        look = _FieldToPlace(texture)
         height, width = texture.shape
         expected = Rectangle(0.0, 0.0, float(width), float(height))
         if self._last is not None:
@@ -136,7 +136,7 @@ class SlideMap:
         self._numbers += 1
         return self._numbers
 
-    def _found(self, look: _Look, expected: Rectangle) -> Keyframe | None:
+    def _found(self, look: _FieldToPlace, expected: Rectangle) -> Keyframe | None:
         """Register a field to the last one, to what looks alike, to the nearest to where it is expected."""
         shape = look.texture.shape
         tried = set()
@@ -168,7 +168,7 @@ class SlideMap:
         view = keyframe.view.moved(shift.x, shift.y)
         return Keyframe(self._next_number(), keyframe.area, view, keyframe.shape)
 
-    def _recognised(self, look: _Look) -> Iterator[tuple[Keyframe, Shift]]:
+    def _recognised(self, look: _FieldToPlace) -> Iterator[tuple[Keyframe, Shift]]:
         """Yield the fields of all the session that certainly show the same place, and the move since."""
         for keyframe, proposal in self._fields.alike(look.spots, _MOST_ALIKE):
             if keyframe.shape != look.texture.shape:
@@ -177,7 +177,7 @@ class SlideMap:
             if shift is not None and shift.correlation >= _certain(keyframe, shift):
                 yield keyframe, shift
 
-    def _connected(self, field: Keyframe, look: _Look) -> tuple[list[Move], bool, Keyframe]:
+    def _connected(self, field: Keyframe, look: _FieldToPlace) -> tuple[list[Move], bool, Keyframe]:
         """Look for overlaps with other areas, which then become part of the field's own.
 
         Where its own area was seen here before, but lies elsewhere by the way that led here, the older place
@@ -232,7 +232,7 @@ class SlideMap:
         ]
         return sorted(shared, key=lambda anchor: anchor[0], reverse=True)
 
-    def _anchored(self, field: Keyframe, look: _Look) -> Keyframe:
+    def _anchored(self, field: Keyframe, look: _FieldToPlace) -> Keyframe:
         """Place a field by all that it overlaps, lest errors add up; remember it if it shows enough more."""
         anchors = self._overlapped(field)
         weight = left = top = 0.0
@@ -256,7 +256,7 @@ class SlideMap:
         return field
 
 
-class _Look:
+class _FieldToPlace:
     """A field that is to be placed, and what is made of it, once and only if it is asked for."""
 
     def __init__(self, texture: Texture) -> None:

@@ -64,7 +64,7 @@ class Notice(NamedTuple):
     text: str
 
 
-class Look(NamedTuple):
+class PictureCheck(NamedTuple):
     """What a look at a picture says: the reason to reject it, or None, and what is worth an event."""
 
     reason: str | None
@@ -102,7 +102,7 @@ class StreamWatch:
         self._reason: str | None = None
         self._count = 0
 
-    def look(self, pixels: RgbImage) -> Look:
+    def look(self, pixels: RgbImage) -> PictureCheck:
         """Judge the next picture.
 
         Parameters
@@ -124,7 +124,7 @@ class StreamWatch:
             swapped = self._is_swapped(coarse) if self._camera else _tells_of_a_swap(coarse, pixels)
             reason = SWAPPED if swapped else None
         notices.extend(self._changes(reason))
-        return Look(reason, tuple(notices))
+        return PictureCheck(reason, tuple(notices))
 
     def _changes(self, reason: str | None) -> list[Notice]:
         """Tell when a fault begins, and when one that was told is over."""

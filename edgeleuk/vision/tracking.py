@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
     from edgeleuk.frames import Box, Cell, RgbImage
 
-__all__ = ["FieldTracker", "Move", "PastField", "Placed", "Sighting"]
+__all__ = ["EarlierField", "FieldTracker", "Move", "Placed", "TrackedCell"]
 
 _MOST_CELLS = 60_000
 _GATE_RADII = 0.7
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class TrackedCell:
     """A cell of a field, recognised.
 
     Attributes
@@ -52,7 +52,7 @@ class _Known:
     whole: bool
 
 
-class PastField(NamedTuple):
+class EarlierField(NamedTuple):
     """A field of an earlier run, and the whole cells that it showed: (track, box) each."""
 
     placed: Placed
@@ -85,7 +85,7 @@ class FieldTracker:
         self._first: tuple[int, int] | None = None
 
     @classmethod
-    def resumed(cls, past: Iterable[PastField]) -> FieldTracker:
+    def resumed(cls, past: Iterable[EarlierField]) -> FieldTracker:
         """Remember what an earlier run saw, its fields in their order, and go on.
 
         Cells are counted on from the largest track.
@@ -109,7 +109,7 @@ class FieldTracker:
         """Number of different cells seen so far, those included that were only ever seen cut by a border."""
         return self._tracks
 
-    def update(self, pixels: RgbImage, cells: Sequence[Cell]) -> list[Sighting]:
+    def update(self, pixels: RgbImage, cells: Sequence[Cell]) -> list[TrackedCell]:
         """Place one field on the slide and recognise its cells.
 
         Parameters
@@ -123,7 +123,7 @@ class FieldTracker:
 
         Returns
         -------
-        list of Sighting
+        list of TrackedCell
             One for each cell, in the same order.
         """
         texture = Texture.of(pixels)
@@ -137,7 +137,7 @@ class FieldTracker:
         sightings = []
         for index, cell in enumerate(seen):
             track = matches.get(index)
-            sightings.append(Sighting(self._tracks if track is None else track, is_new=track is None))
+            sightings.append(TrackedCell(self._tracks if track is None else track, is_new=track is None))
             if track is None:
                 self._cells.put(self._tracks, cell)
                 self._tracks += 1

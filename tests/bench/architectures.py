@@ -92,15 +92,15 @@ def held(library: str, name: str, sides: tuple[list[Any], list[Any]], folder: Pa
     """Teach, save, read, quantize and compare one network."""
     from edgeleuk.bundle.manifest import OutputContract
     from edgeleuk.errors import EdgeleukError
-    from edgeleuk.outputs import log_odds
-    from edgeleuk.preprocessing import to_tensor
-    from edgeleuk_convert.cnmc import read_crop
-    from edgeleuk_convert.contract_search.candidates import BGR, RGB, VALUES, Candidate
-    from edgeleuk_convert.contracts import foreign_record
-    from edgeleuk_convert.feeding import RealInput, keras_answers
+    from edgeleuk.inference.log_odds import log_odds
+    from edgeleuk.inference.preprocessing import to_tensor
+    from edgeleuk_convert.bundling.contract_search.candidates import BGR, RGB, VALUES, Candidate
+    from edgeleuk_convert.bundling.foreign import foreign_record
+    from edgeleuk_convert.bundling.pack import convert_networks
+    from edgeleuk_convert.bundling.repair import outputs_of
+    from edgeleuk_convert.dataset.cnmc import read_crop
     from edgeleuk_convert.networks.loading import load_network
-    from edgeleuk_convert.packing import convert_networks
-    from edgeleuk_convert.repair import outputs_of
+    from edgeleuk_convert.quantization.calibration_data import RealInput, keras_answers
 
     place = ARCHITECTURES[name][0]
     way = Candidate(VALUES[place], BGR if place == 3 else RGB, "picture", "area")
@@ -152,8 +152,8 @@ def held(library: str, name: str, sides: tuple[list[Any], list[Any]], folder: Pa
 def main() -> int:
     """Hold each network in both formats against its original."""
     from edgeleuk_calibration.selection import select_balanced
-    from edgeleuk_convert.cnmc import load_cells
-    from edgeleuk_convert.contracts import divided
+    from edgeleuk_convert.bundling.foreign import divided
+    from edgeleuk_convert.dataset.cnmc import load_cells
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)

@@ -22,9 +22,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from edgeleuk.console import print_json, say
-from edgeleuk_calibration.curve import ENOUGH
+from edgeleuk.io.console import print_json, say
 from edgeleuk_calibration.selection import STRATEGIES, select_balanced
+from edgeleuk_calibration.size_curve import ENOUGH
 
 IMAGES, LARGEST = 100, 500
 LEAST_RATIO = 2.0
@@ -40,14 +40,14 @@ def measure(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Convert and compare for every seed and strategy; key: ``strategy images seed``."""
     import msgspec
 
-    from edgeleuk_convert.calibrating import Choice, HeldOut, choose
-    from edgeleuk_convert.cnmc import load_cells
-    from edgeleuk_convert.evaluation import unseen
-    from edgeleuk_convert.feeding import read_calibration
-    from edgeleuk_convert.forest import read_forest
+    from edgeleuk_convert.bundling.calibrate import Choice, HeldOut, choose
+    from edgeleuk_convert.dataset.cnmc import load_cells
+    from edgeleuk_convert.evaluation.evaluate import unseen
     from edgeleuk_convert.networks.loading import load_network
-    from edgeleuk_convert.prepare import TFLITE_MEMBER, Quantizer, prepare_for_int8
-    from edgeleuk_convert.record import read_record
+    from edgeleuk_convert.quantization.calibration_data import read_calibration
+    from edgeleuk_convert.quantization.prepare import TFLITE_MEMBER, Quantizer, prepare_for_int8
+    from edgeleuk_convert.training.forest import read_forest
+    from edgeleuk_convert.training.record import read_record
 
     made_of = [hashlib.sha256(options.model.read_bytes()).hexdigest(), str(options.data), options.cells]
     done: dict[str, dict[str, Any]] = {}

@@ -52,10 +52,10 @@ def trained(fed: Fed, cells: Any) -> Any:
     import keras
     from keras import layers
 
-    from edgeleuk.preprocessing import to_tensor
-    from edgeleuk.quantization import look_up, real_table
-    from edgeleuk_convert.cnmc import read_crop
-    from edgeleuk_convert.contract_search.candidates import BGR, RGB, VALUES, Candidate
+    from edgeleuk.inference.preprocessing import to_tensor
+    from edgeleuk.inference.quantization import look_up, real_table
+    from edgeleuk_convert.bundling.contract_search.candidates import BGR, RGB, VALUES, Candidate
+    from edgeleuk_convert.dataset.cnmc import read_crop
 
     way = Candidate(VALUES[fed.values], RGB if fed.channels == "RGB" else BGR, fed.framing, fed.resize)  # type: ignore[arg-type]
     contract = way.contract(SIDE, SIDE, 18.5)
@@ -80,10 +80,10 @@ def trained(fed: Fed, cells: Any) -> Any:
 def main() -> int:
     """Train, forget, ask, judge."""
     from edgeleuk_calibration.selection import select_balanced
-    from edgeleuk_convert.cnmc import load_cells
-    from edgeleuk_convert.contract_search.search import find_contract
-    from edgeleuk_convert.contracts import divided
-    from edgeleuk_convert.leakage import fingerprints, join_near_duplicates
+    from edgeleuk_convert.bundling.contract_search.search import find_contract
+    from edgeleuk_convert.bundling.foreign import divided
+    from edgeleuk_convert.dataset.cnmc import load_cells
+    from edgeleuk_convert.dataset.leakage import fingerprints, join_near_duplicates
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)

@@ -25,7 +25,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT)]
 
-from edgeleuk.pictures.jpeg import DamagedJpegError, decode_jpeg  # noqa: E402
+from edgeleuk.io.pictures.jpeg import DamagedJpegError, decode_jpeg  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -30,9 +30,9 @@ from edgeleuk.bench.networks import Case, time_cases  # noqa: E402
 from edgeleuk.bundle.golden import decode_golden  # noqa: E402
 from edgeleuk.bundle.manifest import GOLDEN  # noqa: E402
 from edgeleuk.bundle.reading import read_bundle  # noqa: E402
-from edgeleuk.classify import open_network  # noqa: E402
-from edgeleuk.runtimes.onnxruntime import open_session  # noqa: E402
-from edgeleuk_convert.onnx import with_shared_weights_unsigned  # noqa: E402
+from edgeleuk.classifier.classifier import open_network  # noqa: E402
+from edgeleuk.inference.onnxruntime import open_session  # noqa: E402
+from edgeleuk_convert.quantization.onnx import with_shared_weights_unsigned  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +46,7 @@ CLASSIFY = """
 import json, time
 from edgeleuk.bundle.golden import golden_crops_of
 from edgeleuk.bundle.reading import read_bundle
-from edgeleuk.classify import open_classifier
+from edgeleuk.classifier.classifier import open_classifier
 bundle, found = read_bundle("default"), {}
 crop = golden_crops_of(bundle)[:1]
 for runtime in ("litert", "onnxruntime"):

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT)]
 
 from edgeleuk.virtual.render import VirtualSlide  # noqa: E402
-from edgeleuk.vision.quality import gate, measure_quality  # noqa: E402
+from edgeleuk.vision.quality import measure_quality, quality_check  # noqa: E402
 from edgeleuk.vision.segmentation import segment  # noqa: E402
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def speeds(fields: list[Image], width: int) -> dict[str, float]:
         rows.append(
             (
                 median_ms(lambda png=png: cv2.imdecode(png, cv2.IMREAD_COLOR)),  # type: ignore[misc]
-                median_ms(lambda p=pixels: gate(p)),  # type: ignore[misc]
+                median_ms(lambda p=pixels: quality_check(p)),  # type: ignore[misc]
                 median_ms(lambda p=pixels, s=scale: segment(p, px_per_um=s)),  # type: ignore[misc]
                 median_ms(lambda p=pixels: segment(p)),  # type: ignore[misc]
             )
@@ -144,19 +144,19 @@ def main() -> int:
         print(f"no fields in {folder}: set EDGELEUK_DATA", file=sys.stderr)
         return 4
     fields = [np.ascontiguousarray(cv2.imread(str(path))[..., ::-1]) for path in paths]
-    clean = [gate(pixels) for pixels in fields]
-    with_grain = [gate(grainy(pixels)) for pixels in fields]
-    as_jpegs = [gate(packed(pixels)) for pixels in fields]
+    clean = [quality_check(pixels) for pixels in fields]
+    with_grain = [quality_check(grainy(pixels)) for pixels in fields]
+    as_jpegs = [quality_check(packed(pixels)) for pixels in fields]
     sharp = [measure_quality(pixels).sharpness for pixels in fields]
     soft = [measure_quality(cv2.GaussianBlur(pixels, (0, 0), 2)).sharpness for pixels in fields]
     rng = np.random.default_rng(0)
     caught = {}
     for name, apply in FAULTS.items():
-        reasons = [gate(apply(pixels, rng.uniform())) for pixels in fields]
+        reasons = [quality_check(apply(pixels, rng.uniform())) for pixels in fields]
         counts = {reason: reasons.count(reason) for reason in sorted(set(filter(None, reasons)))}
         caught[name] = {"share": sum(counts.values()) / len(fields), "reasons": counts}
     drawn = [
-        gate(
+        quality_check(
             VirtualSlide(seed=seed, px_per_um=scale)
             .field(90 * x, 0, width=width, height=width * 3 // 4)
             .pixels

@@ -24,8 +24,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeleuk.record import read_session
-from edgeleuk.record.verifying import verify_session
+from edgeleuk.session import read_session
+from edgeleuk.session.verify import verify_session
 from edgeleuk.virtual.microscope import DEPTH_OF_FIELD_UM, Stand, VirtualMicroscope
 from edgeleuk.virtual.render import VirtualSlide
 from edgeleuk.virtual.serving import MjpegServer
@@ -68,7 +68,7 @@ def scan_command(frames: int, http: int, wire: int) -> list[str]:
 
 def serve_microscope(http: int, wire_port: int) -> None:
     """Be a microscope that shows a place always alike, on these ports, until it is killed."""
-    from edgeleuk_firmware_bridge import commands
+    from edgeleuk_firmware_bridge.commands import stage as commands
 
     board = commands.simulated_board("sangaboard")
     slide = VirtualSlide(4, white_cells_per_field=8.0)

@@ -17,22 +17,22 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from edgeleuk.errors import HardwareError
-from edgeleuk_firmware_bridge.links import Patience
-from edgeleuk_firmware_bridge.microscope import StageSettings
-from edgeleuk_firmware_bridge.opening import open_stage
-from edgeleuk_firmware_bridge.simulation.faults import Fault, FaultKind, FaultyWire
+from edgeleuk_firmware_bridge.simulation.faults import FaultyWire, WireFault, WireFaultKind
 from edgeleuk_firmware_bridge.simulation.grbl import GrblSimulator
 from edgeleuk_firmware_bridge.simulation.sangaboard import SangaboardSimulator
 from edgeleuk_firmware_bridge.simulation.serving import serve_tcp
+from edgeleuk_firmware_bridge.stage.open import open_stage
+from edgeleuk_firmware_bridge.stage.protocols import StageSettings
+from edgeleuk_firmware_bridge.stage.serial_link import Patience
 
 if TYPE_CHECKING:
-    from edgeleuk_firmware_bridge.driving import DrivenStage
+    from edgeleuk_firmware_bridge.stage.driver import DrivenStage
 
 FAULTS = [
-    Fault(FaultKind.DELAY, 0.01, 0.25),
-    Fault(FaultKind.GARBAGE, 0.01),
-    Fault(FaultKind.DROP, 0.005),
-    Fault(FaultKind.RESET, 0.001, 0.01),
+    WireFault(WireFaultKind.DELAY, 0.01, 0.25),
+    WireFault(WireFaultKind.GARBAGE, 0.01),
+    WireFault(WireFaultKind.DROP, 0.005),
+    WireFault(WireFaultKind.RESET, 0.001, 0.01),
 ]
 FAST = {110: 6000, 111: 6000, 112: 6000, 120: 5000, 121: 5000, 122: 5000}
 PATIENCE = Patience(answer_s=0.1, boot_s=5.0, arrive_s=1.0)

@@ -43,7 +43,7 @@ from late_kills import measure_late, serve_microscope  # noqa: E402
 from mjpeg_server import serve  # noqa: E402
 
 from edgeleuk.capture.virtual import VirtualSource, parse_virtual  # noqa: E402
-from edgeleuk.record import read_session  # noqa: E402
+from edgeleuk.session import read_session  # noqa: E402
 
 BAR_S = 3.0
 FPS = 10.0

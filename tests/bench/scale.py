@@ -25,8 +25,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT)]
 
 from edgeleuk.frames import Frame  # noqa: E402
-from edgeleuk.images import read_image  # noqa: E402
-from edgeleuk.scaling import ScaleKeeper  # noqa: E402
+from edgeleuk.io.images import read_image  # noqa: E402
+from edgeleuk.pipeline.scale import ScaleKeeper  # noqa: E402
 from edgeleuk.virtual.render import VirtualSlide  # noqa: E402
 from edgeleuk.vision.scale import estimate_px_per_um, is_plausible  # noqa: E402
 

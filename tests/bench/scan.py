@@ -27,7 +27,7 @@ from edgeleuk.stage.mapping import calibrate  # noqa: E402
 from edgeleuk.stage.scanning import FocusKeeper, ScanPlan, ScanSource  # noqa: E402
 from edgeleuk.virtual.microscope import DEPTH_OF_FIELD_UM, Stand, VirtualMicroscope  # noqa: E402
 from edgeleuk.virtual.render import VirtualSlide  # noqa: E402
-from edgeleuk.vision.quality import gate  # noqa: E402
+from edgeleuk.vision.quality import quality_check  # noqa: E402
 from edgeleuk.vision.segmentation import segment  # noqa: E402
 from edgeleuk.vision.tracking import FieldTracker  # noqa: E402
 
@@ -55,7 +55,7 @@ def walk(
             reach = 1.15 * true.radius_px
             if reach < true.x < 1280 - reach and reach < true.y < 960 - reach:
                 whole.add(true.identity)
-        reason = gate(frame.pixels)
+        reason = quality_check(frame.pixels)
         if reason is not None:
             rejected[reason] += 1
             continue

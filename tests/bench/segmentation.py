@@ -21,8 +21,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT)]
 
+from edgeleuk.classifier.cell_features import NAMES, morphology_numbers  # noqa: E402
 from edgeleuk.frames import NUCLEUS, Box, CellCrop  # noqa: E402
-from edgeleuk.morphology import NAMES, morphology_numbers  # noqa: E402
 from edgeleuk.virtual.render import VirtualSlide  # noqa: E402
 from edgeleuk.vision.crops import crop_cell  # noqa: E402
 from edgeleuk.vision.scale import estimate_px_per_um  # noqa: E402

@@ -29,9 +29,9 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 from mjpeg_server import read_paint  # noqa: E402
 
 from edgeleuk.capture import open_source  # noqa: E402
-from edgeleuk.engine import Engine  # noqa: E402
-from edgeleuk.pipeline import run  # noqa: E402
-from edgeleuk.record import create_session  # noqa: E402
+from edgeleuk.pipeline.engine import Engine  # noqa: E402
+from edgeleuk.pipeline.run import run  # noqa: E402
+from edgeleuk.session import create_session  # noqa: E402
 
 CONSUMER_S = 0.1
 BAR_MS = 150.0

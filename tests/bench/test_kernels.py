@@ -12,16 +12,16 @@ import pytest
 
 from edgeleuk.bundle.golden import golden_crops_of
 from edgeleuk.bundle.reading import read_bundle
-from edgeleuk.classify import open_classifier
+from edgeleuk.classifier.classifier import open_classifier
+from edgeleuk.classifier.self_test import open_tested_classifier
 from edgeleuk.frames import Box, Cell
-from edgeleuk.preprocessing import to_batch
-from edgeleuk.quantization import Affine, dequantize, quantize
-from edgeleuk.record import JudgedCell, create_session
+from edgeleuk.inference.preprocessing import to_batch
+from edgeleuk.inference.quantization import Affine, dequantize, quantize
 from edgeleuk.results import CellResult, Decision, FrameResult, Prediction
-from edgeleuk.selftest import open_tested_classifier
+from edgeleuk.session import JudgedCell, create_session
 from edgeleuk.virtual.render import VirtualSlide
 from edgeleuk.vision.crops import crop_cell
-from edgeleuk.vision.quality import gate
+from edgeleuk.vision.quality import quality_check
 from edgeleuk.vision.scale import estimate_px_per_um
 from edgeleuk.vision.segmentation import segment
 from edgeleuk.vision.stream import StreamWatch
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from pytest_benchmark.fixture import BenchmarkFixture
 
-    from edgeleuk.classify import Classifier
+    from edgeleuk.classifier.classifier import Classifier
     from edgeleuk.frames import CellCrop
 
 BLAST = Prediction(Decision.BLAST, 0.75)
@@ -84,7 +84,7 @@ def test_watch_a_stream(benchmark: BenchmarkFixture, field: np.ndarray) -> None:
 
 
 def test_gate_a_field(benchmark: BenchmarkFixture, field: np.ndarray) -> None:
-    assert benchmark(gate, field) is None
+    assert benchmark(quality_check, field) is None
 
 
 def test_estimate_the_scale_of_a_field(benchmark: BenchmarkFixture, field: np.ndarray) -> None:

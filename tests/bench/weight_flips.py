@@ -22,12 +22,12 @@ from weights import flipped, some_weights, weight_spans  # noqa: E402
 from edgeleuk.bundle.golden import decode_golden, encode_golden  # noqa: E402
 from edgeleuk.bundle.manifest import GOLDEN, MODEL_FILES  # noqa: E402
 from edgeleuk.bundle.reading import read_bundle  # noqa: E402
-from edgeleuk.classify import bundle_rules, open_classifier  # noqa: E402
-from edgeleuk.selftest import self_test  # noqa: E402
-from edgeleuk_convert.golden import make_golden  # noqa: E402
+from edgeleuk.classifier.classifier import bundle_rules, open_classifier  # noqa: E402
+from edgeleuk.classifier.self_test import self_test  # noqa: E402
+from edgeleuk_convert.bundling.golden import make_golden  # noqa: E402
 
 if TYPE_CHECKING:
-    from edgeleuk.bundle.reading import Bundle
+    from edgeleuk.bundle.contents import Bundle
 
 
 def main() -> None:

@@ -9,14 +9,14 @@ import pytest
 from contract.transcripts import grbl, served
 
 from edgeleuk.errors import HardwareError, UsageError
-from edgeleuk_firmware_bridge import commands
-from edgeleuk_firmware_bridge.failures import BoardAlarmError, NotArrivedError, RefusedError
-from edgeleuk_firmware_bridge.links import Link, Patience
-from edgeleuk_firmware_bridge.microscope import AxisSettings, StageSettings
-from edgeleuk_firmware_bridge.opening import identify, open_stage
+from edgeleuk_firmware_bridge.commands import stage as commands
 from edgeleuk_firmware_bridge.simulation.grbl import GrblSimulator
 from edgeleuk_firmware_bridge.simulation.sangaboard import SangaboardSimulator
 from edgeleuk_firmware_bridge.simulation.serving import serve_tcp
+from edgeleuk_firmware_bridge.stage.errors import BoardAlarmError, NotArrivedError, RefusedError
+from edgeleuk_firmware_bridge.stage.open import identify, open_stage
+from edgeleuk_firmware_bridge.stage.protocols import AxisSettings, StageSettings
+from edgeleuk_firmware_bridge.stage.serial_link import Link, Patience
 
 FAST = {110: 3000, 111: 3000, 112: 3000, 120: 2000, 121: 2000, 122: 2000}
 # 50 mm a second, and 0.6 s to stop.

@@ -6,8 +6,8 @@ import pytest
 from contract.transcripts import Transcript, grbl, sangaboard, served
 
 from edgeleuk.errors import HardwareError
-from edgeleuk_firmware_bridge.links import Patience
-from edgeleuk_firmware_bridge.opening import open_stage
+from edgeleuk_firmware_bridge.stage.open import open_stage
+from edgeleuk_firmware_bridge.stage.serial_link import Patience
 
 QUICK = Patience(answer_s=0.2, boot_s=1.2, arrive_s=1.0, home_s=3.0)
 # For what will not answer.

@@ -10,19 +10,20 @@ import pytest
 
 from edgeleuk.bundle.golden import golden_crops_of
 from edgeleuk.bundle.manifest import MODEL_FILES
-from edgeleuk.bundle.reading import Bundle, read_bundle
-from edgeleuk.classify import open_network, open_networks
+from edgeleuk.bundle.reading import read_bundle
+from edgeleuk.classifier.classifier import open_network, open_networks
 from edgeleuk.errors import BundleError, MissingDependencyError, UsageError
-from edgeleuk.preprocessing import to_batch
-from edgeleuk.runtimes import RUNTIMES, open_runtime
-from edgeleuk.runtimes.base import RuntimeEntry
+from edgeleuk.inference import RUNTIMES, open_runtime
+from edgeleuk.inference.preprocessing import to_batch
+from edgeleuk.inference.runtime import RuntimeEntry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import numpy.typing as npt
 
-    from edgeleuk.runtimes import ModelRuntime
+    from edgeleuk.bundle.contents import Bundle
+    from edgeleuk.inference import ModelRuntime
 
 
 # The shipped bundle has none for TensorRT.

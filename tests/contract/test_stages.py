@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING
 import pytest
 
 from edgeleuk.errors import HardwareError, UsageError
-from edgeleuk_firmware_bridge.failures import (
+from edgeleuk_firmware_bridge.simulation.faults import FaultyWire, WireFault, WireFaultKind
+from edgeleuk_firmware_bridge.simulation.grbl import GrblSimulator
+from edgeleuk_firmware_bridge.simulation.sangaboard import SangaboardSimulator
+from edgeleuk_firmware_bridge.simulation.serving import serve_pty, serve_tcp
+from edgeleuk_firmware_bridge.stage.errors import (
     BoardAlarmError,
     BoardResetError,
     LinkLostError,
     NotArrivedError,
     StoppedError,
 )
-from edgeleuk_firmware_bridge.links import Patience
-from edgeleuk_firmware_bridge.microscope import AxisSettings, StageSettings
-from edgeleuk_firmware_bridge.opening import open_stage
-from edgeleuk_firmware_bridge.simulation.faults import Fault, FaultKind, FaultyWire
-from edgeleuk_firmware_bridge.simulation.grbl import GrblSimulator
-from edgeleuk_firmware_bridge.simulation.sangaboard import SangaboardSimulator
-from edgeleuk_firmware_bridge.simulation.serving import serve_pty, serve_tcp
+from edgeleuk_firmware_bridge.stage.open import open_stage
+from edgeleuk_firmware_bridge.stage.protocols import AxisSettings, StageSettings
+from edgeleuk_firmware_bridge.stage.serial_link import Patience
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -154,7 +154,7 @@ def test_firmware_that_is_too_old_is_named(board: SimulatedBoard) -> None:
 
 
 def test_silence_is_named() -> None:
-    wire = FaultyWire(SangaboardSimulator(), [Fault(FaultKind.DROP, 1.0)])
+    wire = FaultyWire(SangaboardSimulator(), [WireFault(WireFaultKind.DROP, 1.0)])
     with serve_tcp(wire) as server, pytest.raises(HardwareError, match="silent"):
         open_stage(server.url, patience=QUICK)
 
@@ -223,9 +223,9 @@ def test_a_stage_that_does_not_get_there_says_where_it_is() -> None:
 @pytest.mark.parametrize("name", ["sangaboard 1", "grbl"])
 def test_no_wrong_position_comes_over_a_bad_wire(name: str) -> None:
     faults = [
-        Fault(FaultKind.DELAY, 0.01, 0.3),
-        Fault(FaultKind.GARBAGE, 0.02),
-        Fault(FaultKind.DROP, 0.01),
+        WireFault(WireFaultKind.DELAY, 0.01, 0.3),
+        WireFault(WireFaultKind.GARBAGE, 0.02),
+        WireFault(WireFaultKind.DROP, 0.01),
     ]
     board = BOARDS[name]()
     with serve_tcp(FaultyWire(board, faults, seed=3)) as server:

@@ -21,13 +21,13 @@ import numpy as np
 from edgeleuk.bundle.golden import decode_golden, golden_crops_of
 from edgeleuk.bundle.manifest import GOLDEN
 from edgeleuk.bundle.reading import read_bundle
-from edgeleuk.classify import open_classifier, open_network
+from edgeleuk.classifier.classifier import open_classifier, open_network
 from edgeleuk.frames import Box, CellCrop
-from edgeleuk.preprocessing import to_batch
-from edgeleuk.record import JudgedCell, create_session
+from edgeleuk.inference.preprocessing import to_batch
 from edgeleuk.results import CellResult, FrameResult, Prediction
+from edgeleuk.session import JudgedCell, create_session
 from edgeleuk.vision.crops import crop_cell
-from edgeleuk.vision.quality import gate
+from edgeleuk.vision.quality import quality_check
 from edgeleuk.vision.scale import estimate_px_per_um
 from edgeleuk.vision.segmentation import segment
 from edgeleuk.vision.stream import StreamWatch
@@ -101,7 +101,7 @@ def exact(_: Any, out: Path) -> None:
 def networks(bundle: Any) -> list[tuple[str, str]]:
     """Return the networks of the bundle that can be run here."""
     from edgeleuk.bundle.manifest import MODEL_FILES
-    from edgeleuk.runtimes import available_runtimes
+    from edgeleuk.inference import available_runtimes
 
     models = (MODEL_FILES[name] for name in bundle.members if name in MODEL_FILES)
     carried = {(model.runtime, model.precision) for model in models}
@@ -152,7 +152,7 @@ def count(material: Any, out: Path) -> None:
     other = np.ascontiguousarray(pixels[::-1])
     watch, tracker = StreamWatch(camera=True), FieldTracker()
     stages.run("watch", lambda: watch.look(other), lambda: watch.look(pixels))
-    stages.run("gate", lambda: gate(pixels))
+    stages.run("quality_check", lambda: quality_check(pixels))
     stages.run("scale", lambda: estimate_px_per_um(pixels))
     cells = stages.run("segment", lambda: segment(pixels, px_per_um=PX_PER_UM))
     stages.run("track", lambda: tracker.update(pixels, cells))

@@ -79,7 +79,7 @@ def emulate(
 LIST = """
 import sys
 sys.path.append("{site}")
-from edgeleuk.cli import main
+from edgeleuk.cli.app import main
 sys.argv[1:] = ["camera", "list", "--json"]
 main()
 """
@@ -97,7 +97,7 @@ def camera_error(root: Root) -> str:
 # `verify` ends with 3 where a network moved, which is a result here.
 VERIFY = """
 import sys
-from edgeleuk.cli import main
+from edgeleuk.cli.app import main
 sys.argv[1:] = ["verify", "default"]
 try:
     main()

@@ -44,9 +44,9 @@ with atheris.instrument_imports(include=["edgeleuk.bundle"]):
 import msgspec
 import numpy as np
 
+from edgeleuk.bundle.contracts import Answer
 from edgeleuk.errors import BundleError
 from edgeleuk.frames import CellCrop
-from edgeleuk.runtimes.base import Answer
 
 SECONDS_EACH, MEGABYTES = 10, 1024
 LONGEST = 1 << 16

@@ -19,16 +19,16 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from common import damaged, folder_in_memory, fuzz, is_deliberate, silenced
 
-with atheris.instrument_imports(include=["edgeleuk.record"]):
+with atheris.instrument_imports(include=["edgeleuk.session"]):
     from sessions import record, summary
 
-    from edgeleuk.record import create_session, export_csv, read_session
-    from edgeleuk.record.export import export_jsonl
-    from edgeleuk.record.fhir import export_fhir
-    from edgeleuk.record.opening import resume_session
-    from edgeleuk.record.page import write_page
-    from edgeleuk.record.report import report_text, session_report
-    from edgeleuk.record.verifying import verification_text, verify_session
+    from edgeleuk.session import create_session, export_csv, read_session
+    from edgeleuk.session.export import export_jsonl
+    from edgeleuk.session.fhir import export_fhir
+    from edgeleuk.session.html_report import write_page
+    from edgeleuk.session.open import resume_session
+    from edgeleuk.session.report import report_text, session_report
+    from edgeleuk.session.verify import verification_text, verify_session
 
 SETTINGS = {"camera": "test://", "bundle": "x", "bundle_sha256": "0" * 64, "edgeleuk": "0", "threads": 1}
 # Table -> its columns.

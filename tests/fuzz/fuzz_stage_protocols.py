@@ -12,10 +12,10 @@ import sys
 import atheris
 
 with atheris.instrument_imports(include=["edgeleuk_firmware_bridge"]):
-    from edgeleuk_firmware_bridge.dialogue import LONGEST_LINE, Answered, State
-    from edgeleuk_firmware_bridge.grbl import Grbl, Line, Realtime, Status
-    from edgeleuk_firmware_bridge.microscope import Steps
-    from edgeleuk_firmware_bridge.sangaboard import Ask, Sangaboard
+    from edgeleuk_firmware_bridge.stage.grbl import Grbl, Line, Realtime, Status
+    from edgeleuk_firmware_bridge.stage.protocols import Steps
+    from edgeleuk_firmware_bridge.stage.sangaboard import Ask, Sangaboard
+    from edgeleuk_firmware_bridge.stage.state_machine import LONGEST_LINE, Answered, DialogueState
 
 QUESTIONS = [*((Sangaboard, ask) for ask in Ask), *((Grbl, ask) for ask in (*Line, Realtime.STATUS))]
 SYNCS = {Sangaboard: Ask.DELAY, Grbl: Line.MODES}
@@ -38,13 +38,13 @@ def one_input(data: bytes) -> None:
                 assert isinstance(event.value, Status)
         assert len(dialogue._lines._rest) <= LONGEST_LINE
         if (
-            dialogue.state in {State.ASKED, State.DOUBTFUL, State.SYNCING}
+            dialogue.state in {DialogueState.ASKED, DialogueState.DOUBTFUL, DialogueState.SYNCING}
             and provider.ConsumeIntInRange(0, 15) == 0
         ):
             dialogue.timed_out()
-        if dialogue.state is State.READY:
+        if dialogue.state is DialogueState.READY:
             dialogue.ask(question)
-        elif dialogue.state is State.ADRIFT:
+        elif dialogue.state is DialogueState.ADRIFT:
             dialogue.sync(SYNCS[kind])
 
 

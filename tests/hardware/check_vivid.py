@@ -8,12 +8,12 @@ import threading
 import time
 from pathlib import Path
 
-from edgeleuk.cameras import find_camera, list_cameras
 from edgeleuk.capture import SourceEvent, decoded, open_camera, open_source
 from edgeleuk.capture.controls import Control, ControlKeeper
+from edgeleuk.capture.discovery import find_camera, list_cameras
 from edgeleuk.capture.v4l2 import CONTROL, QUERYCTRL, V4l2Device
+from edgeleuk.commands.probe import probe
 from edgeleuk.errors import CameraError, UsageError
-from edgeleuk.probing import probe
 
 NODE = "/dev/video0"
 SMALL = f"v4l2://{NODE}?width=640&height=360&fps=30"

@@ -18,13 +18,13 @@ import pytest
 from archives import UNREADABLE, begin_classify, classify, make_archive, wait_for_lines
 
 from edgeleuk import RESEARCH_USE, __version__
-from edgeleuk.archive import find_pictures
+from edgeleuk.batch.archive import find_pictures
+from edgeleuk.batch.process_pool import ProcessWorkers
+from edgeleuk.batch.results_file import open_ledger, sealed
+from edgeleuk.batch.worker import Picture, Standard, line_of
 from edgeleuk.bundle.reading import DEFAULT_PATH
-from edgeleuk.cli import main
+from edgeleuk.cli.app import main
 from edgeleuk.errors import HardwareError, IntegrityError, SessionError, UsageError
-from edgeleuk.judging import Picture, Standard, line_of
-from edgeleuk.ledger import open_ledger, sealed
-from edgeleuk.workers import ProcessWorkers
 
 if TYPE_CHECKING:
     import subprocess

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 from sessions import WRITER, record, summary
 
-from edgeleuk.cli import main
-from edgeleuk.record import create_session
+from edgeleuk.cli.app import main
+from edgeleuk.session import create_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

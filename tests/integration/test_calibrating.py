@@ -14,20 +14,27 @@ import pytest
 from edgeleuk.bundle.manifest import CALIBRATION, Envelope, InputContract, OutputContract
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.bundle.writing import describe_members, write_bundle
-from edgeleuk.classify import open_networks
+from edgeleuk.classifier.classifier import open_networks
 from edgeleuk.errors import DataRefusedError, UsageError
-from edgeleuk_calibration.card import decode_card, encode_card, make_card, read_card, tensors_sha256
-from edgeleuk_convert import conversion_commands, validation_commands
-from edgeleuk_convert.activations import FloatTensors, match_tensors
-from edgeleuk_convert.calibrating import PLOT_FILE, RANGES_FILE
-from edgeleuk_convert.cnmc import LabelledCell, load_cells
-from edgeleuk_convert.feeding import RealInput, read_calibration
-from edgeleuk_convert.record import TrainingRecord, read_record, write_record
+from edgeleuk_calibration.calibration_record import (
+    decode_calibration_record,
+    encode_calibration_record,
+    make_calibration_record,
+    read_calibration_record,
+    tensors_sha256,
+)
+from edgeleuk_convert.bundling.calibrate import PLOT_FILE, RANGES_FILE
+from edgeleuk_convert.commands import convert as conversion_commands
+from edgeleuk_convert.commands import evaluate
+from edgeleuk_convert.dataset.cnmc import load_cells
+from edgeleuk_convert.quantization.activation_ranges import FloatTensors, match_tensors
+from edgeleuk_convert.quantization.calibration_data import RealInput, read_calibration
+from edgeleuk_convert.training.record import TrainingRecord, read_record, write_record
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgeleuk_convert.cnmc import CellSet
+    from edgeleuk_convert.dataset.cells import CellSet, LabelledCell
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
@@ -99,7 +106,7 @@ def test_the_set_is_written_and_its_tensors_come_again(
     calibrated: tuple[Path, dict[str, Any]], cells: CellSet
 ) -> None:
     out, result = calibrated
-    card = read_card(out / CALIBRATION)
+    card = read_calibration_record(out / CALIBRATION)
     assert result["images"] == card.count == 40
     by_name = {cell.path.relative_to(cells.folder).as_posix(): cell for cell in cells.cells}
     chosen = [by_name[image.name or ""] for image in card.images]
@@ -161,7 +168,7 @@ def test_a_card_makes_the_same_networks_again(bundle: Path, model: Path, few_cel
     card = model.with_name(CALIBRATION)
     members = read_bundle(str(bundle)).members
     card.write_bytes(members[CALIBRATION])
-    assert read_card(card).strategy == "diverse"
+    assert read_calibration_record(card).strategy == "diverse"
     again = bundle.with_name("again.edgeleuk")
     conversion_commands.convert(model, few_cells, again, calibration_card=card)
     others = read_bundle(str(again)).members
@@ -183,7 +190,7 @@ def test_a_card_makes_the_same_networks_again(bundle: Path, model: Path, few_cel
 def test_the_order_of_images_is_the_cards(bundle: Path, cells: CellSet) -> None:
     """Ranges come of the tensors that the card describes."""
     opened = read_bundle(str(bundle))
-    card = decode_card(opened.members[CALIBRATION])
+    card = decode_calibration_record(opened.members[CALIBRATION])
     by_name = {cell.path.relative_to(cells.folder).as_posix(): cell for cell in cells.cells}
     chosen = [by_name[image.name or ""] for image in card.images]
     matched = match_tensors(opened.members["model.float32.tflite"], opened.members["model.int8.tflite"])
@@ -200,7 +207,7 @@ def test_ranges_joined_after_a_few_images_are_the_same(
 ) -> None:
     import keras
 
-    from edgeleuk_convert import onnx
+    from edgeleuk_convert.quantization import onnx
 
     float_model = onnx.to_onnx_float32(keras.models.load_model(model))
     with read_calibration(cells.labelled[:7], CONTRACT) as tensors:
@@ -213,7 +220,11 @@ def test_ranges_joined_after_a_few_images_are_the_same(
 def test_images_that_judge_may_not_calibrate(model: Path, few_cells: Path, cells: CellSet) -> None:
     fresh = held_out(cells, model)
     card = model.with_name("held-out.json")
-    card.write_bytes(encode_card(make_card(fresh[:12], strategy="given", seed=0, folder=cells.folder)))
+    card.write_bytes(
+        encode_calibration_record(
+            make_calibration_record(fresh[:12], strategy="given", seed=0, folder=cells.folder)
+        )
+    )
     out = model.with_name("overlap.edgeleuk")
     with pytest.raises(DataRefusedError, match="evaluation images belong to") as caught:
         conversion_commands.convert(model, few_cells, out, calibration_card=card)
@@ -227,12 +238,14 @@ def test_a_bundle_is_not_judged_by_what_calibrated_it(
     opened = read_bundle(str(bundle))
     fresh = held_out(cells, model)
     members = dict(opened.members)
-    members[CALIBRATION] = encode_card(make_card(fresh[:12], strategy="given", seed=0, folder=cells.folder))
+    members[CALIBRATION] = encode_calibration_record(
+        make_calibration_record(fresh[:12], strategy="given", seed=0, folder=cells.folder)
+    )
     manifest = msgspec.structs.replace(opened.manifest, members=describe_members(members))
     foreign = bundle.with_name("foreign.edgeleuk")
     write_bundle(foreign, manifest, members)
     with pytest.raises(DataRefusedError, match="evaluation images belong to") as caught:
-        validation_commands.validate(str(foreign), few_cells)
+        evaluate.validate(str(foreign), few_cells)
     assert fresh[0].path.name in str(caught.value)
 
 

@@ -115,7 +115,7 @@ def test_calibration_never_uses_cells_that_judge(bundle: Path) -> None:
     import msgspec
 
     from edgeleuk.bundle.reading import read_bundle
-    from edgeleuk_convert.record import bundle_record
+    from edgeleuk_convert.training.record import bundle_record
 
     opened = read_bundle(bundle)
     record = bundle_record(opened)
@@ -174,9 +174,9 @@ def test_validate_compares_int8_with_float(bundle: Path, few_cells: Path) -> Non
 @pytest.fixture(scope="module")
 def held_out(bundle: Path, few_cells: Path) -> list[CellCrop]:
     from edgeleuk.bundle.reading import read_bundle
-    from edgeleuk_convert.cnmc import load_cells, read_crop
-    from edgeleuk_convert.evaluation import unseen
-    from edgeleuk_convert.record import bundle_record
+    from edgeleuk_convert.dataset.cnmc import load_cells, read_crop
+    from edgeleuk_convert.evaluation.evaluate import unseen
+    from edgeleuk_convert.training.record import bundle_record
 
     fresh, _ = unseen(load_cells(few_cells).cells, bundle_record(read_bundle(bundle)))
     return [read_crop(cell) for cell in fresh]
@@ -199,7 +199,7 @@ def test_what_is_foreign_is_uncertain_far_more_often_than_held_out_cells(
     bundle: Path, held_out: list[CellCrop], foreign: dict[str, list[CellCrop]], runtime: str
 ) -> None:
     from edgeleuk.bundle.reading import read_bundle
-    from edgeleuk.classify import open_classifier
+    from edgeleuk.classifier.classifier import open_classifier
 
     # Without the band, what is left is the gate.
     classifier = open_classifier(read_bundle(bundle), runtime=runtime, abstain="off")
@@ -221,7 +221,7 @@ def boxed(fields: Path, kind: str, count: int) -> list[CellCrop]:
     import cv2
 
     from edgeleuk.frames import CellCrop
-    from edgeleuk.images import read_image
+    from edgeleuk.io.images import read_image
 
     crops: list[CellCrop] = []
     for annotation in sorted(fields.glob("*.xml")):

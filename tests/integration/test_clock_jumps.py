@@ -11,9 +11,9 @@ import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from edgeleuk.record import read_session
-from edgeleuk.record.fhir import fhir_bundle
-from edgeleuk.record.report import session_report
+from edgeleuk.session import read_session
+from edgeleuk.session.fhir import fhir_bundle
+from edgeleuk.session.report import session_report
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING
 import pytest
 from archives import begin_classify, classify, make_archive, wait_for_lines
 
-from edgeleuk import __version__, cluster
+from edgeleuk import __version__
+from edgeleuk.batch import dask_cluster
+from edgeleuk.batch.dask_cluster import ClusterWorkers
+from edgeleuk.batch.worker import Picture, Standard
 from edgeleuk.bundle.reading import DEFAULT_PATH
-from edgeleuk.cluster import ClusterWorkers
 from edgeleuk.errors import HardwareError, IntegrityError, MissingDependencyError
-from edgeleuk.judging import Picture, Standard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -114,7 +115,7 @@ def test_what_one_machine_began_a_cluster_goes_on_with(archive: Path, alone: byt
 
 
 def test_a_cluster_without_workers_is_given_up(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "ALONE_S", 0.5)
+    monkeypatch.setattr(dask_cluster, "ALONE_S", 0.5)
     bundle = DEFAULT_PATH.read_bytes()
     standard = STANDARD._replace(bundle_sha256=hashlib.sha256(bundle).hexdigest())
     batch = [Picture(str(archive / "field.jpg"))]
@@ -159,11 +160,11 @@ def kill_listener(port: int) -> None:
 def test_a_worker_of_another_version_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "edgeleuk").mkdir()
     (tmp_path / "edgeleuk" / "__init__.py").write_text('__version__ = "0.0.9"\n')
-    monkeypatch.setattr(cluster, "ANSWER_S", 1)
+    monkeypatch.setattr(dask_cluster, "ANSWER_S", 1)
     with scheduler() as address:
         with pytest.raises(HardwareError, match=r"has no workers; start some with `dask worker"):
             ClusterWorkers(address, b"", STANDARD)
-        monkeypatch.setattr(cluster, "ANSWER_S", 30)
+        monkeypatch.setattr(dask_cluster, "ANSWER_S", 30)
         with (
             worker(address, tmp_path),
             pytest.raises(IntegrityError, match=r"runs another version of edgeleuk: got 0\.0\.9, .* install"),
@@ -172,7 +173,7 @@ def test_a_worker_of_another_version_is_refused(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_scheduler_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "ANSWER_S", 1)
+    monkeypatch.setattr(dask_cluster, "ANSWER_S", 1)
     with pytest.raises(HardwareError, match=r"does not answer: got nothing within 1 s; start it with"):
         ClusterWorkers("tcp://127.0.0.1:9", b"", STANDARD)
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from edgeleuk_convert import crossvalidation
-from edgeleuk_convert.architectures import default_input
-from edgeleuk_convert.cnmc import load_cells
-from edgeleuk_convert.crossvalidation import cross_validate
-from edgeleuk_convert.leakage import fingerprints, join_near_duplicates
-from edgeleuk_convert.training import TrainingSettings
+from edgeleuk_convert.dataset.cnmc import load_cells
+from edgeleuk_convert.dataset.leakage import fingerprints, join_near_duplicates
+from edgeleuk_convert.evaluation import cross_validation
+from edgeleuk_convert.evaluation.cross_validation import cross_validate
+from edgeleuk_convert.networks.architectures import default_input
+from edgeleuk_convert.training.plan import TrainingSettings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings(
 def test_only_what_is_missing_is_trained(
     few_cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(crossvalidation, "CURVE_DRAWS", 1)
+    monkeypatch.setattr(cross_validation, "CURVE_DRAWS", 1)
     cells = load_cells(few_cells)
     prints = fingerprints(cells.labelled)
     joined = join_near_duplicates(cells, prints)

@@ -18,10 +18,10 @@ from foreign import SIDE, dense
 
 from edgeleuk.bundle.golden import golden_crops_of
 from edgeleuk.bundle.reading import read_bundle
-from edgeleuk.preprocessing import resized
+from edgeleuk.inference.preprocessing import resized
 from edgeleuk.virtual.cells import single_cell
 from edgeleuk.virtual.render import VirtualSlide
-from edgeleuk_convert.cnmc import load_cells, read_crop
+from edgeleuk_convert.dataset.cnmc import load_cells, read_crop
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.filterwarnings(
@@ -173,23 +173,26 @@ def test_every_command_of_the_stage_runs_on_the_stand_that_is_shown(tmp_path: Pa
 
 
 def test_settings_shown_are_settings(tmp_path: Path) -> None:
-    from edgeleuk.config import RunSettings, load_settings
-    from edgeleuk.virtual.scenario import FaultKind, load_scenario
-    from edgeleuk_convert.settings import load_training_settings
-    from edgeleuk_convert.verdict import GateLimits, load_limits
-    from edgeleuk_firmware_bridge.microscope import StageSettings
+    from edgeleuk.io.settings import RunSettings, load_settings
+    from edgeleuk.virtual.scenario import CameraFaultKind, load_scenario
+    from edgeleuk_convert.metrics.acceptance import AcceptanceLimits, load_limits
+    from edgeleuk_convert.training.settings import load_training_settings
+    from edgeleuk_firmware_bridge.stage.protocols import StageSettings
 
     file = tmp_path / "edgeleuk.toml"
     file.write_text(settings_shown("camera.md", "runtime"))
     assert load_settings(RunSettings, file=file, environ={}).px_per_um == 13.2
     file.write_text(settings_shown("camera.md", "faults.toml"))
-    assert [fault.kind for fault in load_scenario(file).fault] == [FaultKind.FREEZE, FaultKind.DEFOCUS]
+    assert [fault.kind for fault in load_scenario(file).fault] == [
+        CameraFaultKind.FREEZE,
+        CameraFaultKind.DEFOCUS,
+    ]
     file.write_text(settings_shown("stage.md", "stage.toml"))
     assert load_settings(StageSettings, file=file, environ={}).z.most_um == 500
     file.write_text(settings_shown("conversion.md", "training.toml"))
     assert load_training_settings(file, {}).augmentation.jpeg == 0.2
     file.write_text(settings_shown("conversion.md", "gate.toml"))
-    assert load_limits(file) == GateLimits()
+    assert load_limits(file) == AcceptanceLimits()
 
 
 def test_links_lead_somewhere() -> None:

@@ -12,16 +12,16 @@ from foreign import BYTES, SIDE, dense, separable
 from edgeleuk.bundle.golden import golden_crops_of
 from edgeleuk.bundle.manifest import CARD, VALIDATION
 from edgeleuk.bundle.reading import read_bundle
-from edgeleuk.classify import open_classifier
+from edgeleuk.classifier.classifier import open_classifier
+from edgeleuk.classifier.self_test import replay
 from edgeleuk.errors import EdgeleukError, UsageError
-from edgeleuk.runtimes import open_runtime
-from edgeleuk.selftest import replay
-from edgeleuk_convert import conversion_commands
-from edgeleuk_convert.cnmc import load_cells
-from edgeleuk_convert.evaluation import unseen
+from edgeleuk.inference import open_runtime
+from edgeleuk_convert.commands import convert as conversion_commands
+from edgeleuk_convert.dataset.cnmc import load_cells
+from edgeleuk_convert.dataset.tensors import load_tensors
+from edgeleuk_convert.evaluation.evaluate import unseen
 from edgeleuk_convert.networks.loading import hash_of
-from edgeleuk_convert.record import bundle_record
-from edgeleuk_convert.training import load_tensors
+from edgeleuk_convert.training.record import bundle_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,7 +107,7 @@ def test_from_file_to_decision(folder: Path, few_cells: Path, name: str, kind: s
 
 
 def _inspected(bundle: Any) -> str:
-    from edgeleuk.bundle.describe import facts_text
+    from edgeleuk.commands.bundle import facts_text
 
     return facts_text(bundle)
 

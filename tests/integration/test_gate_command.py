@@ -16,8 +16,8 @@ from edgeleuk.bundle.golden import golden_crops_of
 from edgeleuk.bundle.manifest import Envelope, InputContract, OutputContract
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.virtual.cells import single_cell
-from edgeleuk_convert.record import TrainingRecord, write_record
-from edgeleuk_convert.training import TrainingSettings
+from edgeleuk_convert.training.plan import TrainingSettings
+from edgeleuk_convert.training.record import TrainingRecord, write_record
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,8 +15,8 @@ import pytest
 
 from edgeleuk.bundle.manifest import CARD
 from edgeleuk.bundle.reading import read_bundle
-from edgeleuk.classify import open_classifier
-from edgeleuk_convert.cnmc import load_cells, read_crop
+from edgeleuk.classifier.classifier import open_classifier
+from edgeleuk_convert.dataset.cnmc import load_cells, read_crop
 
 if TYPE_CHECKING:
     import numpy.typing as npt

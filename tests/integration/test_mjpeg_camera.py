@@ -24,10 +24,10 @@ from edgeleuk.capture.http_camera import open_http
 from edgeleuk.capture.mjpeg import MjpegSource
 from edgeleuk.capture.reconnecting import ReconnectingSource, ReconnectPolicy
 from edgeleuk.capture.video import VideoSource
-from edgeleuk.engine import Engine
 from edgeleuk.errors import CameraError
-from edgeleuk.pipeline import run
-from edgeleuk.record import create_session, read_session
+from edgeleuk.pipeline.engine import Engine
+from edgeleuk.pipeline.run import run
+from edgeleuk.session import create_session, read_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from edgeleuk.capture.base import SourceItem
     from edgeleuk.frames import Cell, CellCrop, Frame, RgbImage
     from edgeleuk.results import Prediction, SessionSummary
-    from edgeleuk.vision.tracking import Sighting
+    from edgeleuk.vision.tracking import TrackedCell
 
 SERVER = Path(__file__).parents[1] / "mjpeg_server.py"
 
@@ -69,7 +69,7 @@ class Nothing:
     def consensus(self, views: Sequence[Prediction]) -> Prediction:
         return views[0]
 
-    def update(self, pixels: RgbImage, cells: Sequence[Cell]) -> list[Sighting]:
+    def update(self, pixels: RgbImage, cells: Sequence[Cell]) -> list[TrackedCell]:
         return []
 
     def segment(self, pixels: RgbImage, *, px_per_um: float | None = None) -> list[Cell]:

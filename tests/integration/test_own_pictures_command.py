@@ -8,13 +8,15 @@ import cv2
 import pytest
 from foreign import dense, trained
 
-from edgeleuk.bundle.describe import facts_text
 from edgeleuk.bundle.manifest import CARD
 from edgeleuk.bundle.reading import read_bundle
+from edgeleuk.commands.bundle import facts_text
 from edgeleuk.errors import DataRefusedError, UsageError
 from edgeleuk.virtual.cells import single_cell
-from edgeleuk_convert import commands, conversion_commands, validation_commands
-from edgeleuk_convert.record import bundle_record
+from edgeleuk_convert.commands import convert as conversion_commands
+from edgeleuk_convert.commands import evaluate as validation_commands
+from edgeleuk_convert.commands import train
+from edgeleuk_convert.training.record import bundle_record
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,7 +83,7 @@ def test_a_bundle_of_own_pictures_carries_the_stamp(made: tuple[Path, dict[str, 
 def test_evaluation_and_validation_carry_it_once(made: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     folder, result = made
     others = drawn(tmp_path / "others", 500, 4)
-    evaluated = commands.evaluate(
+    evaluated = train.evaluate(
         result["bundle"],
         others,
         runtime="litert",
@@ -90,7 +92,7 @@ def test_evaluation_and_validation_carry_it_once(made: tuple[Path, dict[str, Any
         report=tmp_path / "report",
     )
     assert (evaluated["cells"], evaluated["stamp"].count(STAMP)) == (12, 1)
-    assert commands.evaluation_text(evaluated).startswith(STAMP)
+    assert train.evaluation_text(evaluated).startswith(STAMP)
     assert STAMP in (tmp_path / "report" / "report.html").read_text()
     validated = validation_commands.validate(
         result["bundle"], others, classes=CLASSES, limits_file=folder / "limits.toml"
@@ -144,7 +146,7 @@ def test_the_command_line_takes_the_options(tmp_path: Path, monkeypatch: pytest.
         seen.update(options)
         raise UsageError("enough")
 
-    monkeypatch.setattr(commands, "evaluate", take)
+    monkeypatch.setattr(train, "evaluate", take)
     monkeypatch.setattr(validation_commands, "validate", take)
     monkeypatch.setattr(validation_commands, "compare", take)
     monkeypatch.setattr(conversion_commands, "calibrate", take)

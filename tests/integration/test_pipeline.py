@@ -18,9 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mjpeg_server import smear
 
-from edgeleuk.annotate import COLOURS, annotate
 from edgeleuk.capture import open_source
-from edgeleuk.engine import Engine
+from edgeleuk.counting.consensus import STUCK_DUST
 from edgeleuk.errors import (
     CameraError,
     DataRefusedError,
@@ -29,9 +28,10 @@ from edgeleuk.errors import (
     SessionError,
 )
 from edgeleuk.frames import Box, Cell, Frame
-from edgeleuk.latency import LatencyHistogram
-from edgeleuk.pipeline import CUT, run
-from edgeleuk.record import SessionWriter, create_session, export_csv, read_session
+from edgeleuk.pipeline.engine import Engine
+from edgeleuk.pipeline.latency import LatencyHistogram
+from edgeleuk.pipeline.run import CUT, run
+from edgeleuk.pipeline.scale import SCALE_IMPLAUSIBLE, SCALE_UNKNOWN
 from edgeleuk.results import (
     CellResult,
     Check,
@@ -41,10 +41,10 @@ from edgeleuk.results import (
     Prediction,
     SessionSummary,
 )
-from edgeleuk.scaling import SCALE_IMPLAUSIBLE, SCALE_UNKNOWN
-from edgeleuk.views import STUCK_DUST
+from edgeleuk.session import SessionWriter, create_session, export_csv, read_session
+from edgeleuk.vision.annotate import COLOURS, annotate
 from edgeleuk.vision.stream import StreamWatch
-from edgeleuk.vision.tracking import FieldTracker, Placed, Sighting
+from edgeleuk.vision.tracking import FieldTracker, Placed, TrackedCell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -86,8 +86,8 @@ class Seen:
         mask = np.full((20, 20), 255, np.uint8)
         return [Cell(Box(x, 30, 20, 20), mask, cut) for _, x, cut in self.script[self.frame]]
 
-    def update(self, pixels: RgbImage, cells: Sequence[Cell]) -> list[Sighting]:
-        return [Sighting(track, is_new=False) for track, *_ in self.script[self.frame]]
+    def update(self, pixels: RgbImage, cells: Sequence[Cell]) -> list[TrackedCell]:
+        return [TrackedCell(track, is_new=False) for track, *_ in self.script[self.frame]]
 
     def engine(self, **changes: Any) -> Engine:
         return replace(Engine(BySize(), self, segment=self.segment), **changes)
@@ -217,7 +217,7 @@ class TestCounting:
             assert reader.verify().broken is None
 
     def test_more_cells_than_are_remembered(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("edgeleuk.views._MOST_REMEMBERED", 2)
+        monkeypatch.setattr("edgeleuk.counting.consensus._MOST_REMEMBERED", 2)
         fields = [[(track, 25 * track, False) for track in range(5)]] * 3
         summary = run_on(pictures(tmp_path / "p", 3), Seen(fields).engine(), tmp_path / "s.db", px_per_um=2.0)
         laws_hold(summary, tmp_path / "s.db")
@@ -296,7 +296,7 @@ class TestCounting:
 
     def test_a_lost_count_is_an_error(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("edgeleuk.capture.newest.InOrderReader.captured", 5, raising=False)
-        original = "edgeleuk.pipeline._Run.rejected"
+        original = "edgeleuk.pipeline.run._Run.rejected"
         monkeypatch.setattr(original, property(lambda _: 3))
         with pytest.raises(EdgeleukError, match="a count was lost") as caught:
             run_on(pictures(tmp_path / "p", 1), Seen([[]]).engine(), tmp_path / "s.db", px_per_um=2.0)

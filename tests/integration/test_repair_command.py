@@ -27,9 +27,9 @@ def edgeleuk(*words: object) -> tuple[int, str, str]:
 @pytest.fixture(scope="module")
 def faulty(few_cells: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write the network with a record of which cells it has seen: two thirds of the subjects."""
-    from edgeleuk_convert.cnmc import load_cells
-    from edgeleuk_convert.record import write_record
-    from edgeleuk_convert.settings import load_training_settings
+    from edgeleuk_convert.dataset.cnmc import load_cells
+    from edgeleuk_convert.training.record import write_record
+    from edgeleuk_convert.training.settings import load_training_settings
 
     path = tmp_path_factory.mktemp("faulty") / "faulty.keras"
     planting.chain_fault().save(path)

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from edgeleuk.bundle.reading import read_bundle
-from edgeleuk.classify import open_classifier
-from edgeleuk_convert import baselines
-from edgeleuk_convert.cnmc import CellSet, load_cells
-from edgeleuk_convert.leakage import fingerprints, join_near_duplicates, near_duplicates
-from edgeleuk_convert.record import bundle_record
-from edgeleuk_convert.report import report_on
+from edgeleuk.classifier.classifier import open_classifier
+from edgeleuk_convert.dataset.cnmc import load_cells
+from edgeleuk_convert.dataset.leakage import fingerprints, join_near_duplicates, near_duplicates
+from edgeleuk_convert.evaluation import baselines
+from edgeleuk_convert.reports.report import report_on
+from edgeleuk_convert.training.record import bundle_record
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from edgeleuk_convert.dataset.cells import CellSet
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import zipfile
 from typing import TYPE_CHECKING
 
 from edgeleuk.bundle.reading import read_bundle
-from edgeleuk_convert.onnx import compacted
+from edgeleuk_convert.quantization.onnx import compacted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,11 +44,11 @@ import numpy as np
 
 from edgeleuk.bundle.manifest import Appearance, Envelope, Gate, InputContract, OutputContract
 from edgeleuk.bundle.writing import write_bundle
-from edgeleuk_calibration.card import CalibrationCard
-from edgeleuk_convert.gating import TrainedGate
+from edgeleuk_calibration.calibration_record import CalibrationCard
+from edgeleuk_convert.bundling.out_of_distribution import TrainedGate
 from edgeleuk_convert.networks.loading import load_network
-from edgeleuk_convert.packing import convert_networks, make_manifest_and_members
-from edgeleuk_convert.record import TrainingRecord
+from edgeleuk_convert.bundling.pack import convert_networks, make_manifest_and_members
+from edgeleuk_convert.training.record import TrainingRecord
 
 network, out = map(Path, sys.argv[1:])
 contract = InputContract(

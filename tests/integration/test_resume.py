@@ -15,8 +15,8 @@ import pytest
 from sessions import record, summary
 
 from edgeleuk.errors import SessionError, UsageError
-from edgeleuk.record import create_session, read_session
-from edgeleuk.record.opening import SAME_SETTINGS, resume_session
+from edgeleuk.session import create_session, read_session
+from edgeleuk.session.open import SAME_SETTINGS, resume_session
 from edgeleuk.vision.tracking import FieldTracker
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def test_a_session_that_is_not_there_is_begun(tmp_path: Path) -> None:
     with resume_session(tmp_path / "s.db", {"camera": "test://"}) as session:
         record(session, 0)
     with resume_session(tmp_path / "s.db", {"camera": "test://"}) as session:
-        past = session.past()
+        past = session.resume_state()
         assert (past.next_sequence, past.processed, past.counted.total, past.events) == (1, 1, 1, 1)
         record(session, 1)
     with read_session(tmp_path / "s.db") as reader:
@@ -104,7 +104,7 @@ def test_a_finished_session_goes_on_and_has_one_summary(tmp_path: Path) -> None:
 
 def test_a_tracker_remembers_nothing_of_an_empty_session(tmp_path: Path) -> None:
     with create_session(tmp_path / "s.db", {}) as session:
-        assert FieldTracker.resumed(session.past_fields()).unique == 0
+        assert FieldTracker.resumed(session.earlier_fields()).unique == 0
 
 
 class TestRefusals:

@@ -10,11 +10,11 @@ import cv2
 import pytest
 
 from edgeleuk.capture import open_source
-from edgeleuk.engine import Engine
-from edgeleuk.pipeline import run
-from edgeleuk.record import read_session
-from edgeleuk.record.opening import resume_session
+from edgeleuk.pipeline.engine import Engine
+from edgeleuk.pipeline.run import run
 from edgeleuk.results import Decision, Prediction
+from edgeleuk.session import read_session
+from edgeleuk.session.open import resume_session
 from edgeleuk.virtual.render import VirtualSlide
 from edgeleuk.vision.tracking import FieldTracker
 
@@ -57,14 +57,14 @@ def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def watched(pictures: Path, session: Path, frames: int | None = None) -> SessionSummary:
     with resume_session(session, {"camera": "test://"}) as writer, open_source(f"dir://{pictures}") as source:
-        engine = Engine(Normal(), FieldTracker.resumed(writer.past_fields()))
+        engine = Engine(Normal(), FieldTracker.resumed(writer.earlier_fields()))
         return run(
             source,
             engine,
             writer,
             px_per_um=SCALE,
             frames=frames,
-            past=writer.past(),
+            past=writer.resume_state(),
             stop=threading.Event(),
         )
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from mjpeg_server import Faults, serve
 
-from edgeleuk.record import read_session
+from edgeleuk.session import read_session
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,14 +12,15 @@ import pytest
 from sessions import record
 from virtual_stage import VirtualStage
 
-from edgeleuk.config import RunSettings
+from edgeleuk.commands.scan import earlier_scan_in, parse_area, scan
 from edgeleuk.errors import HardwareError, InterruptedBeforeRecordError, SessionError, UsageError
-from edgeleuk.record import create_session, read_session
-from edgeleuk.record.opening import resume_session
-from edgeleuk.record.report import report_text, session_report
-from edgeleuk.scanning import parse_area, past_in, scan
+from edgeleuk.io.settings import RunSettings
+from edgeleuk.session import create_session, read_session
+from edgeleuk.session.open import resume_session
+from edgeleuk.session.report import report_text, session_report
+from edgeleuk.stage.base import ScanField
 from edgeleuk.stage.resuming import field_source
-from edgeleuk.stage.scanning import ScanField, ScanPlan
+from edgeleuk.stage.scanning import ScanPlan
 from edgeleuk.virtual.microscope import Stand, VirtualMicroscope
 from edgeleuk.virtual.render import VirtualSlide
 from edgeleuk.virtual.serving import MjpegServer
@@ -98,7 +99,7 @@ def test_a_scan_is_one_session_and_one_picture_and_goes_on(
     with read_session(path) as reader:
         assert reader.verify().broken is None
         assert [row["sequence"] for row in reader.rows("frames")] == list(range(fields + rejected_twice))
-    assert past_in(path).left(SIXTEEN) == []  # type: ignore[union-attr]
+    assert earlier_scan_in(path).left(SIXTEEN) == []  # type: ignore[union-attr]
     drawn = cv2.imread(str(picture))
     assert drawn.shape[1] > 1000
     # Every field is in it, those of the first part, too.
@@ -130,7 +131,7 @@ def test_a_scan_that_is_ended_before_its_first_field_leaves_a_session_in_order(
     with read_session(path) as reader:
         assert reader.summary is not None
     # Nothing was begun that could be gone on with.
-    assert past_in(path) is None
+    assert earlier_scan_in(path) is None
 
 
 class TestRefusals:
@@ -141,10 +142,10 @@ class TestRefusals:
 
     def test_a_session_that_is_no_scan(self, tmp_path: Path) -> None:
         with create_session(tmp_path / "s.db", {}) as session:
-            assert past_in(tmp_path / "s.db") is None
+            assert earlier_scan_in(tmp_path / "s.db") is None
             record(session, 0)
         with pytest.raises(SessionError, match=r"s\.db is no session of a scan"):
-            past_in(tmp_path / "s.db")
+            earlier_scan_in(tmp_path / "s.db")
 
     def test_another_area(self, tmp_path: Path) -> None:
         with create_session(tmp_path / "s.db", {}) as session:

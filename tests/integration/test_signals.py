@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from mjpeg_server import serve
 
 from edgeleuk.errors import EdgeleukError
-from edgeleuk.record import read_session
-from edgeleuk.record.verifying import verify_session
+from edgeleuk.session import read_session
+from edgeleuk.session.verify import verify_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -179,7 +179,7 @@ def test_while_a_lost_camera_is_awaited(tmp_path: Path) -> None:
             runs.wait_until(lambda path: frames(path) > 0)
             # From now on nobody answers there.
             camera.close()
-            # What befell it is on the disk while it is awaited.
+            # What handle_event it is on the disk while it is awaited.
             runs.wait_until(lambda path: {"lost", "refused"} <= events(path))
             runs.signal()
             code, out, err = runs.end()

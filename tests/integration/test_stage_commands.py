@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from edgeleuk.config import load_settings, save_settings
 from edgeleuk.errors import HardwareError, UsageError
-from edgeleuk_firmware_bridge import commands
-from edgeleuk_firmware_bridge.links import open_link
-from edgeleuk_firmware_bridge.microscope import AxisSettings, StageSettings
+from edgeleuk.io.settings import load_settings, save_settings
+from edgeleuk_firmware_bridge.commands import stage as commands
 from edgeleuk_firmware_bridge.simulation.grbl import GrblSimulator
 from edgeleuk_firmware_bridge.simulation.sangaboard import SangaboardSimulator
 from edgeleuk_firmware_bridge.simulation.serving import serve_tcp
+from edgeleuk_firmware_bridge.stage.protocols import AxisSettings, StageSettings
+from edgeleuk_firmware_bridge.stage.serial_link import open_link
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,9 +16,9 @@ import msgspec
 import pytest
 
 from edgeleuk.bundle.reading import read_bundle
-from edgeleuk_convert.forest import forest_path
-from edgeleuk_convert.record import bundle_record, read_record
-from edgeleuk_convert.settings import load_training_settings, settings_of
+from edgeleuk_convert.training.forest import forest_path
+from edgeleuk_convert.training.record import bundle_record, read_record
+from edgeleuk_convert.training.settings import load_training_settings, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

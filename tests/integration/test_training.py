@@ -14,26 +14,35 @@ import numpy as np
 import pytest
 
 from edgeleuk.errors import (
+    CheckFailedError,
     DataRefusedError,
-    GateFailedError,
     IntegrityError,
     MissingDependencyError,
     UsageError,
 )
-from edgeleuk_convert.architectures import default_input, efficientnet_lite, frozen_input
-from edgeleuk_convert.checkpoint import Checkpoint
-from edgeleuk_convert.cnmc import CellSet, load_cells, read_crop
-from edgeleuk_convert.evaluation import evaluate, evaluate_with, keras_predictor, predict_cells, unseen
-from edgeleuk_convert.metrics import METRICS, auroc
-from edgeleuk_convert.record import read_record, record_path
-from edgeleuk_convert.settings import load_training_settings, settings_of
-from edgeleuk_convert.splits import holdout
-from edgeleuk_convert.training import TrainingProgress, TrainingSettings, load_tensors, train
+from edgeleuk_convert.dataset.cells import CellSet
+from edgeleuk_convert.dataset.cnmc import load_cells, read_crop
+from edgeleuk_convert.dataset.splits import holdout
+from edgeleuk_convert.dataset.tensors import load_tensors
+from edgeleuk_convert.evaluation.evaluate import (
+    evaluate,
+    evaluate_with,
+    keras_predictor,
+    predict_cells,
+    unseen,
+)
+from edgeleuk_convert.metrics.classification import METRICS, auroc
+from edgeleuk_convert.networks.architectures import default_input, efficientnet_lite, frozen_input
+from edgeleuk_convert.training.checkpoint import Checkpoint
+from edgeleuk_convert.training.plan import TrainingProgress, TrainingSettings
+from edgeleuk_convert.training.record import read_record, record_path
+from edgeleuk_convert.training.settings import load_training_settings, settings_of
+from edgeleuk_convert.training.trainer import train
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgeleuk_convert.record import TrainingRecord
+    from edgeleuk_convert.training.record import TrainingRecord
 
 # Keras 3.15 converts its variables in a way that NumPy 2.4 is about to drop.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -315,7 +324,7 @@ def test_a_class_of_one_group_is_refused(cells: CellSet, tmp_path: Path) -> None
 
 def test_a_loss_that_is_no_number_ends_the_training(cells: CellSet, tmp_path: Path) -> None:
     settings = replace(SETTINGS, learning_rate=9.0, weight_decay=1e30, warmup_epochs=0.0)
-    with pytest.raises(GateFailedError, match=r"the loss became .* in epoch 1.*learning rate below"):
+    with pytest.raises(CheckFailedError, match=r"the loss became .* in epoch 1.*learning rate below"):
         train(cells, tmp_path / "resnet.keras", settings)
     assert list(tmp_path.iterdir()) == []
 

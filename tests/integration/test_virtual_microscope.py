@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from edgeleuk.record import read_session
+from edgeleuk.session import read_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

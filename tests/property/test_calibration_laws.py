@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeleuk_calibration.conformal import fit_conformal, subject_limit
-from edgeleuk_calibration.gate import feature_statistics, subject_weights
+from edgeleuk_calibration.out_of_distribution import feature_statistics, subject_weights
 from edgeleuk_calibration.probability import (
     BIASES,
     TEMPERATURES,

@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
-from edgeleuk.counting import Called, KnownError, Rate, corrected_share
+from edgeleuk.counting.intervals import Called, KnownError, Rate, corrected_share
 from edgeleuk.results import clopper_pearson
 
 REPEATS = 4000

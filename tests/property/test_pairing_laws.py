@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeleuk_convert.metrics import Judged
-from edgeleuk_convert.pairing import DROPPING, exact_p, paired_facts, worst_subject
-from edgeleuk_convert.verdict import GateLimits, Held, quantization_findings, settle
+from edgeleuk_convert.metrics.acceptance import AcceptanceLimits, Held, quantization_findings, settle
+from edgeleuk_convert.metrics.classification import Judged
+from edgeleuk_convert.metrics.paired import DROPPING, exact_p, paired_facts, worst_subject
 
 THRESHOLD = 0.5
 
@@ -65,7 +65,7 @@ def test_a_network_loses_nothing_against_itself_and_passes(seed: int) -> None:
     assert {name: same[name] for name in zero} == dict.fromkeys(zero, 0)
     assert same["mcnemar"] == {"lost": 0, "gained": 0, "p": 1.0}
     assert (same["flipped"], same["worst_subject"]) == ([], None)
-    limits = GateLimits(weighted_f1_drop=0, sensitivity_drop=0, flips=0, probability_change=0)
+    limits = AcceptanceLimits(weighted_f1_drop=0, sensitivity_drop=0, flips=0, probability_change=0)
     held = Held.of(judged.truth, judged.group)
     assert settle(quantization_findings({"same": same}, limits, held), limits)["verdict"] == "pass"
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeleuk.quantization import Affine, byte_table, dequantize, integer_range, quantize
+from edgeleuk.inference.quantization import Affine, byte_table, dequantize, integer_range, quantize
 
 DTYPES = st.sampled_from(["int8", "uint8", "int16"])
 

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeleuk.bundle.manifest import Envelope, InputContract, OutputContract
-from edgeleuk.config import to_toml
-from edgeleuk_convert.architectures import ARCHITECTURES
-from edgeleuk_convert.augmentation import Augmentation
-from edgeleuk_convert.record import TrainingRecord, decode_record
-from edgeleuk_convert.settings import load_training_settings, settings_of
-from edgeleuk_convert.training import TrainingSettings
+from edgeleuk.io.settings import to_toml
+from edgeleuk_convert.networks.architectures import ARCHITECTURES
+from edgeleuk_convert.training.augmentation import Augmentation
+from edgeleuk_convert.training.plan import TrainingSettings
+from edgeleuk_convert.training.record import TrainingRecord, decode_record
+from edgeleuk_convert.training.settings import load_training_settings, settings_of
 
 
 def floats(low: float, high: float) -> st.SearchStrategy[float]:

@@ -8,8 +8,9 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeleuk_convert.cnmc import LabelledCell, joined_groups
-from edgeleuk_convert.splits import grouped_folds, holdout, random_split, split_by_subjects
+from edgeleuk_convert.dataset.cells import LabelledCell
+from edgeleuk_convert.dataset.cnmc import joined_groups
+from edgeleuk_convert.dataset.splits import grouped_folds, holdout, random_split, split_by_subjects
 
 
 @st.composite

@@ -6,10 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeleuk_firmware_bridge.dialogue import LONGEST_LINE, Answered, ProtocolError, State, Synced
-from edgeleuk_firmware_bridge.grbl import Grbl, Line, Realtime, Status
-from edgeleuk_firmware_bridge.microscope import Steps
-from edgeleuk_firmware_bridge.sangaboard import Ask, Sangaboard
+from edgeleuk_firmware_bridge.stage.grbl import Grbl, Line, Realtime, Status
+from edgeleuk_firmware_bridge.stage.protocols import Steps
+from edgeleuk_firmware_bridge.stage.sangaboard import Ask, Sangaboard
+from edgeleuk_firmware_bridge.stage.state_machine import (
+    LONGEST_LINE,
+    Answered,
+    DialogueState,
+    ProtocolError,
+    Synced,
+)
 
 LINES = [
     *(
@@ -84,7 +90,7 @@ def test_a_late_answer_is_not_the_next_ones() -> None:
     events = board.receive(b"1 2 3\r\nminimum step delay 1000\r\n")
     assert isinstance(events[-1], Synced)
     assert not [event for event in events if isinstance(event, Answered)]
-    assert board.state is State.READY
+    assert board.state is DialogueState.READY
 
 
 def test_a_late_ok_is_not_the_next_lines() -> None:

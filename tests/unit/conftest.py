@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from outcome import Outcome
 
-from edgeleuk.cli import main
+from edgeleuk.cli.app import main
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -22,7 +22,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 def test_help_loads_no_heavy_module() -> None:
     code = (
         "import sys; sys.argv = ['edgeleuk', '--help']\n"
-        "from edgeleuk.cli import main\n"
+        "from edgeleuk.cli.app import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
         "print('LOADED', *sys.modules)"
@@ -36,14 +36,14 @@ def test_help_loads_no_heavy_module() -> None:
 @pytest.mark.parametrize(
     "module",
     [
-        "edgeleuk_convert.commands",
-        "edgeleuk_convert.conversion_commands",
-        "edgeleuk_convert.validation_commands",
+        "edgeleuk_convert.commands.train",
+        "edgeleuk_convert.commands.convert",
+        "edgeleuk_convert.commands.evaluate",
         "edgeleuk_calibration.selection",
         "edgeleuk_firmware_bridge",
-        "edgeleuk_firmware_bridge.mcu_commands",
-        "edgeleuk.deploying",
-        "edgeleuk.running",
+        "edgeleuk_firmware_bridge.commands.mcu",
+        "edgeleuk.deploy.microcontroller",
+        "edgeleuk.commands.run",
     ],
 )
 def test_modules_load_without_tensorflow(module: str) -> None:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from edgeleuk.pictures.headers import missing_bytes
-from edgeleuk.pictures.tiff import tiff_pages
+from edgeleuk.io.pictures.headers import missing_bytes
+from edgeleuk.io.pictures.tiff import tiff_pages
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeleuk.frames import RgbImage
-    from edgeleuk.pictures.tiff import TiffPage
+    from edgeleuk.io.pictures.tiff import TiffPage
 
 # A picture of 16 bits whose brightest value is below comes of a camera of 12 bits or fewer.
 _TWELVE_BITS = 4096

@@ -6,8 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgeleuk.errors import DataRefusedError
-from edgeleuk_convert.cnmc_layouts import FOLDER_LABELS, find_images, is_cnmc_table, natural_key, parse_uid
 from edgeleuk_convert.dataset.class_names import WELL_KNOWN, plain
+from edgeleuk_convert.dataset.cnmc_layouts import (
+    FOLDER_LABELS,
+    find_images,
+    is_cnmc_table,
+    natural_key,
+    parse_uid,
+)
 from edgeleuk_convert.dataset.own_pictures import find_own_pictures
 from edgeleuk_convert.dataset.tables import read_table
 from edgeleuk_convert.dataset.walking import CNMC_SUFFIXES, PICTURE_SUFFIXES, files_under
@@ -16,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from edgeleuk_convert.cnmc_layouts import Named
     from edgeleuk_convert.dataset.class_names import Label
+    from edgeleuk_convert.dataset.cnmc_layouts import Named
     from edgeleuk_convert.dataset.own_pictures import OwnFacts
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from edgeleuk.errors import DataRefusedError, UsageError
-from edgeleuk_convert.cnmc_layouts import Named, natural_key, parse_uid
 from edgeleuk_convert.dataset.class_names import WELL_KNOWN, compared, plain
+from edgeleuk_convert.dataset.cnmc_layouts import Named, natural_key, parse_uid
 from edgeleuk_convert.dataset.tables import read_table, require_table, rows_of_pictures
 from edgeleuk_convert.dataset.walking import files_under
 

@@ -6,10 +6,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeleuk_convert.cnmc_layouts import natural_key
+from edgeleuk_convert.dataset.cnmc_layouts import natural_key
 
 if TYPE_CHECKING:
-    from edgeleuk_convert.cnmc import CellSet, LabelledCell
+    from edgeleuk_convert.dataset.cells import CellSet, LabelledCell
     from edgeleuk_convert.dataset.own_pictures import OwnFacts
 
 LABELS = ("normal", "blast")

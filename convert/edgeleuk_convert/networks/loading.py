@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeleuk.errors import UsageError
+from edgeleuk_convert.environment import silenced
 from edgeleuk_convert.networks.ends import activation_name, with_plain_end
 from edgeleuk_convert.networks.file_kinds import EXPORT, file_kind, first_line
 from edgeleuk_convert.networks.frozen import frozen_layer, wrapped
@@ -19,7 +20,6 @@ from edgeleuk_convert.networks.originals import Original, layered, signature
 from edgeleuk_convert.networks.rebuild import Rebuilder
 from edgeleuk_convert.networks.saved_model import read_layers, read_signature
 from edgeleuk_convert.networks.sources import Keras3
-from edgeleuk_convert.tflite import silenced
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from edgeleuk_firmware_bridge.microscope import Steps
+    from edgeleuk_firmware_bridge.stage.protocols import Steps
 
 Place = tuple[float, float, float]
 

@@ -17,11 +17,11 @@ from edgeleuk.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from edgeleuk_firmware_bridge.microscope import Steps
     from edgeleuk_firmware_bridge.simulation.board import SimulatedBoard
+    from edgeleuk_firmware_bridge.stage.protocols import Steps
 
 
-class FaultKind(str, Enum):
+class WireFaultKind(str, Enum):
     """What may go wrong with a line."""
 
     DELAY = "delay"
@@ -31,24 +31,24 @@ class FaultKind(str, Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class WireFault:
     """A fault that strikes lines by chance.
 
     Attributes
     ----------
-    kind : FaultKind
+    kind : WireFaultKind
     share : float
         Of the lines that are struck, 0 to 1.
     seconds : float
         Of a delay; of a reset, how long after the line it comes.
     """
 
-    kind: FaultKind
+    kind: WireFaultKind
     share: float = 0.01
     seconds: float = 2.0
 
 
-def parse_fault(text: str) -> Fault:
+def parse_fault(text: str) -> WireFault:
     """Read ``KIND[:SHARE[:SECONDS]]``.
 
     Examples
@@ -63,11 +63,11 @@ def parse_fault(text: str) -> Fault:
     """
     kind, *numbers = text.split(":")
     try:
-        fault = Fault(FaultKind(kind), *map(float, numbers))
+        fault = WireFault(WireFaultKind(kind), *map(float, numbers))
     except (ValueError, TypeError):
         fault = None
     if fault is None or not 0 <= fault.share <= 1 or not 0 <= fault.seconds <= 3600:
-        allowed = f"KIND[:SHARE[:SECONDS]], KIND one of {', '.join(kind.value for kind in FaultKind)}"
+        allowed = f"KIND[:SHARE[:SECONDS]], KIND one of {', '.join(kind.value for kind in WireFaultKind)}"
         raise UsageError("a fault is malformed", got=repr(text), allowed=allowed)
     return fault
 
@@ -78,7 +78,7 @@ class FaultyWire:
     Parameters
     ----------
     board : SimulatedBoard
-    faults : sequence of Fault
+    faults : sequence of WireFault
     seed : int
         Fixes which lines are struck.
     clock : callable
@@ -87,14 +87,14 @@ class FaultyWire:
     def __init__(
         self,
         board: SimulatedBoard,
-        faults: Sequence[Fault],
+        faults: Sequence[WireFault],
         *,
         seed: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.board = board
         self.protocol = board.protocol
-        self.struck = dict.fromkeys(FaultKind, 0)
+        self.struck = dict.fromkeys(WireFaultKind, 0)
         self._faults = faults
         self._random = random.Random(seed)  # noqa: S311
         self._clock = clock
@@ -132,11 +132,11 @@ class FaultyWire:
                 if self._random.random() >= fault.share:
                     continue
                 self.struck[fault.kind] += 1
-                if fault.kind is FaultKind.DELAY:
+                if fault.kind is WireFaultKind.DELAY:
                     arrives_s += fault.seconds
-                elif fault.kind is FaultKind.DROP:
+                elif fault.kind is WireFaultKind.DROP:
                     said = b""
-                elif fault.kind is FaultKind.GARBAGE:
+                elif fault.kind is WireFaultKind.GARBAGE:
                     said = self._garbled(said)
                 else:
                     self._reset_at_s = self._clock() + fault.seconds

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from edgeleuk_firmware_bridge.microscope import Steps
 from edgeleuk_firmware_bridge.simulation.board import Motion, SimulatedBoard, rounded
+from edgeleuk_firmware_bridge.stage.protocols import Steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable

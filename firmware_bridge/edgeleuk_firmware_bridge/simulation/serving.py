@@ -10,8 +10,8 @@ import threading
 import tty
 from typing import TYPE_CHECKING, Protocol
 
-from edgeleuk.closing import Closing
 from edgeleuk.errors import UsageError
+from edgeleuk.io.closing import Closing
 
 if TYPE_CHECKING:
     from pathlib import Path

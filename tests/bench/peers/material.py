@@ -13,7 +13,7 @@ from segmentation import read_rgb, white_boxes
 
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.frames import CellCrop
-from edgeleuk.preprocessing import to_batch
+from edgeleuk.inference.preprocessing import to_batch
 from edgeleuk.virtual.render import VirtualSlide
 from edgeleuk.vision.crops import crop_cell
 from edgeleuk.vision.segmentation import segment

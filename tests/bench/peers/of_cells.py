@@ -16,9 +16,9 @@ from material import BUNDLE, load_crops, load_tensors
 from edgeleuk.bundle.manifest import SUPPORT
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.bundle.support_vectors import decode_support
-from edgeleuk.classify import open_classifier, open_network
-from edgeleuk.preprocessing import to_batch
-from edgeleuk.runtimes import open_runtime
+from edgeleuk.classifier.classifier import open_classifier, open_network
+from edgeleuk.inference import open_runtime
+from edgeleuk.inference.preprocessing import to_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -148,8 +148,8 @@ def _keras(folder: Path, batch: int) -> Opened:
 
 def _keras_model() -> Any:
     """Build the shipped network as Keras has it before it is converted: its trunk and its support vectors."""
-    from edgeleuk_convert.architectures import build
-    from edgeleuk_convert.architectures.support_vectors import trunk_of, with_support_vectors
+    from edgeleuk_convert.networks.architectures import build
+    from edgeleuk_convert.networks.architectures.support_vectors import trunk_of, with_support_vectors
 
     bundle = read_bundle(BUNDLE)
     contract = bundle.manifest.input

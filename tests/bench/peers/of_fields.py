@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from material import load_fields
 
-from edgeleuk.vision.quality import gate
+from edgeleuk.vision.quality import quality_check
 from edgeleuk.vision.segmentation import segment
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def product(folder: Path) -> Opened:
     """Open the product, as it is once a run knows its scale."""
 
     def boxes(pixels: Any, px_per_um: float) -> Boxes:
-        gate(pixels)
+        quality_check(pixels)
         return [list(cell.box) for cell in segment(pixels, px_per_um=px_per_um)]
 
     cv2.setNumThreads(1)
@@ -40,7 +40,7 @@ def product_unscaled(folder: Path) -> Opened:
 
     def boxes(pixels: Any, px_per_um: float) -> Boxes:
         del px_per_um
-        gate(pixels)
+        quality_check(pixels)
         return [list(cell.box) for cell in segment(pixels)]
 
     cv2.setNumThreads(1)

@@ -1,0 +1,379 @@
+"""What the workstation's commands do, and how they say it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeleuk.errors import (
+    DataRefusedError,
+    InterruptedBeforeRecordError,
+    UsageError,
+)
+from edgeleuk.io.atomic import require_replaceable
+from edgeleuk.io.console import STAGES, progress_bar, say, training_progress
+from edgeleuk_convert.commands.read_cells import DataOptions, read_with_prints
+from edgeleuk_convert.environment import quiet_tensorflow, require_writable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from types import FrameType
+
+    from edgeleuk_convert.dataset.cells import CellSet
+    from edgeleuk_convert.dataset.leakage import Prints
+    from edgeleuk_convert.dataset.splits import Split
+    from edgeleuk_convert.evaluation.evaluate import Evaluation, Predict
+    from edgeleuk_convert.training.out_of_fold import Answers
+    from edgeleuk_convert.training.plan import TrainingProgress, TrainingSettings
+    from edgeleuk_convert.training.record import TrainingRecord
+
+# The network that --random-split trains, beside the report while it is needed.
+RANDOM_SPLIT = "random-split.keras"
+METRIC_TITLES = {
+    "weighted_f1": "weighted F1",
+    "accuracy": "accuracy",
+    "auroc": "AUROC",
+    "sensitivity": "sensitivity (blasts)",
+    "specificity": "specificity (normal cells)",
+    "subject_sensitivity_mean": "sensitivity, mean of subjects",
+    "subject_specificity_mean": "specificity, mean of subjects",
+    "ece": "expected calibration error",
+    "baseline_area_auroc": "AUROC of the area alone",
+}
+
+
+def train(
+    data: Path,
+    out: Path,
+    *,
+    config: Path | None = None,
+    flags: Mapping[str, object] | None = None,
+    held_out: Path | None = None,
+    answers: Path | None = None,
+    allow_leakage: bool = False,
+) -> dict[str, Any]:
+    """Train, then judge the network on what was held out.
+
+    Parameters
+    ----------
+    data, out : Path
+    config : Path, optional
+        ``training.toml``.
+    flags : mapping, optional
+        Settings that win over it; None means that the flag was not given.
+    held_out : Path, optional
+        Names of subjects to hold out, one a line.
+    answers : Path, optional
+        Folder of a cross-validation, to calibrate by.
+    allow_leakage : bool
+        Train on a split that leaks, and stamp whatever is said of it.
+    """
+    from edgeleuk_convert.evaluation.evaluate import evaluate_cells, keras_predictor
+    from edgeleuk_convert.networks.architectures import memory_warning
+    from edgeleuk_convert.training.checkpoint import settings_path
+    from edgeleuk_convert.training.out_of_fold import answers_in, require_same_settings
+    from edgeleuk_convert.training.record import record_path
+    from edgeleuk_convert.training.settings import load_training_settings, read_subjects
+
+    subjects = read_subjects(held_out) if held_out is not None else None
+    settings = load_training_settings(config, {**(flags or {}), "held_out": subjects})
+    if out.suffix != ".keras":
+        raise UsageError("the network's file has the wrong ending", got=out.name, allowed="NAME.keras")
+    require_writable(out)
+    # A network that was trained here has a record beside it.
+    require_replaceable(out, lambda path: record_path(path).exists())
+    if warning := memory_warning(settings.architecture):
+        say(f"warning: {warning}")
+    known = answers_in(answers, settings.architecture) if answers is not None else ()
+    require_same_settings(known, settings)
+    with quiet_tensorflow():
+        cells, prints = read_with_prints(data)
+        record = _train(
+            cells,
+            out,
+            settings,
+            prints=prints,
+            allow_leakage=allow_leakage,
+            answers=known,
+        )
+        # Not what is unseen by group: of a split that was allowed to leak, all that was held out is judged.
+        tested = set(record.held_out_subjects)
+        evaluation = evaluate_cells(
+            keras_predictor(out, record),
+            [cell for cell in cells.labelled if cell.subject in tested],
+            [cell for cell in cells.labelled if cell.subject not in tested],
+            cells.folder,
+            threshold=record.output.threshold,
+        )
+    return {
+        "schema_version": 1,
+        "model": str(out),
+        "settings": str(settings_path(out)),
+        "stamp": record.stamp,
+        "architecture": record.architecture,
+        "parameters": record.parameters,
+        "training_subjects": len(record.training_subjects),
+        "held_out_subjects": list(record.held_out_subjects),
+        "held_out": evaluation.to_json(),
+    }
+
+
+def _train(
+    cells: CellSet,
+    out: Path,
+    settings: TrainingSettings,
+    *,
+    prints: Prints,
+    split: Split | None = None,
+    allow_leakage: bool,
+    answers: Sequence[Answers] = (),
+) -> TrainingRecord:
+    """Train and show where it stands; where that is interrupted, say where it goes on from."""
+    from edgeleuk_convert.training.trainer import train as train_network
+
+    place = ["before the first epoch"]
+    with training_progress() as report, _interrupts() as interrupted:
+
+        def tell(at: TrainingProgress) -> None:
+            if interrupted():
+                raise KeyboardInterrupt
+            report(at)
+            if at.stage in STAGES:
+                place[0] = f"in epoch {at.epoch} of {at.epochs} ({STAGES[at.stage]})"
+
+        try:
+            return train_network(
+                cells,
+                out,
+                settings,
+                progress=tell,
+                split=split,
+                prints=prints,
+                allow_leakage=allow_leakage,
+                answers=answers,
+            )
+        except KeyboardInterrupt:
+            folders = (out.with_suffix(ending) for ending in (".inner.checkpoint", ".checkpoint"))
+            kept = [folder.name for folder in folders if folder.exists()]
+            raise InterruptedBeforeRecordError(
+                f"interrupted {place[0]}",
+                cure=f"give the same command again to go on from {' and '.join(kept)}"
+                if kept
+                else "no epoch was done, so nothing is kept",
+            ) from None
+
+
+@contextmanager
+def _interrupts() -> Iterator[Callable[[], bool]]:
+    """Remember Ctrl-C: an interrupt that falls into a finalizer of TensorFlow's is swallowed there."""
+    asked = threading.Event()
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        asked.set()
+        signal.default_int_handler(number, frame)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def cross_validate(
+    data: Path,
+    out: Path,
+    architectures: Sequence[str],
+    *,
+    folds: int,
+    seeds: int,
+    epochs: int | None,
+) -> dict[str, Any]:
+    """Train and judge architectures on every fold, and write how they compare."""
+    from edgeleuk_convert.evaluation.cross_validation import cross_validate as validate_all
+    from edgeleuk_convert.evaluation.cross_validation import settings_for
+    from edgeleuk_convert.reports import comparison
+
+    settings = settings_for(architectures, seeds=seeds, folds=folds, epochs=epochs)
+    require_writable(out)
+    with quiet_tensorflow():
+        cells, prints = read_with_prints(data)
+        with training_progress() as report:
+            compared = validate_all(cells, out, settings, prints=prints, begin=say, progress=report)
+    return comparison.write(compared, out)
+
+
+def comparison_text(result: dict[str, Any]) -> str:
+    """Say how networks compare."""
+    from edgeleuk_convert.reports import comparison
+
+    return comparison.comparison_text(result)
+
+
+def training_text(result: dict[str, Any]) -> str:
+    """Say what a training gave."""
+    stamp = f"{result['stamp']}\n" if result["stamp"] else ""
+    return (
+        f"{stamp}{result['model']}: {result['architecture']}, {result['parameters']:,} parameters,"
+        f" trained on {result['training_subjects']} subjects; every setting stands in {result['settings']}\n"
+        f"on the {len(result['held_out_subjects'])} subjects held out:\n{evaluation_text(result['held_out'])}"
+    )
+
+
+def evaluate(
+    model: str,
+    data: Path,
+    *,
+    runtime: str,
+    precision: str,
+    report: Path | None = None,
+    allow_leakage: bool = False,
+    random_split: bool = False,
+    classes: str | None = None,
+    subjects: Path | None = None,
+    px_per_um: float | None = None,
+) -> dict[str, Any]:
+    """Judge a Keras file, or one network of a bundle, on what it has not seen.
+
+    With `report`, a page with everything beside the baselines is written into that folder; with
+    `random_split`, the page also says what the same training would have claimed under a random split.
+    `classes`, `subjects` and `px_per_um` say how the user's own pictures are read: see `DataOptions`.
+    """
+    from edgeleuk_convert.dataset.leakage import joined_stamps, refuse_or_stamp, with_training_stamp
+    from edgeleuk_convert.evaluation.evaluate import evaluate_with, unseen
+    from edgeleuk_convert.reports.report import make_folder, report_on
+
+    if random_split and report is None:
+        raise UsageError("--random-split is told in a report", cure="pass --report DIR as well")
+    if random_split and allow_leakage:
+        raise UsageError(
+            "--random-split is compared with cells that were never seen", cure="leave out --allow-leakage"
+        )
+    options = DataOptions.parse(classes, subjects, px_per_um)
+    with _predictor(model, runtime, precision) as (predict, record, threshold, title):
+        cells, prints = read_with_prints(data, options.with_contract(record.input, record.output))
+        if report is not None:
+            make_folder(report)
+            claimed = _under_random_split(cells, prints, record, report) if random_split else None
+            with progress_bar("evaluating") as bar:
+                done = report_on(
+                    predict,
+                    cells,
+                    report,
+                    model=title,
+                    record=record,
+                    threshold=threshold,
+                    allow_leakage=allow_leakage,
+                    random_split=claimed,
+                    progress=bar,
+                )
+            result = done.evaluation.to_json() | {"stamp": done.stamp, "report": str(done.html)}
+            return result | ({"split_gaps": done.facts["split_gaps"]} if random_split else {})
+        stamp = None
+        if allow_leakage:
+            _, seen = unseen(cells.cells, record)
+            stamp = refuse_or_stamp(seen, cells.labelled, prints, allow_leakage=True)
+        with progress_bar("evaluating") as bar:
+            judged = evaluate_with(
+                predict, cells, record=None if allow_leakage else record, threshold=threshold, progress=bar
+            )
+    stamp = joined_stamps(cells.stamp, stamp)
+    return judged.to_json() | {"stamp": with_training_stamp(stamp, record.stamp)}
+
+
+def _under_random_split(cells: CellSet, prints: Prints, record: TrainingRecord, folder: Path) -> Evaluation:
+    """Train with the same settings under a random split of the images, and judge on what that held out."""
+    from edgeleuk_convert.dataset.cnmc import require_both_classes
+    from edgeleuk_convert.dataset.splits import random_split
+    from edgeleuk_convert.evaluation.evaluate import evaluate_cells, keras_predictor, unseen
+    from edgeleuk_convert.training.checkpoint import history_path, log_path, settings_path
+    from edgeleuk_convert.training.forest import forest_path
+    from edgeleuk_convert.training.record import record_path
+    from edgeleuk_convert.training.settings import settings_of
+
+    if not record.training_known:
+        raise UsageError("--random-split trains anew, and nobody knows how this network was trained")
+    settings = settings_of(record)
+    fresh, seen = unseen(cells.cells, record)
+    # Before an hour's training, what the report would refuse after it.
+    require_both_classes(fresh, "evaluation")
+    here = {cell.sha256[:16] for cell in seen}
+    missing = len(set(record.training_hashes) - here)
+    if 2 * missing > len(record.training_hashes):
+        raise DataRefusedError(
+            "--random-split trains anew, on the images that the network was trained on",
+            got=f"{len(record.training_hashes) - missing} of {len(record.training_hashes)} of them",
+            cure="point --data at the folder that it was trained on",
+        )
+    if missing:
+        say(f"warning: {missing} of {len(record.training_hashes)} images of the training are not there")
+    split = random_split(cells.cells, share=len(fresh) / len(cells.labelled), seed=settings.split_seed)
+    say("training the same network under a random split of the images")
+    out = folder / RANDOM_SPLIT
+    with quiet_tensorflow():
+        again = _train(cells, out, settings, split=split, prints=prints, allow_leakage=True)
+        with progress_bar("evaluating") as bar:
+            evaluation = evaluate_cells(
+                keras_predictor(out, again),
+                split.test,
+                (*split.train, *split.validation),
+                cells.folder,
+                threshold=again.output.threshold,
+                progress=bar,
+            )
+    # It has seen every subject: nobody shall take it for a network to use.
+    of_network = (record_path, forest_path, settings_path, log_path, history_path)
+    for path in (out, *(place(out) for place in of_network)):
+        path.unlink(missing_ok=True)
+    return evaluation
+
+
+@contextmanager
+def _predictor(
+    model: str, runtime: str, precision: str
+) -> Iterator[tuple[Predict, TrainingRecord, float, str]]:
+    """Open a Keras file or a bundle: what predicts, its record, its threshold, and its title."""
+    from edgeleuk.bundle.reading import read_bundle
+    from edgeleuk.classifier.classifier import Classifier, bundle_rules, open_network
+    from edgeleuk_convert.evaluation.evaluate import keras_predictor
+    from edgeleuk_convert.training.record import bundle_record, read_record
+
+    if model.endswith(".keras"):
+        with quiet_tensorflow():
+            record = read_record(Path(model))
+            yield keras_predictor(Path(model), record), record, record.output.threshold, model
+        return
+    bundle = read_bundle(model)
+    manifest = bundle.manifest
+    name = bundle.model_name(runtime, precision)
+    # Not `open_classifier`, which refuses a rejected bundle: here it is judged, not used.
+    network = open_network(bundle.members, name, manifest.input, threads=os.cpu_count() or 1)
+    with network, Classifier(network, manifest, bundle_rules(bundle)) as classifier:
+        title = f"{bundle.path.name} ({precision}, {runtime})"
+        yield classifier.probabilities, bundle_record(bundle), bundle.manifest.output.threshold, title
+
+
+def evaluation_text(result: dict[str, Any]) -> str:
+    """Say what a network is worth, the baseline beside it."""
+    lines = [result["stamp"]] if result.get("stamp") else []
+    lines += [
+        f"{result['cells']} cells of {result['subjects']} subjects in {result['groups']} groups"
+        + (
+            f"; {result['left_out']} cells left out, for the network has seen their group"
+            * bool(result["left_out"])
+        )
+    ]
+    for key, title in METRIC_TITLES.items():
+        low, high = result["interval_95"][key]
+        lines.append(f"  {title:<30} {result[key]:.3f}   95 % {low:.3f} to {high:.3f}")
+    if result["baseline_area_weighted_f1"] is not None:
+        lines.append(f"  {'weighted F1 of the area alone':<30} {result['baseline_area_weighted_f1']:.3f}")
+    if result.get("report"):
+        lines.append(f"report    {result['report']}")
+    return "\n".join(lines)

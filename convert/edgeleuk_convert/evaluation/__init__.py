@@ -1,0 +1,1 @@
+"""How good a network is, and whether its int8 form is as good."""

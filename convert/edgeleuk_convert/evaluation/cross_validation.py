@@ -1,0 +1,460 @@
+"""Train on every fold but one, judge on that one, again and again: what a recipe is worth, beside baselines.
+
+Each training leaves ``ARCHITECTURE-foldF-seedS.keras``, its record, and its answers on the cells of its own
+fold in ``.answers.json``. What is there already is not done again, so the same command goes on after a
+stop. The folds are those of `grouped_folds`: groups that share cells stay together.
+
+Temperature, bias and threshold of a fold come from the answers on the other folds, each by a network that
+had not seen those cells. (Those networks did learn from this fold's cells; none of their answers on them is
+used.)
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from edgeleuk.bundle.manifest import OutputContract
+from edgeleuk.classifier.cell_features import morphology_numbers
+from edgeleuk.classifier.classifier import calibrated
+from edgeleuk.errors import UsageError
+from edgeleuk.io.atomic import part_of
+from edgeleuk_convert.dataset.measuring import measure, measure_numbers
+from edgeleuk_convert.dataset.splits import HARD_FOLD, grouped_folds, unique
+from edgeleuk_convert.dataset.tensors import load_tensors
+from edgeleuk_convert.evaluation.baselines import TITLES, judge_baselines
+from edgeleuk_convert.evaluation.costs import Cost, measure_cost
+from edgeleuk_convert.evaluation.evaluate import judge
+from edgeleuk_convert.metrics.classification import METRICS, RESAMPLES, Judged, metrics_of_resamples
+from edgeleuk_convert.training.forest import fit_forest
+from edgeleuk_convert.training.out_of_fold import (
+    ENDING,
+    Answers,
+    out_of_fold_output,
+    read_answers,
+    settings_that_count,
+    write_answers,
+)
+from edgeleuk_convert.training.plan import TrainingSettings
+from edgeleuk_convert.training.settings import load_training_settings
+from edgeleuk_convert.training.trainer import predict_logits, train
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from edgeleuk.bundle.manifest import InputContract
+    from edgeleuk_convert.dataset.cells import CellSet, LabelledCell
+    from edgeleuk_convert.dataset.leakage import Prints
+    from edgeleuk_convert.training.plan import TrainingProgress
+
+    Tensors = npt.NDArray[np.uint8]
+    Floats = npt.NDArray[np.float64]
+
+SCHEMA_VERSION = 1
+# The AUROC on the cells of the hard official fold alone.
+HARD_AUROC = "hard_auroc"
+# Shares of the training groups that the learning curve goes through, and draws of each.
+CURVE_SHARES = (0.25, 0.5, 0.75, 1.0)
+CURVE_DRAWS = 4
+NUMBERS = "numbers.npz"
+# Behind the name of an architecture whose logit a forest on plain numbers joins.
+WITH_FOREST = " + forest"
+# Cells to calibrate and time with, evenly from all.
+COST_CELLS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """A method on all folds.
+
+    Attributes
+    ----------
+    title : str
+    parameters : int or None
+        None for what is no network.
+    folds : tuple of dict
+        For each fold, each of `METRICS` and `HARD_AUROC`, the mean over the seeds.
+    mean : dict
+        The mean over the folds.
+    interval_95 : dict
+        Of the mean: bootstrap over the groups of every fold.
+    seeds : tuple of dict
+        The mean over the folds, for each seed.
+    cost : Cost or None
+        None for what is no network.
+    """
+
+    title: str
+    parameters: int | None
+    folds: tuple[dict[str, float], ...]
+    mean: dict[str, float]
+    interval_95: dict[str, tuple[float, float]]
+    seeds: tuple[dict[str, float], ...]
+    cost: Cost | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """All methods on the same folds, and what more subjects would be worth.
+
+    Attributes
+    ----------
+    cells, subjects, groups : int
+    scores : dict of str to Scores
+        Baselines first, by their name in `baselines.TITLES`, then architectures.
+    curve : tuple of (int, float, float)
+        Training groups, and the forest's mean AUROC and weighted F1 with so many.
+    """
+
+    cells: int
+    subjects: int
+    groups: int
+    scores: dict[str, Scores]
+    curve: tuple[tuple[int, float, float], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of ``comparison.json``."""
+        facts: dict[str, Any] = msgspec.to_builtins(self)
+        return {"schema_version": SCHEMA_VERSION, **facts}
+
+
+def cross_validate(
+    cells: CellSet,
+    out: Path,
+    settings: Sequence[TrainingSettings],
+    *,
+    prints: Prints,
+    begin: Callable[[str], None],
+    progress: Callable[[TrainingProgress], None] | None = None,
+) -> Comparison:
+    """Train and judge every setting on every fold, skipping what `out` holds already; then compare.
+
+    Parameters
+    ----------
+    cells : CellSet
+        Groups joined.
+    out : Path
+        A folder; made where it is missing.
+    settings : sequence of TrainingSettings
+        One for each architecture and seed; `fold` is filled in here.
+    prints : mapping of path to Fingerprint
+    begin : callable
+        Told the title of each training before it begins.
+    progress : callable, optional
+        As for `train`.
+
+    Raises
+    ------
+    UsageError
+        The settings do not agree on the folds.
+    """
+    folds, split_seed = _common_folds(settings)
+    out.mkdir(parents=True, exist_ok=True)
+    of_group = grouped_folds(cells.labelled, folds, split_seed)
+    cache = _Cache(cells.labelled)
+    jobs = [replace(one, fold=fold) for one in settings for fold in range(folds)]
+    answers = []
+    for number, job in enumerate(jobs, start=1):
+        test = [cell for cell in cells.labelled if of_group[cell.group or ""] == job.fold]
+        title = f"{job.architecture}, fold {job.fold + 1} of {folds}, seed {job.seed}"
+        path = out / f"{job.architecture}-fold{job.fold}-seed{job.seed}{ENDING}"
+        found = read_answers(path, _identity(job, test))
+        if found is None:
+            begin(f"{title} ({number} of {len(jobs)})")
+            found = _train_and_answer(cells, path, job, test, cache, prints=prints, progress=progress)
+        answers.append(found)
+    begin("costs, baselines and learning curve")
+    numbers = _numbers(cells.labelled, out / NUMBERS)
+    compared = compare_answers(cells, of_group, answers, numbers)
+    scores = dict(compared.scores)
+    for job in settings:
+        one = scores.get(job.architecture)
+        if one is not None and one.cost is None:
+            network = _load(out / f"{job.architecture}-fold0-seed{job.seed}.keras")
+            some = cells.labelled[:: max(1, len(cells.labelled) // COST_CELLS)]
+            of = job.contract
+            cost = measure_cost(network, of, OutputContract(kind="logit"), cache.tensors(some, of))
+            scores[job.architecture] = replace(one, cost=cost)
+    return replace(compared, scores=scores)
+
+
+def compare_answers(
+    cells: CellSet,
+    of_group: Mapping[str, int],
+    answers: Sequence[Answers],
+    numbers: npt.NDArray[np.float64],
+    *,
+    resamples: int = RESAMPLES,
+) -> Comparison:
+    """Put networks and baselines side by side.
+
+    Parameters
+    ----------
+    cells : CellSet
+    of_group : mapping of str to int
+        Group to fold.
+    answers : sequence of Answers
+        For each architecture and seed, one of each fold; where a fold is missing, that seed is left out.
+    numbers : (n, 14) float64
+        Rows of `morphology_numbers`, for each labelled cell.
+    resamples : int
+        Of the bootstrap.
+    """
+    labelled = cells.labelled
+    fold_of = np.array([of_group[cell.group or ""] for cell in labelled])
+    folds = int(fold_of.max()) + 1
+    tests = [[cell for cell, fold in zip(labelled, fold_of, strict=True) if fold == f] for f in range(folds)]
+    scores: dict[str, Scores] = {}
+    baselines = [
+        judge_baselines(
+            [cell for cell, fold in zip(labelled, fold_of, strict=True) if fold != f],
+            tests[f],
+            numbers[fold_of != f],
+            numbers[fold_of == f],
+            resamples=2,
+        )
+        for f in range(folds)
+    ]
+    for position, (name, title) in enumerate(TITLES.items()):
+        judged = [[one[position].judged for one in baselines]]
+        scores[name] = _scores(title, None, judged, tests, resamples)
+    for architecture in dict.fromkeys(answer.architecture for answer in answers):
+        runs = [
+            [one for one in answers if one.architecture == architecture and one.seed == seed]
+            for seed in sorted({answer.seed for answer in answers if answer.architecture == architecture})
+        ]
+        whole = [sorted(run, key=lambda one: one.fold) for run in runs if len(run) == folds]
+        if whole:
+            for title, forest in ((architecture, False), (architecture + WITH_FOREST, True)):
+                judged = [_judged_by_the_others(run, tests, forest=forest) for run in whole]
+                scores[title] = _scores(title, whole[0][0].parameters, judged, tests, resamples)
+    return Comparison(
+        len(labelled),
+        len({cell.subject for cell in labelled}),
+        len({cell.group for cell in labelled}),
+        scores,
+        _learning_curve(labelled, fold_of, numbers),
+    )
+
+
+def settings_for(
+    architectures: Sequence[str], *, seeds: int, folds: int, epochs: int | None = None
+) -> list[TrainingSettings]:
+    """Return the settings of a comparison: each architecture by its recipe, with `seeds` seeds."""
+    if not 1 <= seeds <= 100:
+        raise UsageError("the number of seeds is out of range", got=seeds, allowed="1 to 100")
+    return [
+        load_training_settings(
+            None,
+            {"architecture": name, "folds": folds, "seed": seed, "epochs": epochs, "calibrated": False},
+        )
+        for name in architectures
+        for seed in range(seeds)
+    ]
+
+
+def _judged_by_the_others(
+    run: Sequence[Answers], tests: Sequence[Sequence[LabelledCell]], *, forest: bool
+) -> list[Judged]:
+    judged = []
+    for fold, test in enumerate(tests):
+        others = [one for one in run if one.fold != fold]
+        of_others = [cell for number, cells in enumerate(tests) if number != fold for cell in cells]
+        output = out_of_fold_output(
+            others, of_others, sensitivity=TrainingSettings().sensitivity, forest=forest
+        )
+        logits = np.array([run[fold].logits[cell.sha256] for cell in test])
+        log_odds = np.array([run[fold].forest[cell.sha256] for cell in test])
+        judged.append(judge(test, calibrated(logits, output, log_odds), output.threshold))
+    return judged
+
+
+class _Cache:
+    """Reads all cells once for each input contract: a `CellReader`."""
+
+    def __init__(self, cells: Sequence[LabelledCell]) -> None:
+        self._cells = cells
+        self._row = {cell.path: row for row, cell in enumerate(cells)}
+        self._tensors: dict[InputContract, Tensors] = {}
+        self._numbers: dict[InputContract, Floats] = {}
+
+    def tensors(
+        self,
+        cells: Sequence[LabelledCell],
+        contract: InputContract,
+        *,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Tensors:
+        if contract not in self._tensors:
+            # One contract at a time: those of an architecture follow each other.
+            self._tensors = {contract: load_tensors(self._cells, contract, progress=progress)}
+        return self._tensors[contract][[self._row[cell.path] for cell in cells]]
+
+    def numbers(
+        self,
+        cells: Sequence[LabelledCell],
+        contract: InputContract,
+        *,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Floats:
+        if contract not in self._numbers:
+            self._numbers = {contract: measure_numbers(self._cells, contract, progress=progress)}
+        return self._numbers[contract][[self._row[cell.path] for cell in cells]]
+
+
+def _train_and_answer(
+    cells: CellSet,
+    path: Path,
+    job: TrainingSettings,
+    test: Sequence[LabelledCell],
+    cache: _Cache,
+    *,
+    prints: Prints,
+    progress: Callable[[TrainingProgress], None] | None,
+) -> Answers:
+    model = path.with_name(path.name.replace(ENDING, ".keras"))
+    record = train(cells, model, job, prints=prints, reader=cache, progress=progress)
+    logits = predict_logits(_load(model), cache.tensors(test, job.contract))
+    tested = {cell.group for cell in test}
+    rest = unique(cell for cell in cells.labelled if cell.group not in tested)
+    forest = fit_forest(rest, cache.numbers(rest, job.contract), seed=job.seed)
+    log_odds = forest.log_odds(cache.numbers(test, job.contract))
+    answers = Answers(
+        architecture=job.architecture,
+        fold=job.fold,
+        seed=job.seed,
+        parameters=record.parameters,
+        logits={cell.sha256: float(logit) for cell, logit in zip(test, logits, strict=True)},
+        forest={cell.sha256: float(odds) for cell, odds in zip(test, log_odds, strict=True)},
+        identity=_identity(job, test),
+        settings=settings_that_count(job),
+    )
+    write_answers(answers, path)
+    return answers
+
+
+def _load(model: Path) -> Any:
+    import keras
+
+    return keras.models.load_model(model, compile=False)
+
+
+def _identity(job: TrainingSettings, test: Sequence[LabelledCell]) -> str:
+    digest = hashlib.sha256(msgspec.json.encode([sorted(job.flat().items()), job.contract]))
+    digest.update("".join(cell.sha256 for cell in test).encode())
+    return digest.hexdigest()
+
+
+def _common_folds(settings: Sequence[TrainingSettings]) -> tuple[int, int]:
+    found = {(one.folds, one.split_seed) for one in settings}
+    if len(found) != 1 or any(one.held_out for one in settings):
+        raise UsageError(
+            "networks can only be compared on the same folds",
+            got=f"{len(found)} ways to fold, or subjects to hold out",
+            allowed="one number of folds and one split_seed",
+        )
+    return found.pop()
+
+
+def _numbers(cells: Sequence[LabelledCell], path: Path) -> npt.NDArray[np.float64]:
+    """Measure every cell once, and keep it beside the answers."""
+    hashes = np.array([cell.sha256 for cell in cells])
+    if path.exists():
+        with np.load(path) as kept:
+            if np.array_equal(kept["hashes"], hashes):
+                return np.asarray(kept["numbers"])
+    numbers = np.array(measure(cells, morphology_numbers))
+    with part_of(path) as (_, file):
+        np.savez(file, hashes=hashes, numbers=numbers)
+    return numbers
+
+
+def _scores(
+    title: str,
+    parameters: int | None,
+    judged: Sequence[Sequence[Judged]],
+    tests: Sequence[Sequence[LabelledCell]],
+    resamples: int,
+) -> Scores:
+    """Average over seeds and folds; `judged` holds, for each seed, one of each fold."""
+    hard = [np.array([cell.fold == HARD_FOLD for cell in test]) for test in tests]
+    points, spreads = [], []
+    for run in judged:
+        of_folds, of_resamples = [], []
+        for one, of_hard in zip(run, hard, strict=True):
+            drawn = metrics_of_resamples(one, resamples=resamples)
+            drawn[HARD_AUROC] = _hard_auroc(one, of_hard, resamples)
+            # The first row is the cells as they are.
+            of_folds.append({name: float(values[0]) for name, values in drawn.items()})
+            of_resamples.append({name: values[1:] for name, values in drawn.items()})
+        points.append(of_folds)
+        spreads.append(of_resamples)
+    names = (*METRICS, HARD_AUROC)
+
+    def mean(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+        return {name: _nanmean([row[name] for row in rows]) for name in names}
+
+    folds = tuple(mean([run[fold] for run in points]) for fold in range(len(tests)))
+    interval = {}
+    for name in names:
+        drawn_means = [
+            _nanmean(of_draw)
+            for of_draw in zip(*(fold[name] for run in spreads for fold in run), strict=True)
+        ]
+        known = [value for value in drawn_means if np.isfinite(value)]
+        low, high = np.percentile(known, (2.5, 97.5)) if known else (np.nan, np.nan)
+        interval[name] = (float(low), float(high))
+    return Scores(title, parameters, folds, mean(folds), interval, tuple(mean(run) for run in points))
+
+
+def _hard_auroc(judged: Judged, hard: npt.NDArray[np.bool_], resamples: int) -> npt.NDArray[np.float64]:
+    rows = Judged(*(getattr(judged, name)[hard] for name in judged.__dataclass_fields__))
+    if len(np.unique(rows.truth)) < 2:
+        return np.full(resamples + 1, np.nan)
+    return metrics_of_resamples(rows, resamples=resamples)["auroc"]
+
+
+def _learning_curve(
+    cells: Sequence[LabelledCell], fold_of: npt.NDArray[np.int64], numbers: npt.NDArray[np.float64]
+) -> tuple[tuple[int, float, float], ...]:
+    """Fit the forest on ever more of the training groups; the classes keep their share of them."""
+    from edgeleuk_convert.evaluation.baselines import THRESHOLD, fit
+    from edgeleuk_convert.metrics.classification import point_metrics
+
+    group = np.array([cell.group or "" for cell in cells])
+    blast = np.array([cell.label == "blast" for cell in cells])
+    curve = []
+    for share in CURVE_SHARES:
+        found, counts = [], []
+        for fold in range(int(fold_of.max()) + 1):
+            test = np.flatnonzero(fold_of == fold)
+            of_test = [cells[int(row)] for row in test]
+            for draw in range(CURVE_DRAWS if share < 1 else 1):
+                rng = np.random.default_rng([fold, draw])
+                chosen: list[str] = []
+                for side in (blast, ~blast):
+                    names = rng.permutation(np.unique(group[side & (fold_of != fold)]))
+                    chosen += names[: max(2, round(share * len(names)))].tolist()
+                rows = np.flatnonzero(np.isin(group, chosen))
+                forest = fit("forest", [cells[int(row)] for row in rows], numbers[rows], seed=draw)
+                found.append(point_metrics(judge(of_test, forest(numbers[test]), THRESHOLD)))
+                counts.append(len(chosen))
+        curve.append(
+            (
+                round(float(np.mean(counts))),
+                _nanmean([one["auroc"] for one in found]),
+                _nanmean([one["weighted_f1"] for one in found]),
+            )
+        )
+    return tuple(curve)
+
+
+def _nanmean(values: Sequence[float]) -> float:
+    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")

@@ -1,0 +1,1 @@
+"""Figures of classification, alone and in pairs, and their limits."""

@@ -1,0 +1,207 @@
+"""A report that cannot mislead: ``report.html`` for people and ``report.json`` with the same numbers.
+
+Beside the model always stand the baselines; beside every number stand how many cells or subjects it is
+from and, where it makes sense, an interval. A run that was allowed to leak says so at the top of both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from edgeleuk.classifier.cell_features import morphology_numbers
+from edgeleuk.errors import UsageError
+from edgeleuk_convert.dataset import leakage
+from edgeleuk_convert.dataset.measuring import measure
+from edgeleuk_convert.environment import replace_file
+from edgeleuk_convert.evaluation.baselines import SplitGap, forest_split_gap, judge_baselines
+from edgeleuk_convert.evaluation.evaluate import Evaluation, evaluate_with, unseen
+from edgeleuk_convert.metrics.classification import RESAMPLES
+from edgeleuk_convert.reports.report_facts import gather
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from edgeleuk.frames import CellCrop
+    from edgeleuk_convert.dataset.cells import CellSet
+    from edgeleuk_convert.evaluation.evaluate import Predict, Progress
+    from edgeleuk_convert.training.record import TrainingRecord
+
+    Floats = npt.NDArray[np.float64]
+    Facts = dict[str, Any]
+
+HTML, JSON = "report.html", "report.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was written, and from what.
+
+    Attributes
+    ----------
+    html, json : Path
+    evaluation : Evaluation
+    stamp : str or None
+        Of a run or a training with `allow_leakage`: every other output has to carry it too.
+    facts : dict
+        The content of ``report.json``.
+    """
+
+    html: Path
+    json: Path
+    evaluation: Evaluation
+    stamp: str | None
+    facts: Facts
+
+
+def report_on(
+    predict: Predict,
+    data: CellSet,
+    folder: Path,
+    *,
+    model: str,
+    record: TrainingRecord | None,
+    threshold: float,
+    allow_leakage: bool = False,
+    random_split: Evaluation | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Report:
+    """Judge a model, a network and a bundle alike, beside the baselines, and write the report.
+
+    Parameters
+    ----------
+    predict : callable
+        As for `evaluate_with`: crops -> (n,) probability of being a blast.
+    data : CellSet
+    folder : Path
+        Where ``report.html`` and ``report.json`` go; made where it is missing.
+    model : str
+        What the model is called.
+    record : TrainingRecord or None
+        Tells what was seen in training. Those groups are left out, and the baselines fitted on them.
+    threshold : float
+    allow_leakage : bool
+        Judge every labelled cell, seen ones too, and stamp the report. A network whose training was
+        stamped stamps it too.
+    random_split : Evaluation, optional
+        The same architecture and settings trained and judged under a split of images at random, on
+        request: it needs a training of its own. The forest's gap is always there.
+    resamples, seed : int
+        Of the bootstrap; `seed` also of the forest.
+    progress : callable, optional
+        Told (cells done, cells in all): measuring first, then judging.
+
+    Raises
+    ------
+    DataRefusedError
+        A cell stands in training and among the judged ones, as itself or photographed twice.
+    UsageError
+        The folder cannot be written.
+    """
+    make_folder(folder)
+    fresh, seen = unseen(data.cells, record)
+    labelled = (*seen, *fresh)
+    measured = measure(labelled, _numbers_and_print, progress=progress)
+    row = {cell.path: n for n, cell in enumerate(labelled)}
+    numbers = np.array([of_cell for of_cell, _ in measured]).reshape(len(labelled), -1)
+    prints = {cell.path: one for cell, (_, one) in zip(labelled, measured, strict=True)}
+    judged_cells = data.labelled if allow_leakage else fresh
+    stamp = leakage.with_training_stamp(
+        leakage.joined_stamps(
+            data.stamp, leakage.refuse_or_stamp(seen, judged_cells, prints, allow_leakage=allow_leakage)
+        ),
+        None if record is None else record.stamp,
+    )
+
+    evaluation = evaluate_with(
+        predict,
+        data,
+        record=None if allow_leakage else record,
+        threshold=threshold,
+        resamples=resamples,
+        seed=seed,
+        progress=progress,
+    )
+    probability = np.array(
+        [evaluation.probabilities[cell.path.relative_to(data.folder).as_posix()] for cell in judged_cells]
+    )
+    test_numbers = numbers[[row[cell.path] for cell in judged_cells]]
+    baselines = judge_baselines(
+        seen, judged_cells, numbers[: len(seen)], test_numbers, seed=seed, resamples=resamples
+    )
+    gaps = [forest_split_gap(labelled, numbers, seed=seed, resamples=resamples)]
+    if random_split is not None:
+        gaps.append(model_split_gap(model, evaluation, random_split))
+    facts = gather(
+        evaluation,
+        judged_cells,
+        probability,
+        data,
+        model=model,
+        left_out=() if allow_leakage else seen,
+        baselines=baselines,
+        gaps=[gap for gap in gaps if gap is not None],
+        stamp=stamp,
+        leakage_allowed=allow_leakage,
+        record_known=record is not None,
+        seed=seed,
+        resamples=resamples,
+    )
+    html, json = write_report(folder, facts, data.folder)
+    return Report(html, json, evaluation, stamp, facts)
+
+
+def write_report(folder: Path, facts: Facts, data: Path) -> tuple[Path, Path]:
+    """Write ``report.html`` and ``report.json``, each beside first, then renamed.
+
+    Parameters
+    ----------
+    folder : Path
+        Made where it is missing.
+    facts : dict
+        From `gather`.
+    data : Path
+        Folder of the cells, for the pictures of the worst.
+
+    Returns
+    -------
+    html, json : Path
+    """
+    from edgeleuk_convert.reports.report_html import render
+    from edgeleuk_convert.reports.report_plots import figures, thumbnails
+
+    make_folder(folder)
+    # As the file will have it: what is not a number becomes null in both.
+    encoded = msgspec.json.encode(facts)
+    decoded = msgspec.json.decode(encoded)
+    page = render(decoded, figures(decoded), thumbnails(decoded, data))
+    html, json = folder / HTML, folder / JSON
+    replace_file(html, page.encode())
+    replace_file(json, msgspec.json.format(encoded, indent=1))
+    return html, json
+
+
+def model_split_gap(model: str, grouped: Evaluation, random: Evaluation) -> SplitGap:
+    """Put a model under an honest split beside the same one trained under a random split of images."""
+    return SplitGap(f"{model}, trained again", grouped.metrics, random.metrics, grouped.cells, random.cells)
+
+
+def _numbers_and_print(crop: CellCrop) -> tuple[Floats, leakage.Fingerprint]:
+    return morphology_numbers(crop), leakage.fingerprint(crop.pixels)
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder of a report, with a `UsageError` where that cannot be done."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            "the report's folder cannot be made", got=f"{folder} ({error.strerror})", cure="give another"
+        ) from error

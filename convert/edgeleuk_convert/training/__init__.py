@@ -1,0 +1,1 @@
+"""Training, its settings, its checkpoints and its record."""

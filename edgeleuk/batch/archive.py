@@ -1,0 +1,357 @@
+"""``edgeleuk classify DIR``: whole archives of pictures, over many processes, resumable.
+
+::
+
+    find -> what is done already -> batches -> workers (any number, anywhere) -> lines, in the order of the
+    pictures -> file -> summary
+
+The lines are written in the order of the pictures, whoever is done first: so the file is the same, byte for
+byte, whatever the number of workers, and after any number of kills.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from collections import Counter, deque
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeleuk import RESEARCH_USE, __version__
+from edgeleuk.batch.images import cell_text
+from edgeleuk.batch.process_pool import ProcessWorkers, Workers
+from edgeleuk.batch.results_file import Entry, Ledger, entry_of, open_ledger, recorded_runtime
+from edgeleuk.batch.worker import Picture, Standard
+from edgeleuk.bench.choosing import Held, settled
+from edgeleuk.bundle.acceptance import refuse_rejected
+from edgeleuk.bundle.known_error import known_error
+from edgeleuk.bundle.reading import read_bundle
+from edgeleuk.capture.base import PICTURE_SUFFIXES, natural_key
+from edgeleuk.counting.intervals import (
+    called_of,
+    counting_facts,
+    counting_text,
+    share_text,
+    way_on_text,
+)
+from edgeleuk.errors import DataRefusedError, UsageError
+from edgeleuk.io.console import printable, progress_bar, say
+from edgeleuk.io.pictures.decoding import TOO_LARGE
+from edgeleuk.io.pictures.headers import NOT_READ
+from edgeleuk.results import cells_text, counted_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from edgeleuk.bundle.contents import Bundle
+    from edgeleuk.errors import EdgeleukError
+    from edgeleuk.io.settings import RunSettings
+
+# What one task holds: enough that handing it over costs nothing, little enough to be lost.
+BATCH_PICTURES = 16
+BATCH_BYTES = 4_000_000
+# Unreadable pictures that the text names; the JSON and the file name all.
+MOST_NAMED = 10
+
+
+def classify_archive(
+    paths: Sequence[Path],
+    bundle: str,
+    settings: RunSettings,
+    *,
+    jobs: int | None = None,
+    out: Path | None = None,
+    scheduler: str | None = None,
+) -> tuple[dict[str, Any], EdgeleukError | None]:
+    """Classify every white cell of every picture in folders, and in folders inside them.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Folders and pictures.
+    bundle : str
+    settings : RunSettings
+    jobs : int, optional
+        Worker processes, each with a network of ``settings.threads`` threads; by default one for each core.
+    out : Path, optional
+        JSON lines, one a picture; pictures that stand there already are not judged again.
+    scheduler : str, optional
+        ``tcp://HOST:PORT`` of a Dask cluster that does the work instead.
+
+    Returns
+    -------
+    result : dict
+        As ``edgeleuk classify DIR --json`` prints it; with ``files`` where there is no `out`.
+    error : DataRefusedError or None
+        Not one picture could be read.
+
+    Raises
+    ------
+    UsageError
+        A path does not exist, `jobs` is out of range, or see `open_ledger`.
+    DataRefusedError
+        There is no picture at all.
+    EdgeleukError
+        See `open_tested_classifier` and `edgeleuk.batch.dask_cluster.ClusterWorkers`.
+    """
+    if jobs is not None and not 1 <= jobs <= 256:
+        raise UsageError("the number of jobs is out of range", got=jobs, allowed="1 to 256")
+    if jobs is not None and scheduler is not None:
+        raise UsageError("a cluster has its own workers", got="--jobs and --scheduler", cure="pass one")
+    opened = read_bundle(bundle)
+    refuse_rejected(opened)
+    pictures = find_pictures(paths)
+    if not pictures:
+        raise DataRefusedError(
+            "no pictures in " + ", ".join(map(str, paths)), allowed=" ".join(PICTURE_SUFFIXES)
+        )
+    # Chosen once, here: one runtime judges all pictures, whoever the workers are.
+    held = _held(out)
+    settings = settled(settings, opened, held)
+    if held is None:
+        # Else `open_ledger` says it better: by what the results were made with.
+        opened.model_name(settings.runtime, settings.precision)
+    standard = Standard(
+        __version__,
+        opened.sha256,
+        settings.runtime,
+        settings.precision,
+        settings.px_per_um,
+        settings.abstain,
+        settings.gate,
+        settings.most_megapixels,
+    )
+    found: dict[str, Entry] = {}
+    shown: list[dict[str, Any]] = []
+    with ExitStack() as stack:
+        ledger = None if out is None else stack.enter_context(open_ledger(out, standard))
+        missing = pictures if ledger is None else _not_done(pictures, ledger, found)
+        resumed = len(found)
+        if missing:
+            make = partial(_workers, opened, standard, settings.threads)
+            workers = stack.enter_context(make(jobs, scheduler, len(missing)))
+            _judge_all(workers, missing, ledger, found, shown, len(pictures))
+    result = _facts(opened, standard, pictures, found, resumed)
+    result |= {"out": str(out)} if out is not None else {"out": None, "files": shown}
+    error = None
+    if result["pictures"]["unreadable"] == len(pictures):
+        first = result["unreadable"][0]
+        error = DataRefusedError(
+            f"none of the {len(pictures)} pictures could be read",
+            got=f"{first['file']}: {first['error']}",
+            cure="check that they open in a picture viewer",
+        )
+    return result, error
+
+
+def find_pictures(paths: Iterable[Path]) -> list[Picture]:
+    """List the pictures of folders, and of folders inside them, in natural order, each once.
+
+    Folders that were entered before are not entered again, so that links in a circle do no harm. Hidden files
+    and folders are left out. What cannot be read is listed with its error.
+
+    Raises
+    ------
+    UsageError
+        One of the paths does not exist.
+    """
+    found: dict[str, Picture] = {}
+    entered: set[tuple[int, int]] = set()
+    for path in paths:
+        if path.is_dir():
+            for picture in _walk(path, entered):
+                found.setdefault(picture.name, picture)
+        elif path.exists():
+            found.setdefault(str(path), Picture(str(path)))
+        else:
+            raise UsageError("there is no such file or folder", got=path)
+    return list(found.values())
+
+
+def archive_text(result: dict[str, Any]) -> str:
+    """Say what an archive came to."""
+    pictures, cells, share = result["pictures"], result["cells"], result["blast_share"]
+    lines = [
+        *(line for entry in result.get("files", ()) for line in cell_text(entry)),
+        f"pictures  {pictures['found']}: {pictures['classified']} classified now, {pictures['resumed']} stood"
+        f" in the results, {pictures['unreadable']} unreadable",
+    ]
+    if result["rejected"]:
+        reasons = sorted(result["rejected"].items(), key=lambda item: -item[1])
+        lines.append("rejected  " + ", ".join(f"{count} {reason}" for reason, count in reasons))
+    named = result["unreadable"][:MOST_NAMED]
+    lines += [f"unreadable {printable(entry['file'])}: {printable(entry['error'])}" for entry in named]
+    if (rest := len(result["unreadable"]) - len(named)) > 0:
+        lines.append(f"unreadable and {rest} more")
+    total = sum(cells[name] for name in ("blast", "normal", "uncertain"))
+    lines.append(f"cells     {total}: {cells_text(cells)}")
+    lines += way_on_text(cells["uncertain_by_reason"])
+    lines += share_text(share)
+    lines += counting_text(result)
+    if result["out"] is not None:
+        lines.append(f"results   {printable(result['out'])}")
+    return "\n".join([*lines, RESEARCH_USE])
+
+
+def _held(out: Path | None) -> Held | None:
+    """Return the runtime of results that are gone on with."""
+    before = None if out is None else recorded_runtime(out)
+    return None if before is None else Held(before, f"what stands in {out}")
+
+
+def _walk(folder: Path, entered: set[tuple[int, int]]) -> Iterator[Picture]:
+    try:
+        status = folder.stat()
+        if (status.st_dev, status.st_ino) in entered:
+            return
+        entered.add((status.st_dev, status.st_ino))
+        inside = sorted(folder.iterdir(), key=natural_key)
+    except OSError as error:
+        yield Picture(str(folder), error=error.strerror)
+        return
+    for path in inside:
+        if path.name.startswith("."):
+            continue
+        try:
+            mode = path.stat().st_mode
+        except OSError as error:
+            # Such as a link that leads nowhere, or in a circle.
+            if path.suffix.lower() in PICTURE_SUFFIXES:
+                yield Picture(str(path), error=error.strerror)
+            continue
+        if stat.S_ISDIR(mode):
+            yield from _walk(path, entered)
+        elif stat.S_ISREG(mode) and path.suffix.lower() in PICTURE_SUFFIXES:
+            yield Picture(str(path))
+        elif stat.S_ISREG(mode) and (kind := NOT_READ.get(path.suffix.lower())) is not None:
+            yield Picture(str(path), error=f"is a {kind} picture, which is not read")
+
+
+def _not_done(pictures: Sequence[Picture], ledger: Ledger, found: dict[str, Entry]) -> list[Picture]:
+    """Return the pictures that do not stand in the file, unchanged; the others go into `found`."""
+    missing = []
+    with progress_bar("looking at what is done") as report:
+        for number, picture in enumerate(pictures, start=1):
+            before = ledger.done.get(picture.name)
+            # Another limit may let it pass.
+            if before is not None and before.is_of(Path(picture.name)) and not _was_too_large(before.entry):
+                found[picture.name] = before.entry
+            else:
+                missing.append(picture)
+            report(number, len(pictures))
+    return missing
+
+
+def _was_too_large(entry: Entry) -> bool:
+    return entry.error is not None and f"{TOO_LARGE}: " in entry.error
+
+
+def _workers(
+    bundle: Bundle, standard: Standard, threads: int, jobs: int | None, scheduler: str | None, pictures: int
+) -> Any:
+    data = bundle.path.read_bytes()
+    # Read a second time: it may have been replaced meanwhile.
+    if hashlib.sha256(data).hexdigest() != bundle.sha256:
+        raise UsageError(f"{bundle.path} was replaced just now", cure="run the same command again")
+    if scheduler is not None:
+        from edgeleuk.batch.dask_cluster import ClusterWorkers  # noqa: PLC0415 - needs an extra
+
+        return ClusterWorkers(scheduler, data, standard, threads)
+    cores = len(os.sched_getaffinity(0))
+    return ProcessWorkers(min(jobs or cores, -(-pictures // BATCH_PICTURES)), data, standard, threads)
+
+
+def _judge_all(
+    workers: Workers,
+    missing: Sequence[Picture],
+    ledger: Ledger | None,
+    found: dict[str, Entry],
+    shown: list[dict[str, Any]],
+    total: int,
+) -> None:
+    try:
+        with progress_bar("classifying") as report:
+            for batch in _in_order(workers, _batches(missing)):
+                if ledger is not None:
+                    ledger.append(batch)
+                for line in batch:
+                    value = json.loads(line)
+                    found[value["file"]] = entry_of(value)
+                    if ledger is None and value["error"] is None:
+                        shown.append(value)
+                report(len(found), total)
+    except KeyboardInterrupt:
+        if ledger is not None:
+            say(f"what is done stands in {printable(str(ledger.path))}; the same command goes on from there")
+        raise
+
+
+def _in_order(workers: Workers, batches: Iterable[Sequence[Picture]]) -> Iterator[list[str]]:
+    """Yield the lines of each batch in turn, with enough begun to keep all workers busy."""
+    begun: deque[tuple[Sequence[Picture], Any]] = deque()
+    for batch in batches:
+        begun.append((batch, workers.begin(batch)))
+        if len(begun) > 2 * workers.slots:
+            yield workers.finish(*begun.popleft())
+    while begun:
+        yield workers.finish(*begun.popleft())
+
+
+def _batches(pictures: Iterable[Picture]) -> Iterator[list[Picture]]:
+    batch: list[Picture] = []
+    size = 0
+    for picture in pictures:
+        try:
+            its_size = Path(picture.name).stat().st_size
+        except OSError:
+            its_size = 0
+        if batch and (len(batch) == BATCH_PICTURES or size + its_size > BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(picture)
+        size += its_size
+    if batch:
+        yield batch
+
+
+def _facts(
+    bundle: Bundle,
+    standard: Standard,
+    pictures: Sequence[Picture],
+    found: Mapping[str, Entry],
+    resumed: int,
+) -> dict[str, Any]:
+    unreadable = [
+        {"file": picture.name, "error": entry.error}
+        for picture in pictures
+        if (entry := found[picture.name]).error is not None
+    ]
+    cells = [cell for picture in pictures for cell in found[picture.name].cells]
+    counted = counted_of((decision, reason) for decision, _, reason in cells)
+    error = known_error(bundle, bundle.model_name(standard.runtime, standard.precision))
+    called = None
+    if not isinstance(error, str):
+        called = called_of(((probability, reason) for _, probability, reason in cells), error.threshold)
+    return {
+        "schema_version": 1,
+        "bundle": bundle.manifest.name,
+        "bundle_sha256": bundle.sha256,
+        "runtime": standard.runtime,
+        "precision": standard.precision,
+        "pictures": {
+            "found": len(pictures),
+            "classified": len(pictures) - resumed,
+            "resumed": resumed,
+            "unreadable": len(unreadable),
+        },
+        "unreadable": unreadable,
+        "rejected": dict(Counter(reason for picture in pictures if (reason := found[picture.name].rejected))),
+        "cells": counted.to_json(),
+        "blast_share": counted.share_facts(),
+        **counting_facts(counted, called, error),
+        "research_use": RESEARCH_USE,
+    }

@@ -1,0 +1,154 @@
+"""``edgeleuk camera list``, and how ``run`` finds its camera and what it sets on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeleuk.capture.controls import Control, ControlKeeper
+from edgeleuk.capture.pi import pi_cameras
+from edgeleuk.capture.v4l2 import V4l2Device, device_paths
+from edgeleuk.errors import CameraError, MissingDependencyError
+from edgeleuk.io.console import say
+from edgeleuk.io.settings import white_balance_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from edgeleuk.io.settings import RunSettings
+
+_NONE_FOUND = "no camera was found"
+_NETWORK = "network cameras are not looked for: pass theirs with --camera http://HOST/STREAM"
+
+
+def find_camera(camera: str | None) -> str:
+    """Return the address of a camera: as given, of a number, or of the only camera there is.
+
+    Raises
+    ------
+    CameraError
+        None is given, and there is none or more than one.
+    """
+    if camera and camera.isdecimal() and not Path(camera).exists():
+        node = f"/dev/video{int(camera)}"
+        steady = next((name for path, name in device_paths() if path == node), node)
+        say(
+            f"warning: the number {camera} may be another camera after the next start;"
+            f" this one's address is v4l2://{steady}"
+        )
+        return f"v4l2://{node}"
+    if camera:
+        return camera
+    listed = list_cameras()["cameras"]
+    found = [str(each["uri"]) for each in listed if "error" not in each]
+    if not found and listed:
+        raise CameraError(f"{_NONE_FOUND} that can be used", got=listed[0]["error"])
+    if not found:
+        raise CameraError(_NONE_FOUND, cure=f"plug one in, or try --camera virtual://; {_NETWORK}")
+    if len(found) > 1:
+        raise CameraError(
+            f"there are {len(found)} cameras",
+            got="none chosen",
+            allowed=", ".join(found),
+            cure="pass --camera",
+        )
+    say(f"camera    {found[0]}, the only one found")
+    return found[0]
+
+
+def control_settings(settings: RunSettings) -> ControlKeeper:
+    """Make what sets the controls of a camera as the settings say."""
+    asked = {
+        Control.EXPOSURE_MS: () if settings.exposure_ms is None else (settings.exposure_ms,),
+        Control.GAIN: () if settings.gain is None else (settings.gain,),
+        Control.WHITE_BALANCE: white_balance_of(settings.white_balance),
+    }
+    return ControlKeeper({name: value for name, value in asked.items() if value}, lock=settings.lock)
+
+
+def list_cameras(root: Path = Path("/dev")) -> dict[str, Any]:
+    """Find the cameras on USB and on ribbon cables, and ask each what it can do.
+
+    Parameters
+    ----------
+    root : Path
+        Where the devices are.
+
+    Returns
+    -------
+    dict
+        ``cameras``: each with ``uri``, ``name``, ``formats`` and ``controls``, or with the ``error`` that
+        kept it from answering.
+    """
+    cameras: list[dict[str, Any]] = []
+    for node, steady in device_paths(root):
+        try:
+            with V4l2Device(node) as device:
+                if device.capability.is_camera:
+                    cameras.append({"uri": f"v4l2://{steady}", "node": node, **_facts(device)})
+        except CameraError as error:
+            cameras.append({"uri": f"v4l2://{steady}", "node": node, "name": node, "error": str(error)})
+    try:
+        cameras += [
+            {"uri": f"picamera://{number}", "name": name, "formats": [], "controls": []}
+            for number, name in pi_cameras()
+        ]
+    except (CameraError, MissingDependencyError) as error:
+        cameras.append({"uri": "picamera://", "name": "cameras on ribbon cables", "error": str(error)})
+    return {"schema_version": 1, "cameras": cameras}
+
+
+def cameras_text(found: Mapping[str, Any]) -> str:
+    """Say what cameras there are."""
+    lines: list[str] = []
+    for camera in found["cameras"]:
+        lines.append(f"{camera['uri']}   {camera['name']}")
+        if "error" in camera:
+            lines.append(f"  {camera['error']}")
+            continue
+        for each in camera["formats"]:
+            sizes = ", ".join(
+                f"{size['width']}x{size['height']}" + _rates_text(size["fps"]) for size in each["sizes"]
+            )
+            between = " (and between)" if each["stepwise"] else ""
+            lines.append(f"  {each['fourcc']:<5} {sizes}{between}")
+        lines += [
+            f"  {each['name']}: {each['value']} ({each['least']} to {each['greatest']}, step {each['step']})"
+            for each in camera["controls"]
+        ]
+    return "\n".join(lines or [_NONE_FOUND, _NETWORK])
+
+
+def _facts(device: V4l2Device) -> dict[str, Any]:
+    return {
+        "name": device.capability.card,
+        "driver": device.capability.driver,
+        "bus": device.capability.bus,
+        "formats": [
+            {
+                "fourcc": each.fourcc,
+                "description": each.description,
+                "stepwise": each.stepwise,
+                "sizes": [
+                    {"width": size.width, "height": size.height, "fps": list(size.fps)} for size in each.sizes
+                ],
+            }
+            for each in device.formats()
+        ],
+        "controls": [
+            {
+                "name": each.name,
+                "kind": each.kind,
+                "least": each.least,
+                "greatest": each.greatest,
+                "step": each.step,
+                "default": each.default,
+                "value": each.value,
+            }
+            for each in device.controls()
+        ],
+    }
+
+
+def _rates_text(fps: list[float]) -> str:
+    return f" at {max(fps):g}" if fps else ""

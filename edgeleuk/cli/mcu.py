@@ -1,0 +1,65 @@
+"""`edgeleuk mcu`: the part of the command line that takes networks to microcontrollers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgeleuk.cli.options import JsonOption
+
+mcu_app = typer.Typer(
+    name="mcu", help="Take a network to a microcontroller.", no_args_is_help=True, rich_markup_mode=None
+)
+BundleArgument = Annotated[
+    str, typer.Argument(metavar="BUNDLE", help="A .edgeleuk file, or `default` for the shipped one.")
+]
+
+
+@mcu_app.command("check")
+def mcu_check(
+    bundle: BundleArgument,
+    flash: Annotated[str, typer.Option("--flash", metavar="SIZE", help="What the board has, as 1M or 512K.")],
+    ram: Annotated[str, typer.Option("--ram", metavar="SIZE", help="The same, as 256K.")],
+    vela: Annotated[
+        str | None,
+        typer.Option("--vela", metavar="ETHOS_U", help="Compile it with Vela, such as for ethos-u55-128."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say whether a network fits a microcontroller, and what makes it too large."""
+    from edgeleuk.bundle.reading import read_bundle
+    from edgeleuk.deploy.microcontroller import beside_network, deployed_model
+    from edgeleuk.io.console import print_json
+    from edgeleuk_firmware_bridge.commands import mcu as mcu_commands
+
+    read = read_bundle(bundle)
+    facts = mcu_commands.check(deployed_model(read), beside_network(read), flash=flash, ram=ram, vela=vela)
+    print_json(facts) if as_json else typer.echo(mcu_commands.check_text(facts))
+    if facts["verdict"] != mcu_commands.FITS:
+        raise typer.Exit(3)
+
+
+@mcu_app.command("export")
+def mcu_export(
+    bundle: BundleArgument,
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where the files go.")],
+    golden: Annotated[
+        int, typer.Option("--golden", metavar="N", help="Golden cells, each as large as the input tensor.")
+    ] = 2,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a network as C for TFLite Micro, with golden vectors and a program that runs them."""
+    from edgeleuk.bundle.reading import read_bundle
+    from edgeleuk.deploy.microcontroller import deployed_model, deployment_of
+    from edgeleuk.io.console import print_json
+    from edgeleuk_firmware_bridge.commands import mcu as mcu_commands
+    from edgeleuk_firmware_bridge.mcu import export as mcu
+
+    read = read_bundle(bundle)
+    mcu.refuse_file(out)
+    # What TFLite Micro lacks is named before LiteRT is asked, which may lack it too.
+    mcu.portable_graph(deployed_model(read))
+    facts = mcu_commands.export(deployment_of(read, golden), out)
+    print_json(facts) if as_json else typer.echo(mcu_commands.export_text(facts))

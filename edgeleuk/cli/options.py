@@ -1,0 +1,144 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+BundleOption = Annotated[
+    str, typer.Option("--bundle", metavar="FILE", help="A .edgeleuk file, or `default` for the shipped one.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Overwrite a file that edgeleuk did not make; sessions never.")
+]
+DataOption = Annotated[
+    Path,
+    typer.Option(
+        "--data",
+        metavar="DIR",
+        help="Folder of C-NMC images, in any of its layouts, or of your own pictures.",
+    ),
+]
+ClassesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--classes",
+        metavar="NAME=blast,NAME=normal",
+        help="What the folders of your own pictures are called.",
+    ),
+]
+SubjectsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--subjects",
+        "--labels",
+        metavar="FILE.csv",
+        help="Whose pictures they are, what they show, or both: file,subject,label.",
+    ),
+]
+DataScaleOption = Annotated[
+    float | None,
+    typer.Option("--px-per-um", help="Scale of the pictures [default: the network's, or C-NMC's]."),
+]
+RuntimeOption = Annotated[str | None, typer.Option("--runtime", help="`litert` (default) or `onnxruntime`.")]
+FastestOption = Annotated[
+    str | None,
+    typer.Option(
+        "--runtime", help="`litert`, `onnxruntime`, or `auto` (default): the fastest on this machine."
+    ),
+]
+PrecisionOption = Annotated[str | None, typer.Option("--precision", help="`int8` (default) or `float32`.")]
+ThreadsOption = Annotated[int | None, typer.Option("--threads", help="Threads of the network [default: 1].")]
+AbstainOption = Annotated[
+    str | None,
+    typer.Option(
+        "--abstain",
+        help="Uncertain by probability: the bundle's `band` (default), `conformal` sets, or `off`.",
+    ),
+]
+ImagesOption = Annotated[
+    int | None, typer.Option("--images", help="How many images to calibrate with [default: 100].")
+]
+SeedOption = Annotated[int | None, typer.Option("--seed", help="Fixes which images those are [default: 0].")]
+StrategyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--strategy", help="Which images: `balanced` (default) by class and subject, `random`, or `diverse`."
+    ),
+]
+LimitsOption = Annotated[
+    Path | None,
+    typer.Option("--gate", metavar="FILE", help="TOML with a table [gate]: what may be lost."),
+]
+ScaleOption = Annotated[
+    float | None,
+    typer.Option("--px-per-um", help="Scale of the picture; without it, estimated from the red cells."),
+]
+QualityCheckOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--gate/--no-gate", help="Reject blurred, badly lit and empty pictures, by reason [default: gate]."
+    ),
+]
+MegapixelsOption = Annotated[
+    float | None,
+    typer.Option("--most-megapixels", metavar="N", help="Refuse larger pictures, undecoded [default: 100]."),
+]
+
+StageOption = Annotated[
+    str,
+    typer.Option(
+        "--stage",
+        metavar="URL",
+        help="serial:///dev/serial/by-id/NAME, socket://HOST:PORT, or another URL of pyserial's.",
+    ),
+]
+ProtocolOption = Annotated[
+    str | None,
+    typer.Option("--protocol", help="`sangaboard` or `grbl` [default: the board is asked]."),
+]
+StageConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--stage-config",
+        metavar="FILE.toml",
+        help="How the stage is built; `stage calibrate --out` writes one. Flags win.",
+    ),
+]
+UmPerStepOption = Annotated[
+    float | None, typer.Option("--um-per-step", help="Length of a step, of all axes [default: 1].")
+]
+BacklashOption = Annotated[
+    float | None, typer.Option("--backlash-um", help="Play of the threads, to be taken out [default: 0].")
+]
+LampOption = Annotated[
+    float | None,
+    typer.Option("--lamp", metavar="LEVEL", help="Light the board's lamp, 0 to 1 [default: as it is]."),
+]
+YesOption = Annotated[
+    bool, typer.Option("--yes", help="Go further than 5 mm, although no limits of the stage are set.")
+]
+UntilPointsOption = Annotated[
+    float | None,
+    typer.Option(
+        "--until-points", metavar="W", help="End when the share of blasts is known to +-W points (95 %)."
+    ),
+]
+UntilCellsOption = Annotated[
+    int | None, typer.Option("--until-cells", metavar="N", help="End when N cells are counted.")
+]
+ScanCameraOption = Annotated[
+    str | None, typer.Option("--camera", metavar="URI", help="As for `run` [default: the only one].")
+]
+SizeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--size", metavar="PX|HxW", help="Height and width, for a network that takes pictures of any size."
+    ),
+]
+OutputOption = Annotated[
+    str | None, typer.Option("--output", metavar="NAME", help="Which output, for a network with several.")
+]

@@ -1,0 +1,332 @@
+"""The part of the command line that moves a stage: `edgeleuk stage`, `scan`, `virtual-microscope`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgeleuk.cli.options import (
+    BacklashOption,
+    BundleOption,
+    ForceOption,
+    JsonOption,
+    LampOption,
+    ProtocolOption,
+    ScaleOption,
+    ScanCameraOption,
+    SeedOption,
+    StageConfigOption,
+    StageOption,
+    UmPerStepOption,
+    UntilCellsOption,
+    UntilPointsOption,
+    YesOption,
+)
+from edgeleuk.io.atomic import overwrite
+
+if TYPE_CHECKING:
+    from edgeleuk_firmware_bridge.stage.driver import DrivenStage
+    from edgeleuk_firmware_bridge.stage.protocols import StageSettings
+
+stage_app = typer.Typer(
+    name="stage", help="Move a microscope's stage.", no_args_is_help=True, rich_markup_mode=None
+)
+
+
+@stage_app.command("info")
+def stage_info(
+    stage: StageOption,
+    protocol: ProtocolOption = None,
+    um_per_step: UmPerStepOption = None,
+    stage_config: StageConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask a stage what it is, what it can do, and where it is."""
+    from edgeleuk.io.console import print_json
+    from edgeleuk_firmware_bridge.commands import stage as commands
+
+    facts = commands.stage_info(stage, protocol, _stage_settings(stage_config, um_per_step))
+    print_json(facts) if as_json else typer.echo(commands.stage_text(facts))
+
+
+@stage_app.command("move")
+def stage_move(
+    stage: StageOption,
+    x_um: Annotated[float | None, typer.Option("--x", help="Where to, in micrometres.")] = None,
+    y_um: Annotated[float | None, typer.Option("--y", help="The same.")] = None,
+    z_um: Annotated[float | None, typer.Option("--z", help="The same; up is towards the objective.")] = None,
+    relative: Annotated[
+        bool, typer.Option("--relative", help="So far from where it is, not to that place.")
+    ] = False,
+    um_per_step: UmPerStepOption = None,
+    backlash_um: BacklashOption = None,
+    stage_config: StageConfigOption = None,
+    protocol: ProtocolOption = None,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Move a stage, wait until it has arrived, and tell where it is; Ctrl-C stops it."""
+    from edgeleuk.io.console import print_json, way_line
+    from edgeleuk_firmware_bridge.commands import stage as commands
+
+    with way_line() as on_way:
+        facts = commands.stage_move(
+            stage,
+            protocol,
+            (x_um, y_um, z_um),
+            relative=relative,
+            settings=_stage_settings(stage_config, um_per_step, backlash_um),
+            may_go_far=lambda far: yes or _asked(far),
+            on_way=on_way,
+        )
+    print_json(facts) if as_json else typer.echo(commands.stage_text(facts))
+
+
+@stage_app.command("home")
+def stage_home(
+    stage: StageOption,
+    protocol: ProtocolOption = None,
+    um_per_step: UmPerStepOption = None,
+    stage_config: StageConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let a stage find its end stops, and count from there."""
+    from edgeleuk.io.console import print_json
+    from edgeleuk_firmware_bridge.commands import stage as commands
+
+    facts = commands.stage_home(stage, protocol, _stage_settings(stage_config, um_per_step))
+    print_json(facts) if as_json else typer.echo(commands.stage_text(facts))
+
+
+@stage_app.command("unlock")
+def stage_unlock(
+    stage: StageOption,
+    protocol: ProtocolOption = None,
+    um_per_step: UmPerStepOption = None,
+    stage_config: StageConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let a board move again after an alarm, without homing; see first that nothing blocks the stage."""
+    from edgeleuk.io.console import print_json
+    from edgeleuk_firmware_bridge.commands import stage as commands
+
+    facts = commands.stage_unlock(stage, protocol, _stage_settings(stage_config, um_per_step))
+    print_json(facts) if as_json else typer.echo(commands.stage_text(facts))
+
+
+@stage_app.command("stop")
+def stage_stop(
+    stage: StageOption,
+    protocol: ProtocolOption = None,
+    um_per_step: UmPerStepOption = None,
+    stage_config: StageConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Stop a stage that moves, wait until it stands, and tell where."""
+    from edgeleuk.io.console import print_json
+    from edgeleuk_firmware_bridge.commands import stage as commands
+
+    facts = commands.stage_stop(stage, protocol, _stage_settings(stage_config, um_per_step))
+    print_json(facts) if as_json else typer.echo(commands.stage_text(facts))
+
+
+@stage_app.command("simulate")
+def stage_simulate(
+    protocol: Annotated[str, typer.Option("--protocol", help="`sangaboard` or `grbl`.")] = "sangaboard",
+    listen: Annotated[
+        str | None,
+        typer.Option("--listen", metavar="HOST:PORT", help="Speak on TCP; port 0 is any free one."),
+    ] = None,
+    pty: Annotated[
+        Path | None, typer.Option("--pty", metavar="LINK", help="Speak on a pty, with a link to it here.")
+    ] = None,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fault",
+            metavar="KIND[:SHARE[:SECONDS]]",
+            help="Strike a share of the answers: `delay`, `garbage`, `drop`, `reset`; several may be given.",
+        ),
+    ] = None,
+    seed: SeedOption = None,
+) -> None:
+    """Be a board that is not there, until Ctrl-C."""
+    from edgeleuk.io.console import say
+    from edgeleuk_firmware_bridge.commands import stage as commands
+
+    with commands.stage_simulate(protocol, listen, pty, fault or [], seed or 0) as server:
+        say(f"a {protocol} speaks at {server.url}")
+        server.wait()
+
+
+@stage_app.command("calibrate")
+def stage_calibrate(
+    stage: StageOption,
+    camera: ScanCameraOption = None,
+    protocol: ProtocolOption = None,
+    um_per_step: UmPerStepOption = None,
+    stage_config: StageConfigOption = None,
+    lamp: LampOption = None,
+    px_per_um: ScaleOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", metavar="FILE.toml", help="Write a --stage-config with the play that it found."
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+    force: ForceOption = False,
+) -> None:
+    """Learn how the camera lies on the stage, and the play of its axes, from six moves over cells."""
+    overwrite(force=force)
+    from edgeleuk.commands import scan as scanning
+    from edgeleuk.io.console import print_json
+    from edgeleuk.io.settings import RunSettings, load_settings, require_settings_place, save_settings
+    from edgeleuk_firmware_bridge.commands import stage as commands
+
+    settings = load_settings(RunSettings, flags={"px_per_um": px_per_um})
+    if out is not None:
+        require_settings_place(out)
+    # Play that is taken out would not be seen.
+    with opened_stage(stage, protocol, stage_config, um_per_step, 0.0, lamp) as opened:
+        mapping = scanning.calibrate_stage(camera, settings, opened)
+    if out is not None:
+        save_settings(out, commands.with_play(opened.settings, mapping.backlash_um))
+    print_json(mapping.to_json()) if as_json else typer.echo(scanning.mapping_text(mapping))
+
+
+def scan(
+    area: Annotated[
+        str, typer.Option("--area", metavar="WxH", help="In millimetres, from the field at hand.")
+    ],
+    stage: StageOption,
+    camera: ScanCameraOption = None,
+    bundle: BundleOption = "default",
+    session: Annotated[
+        Path | None, typer.Option("--session", metavar="FILE", help="Record [default: session-TIME.db].")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the session, if it is there.")] = False,
+    overlap: Annotated[float, typer.Option("--overlap", help="Share of a field that the next shows.")] = 0.3,
+    protocol: ProtocolOption = None,
+    um_per_step: UmPerStepOption = None,
+    backlash_um: Annotated[
+        float | None, typer.Option("--backlash-um", help="Play that is taken out [default: 10].")
+    ] = None,
+    stage_config: StageConfigOption = None,
+    lamp: LampOption = None,
+    until_points: UntilPointsOption = None,
+    until_cells: UntilCellsOption = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", envvar="EDGELEUK_CONFIG", help="TOML file of settings.")
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option("--picture", metavar="PNG", help="The slide [default: beside the session].")
+    ] = None,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+    force: ForceOption = False,
+) -> None:
+    """Scan an area of a slide in focus, field by field, into one session and one picture."""
+    overwrite(force=force)
+    from edgeleuk.commands import run as running
+    from edgeleuk.commands import scan as scanning
+    from edgeleuk.io.console import print_json
+    from edgeleuk.io.settings import RunSettings, load_settings
+    from edgeleuk.stage.scanning import ScanPlan
+    from edgeleuk_firmware_bridge.commands import stage as commands
+
+    flags = {"until_points": until_points, "until_cells": until_cells}
+    settings = load_settings(RunSettings, file=config, flags=flags)
+    plan = ScanPlan(*scanning.parse_area(area), overlap)
+    if stage_config is None and backlash_um is None:
+        # More than stages have: what is not taken out puts fields out of focus.
+        backlash_um = 10.0
+    with opened_stage(stage, protocol, stage_config, um_per_step, backlash_um, lamp) as opened:
+        here = opened.position()
+        far_corner = (here.x_um + plan.width_um, here.y_um + plan.height_um, None)
+        commands.check_reach(opened, far_corner, may_go_far=lambda far: yes or _asked(far))
+        summary, error = scanning.scan(
+            camera,
+            bundle,
+            settings,
+            opened,
+            plan,
+            session=session,
+            picture=picture,
+            show=not as_json,
+            resume=resume,
+        )
+    print_json(summary.to_json()) if as_json else typer.echo(running.summary_text(summary))
+    if error is not None:
+        raise error
+
+
+def virtual_microscope(
+    http: Annotated[str, typer.Option("--http", metavar="[HOST]:PORT", help="The camera, MJPEG.")],
+    stage: Annotated[str, typer.Option("--stage", metavar="[HOST]:PORT", help="The board of the stage.")],
+    protocol: Annotated[str, typer.Option("--protocol", help="`sangaboard` or `grbl`.")] = "sangaboard",
+    seed: SeedOption = None,
+    fps: Annotated[float, typer.Option("--fps", help="Pictures a second.")] = 10.0,
+    tilt: Annotated[float, typer.Option("--tilt", help="Rise of the slide, um a um along x.")] = 0.003,
+    drift: Annotated[float, typer.Option("--drift", help="Rise of the focus, um a minute.")] = 0.0,
+    backlash_um: Annotated[float, typer.Option("--backlash-um", help="Play of each axis.")] = 3.0,
+    um_per_step: Annotated[float, typer.Option("--um-per-step", help="Length of a step.")] = 0.1,
+    width: Annotated[int, typer.Option("--width", help="Of a picture, px; its height is 3/4 of it.")] = 1280,
+) -> None:
+    """Be a microscope that is not there, camera and stage, until Ctrl-C: all simulated."""
+    from edgeleuk.io.console import say
+    from edgeleuk.virtual.microscope import Stand, VirtualMicroscope
+    from edgeleuk.virtual.render import VirtualSlide
+    from edgeleuk.virtual.serving import serve_stand
+    from edgeleuk_firmware_bridge.commands import stage as commands
+
+    board = commands.simulated_board(protocol)
+    stand = Stand(focus_um=4.0, tilt_x=tilt, drift_um_per_s=drift / 60, backlash_um=backlash_um)
+    microscope = VirtualMicroscope(VirtualSlide(seed or 0), stand, width, width * 3 // 4)
+    host, port = commands.host_and_port(http)
+    with (
+        commands.served(board, stage) as wire,
+        serve_stand(board.position, board.lamp, um_per_step, microscope, host, port, fps) as server,
+    ):
+        say(
+            f"SIMULATED camera http://{host}:{server.port}/stream, stage {wire.url}, "
+            f"{um_per_step:g} um a step"
+        )
+        wire.wait()
+
+
+def _asked(far: str) -> bool:
+    """Ask whoever sits at the terminal; without one, nobody agrees."""
+    return sys.stdin.isatty() and sys.stderr.isatty() and typer.confirm(f"{far}; go there?", err=True)
+
+
+def _stage_settings(
+    config: Path | None,
+    um_per_step: float | None = None,
+    backlash_um: float | None = None,
+    lamp: float | None = None,
+) -> StageSettings:
+    from edgeleuk.io.settings import load_settings
+    from edgeleuk_firmware_bridge.commands import stage as commands
+    from edgeleuk_firmware_bridge.stage.protocols import StageSettings
+
+    # The variables of the environment are those of `run`.
+    settings = load_settings(StageSettings, file=config, environ={}, command="stage move")
+    return commands.settings_with(settings, um_per_step, backlash_um, lamp)
+
+
+def opened_stage(
+    url: str,
+    protocol: str | None,
+    config: Path | None,
+    um_per_step: float | None = None,
+    backlash_um: float | None = None,
+    lamp: float | None = None,
+) -> DrivenStage:
+    """Open the stage that the options speak of; see `edgeleuk_firmware_bridge.commands.stage.opened`."""
+    from edgeleuk_firmware_bridge.commands import stage as commands
+
+    return commands.opened(url, protocol, _stage_settings(config, um_per_step, backlash_um, lamp))

@@ -1,0 +1,125 @@
+"""``edgeleuk replay``: judge a recorded cell again, from the very pixels that were judged."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from edgeleuk import RESEARCH_USE
+from edgeleuk.bundle.reading import read_bundle
+from edgeleuk.classifier.classifier import open_classifier
+from edgeleuk.counting.consensus import STUCK_DUST, View, joined
+from edgeleuk.errors import IntegrityError, UsageError
+from edgeleuk.results import Decision, Prediction
+from edgeleuk.session.pictures import decode_crop
+from edgeleuk.session.reader import read_session
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from edgeleuk.session.reader import SessionReader
+
+
+def replay_cell(session: Path, track: int, bundle: str) -> dict[str, Any]:
+    """Classify one cell of a session with the settings that it was recorded with.
+
+    Parameters
+    ----------
+    session : Path
+    track : int
+        Number of the cell.
+    bundle : str
+        The bundle that judged it, or ``default``.
+
+    Returns
+    -------
+    dict
+        ``recorded`` and ``replayed``, each with ``decision``, ``probability`` and ``reason``; ``views``, how
+        many were judged again; ``equal`` where all are the same, the probabilities to their last bit.
+
+    Raises
+    ------
+    UsageError
+        There is no such cell, or its picture was not kept.
+    IntegrityError
+        Another bundle judged it.
+    """
+    with read_session(session) as reader:
+        return _replayed(reader, track, bundle)
+
+
+def _replayed(reader: SessionReader, track: int, bundle: str) -> dict[str, Any]:
+    row, views, settings = reader.cell(track), reader.views(track), reader.settings
+    opened = read_bundle(bundle)
+    if opened.sha256 != settings.get("bundle_sha256"):
+        raise IntegrityError(
+            "another bundle judged the cell",
+            got=f"{opened.path.name}, {opened.sha256[:16]}",
+            allowed=f"{settings.get('bundle')}, {str(settings.get('bundle_sha256'))[:16]}",
+            cure="pass the bundle of the session with --bundle",
+        )
+    crops = []
+    # What was found to be dust was not judged by its pixels.
+    looked_at = [view for view in views if view["reason"] != STUCK_DUST]
+    for view in looked_at:
+        crop, scale = view.get("crop"), view["px_per_um"]
+        if not isinstance(crop, bytes) or not isinstance(scale, float):
+            raise UsageError(
+                f"cell {track} cannot be judged again",
+                got="no picture" if crop is None else "no scale",
+                allowed="a cell whose views were recorded with their pictures and their scale",
+            )
+        crops.append(decode_crop(crop, scale))
+    with open_classifier(
+        opened,
+        runtime=str(settings["runtime"]),
+        precision=str(settings["precision"]),
+        threads=int(str(settings["threads"])),
+        abstain=settings["abstain"],  # type: ignore[arg-type]
+    ) as classifier:
+        # One at a time, as they were judged in frames of their own.
+        alone = [classifier.classify([crop])[0] for crop in crops]
+    again = [
+        View(float(str(view.get("focus", 0.0))), found) for view, found in zip(looked_at, alone, strict=True)
+    ]
+    if len(looked_at) < len(views):
+        again.append(View(0.0, Prediction(Decision.UNCERTAIN, math.nan, STUCK_DUST, foreign=True)))
+    replayed = _facts(joined(again, classifier).prediction)
+    recorded = {name: row[name] for name in replayed}
+    views_equal = all(
+        _facts(found) == {name: view[name] for name in replayed}
+        for view, found in zip(looked_at, alone, strict=True)
+    )
+    return {
+        "schema_version": 1,
+        "session": str(reader.path),
+        "cell": track,
+        "bundle_sha256": opened.sha256,
+        "recorded": recorded,
+        "replayed": replayed,
+        "views": len(views),
+        "equal": recorded == replayed and views_equal,
+        "research_use": RESEARCH_USE,
+    }
+
+
+def _facts(prediction: Prediction) -> dict[str, object]:
+    return {
+        "decision": prediction.decision.value,
+        "probability": None if math.isnan(prediction.probability) else prediction.probability,
+        "reason": prediction.reason,
+    }
+
+
+def replay_text(result: Mapping[str, Any]) -> str:
+    """Say whether the cell is judged as it was."""
+    views = f", {result['views']} views" if result["views"] > 1 else ""
+    lines = [f"cell {result['cell']} of {result['session']}{views}"]
+    for name in ("recorded", "replayed"):
+        one = result[name]
+        probability = "none" if one["probability"] is None else repr(one["probability"])
+        reason = f" ({one['reason']})" if one["reason"] else ""
+        lines.append(f"{name:<9} {one['decision']}, probability of blast {probability}{reason}")
+    lines.append("equal, bit for bit" if result["equal"] else "NOT EQUAL")
+    return "\n".join([*lines, RESEARCH_USE])

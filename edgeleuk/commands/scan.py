@@ -1,0 +1,326 @@
+"""``edgeleuk scan``: an area of a slide, field by field, into one session, and a picture of it all."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from edgeleuk.capture import is_simulated_source, open_camera
+from edgeleuk.capture.base import SourceEvent
+from edgeleuk.capture.discovery import find_camera
+from edgeleuk.commands.run import run
+from edgeleuk.errors import HardwareError, SessionError, UsageError
+from edgeleuk.frames import Box
+from edgeleuk.io.closing import Closing
+from edgeleuk.io.console import say
+from edgeleuk.io.images import read_image, write_png
+from edgeleuk.pipeline.scale import SCALE_UNKNOWN, estimated_scale
+from edgeleuk.results import Decision
+from edgeleuk.session.reader import read_session
+from edgeleuk.stage.autofocus import autofocus
+from edgeleuk.stage.mapping import Mapping, calibrate
+from edgeleuk.stage.mosaic import Mosaic
+from edgeleuk.stage.resuming import Begun, EarlierCell, EarlierScan, field_of, focus_again, read_earlier_scan
+from edgeleuk.stage.scanning import FocusKeeper, ScanPlan, ScanSource
+from edgeleuk.stage.synchronous_camera import NewestFrameCamera
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from edgeleuk.capture import FrameSource
+    from edgeleuk.errors import EdgeleukError
+    from edgeleuk.frames import Frame, RgbImage
+    from edgeleuk.io.settings import RunSettings
+    from edgeleuk.results import FrameResult, SessionSummary
+    from edgeleuk.stage.base import Mover, Place
+
+_EVENT = "scan"
+_STOP_WITHIN_S = 0.05
+
+
+class SlideScan:
+    """Walks over a slide; what `edgeleuk.commands.run.run` is given to move the stage.
+
+    Parameters
+    ----------
+    stage : Mover
+    plan : ScanPlan
+    px_per_um : float, optional
+        Roughly; without it the red cells tell.
+    past : EarlierScan, optional
+        Of a scan that goes on; see `earlier_scan_in`.
+    """
+
+    def __init__(
+        self, stage: Mover, plan: ScanPlan, px_per_um: float | None = None, past: EarlierScan | None = None
+    ) -> None:
+        self._stage = stage
+        self._plan = plan
+        self._px_per_um = px_per_um
+        self._past = past
+        self._mosaic: Mosaic | None = None
+        self._scale = 1.0
+        self._simulated = False
+
+    def over(self, source: FrameSource, stop: threading.Event, first: int) -> FrameSource:
+        """Find the focus, learn how the camera lies, and make a source of the fields that are left.
+
+        A scan that is stopped meanwhile has none left.
+        """
+        self._simulated = is_simulated_source(source)
+        still = NewestFrameCamera(source, stop)
+        halted = StoppableStage(self._stage, stop)
+        try:
+            walk = self._walk(still, halted, first, stop)
+        except BaseException as error:
+            if not (isinstance(error, HardwareError) and stop.is_set()):
+                halted.close()
+                still.close()
+                raise
+            walk = _Walk(None, [])
+        return _Scanned(source.uri, walk, still, halted, simulated=self._simulated)
+
+    def _walk(self, still: NewestFrameCamera, stage: Mover, first: int, stop: threading.Event) -> _Walk:
+        past, events = self._past, []
+        if past is None:
+            say(f"  focus at {autofocus(still, stage).z_um:.1f} um")
+            here = stage.position()
+            mapping = calibrate(still, stage, self._px_per_um or _estimated(still()))
+            say(f"  {mapping.px_per_um:.2f} px/um, camera turned by {mapping.angle_degrees:.1f} degrees")
+            plan = (self._plan.width_um, self._plan.height_um, self._plan.overlap)
+            past = EarlierScan(Begun((here.x_um, here.y_um), mapping.matrix, plan))
+            events = [SourceEvent(_EVENT, past.begun.to_text())]
+        mapping = Mapping(past.begun.matrix)
+        pixels = still().pixels
+        size = (pixels.shape[1], pixels.shape[0])
+        fields = self._plan.fields(mapping, size, past.begun.start_um)
+        self._scale = mapping.px_per_um
+        self._mosaic = Mosaic(fields, size, self._plan.steps_px(mapping, size))
+        for cell in past.cells:
+            self._mosaic.mark(*cell)
+        left, plane = past.left(fields), past.plane(fields)
+        again = f", {len(past.rejected)} of them rejected and taken again" if past.rejected else ""
+        say(f"  {len(fields)} fields, {len(past.used) + len(past.rejected)} of them recorded{again}")
+        if self._past is not None and left:
+            places = [(left[0].x_um, left[0].y_um), past.begun.start_um]
+            say(f"  focus at {focus_again(still, stage, plane, places).z_um:.1f} um")
+        keeper = FocusKeeper(still, stage, self._plan.refocus_every, plane)
+        return _Walk(ScanSource(still.uri, left, keeper, mapping, first=first, stop=stop), events)
+
+    def seen(self, result: FrameResult, pixels: RgbImage) -> None:
+        """Put a field into the picture of the slide."""
+        if self._mosaic is not None:
+            self._mosaic.add(result, pixels)
+
+    def save(self, path: Path) -> None:
+        """Write the picture of the slide, if there is anything on it."""
+        if self._mosaic is None:
+            return
+        if self._past is not None and path.is_file():
+            self._mosaic.begin_with(read_image(path))
+        if not self._mosaic.is_empty:
+            write_png(path, self._mosaic.drawn(self._scale, simulated=self._simulated), "--picture")
+            say(f"picture   {path}")
+
+
+class StoppableStage(Closing):
+    """A stage that stops, also in mid-move, as soon as the run is to end, and moves no more.
+
+    Parameters
+    ----------
+    stage : Mover
+    stop : threading.Event
+    """
+
+    def __init__(self, stage: Mover, stop: threading.Event) -> None:
+        self._stage = stage
+        self._stop = stop
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="stage-stop", daemon=True)
+        self._thread.start()
+
+    def position(self) -> Place:
+        """See `Mover.position`."""
+        return self._stage.position()
+
+    def move(self, x_um: float | None = None, y_um: float | None = None, z_um: float | None = None) -> None:
+        """See `Mover.move`."""
+        if self._stop.is_set():
+            raise HardwareError("the scan was stopped")
+        self._stage.move(x_um, y_um, z_um)
+
+    def close(self) -> None:
+        """Watch no more; the stage is the caller's to close."""
+        self._ended.set()
+        self._thread.join(5)
+
+    def _watch(self) -> None:
+        while not self._ended.wait(_STOP_WITHIN_S):
+            if self._stop.is_set():
+                halt = getattr(self._stage, "stop", None)
+                if halt is not None:
+                    # Firmware that cannot stop ends its move, which is short.
+                    with contextlib.suppress(HardwareError):
+                        halt()
+                return
+
+
+class _Walk(NamedTuple):
+    """The fields that are left, if any, and what is to be told before them."""
+
+    scan: ScanSource | None
+    events: list[SourceEvent]
+
+
+class _Scanned(Closing):
+    """A scan's frames, and what befalls its camera; a `FrameSource`."""
+
+    live = False
+    # What to do where not one field could be used.
+    cure_of_none = "bring the slide into focus and the lamp to its level, over cells, then resume the scan"
+
+    def __init__(
+        self, uri: str, walk: _Walk, still: NewestFrameCamera, stage: StoppableStage, *, simulated: bool
+    ) -> None:
+        self.uri = uri
+        self.simulated = simulated
+        self._walk = walk
+        self._still = still
+        self._stage = stage
+
+    def frames(self) -> Iterator[Frame | SourceEvent]:
+        yield from self._walk.events
+        if self._walk.scan is None:
+            return
+        for item in self._walk.scan.frames():
+            yield from self._still.events()
+            yield from self._walk.scan.events()
+            yield item
+
+    def close(self) -> None:
+        if self._walk.scan is not None:
+            self._walk.scan.close()
+        self._stage.close()
+        self._still.close()
+
+
+def scan(
+    camera: str | None,
+    bundle: str,
+    settings: RunSettings,
+    stage: Mover,
+    plan: ScanPlan,
+    *,
+    session: Path | None,
+    picture: Path | None,
+    show: bool,
+    resume: bool = False,
+) -> tuple[SessionSummary, EdgeleukError | None]:
+    """Scan a slide; see `edgeleuk.commands.run.run` for what is returned.
+
+    Raises
+    ------
+    UsageError
+        A scan that goes on has another area or overlap than it began with.
+    HardwareError
+        The stage, or the focus, or the way between them.
+    """
+    past = earlier_scan_in(session) if resume and session is not None and session.exists() else None
+    begun = None if past is None else past.begun
+    if begun is not None and begun.plan != (plan.width_um, plan.height_um, plan.overlap):
+        raise UsageError(
+            "the scan was begun over another area",
+            got=f"{plan.width_um / 1000:g}x{plan.height_um / 1000:g} mm, overlap {plan.overlap:g}",
+            allowed=f"{begun.plan[0] / 1000:g}x{begun.plan[1] / 1000:g} mm, overlap {begun.plan[2]:g}",
+            cure="pass the same, or start a new session",
+        )
+    walk = SlideScan(stage, plan, settings.px_per_um, past)
+    return run(
+        camera,
+        bundle,
+        settings,
+        session=session,
+        frames=None,
+        picture=picture,
+        show=show,
+        resume=resume,
+        walk=walk,
+    )
+
+
+def calibrate_stage(camera: str | None, settings: RunSettings, stage: Mover) -> Mapping:
+    """Find the focus and learn how a camera lies on a stage; see `edgeleuk.stage.mapping.calibrate`."""
+    with open_camera(find_camera(camera)) as source, NewestFrameCamera(source, threading.Event()) as still:
+        autofocus(still, stage)
+        return calibrate(still, stage, settings.px_per_um or _estimated(still()))
+
+
+def mapping_text(mapping: Mapping) -> str:
+    """Say how the camera lies."""
+    (a, b), (c, d) = mapping.matrix
+    x, y = mapping.backlash_um
+    return (
+        f"scale     {mapping.px_per_um:.4f} px/um, from {mapping.moves} moves,"
+        f" {mapping.residual_px:.2f} px left over\n"
+        f"camera    turned by {mapping.angle_degrees:.2f} degrees;"
+        f" matrix {a:.4f} {b:.4f} / {c:.4f} {d:.4f} px/um\n"
+        f"backlash  x {x:.2f} um, y {y:.2f} um"
+    )
+
+
+def earlier_scan_in(session: Path) -> EarlierScan | None:
+    """Read how far a scan had come; None where it had not come to its first field.
+
+    Raises
+    ------
+    SessionError
+        The session is no scan.
+    """
+    with read_session(session) as reader:
+        events = [(str(row["kind"]), str(row["text"])) for row in reader.rows("events")]
+        frames = [(str(row["source"]), row["rejected"]) for row in reader.rows("frames")]
+        cells = [_earlier_cell(row) for row in reader.rows("cells")]
+    texts = [text for kind, text in events if kind == _EVENT]
+    if not texts and not frames:
+        return None
+    if not texts:
+        raise SessionError(
+            f"{session} is no session of a scan", cure="go on with it by `edgeleuk run --resume`"
+        )
+    reasons = ((source, None if reason is None else str(reason)) for source, reason in frames)
+    return read_earlier_scan(Begun.from_text(texts[0]), reasons, [text for _, text in events], cells)
+
+
+def _earlier_cell(row: dict[str, Any]) -> EarlierCell:
+    box = Box(*(int(row[name]) for name in "xywh"))
+    return EarlierCell(field_of(str(row["source"])) or 0, box.centre, Decision(row["decision"]))
+
+
+def parse_area(text: str) -> tuple[float, float]:
+    """Read ``5x5`` (millimetres) as micrometres.
+
+    Examples
+    --------
+    >>> parse_area("2x1.5")
+    (2000.0, 1500.0)
+    """
+    try:
+        width, height = (1000 * float(part) for part in text.lower().removesuffix("mm").split("x"))
+    except ValueError:
+        width = height = math.nan
+    if math.isnan(width) or math.isnan(height):
+        raise UsageError("the area to scan cannot be read", got=text, allowed="WxH in millimetres, 5x5")
+    return width, height
+
+
+def _estimated(frame: Frame) -> float:
+    scale, trouble = estimated_scale(frame.pixels)
+    if scale is None:
+        what = (
+            "the scale is unknown: no red cells are seen" if trouble == SCALE_UNKNOWN else "implausible scale"
+        )
+        raise UsageError(what, cure="pass it with --px-per-um")
+    return scale

@@ -1,0 +1,1 @@
+"""What of a bundle goes to a microcontroller."""

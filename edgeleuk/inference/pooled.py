@@ -1,0 +1,143 @@
+"""A network that ends in a map, and the support vectors that judge it, as one runtime."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeleuk.bundle.contracts import Answer
+from edgeleuk.bundle.support_vectors import pooled
+from edgeleuk.errors import BundleError
+from edgeleuk.inference.preprocessing import MASKS
+from edgeleuk.io.closing import Closing
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from edgeleuk.bundle.manifest import InputContract
+    from edgeleuk.bundle.support_vectors import SupportVectors
+    from edgeleuk.inference.runtime import ModelRuntime
+
+# A map is forty thousand numbers: of many cells they would fill the memory.
+BATCH = 16
+
+
+@dataclass(frozen=True, slots=True)
+class MapGeometry:
+    """Where in a cell's tensor the places of a network's map lie.
+
+    Attributes
+    ----------
+    rows, columns : int
+        Places, row by row.
+    channels : int
+        Numbers of a place, side by side.
+    side : int
+        Of the square of pixels that a place stands for, from the upper left corner on.
+    masks : tuple of int
+        Which channels of the tensor are masks.
+    """
+
+    rows: int
+    columns: int
+    channels: int
+    side: int
+    masks: tuple[int, ...]
+
+    @property
+    def places(self) -> int:
+        """How many places there are."""
+        return self.rows * self.columns
+
+
+def map_geometry(numbers: int, features: int, contract: InputContract) -> MapGeometry:
+    """Work out the map's geometry from how many numbers there are.
+
+    Parameters
+    ----------
+    numbers : int
+        Of the whole map.
+    features : int
+        That the support vectors judge: a mean and a spread of each channel within each mask.
+    contract : InputContract
+        With a ``mask`` or a ``nucleus`` channel.
+
+    Raises
+    ------
+    BundleError
+        The contract has no masks, or map, masks and support vectors do not fit each other.
+    """
+    masks = tuple(index for index, name in enumerate(contract.channels) if name in MASKS)
+    channels, left = divmod(features, max(2 * len(masks), 1))
+    places, also_left = divmod(numbers, max(channels, 1))
+    # Places are squares of pixels, all of one size.
+    side = round((contract.height * contract.width / max(places, 1)) ** 0.5)
+    rows, columns = contract.height // max(side, 1), contract.width // max(side, 1)
+    if not masks or left or also_left or rows * columns != places:
+        raise BundleError(
+            "the network's map does not fit the support vectors",
+            got=f"{numbers} numbers, {features} features, {len(masks)} masks",
+            cure="convert the network again",
+        )
+    return MapGeometry(rows, columns, channels, side, masks)
+
+
+class PooledRuntime(Closing):
+    """Answers with the support vectors' log odds, its features being the pooled ones.
+
+    Parameters
+    ----------
+    network : ModelRuntime
+        Its outputs are the map, (n, P * C), the channels of a place side by side.
+    support : SupportVectors
+    contract : InputContract
+        With a ``mask`` or a ``nucleus`` channel.
+
+    Attributes
+    ----------
+    network : ModelRuntime
+        Without what is made of its maps: a caller may run it on one cell and judge the last one meanwhile.
+
+    Raises
+    ------
+    BundleError
+        As `map_geometry`.
+    """
+
+    def __init__(self, network: ModelRuntime, support: SupportVectors, contract: InputContract) -> None:
+        self.name = network.name
+        self.network = network
+        self._support = support
+        numbers = network.predict(np.empty((0, *contract.shape), np.uint8)).outputs.shape[1]
+        self._map = map_geometry(numbers, support.mean.size, contract)
+
+    def predict(self, tensors: npt.NDArray[np.uint8]) -> Answer:
+        """Run the network on (n, H, W, C) uint8 tensors and judge its maps."""
+        starts = range(0, max(len(tensors), 1), BATCH)
+        some = (tensors[start : start + BATCH] for start in starts)
+        return Answer.stacked([self.judge(self.network.predict(part), part) for part in some])
+
+    def judge(self, answer: Answer, tensors: npt.NDArray[np.uint8]) -> Answer:
+        """Judge the maps that the network answered to (n, H, W, C) uint8 tensors."""
+        features = self._pooled(answer, tensors)
+        return Answer(self._support.log_odds(features)[:, None], features)
+
+    def close(self) -> None:
+        """Free the network."""
+        self.network.close()
+
+    def _pooled(self, answer: Answer, tensors: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        count, of = len(tensors), self._map
+        maps = answer.outputs.reshape(count, of.places, of.channels)
+        return pooled(maps, np.stack([self._shares(tensors, mask) for mask in of.masks], axis=-1))
+
+    def _shares(self, tensors: npt.NDArray[np.uint8], channel: int) -> npt.NDArray[np.float32]:
+        """How much of each place a mask covers: (n, P) float32, 0 to 1."""
+        of = self._map
+        mask = np.ascontiguousarray(tensors[:, : of.rows * of.side, : of.columns * of.side, channel])
+        # Bytes of contiguous rows first: that is what a processor adds fastest.
+        rows = mask.reshape(-1, of.rows, of.side, of.columns * of.side).sum(axis=2, dtype=np.uint32)
+        sums = rows.reshape(-1, of.places, of.side).sum(axis=2, dtype=np.uint32)
+        return np.asarray(sums.astype(np.float32) / np.float32(of.side**2) / np.float32(255), np.float32)

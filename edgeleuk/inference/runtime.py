@@ -1,0 +1,148 @@
+"""The protocol that every runtime keeps, and the table that finds them."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from edgeleuk.errors import BundleError, MissingDependencyError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    import numpy as np
+    import numpy.typing as npt
+    from typing_extensions import Self
+
+    from edgeleuk.bundle.contracts import Answer
+    from edgeleuk.bundle.manifest import InputContract
+
+
+class ModelRuntime(Protocol):
+    """A network, loaded and ready; closed at the end of a ``with`` block."""
+
+    name: str
+
+    def predict(self, tensors: npt.NDArray[np.uint8]) -> Answer:
+        """Run the network on (n, H, W, C) uint8 tensors."""
+        ...
+
+    def close(self) -> None:
+        """Free the network; more than once does no harm."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+
+class RuntimeEntry(NamedTuple):
+    """Where a runtime lives and what brings it."""
+
+    target: str
+    modules: tuple[str, ...]
+    install: str
+
+
+# litert comes first in `modules` from its successor package, else from tflite-runtime.
+RUNTIMES: dict[str, RuntimeEntry] = {
+    "litert": RuntimeEntry(
+        "edgeleuk.inference.litert:LiteRtRuntime",
+        ("ai_edge_litert", "tflite_runtime"),
+        "pip install ai-edge-litert",
+    ),
+    "onnxruntime": RuntimeEntry(
+        "edgeleuk.inference.onnxruntime:OnnxRuntime", ("onnxruntime",), "pip install 'edgeleuk[onnx]'"
+    ),
+}
+
+
+def available_runtimes() -> tuple[str, ...]:
+    """Names of the runtimes whose package is installed."""
+    return tuple(
+        name
+        for name, entry in RUNTIMES.items()
+        if any(importlib.util.find_spec(module) for module in entry.modules)
+    )
+
+
+def open_runtime(name: str, model: bytes, contract: InputContract, *, threads: int = 1) -> ModelRuntime:
+    """Load a network.
+
+    Parameters
+    ----------
+    name : str
+        A key of `RUNTIMES`.
+    model : bytes
+        The model file.
+    contract : InputContract
+    threads : int
+
+    Raises
+    ------
+    UsageError
+        `name` is unknown, or `threads` is not from 1 to 64.
+    MissingDependencyError
+        The runtime's package is not installed.
+    """
+    entry = RUNTIMES.get(name)
+    if entry is None:
+        raise UsageError("unknown runtime", got=name, allowed=", ".join(RUNTIMES))
+    if not 1 <= threads <= 64:
+        raise UsageError("threads is out of range", got=threads, allowed="1 to 64")
+    if name not in available_runtimes():
+        raise MissingDependencyError(
+            f"the runtime {name} is not installed",
+            allowed=", ".join(available_runtimes()) or "none",
+            cure=f"install it with: {entry.install}",
+        )
+    module_name, class_name = entry.target.split(":")
+    runtime: ModelRuntime = getattr(importlib.import_module(module_name), class_name)(
+        model, contract, threads=threads
+    )
+    return runtime
+
+
+def output_roles(widths: Sequence[int]) -> tuple[int, int | None]:
+    """Tell which of a network's outputs is the answer and which the features: converters reorder them.
+
+    Parameters
+    ----------
+    widths : sequence of int
+        Length of each output's last axis, in the file's order.
+
+    Returns
+    -------
+    answer : int
+        Index of the narrowest output.
+    features : int or None
+        Index of the other, where there is one.
+
+    Raises
+    ------
+    BundleError
+        There are more than two outputs, none, or two of one width.
+
+    Examples
+    --------
+    >>> output_roles([96, 1]), output_roles([1])
+    ((1, 0), (0, None))
+    """
+    if len(widths) == 1:
+        return 0, None
+    if len(widths) != 2 or widths[0] == widths[1]:
+        raise BundleError(
+            "the model's outputs cannot be told apart",
+            got="widths " + (", ".join(map(str, widths)) or "none"),
+            allowed="one answer, and at most one wider vector of features",
+            cure="convert the network with `edgeleuk convert`",
+        )
+    answer = int(widths[1] < widths[0])
+    return answer, 1 - answer

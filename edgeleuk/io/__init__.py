@@ -1,0 +1,1 @@
+"""What the machine gives: settings, console, files, pictures, clock, signals."""

@@ -1,0 +1,332 @@
+"""Settings: defaults, then a TOML file, then ``EDGELEUK_*`` variables, then flags; the later wins."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import sys
+from dataclasses import is_dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_type_hints
+
+import msgspec
+
+from edgeleuk.errors import UsageError
+from edgeleuk.io.atomic import bears, replace_file, require_replaceable
+from edgeleuk.io.pictures.limit import MOST_MEGAPIXELS
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+PREFIX = "EDGELEUK_"
+# Not settings: where the tests' images are, and which file to read.
+RESERVED = ("EDGELEUK_DATA", "EDGELEUK_CONFIG")
+# How a file of settings begins that was written here.
+_HEAD = b"# Written by edgeleuk.\n"
+
+
+class RunSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What ``edgeleuk run`` needs besides its camera and its files.
+
+    Attributes
+    ----------
+    runtime : str
+        ``litert``, ``onnxruntime``, or ``auto``: the fastest that passes the self-test on this machine.
+    precision : str
+        ``int8`` or ``float32``.
+    threads : int
+        Of the network; 1 leaves a core to the camera on a two-core board.
+    px_per_um : float or None
+        Scale of the camera's picture; None estimates it from the red cells.
+    abstain : str
+        What makes a cell uncertain by its probability: the bundle's ``band`` around the threshold, its
+        ``conformal`` sets, or nothing (``off``). Foreign cells stay uncertain in any case.
+    reconnects : int
+        How often in a row a lost camera is tried before it is given up, in about a minute and a half;
+        0 ends the run with the first loss.
+    gate : bool
+        Reject frames that are blurred, badly lit, empty or too thick, and count them by reason.
+    most_megapixels : float
+        Larger pictures are refused by their header, before they are decoded.
+    flat_field : str or None
+        Picture of empty glass that every frame is divided by.
+    exposure_ms : float or None
+        None leaves it to the camera.
+    gain : float or None
+        As many times on a Pi, in the device's own units elsewhere.
+    white_balance : float, str or None
+        Kelvin; on a Pi the gains of red and blue, as ``"1.9,1.5"``.
+    lock : bool
+        Take a camera's automatic modes away once they have settled.
+    every_frame : bool
+        Let frames of a camera wait for their turn, as many as fit, where otherwise the newest wins.
+    until_points : float or None
+        End the run when the exact 95 % interval of the share of blasts is plus or minus so many points of a
+        percentage; None counts on.
+    until_cells : int or None
+        End the run when so many cells are counted; None counts on.
+    """
+
+    runtime: Literal["litert", "onnxruntime", "auto"] = "auto"
+    precision: Literal["int8", "float32"] = "int8"
+    threads: int = 1
+    px_per_um: float | None = None
+    abstain: Literal["band", "conformal", "off"] = "band"
+    reconnects: int = 60
+    gate: bool = True
+    most_megapixels: float = MOST_MEGAPIXELS
+    flat_field: str | None = None
+    exposure_ms: float | None = None
+    gain: float | None = None
+    white_balance: float | str | None = None
+    lock: bool = True
+    every_frame: bool = False
+    until_points: float | None = None
+    until_cells: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.threads <= 64:
+            msg = f"expected threads from 1 to 64, got {self.threads}"
+            raise ValueError(msg)
+        if self.px_per_um is not None and not 0.1 <= self.px_per_um <= 200:
+            msg = f"expected px_per_um from 0.1 to 200, got {self.px_per_um}"
+            raise ValueError(msg)
+        if not 0 <= self.reconnects <= 1000:
+            msg = f"expected reconnects from 0 to 1000, got {self.reconnects}"
+            raise ValueError(msg)
+        if not 0.01 <= self.most_megapixels <= 1000:
+            msg = f"expected most_megapixels from 0.01 to 1000, got {self.most_megapixels}"
+            raise ValueError(msg)
+        for name in ("exposure_ms", "gain"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < math.inf:
+                msg = f"expected {name} of 0 or more, got {value}"
+                raise ValueError(msg)
+        white_balance_of(self.white_balance)
+        if self.until_points is not None and not 0.1 <= self.until_points <= 50:
+            msg = f"expected until_points from 0.1 to 50, got {self.until_points}"
+            raise ValueError(msg)
+        if self.until_cells is not None and not 1 <= self.until_cells <= 10**9:
+            msg = f"expected until_cells of 1 or more, got {self.until_cells}"
+            raise ValueError(msg)
+
+
+def white_balance_of(text: float | str | None) -> tuple[float, ...]:
+    """Read a white balance: kelvin, or the gains of red and blue; nothing is empty.
+
+    Examples
+    --------
+    >>> white_balance_of("1.9,1.5"), white_balance_of(4600)
+    ((1.9, 1.5), (4600.0,))
+
+    Raises
+    ------
+    ValueError
+        It is neither.
+    """
+    if text is None:
+        return ()
+    try:
+        value = tuple(float(part) for part in str(text).split(","))
+    except ValueError:
+        value = ()
+    if not 1 <= len(value) <= 2 or not all(0 < part < math.inf for part in value):
+        msg = f"expected white_balance as kelvin (4600) or as gains of red and blue (1.9,1.5), got {text!r}"
+        raise ValueError(msg)
+    return value
+
+
+SettingsT = TypeVar("SettingsT")
+
+
+def load_settings(
+    settings: type[SettingsT],
+    *,
+    defaults: Mapping[str, object] | None = None,
+    file: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    flags: Mapping[str, object] | None = None,
+    command: str = "run",
+) -> SettingsT:
+    """Merge the layers and check the result.
+
+    Parameters
+    ----------
+    settings : type
+        A msgspec struct or a dataclass, such as `RunSettings`. A field that is one itself is a table of
+        the file.
+    defaults : mapping, optional
+        Values that take the place of the fields' own defaults.
+    file : Path, optional
+        TOML with the fields at the top level.
+    environ : mapping, optional
+        ``EDGELEUK_THREADS=2`` sets ``threads``; by default the process's own environment.
+    flags : mapping, optional
+        Command-line values; None means that the flag was not given.
+    command : str
+        Whose help an error points to.
+
+    Raises
+    ------
+    UsageError
+        An unknown key (with its line in the file), a value of the wrong kind or out of range, or a file
+        that is missing or no TOML.
+    """
+    kinds = get_type_hints(settings)
+    cure = f"see `edgeleuk {command} --help`"
+    values: dict[str, Any] = dict(defaults or {})
+    text = ""
+    if file is not None:
+        text = _read(file)
+        of_file = _parsed(file, text)
+        _refuse_unknown(of_file, settings, file, text)
+        values.update(of_file)
+    for key, word in (os.environ if environ is None else environ).items():
+        name = key.removeprefix(PREFIX).lower()
+        if key.startswith(PREFIX) and key not in RESERVED:
+            if name not in kinds:
+                allowed = ", ".join(PREFIX + name.upper() for name in kinds)
+                raise UsageError(f"unknown variable {key}", allowed=allowed)
+            try:
+                # strict=False lets a variable's text become the field's number.
+                values[name] = msgspec.convert(word, kinds[name], strict=False)
+            except msgspec.ValidationError as error:
+                raise UsageError(f"bad setting: {error} - at `{key}`", cure=cure) from error
+    values.update({name: value for name, value in (flags or {}).items() if value is not None})
+    try:
+        return msgspec.convert(values, settings)
+    except msgspec.ValidationError as error:
+        place = re.search(r"at `\$\.([\w.]+)", str(error))
+        line = _line_of(tuple(place[1].split(".")), text) if place else None
+        where = f" ({file}, line {line})" if line else ""
+        raise UsageError(f"bad setting: {error}{where}", cure=cure) from error
+
+
+def to_toml(settings: object) -> str:
+    """Write a struct or a dataclass as TOML that `load_settings` reads back to an equal one.
+
+    What is None is left out, and so has to be None by default. Fields that are structs themselves
+    become tables, after the rest.
+
+    Examples
+    --------
+    >>> print(to_toml(RunSettings(px_per_um=13.2)), end="")
+    runtime = "auto"
+    precision = "int8"
+    threads = 1
+    px_per_um = 13.2
+    abstain = "band"
+    reconnects = 60
+    gate = true
+    most_megapixels = 100.0
+    lock = true
+    every_frame = false
+    """
+    values: dict[str, Any] = msgspec.to_builtins(settings)
+    tables = {key: value for key, value in values.items() if isinstance(value, dict)}
+    parts = [_toml_lines({key: value for key, value in values.items() if key not in tables})]
+    parts += [f"\n[{key}]\n{_toml_lines(table)}" for key, table in tables.items()]
+    return "".join(parts)
+
+
+def require_settings_place(path: Path) -> None:
+    """Refuse to write settings over what edgeleuk did not make; see `require_replaceable`.
+
+    Raises
+    ------
+    UsageError
+    """
+    require_replaceable(path, bears(_HEAD))
+
+
+def save_settings(path: Path, settings: object) -> None:
+    """Write settings as a TOML file; see `to_toml`.
+
+    Raises
+    ------
+    UsageError
+        It cannot be written, or edgeleuk did not make what is there.
+    """
+    require_settings_place(path)
+    try:
+        replace_file(path, _HEAD + to_toml(settings).encode())
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written", got=error.strerror) from error
+
+
+def _toml_lines(values: Mapping[str, object]) -> str:
+    return "".join(f"{key} = {_toml_value(value)}\n" for key, value in values.items() if value is not None)
+
+
+def _toml_value(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        # JSON's escapes are TOML's; but TOML wants DEL escaped too, and no surrogates.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_toml_value, value)) + "]"
+    return repr(value)
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UsageError("there is no such configuration file", got=file) from None
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read", got=error.strerror) from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{file} is no TOML", got=str(error)) from error
+
+
+def _parsed(file: Path, text: str) -> dict[str, Any]:
+    try:
+        values: dict[str, Any] = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{file} is no TOML", got=str(error)) from error
+    return values
+
+
+def _refuse_unknown(
+    values: Mapping[str, Any], settings: type, file: Path, text: str, above: tuple[str, ...] = ()
+) -> None:
+    """Refuse a key that `settings` has no field for, in tables too."""
+    kinds = get_type_hints(settings)
+    for key, value in values.items():
+        path = (*above, key)
+        if key not in kinds:
+            line = _line_of(path, text) or 1
+            raise UsageError(
+                f"unknown key in {file}, line {line}", got=".".join(path), allowed=", ".join(kinds)
+            )
+        for kind in (kinds[key], *get_args(kinds[key])):
+            if isinstance(value, dict) and (is_dataclass(kind) or hasattr(kind, "__struct_fields__")):
+                _refuse_unknown(value, kind, file, text, path)
+
+
+def _line_of(path: tuple[str, ...], text: str) -> int | None:
+    """Find the line that sets a key, be it in a table, dotted, or in an inline table."""
+    table: tuple[str, ...] = ()
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := re.match(r"\s*\[+\s*([^\]]+?)\s*\]", line):
+            table = _names(header[1])
+            if table == path:
+                return number
+        elif setting := re.match(r"\s*([^=#]+?)\s*=(.*)", line):
+            names = (*table, *_names(setting[1]))
+            inside = all(re.search(rf"\b{re.escape(name)}\b", setting[2]) for name in path[len(names) :])
+            if names[: len(path)] == path or (names == path[: len(names)] and inside):
+                return number
+    return None
+
+
+def _names(dotted: str) -> tuple[str, ...]:
+    return tuple(name.strip().strip("\"'") for name in dotted.split("."))

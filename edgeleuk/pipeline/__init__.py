@@ -1,0 +1,1 @@
+"""From frames to counted cells: read ahead, segment, track, classify, record."""

@@ -1,7 +1,0 @@
-"""Runtimes that execute a network: one protocol, one table, nothing chosen silently."""
-
-from __future__ import annotations
-
-from edgeleuk.runtimes.base import RUNTIMES, Answer, ModelRuntime, available_runtimes, open_runtime
-
-__all__ = ["RUNTIMES", "Answer", "ModelRuntime", "available_runtimes", "open_runtime"]

@@ -1,0 +1,104 @@
+"""``edgeleuk report SESSION --html FILE``: the report with pictures of its cells, in one page."""
+
+from __future__ import annotations
+
+import base64
+import math
+from html import escape
+from typing import TYPE_CHECKING
+
+from edgeleuk import RESEARCH_USE
+from edgeleuk.counting.intervals import known_error_of
+from edgeleuk.io.console import printable
+from edgeleuk.session.reader import read_session
+from edgeleuk.session.report import report_facts, report_text
+from edgeleuk.session.writing import whole_file
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+# Of each decision: a page of some megabytes still opens on a phone.
+MOST_PICTURES = 200
+TITLES = {"uncertain": "Called uncertain", "blast": "Called blast", "normal": "Called normal"}
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>edgeleuk: {title}</title>
+<style>
+body{{font:16px/1.5 system-ui,sans-serif;margin:0 auto;max-width:60rem;padding:1rem;color:#1a1a1a}}
+.research{{border-left:.3rem solid #888;padding-left:.7rem}}
+pre{{white-space:pre-wrap;overflow-wrap:anywhere;font-size:.85rem}}
+.cells{{display:flex;flex-wrap:wrap;gap:.6rem}}
+figure{{margin:0;width:8rem;font-size:.75rem;overflow-wrap:anywhere}}
+img{{width:6rem;height:6rem;object-fit:contain;background:#eee}}
+</style>
+</head>
+<body>
+<h1>{title}</h1>
+<p class="research">{notice}</p>
+<pre>{report}</pre>
+{sections}
+<p class="research">{notice}</p>
+</body>
+</html>
+"""
+
+
+def write_page(session: Path, out: Path) -> None:
+    """Write the page; it takes the place of `out` when it is complete.
+
+    Raises
+    ------
+    UsageError, SessionError
+        See `read_session` and `whole_file`.
+    """
+    with read_session(session) as reader:
+        facts = report_facts(reader)
+        error = known_error_of(reader.settings.get("known_error"))
+        threshold = 0.5 if isinstance(error, str) else error.threshold
+        # Without the pictures there is room for all cells at once.
+        cells = sorted(reader.rows("cells"), key=lambda cell: _doubt(cell, threshold))
+        sections = []
+        for decision, title in TITLES.items():
+            chosen = [cell for cell in cells if cell["decision"] == decision]
+            figures = [
+                _figure(cell, reader.cell(int(str(cell["track"])))["thumbnail"])
+                for cell in chosen[:MOST_PICTURES]
+            ]
+            shown = f", the {MOST_PICTURES} most uncertain" if len(chosen) > MOST_PICTURES else ""
+            sections.append(
+                f'<h2>{title}: {len(chosen)}{shown}</h2>\n<div class="cells">\n'
+                + "\n".join(figures)
+                + "\n</div>"
+            )
+        simulated = " (SIMULATED)" if facts["simulated"] else ""
+        with whole_file(out, session, "--html") as file:
+            file.write(
+                _PAGE.format(
+                    title=escape(printable(session.name) + simulated),
+                    notice=escape(RESEARCH_USE),
+                    report=escape(report_text(facts)),
+                    sections="\n".join(sections),
+                )
+            )
+
+
+def _doubt(cell: Mapping[str, object], threshold: float) -> tuple[float, object]:
+    """Sort key: the closest to the threshold first; before them those without a probability."""
+    probability = cell["probability"]
+    distance = abs(probability - threshold) if isinstance(probability, float) else -math.inf
+    return distance, cell["track"]
+
+
+def _figure(cell: Mapping[str, object], thumbnail: object) -> str:
+    picture = "<p>no picture</p>"
+    if isinstance(thumbnail, bytes):
+        data = base64.b64encode(thumbnail).decode()
+        picture = f'<img alt="cell {cell["track"]}" src="data:image/jpeg;base64,{data}">'
+    probability = cell["probability"]
+    p = f"{probability:.3f}" if isinstance(probability, float) else "unknown"
+    reason = f"<br>{escape(printable(str(cell['reason'])))}" if cell["reason"] else ""
+    return f"<figure>{picture}<figcaption>cell {cell['track']}, P(blast) {p}{reason}</figcaption></figure>"

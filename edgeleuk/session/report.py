@@ -1,0 +1,172 @@
+"""``edgeleuk report SESSION``: what a session came to, from its rows, also where it was cut off."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from edgeleuk import RESEARCH_USE
+from edgeleuk.counting.intervals import (
+    counting_facts,
+    counting_text,
+    known_error_of,
+    share_text,
+    sightings_text,
+    way_on_text,
+)
+from edgeleuk.errors import SessionError
+from edgeleuk.io.console import printable
+from edgeleuk.io.uris import is_simulated_session, public_uri
+from edgeleuk.results import cells_text
+from edgeleuk.session.reader import read_session
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from edgeleuk.session.reader import SessionReader
+
+    Facts = Mapping[str, Any]
+
+# Events that tell of time in which no frame came.
+GAPS = ("gap", "lost", "back")
+# Of those, how many the text shows; the JSON has all.
+MOST_SHOWN = 10
+CUT_OFF = "cut off, or still being recorded"
+
+
+def session_report(path: Path) -> dict[str, Any]:
+    """Sum up a session.
+
+    Returns
+    -------
+    dict
+        As ``edgeleuk report --json`` prints it.
+
+    Raises
+    ------
+    UsageError, SessionError
+        See `read_session`.
+    """
+    with read_session(path) as reader:
+        return report_facts(reader)
+
+
+def report_facts(reader: SessionReader) -> dict[str, Any]:
+    """Sum up a session that is open."""
+    settings, summary, counts = reader.settings, reader.summary or {}, reader.counts()
+    tallies = reader.tallies()
+    rejected: Counter[str] = Counter()
+    first: float | None = None
+    last: float | None = None
+    for frame in reader.rows("frames"):
+        if frame["rejected"] is not None:
+            rejected[str(frame["rejected"])] += 1
+        # The clock of an earlier version's session may have been set back in it.
+        at = frame["captured_at"]
+        if isinstance(at, float):
+            first, last = min(at, first or at), max(at, last or at)
+    events = list(reader.rows("events"))
+    # What earlier versions recorded may show a password.
+    camera = settings.get("camera")
+    camera = public_uri(camera) if isinstance(camera, str) else None
+    error = known_error_of(settings.get("known_error"))
+    until = settings.get("until_points")
+    of_summary: Any = summary.get("frames", {})
+    return {
+        "schema_version": 1,
+        "session": str(reader.path),
+        "camera": camera,
+        "simulated": is_simulated_session(settings, summary),
+        "edgeleuk": settings.get("edgeleuk"),
+        "bundle": settings.get("bundle"),
+        "bundle_sha256": settings.get("bundle_sha256"),
+        "finished": reader.summary is not None,
+        "ended": summary.get("ended", CUT_OFF),
+        "first_frame": _time(first),
+        "last_frame": _time(last),
+        "chain": _chain(reader),
+        "frames": {
+            "captured": of_summary.get("captured"),
+            "processed": counts.processed,
+            "dropped": of_summary.get("dropped"),
+            "rejected": counts.rejected,
+            "rejected_by_reason": dict(rejected.most_common()),
+        },
+        "cells": {
+            "detected": tallies.detected,
+            "unique": counts.cells,
+            **tallies.counted.to_json(),
+            "seen_before": tallies.seen_before,
+            "excluded": tallies.excluded,
+        },
+        "blast_share": tallies.counted.share_facts(),
+        **counting_facts(
+            tallies.counted,
+            None if isinstance(error, str) else reader.called(error.threshold),
+            error,
+            until_points=until if isinstance(until, float) else None,
+        ),
+        "events": {"n": len(events), "by_kind": dict(Counter(str(e["kind"]) for e in events).most_common())},
+        "gaps": [
+            {"at": _time(event["at"]), "kind": event["kind"], "text": event["text"]}
+            for event in events
+            if event["kind"] in GAPS
+        ],
+        "research_use": RESEARCH_USE,
+    }
+
+
+def report_text(facts: Facts) -> str:
+    """Say it in lines."""
+    frames, cells, share, chain = facts["frames"], facts["cells"], facts["blast_share"], facts["chain"]
+    dropped = "" if frames["dropped"] is None else f", {frames['dropped']} dropped"
+    lines = [
+        f"session   {facts['session']}" + ("   SIMULATED" if facts["simulated"] else ""),
+        f"camera    {facts['camera']}, ended: {facts['ended']}",
+        f"bundle    {facts['bundle']}, sha256 {str(facts['bundle_sha256'])[:16]},"
+        f" edgeleuk {facts['edgeleuk']}",
+        f"frames    {frames['processed']} processed, {frames['rejected']} rejected{dropped};"
+        f" {facts['first_frame']} to {facts['last_frame']}",
+        _listed("rejected", frames["rejected_by_reason"]),
+        f"cells     {cells['unique']} counted once each: {cells_text(cells)}",
+        f"sightings {sightings_text(cells)}",
+        *way_on_text(cells["uncertain_by_reason"]),
+    ]
+    lines += share_text(share)
+    lines += counting_text(facts)
+    lines.append(_listed("events", facts["events"]["by_kind"]))
+    lines += [f"gap       {gap['at']} {gap['kind']}: {gap['text']}" for gap in facts["gaps"][:MOST_SHOWN]]
+    if (rest := len(facts["gaps"]) - MOST_SHOWN) > 0:
+        lines.append(f"gap       and {rest} more")
+    if chain is None:
+        lines.append("chain     none: an earlier version recorded this")
+    elif chain["broken"] is not None:
+        lines.append(f"chain     BROKEN after {chain['links']} links: {chain['broken']}")
+    else:
+        lines.append(f"chain     {chain['links']} links, all sound; the last is {chain['head']}")
+    # One line each, whatever stands in a name.
+    return "\n".join(map(printable, [*filter(None, lines), RESEARCH_USE]))
+
+
+def _chain(reader: SessionReader) -> dict[str, object] | None:
+    try:
+        found = reader.verify()
+    except SessionError:
+        # One of the first schema has none.
+        return None
+    return {"links": found.links, "head": found.head, "broken": found.broken}
+
+
+def _listed(title: str, counts: Mapping[str, int]) -> str:
+    """List counts by name; nothing where there are none."""
+    if not counts:
+        return ""
+    return f"{title:<9} " + ", ".join(f"{count} {name}" for name, count in counts.items())
+
+
+def _time(seconds: object) -> str | None:
+    if not isinstance(seconds, float):
+        return None
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds")

@@ -1,0 +1,139 @@
+"""What a session holds already, for a run that goes on with it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeleuk.frames import Box
+from edgeleuk.results import Counted, Decision
+from edgeleuk.session.schema import said, tally_rows
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator
+
+    from edgeleuk.vision.registration import Texture
+    from edgeleuk.vision.tracking import EarlierField
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeState:
+    """What was recorded before; by default nothing.
+
+    Attributes
+    ----------
+    next_sequence : int
+        Number of the first frame that is not recorded.
+    processed, detected, seen_before, excluded, events : int
+        As in `edgeleuk.results.SessionSummary`.
+    rejected_by_reason : Counter of str
+    counted : Counted
+    called : Counter of (str, Decision)
+        Simulated cells by their real label and what they were called.
+    started_at : float or None
+        Seconds since the Unix epoch.
+    duration_s : float
+        From there to the last record, without the times between two runs.
+    latencies_ms : tuple of float
+    """
+
+    next_sequence: int = 0
+    processed: int = 0
+    detected: int = 0
+    seen_before: int = 0
+    excluded: int = 0
+    events: int = 0
+    rejected_by_reason: Counter[str] = field(default_factory=Counter)
+    counted: Counted = field(default_factory=Counted)
+    called: Counter[tuple[str, Decision]] = field(default_factory=Counter)
+    started_at: float | None = None
+    duration_s: float = 0.0
+    latencies_ms: tuple[float, ...] = ()
+
+
+def read_resume_state(connection: sqlite3.Connection) -> ResumeState:
+    """Add up what a session's records tell."""
+    last, processed, detected, seen_before, excluded, first_at, last_at = connection.execute(
+        "SELECT MAX(sequence), COUNT(*) FILTER (WHERE rejected IS NULL), SUM(detected), SUM(seen_before),"
+        " SUM(excluded), MIN(captured_at), MAX(captured_at) FROM frames"
+    ).fetchone()
+    (events,) = connection.execute("SELECT COUNT(*) FROM events").fetchone()
+    if last is None:
+        return ResumeState(events=events)
+    called: Counter[tuple[str, Decision]] = Counter()
+    for truth, decision, count in connection.execute(
+        f"SELECT truth, decision, COUNT(*) FROM ({said(connection)}) WHERE truth IS NOT NULL GROUP BY 1, 2"  # noqa: S608 - a query of ours
+    ):
+        called[truth, Decision(decision)] += count
+    rejected = "SELECT rejected, COUNT(*) FROM frames WHERE rejected IS NOT NULL GROUP BY 1"
+    latencies = connection.execute("SELECT latency_ms FROM frames WHERE latency_ms IS NOT NULL")
+    return ResumeState(
+        next_sequence=last + 1,
+        processed=processed,
+        detected=detected,
+        seen_before=seen_before,
+        excluded=excluded,
+        events=events,
+        rejected_by_reason=Counter(dict(connection.execute(rejected).fetchall())),
+        counted=tally_rows(connection).counted,
+        called=called,
+        started_at=first_at,
+        duration_s=max(last_at - first_at - _pauses_s(connection), 0.0),
+        latencies_ms=tuple(row[0] for row in latencies),
+    )
+
+
+def last_record_at(connection: sqlite3.Connection) -> float | None:
+    """Return when the latest record was made, None where there is none."""
+    (at,) = connection.execute(f"SELECT MAX(at) FROM ({_TIMES})").fetchone()  # noqa: S608 - a query of ours
+    return None if at is None else float(at)
+
+
+_TIMES = "SELECT captured_at AS at FROM frames UNION ALL SELECT at FROM events"
+
+
+def _pauses_s(connection: sqlite3.Connection) -> float:
+    """Add up the times between the runs of a session: from the last record of one to the next."""
+    (pauses_s,) = connection.execute(
+        "SELECT COALESCE(SUM(resumed.at - before.at), 0) FROM events AS resumed JOIN"  # noqa: S608 - as above
+        f" (SELECT id, (SELECT MAX(at) FROM ({_TIMES}) WHERE at < events.at) AS at FROM events) AS before"
+        " ON before.id = resumed.id WHERE resumed.kind = 'resumed'"
+    ).fetchone()
+    return float(pauses_s)
+
+
+def earlier_fields(connection: sqlite3.Connection) -> Iterator[EarlierField]:
+    """Yield the fields that a tracker is to remember, in their order; see `FieldTracker.resumed`."""
+    from edgeleuk.vision.tracking import EarlierField, Move, Placed  # noqa: PLC0415 - as below
+
+    rows = connection.execute(
+        "SELECT sequence, width, height, area, left_px, top_px, jpeg FROM frames"
+        " LEFT JOIN textures ON textures.frame = sequence WHERE area IS NOT NULL ORDER BY sequence"
+    )
+    for sequence, width, height, area, left, top, jpeg in rows:
+        moves = connection.execute(
+            "SELECT area, into_area, x_px, y_px FROM moves WHERE frame = ? ORDER BY id", (sequence,)
+        )
+        cells = connection.execute("SELECT track, x, y, w, h FROM cells WHERE frame = ?", (sequence,))
+        yield EarlierField(
+            Placed(area, left, top, tuple(Move(*move) for move in moves), _texture(jpeg, height, width)),
+            width,
+            height,
+            [(track, Box(*box)) for track, *box in cells],
+        )
+
+
+def _texture(jpeg: bytes | None, height: int, width: int) -> Texture | None:
+    if jpeg is None:
+        return None
+    # Reading a session must not cost OpenCV's start.
+    import cv2  # noqa: PLC0415
+
+    from edgeleuk.vision.registration import Texture  # noqa: PLC0415
+
+    fine = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_GRAYSCALE)
+    return Texture(np.asarray(fine, np.uint8), (height, width))

@@ -1,0 +1,218 @@
+"""What writer and reader of a session share: the schema, and SQLite's errors in plain words."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple
+
+from edgeleuk.counting.intervals import Called, called_of
+from edgeleuk.errors import EdgeleukError, SessionError
+from edgeleuk.results import Check, Counted, check_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+# "EDLK" in the file's header tells `file` and us whose database it is.
+APPLICATION_ID = 0x45444C4B
+SCHEMA_VERSION = 4
+RESTORE = "restore it from a copy"
+
+SCHEMA = """
+CREATE TABLE chain (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, key INTEGER, link BLOB NOT NULL);
+CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE frames (
+    sequence INTEGER PRIMARY KEY,
+    captured_at REAL NOT NULL,
+    source TEXT NOT NULL,
+    width INTEGER, height INTEGER,
+    px_per_um REAL,
+    detected INTEGER NOT NULL DEFAULT 0,
+    judged INTEGER NOT NULL DEFAULT 0,
+    seen_before INTEGER NOT NULL DEFAULT 0,
+    excluded INTEGER NOT NULL DEFAULT 0,
+    latency_ms REAL,
+    rejected TEXT,
+    area INTEGER, left_px REAL, top_px REAL
+);
+CREATE TABLE textures (frame INTEGER PRIMARY KEY REFERENCES frames (sequence), jpeg BLOB NOT NULL);
+CREATE TABLE moves (
+    id INTEGER PRIMARY KEY,
+    frame INTEGER NOT NULL REFERENCES frames (sequence),
+    area INTEGER NOT NULL, into_area INTEGER NOT NULL, x_px REAL NOT NULL, y_px REAL NOT NULL
+);
+CREATE TABLE cells (
+    track INTEGER PRIMARY KEY,
+    frame INTEGER NOT NULL REFERENCES frames (sequence),
+    x INTEGER NOT NULL, y INTEGER NOT NULL, w INTEGER NOT NULL, h INTEGER NOT NULL,
+    area_px INTEGER NOT NULL, nucleus_area_px INTEGER NOT NULL,
+    area_um2 REAL, nucleus_area_um2 REAL,
+    decision TEXT NOT NULL CHECK (decision IN ('blast', 'normal', 'uncertain')),
+    probability REAL,
+    reason TEXT,
+    truth TEXT,
+    thumbnail BLOB,
+    crop BLOB,
+    focus REAL NOT NULL,
+    is_foreign INTEGER NOT NULL
+);
+CREATE TABLE views (
+    track INTEGER NOT NULL REFERENCES cells (track),
+    frame INTEGER NOT NULL REFERENCES frames (sequence),
+    x INTEGER NOT NULL, y INTEGER NOT NULL, w INTEGER NOT NULL, h INTEGER NOT NULL,
+    focus REAL NOT NULL,
+    decision TEXT NOT NULL CHECK (decision IN ('blast', 'normal', 'uncertain')),
+    probability REAL,
+    reason TEXT,
+    is_foreign INTEGER NOT NULL,
+    crop BLOB,
+    agreed_decision TEXT NOT NULL CHECK (agreed_decision IN ('blast', 'normal', 'uncertain')),
+    agreed_probability REAL,
+    agreed_reason TEXT,
+    PRIMARY KEY (track, frame)
+) WITHOUT ROWID;
+CREATE TABLE events (
+    id INTEGER PRIMARY KEY, at REAL NOT NULL, kind TEXT NOT NULL, text TEXT NOT NULL
+);
+CREATE TABLE true_cells (
+    identity INTEGER PRIMARY KEY, label TEXT NOT NULL, frame INTEGER NOT NULL REFERENCES frames (sequence)
+);
+CREATE TABLE summary (id INTEGER PRIMARY KEY, value TEXT NOT NULL);
+"""
+
+
+# What is said of a cell is what its views agreed on last.
+_AGREED = ", ".join(
+    f"CASE WHEN last.track IS NULL THEN cells.{name} ELSE last.agreed_{name} END AS {name}"
+    for name in ("decision", "probability", "reason")
+)
+_LAST_VIEW = (
+    "LEFT JOIN views AS last ON last.track = cells.track"
+    " AND last.frame = (SELECT MAX(frame) FROM views WHERE views.track = cells.track)"
+)
+_VIEWS = "1 + (SELECT COUNT(*) FROM views WHERE views.track = cells.track) AS views"
+
+
+class Counts(NamedTuple):
+    """How many rows are on the disk."""
+
+    processed: int
+    rejected: int
+    cells: int
+    events: int
+
+
+def said(connection: sqlite3.Connection) -> str:
+    """Return a query for what is said of each cell: track, truth, decision, probability, reason, views."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version < 3:
+        # Earlier schemas judged each cell once.
+        return "SELECT track, truth, decision, probability, reason, 1 AS views FROM cells"
+    return f"SELECT cells.track, cells.truth, {_AGREED}, {_VIEWS} FROM cells {_LAST_VIEW}"  # noqa: S608 - names from the lines above
+
+
+def count_rows(connection: sqlite3.Connection) -> Counts:
+    """Count what is on the disk."""
+    row = connection.execute(
+        "SELECT (SELECT COUNT(*) FROM frames WHERE rejected IS NULL),"
+        " (SELECT COUNT(*) FROM frames WHERE rejected IS NOT NULL),"
+        " (SELECT COUNT(*) FROM cells), (SELECT COUNT(*) FROM events)"
+    ).fetchone()
+    return Counts(*row)
+
+
+class Tallies(NamedTuple):
+    """What the rows on the disk add up to."""
+
+    detected: int
+    seen_before: int
+    excluded: int
+    counted: Counted
+
+
+def tally_rows(connection: sqlite3.Connection) -> Tallies:
+    """Add up the frames' sightings, and count the cells by their decision."""
+    frames = connection.execute(
+        "SELECT COALESCE(SUM(detected), 0), COALESCE(SUM(seen_before), 0), COALESCE(SUM(excluded), 0)"
+        " FROM frames"
+    ).fetchone()
+    cells = dict(
+        connection.execute(f"SELECT decision, COUNT(*) FROM ({said(connection)}) GROUP BY decision")  # noqa: S608
+    )
+    blast, normal, uncertain = (cells.get(name, 0) for name in ("blast", "normal", "uncertain"))
+    detected, seen_before, excluded = frames
+    return Tallies(detected, seen_before, excluded, Counted(blast, normal, uncertain, _doubts(connection)))
+
+
+def count_called(connection: sqlite3.Connection, threshold: float) -> Called:
+    """Call the cells like the training cells by a threshold alone."""
+    rows = connection.execute(f"SELECT probability, reason FROM ({said(connection)})")  # noqa: S608
+    return called_of(rows, threshold)
+
+
+def _doubts(connection: sqlite3.Connection) -> Counter[Check]:
+    """Count the uncertain cells by why they are."""
+    rows = connection.execute(f"SELECT reason FROM ({said(connection)}) WHERE decision = 'uncertain'")  # noqa: S608
+    return Counter(check_of(reason) for (reason,) in rows)
+
+
+def companions(path: Path) -> tuple[Path, Path]:
+    """Return the paths of SQLite's log and its index."""
+    return path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")
+
+
+@contextlib.contextmanager
+def explained(path: Path, give_up: Callable[[], None] | None = None) -> Iterator[None]:
+    """Turn SQLite's errors into sentences with a cure; `give_up` is called before."""
+    try:
+        yield
+    except EdgeleukError:
+        raise
+    except UnicodeDecodeError as error:
+        raise SessionError(f"{path} is damaged", got=error, cure=RESTORE) from error
+    except sqlite3.IntegrityError as error:
+        raise EdgeleukError(f"a record breaks the session's rules ({error}): this is a bug") from error
+    except (sqlite3.Error, OSError) as error:
+        if give_up is not None:
+            give_up()
+        raise _sentence(path, error) from error
+
+
+def _sentence(path: Path, error: Exception) -> SessionError:
+    text = str(error)
+    if "full" in text or "No space" in text or "too large" in text or _is_full(path):
+        return SessionError(
+            f"the disk is full, {path} takes no more records",
+            cure="free some space and start a new session; what was recorded before is readable",
+        )
+    if "locked" in text or "busy" in text:
+        return SessionError(f"{path} is in use by another program", cure="wait until it is done, or end it")
+    if "readonly" in text or "unable to open" in text:
+        return SessionError(
+            f"{path} cannot be opened",
+            got=text,
+            cure="copy it, with the -wal file beside it, to a folder that may be written",
+        )
+    if "I/O" in text or isinstance(error, OSError):
+        return SessionError(
+            f"{path} cannot be read or written",
+            got=text,
+            cure="see whether the disk is full, failing or gone; what was recorded before is readable",
+        )
+    if "not a database" in text:
+        return SessionError(
+            f"{path} is no session of edgeleuk", cure="pass a file that `edgeleuk run` recorded"
+        )
+    return SessionError(f"{path} is damaged", got=text, cure=RESTORE)
+
+
+def _is_full(path: Path) -> bool:
+    """Whether the disk has no room for one more page."""
+    try:
+        disk = os.statvfs(path.parent)
+    except OSError:
+        return False
+    return disk.f_bavail * disk.f_frsize < 65536

@@ -1,0 +1,61 @@
+"""``edgeleuk verify SESSION``: whether every record is as it was written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from edgeleuk.io.console import printable
+from edgeleuk.session.reader import read_session
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+# How every SQLite file begins.
+_MAGIC = b"SQLite format 3\0"
+
+
+def is_database(path: Path) -> bool:
+    """Whether a file is an SQLite database: then it is a session that is to be verified, not a bundle."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_MAGIC)) == _MAGIC
+    except OSError:
+        return False
+
+
+def verify_session(path: Path) -> dict[str, Any]:
+    """Compute a session's hash chain again, and count what it covers.
+
+    Raises
+    ------
+    UsageError, SessionError
+        See `read_session` and `verify_chain`.
+    """
+    with read_session(path) as reader:
+        found, counts = reader.verify(), reader.counts()
+        return {
+            "schema_version": 1,
+            "session": str(path),
+            "links": found.links,
+            "head": found.head,
+            "broken": found.broken,
+            "finished": reader.summary is not None,
+            "frames": counts.processed + counts.rejected,
+            "cells": counts.cells,
+            "events": counts.events,
+        }
+
+
+def verification_text(found: Mapping[str, Any]) -> str:
+    """Say what was found."""
+    lines = [
+        f"session   {printable(found['session'])},"
+        f" {'finished' if found['finished'] else 'cut off, or still running'}",
+        f"records   {found['frames']} frames, {found['cells']} cells, {found['events']} events",
+    ]
+    if found["broken"] is not None:
+        return "\n".join(
+            [*lines, f"chain     BROKEN after {found['links']} links: {printable(found['broken'])}"]
+        )
+    return "\n".join([*lines, f"chain     {found['links']} links, all sound; the last is {found['head']}"])

@@ -1,0 +1,361 @@
+"""One SQLite file for each session: written a frame at a time, readable after any end.
+
+A frame and its cells are one transaction in a write-ahead log with ``synchronous=FULL``: what was
+acknowledged survives a pulled plug, what was not leaves no trace.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import sqlite3
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgeleuk.counting.consensus import View
+from edgeleuk.errors import SessionError
+from edgeleuk.io.clock import now
+from edgeleuk.io.closing import Closing
+from edgeleuk.io.console import recordable
+from edgeleuk.results import Decision, Prediction
+from edgeleuk.session.hash_chain import append_link
+from edgeleuk.session.intact import FileWatch
+from edgeleuk.session.pictures import encode_crop, encode_texture, thumbnail
+from edgeleuk.session.resume_state import earlier_fields, last_record_at, read_resume_state
+from edgeleuk.session.schema import (
+    Counts,
+    Tallies,
+    count_called,
+    count_rows,
+    explained,
+    tally_rows,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from edgeleuk.counting.intervals import Called
+    from edgeleuk.frames import Box, CellCrop, TrueCell
+    from edgeleuk.results import FrameResult, SessionSummary
+    from edgeleuk.session.resume_state import ResumeState
+    from edgeleuk.vision.tracking import EarlierField, Placed
+
+ALL_VIEWS = (
+    "SELECT focus, truth, decision, probability, reason, is_foreign, frame FROM cells WHERE track = ?"
+    " UNION ALL SELECT focus, NULL, decision, probability, reason, is_foreign, frame FROM views"
+    " WHERE track = ? ORDER BY frame"
+)
+MB = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class DiskGuard:
+    """What is left undone as the disk fills, so that a session always ends in order.
+
+    Attributes
+    ----------
+    pictures_bytes : int
+        With less than this free, results are recorded without pictures.
+    stop_bytes : int
+        With less than this free the run ends; it is the room for what a session writes at its end.
+    """
+
+    pictures_bytes: int = 500 * MB
+    stop_bytes: int = 50 * MB
+
+
+DEFAULT_GUARD = DiskGuard()
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedCell:
+    """One view of a cell that was judged, with what it was made from.
+
+    Attributes
+    ----------
+    track : int
+    box : Box
+        In pixels of the frame.
+    area_px, nucleus_area_px : int
+    area_um2, nucleus_area_um2 : float
+        NaN where the scale is unknown.
+    prediction : Prediction
+    crop : CellCrop or None
+        What was judged; it is kept as it is, and of the first view a reduced JPEG of it. None where the
+        cell turned out to be none.
+    truth : str or None
+        Its real label where the source is simulated.
+    focus : float
+        See `edgeleuk.vision.focus.focus_of`.
+    agreed : Prediction or None
+        What is said of the cell from now on; None for its first view, whose own prediction stands alone.
+    """
+
+    track: int
+    box: Box
+    area_px: int
+    nucleus_area_px: int
+    area_um2: float
+    nucleus_area_um2: float
+    prediction: Prediction
+    crop: CellCrop | None
+    truth: str | None = None
+    focus: float = 0.0
+    agreed: Prediction | None = None
+
+
+class SessionWriter(Closing):
+    """A session under way; made by `edgeleuk.session.open`. Used from one thread.
+
+    Attributes
+    ----------
+    path : Path
+    summary : SessionSummary or None
+        Set when the run has ended, well or not.
+    noted : int
+        Events that it recorded by itself, as the disk filled.
+    """
+
+    def __init__(
+        self, path: Path, connection: sqlite3.Connection, lock: int, guard: DiskGuard = DEFAULT_GUARD
+    ) -> None:
+        self.path = path
+        self._lock = lock
+        self.summary: SessionSummary | None = None
+        self._connection = connection
+        self._guard = guard
+        self._pictures = True
+        self._file = FileWatch(path, connection, lock)
+        self.noted = 0
+
+    def record_frame(
+        self,
+        result: FrameResult,
+        judged: Sequence[JudgedCell],
+        truth: Sequence[TrueCell] = (),
+        placed: Placed | None = None,
+    ) -> None:
+        """Record one processed frame with the cells judged in it; on the disk when this returns.
+
+        Parameters
+        ----------
+        result : FrameResult
+            Its ``latency_ms`` is the time until now: the commit itself is not in it.
+        judged : sequence of JudgedCell
+            Cells judged for the first time, and further views of others.
+        truth : sequence of TrueCell
+            Simulated cells that lie whole in the frame.
+        placed : Placed, optional
+            Where the frame lies on the slide, for a run that is resumed.
+
+        Raises
+        ------
+        SessionError
+            The disk is full, or nearly so.
+        """
+        first = [cell for cell in judged if cell.agreed is None]
+        seen_before = len(result.cells) - len(first)
+        kept = self._has_room()
+        # Encoded before the transaction: nobody has to wait for it.
+        crops = {cell.track: encode_crop(cell.crop) if kept and cell.crop else None for cell in judged}
+        thumbnails = [thumbnail(cell.crop.pixels) if kept and cell.crop else None for cell in first]
+        texture = None if placed is None or placed.texture is None else encode_texture(placed.texture)
+        place = (None, None, None) if placed is None else (placed.area, placed.left, placed.top)
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT INTO frames (sequence, captured_at, source, width, height, px_per_um, detected,"
+                " judged, seen_before, excluded, latency_ms, area, left_px, top_px)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    *(
+                        result.sequence,
+                        result.captured_at,
+                        recordable(result.source),
+                        result.width,
+                        result.height,
+                    ),
+                    *(result.px_per_um, len(result.found), len(first), seen_before),
+                    *(len(result.excluded), result.latency_ms, *place),
+                ),
+            )
+            connection.executemany(
+                "INSERT INTO cells (track, frame, x, y, w, h, area_px, nucleus_area_px, area_um2,"
+                " nucleus_area_um2, decision, probability, reason, truth, thumbnail, crop, focus, is_foreign)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (
+                        *(cell.track, result.sequence, *cell.box, cell.area_px, cell.nucleus_area_px),
+                        *(cell.area_um2, cell.nucleus_area_um2, *_columns(cell.prediction)),
+                        *(cell.truth, small, crops[cell.track], cell.focus, cell.prediction.foreign),
+                    )
+                    for cell, small in zip(first, thumbnails, strict=True)
+                ],
+            )
+            connection.executemany(
+                "INSERT INTO views (track, frame, x, y, w, h, focus, decision, probability, reason,"
+                " is_foreign, crop, agreed_decision, agreed_probability, agreed_reason)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (
+                        *(cell.track, result.sequence, *cell.box, cell.focus, *_columns(cell.prediction)),
+                        *(cell.prediction.foreign, crops[cell.track], *_columns(cell.agreed)),
+                    )
+                    for cell in judged
+                    if cell.agreed is not None
+                ],
+            )
+            if texture is not None:
+                connection.execute("INSERT INTO textures VALUES (?, ?)", (result.sequence, texture))
+            if placed is not None:
+                connection.executemany(
+                    "INSERT INTO moves (frame, area, into_area, x_px, y_px) VALUES (?, ?, ?, ?, ?)",
+                    [(result.sequence, *move) for move in placed.moves],
+                )
+            connection.executemany(
+                "INSERT OR IGNORE INTO true_cells VALUES (?, ?, ?)",
+                [(cell.identity, cell.label, result.sequence) for cell in truth],
+            )
+            append_link(connection, "frame", result.sequence)
+
+    def record_rejected(self, sequence: int, captured_at: float, source: str, reason: str) -> None:
+        """Record that a frame was taken and not used."""
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT INTO frames (sequence, captured_at, source, rejected) VALUES (?, ?, ?, ?)",
+                (sequence, captured_at, recordable(source), recordable(reason)),
+            )
+            append_link(connection, "frame", sequence)
+
+    def record_event(self, kind: str, text: str, at: float | None = None) -> None:
+        """Add a line to the session's log; `at` tells when on the session's clock, by default now."""
+        with self._transaction() as connection:
+            row = connection.execute(
+                "INSERT INTO events (at, kind, text) VALUES (?, ?, ?)",
+                (now() if at is None else at, kind, recordable(text)),
+            )
+            append_link(connection, "event", row.lastrowid)
+
+    def check(self) -> None:
+        """See that the file is still there, whole, and changed by nobody else.
+
+        Raises
+        ------
+        SessionError
+            It says what is lost, and what is not.
+        """
+        with explained(self.path):
+            self._file.check()
+
+    def views(self, track: int) -> tuple[list[View], str | None]:
+        """Return all judged views of a cell in their order, and its truth; none of a cell not judged yet."""
+        with explained(self.path):
+            rows = self._connection.execute(ALL_VIEWS, (track, track)).fetchall()
+        views = [View(row[0], prediction_of(*row[2:6])) for row in rows]
+        return views, rows[0][1] if rows else None
+
+    def true_cells(self) -> dict[str, int]:
+        """Label -> how many simulated cells lay whole in a frame so far."""
+        with explained(self.path):
+            rows = self._connection.execute(
+                "SELECT label, COUNT(*) FROM true_cells GROUP BY label ORDER BY 1"
+            )
+            return dict(rows.fetchall())
+
+    def counts(self) -> Counts:
+        """Count the rows."""
+        with explained(self.path):
+            return count_rows(self._connection)
+
+    def tallies(self) -> Tallies:
+        """Add up the rows."""
+        with explained(self.path):
+            return tally_rows(self._connection)
+
+    def called(self, threshold: float) -> Called:
+        """Count the cells that a threshold alone calls blasts, of those that have a probability."""
+        with explained(self.path):
+            return count_called(self._connection, threshold)
+
+    def finish(self, summary: SessionSummary) -> None:
+        """Record the summary."""
+        self.summary = summary
+        with self._transaction() as connection:
+            row = connection.execute(
+                "INSERT INTO summary (value) VALUES (?)", (json.dumps(summary.to_json()),)
+            )
+            append_link(connection, "summary", row.lastrowid)
+
+    def resume_state(self) -> ResumeState:
+        """Add up what is recorded, for a run that goes on."""
+        with explained(self.path):
+            return read_resume_state(self._connection)
+
+    def last_at(self) -> float | None:
+        """Return when the latest record was made."""
+        with explained(self.path):
+            return last_record_at(self._connection)
+
+    def earlier_fields(self) -> Iterator[EarlierField]:
+        """Yield the fields that a tracker is to remember."""
+        with explained(self.path):
+            yield from earlier_fields(self._connection)
+
+    def close(self) -> None:
+        """Fold the log into the file and close it; a full disk leaves the log beside it, readable."""
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._connection.close()
+        # Only now: to close the file earlier would take SQLite's own locks away.
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def _has_room(self) -> bool:
+        """Say whether pictures may be kept, and tell when that changes."""
+        self._file.check()
+        with explained(self.path):
+            disk = os.statvfs(self.path.parent)
+        free = disk.f_bavail * disk.f_frsize
+        if free < self._guard.stop_bytes:
+            raise SessionError(
+                "the disk is nearly full, the run ends while its session can still be closed",
+                got=f"{free / MB:.0f} MB free",
+                allowed=f"{self._guard.stop_bytes / MB:.0f} MB or more",
+                cure="free some space and start a new session",
+            )
+        if self._pictures and free < self._guard.pictures_bytes:
+            self.record_event("disk", f"{free / MB:.0f} MB are free: results are recorded without pictures")
+            self.noted += 1
+        # With some room between, so that the two do not alternate.
+        self._pictures = free >= self._guard.pictures_bytes * (1 if self._pictures else 1.1)
+        return self._pictures
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        self._file.check()
+        with explained(self.path, give_up=self._file.give_up):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                # A full disk may have rolled back already.
+                with contextlib.suppress(sqlite3.Error):
+                    self._connection.execute("ROLLBACK")
+                raise
+
+
+def _columns(prediction: Prediction) -> tuple[str, float, str | None]:
+    return prediction.decision.value, prediction.probability, prediction.reason
+
+
+def prediction_of(
+    decision: str, probability: float | None, reason: str | None, foreign: int = 0
+) -> Prediction:
+    """Return the prediction of a row; SQLite keeps NaN as NULL."""
+    return Prediction(
+        Decision(decision), math.nan if probability is None else probability, reason, bool(foreign)
+    )

@@ -1,0 +1,47 @@
+"""What is written of a session: there as a whole or not at all, and never over what somebody else made."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from typing import TYPE_CHECKING, TextIO
+
+from edgeleuk import RESEARCH_USE
+from edgeleuk.errors import UsageError
+from edgeleuk.io.atomic import bears, part_of, require_replaceable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+# An export or a page says so near its beginning; a table without cells has its header alone.
+_is_ours = bears(RESEARCH_USE.encode(), b"research_use_only")
+
+
+@contextlib.contextmanager
+def whole_file(out: Path, session: Path, flag: str = "--out") -> Iterator[TextIO]:
+    """Open a file that takes the place of `out` when the body has run through.
+
+    Parameters
+    ----------
+    out : Path
+    session : Path
+        Never overwritten.
+    flag : str
+        What to choose another of, where it cannot be written.
+
+    Raises
+    ------
+    UsageError
+        `out` is the session, a file that edgeleuk did not make, or cannot be written.
+    """
+    if out.exists() and out.samefile(session):
+        raise UsageError("the export would overwrite the session", got=out, cure=f"choose another {flag}")
+    require_replaceable(out, _is_ours, flag)
+    try:
+        with part_of(out) as (_, binary), io.TextIOWrapper(binary, encoding="utf-8", newline="") as file:
+            yield file
+    except OSError as error:
+        raise UsageError(
+            f"{out} cannot be written", got=error.strerror, cure=f"choose another {flag}"
+        ) from error

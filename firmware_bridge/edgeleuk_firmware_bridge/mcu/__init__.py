@@ -1,0 +1,1 @@
+"""A network for a microcontroller: memory, operators, sources."""

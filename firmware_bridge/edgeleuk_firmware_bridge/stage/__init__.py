@@ -1,0 +1,1 @@
+"""Stage, focus and lamp: protocols, boards and the driver above them."""

@@ -1,0 +1,268 @@
+"""The report of a session, its page, and FHIR, held to the published structure."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import sqlite3
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sessions import BLAST, record, summary
+
+from edgeleuk import RESEARCH_USE
+from edgeleuk.counting.intervals import KnownError, Rate
+from edgeleuk.errors import SessionError, UsageError
+from edgeleuk.results import Decision, Prediction
+from edgeleuk.session import create_session
+from edgeleuk.session.fhir import CODE_SYSTEM, CODES, export_fhir, fhir_bundle
+from edgeleuk.session.html_report import write_page
+from edgeleuk.session.report import report_text, session_report
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from outcome import Call
+
+KNOWN = KnownError(0.6, Rate(0.95, 200, 100), Rate(0.9, 200, 100))
+# No output may say what a count means for anybody.
+CLINICAL = re.compile(
+    r"diagnosis|leuk(a)?emia\b|patient|abnormal|malignan|consistent with|suggest", re.IGNORECASE
+)
+
+
+def make(path: Path, *, cells: int = 10, finished: bool = True, known: object = KNOWN.to_json()) -> Path:
+    settings = {"camera": "test://", "bundle_sha256": "ab" * 32, "bundle": "b", "edgeleuk": "0.1.0"}
+    with create_session(path, settings | {"known_error": known, "until_points": 8.0}) as session:
+        for number in range(cells):
+            probability = 0.9 - 0.08 * (number % 10)
+            decision = Decision.BLAST if probability > 0.7 else Decision.NORMAL
+            prediction = Prediction(decision, probability)
+            if 0.5 <= probability <= 0.7:
+                prediction = Prediction(Decision.UNCERTAIN, probability, "probability between <0.5 & 0.7>")
+            record(session, number, prediction)
+        if cells:
+            record(session, cells, Prediction(Decision.UNCERTAIN, math.nan, "scale unknown"), px_per_um=None)
+        session.record_rejected(99, 1e9 + 99, "test://", "out of focus")
+        session.record_event("gap", "nothing for 2 s", 1e9 + 50)
+        session.record_event("lost", "closed", 1e9 + 60)
+        session.record_event("scenario", "freeze", 1e9 + 61)
+        if finished:
+            session.finish(summary(path))
+    return path
+
+
+class TestReport:
+    def test_what_it_counts(self, tmp_path: Path) -> None:
+        facts = session_report(make(tmp_path / "s.db", cells=20))
+        assert facts["frames"] == {
+            "captured": 10, "processed": 21, "dropped": 1, "rejected": 1,
+            "rejected_by_reason": {"out of focus": 1},
+        }  # fmt: skip
+        assert [facts["cells"][name] for name in ("unique", "blast", "normal", "uncertain")] == [21, 6, 8, 7]
+        assert facts["cells"]["uncertain_by_reason"] == {"probability": 6, "scale": 1}
+        assert facts["blast_share"]["n"] == 14
+        assert facts["events"] == {"n": 3, "by_kind": {"gap": 1, "lost": 1, "scenario": 1}}
+        assert [(gap["kind"], gap["at"]) for gap in facts["gaps"]] == [
+            ("gap", "2001-09-09T01:47:30.000+00:00"),
+            ("lost", "2001-09-09T01:47:40.000+00:00"),
+        ]
+        # By the threshold alone, of those that have a probability.
+        corrected = facts["corrected_blast_share"]
+        assert (corrected["positive"], corrected["n"]) == (8, 20)
+        assert facts["precision"]["points"] == 8.0
+        assert facts["chain"]["broken"] is None
+        assert (facts["first_frame"], facts["last_frame"]) == (
+            "2001-09-09T01:46:40.000+00:00", "2001-09-09T01:48:19.000+00:00",
+        )  # fmt: skip
+
+    def test_its_words(self, tmp_path: Path) -> None:
+        text = report_text(session_report(make(tmp_path / "s.db")))
+        assert text.endswith(RESEARCH_USE)
+        for words in (
+            "rejected  1 out of focus",
+            "events    1 gap",
+            "gap       2001",
+            "all sound",
+            "exact 95 %",
+        ):
+            assert words in text
+        assert not CLINICAL.search(text.replace(RESEARCH_USE, ""))
+
+    @pytest.mark.parametrize("cells", [0, 3])
+    def test_a_session_that_was_cut_off(self, tmp_path: Path, cells: int) -> None:
+        facts = session_report(make(tmp_path / "s.db", cells=cells, finished=False))
+        assert not facts["finished"]
+        assert "ended: cut off, or still being recorded" in report_text(facts)
+        assert facts["frames"]["dropped"] is None
+
+    def test_an_old_session_has_neither_chain_nor_known_error(self, tmp_path: Path) -> None:
+        path = make(tmp_path / "s.db", known=None)
+        connection = sqlite3.connect(path)
+        connection.executescript("DROP TABLE chain; PRAGMA user_version = 1")
+        connection.close()
+        text = report_text(session_report(path))
+        assert "chain     none" in text
+        assert "corrected none: the session was recorded without the model's known error" in text
+        export_fhir(path, tmp_path / "s.json")
+
+    def test_a_changed_session(self, edgeleuk: Call, tmp_path: Path) -> None:
+        path = make(tmp_path / "s.db")
+        connection = sqlite3.connect(path)
+        connection.execute("UPDATE cells SET decision = 'normal' WHERE track = 0")
+        connection.commit()
+        connection.close()
+        outcome = edgeleuk("report", path)
+        assert (outcome.code, "BROKEN after 1 links: frame 0" in outcome.out) == (7, True)
+        with pytest.raises(SessionError, match="is not exported, its records were changed"):
+            export_fhir(path, tmp_path / "s.json")
+        assert not (tmp_path / "s.json").exists()
+
+
+class TestPage:
+    def test_the_most_uncertain_come_first(self, edgeleuk: Call, tmp_path: Path) -> None:
+        path = make(tmp_path / "s.db")
+        assert edgeleuk("report", path, "--html", "s.html").code == 0
+        page = (tmp_path / "s.html").read_text()
+        assert page.count(RESEARCH_USE) >= 2
+        assert page.count('src="data:image/jpeg;base64,') == 11
+        # Of the uncertain: that without a probability, then by the distance from 0.6.
+        assert re.findall(r"cell (\d+), P\(blast\) (\S+?)<", page)[:3] == [
+            ("10", "unknown"),
+            ("4", "0.580"),
+            ("3", "0.660"),
+        ]
+        assert "probability between &lt;0.5 &amp; 0.7&gt;" in page
+        assert not re.search(r"<script|https?://", page)
+        assert not CLINICAL.search(page.replace(RESEARCH_USE, ""))
+
+    def test_many_cells_and_no_pictures(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("edgeleuk.session.html_report.MOST_PICTURES", 2)
+        path = make(tmp_path / "s.db")
+        connection = sqlite3.connect(path)
+        connection.execute("UPDATE cells SET thumbnail = NULL")
+        connection.commit()
+        connection.close()
+        write_page(path, tmp_path / "s.html")
+        page = (tmp_path / "s.html").read_text()
+        assert "Called normal: 4, the 2 most uncertain" in page
+        assert page.count("<p>no picture</p>") == 6
+
+    @pytest.mark.parametrize(
+        ("out", "says"), [("nowhere/s.html", "cannot be written"), ("s.db", "overwrite the session")]
+    )
+    def test_refusals(self, tmp_path: Path, out: str, says: str) -> None:
+        path = make(tmp_path / "s.db")
+        with pytest.raises(UsageError, match=f"{says}.*choose another --html"):
+            write_page(path, tmp_path / out)
+
+
+def refused_codes(model: Any) -> Iterator[str]:
+    """Yield what is none of FHIR's own codes where one is required: the library leaves that to others."""
+    for name, field in type(model).model_fields.items():
+        value = getattr(model, name)
+        allowed = (field.json_schema_extra or {}).get("enum_values")
+        if allowed and value is not None and value not in allowed:
+            yield f"{name}: {value}"
+        for one in value if isinstance(value, list) else [value]:
+            if hasattr(type(one), "model_fields"):
+                yield from refused_codes(one)
+
+
+class TestFhir:
+    def validated(self, bundle: dict[str, Any]) -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from fhir.resources.R4B.bundle import Bundle
+
+            found = Bundle.model_validate_json(json.dumps(bundle))
+        assert list(refused_codes(found)) == []
+        return found
+
+    @pytest.mark.parametrize("cells", [0, 1, 10])
+    def test_it_is_what_hl7_published(self, tmp_path: Path, cells: int) -> None:
+        bundle = fhir_bundle(session_report(make(tmp_path / "s.db", cells=cells)))
+        found = self.validated(bundle)
+        observation, device = (entry.resource for entry in found.entry)
+        assert (type(observation).__name__, type(device).__name__) == ("Observation", "Device")
+        assert (found.type, observation.status) == ("collection", "preliminary")
+        assert found.entry[1].fullUrl == observation.device.reference
+        assert [version.value for version in device.version] == ["0.1.0", "ab" * 32]
+        assert observation.note[0].text == RESEARCH_USE
+
+    def test_its_numbers(self, tmp_path: Path) -> None:
+        bundle = fhir_bundle(session_report(make(tmp_path / "s.db", cells=20)))
+        components = {
+            one["code"]["coding"][0]["code"]: one for one in bundle["entry"][0]["resource"]["component"]
+        }
+        assert set(components) == set(CODES) - {"differential-count"}
+        assert [components[name]["valueInteger"] for name in ("cells", "blast", "normal", "uncertain")] == [
+            21, 6, 8, 7,
+        ]  # fmt: skip
+        assert components["blast-share"]["valueQuantity"]["value"] == 42.8571
+        ends = components["blast-share-interval"]["valueRange"]
+        assert (ends["low"]["value"], ends["high"]["value"]) == (17.6611, 71.1391)
+
+    def test_foreign_cells_leave_a_reason_in_place_of_a_share(self, tmp_path: Path) -> None:
+        with create_session(
+            tmp_path / "s.db", {"camera": "test://", "known_error": KNOWN.to_json()}
+        ) as session:
+            for number in range(33):
+                reason = "colour: red/blue 1.3 is outside" if number < 21 else "area 9 um2 is outside"
+                record(session, number, Prediction(Decision.UNCERTAIN, 0.9, reason, foreign=True))
+        facts = session_report(tmp_path / "s.db")
+        write_page(tmp_path / "s.db", tmp_path / "s.html")
+        found = [report_text(facts), (tmp_path / "s.html").read_text(), json.dumps(fhir_bundle(facts))]
+        for text in found:
+            assert "33 of 33 cells are unlike the training cells (colour 21, area 12)" in text
+            # The sentence's own limit, and no share.
+            assert set(re.findall(r"[\d.]+ ?%", text.replace("95 %", ""))) <= {"20%"}
+        assert "0 blast, 0 normal, 33 uncertain (colour 21, area 12)" in found[0]
+        assert "way on    colour" in found[0]
+
+    def test_no_patient_no_interpretation_no_foreign_code(self, tmp_path: Path) -> None:
+        text = json.dumps(fhir_bundle(session_report(make(tmp_path / "s.db"))))
+        for word in ("subject", "interpretation", "loinc", "snomed", "referenceRange", "performer"):
+            assert word not in text.lower()
+        assert set(re.findall(r'"system": "(.*?)"', text)) == {CODE_SYSTEM, "http://unitsofmeasure.org"}
+        assert not CLINICAL.search(text.replace(RESEARCH_USE, ""))
+
+    @pytest.mark.parametrize(
+        "spoil",
+        [
+            lambda one: one.pop("status"),
+            lambda one: one.pop("code"),
+            lambda one: one.update(status="nonsense"),
+            lambda one: one.update(verdict="fine"),
+            lambda one: one.update(effectivePeriod={"start": "yesterday"}),
+            lambda one: one["component"][0].update(valueString="two values"),
+            lambda one: one["component"][0].update(valueInteger="many"),
+            lambda one: one["text"].update(status="made up"),
+        ],
+    )
+    def test_the_check_is_real(self, tmp_path: Path, spoil: Any) -> None:
+        bundle = fhir_bundle(session_report(make(tmp_path / "s.db")))
+        self.validated(bundle)
+        spoil(bundle["entry"][0]["resource"])
+        with pytest.raises((ValueError, AssertionError)):
+            self.validated(bundle)
+
+    def test_the_command(self, edgeleuk: Call, tmp_path: Path) -> None:
+        path = make(tmp_path / "s.db")
+        first = edgeleuk("export", path, "--fhir")
+        assert edgeleuk("export", path, "--fhir", "--out", "s.json").code == 0
+        assert (tmp_path / "s.json").read_text() == first.out
+        self.validated(json.loads(first.out))
+        for words in ((), ("--csv", "--fhir"), ("--csv", "--jsonl", "--fhir")):
+            outcome = edgeleuk("export", path, *words)
+            assert (outcome.code, "--csv, --jsonl or --fhir" in outcome.err) == (2, True)
+
+
+def test_the_threshold_is_asked_of_the_rows(tmp_path: Path) -> None:
+    with create_session(tmp_path / "s.db", {}) as session:
+        assert (session.called(0.75).positive, session.called(0.75).total) == (0, 0)
+        record(session, 0, BLAST)
+        assert (session.called(0.75).positive, session.called(0.76).positive) == (1, 0)

@@ -33,16 +33,18 @@ from edgeleuk.cli.options import (
     QualityCheckOption,
     RuntimeOption,
     ScaleOption,
+    ScanBacklashOption,
     SeedOption,
     SizeOption,
     StageConfigOption,
     StrategyOption,
     SubjectsOption,
     ThreadsOption,
+    UmPerStepOption,
     UntilCellsOption,
     UntilPointsOption,
 )
-from edgeleuk.cli.stage import opened_stage, scan, stage_app, virtual_microscope
+from edgeleuk.cli.stage import opened_stage, scan, scan_backlash, stage_app, virtual_microscope
 from edgeleuk.errors import EdgeleukError, UsageError
 from edgeleuk.io.atomic import overwrite
 from edgeleuk.io.console import escaped_output, printable, say
@@ -590,6 +592,8 @@ def run(
     autofocus: Annotated[
         bool, typer.Option("--autofocus", help="Find the focus, and find it again when it is lost.")
     ] = False,
+    um_per_step: UmPerStepOption = None,
+    backlash_um: ScanBacklashOption = None,
     stage_config: StageConfigOption = None,
     lamp: LampOption = None,
     config: Annotated[
@@ -633,8 +637,12 @@ def run(
         raise UsageError("a stage and --autofocus belong together", cure="pass both, or neither")
     with ExitStack() as stack:
         focus = None
+        step_known = stage_config is not None or um_per_step is not None
         if stage is not None:
-            focus = stack.enter_context(opened_stage(stage, None, stage_config, lamp=lamp))
+            play_um = scan_backlash(stage_config, backlash_um)
+            focus = stack.enter_context(
+                opened_stage(stage, None, stage_config, um_per_step, play_um, lamp=lamp)
+            )
         summary, error = running.run(
             camera,
             bundle,
@@ -645,6 +653,8 @@ def run(
             show=not as_json,
             resume=resume,
             focus=focus,
+            # GRBL counts millimetres of its own.
+            step_known=step_known or focus is None or focus.capabilities.protocol == "grbl",
         )
     print_json(summary.to_json()) if as_json else typer.echo(running.summary_text(summary))
     if error is not None:

@@ -222,6 +222,7 @@ def evaluate(
     """Measure a network on the cells of subjects that it has never seen."""
     from edgeleuk.io.console import print_json
     from edgeleuk_convert.commands import train as commands
+    from edgeleuk_convert.commands.read_cells import DataOptions
 
     result = commands.evaluate(
         model,
@@ -231,9 +232,7 @@ def evaluate(
         report=report,
         allow_leakage=allow_leakage,
         random_split=random_split,
-        classes=classes,
-        subjects=subjects,
-        px_per_um=px_per_um,
+        options=DataOptions.parse(classes, subjects, px_per_um),
     )
     print_json(result) if as_json else typer.echo(commands.evaluation_text(result))
 
@@ -314,13 +313,11 @@ def convert(
     overwrite(force=force)
     from edgeleuk.io.console import print_json
     from edgeleuk_convert.commands import convert as conversion_commands
+    from edgeleuk_convert.commands.options import ConvertOptions
 
     if not int8:
         raise UsageError("the precision to convert to is not given", allowed="--int8")
-    result = conversion_commands.convert(
-        model,
-        calibration,
-        out,
+    options = ConvertOptions(
         images=images,
         seed=seed,
         strategy=strategy,
@@ -338,6 +335,7 @@ def convert(
         px_per_um=px_per_um,
         folds=folds,
     )
+    result = conversion_commands.convert(model, calibration, out, options)
     print_json(result) if as_json else typer.echo(conversion_commands.conversion_text(result))
     if result["validation"]["verdict"] == "fail":
         raise typer.Exit(3)
@@ -365,6 +363,7 @@ def contract(
     overwrite(force=force)
     from edgeleuk.io.console import print_json
     from edgeleuk_convert.commands import contract as contract_commands
+    from edgeleuk_convert.commands.read_cells import DataOptions
 
     result = contract_commands.contract(
         model,
@@ -373,9 +372,7 @@ def contract(
         seed=seed,
         size=size,
         output=output,
-        classes=classes,
-        subjects=subjects,
-        px_per_um=px_per_um,
+        options=DataOptions.parse(classes, subjects, px_per_um),
     )
     print_json(result) if as_json else typer.echo(contract_commands.contract_text(result))
 
@@ -402,6 +399,7 @@ def calibrate(
     """Choose calibration images, and check on held-out cells the ranges that they teach."""
     from edgeleuk.io.console import print_json
     from edgeleuk_convert.commands import convert as conversion_commands
+    from edgeleuk_convert.commands.read_cells import DataOptions
 
     result = conversion_commands.calibrate(
         model,
@@ -411,9 +409,7 @@ def calibrate(
         seed=seed,
         strategy=strategy,
         curve=curve,
-        classes=classes,
-        subjects=subjects,
-        px_per_um=px_per_um,
+        options=DataOptions.parse(classes, subjects, px_per_um),
     )
     print_json(result) if as_json else typer.echo(conversion_commands.calibration_text(result))
 
@@ -442,6 +438,7 @@ def validate(
     """Compare a bundle's int8 networks with its float network on subjects none of them has seen."""
     from edgeleuk.io.console import print_json
     from edgeleuk_convert.commands import evaluate as validation_commands
+    from edgeleuk_convert.commands.read_cells import DataOptions
 
     result = validation_commands.validate(
         bundle,
@@ -450,9 +447,7 @@ def validate(
         out=out,
         report=report,
         limits_file=gate,
-        classes=classes,
-        subjects=subjects,
-        px_per_um=px_per_um,
+        options=DataOptions.parse(classes, subjects, px_per_um),
     )
     print_json(result) if as_json else typer.echo(validation_commands.validation_text(result))
     if result["verdict"] == "fail":
@@ -473,9 +468,10 @@ def compare(
     """Say whether one bundle may replace another, on subjects that neither has seen."""
     from edgeleuk.io.console import print_json
     from edgeleuk_convert.commands import evaluate as validation_commands
+    from edgeleuk_convert.commands.read_cells import DataOptions
 
     result = validation_commands.compare(
-        a, b, data, limits_file=gate, classes=classes, subjects=subjects, px_per_um=px_per_um
+        a, b, data, limits_file=gate, options=DataOptions.parse(classes, subjects, px_per_um)
     )
     print_json(result) if as_json else typer.echo(validation_commands.comparison_text(result))
     if result["verdict"] == "fail":

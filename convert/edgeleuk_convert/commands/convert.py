@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, get_args
 import msgspec
 
 from edgeleuk.bundle.writing import require_bundle_place, write_bundle
-from edgeleuk.classifier.classifier import Rules, open_networks
+from edgeleuk.classifier.classifier import open_networks
+from edgeleuk.classifier.decision import Rules
 from edgeleuk.errors import UsageError
 from edgeleuk.io.console import progress_bar, say
 from edgeleuk_calibration.calibration_record import read_calibration_record

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeleuk.bundle.manifest import InputContract
-    from edgeleuk.classifier.classifier import Rules
+    from edgeleuk.classifier.decision import Rules
     from edgeleuk.inference import ModelRuntime
     from edgeleuk_convert.dataset.cells import LabelledCell
     from edgeleuk_convert.dataset.seen_cells import SeenCells

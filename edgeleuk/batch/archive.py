@@ -98,10 +98,7 @@ def classify_archive(
     EdgeleukError
         See `open_tested_classifier` and `edgeleuk.batch.dask_cluster.ClusterWorkers`.
     """
-    if jobs is not None and not 1 <= jobs <= 256:
-        raise UsageError("the number of jobs is out of range", got=jobs, allowed="1 to 256")
-    if jobs is not None and scheduler is not None:
-        raise UsageError("a cluster has its own workers", got="--jobs and --scheduler", cure="pass one")
+    _require_workers(jobs, scheduler)
     opened = read_bundle(bundle)
     refuse_rejected(opened)
     pictures = find_pictures(paths)
@@ -137,15 +134,27 @@ def classify_archive(
             _judge_all(workers, missing, ledger, found, shown, len(pictures))
     result = _facts(opened, standard, pictures, found, resumed)
     result |= {"out": str(out)} if out is not None else {"out": None, "files": shown}
-    error = None
-    if result["pictures"]["unreadable"] == len(pictures):
-        first = result["unreadable"][0]
-        error = DataRefusedError(
-            f"none of the {len(pictures)} pictures could be read",
-            got=f"{first['file']}: {first['error']}",
-            cure="check that they open in a picture viewer",
-        )
-    return result, error
+    return result, _none_read(result)
+
+
+def _require_workers(jobs: int | None, scheduler: str | None) -> None:
+    if jobs is not None and not 1 <= jobs <= 256:
+        raise UsageError("the number of jobs is out of range", got=jobs, allowed="1 to 256")
+    if jobs is not None and scheduler is not None:
+        raise UsageError("a cluster has its own workers", got="--jobs and --scheduler", cure="pass one")
+
+
+def _none_read(result: Mapping[str, Any]) -> DataRefusedError | None:
+    """Return the error of an archive of which not one picture could be read."""
+    found = result["pictures"]["found"]
+    if result["pictures"]["unreadable"] < found:
+        return None
+    first = result["unreadable"][0]
+    return DataRefusedError(
+        f"none of the {found} pictures could be read",
+        got=f"{first['file']}: {first['error']}",
+        cure="check that they open in a picture viewer",
+    )
 
 
 def find_pictures(paths: Iterable[Path]) -> list[Picture]:

@@ -639,12 +639,7 @@ def run(
             camera,
             bundle,
             settings,
-            session=session,
-            frames=frames,
-            picture=picture,
-            show=not as_json,
-            resume=resume,
-            focus=focus,
+            running.RunOptions(session, frames, picture, show=not as_json, resume=resume, focus=focus),
         )
     print_json(summary.to_json()) if as_json else typer.echo(running.summary_text(summary))
     if error is not None:

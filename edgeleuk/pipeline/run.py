@@ -28,6 +28,7 @@ from edgeleuk.pipeline.latency import LatencyHistogram
 from edgeleuk.pipeline.prefetch import LookAhead
 from edgeleuk.pipeline.scale import SCALE_UNKNOWN, ScaleKeeper
 from edgeleuk.results import (
+    CUT,
     CellResult,
     Counted,
     Decision,
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
     from edgeleuk.pipeline.prefetch import Field
     from edgeleuk.session.writer import SessionWriter
 
-CUT = "cut by the border"
 BEFORE = "before the run was resumed"
 
 

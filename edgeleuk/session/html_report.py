@@ -74,7 +74,7 @@ def write_page(session: Path, out: Path) -> None:
                 + "\n".join(figures)
                 + "\n</div>"
             )
-        simulated = " (SIMULATED)" if facts["simulated"] else ""
+        simulated = " (SIMULATED)" if facts.simulated else ""
         with whole_file(out, session, "--html") as file:
             file.write(
                 _PAGE.format(

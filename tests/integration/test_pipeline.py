@@ -456,7 +456,13 @@ class TestEnds:
 
         with create_session(tmp_path / "s.db", {}) as session:
             with pytest.raises(CameraError, match="unplugged"):
-                run(Dying(), Seen([[]] * 2).engine(), session, stop=threading.Event())
+                run(
+                    Dying(),
+                    Seen([[]] * 2).engine(),
+                    session,
+                    PipelineOptions(px_per_um=2.0),
+                    stop=threading.Event(),
+                )
             assert session.summary is not None
             assert session.summary.ended == "the camera was unplugged"
             laws_hold(session.summary, tmp_path / "s.db")

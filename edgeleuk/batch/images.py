@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from edgeleuk import RESEARCH_USE
 from edgeleuk.bench.choosing import settled
 from edgeleuk.bundle.reading import read_bundle
@@ -19,6 +17,7 @@ from edgeleuk.io.pictures.limit import allow_megapixels
 from edgeleuk.pipeline.scale import SCALE_IMPLAUSIBLE, SCALE_UNKNOWN, PictureScale, estimated_scale
 from edgeleuk.results import Decision, Prediction, cells_text, counted_of
 from edgeleuk.vision.looking import fault_of_picture
+from edgeleuk.vision.quality import is_cell_on_black
 from edgeleuk.vision.segmentation import nucleus_and_cell_mask, segment, worth_painting
 from edgeleuk.vision.stream import OF_THE_LIGHT
 
@@ -30,12 +29,6 @@ if TYPE_CHECKING:
     from edgeleuk.frames import Cell, RgbImage
     from edgeleuk.io.pictures.decoding import Decoded
     from edgeleuk.io.settings import RunSettings
-
-
-def is_single_cell(pixels: RgbImage) -> bool:
-    """Tell a cell cut out on pure black, as C-NMC has them, from a field: its border is black."""
-    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-    return bool(np.mean(border.any(axis=1)) < 0.05)
 
 
 def classify_files(files: Sequence[Path], bundle: str, settings: RunSettings) -> dict[str, Any]:
@@ -195,7 +188,7 @@ def classify_picture(
     pixels = picture.pixels
     entry: dict[str, Any] = {
         "file": str(file),
-        "kind": "cell" if is_single_cell(pixels) else "field",
+        "kind": "cell" if is_cell_on_black(pixels) else "field",
         "rejected": fault_of_picture(pixels, judge_quality=gate),
         "notes": list(picture.notes),
         "cells": [],

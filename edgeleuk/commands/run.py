@@ -93,6 +93,7 @@ def run(
     resume: bool = False,
     walk: Walk | None = None,
     focus: Mover | None = None,
+    step_known: bool = True,
 ) -> tuple[SessionSummary, EdgeleukError | None]:
     """Watch `camera` until it ends, `frames` are processed, or the user stops it.
 
@@ -114,6 +115,8 @@ def run(
         Who moves the stage under the camera, and draws the slide; else the picture is the last field.
     focus : Mover, optional
         A stage that keeps the camera in focus; see `edgeleuk.stage.watching`.
+    step_known : bool
+        Whether somebody told the length of its steps.
     show : bool
         Draw a live table on standard error.
 
@@ -184,7 +187,7 @@ def run(
                     frames=frames,
                     px_per_um=settings.px_per_um,
                     waiting=MOST_WAITING if settings.every_frame else 1,
-                    read=open_reader if focus is None else _in_focus(focus, stop),
+                    read=open_reader if focus is None else _in_focus(focus, stop, step_known),
                     enough=_enough(settings),
                     on_frame=view.update if walk is None else _both(view.update, walk.seen),
                     past=past,
@@ -226,9 +229,11 @@ def _both(*listeners: Callable[[FrameResult, RgbImage], None]) -> Callable[[Fram
     return tell
 
 
-def _in_focus(stage: Mover, stop: threading.Event) -> Callable[[FrameSource, int], FrameReader]:
+def _in_focus(
+    stage: Mover, stop: threading.Event, step_known: bool
+) -> Callable[[FrameSource, int], FrameReader]:
     def read(source: FrameSource, waiting: int) -> FrameReader:
-        return FocusingReader(source, waiting, stage, stop)
+        return FocusingReader(source, waiting, stage, stop, step_known=step_known)
 
     return read
 

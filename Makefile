@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PEERS  := .venv-peers
 DEMO   := demo
 
-.PHONY: demo test install lint format bench bench-peers fuzz emulated-pi emulated-pc models clean
+.PHONY: demo test install lint structure format bench bench-peers fuzz emulated-pi emulated-pc models clean
 
 # The device set alone, without TensorFlow, on the built-in virtual slide.
 demo: $(VENV)/.device
@@ -27,6 +27,10 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Packages, floors, circles, the longest of each kind and the lines that repeat.
+structure: install
+	$(BIN)/python tests/structure.py
 
 format: install
 	$(BIN)/ruff format .

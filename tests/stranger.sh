@@ -40,7 +40,7 @@ step() {
 }
 
 step "make an environment" "${PYTHON:-python3}" -m venv venv
-step "install the wheel" "$python" -m pip install --quiet --disable-pip-version-check "$wheel"
+step "install the wheel" "$python" -m pip install -qq --disable-pip-version-check "$wheel"
 step "help" "$edgeleuk" --help
 step "help of a command" "$edgeleuk" classify --help
 step "does this computer compute right?" "$edgeleuk" verify default
@@ -55,11 +55,11 @@ from edgeleuk.virtual.render import VirtualSlide
 
 slide = VirtualSlide(seed=2)
 cv2.imwrite("drawn.jpg", slide.field(0, 0).pixels[:, :, ::-1])
-with av.open("video.mp4", "w") as video:
-    stream = video.add_stream("mpeg4", rate=5)
-    stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 1280, 960, "yuv420p", 20_000_000
+with av.open("video.avi", "w") as video:
+    stream = video.add_stream("mjpeg", rate=5)
+    stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 1280, 960, "yuvj444p", 80_000_000
     for number in range(10):
-        pixels = slide.field(number * 200, 0).pixels
+        pixels = slide.field(number * 30.0, 0.0).pixels
         video.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
     video.mux(stream.encode())
 sys.exit(0)
@@ -74,12 +74,12 @@ import edgeleuk
 result = edgeleuk.classify("field.jpg")
 print(result.counts, [cell.label for cell in result.cells])'
 step "which cameras are there?" bash -c "'$edgeleuk' camera list || test \$? = 6"
-step "your own camera (a video)" "$edgeleuk" run --camera file://video.mp4 --session session.db
+step "your own camera (a video)" "$edgeleuk" run --camera file://video.avi --session session.db
 step "what came out" "$edgeleuk" report session.db --html session.html
 test -s session.html
 
 if [ "${WORKSTATION:-yes}" = yes ]; then
-  step "install the workstation" "$python" -m pip install --quiet --disable-pip-version-check 'edgeleuk[workstation]'
+  step "install the workstation" "$python" -m pip install -qq --disable-pip-version-check 'edgeleuk[workstation]'
   if [ -n "${STRANGER_NETWORK:-}" ]; then
     cp -r "$STRANGER_NETWORK" theirs.keras
     data="${STRANGER_DATA:?the folder of the labelled cells of STRANGER_NETWORK}"
@@ -124,7 +124,7 @@ TEACH
   # A small network on few cells is `undecided`, with a warning; one that int8 harms ends with 3 and is refused.
   step "your own network" "$edgeleuk" convert theirs.keras --int8 --data "$data" --out theirs.edgeleuk
   step "is it whole?" "$edgeleuk" verify theirs.edgeleuk
-  step "your own network on your camera" "$edgeleuk" run --camera file://video.mp4 --bundle theirs.edgeleuk --session theirs.db
+  step "your own network on your camera" "$edgeleuk" run --camera file://video.avi --bundle theirs.edgeleuk --session theirs.db
 fi
 
 printf '\n== times\n'

@@ -168,6 +168,29 @@ def test_every_dependency_has_a_reason() -> None:
         assert f"| {name} |" in HAND["decisions.md"] or f"| `{name}` |" in HAND["decisions.md"], name
 
 
-@pytest.mark.parametrize("name", [name for name in HAND if name not in ("architecture.md", "decisions.md")])
-def test_a_page_leads_to_the_glossary(name: str) -> None:
-    assert "glossary.md#" in HAND[name] or name == "glossary.md"
+# Words of which a page's first is a link, and where it leads.
+WORDS = {
+    "bundle": "bundle",
+    "session": "session",
+    "hash chain": "hash-chain",
+    "out-of-distribution check": "out-of-distribution-check",
+    "quality check": "quality-check",
+    "AUROC": "auroc",
+    "weighted F1": "weighted-f1",
+}
+# What explains the words itself, or is for those who build edgeleuk.
+WITHOUT_LINKS = ("glossary.md", "architecture.md", "decisions.md")
+
+
+@pytest.mark.parametrize("name", [name for name in HAND if name not in WITHOUT_LINKS])
+def test_a_word_is_linked_where_it_first_stands(name: str) -> None:
+    assert "glossary.md#" in HAND[name]
+    lines = [line for line in without_code(HAND[name]).splitlines() if line and line.strip()[0] not in "|#!"]
+    # What stands in backticks is what somebody types.
+    prose = re.sub(r"`[^`]*`", "", "\n".join(lines))
+    for word, anchor in WORDS.items():
+        pattern = r"\s+".join(word.split())
+        first = re.search(rf"(?<![\w/-]){pattern}s?(?![\w-])", prose, re.IGNORECASE)
+        if first is not None:
+            assert prose[: first.start()].endswith("["), f"{name}: {word}"
+            assert prose[first.end() :].startswith(f"](glossary.md#{anchor})"), f"{name}: {word}"

@@ -33,16 +33,18 @@ from edgeleuk.cli.options import (
     QualityCheckOption,
     RuntimeOption,
     ScaleOption,
+    ScanBacklashOption,
     SeedOption,
     SizeOption,
     StageConfigOption,
     StrategyOption,
     SubjectsOption,
     ThreadsOption,
+    UmPerStepOption,
     UntilCellsOption,
     UntilPointsOption,
 )
-from edgeleuk.cli.stage import opened_stage, scan, stage_app, virtual_microscope
+from edgeleuk.cli.stage import opened_stage, scan, scan_backlash, stage_app, virtual_microscope
 from edgeleuk.errors import EdgeleukError, UsageError
 from edgeleuk.io.atomic import overwrite
 from edgeleuk.io.console import escaped_output, printable, say
@@ -506,7 +508,7 @@ def verify(
     if verifying.is_database(Path(file)):
         found = verifying.verify_session(Path(file))
         print_json(found) if as_json else typer.echo(verifying.verification_text(found))
-        if found["broken"] is not None:
+        if found.broken is not None:
             raise typer.Exit(7)
         return
     from edgeleuk.bundle.reading import read_bundle
@@ -586,6 +588,8 @@ def run(
     autofocus: Annotated[
         bool, typer.Option("--autofocus", help="Find the focus, and find it again when it is lost.")
     ] = False,
+    um_per_step: UmPerStepOption = None,
+    backlash_um: ScanBacklashOption = None,
     stage_config: StageConfigOption = None,
     lamp: LampOption = None,
     config: Annotated[
@@ -629,18 +633,26 @@ def run(
         raise UsageError("a stage and --autofocus belong together", cure="pass both, or neither")
     with ExitStack() as stack:
         focus = None
+        step_known = stage_config is not None or um_per_step is not None
         if stage is not None:
-            focus = stack.enter_context(opened_stage(stage, None, stage_config, lamp=lamp))
+            play_um = scan_backlash(stage_config, backlash_um)
+            focus = stack.enter_context(
+                opened_stage(stage, None, stage_config, um_per_step, play_um, lamp=lamp)
+            )
         summary, error = running.run(
             camera,
             bundle,
             settings,
-            session=session,
-            frames=frames,
-            picture=picture,
-            show=not as_json,
-            resume=resume,
-            focus=focus,
+            running.RunOptions(
+                session,
+                frames,
+                picture,
+                show=not as_json,
+                resume=resume,
+                focus=focus,
+                # GRBL counts millimetres of its own.
+                step_known=step_known or focus is None or focus.capabilities.protocol == "grbl",
+            ),
         )
     print_json(summary.to_json()) if as_json else typer.echo(running.summary_text(summary))
     if error is not None:
@@ -704,8 +716,8 @@ def classify(
         return
     from edgeleuk.batch import images as image_files
 
-    result = image_files.classify_files(paths, bundle, settings)
-    print_json(result) if as_json else typer.echo(image_files.classification_text(result))
+    classified = image_files.classify_files(paths, bundle, settings)
+    print_json(classified) if as_json else typer.echo(image_files.classification_text(classified))
 
 
 @app.command()
@@ -746,7 +758,7 @@ def replay(
 
     result = replaying.replay_cell(session, cell, bundle)
     print_json(result) if as_json else typer.echo(replaying.replay_text(result))
-    if not result["equal"]:
+    if not result.equal:
         raise typer.Exit(3)
 
 
@@ -793,7 +805,7 @@ def report(
     if html is not None:
         write_page(session, html)
     print_json(facts) if as_json else typer.echo(report_text(facts))
-    if facts["chain"] and facts["chain"]["broken"]:
+    if facts.chain and facts.chain.broken:
         raise typer.Exit(7)
 
 

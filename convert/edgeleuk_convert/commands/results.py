@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
+from edgeleuk.results.structs import Printed
 
 
-class ConvertedMember(msgspec.Struct, frozen=True, kw_only=True):
+class ConvertedMember(Printed, frozen=True, kw_only=True):
     """A network of a bundle, and how it agrees with the float network on the calibration images.
 
     Attributes
@@ -27,7 +27,7 @@ class ConvertedMember(msgspec.Struct, frozen=True, kw_only=True):
     correlation: float
 
 
-class ConversionResult(msgspec.Struct, frozen=True, kw_only=True):
+class ConversionResult(Printed, frozen=True, kw_only=True):
     """What a conversion wrote, and what it is worth.
 
     Attributes
@@ -65,8 +65,3 @@ class ConversionResult(msgspec.Struct, frozen=True, kw_only=True):
     def verdict(self) -> str:
         """``pass``, ``fail`` or ``undecided``."""
         return str(self.validation["verdict"])
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as JSON's own types, with the keys in their order."""
-        value: dict[str, Any] = msgspec.to_builtins(self)
-        return value

@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PEERS  := .venv-peers
 DEMO   := demo
 
-.PHONY: demo test install lint format docs wheel bench bench-peers fuzz emulated-pi emulated-pc models clean
+.PHONY: demo test install lint structure format docs wheel bench bench-peers fuzz emulated-pi emulated-pc models clean
 
 # The device set alone, without TensorFlow, on the built-in virtual slide.
 demo: $(VENV)/.device
@@ -14,9 +14,10 @@ demo: $(VENV)/.device
 	$(BIN)/edgeleuk run --camera 'virtual://?seed=7' --frames 300 \
 	  --session $(DEMO)/session.db --picture $(DEMO)/last-field.png
 
-# A file of tests stays with one process: what it prepared serves all its tests.
+# A file of tests stays with one process: what it prepared serves all its tests. The longest files come first
+# (tests/longest.py); by itself pytest-xdist would begin with those of the most tests.
 test: install
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 # Everything into $(VENV), nothing run.
 install: $(VENV)/.everything
@@ -26,6 +27,10 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Packages, floors, circles, the longest of each kind and the lines that repeat.
+structure: install
+	$(BIN)/python tests/structure.py
 
 format: install
 	$(BIN)/ruff format .

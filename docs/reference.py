@@ -235,13 +235,13 @@ def settings_page() -> str:
 
 
 def schemas() -> dict[str, Mapping[str, Any]]:
-    """Return the JSON schemas that are published, by name, and that of a bundle's manifest."""
+    """Return the schema of a bundle's manifest, and those that are published in ``docs/schema``."""
     from edgeleuk.bundle.manifest import Manifest
 
     found = {
         file.stem: json.loads(file.read_text()) for file in sorted((ROOT / "docs" / "schema").glob("*.json"))
     }
-    return found or {"manifest": msgspec.json.schema(Manifest)}
+    return {"manifest": msgspec.json.schema(Manifest)} | found
 
 
 def json_page() -> str:

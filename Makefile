@@ -14,9 +14,10 @@ demo: $(VENV)/.device
 	$(BIN)/edgeleuk run --camera 'virtual://?seed=7' --frames 300 \
 	  --session $(DEMO)/session.db --picture $(DEMO)/last-field.png
 
-# A file of tests stays with one process: what it prepared serves all its tests.
+# A file of tests stays with one process: what it prepared serves all its tests. The longest files come first
+# (tests/longest.py); by itself pytest-xdist would begin with those of the most tests.
 test: install
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 # Everything into $(VENV), nothing run.
 install: $(VENV)/.everything

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
-import numpy as np
 
 from edgeleuk import RESEARCH_USE
 from edgeleuk.bench.choosing import settled
@@ -31,6 +30,7 @@ from edgeleuk.results import (
 )
 from edgeleuk.results.structs import CellCounts, Printed
 from edgeleuk.vision.looking import fault_of_picture
+from edgeleuk.vision.quality import is_cell_on_black
 from edgeleuk.vision.segmentation import nucleus_and_cell_mask, segment, worth_painting
 from edgeleuk.vision.stream import OF_THE_LIGHT
 
@@ -172,12 +172,6 @@ class Segmentation(Printed, frozen=True, kw_only=True):
 
     schema_version: int = 1
     files: tuple[SegmentedImage, ...]
-
-
-def is_single_cell(pixels: RgbImage) -> bool:
-    """Tell a cell cut out on pure black, as C-NMC has them, from a field: its border is black."""
-    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-    return bool(np.mean(border.any(axis=1)) < 0.05)
 
 
 def classify_files(files: Sequence[Path], bundle: str, settings: RunSettings) -> Classification:
@@ -334,7 +328,7 @@ def classify_picture(
     pixels = picture.pixels
     entry = ImageResult(
         file=str(file),
-        kind="cell" if is_single_cell(pixels) else "field",
+        kind="cell" if is_cell_on_black(pixels) else "field",
         rejected=fault_of_picture(pixels, judge_quality=gate),
         notes=tuple(picture.notes),
         cells=(),

@@ -33,16 +33,18 @@ from edgeleuk.cli.options import (
     QualityCheckOption,
     RuntimeOption,
     ScaleOption,
+    ScanBacklashOption,
     SeedOption,
     SizeOption,
     StageConfigOption,
     StrategyOption,
     SubjectsOption,
     ThreadsOption,
+    UmPerStepOption,
     UntilCellsOption,
     UntilPointsOption,
 )
-from edgeleuk.cli.stage import opened_stage, scan, stage_app, virtual_microscope
+from edgeleuk.cli.stage import opened_stage, scan, scan_backlash, stage_app, virtual_microscope
 from edgeleuk.errors import EdgeleukError, UsageError
 from edgeleuk.io.atomic import overwrite
 from edgeleuk.io.console import escaped_output, printable, say
@@ -220,6 +222,7 @@ def evaluate(
     """Measure a network on the cells of subjects that it has never seen."""
     from edgeleuk.io.console import print_json
     from edgeleuk_convert.commands import train as commands
+    from edgeleuk_convert.commands.read_cells import DataOptions
 
     result = commands.evaluate(
         model,
@@ -229,9 +232,7 @@ def evaluate(
         report=report,
         allow_leakage=allow_leakage,
         random_split=random_split,
-        classes=classes,
-        subjects=subjects,
-        px_per_um=px_per_um,
+        options=DataOptions.parse(classes, subjects, px_per_um),
     )
     print_json(result) if as_json else typer.echo(commands.evaluation_text(result))
 
@@ -312,13 +313,11 @@ def convert(
     overwrite(force=force)
     from edgeleuk.io.console import print_json
     from edgeleuk_convert.commands import convert as conversion_commands
+    from edgeleuk_convert.commands.options import ConvertOptions
 
     if not int8:
         raise UsageError("the precision to convert to is not given", allowed="--int8")
-    result = conversion_commands.convert(
-        model,
-        calibration,
-        out,
+    options = ConvertOptions(
         images=images,
         seed=seed,
         strategy=strategy,
@@ -336,6 +335,7 @@ def convert(
         px_per_um=px_per_um,
         folds=folds,
     )
+    result = conversion_commands.convert(model, calibration, out, options)
     print_json(result) if as_json else typer.echo(conversion_commands.conversion_text(result))
     if result["validation"]["verdict"] == "fail":
         raise typer.Exit(3)
@@ -363,6 +363,7 @@ def contract(
     overwrite(force=force)
     from edgeleuk.io.console import print_json
     from edgeleuk_convert.commands import contract as contract_commands
+    from edgeleuk_convert.commands.read_cells import DataOptions
 
     result = contract_commands.contract(
         model,
@@ -371,9 +372,7 @@ def contract(
         seed=seed,
         size=size,
         output=output,
-        classes=classes,
-        subjects=subjects,
-        px_per_um=px_per_um,
+        options=DataOptions.parse(classes, subjects, px_per_um),
     )
     print_json(result) if as_json else typer.echo(contract_commands.contract_text(result))
 
@@ -400,6 +399,7 @@ def calibrate(
     """Choose calibration images, and check on held-out cells the ranges that they teach."""
     from edgeleuk.io.console import print_json
     from edgeleuk_convert.commands import convert as conversion_commands
+    from edgeleuk_convert.commands.read_cells import DataOptions
 
     result = conversion_commands.calibrate(
         model,
@@ -409,9 +409,7 @@ def calibrate(
         seed=seed,
         strategy=strategy,
         curve=curve,
-        classes=classes,
-        subjects=subjects,
-        px_per_um=px_per_um,
+        options=DataOptions.parse(classes, subjects, px_per_um),
     )
     print_json(result) if as_json else typer.echo(conversion_commands.calibration_text(result))
 
@@ -440,6 +438,7 @@ def validate(
     """Compare a bundle's int8 networks with its float network on subjects none of them has seen."""
     from edgeleuk.io.console import print_json
     from edgeleuk_convert.commands import evaluate as validation_commands
+    from edgeleuk_convert.commands.read_cells import DataOptions
 
     result = validation_commands.validate(
         bundle,
@@ -448,9 +447,7 @@ def validate(
         out=out,
         report=report,
         limits_file=gate,
-        classes=classes,
-        subjects=subjects,
-        px_per_um=px_per_um,
+        options=DataOptions.parse(classes, subjects, px_per_um),
     )
     print_json(result) if as_json else typer.echo(validation_commands.validation_text(result))
     if result["verdict"] == "fail":
@@ -471,9 +468,10 @@ def compare(
     """Say whether one bundle may replace another, on subjects that neither has seen."""
     from edgeleuk.io.console import print_json
     from edgeleuk_convert.commands import evaluate as validation_commands
+    from edgeleuk_convert.commands.read_cells import DataOptions
 
     result = validation_commands.compare(
-        a, b, data, limits_file=gate, classes=classes, subjects=subjects, px_per_um=px_per_um
+        a, b, data, limits_file=gate, options=DataOptions.parse(classes, subjects, px_per_um)
     )
     print_json(result) if as_json else typer.echo(validation_commands.comparison_text(result))
     if result["verdict"] == "fail":
@@ -590,6 +588,8 @@ def run(
     autofocus: Annotated[
         bool, typer.Option("--autofocus", help="Find the focus, and find it again when it is lost.")
     ] = False,
+    um_per_step: UmPerStepOption = None,
+    backlash_um: ScanBacklashOption = None,
     stage_config: StageConfigOption = None,
     lamp: LampOption = None,
     config: Annotated[
@@ -633,13 +633,26 @@ def run(
         raise UsageError("a stage and --autofocus belong together", cure="pass both, or neither")
     with ExitStack() as stack:
         focus = None
+        step_known = stage_config is not None or um_per_step is not None
         if stage is not None:
-            focus = stack.enter_context(opened_stage(stage, None, stage_config, lamp=lamp))
+            play_um = scan_backlash(stage_config, backlash_um)
+            focus = stack.enter_context(
+                opened_stage(stage, None, stage_config, um_per_step, play_um, lamp=lamp)
+            )
         summary, error = running.run(
             camera,
             bundle,
             settings,
-            running.RunOptions(session, frames, picture, show=not as_json, resume=resume, focus=focus),
+            running.RunOptions(
+                session,
+                frames,
+                picture,
+                show=not as_json,
+                resume=resume,
+                focus=focus,
+                # GRBL counts millimetres of its own.
+                step_known=step_known or focus is None or focus.capabilities.protocol == "grbl",
+            ),
         )
     print_json(summary.to_json()) if as_json else typer.echo(running.summary_text(summary))
     if error is not None:

@@ -128,7 +128,7 @@ def probe_text(result: Mapping[str, Any]) -> str:
     if result["fps"] is not None:
         lines.append(f"rate      {result['fps']:g} a second, jitter {result['jitter_ms']:g} ms (p95)")
     lines.append(f"latency   from arrival to pixels p50 {latency['p50']:g} ms, p95 {latency['p95']:g} ms")
-    lines.append(f"gate      {result['gate'] or 'passes'}")
+    lines.append(f"quality   {result['quality_check'] or 'passes'}")
     for name, each in result["controls"].items():
         allowed = f"{each['least']:g} to {each['greatest']:g} {each['unit']}"
         state = ", automatic" if each["automatic"] else ""

@@ -97,6 +97,8 @@ class RunOptions:
         Who moves the stage under the camera, and draws the slide; else the picture is the last field.
     focus : Mover, optional
         A stage that keeps the camera in focus; see `edgeleuk.stage.watching`.
+    step_known : bool
+        Whether somebody told the length of its steps.
 
     Raises
     ------
@@ -111,6 +113,7 @@ class RunOptions:
     resume: bool = False
     walk: Walk | None = None
     focus: Mover | None = None
+    step_known: bool = True
 
     def __post_init__(self) -> None:
         if self.frames is not None and self.frames < 1:
@@ -235,7 +238,7 @@ def _watched(
                     frames=options.frames,
                     px_per_um=settings.px_per_um,
                     waiting=MOST_WAITING if settings.every_frame else 1,
-                    read=open_reader if focus is None else _in_focus(focus, stop),
+                    read=open_reader if focus is None else _in_focus(focus, stop, options.step_known),
                     enough=_enough(settings),
                     past=past,
                 ),
@@ -285,9 +288,11 @@ def _both(*listeners: Callable[[FrameResult, RgbImage], None]) -> Callable[[Fram
     return tell
 
 
-def _in_focus(stage: Mover, stop: threading.Event) -> Callable[[FrameSource, int], FrameReader]:
+def _in_focus(
+    stage: Mover, stop: threading.Event, step_known: bool
+) -> Callable[[FrameSource, int], FrameReader]:
     def read(source: FrameSource, waiting: int) -> FrameReader:
-        return FocusingReader(source, waiting, stage, stop)
+        return FocusingReader(source, waiting, stage, stop, step_known=step_known)
 
     return read
 

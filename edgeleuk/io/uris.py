@@ -44,7 +44,8 @@ _SMALL_NUMBER = re.compile(r"\d{1,3}")
 _WELL_FORMED = re.compile(
     r"(?:[^/?#@:]*(?::[^/?#@]*)?@)?(?:\[[^\]/@]*\]|[^/:?#@\[\]]+)(?::\d{1,5})?(?:/[^?#@]*)?(?=[?#]|$)"
 )
-_PORT_THEN_QUERY = re.compile(r"[^/:?#@]*:\d+[?#].*@")
+# An @ behind these may end a password that has them in it.
+_DOUBTFUL = re.compile(r"[^/:?#@]*:\d+[?#].*@|[^?#]*#.*@")
 
 
 def public_uri(uri: str) -> str:
@@ -68,7 +69,7 @@ def public_uri(uri: str) -> str:
         # A mistyped address is one as well: rtsp:/admin:s3cret@host
         scheme, rest = "", uri
     whole = _WELL_FORMED.match(rest)
-    if whole is None or _PORT_THEN_QUERY.match(rest):
+    if whole is None or _DOUBTFUL.match(rest):
         place, query = rest, ""
     else:
         place, query = rest[: whole.end()], rest[whole.end() :]

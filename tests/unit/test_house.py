@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from longest import LONGEST, TESTS, put_longest_first
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("numpy", "cv2", "tensorflow", "onnxruntime", "ai_edge_litert", "av", "msgspec", "sklearn", "rich")
@@ -101,3 +102,13 @@ def test_no_data_set_is_in_the_repository() -> None:
         if name.endswith((".bmp", ".webp", ".jpg", ".jpeg", ".tif"))
     ]
     assert pictures == []
+
+
+def test_the_longest_files_are_there_and_come_first(request: pytest.FixtureRequest) -> None:
+    assert [file for file in LONGEST if not (TESTS / file).is_file()] == []
+    assert len(set(LONGEST)) == len(LONGEST)
+    here = request.node
+    others = [pytest.Module.from_parent(request.session, path=TESTS / file) for file in LONGEST[:2]]
+    items = [here, *others[::-1], here]
+    put_longest_first(items)
+    assert items == [*others, here, here]

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+from edgeleuk.bundle.manifest import InputContract  # noqa: TC001 - msgspec reads the annotation
 from edgeleuk.errors import UsageError
 from edgeleuk_convert.networks.architectures import architecture
 from edgeleuk_convert.training.augmentation import Augmentation
-
-if TYPE_CHECKING:
-    from edgeleuk.bundle.manifest import InputContract
 
 
 @dataclass(frozen=True, slots=True)

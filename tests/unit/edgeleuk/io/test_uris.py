@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edgeleuk.capture import open_source
@@ -49,6 +49,7 @@ def test_what_may_be_shown_of_an_address(uri: str, public: str) -> None:
     assert public_uri(public) == public
 
 
+@example("http", "@0#", "/live?channel=1")
 @given(
     st.sampled_from(["http", "https", "rtsp", "rtmp", "RTSP"]),
     st.text("abcXYZ019/@:?#&=;%!$ .-_", max_size=12),

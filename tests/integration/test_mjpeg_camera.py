@@ -19,12 +19,12 @@ import pytest
 from mjpeg_server import read_paint
 
 from edgeleuk.capture import FrameRejectedError, SourceEvent, decoded, open_reader, open_source
-from edgeleuk.capture.base import public_uri
 from edgeleuk.capture.http_camera import open_http
 from edgeleuk.capture.mjpeg import MjpegSource
 from edgeleuk.capture.reconnecting import ReconnectingSource, ReconnectPolicy
 from edgeleuk.capture.video import VideoSource
 from edgeleuk.errors import CameraError
+from edgeleuk.io.uris import public_uri
 from edgeleuk.pipeline.engine import Engine
 from edgeleuk.pipeline.run import PipelineOptions, run
 from edgeleuk.session import create_session, read_session

@@ -25,6 +25,7 @@ from edgeleuk.cli.options import (
     UntilPointsOption,
     YesOption,
 )
+from edgeleuk.cli.output import emit
 from edgeleuk.io.atomic import overwrite
 
 if TYPE_CHECKING:
@@ -45,11 +46,10 @@ def stage_info(
     as_json: JsonOption = False,
 ) -> None:
     """Ask a stage what it is, what it can do, and where it is."""
-    from edgeleuk.io.console import print_json
     from edgeleuk_firmware_bridge.commands import stage as commands
 
     facts = commands.stage_info(stage, protocol, _stage_settings(stage_config, um_per_step))
-    print_json(facts) if as_json else typer.echo(commands.stage_text(facts))
+    emit(facts, commands.stage_text, as_json=as_json)
 
 
 @stage_app.command("move")
@@ -69,7 +69,7 @@ def stage_move(
     as_json: JsonOption = False,
 ) -> None:
     """Move a stage, wait until it has arrived, and tell where it is; Ctrl-C stops it."""
-    from edgeleuk.io.console import print_json, way_line
+    from edgeleuk.io.console import way_line
     from edgeleuk_firmware_bridge.commands import stage as commands
 
     with way_line() as on_way:
@@ -82,7 +82,7 @@ def stage_move(
             may_go_far=lambda far: yes or _asked(far),
             on_way=on_way,
         )
-    print_json(facts) if as_json else typer.echo(commands.stage_text(facts))
+    emit(facts, commands.stage_text, as_json=as_json)
 
 
 @stage_app.command("home")
@@ -94,11 +94,10 @@ def stage_home(
     as_json: JsonOption = False,
 ) -> None:
     """Let a stage find its end stops, and count from there."""
-    from edgeleuk.io.console import print_json
     from edgeleuk_firmware_bridge.commands import stage as commands
 
     facts = commands.stage_home(stage, protocol, _stage_settings(stage_config, um_per_step))
-    print_json(facts) if as_json else typer.echo(commands.stage_text(facts))
+    emit(facts, commands.stage_text, as_json=as_json)
 
 
 @stage_app.command("unlock")
@@ -110,11 +109,10 @@ def stage_unlock(
     as_json: JsonOption = False,
 ) -> None:
     """Let a board move again after an alarm, without homing; see first that nothing blocks the stage."""
-    from edgeleuk.io.console import print_json
     from edgeleuk_firmware_bridge.commands import stage as commands
 
     facts = commands.stage_unlock(stage, protocol, _stage_settings(stage_config, um_per_step))
-    print_json(facts) if as_json else typer.echo(commands.stage_text(facts))
+    emit(facts, commands.stage_text, as_json=as_json)
 
 
 @stage_app.command("stop")
@@ -126,11 +124,10 @@ def stage_stop(
     as_json: JsonOption = False,
 ) -> None:
     """Stop a stage that moves, wait until it stands, and tell where."""
-    from edgeleuk.io.console import print_json
     from edgeleuk_firmware_bridge.commands import stage as commands
 
     facts = commands.stage_stop(stage, protocol, _stage_settings(stage_config, um_per_step))
-    print_json(facts) if as_json else typer.echo(commands.stage_text(facts))
+    emit(facts, commands.stage_text, as_json=as_json)
 
 
 @stage_app.command("simulate")
@@ -183,7 +180,6 @@ def stage_calibrate(
     """Learn how the camera lies on the stage, and the play of its axes, from six moves over cells."""
     overwrite(force=force)
     from edgeleuk.commands import scan as scanning
-    from edgeleuk.io.console import print_json
     from edgeleuk.io.settings import RunSettings, load_settings, require_settings_place, save_settings
     from edgeleuk_firmware_bridge.commands import stage as commands
 
@@ -195,7 +191,7 @@ def stage_calibrate(
         mapping = scanning.calibrate_stage(camera, settings, opened)
     if out is not None:
         save_settings(out, commands.with_play(opened.settings, mapping.backlash_um))
-    print_json(mapping.to_json()) if as_json else typer.echo(scanning.mapping_text(mapping))
+    emit(mapping, scanning.mapping_text, as_json=as_json)
 
 
 def scan(
@@ -233,7 +229,6 @@ def scan(
     overwrite(force=force)
     from edgeleuk.commands import run as running
     from edgeleuk.commands import scan as scanning
-    from edgeleuk.io.console import print_json
     from edgeleuk.io.settings import RunSettings, load_settings
     from edgeleuk.stage.scanning import ScanPlan
     from edgeleuk_firmware_bridge.commands import stage as commands
@@ -259,7 +254,7 @@ def scan(
             show=not as_json,
             resume=resume,
         )
-    print_json(summary.to_json()) if as_json else typer.echo(running.summary_text(summary))
+    emit(summary, running.summary_text, as_json=as_json)
     if error is not None:
         raise error
 

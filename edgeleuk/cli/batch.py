@@ -1,0 +1,105 @@
+"""The commands that judge image files: `classify`, `segment`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgeleuk.cli.options import (
+    AbstainOption,
+    BundleOption,
+    FastestOption,
+    ForceOption,
+    JsonOption,
+    MegapixelsOption,
+    PrecisionOption,
+    QualityCheckOption,
+    ScaleOption,
+    ThreadsOption,
+)
+from edgeleuk.cli.output import emit
+from edgeleuk.io.atomic import overwrite
+
+
+def classify(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILES_OR_DIRS...", help="Cells on black, or whole fields; or folders of them."
+        ),
+    ],
+    bundle: BundleOption = "default",
+    px_per_um: ScaleOption = None,
+    runtime: FastestOption = None,
+    precision: PrecisionOption = None,
+    threads: ThreadsOption = None,
+    abstain: AbstainOption = None,
+    gate: QualityCheckOption = None,
+    most_megapixels: MegapixelsOption = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", help="Worker processes for a folder [default: one a core].")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE.jsonl", help="One line for each picture; resumed if it exists."),
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option("--scheduler", metavar="tcp://HOST:PORT", help="Let a Dask cluster do the work."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Classify the white cells of image files, or of whole folders: single cells on black, or fields."""
+    from edgeleuk.io.settings import RunSettings, load_settings
+
+    settings = load_settings(
+        RunSettings,
+        flags={
+            "px_per_um": px_per_um,
+            "runtime": runtime,
+            "precision": precision,
+            "threads": threads,
+            "abstain": abstain,
+            "gate": gate,
+            "most_megapixels": most_megapixels,
+        },
+    )
+    if out is not None or jobs is not None or scheduler is not None or any(path.is_dir() for path in paths):
+        from edgeleuk.batch import archive
+
+        result, error = archive.classify_archive(
+            paths, bundle, settings, jobs=jobs, out=out, scheduler=scheduler
+        )
+        emit(result, archive.archive_text, as_json=as_json)
+        if error is not None:
+            raise error
+        return
+    from edgeleuk.batch import images as image_files
+
+    result = image_files.classify_files(paths, bundle, settings)
+    emit(result, image_files.classification_text, as_json=as_json)
+
+
+def segment(
+    files: Annotated[list[Path], typer.Argument(metavar="FILES...", help="Fields, or pictures of one cell.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the masks go.")],
+    px_per_um: ScaleOption = None,
+    gate: QualityCheckOption = None,
+    most_megapixels: MegapixelsOption = None,
+    as_json: JsonOption = False,
+    force: ForceOption = False,
+) -> None:
+    """Find the white cells of image files and write their masks."""
+    overwrite(force=force)
+    from edgeleuk.batch import images as image_files
+    from edgeleuk.io.settings import RunSettings, load_settings
+
+    settings = load_settings(
+        RunSettings,
+        flags={"px_per_um": px_per_um, "gate": gate, "most_megapixels": most_megapixels},
+        command="segment",
+    )
+    result = image_files.segment_files(files, out, settings)
+    emit(result, image_files.segmentation_text, as_json=as_json)

@@ -1,0 +1,155 @@
+"""`edgeleuk run`: watch a camera."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgeleuk.cli.options import (
+    AbstainOption,
+    BundleOption,
+    FastestOption,
+    ForceOption,
+    JsonOption,
+    LampOption,
+    MegapixelsOption,
+    PrecisionOption,
+    QualityCheckOption,
+    ScaleOption,
+    StageConfigOption,
+    ThreadsOption,
+    UntilCellsOption,
+    UntilPointsOption,
+)
+from edgeleuk.cli.output import emit
+from edgeleuk.cli.stage import opened_stage
+from edgeleuk.errors import UsageError
+from edgeleuk.io.atomic import overwrite
+
+
+def run(
+    camera: Annotated[
+        str | None,
+        typer.Option(
+            "--camera",
+            metavar="URI",
+            help="v4l2:///dev/v4l/by-id/..., picamera://0, http://HOST/STREAM, rtsp://...,"
+            " gstreamer:PIPELINE, dir://FOLDER, file://VIDEO, or virtual:// [default: the only one found].",
+        ),
+    ] = None,
+    bundle: BundleOption = "default",
+    session: Annotated[
+        Path | None, typer.Option("--session", metavar="FILE", help="Record [default: session-TIME.db].")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the session, if it is there: nothing counts twice.")
+    ] = False,
+    frames: Annotated[
+        int | None, typer.Option("--frames", help="Stop after so many processed frames.")
+    ] = None,
+    px_per_um: ScaleOption = None,
+    runtime: FastestOption = None,
+    precision: PrecisionOption = None,
+    threads: ThreadsOption = None,
+    abstain: AbstainOption = None,
+    gate: QualityCheckOption = None,
+    most_megapixels: MegapixelsOption = None,
+    flat_field: Annotated[
+        str | None,
+        typer.Option("--flat-field", metavar="FILE", help="A blank, by which every frame is divided."),
+    ] = None,
+    exposure_ms: Annotated[
+        float | None, typer.Option("--exposure-ms", help="Exposure [default: the camera's choice, locked].")
+    ] = None,
+    gain: Annotated[
+        float | None, typer.Option("--gain", help="Gain [default: the camera's choice, locked].")
+    ] = None,
+    white_balance: Annotated[
+        str | None,
+        typer.Option(
+            "--white-balance",
+            metavar="K|RED,BLUE",
+            help="Kelvin, or a Pi's gains [default: the camera's choice, locked].",
+        ),
+    ] = None,
+    lock: Annotated[
+        bool | None,
+        typer.Option("--lock/--no-lock", help="Lock a camera's automatic modes after 2 s [default: lock]."),
+    ] = None,
+    every_frame: Annotated[
+        bool | None,
+        typer.Option(
+            "--every-frame/--newest-frame",
+            help="Let a camera's frames wait for their turn, 32 of them [default: newest].",
+        ),
+    ] = None,
+    until_points: UntilPointsOption = None,
+    until_cells: UntilCellsOption = None,
+    stage: Annotated[
+        str | None,
+        typer.Option("--stage", metavar="URL", help="With --autofocus: what moves the focus."),
+    ] = None,
+    autofocus: Annotated[
+        bool, typer.Option("--autofocus", help="Find the focus, and find it again when it is lost.")
+    ] = False,
+    stage_config: StageConfigOption = None,
+    lamp: LampOption = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", envvar="EDGELEUK_CONFIG", help="TOML file of settings.")
+    ] = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option("--picture", metavar="PNG", help="Last annotated field [default: beside the session]."),
+    ] = None,
+    as_json: JsonOption = False,
+    force: ForceOption = False,
+) -> None:
+    """Watch a camera: find the white cells, classify each, count each once, record everything."""
+    overwrite(force=force)
+    from edgeleuk.commands import run as running
+    from edgeleuk.io.settings import RunSettings, load_settings
+
+    settings = load_settings(
+        RunSettings,
+        file=config,
+        flags={
+            "px_per_um": px_per_um,
+            "runtime": runtime,
+            "precision": precision,
+            "threads": threads,
+            "abstain": abstain,
+            "gate": gate,
+            "most_megapixels": most_megapixels,
+            "flat_field": flat_field,
+            "exposure_ms": exposure_ms,
+            "gain": gain,
+            "white_balance": white_balance,
+            "lock": lock,
+            "every_frame": every_frame,
+            "until_points": until_points,
+            "until_cells": until_cells,
+        },
+    )
+    if (stage is not None) != autofocus:
+        raise UsageError("a stage and --autofocus belong together", cure="pass both, or neither")
+    with ExitStack() as stack:
+        focus = None
+        if stage is not None:
+            focus = stack.enter_context(opened_stage(stage, None, stage_config, lamp=lamp))
+        summary, error = running.run(
+            camera,
+            bundle,
+            settings,
+            session=session,
+            frames=frames,
+            picture=picture,
+            show=not as_json,
+            resume=resume,
+            focus=focus,
+        )
+    emit(summary, running.summary_text, as_json=as_json)
+    if error is not None:
+        raise error

@@ -68,7 +68,7 @@ def classify_files(files: Sequence[Path], bundle: str, settings: RunSettings) ->
         for done, file in enumerate(files, start=1):
             picture = read_picture(file)
             entries.append(
-                classify_picture(file, picture, classifier, settings.px_per_um, gate=settings.gate)
+                classify_picture(file, picture, classifier, settings.px_per_um, gate=settings.quality_check)
             )
             report(done, len(files))
     _require_one(entries)
@@ -133,7 +133,8 @@ def segment_files(files: Sequence[Path], out: Path, settings: RunSettings) -> di
     with progress_bar("segmenting") as report:
         for done, file in enumerate(files, start=1):
             pixels, notes = read_picture(file)
-            entry = {"file": str(file), "rejected": fault_of_picture(pixels, judge_quality=settings.gate)}
+            fault = fault_of_picture(pixels, judge_quality=settings.quality_check)
+            entry = {"file": str(file), "rejected": fault}
             cells: list[Cell] = []
             if not entry["rejected"]:
                 cells, (_, trouble) = _segmented(pixels, settings.px_per_um)
@@ -169,7 +170,8 @@ def _require_one(entries: Sequence[Mapping[str, Any]]) -> None:
             else f"none of {len(faults)} pictures is judged"
         )
         got = fault if len(faults) == 1 else f"{printable(name)}: {fault}"
-        raise DataRefusedError(what, got=got, cure=None if fault in OF_THE_LIGHT else "pass --no-gate")
+        cure = None if fault in OF_THE_LIGHT else "pass --no-quality-check"
+        raise DataRefusedError(what, got=got, cure=cure)
 
 
 def _cell_facts(cell: Cell) -> dict[str, Any]:

@@ -6,7 +6,8 @@ import errno
 import os
 import sys
 import traceback
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated
 
 import typer
 import typer.core
@@ -15,46 +16,28 @@ from edgeleuk import RESEARCH_USE, __version__
 from edgeleuk.cli.batch import classify, segment
 from edgeleuk.cli.bundle import bench, inspect, verify
 from edgeleuk.cli.camera import camera_app
+from edgeleuk.cli.config import config_app
 from edgeleuk.cli.conversion import calibrate, compare, contract, convert, validate
+from edgeleuk.cli.groups import Command, command_group
 from edgeleuk.cli.mcu import mcu_app
+from edgeleuk.cli.options import ConfigOption
 from edgeleuk.cli.run import run
 from edgeleuk.cli.session import export, replay, report
 from edgeleuk.cli.stage import scan, stage_app, virtual_microscope
 from edgeleuk.cli.training import cross_validate, evaluate, train
+from edgeleuk.cli.voice import choose, forget_global_options
 from edgeleuk.errors import EdgeleukError
-from edgeleuk.io.console import escaped_output, printable, say
+from edgeleuk.io.config import use_config
+from edgeleuk.io.console import escaped_output, is_verbose, printable, say
 from edgeleuk.io.signals import interrupted_by_signals, nothing_more_to_say
 
-
-class _Discreet(typer.core.TyperGroup):
-    """A wrong command line may hold an address with a password, which no error shows."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except Exception as error:
-            # Of which class it is depends on Typer's version.
-            if hasattr(error, "format_message") and hasattr(error, "message"):
-                from edgeleuk.io.uris import public_text
-
-                error.message = public_text(str(error.message))
-            raise
-
-
-app = typer.Typer(
-    cls=_Discreet,
-    name="edgeleuk",
-    help=f"Put a trained leukemic-blast classifier on a microscope. {RESEARCH_USE}",
-    no_args_is_help=True,
-    add_completion=False,
-    # Plain help: drawing it with rich would load rich for every start.
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
+app = command_group(
+    "edgeleuk", f"Put a trained leukemic-blast classifier on a microscope. {RESEARCH_USE}", completion=True
 )
-
 app.add_typer(camera_app)
 app.add_typer(stage_app)
 app.add_typer(mcu_app)
+app.add_typer(config_app)
 
 
 def _version(value: bool) -> None:
@@ -68,21 +51,35 @@ def _options(
     _: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option("--verbose", "-v", help="Show what libraries say, and the causes of an error."),
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="Show results, warnings and errors; no progress, no notes.")
+    ] = False,
+    log_file: Annotated[
+        Path | None,
+        typer.Option("--log-file", metavar="FILE", help="Write notes and errors there too, with their time."),
+    ] = None,
+    config: ConfigOption = None,
 ) -> None:
-    pass
+    choose(verbose=verbose, quiet=quiet, log_file=log_file)
+    use_config(config)
 
 
 for command in (
     *(train, cross_validate, evaluate, convert, contract, calibrate, validate, compare),
     *(inspect, verify, run, classify, segment, replay, export, report, bench, scan, virtual_microscope),
 ):
-    app.command()(command)
+    app.command(cls=Command)(command)
 
 
 def main() -> None:
     """Run the command line and exit with the code that the design promises for what happened."""
     # Libraries that decorate standard error with their own start-up notices are asked not to.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    forget_global_options()
     try:
         with escaped_output(), interrupted_by_signals():
             try:
@@ -91,6 +88,8 @@ def main() -> None:
                 # A full disk must not first be noticed when nobody can say so any more.
                 sys.stdout.flush()
     except EdgeleukError as error:
+        if is_verbose():
+            traceback.print_exc()
         _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
         _fail("interrupted", 130)

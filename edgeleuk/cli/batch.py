@@ -30,13 +30,13 @@ def classify(
             metavar="FILES_OR_DIRS...", help="Cells on black, or whole fields; or folders of them."
         ),
     ],
-    bundle: BundleOption = "default",
+    bundle: BundleOption = None,
     px_per_um: ScaleOption = None,
     runtime: FastestOption = None,
     precision: PrecisionOption = None,
     threads: ThreadsOption = None,
     abstain: AbstainOption = None,
-    gate: QualityCheckOption = None,
+    quality_check: QualityCheckOption = None,
     most_megapixels: MegapixelsOption = None,
     jobs: Annotated[
         int | None, typer.Option("--jobs", help="Worker processes for a folder [default: one a core].")
@@ -52,20 +52,22 @@ def classify(
     as_json: JsonOption = False,
 ) -> None:
     """Classify the white cells of image files, or of whole folders: single cells on black, or fields."""
-    from edgeleuk.io.settings import RunSettings, load_settings
+    from edgeleuk.io.config import command_settings
 
-    settings = load_settings(
-        RunSettings,
-        flags={
+    of_command = command_settings(
+        {
+            "bundle": bundle,
             "px_per_um": px_per_um,
             "runtime": runtime,
             "precision": precision,
             "threads": threads,
             "abstain": abstain,
-            "gate": gate,
+            "quality_check": quality_check,
             "most_megapixels": most_megapixels,
         },
+        command="classify",
     )
+    bundle, settings = of_command.bundle, of_command.of_run()
     if out is not None or jobs is not None or scheduler is not None or any(path.is_dir() for path in paths):
         from edgeleuk.batch import archive
 
@@ -86,7 +88,7 @@ def segment(
     files: Annotated[list[Path], typer.Argument(metavar="FILES...", help="Fields, or pictures of one cell.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the masks go.")],
     px_per_um: ScaleOption = None,
-    gate: QualityCheckOption = None,
+    quality_check: QualityCheckOption = None,
     most_megapixels: MegapixelsOption = None,
     as_json: JsonOption = False,
     force: ForceOption = False,
@@ -94,12 +96,11 @@ def segment(
     """Find the white cells of image files and write their masks."""
     overwrite(force=force)
     from edgeleuk.batch import images as image_files
-    from edgeleuk.io.settings import RunSettings, load_settings
+    from edgeleuk.io.config import command_settings
 
-    settings = load_settings(
-        RunSettings,
-        flags={"px_per_um": px_per_um, "gate": gate, "most_megapixels": most_megapixels},
+    settings = command_settings(
+        {"px_per_um": px_per_um, "quality_check": quality_check, "most_megapixels": most_megapixels},
         command="segment",
-    )
+    ).of_run()
     result = image_files.segment_files(files, out, settings)
     emit(result, image_files.segmentation_text, as_json=as_json)

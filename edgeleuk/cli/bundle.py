@@ -53,7 +53,7 @@ def verify(
 
 
 def bench(
-    bundle: BundleOption = "default",
+    bundle: BundleOption = None,
     runtime: Annotated[
         str | None, typer.Option("--runtime", help="Only `litert` or `onnxruntime` [default: all there are].")
     ] = None,
@@ -93,6 +93,7 @@ def bench(
     """Measure what this device really does: networks, stages of the pipeline, starts, memory."""
     overwrite(force=force)
     from edgeleuk.bench import command
+    from edgeleuk.io.config import command_settings
 
     request = command.Request(
         runtime=runtime,
@@ -106,7 +107,7 @@ def bench(
         plot=plot,
         out=out,
     )
-    result, error = command.bench(bundle, request)
+    result, error = command.bench(command_settings({"bundle": bundle}, command="bench").bundle, request)
     emit(result, command.result_text, as_json=as_json)
     if error is not None:
         raise error

@@ -7,11 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
+from edgeleuk.cli.groups import Command, command_group
 from edgeleuk.cli.options import ForceOption, JsonOption
 from edgeleuk.cli.output import emit
 from edgeleuk.io.atomic import overwrite
 
-camera_app = typer.Typer(name="camera", help="Prepare a camera.", no_args_is_help=True, rich_markup_mode=None)
+camera_app = command_group("camera", "Prepare a camera.")
 
 
 def _blank_text(result: dict[str, Any]) -> str:
@@ -21,7 +22,7 @@ def _blank_text(result: dict[str, Any]) -> str:
     )
 
 
-@camera_app.command("flat-field")
+@camera_app.command("flat-field", cls=Command)
 def flat_field(
     camera: Annotated[str, typer.Argument(metavar="URI", help="A camera that looks at empty glass.")],
     out: Annotated[Path, typer.Option("--out", metavar="FILE.png", help="Where the blank goes.")],
@@ -37,7 +38,7 @@ def flat_field(
     emit(result, _blank_text, as_json=as_json)
 
 
-@camera_app.command("list")
+@camera_app.command("list", cls=Command)
 def camera_list(as_json: JsonOption = False) -> None:
     """List the cameras of this machine: steady names, formats, sizes, rates, controls."""
     from edgeleuk.capture import discovery
@@ -46,7 +47,7 @@ def camera_list(as_json: JsonOption = False) -> None:
     emit(found, discovery.cameras_text, as_json=as_json)
 
 
-@camera_app.command("probe")
+@camera_app.command("probe", cls=Command)
 def camera_probe(
     camera: Annotated[
         str | None, typer.Argument(metavar="URI", help="A camera [default: the only one found].")
@@ -61,6 +62,7 @@ def camera_probe(
     """Watch a camera for a few seconds: format, size, real rate, latency, controls as read back."""
     overwrite(force=force)
     from edgeleuk.commands import probe as probing
+    from edgeleuk.io.config import command_settings
 
-    result = probing.probe(camera, out, seconds)
+    result = probing.probe(command_settings({"camera": camera}, command="camera probe").camera, out, seconds)
     emit(result, probing.probe_text, as_json=as_json)

@@ -22,7 +22,6 @@ from edgeleuk.cli.options import (
     SubjectsOption,
 )
 from edgeleuk.cli.output import emit
-from edgeleuk.errors import UsageError
 from edgeleuk.io.atomic import overwrite
 
 
@@ -44,14 +43,16 @@ def convert(
         ),
     ],
     out: Annotated[Path, typer.Option("--out", metavar="FILE.edgeleuk", help="Where the bundle goes.")],
-    int8: Annotated[bool, typer.Option("--int8", help="Full-integer networks, TFLite and ONNX.")] = False,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Full-integer networks, TFLite and ONNX; what is done in any case.")
+    ] = True,
     images: ImagesOption = None,
     seed: SeedOption = None,
     strategy: StrategyOption = None,
-    calibration_card: Annotated[
+    calibration_record: Annotated[
         Path | None,
         typer.Option(
-            "--calibration-card", metavar="FILE", help="A calibration.json whose images are taken again."
+            "--calibration-record", metavar="FILE", help="A calibration.json whose images are taken again."
         ),
     ] = None,
     contract: Annotated[
@@ -84,7 +85,7 @@ def convert(
             "--repair", help="Mend int8 networks that fail: ranges, channels, biases, float layers."
         ),
     ] = False,
-    gate: LimitsOption = None,
+    limits: LimitsOption = None,
     classes: ClassesOption = None,
     subjects: SubjectsOption = None,
     px_per_um: DataScaleOption = None,
@@ -101,8 +102,7 @@ def convert(
     overwrite(force=force)
     from edgeleuk_convert.commands import convert as conversion_commands
 
-    if not int8:
-        raise UsageError("the precision to convert to is not given", allowed="--int8")
+    del int8  # there is no other precision
     result = conversion_commands.convert(
         model,
         calibration,
@@ -110,7 +110,7 @@ def convert(
         images=images,
         seed=seed,
         strategy=strategy,
-        calibration_card=calibration_card,
+        calibration_card=calibration_record,
         contract=contract,
         size=size,
         output=output,
@@ -118,7 +118,7 @@ def convert(
         tensorrt=tensorrt,
         also=also or (),
         repair=repair,
-        limits_file=gate,
+        limits_file=limits,
         classes=classes,
         subjects=subjects,
         px_per_um=px_per_um,
@@ -214,7 +214,7 @@ def validate(
         Path | None,
         typer.Option("--report", metavar="DIR", help="Write validation.html, with every flipped cell."),
     ] = None,
-    gate: LimitsOption = None,
+    limits: LimitsOption = None,
     classes: ClassesOption = None,
     subjects: SubjectsOption = None,
     px_per_um: DataScaleOption = None,
@@ -229,7 +229,7 @@ def validate(
         layers=layers,
         out=out,
         report=report,
-        limits_file=gate,
+        limits_file=limits,
         classes=classes,
         subjects=subjects,
         px_per_um=px_per_um,
@@ -243,7 +243,7 @@ def compare(
     a: Annotated[str, typer.Argument(metavar="A", help="The bundle in use, or `default`.")],
     b: Annotated[str, typer.Argument(metavar="B", help="The bundle that is to replace it.")],
     data: DataOption,
-    gate: LimitsOption = None,
+    limits: LimitsOption = None,
     classes: ClassesOption = None,
     subjects: SubjectsOption = None,
     px_per_um: DataScaleOption = None,
@@ -253,7 +253,7 @@ def compare(
     from edgeleuk_convert.commands import evaluate as validation_commands
 
     result = validation_commands.compare(
-        a, b, data, limits_file=gate, classes=classes, subjects=subjects, px_per_um=px_per_um
+        a, b, data, limits_file=limits, classes=classes, subjects=subjects, px_per_um=px_per_um
     )
     emit(result, validation_commands.comparison_text, as_json=as_json)
     if result["verdict"] == "fail":

@@ -7,18 +7,17 @@ from typing import Annotated
 
 import typer
 
+from edgeleuk.cli.groups import Command, command_group
 from edgeleuk.cli.options import JsonOption
 from edgeleuk.cli.output import emit
 
-mcu_app = typer.Typer(
-    name="mcu", help="Take a network to a microcontroller.", no_args_is_help=True, rich_markup_mode=None
-)
+mcu_app = command_group("mcu", "Take a network to a microcontroller.")
 BundleArgument = Annotated[
     str, typer.Argument(metavar="BUNDLE", help="A .edgeleuk file, or `default` for the shipped one.")
 ]
 
 
-@mcu_app.command("check")
+@mcu_app.command("check", cls=Command)
 def mcu_check(
     bundle: BundleArgument,
     flash: Annotated[str, typer.Option("--flash", metavar="SIZE", help="What the board has, as 1M or 512K.")],
@@ -41,7 +40,7 @@ def mcu_check(
         raise typer.Exit(3)
 
 
-@mcu_app.command("export")
+@mcu_app.command("export", cls=Command)
 def mcu_export(
     bundle: BundleArgument,
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where the files go.")],

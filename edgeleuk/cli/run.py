@@ -11,6 +11,7 @@ import typer
 from edgeleuk.cli.options import (
     AbstainOption,
     BundleOption,
+    ConfigOption,
     FastestOption,
     ForceOption,
     JsonOption,
@@ -40,7 +41,7 @@ def run(
             " gstreamer:PIPELINE, dir://FOLDER, file://VIDEO, or virtual:// [default: the only one found].",
         ),
     ] = None,
-    bundle: BundleOption = "default",
+    bundle: BundleOption = None,
     session: Annotated[
         Path | None, typer.Option("--session", metavar="FILE", help="Record [default: session-TIME.db].")
     ] = None,
@@ -55,7 +56,7 @@ def run(
     precision: PrecisionOption = None,
     threads: ThreadsOption = None,
     abstain: AbstainOption = None,
-    gate: QualityCheckOption = None,
+    quality_check: QualityCheckOption = None,
     most_megapixels: MegapixelsOption = None,
     flat_field: Annotated[
         str | None,
@@ -97,9 +98,7 @@ def run(
     ] = False,
     stage_config: StageConfigOption = None,
     lamp: LampOption = None,
-    config: Annotated[
-        Path | None, typer.Option("--config", envvar="EDGELEUK_CONFIG", help="TOML file of settings.")
-    ] = None,
+    config: ConfigOption = None,
     picture: Annotated[
         Path | None,
         typer.Option("--picture", metavar="PNG", help="Last annotated field [default: beside the session]."),
@@ -110,40 +109,43 @@ def run(
     """Watch a camera: find the white cells, classify each, count each once, record everything."""
     overwrite(force=force)
     from edgeleuk.commands import run as running
-    from edgeleuk.io.settings import RunSettings, load_settings
+    from edgeleuk.io.config import command_settings, use_config
 
-    settings = load_settings(
-        RunSettings,
-        file=config,
-        flags={
-            "px_per_um": px_per_um,
-            "runtime": runtime,
-            "precision": precision,
-            "threads": threads,
-            "abstain": abstain,
-            "gate": gate,
-            "most_megapixels": most_megapixels,
-            "flat_field": flat_field,
-            "exposure_ms": exposure_ms,
-            "gain": gain,
-            "white_balance": white_balance,
-            "lock": lock,
-            "every_frame": every_frame,
-            "until_points": until_points,
-            "until_cells": until_cells,
-        },
-    )
-    if (stage is not None) != autofocus:
+    flags = {
+        "camera": camera,
+        "bundle": bundle,
+        "session": session and str(session),
+        "px_per_um": px_per_um,
+        "runtime": runtime,
+        "precision": precision,
+        "threads": threads,
+        "abstain": abstain,
+        "quality_check": quality_check,
+        "most_megapixels": most_megapixels,
+        "flat_field": flat_field,
+        "exposure_ms": exposure_ms,
+        "gain": gain,
+        "white_balance": white_balance,
+        "lock": lock,
+        "every_frame": every_frame,
+        "until_points": until_points,
+        "until_cells": until_cells,
+    }
+    if config is not None:
+        use_config(config)
+    settings = command_settings(flags)
+    # A stage that the settings name is only used where it is asked for.
+    if (stage is not None and not autofocus) or (autofocus and (stage or settings.stage) is None):
         raise UsageError("a stage and --autofocus belong together", cure="pass both, or neither")
     with ExitStack() as stack:
         focus = None
-        if stage is not None:
+        if autofocus:
             focus = stack.enter_context(opened_stage(stage, None, stage_config, lamp=lamp))
         summary, error = running.run(
-            camera,
-            bundle,
-            settings,
-            session=session,
+            settings.camera,
+            settings.bundle,
+            settings.of_run(),
+            session=Path(settings.session) if settings.session else None,
             frames=frames,
             picture=picture,
             show=not as_json,

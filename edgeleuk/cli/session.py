@@ -16,13 +16,16 @@ from edgeleuk.io.atomic import overwrite
 def replay(
     session: Annotated[Path, typer.Argument(metavar="SESSION", help="A file that `run` recorded.")],
     cell: Annotated[int, typer.Option("--cell", metavar="N", help="Number of the cell in the session.")],
-    bundle: BundleOption = "default",
+    bundle: BundleOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Judge one recorded cell again: the same bundle gives the same probability, bit for bit."""
     from edgeleuk.commands import replay as replaying
+    from edgeleuk.io.config import command_settings
 
-    result = replaying.replay_cell(session, cell, bundle)
+    result = replaying.replay_cell(
+        session, cell, command_settings({"bundle": bundle}, command="replay").bundle
+    )
     emit(result, replaying.replay_text, as_json=as_json)
     if not result["equal"]:
         raise typer.Exit(3)

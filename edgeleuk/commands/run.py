@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections import Counter
@@ -31,7 +30,7 @@ from edgeleuk.counting.intervals import (
 )
 from edgeleuk.errors import EdgeleukError, UsageError
 from edgeleuk.io.atomic import require_apart
-from edgeleuk.io.console import printable, recordable, say
+from edgeleuk.io.console import printable, recordable, say, shows_progress
 from edgeleuk.io.images import require_picture, write_png
 from edgeleuk.io.pictures.limit import allow_megapixels
 from edgeleuk.io.signals import stop_on_signals
@@ -144,6 +143,8 @@ def run(
         "bundle_sha256": opened.sha256,
         "known_error": {"reason": error_rates} if isinstance(error_rates, str) else error_rates.to_json(),
         **msgspec.to_builtins(settings),
+        # Readers of before know it by this name.
+        "gate": settings.quality_check,
     }
     error = None
     policy = ReconnectPolicy(tries=settings.reconnects)
@@ -176,7 +177,7 @@ def run(
                         classifier,
                         FieldTracker.resumed(writer.earlier_fields()),
                         correct=correct,
-                        gate=quality_check if settings.gate else accept,
+                        gate=quality_check if settings.quality_check else accept,
                         watch=watch.look,
                         crop=classifier.crop,
                     ),
@@ -366,7 +367,7 @@ def _shown(view: _View, *, show: bool) -> Iterator[None]:
     if not show:
         yield
         return
-    if sys.stderr.isatty():
+    if shows_progress():
         from rich.console import Console
         from rich.live import Live
 

@@ -138,7 +138,7 @@ def test_one_class_alone_is_refused(made: tuple[Path, dict[str, Any]], tmp_path:
 
 
 def test_the_command_line_takes_the_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgeleuk.cli import app
+    from edgeleuk.cli.app import app
 
     seen: dict[str, Any] = {}
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeleuk import RESEARCH_USE
+from edgeleuk.batch.save import AnnotatedPictures
 from edgeleuk.bench.choosing import settled
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.classifier.self_test import open_tested_classifier
@@ -38,8 +39,10 @@ def is_single_cell(pixels: RgbImage) -> bool:
     return bool(np.mean(border.any(axis=1)) < 0.05)
 
 
-def classify_files(files: Sequence[Path], bundle: str, settings: RunSettings) -> dict[str, Any]:
-    """Classify every white cell of every file.
+def classify_files(
+    files: Sequence[Path], bundle: str, settings: RunSettings, *, save: Path | None = None
+) -> dict[str, Any]:
+    """Classify every white cell of every file, and draw what was found where `save` says.
 
     Returns
     -------
@@ -52,6 +55,7 @@ def classify_files(files: Sequence[Path], bundle: str, settings: RunSettings) ->
         A file is missing or no image, or not one is worth judging; nothing is printed then.
     """
     allow_megapixels(settings.most_megapixels)
+    drawing = None if save is None else AnnotatedPictures(save, files, settings.px_per_um)
     opened = read_bundle(bundle)
     settings = settled(settings, opened)
     entries = []
@@ -70,6 +74,8 @@ def classify_files(files: Sequence[Path], bundle: str, settings: RunSettings) ->
             entries.append(
                 classify_picture(file, picture, classifier, settings.px_per_um, gate=settings.quality_check)
             )
+            if drawing is not None:
+                drawing.draw(file, picture.pixels, entries[-1])
             report(done, len(files))
     _require_one(entries)
     cells = [cell for entry in entries for cell in entry["cells"]]

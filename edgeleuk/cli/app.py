@@ -79,7 +79,14 @@ def main() -> None:
     """Run the command line and exit with the code that the design promises for what happened."""
     # Libraries that decorate standard error with their own start-up notices are asked not to.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    forget_global_options()
+    try:
+        _run()
+    finally:
+        forget_global_options()
+        use_config(None)
+
+
+def _run() -> None:
     try:
         with escaped_output(), interrupted_by_signals():
             try:

@@ -20,6 +20,7 @@ from edgeleuk.cli.options import (
     ThreadsOption,
 )
 from edgeleuk.cli.output import emit
+from edgeleuk.errors import UsageError
 from edgeleuk.io.atomic import overwrite
 
 
@@ -49,9 +50,15 @@ def classify(
         str | None,
         typer.Option("--scheduler", metavar="tcp://HOST:PORT", help="Let a Dask cluster do the work."),
     ] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option("--save", metavar="FILE.png|DIR", help="The pictures, with what was found drawn on."),
+    ] = None,
     as_json: JsonOption = False,
+    force: ForceOption = False,
 ) -> None:
     """Classify the white cells of image files, or of whole folders: single cells on black, or fields."""
+    overwrite(force=force)
     from edgeleuk.io.config import command_settings
 
     of_command = command_settings(
@@ -69,6 +76,12 @@ def classify(
     )
     bundle, settings = of_command.bundle, of_command.of_run()
     if out is not None or jobs is not None or scheduler is not None or any(path.is_dir() for path in paths):
+        if save is not None:
+            raise UsageError(
+                "--save draws single files",
+                got="a folder, --out, --jobs or --scheduler",
+                cure="name the files",
+            )
         from edgeleuk.batch import archive
 
         result, error = archive.classify_archive(
@@ -80,7 +93,7 @@ def classify(
         return
     from edgeleuk.batch import images as image_files
 
-    result = image_files.classify_files(paths, bundle, settings)
+    result = image_files.classify_files(paths, bundle, settings, save=save)
     emit(result, image_files.classification_text, as_json=as_json)
 
 

@@ -68,7 +68,11 @@ class Command(typer.core.TyperCommand):
             if not everything and not RARE.isdisjoint(param.opts) and not param.required:
                 left_out += 1
                 continue
-            rows["Arguments" if param.param_type_name == "argument" else "Options"].append(row)
+            if param.param_type_name == "argument":
+                # Some versions of Typer add the Python type.
+                rows["Arguments"].append((str(param.metavar), row[1]))
+            else:
+                rows["Options"].append(row)
         if left_out:
             rows["Options"].append(("--help-all", f"Show the other {left_out} options too."))
         for title, of_title in rows.items():

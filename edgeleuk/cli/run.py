@@ -103,6 +103,10 @@ def run(
         Path | None,
         typer.Option("--picture", metavar="PNG", help="Last annotated field [default: beside the session]."),
     ] = None,
+    save_video: Annotated[
+        Path | None,
+        typer.Option("--save-video", metavar="FILE.mp4", help="Every judged field, annotated."),
+    ] = None,
     as_json: JsonOption = False,
     force: ForceOption = False,
 ) -> None:
@@ -151,6 +155,7 @@ def run(
             show=not as_json,
             resume=resume,
             focus=focus,
+            video=save_video,
         )
     emit(summary, running.summary_text, as_json=as_json)
     if error is not None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
+from typing import TextIO
 
 from edgeleuk.errors import UsageError
 from edgeleuk.io.atomic import bears, require_replaceable
@@ -19,15 +21,18 @@ class _Chosen:
 
     verbose = False
     quiet = False
-    log_file: Path | None = None
+    log: TextIO | None = None
 
 
 _chosen = _Chosen()
 
 
 def forget_global_options() -> None:
-    """Start a command line afresh."""
+    """Start a command line afresh, and close the log of the one before."""
     global _chosen  # noqa: PLW0603
+    if _chosen.log is not None:
+        with suppress(OSError):
+            _chosen.log.close()
     _chosen = _Chosen()
     set_voice()
 
@@ -42,23 +47,28 @@ def choose(*, verbose: bool = False, quiet: bool = False, log_file: Path | None 
     """
     _chosen.verbose |= verbose
     _chosen.quiet |= quiet
-    _chosen.log_file = log_file or _chosen.log_file
     if _chosen.verbose and _chosen.quiet:
         raise UsageError("--verbose and --quiet exclude each other", cure="pass one of them")
     if _chosen.verbose:
         # TensorFlow's own notices, too.
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "0"
-    log = None
-    if _chosen.log_file is not None:
-        file = _chosen.log_file
-        require_replaceable(file, bears(_MARK.encode()), _LOG)
-        try:
-            log = file.open("a", encoding="utf-8")
-            if not log.tell():
-                log.write(_MARK)
-        except OSError as error:
-            raise UsageError(f"{file} cannot be written", got=error.strerror) from error
-    set_voice(verbose=_chosen.verbose, quiet=_chosen.quiet, log=log)
+    if log_file is not None:
+        if _chosen.log is not None:
+            _chosen.log.close()
+        _chosen.log = _opened(log_file)
+    set_voice(verbose=_chosen.verbose, quiet=_chosen.quiet, log=_chosen.log)
+
+
+def _opened(file: Path) -> TextIO:
+    """Open a log to add to it."""
+    require_replaceable(file, bears(_MARK.encode()), _LOG)
+    try:
+        log = file.open("a", encoding="utf-8")
+        if not log.tell():
+            log.write(_MARK)
+    except OSError as error:
+        raise UsageError(f"{file} cannot be written", got=error.strerror) from error
+    return log
 
 
 def take_global_options(words: list[str]) -> list[str]:

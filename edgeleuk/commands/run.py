@@ -20,6 +20,7 @@ from edgeleuk.capture import ReconnectPolicy, is_simulated, is_simulated_source,
 from edgeleuk.capture.discovery import control_settings, find_camera
 from edgeleuk.classifier.self_test import open_tested_classifier
 from edgeleuk.commands.flat_field import open_correction
+from edgeleuk.commands.save_video import AnnotatedVideo, require_video
 from edgeleuk.counting.intervals import (
     counting_facts,
     counting_text,
@@ -92,6 +93,7 @@ def run(
     resume: bool = False,
     walk: Walk | None = None,
     focus: Mover | None = None,
+    video: Path | None = None,
 ) -> tuple[SessionSummary, EdgeleukError | None]:
     """Watch `camera` until it ends, `frames` are processed, or the user stops it.
 
@@ -113,6 +115,8 @@ def run(
         Who moves the stage under the camera, and draws the slide; else the picture is the last field.
     focus : Mover, optional
         A stage that keeps the camera in focus; see `edgeleuk.stage.watching`.
+    video : Path, optional
+        MP4 of every judged field, annotated; see `edgeleuk.commands.save_video`.
     show : bool
         Draw a live table on standard error.
 
@@ -133,6 +137,8 @@ def run(
     drawn = picture or path.with_suffix(".png")
     require_apart(drawn, path, "--picture")
     require_picture(drawn, "--picture")
+    if video is not None:
+        require_video(video, resume=resume)
     correct = unchanged if settings.flat_field is None else open_correction(Path(settings.flat_field))
     opened = read_bundle(bundle)
     settings = settled(settings, opened, _held(path) if resume else None)
@@ -169,6 +175,10 @@ def run(
         with ExitStack() as stack, _shown(view, show=show):
             try:
                 watched = source
+                listeners = [view.update] if walk is None else [view.update, walk.seen]
+                if video is not None:
+                    film = AnnotatedVideo(video, simulated=is_simulated_source(source))
+                    listeners.append(stack.enter_context(film).seen)
                 if walk is not None:
                     watched = stack.enter_context(walk.over(source, stop, past.next_sequence))
                 run_pipeline(
@@ -187,7 +197,7 @@ def run(
                     waiting=MOST_WAITING if settings.every_frame else 1,
                     read=open_reader if focus is None else _in_focus(focus, stop),
                     enough=_enough(settings),
-                    on_frame=view.update if walk is None else _both(view.update, walk.seen),
+                    on_frame=_all(listeners),
                     past=past,
                     stop=stop,
                 )
@@ -219,7 +229,7 @@ def _held(session: Path) -> Held | None:
     return Held(before, f"the session {session}") if isinstance(before, str) else None
 
 
-def _both(*listeners: Callable[[FrameResult, RgbImage], None]) -> Callable[[FrameResult, RgbImage], None]:
+def _all(listeners: list[Callable[[FrameResult, RgbImage], None]]) -> Callable[[FrameResult, RgbImage], None]:
     def tell(result: FrameResult, pixels: RgbImage) -> None:
         for listener in listeners:
             listener(result, pixels)

@@ -150,7 +150,7 @@ def test_the_estimate_is_the_law_of_the_square_root() -> None:
 
 def test_other_limits_are_read_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "gate.toml"
-    file.write_text("[gate]\nflips = 0.02\n")
+    file.write_text("[limits]\nflips = 0.02\n")
     limits = load_limits(file)
     assert (limits.flips, limits.probability_change) == (0.02, 0.15)
     assert settled(limits=limits, flips=16, flip_rate=16 / 1500)["verdict"] == "pass"
@@ -160,10 +160,10 @@ def test_other_limits_are_read_from_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("[gate]\nflips = 2\n", "expected flips from 0 to 1, got 2"),
-        ("[gate]\n\nflop = 0.1\n", "line 3: got gate.flop, allowed weighted_f1_drop, "),
+        ("[limits]\nflips = 2\n", "expected flips from 0 to 1, got 2"),
+        ("[limits]\n\nflop = 0.1\n", "line 3: got limits.flop, allowed weighted_f1_drop, "),
         ("flips = 0.1\n", "line 1: got flips, allowed gate"),
-        ('[gate]\nflips = "many"\n', "Expected `float`, got `str`"),
+        ('[limits]\nflips = "many"\n', "Expected `float`, got `str`"),
         ("[gate\n", "is no TOML"),
     ],
 )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+from longest import put_longest_first
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +28,12 @@ with suppress(ValueError):
 ROOT = Path(__file__).resolve().parents[1]
 SUBJECTS = 9  # of each class
 CELLS = 12  # of each subject
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Alone, fast tests come first; where processes share them, the longest files do."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        put_longest_first(items)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgeleuk.errors import UsageError
 from edgeleuk.frames import Box
 from edgeleuk.io.console import printable, say
 from edgeleuk.io.images import require_picture, write_png
 from edgeleuk.pipeline.scale import estimated_scale
-from edgeleuk.results import CellResult, Decision, ExcludedCell, FrameResult, Prediction
+from edgeleuk.results import CellResult, ExcludedCell, FrameResult, Prediction
 from edgeleuk.vision.annotate import annotate
 from edgeleuk.vision.segmentation import segment
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from edgeleuk.batch.images import ImageResult
     from edgeleuk.frames import RgbImage
 
 _FLAG = "--save"
@@ -65,29 +66,28 @@ class AnnotatedPictures:
         for out in self._outs.values():
             require_picture(out, _FLAG)
 
-    def draw(self, file: Path, pixels: RgbImage, entry: Mapping[str, Any]) -> None:
+    def draw(self, file: Path, pixels: RgbImage, entry: ImageResult) -> None:
         """Write the annotated picture of one entry of ``classify --json``; none of one not judged."""
-        if entry["rejected"] is not None:
+        if entry.rejected is not None:
             return
         out = self._outs[file]
         drawn = annotate(pixels, self._result(file, pixels, entry), simulated=False)
         write_png(out, drawn, _FLAG)
         say(f"picture   {printable(str(out))}")
 
-    def _result(self, file: Path, pixels: RgbImage, entry: Mapping[str, Any]) -> FrameResult:
+    def _result(self, file: Path, pixels: RgbImage, entry: ImageResult) -> FrameResult:
         height, width = pixels.shape[:2]
         cells, excluded = [], []
-        for number, cell in enumerate(entry["cells"]):
-            box = Box(*cell.get("box", (0, 0, width, height)))
-            if cell.get("touches_border"):
-                excluded.append(ExcludedCell(number, box, cell["reason"]))
+        for number, cell in enumerate(entry.cells):
+            box = Box(*(cell.box or (0, 0, width, height)))
+            if cell.touches_border:
+                excluded.append(ExcludedCell(number, box, cell.reason))
                 continue
-            known = cell["probability"] is not None
-            probability = cell["probability"] if known else math.nan
-            prediction = Prediction(Decision(cell["decision"]), probability, cell["reason"])
+            probability = math.nan if cell.probability is None else cell.probability
+            prediction = Prediction(cell.decision, probability, cell.reason)
             cells.append(CellResult(number, True, box, math.nan, math.nan, prediction))
         found = ()
-        if entry["kind"] == "field":
+        if entry.kind == "field":
             # The same cells again, for their outlines.
             scale = self._px_per_um or estimated_scale(pixels).px_per_um
             found = tuple(segment(pixels, px_per_um=scale))
@@ -97,7 +97,7 @@ class AnnotatedPictures:
             source=str(file),
             width=width,
             height=height,
-            px_per_um=entry.get("px_per_um"),
+            px_per_um=entry.px_per_um,
             cells=tuple(cells),
             excluded=tuple(excluded),
             found=found,

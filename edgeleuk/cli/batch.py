@@ -92,9 +92,11 @@ def classify(
             raise error
         return
     from edgeleuk.batch import images as image_files
+    from edgeleuk.batch.save import AnnotatedPictures
 
-    result = image_files.classify_files(paths, bundle, settings, save=save)
-    emit(result, image_files.classification_text, as_json=as_json)
+    draw = None if save is None else AnnotatedPictures(save, paths, settings.px_per_um).draw
+    classified = image_files.classify_files(paths, bundle, settings, on_picture=draw)
+    emit(classified, image_files.classification_text, as_json=as_json)
 
 
 def segment(

@@ -38,7 +38,7 @@ def verify(
     if verifying.is_database(Path(file)):
         found = verifying.verify_session(Path(file))
         emit(found, verifying.verification_text, as_json=as_json)
-        if found["broken"] is not None:
+        if found.broken is not None:
             raise typer.Exit(7)
         return
     from edgeleuk.bundle.reading import read_bundle

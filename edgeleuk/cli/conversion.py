@@ -101,12 +101,10 @@ def convert(
     """Quantize a network to int8 TFLite and ONNX, hold it against float, and pack it into a bundle."""
     overwrite(force=force)
     from edgeleuk_convert.commands import convert as conversion_commands
+    from edgeleuk_convert.commands.options import ConvertOptions
 
     del int8  # there is no other precision
-    result = conversion_commands.convert(
-        model,
-        calibration,
-        out,
+    options = ConvertOptions(
         images=images,
         seed=seed,
         strategy=strategy,
@@ -124,6 +122,7 @@ def convert(
         px_per_um=px_per_um,
         folds=folds,
     )
+    result = conversion_commands.convert(model, calibration, out, options)
     emit(result, conversion_commands.conversion_text, as_json=as_json)
     if result["validation"]["verdict"] == "fail":
         raise typer.Exit(3)
@@ -149,6 +148,7 @@ def contract(
     """Find out by labelled images how a network is fed, and which of its classes is which."""
     overwrite(force=force)
     from edgeleuk_convert.commands import contract as contract_commands
+    from edgeleuk_convert.commands.read_cells import DataOptions
 
     result = contract_commands.contract(
         model,
@@ -157,9 +157,7 @@ def contract(
         seed=seed,
         size=size,
         output=output,
-        classes=classes,
-        subjects=subjects,
-        px_per_um=px_per_um,
+        options=DataOptions.parse(classes, subjects, px_per_um),
     )
     emit(result, contract_commands.contract_text, as_json=as_json)
 
@@ -184,6 +182,7 @@ def calibrate(
 ) -> None:
     """Choose calibration images, and check on held-out cells the ranges that they teach."""
     from edgeleuk_convert.commands import convert as conversion_commands
+    from edgeleuk_convert.commands.read_cells import DataOptions
 
     result = conversion_commands.calibrate(
         model,
@@ -193,9 +192,7 @@ def calibrate(
         seed=seed,
         strategy=strategy,
         curve=curve,
-        classes=classes,
-        subjects=subjects,
-        px_per_um=px_per_um,
+        options=DataOptions.parse(classes, subjects, px_per_um),
     )
     emit(result, conversion_commands.calibration_text, as_json=as_json)
 
@@ -222,6 +219,7 @@ def validate(
 ) -> None:
     """Compare a bundle's int8 networks with its float network on subjects none of them has seen."""
     from edgeleuk_convert.commands import evaluate as validation_commands
+    from edgeleuk_convert.commands.read_cells import DataOptions
 
     result = validation_commands.validate(
         bundle,
@@ -230,9 +228,7 @@ def validate(
         out=out,
         report=report,
         limits_file=limits,
-        classes=classes,
-        subjects=subjects,
-        px_per_um=px_per_um,
+        options=DataOptions.parse(classes, subjects, px_per_um),
     )
     emit(result, validation_commands.validation_text, as_json=as_json)
     if result["verdict"] == "fail":
@@ -251,9 +247,10 @@ def compare(
 ) -> None:
     """Say whether one bundle may replace another, on subjects that neither has seen."""
     from edgeleuk_convert.commands import evaluate as validation_commands
+    from edgeleuk_convert.commands.read_cells import DataOptions
 
     result = validation_commands.compare(
-        a, b, data, limits_file=limits, classes=classes, subjects=subjects, px_per_um=px_per_um
+        a, b, data, limits_file=limits, options=DataOptions.parse(classes, subjects, px_per_um)
     )
     emit(result, validation_commands.comparison_text, as_json=as_json)
     if result["verdict"] == "fail":

@@ -128,6 +128,9 @@ UmPerStepOption = Annotated[
 BacklashOption = Annotated[
     float | None, typer.Option("--backlash-um", help="Play of the threads, to be taken out [default: 0].")
 ]
+ScanBacklashOption = Annotated[
+    float | None, typer.Option("--backlash-um", help="Play that is taken out [default: 10].")
+]
 LampOption = Annotated[
     float | None,
     typer.Option("--lamp", metavar="LEVEL", help="Light the board's lamp, 0 to 1 [default: as it is]."),

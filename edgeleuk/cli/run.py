@@ -20,13 +20,15 @@ from edgeleuk.cli.options import (
     PrecisionOption,
     QualityCheckOption,
     ScaleOption,
+    ScanBacklashOption,
     StageConfigOption,
     ThreadsOption,
+    UmPerStepOption,
     UntilCellsOption,
     UntilPointsOption,
 )
 from edgeleuk.cli.output import emit
-from edgeleuk.cli.stage import opened_stage
+from edgeleuk.cli.stage import opened_stage, scan_backlash
 from edgeleuk.errors import UsageError
 from edgeleuk.io.atomic import overwrite
 
@@ -96,6 +98,8 @@ def run(
     autofocus: Annotated[
         bool, typer.Option("--autofocus", help="Find the focus, and find it again when it is lost.")
     ] = False,
+    um_per_step: UmPerStepOption = None,
+    backlash_um: ScanBacklashOption = None,
     stage_config: StageConfigOption = None,
     lamp: LampOption = None,
     config: ConfigOption = None,
@@ -143,19 +147,28 @@ def run(
         raise UsageError("a stage and --autofocus belong together", cure="pass both, or neither")
     with ExitStack() as stack:
         focus = None
+        told = stage_config or settings.stage_config
+        step_known = told is not None or um_per_step is not None
         if autofocus:
-            focus = stack.enter_context(opened_stage(stage, None, stage_config, lamp=lamp))
+            play_um = scan_backlash(told, backlash_um)
+            focus = stack.enter_context(
+                opened_stage(stage, None, stage_config, um_per_step, play_um, lamp=lamp)
+            )
         summary, error = running.run(
             settings.camera,
             settings.bundle,
             settings.of_run(),
-            session=Path(settings.session) if settings.session else None,
-            frames=frames,
-            picture=picture,
-            show=not as_json,
-            resume=resume,
-            focus=focus,
-            video=save_video,
+            running.RunOptions(
+                Path(settings.session) if settings.session else None,
+                frames,
+                picture,
+                show=not as_json,
+                resume=resume,
+                focus=focus,
+                # GRBL counts millimetres of its own.
+                step_known=step_known or focus is None or focus.capabilities.protocol == "grbl",
+                video=save_video,
+            ),
         )
     emit(summary, running.summary_text, as_json=as_json)
     if error is not None:

@@ -27,7 +27,7 @@ def replay(
         session, cell, command_settings({"bundle": bundle}, command="replay").bundle
     )
     emit(result, replaying.replay_text, as_json=as_json)
-    if not result["equal"]:
+    if not result.equal:
         raise typer.Exit(3)
 
 
@@ -71,5 +71,5 @@ def report(
     if html is not None:
         write_page(session, html)
     emit(facts, report_text, as_json=as_json)
-    if facts["chain"] and facts["chain"]["broken"]:
+    if facts.chain and facts.chain.broken:
         raise typer.Exit(7)

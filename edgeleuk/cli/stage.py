@@ -18,6 +18,7 @@ from edgeleuk.cli.options import (
     LampOption,
     ProtocolOption,
     ScaleOption,
+    ScanBacklashOption,
     ScanCameraOption,
     SeedOption,
     StageConfigOption,
@@ -211,9 +212,7 @@ def scan(
     overlap: Annotated[float, typer.Option("--overlap", help="Share of a field that the next shows.")] = 0.3,
     protocol: ProtocolOption = None,
     um_per_step: UmPerStepOption = None,
-    backlash_um: Annotated[
-        float | None, typer.Option("--backlash-um", help="Play that is taken out [default: 10].")
-    ] = None,
+    backlash_um: ScanBacklashOption = None,
     stage_config: StageConfigOption = None,
     lamp: LampOption = None,
     until_points: UntilPointsOption = None,
@@ -245,9 +244,7 @@ def scan(
     plan = ScanPlan(*scanning.parse_area(area), overlap)
     if config is not None:
         use_config(config)
-    if (stage_config or settings.stage_config) is None and backlash_um is None:
-        # More than stages have: what is not taken out puts fields out of focus.
-        backlash_um = 10.0
+    backlash_um = scan_backlash(stage_config or settings.stage_config, backlash_um)
     with opened_stage(stage, protocol, stage_config, um_per_step, backlash_um, lamp) as opened:
         here = opened.position()
         far_corner = (here.x_um + plan.width_um, here.y_um + plan.height_um, None)
@@ -258,10 +255,12 @@ def scan(
             settings.of_run(),
             opened,
             plan,
-            session=Path(settings.session) if settings.session else None,
-            picture=picture,
-            show=not as_json,
-            resume=resume,
+            running.RunOptions(
+                Path(settings.session) if settings.session else None,
+                picture=picture,
+                show=not as_json,
+                resume=resume,
+            ),
         )
     emit(summary, running.summary_text, as_json=as_json)
     if error is not None:
@@ -335,6 +334,12 @@ def _stage_settings(
         StageSettings, file=Path(named) if named else config, environ={}, command="stage move", renamed={}
     )
     return commands.settings_with(settings, um_per_step, backlash_um, lamp)
+
+
+def scan_backlash(config: Path | str | None, backlash_um: float | None) -> float | None:
+    """Return the play that is taken out where nobody told it."""
+    # More than stages have: what is not taken out puts fields out of focus.
+    return 10.0 if config is None and backlash_um is None else backlash_um
 
 
 def opened_stage(

@@ -139,6 +139,7 @@ def evaluate(
 ) -> None:
     """Measure a network on the cells of subjects that it has never seen."""
     from edgeleuk_convert.commands import train as commands
+    from edgeleuk_convert.commands.read_cells import DataOptions
 
     result = commands.evaluate(
         model,
@@ -148,8 +149,6 @@ def evaluate(
         report=report,
         allow_leakage=allow_leakage,
         random_split=random_split,
-        classes=classes,
-        subjects=subjects,
-        px_per_um=px_per_um,
+        options=DataOptions.parse(classes, subjects, px_per_um),
     )
     emit(result, commands.evaluation_text, as_json=as_json)

@@ -51,7 +51,9 @@ def bundle(network: Path, few_cells: Path) -> Path:
     path = network.with_suffix(".edgeleuk")
     # Two epochs teach little, so that more may be lost than by a network that is to be used.
     gate = network.with_name("gate.toml")
-    gate.write_text("[limits]\nweighted_f1_drop = 1\nsensitivity_drop = 1\nflips = 1\nprobability_change = 1\n")
+    gate.write_text(
+        "[limits]\nweighted_f1_drop = 1\nsensitivity_drop = 1\nflips = 1\nprobability_change = 1\n"
+    )
     result = as_json(
         "convert",
         network,

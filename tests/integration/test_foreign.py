@@ -17,6 +17,7 @@ from edgeleuk.classifier.self_test import replay
 from edgeleuk.errors import EdgeleukError, UsageError
 from edgeleuk.inference import open_runtime
 from edgeleuk_convert.commands import convert as conversion_commands
+from edgeleuk_convert.commands.options import ConvertOptions
 from edgeleuk_convert.dataset.cnmc import load_cells
 from edgeleuk_convert.dataset.tensors import load_tensors
 from edgeleuk_convert.evaluation.evaluate import unseen
@@ -66,7 +67,7 @@ def convert(folder: Path, name: str, few_cells: Path, **options: Any) -> dict[st
     stem = name.partition(".")[0]
     return conversion_commands.convert(
         folder / name, few_cells, folder / f"{stem}.edgeleuk",
-        images=40, seed=0, contract=folder / f"{stem}.toml", **options,
+        ConvertOptions(images=40, seed=0, contract=folder / f"{stem}.toml", **options),
     )  # fmt: skip
 
 
@@ -157,6 +158,6 @@ def test_nothing_is_written_of_what_is_refused(
     with pytest.raises(error, match=sentence):
         conversion_commands.convert(
             tmp_path / "x.h5", few_cells, tmp_path / "x.edgeleuk",
-            images=images, seed=0, contract=tmp_path / "x.toml", also=("float16",),
+            ConvertOptions(images=images, seed=0, contract=tmp_path / "x.toml", also=("float16",)),
         )  # fmt: skip
     assert sorted(tmp_path.iterdir()) == before

@@ -150,11 +150,14 @@ def _nested(value: object) -> bool:
 
 
 def settings_table(structure: type) -> str:
-    """Write a table of one structure's keys."""
+    """Write a table of one structure's own keys."""
     said = documented(structure)
+    inherited = {name for base in structure.__mro__[1:] for name in getattr(base, "__struct_fields__", ())}
 
     def rows() -> Iterator[tuple[str, ...]]:
         for name, default, kind in fields_of(structure):
+            if name in inherited:
+                continue
             shown = "" if default is ... else "a table" if _nested(default) else f"`{_default(default)}`"
             yield f"`{name}`", f"`{_annotation(kind)}`", shown, _cell(said.get(name, ""))
 
@@ -176,7 +179,7 @@ def _annotation(kind: str) -> str:
 
 def settings_files() -> dict[str, tuple[str, tuple[tuple[str, type], ...]]]:
     """Return every file of settings: what reads it, and the structures of its tables."""
-    from edgeleuk.io.settings import RunSettings
+    from edgeleuk.io.settings import RunSettings, Settings
     from edgeleuk.virtual.scenario import CameraFault
     from edgeleuk_convert.bundling.foreign import ContractSettings, InputSettings, OutputSettings
     from edgeleuk_convert.metrics.acceptance import AcceptanceLimits
@@ -185,9 +188,9 @@ def settings_files() -> dict[str, tuple[str, tuple[tuple[str, type], ...]]]:
     from edgeleuk_firmware_bridge.stage.protocols import AxisSettings, StageSettings
 
     return {
-        "A run: `--config FILE`": (
+        "A run: `edgeleuk.toml`, or `--config FILE`": (
             "Flags win over `EDGELEUK_*` variables, those over the file, and the file over the defaults.",
-            (("", RunSettings),),
+            (("", RunSettings), ("", Settings)),
         ),
         "A stage: `--stage-config FILE`": (
             "`edgeleuk stage map --out` writes one.",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeleuk.batch.images import ImageResult
-    from edgeleuk.frames import RgbImage
+    from edgeleuk.frames import Cell, RgbImage
 
 _FLAG = "--save"
 
@@ -81,12 +81,12 @@ class AnnotatedPictures:
         for number, cell in enumerate(entry.cells):
             box = Box(*(cell.box or (0, 0, width, height)))
             if cell.touches_border:
-                excluded.append(ExcludedCell(number, box, cell.reason))
+                excluded.append(ExcludedCell(number, box, cell.reason or ""))
                 continue
             probability = math.nan if cell.probability is None else cell.probability
             prediction = Prediction(cell.decision, probability, cell.reason)
             cells.append(CellResult(number, True, box, math.nan, math.nan, prediction))
-        found = ()
+        found: tuple[Cell, ...] = ()
         if entry.kind == "field":
             # The same cells again, for their outlines.
             scale = self._px_per_um or estimated_scale(pixels).px_per_um

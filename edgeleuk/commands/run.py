@@ -229,7 +229,9 @@ def _watched(
     watch = StreamWatch(camera=source.live or is_simulated(source.uri))
     with ExitStack() as stack, shown(view, show=options.show):
         try:
-            listeners = [view.update] if walk is None else [view.update, walk.seen]
+            listeners: list[Callable[[FrameResult, RgbImage], None]] = [view.update]
+            if walk is not None:
+                listeners.append(walk.seen)
             if options.video is not None:
                 film = AnnotatedVideo(options.video, simulated=is_simulated_source(source))
                 listeners.append(stack.enter_context(film).seen)

@@ -79,10 +79,7 @@ def product(folder: Path, work: Path, px_per_um: float) -> tuple[float, float, i
         f"dir://{folder}",
         "default",
         RunSettings(px_per_um=px_per_um, threads=1, runtime="litert"),
-        session=session,
-        frames=None,
-        picture=work / "last.png",
-        show=False,
+        running.RunOptions(session, picture=work / "last.png"),
     )
     with closing(sqlite3.connect(session)) as recorded:
         (judged,) = recorded.execute(

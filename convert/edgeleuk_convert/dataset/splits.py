@@ -297,7 +297,7 @@ def _groups(cells: Iterable[LabelledCell]) -> list[_Group]:
 
 
 def _fairest_deal(groups: list[_Group], folds: int, rng: np.random.Generator, tries: int) -> dict[str, int]:
-    """Deal groups out like cards, the hard ones first, large before small; of many deals, take the fairest."""
+    """Deal groups out like cards, the hard first, large before small; of many deals, return the fairest."""
     ordered = sorted(groups, key=lambda group: (not group.hard, -group.cells))
     hands = np.tile(np.arange(folds), (-(-len(ordered) // folds), 1))
     cells = np.array([group.cells for group in ordered], np.float64)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from edgeleuk import RESEARCH_USE
+from edgeleuk.version import RESEARCH_USE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -21,7 +21,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeleuk import RESEARCH_USE, __version__
 from edgeleuk.batch.images import cell_text
 from edgeleuk.batch.process_pool import ProcessWorkers, Workers
 from edgeleuk.batch.results_file import Entry, Ledger, entry_of, open_ledger, recorded_runtime
@@ -43,6 +42,7 @@ from edgeleuk.io.console import printable, progress_bar, say
 from edgeleuk.io.pictures.decoding import TOO_LARGE
 from edgeleuk.io.pictures.headers import NOT_READ
 from edgeleuk.results import cells_text, counted_of
+from edgeleuk.version import RESEARCH_USE, __version__
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

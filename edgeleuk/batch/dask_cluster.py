@@ -6,6 +6,7 @@ that come later. A worker that is lost costs nothing, its tasks go to another.
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import time
@@ -13,11 +14,11 @@ from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeleuk import __version__
 from edgeleuk.batch.process_pool import died_line
 from edgeleuk.batch.worker import Picture, judge, keep_bundle
 from edgeleuk.errors import HardwareError, IntegrityError, MissingDependencyError, UsageError
 from edgeleuk.io.closing import Closing
+from edgeleuk.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -167,7 +168,6 @@ class ClusterWorkers(Closing):
                 import edgeleuk  # noqa: PLC0415
             except ImportError:
                 return None
-            return edgeleuk.__version__
 
         for worker, found in self._client.run(version).items():
             if found != __version__:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from edgeleuk import RESEARCH_USE
 from edgeleuk.bench.choosing import settled
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.classifier.self_test import open_tested_classifier
@@ -16,6 +15,7 @@ from edgeleuk.io.images import read_picture, write_png
 from edgeleuk.io.pictures.limit import allow_megapixels
 from edgeleuk.pipeline.scale import SCALE_IMPLAUSIBLE, SCALE_UNKNOWN, PictureScale, estimated_scale
 from edgeleuk.results import Decision, Prediction, cells_text, counted_of
+from edgeleuk.version import RESEARCH_USE
 from edgeleuk.vision.looking import fault_of_picture
 from edgeleuk.vision.quality import is_cell_on_black
 from edgeleuk.vision.segmentation import nucleus_and_cell_mask, segment, worth_painting

@@ -13,7 +13,6 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from edgeleuk import RESEARCH_USE, __version__
 from edgeleuk.cli.mcu import mcu_app
 from edgeleuk.cli.options import (
     AbstainOption,
@@ -49,6 +48,7 @@ from edgeleuk.errors import EdgeleukError, UsageError
 from edgeleuk.io.atomic import overwrite
 from edgeleuk.io.console import escaped_output, printable, say
 from edgeleuk.io.signals import interrupted_by_signals, nothing_more_to_say
+from edgeleuk.version import RESEARCH_USE, __version__
 
 
 class _Discreet(typer.core.TyperGroup):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from edgeleuk import RESEARCH_USE
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.classifier.classifier import open_classifier
 from edgeleuk.counting.consensus import STUCK_DUST, View, joined
@@ -13,6 +12,7 @@ from edgeleuk.errors import IntegrityError, UsageError
 from edgeleuk.results import Decision, Prediction
 from edgeleuk.session.pictures import decode_crop
 from edgeleuk.session.reader import read_session
+from edgeleuk.version import RESEARCH_USE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

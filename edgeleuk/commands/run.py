@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from edgeleuk import RESEARCH_USE, __version__
 from edgeleuk.bench.choosing import Held, settled
 from edgeleuk.bundle.known_error import known_error
 from edgeleuk.bundle.reading import read_bundle
@@ -41,6 +40,7 @@ from edgeleuk.results import Check, Counted, Decision, check_of
 from edgeleuk.session import read_session
 from edgeleuk.session.open import create_session, require_no_folder, resume_session
 from edgeleuk.stage.watching import FocusingReader
+from edgeleuk.version import RESEARCH_USE, __version__
 from edgeleuk.vision.annotate import annotate
 from edgeleuk.vision.quality import quality_check
 from edgeleuk.vision.stream import StreamWatch

@@ -6,7 +6,6 @@ from collections import Counter
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from edgeleuk import RESEARCH_USE
 from edgeleuk.counting.intervals import (
     counting_facts,
     counting_text,
@@ -20,6 +19,7 @@ from edgeleuk.io.console import printable
 from edgeleuk.io.uris import is_simulated_session, public_uri
 from edgeleuk.results import cells_text
 from edgeleuk.session.reader import read_session
+from edgeleuk.version import RESEARCH_USE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 import pytest
 from archives import UNREADABLE, begin_classify, classify, make_archive, wait_for_lines
 
-from edgeleuk import RESEARCH_USE, __version__
 from edgeleuk.batch.archive import find_pictures
 from edgeleuk.batch.process_pool import ProcessWorkers
 from edgeleuk.batch.results_file import open_ledger, sealed
@@ -25,6 +24,7 @@ from edgeleuk.batch.worker import Picture, Standard, line_of
 from edgeleuk.bundle.reading import DEFAULT_PATH
 from edgeleuk.cli.app import main
 from edgeleuk.errors import HardwareError, IntegrityError, SessionError, UsageError
+from edgeleuk.version import RESEARCH_USE, __version__
 
 if TYPE_CHECKING:
     import subprocess

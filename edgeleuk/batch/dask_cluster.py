@@ -6,7 +6,6 @@ that come later. A worker that is lost costs nothing, its tasks go to another.
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
 import time
@@ -165,7 +164,7 @@ class ClusterWorkers(Closing):
         def version() -> str | None:
             # Within a function, so that it goes to the worker as it is: there may be no edgeleuk.
             try:
-                import edgeleuk  # noqa: PLC0415
+                return str(importlib.import_module("edgeleuk").__version__)
             except ImportError:
                 return None
 

@@ -22,7 +22,7 @@ from edgeleuk.vision.segmentation import nucleus_and_cell_mask, segment, worth_p
 from edgeleuk.vision.stream import OF_THE_LIGHT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from edgeleuk.classifier.classifier import Classifier
@@ -129,7 +129,7 @@ def segment_files(files: Sequence[Path], out: Path, settings: RunSettings) -> di
             entry = {"file": str(file), "rejected": fault_of_picture(pixels, judge_quality=settings.gate)}
             cells: list[Cell] = []
             if not entry["rejected"]:
-                cells, (_, trouble) = _segmented(pixels, settings.px_per_um)
+                cells, (_, trouble) = find_cells(pixels, settings.px_per_um)
                 # Cells are found without a scale as well, but not as well.
                 notes += (trouble,) if trouble == SCALE_IMPLAUSIBLE else ()
                 painted = nucleus_and_cell_mask(worth_painting(cells), pixels.shape[:2])
@@ -175,9 +175,15 @@ def _cell_facts(cell: Cell) -> dict[str, Any]:
 
 
 def classify_picture(
-    file: Path, picture: Decoded, classifier: Classifier, px_per_um: float | None, *, gate: bool = True
+    file: Path,
+    picture: Decoded,
+    classifier: Classifier,
+    px_per_um: float | None,
+    *,
+    gate: bool = True,
+    on_cells: Callable[[list[Cell]], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Classify every white cell of one picture.
+    """Classify every white cell of one picture; `on_cells` is told those of a field, in their order.
 
     Returns
     -------
@@ -199,7 +205,8 @@ def classify_picture(
         # A cell without its field shows no red cells to measure: C-NMC's scale, unless told otherwise.
         crop = CellCrop.on_black(pixels, px_per_um or classifier.manifest.input.crop_px_per_um, whole=True)
         return entry | {"cells": [_prediction_facts(classifier.classify([crop])[0])]}
-    cells, (scale, trouble) = _segmented(pixels, px_per_um)
+    cells, (scale, trouble) = find_cells(pixels, px_per_um)
+    on_cells(cells)
     if scale is None:
         predictions: list[Prediction | None] = [None] * len(cells)
     else:
@@ -213,7 +220,7 @@ def classify_picture(
     }
 
 
-def _segmented(pixels: RgbImage, px_per_um: float | None) -> tuple[list[Cell], PictureScale]:
+def find_cells(pixels: RgbImage, px_per_um: float | None) -> tuple[list[Cell], PictureScale]:
     """Find the white cells of a picture, and its scale: the given one, else what the red cells tell."""
     if px_per_um is not None:
         return segment(pixels, px_per_um=px_per_um), PictureScale(px_per_um)

@@ -8,7 +8,7 @@ used, so that ``import edgeleuk`` costs nearly nothing.
 Examples
 --------
 >>> import edgeleuk
->>> for frame in edgeleuk.watch("virtual://?seed=1&fields=1", px_per_um=8.0):
+>>> for frame in edgeleuk.watch("virtual://?seed=1&frames=1", px_per_um=8.0):
 ...     print(frame.width, frame.height)
 640 480
 """

@@ -21,7 +21,7 @@ from edgeleuk.errors import InterruptedBeforeRecordError
 from edgeleuk.io.console import recordable
 from edgeleuk.io.settings import RunSettings, load_settings
 from edgeleuk.pipeline.engine import Engine, accept
-from edgeleuk.pipeline.run import run
+from edgeleuk.pipeline.run import PipelineOptions, run
 from edgeleuk.session.open import create_session
 from edgeleuk.version import __version__
 from edgeleuk.vision.quality import quality_check as check_quality
@@ -84,7 +84,7 @@ def watch(
     Examples
     --------
     >>> import edgeleuk
-    >>> for frame in edgeleuk.watch("virtual://?seed=1&fields=1", px_per_um=8.0, runtime="litert"):
+    >>> for frame in edgeleuk.watch("virtual://?seed=1&frames=1", px_per_um=8.0, runtime="litert"):
     ...     print(frame.width, frame.height)
     640 480
     """
@@ -172,4 +172,11 @@ def _watched(
             put(FrameResult(**known, rgb=pixels, simulated=simulated))
 
         with create_session(session, facts) as writer, suppress(InterruptedBeforeRecordError):
-            run(source, engine, writer, px_per_um=settings.px_per_um, on_frame=on_frame, stop=stop)
+            run(
+                source,
+                engine,
+                writer,
+                PipelineOptions(px_per_um=settings.px_per_um),
+                on_frame=on_frame,
+                stop=stop,
+            )

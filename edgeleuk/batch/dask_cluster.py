@@ -6,6 +6,7 @@ that come later. A worker that is lost costs nothing, its tasks go to another.
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import time

@@ -508,7 +508,7 @@ def verify(
     if verifying.is_database(Path(file)):
         found = verifying.verify_session(Path(file))
         print_json(found) if as_json else typer.echo(verifying.verification_text(found))
-        if found["broken"] is not None:
+        if found.broken is not None:
             raise typer.Exit(7)
         return
     from edgeleuk.bundle.reading import read_bundle
@@ -643,14 +643,16 @@ def run(
             camera,
             bundle,
             settings,
-            session=session,
-            frames=frames,
-            picture=picture,
-            show=not as_json,
-            resume=resume,
-            focus=focus,
-            # GRBL counts millimetres of its own.
-            step_known=step_known or focus is None or focus.capabilities.protocol == "grbl",
+            running.RunOptions(
+                session,
+                frames,
+                picture,
+                show=not as_json,
+                resume=resume,
+                focus=focus,
+                # GRBL counts millimetres of its own.
+                step_known=step_known or focus is None or focus.capabilities.protocol == "grbl",
+            ),
         )
     print_json(summary.to_json()) if as_json else typer.echo(running.summary_text(summary))
     if error is not None:
@@ -714,8 +716,8 @@ def classify(
         return
     from edgeleuk.batch import images as image_files
 
-    result = image_files.classify_files(paths, bundle, settings)
-    print_json(result) if as_json else typer.echo(image_files.classification_text(result))
+    classified = image_files.classify_files(paths, bundle, settings)
+    print_json(classified) if as_json else typer.echo(image_files.classification_text(classified))
 
 
 @app.command()
@@ -756,7 +758,7 @@ def replay(
 
     result = replaying.replay_cell(session, cell, bundle)
     print_json(result) if as_json else typer.echo(replaying.replay_text(result))
-    if not result["equal"]:
+    if not result.equal:
         raise typer.Exit(3)
 
 
@@ -803,7 +805,7 @@ def report(
     if html is not None:
         write_page(session, html)
     print_json(facts) if as_json else typer.echo(report_text(facts))
-    if facts["chain"] and facts["chain"]["broken"]:
+    if facts.chain and facts.chain.broken:
         raise typer.Exit(7)
 
 

@@ -251,10 +251,7 @@ def scan(
             settings,
             opened,
             plan,
-            session=session,
-            picture=picture,
-            show=not as_json,
-            resume=resume,
+            running.RunOptions(session, picture=picture, show=not as_json, resume=resume),
         )
     print_json(summary.to_json()) if as_json else typer.echo(running.summary_text(summary))
     if error is not None:

@@ -67,7 +67,7 @@ def write_page(session: Path, out: Path) -> None:
                 + "\n".join(figures)
                 + "\n</div>"
             )
-        simulated = " (SIMULATED)" if facts["simulated"] else ""
+        simulated = " (SIMULATED)" if facts.simulated else ""
         title = printable(session.name) + simulated
         page = whole_page(
             title,

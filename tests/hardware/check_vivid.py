@@ -32,7 +32,7 @@ def button(name: bytes) -> int:
 
 
 def check_list() -> None:
-    (camera,) = list_cameras()["cameras"]
+    (camera,) = list_cameras().to_json()["cameras"]
     assert (camera["uri"], camera["driver"]) == (f"v4l2://{NODE}", "vivid")
     assert {"fourcc", "sizes"} <= set(camera["formats"][0])
     assert "Gain" in [each["name"] for each in camera["controls"]]

@@ -30,7 +30,7 @@ from edgeleuk.errors import (
 from edgeleuk.frames import Box, Cell, Frame
 from edgeleuk.pipeline.engine import Engine
 from edgeleuk.pipeline.latency import LatencyHistogram
-from edgeleuk.pipeline.run import CUT, run
+from edgeleuk.pipeline.run import CUT, PipelineOptions, run
 from edgeleuk.pipeline.scale import SCALE_IMPLAUSIBLE, SCALE_UNKNOWN
 from edgeleuk.results import (
     CellResult,
@@ -108,11 +108,12 @@ def run_on(
     before: Callable[[SessionWriter], object] | None = None,
     **options: Any,
 ) -> SessionSummary:
-    options.setdefault("stop", threading.Event())
+    listening = {name: options.pop(name) for name in ("stop", "on_frame") if name in options}
+    listening.setdefault("stop", threading.Event())
     with open_source(uri) as source, create_session(path, {"camera": source.uri}) as session:
         if before is not None:
             before(session)
-        return run(source, engine, session, **options)
+        return run(source, engine, session, PipelineOptions(**options), **listening)
 
 
 def laws_hold(summary: SessionSummary, path: Path) -> None:
@@ -328,8 +329,9 @@ class TestCounting:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "s.db"
             with create_session(path, {}) as session:
+                options = PipelineOptions(px_per_um=2.0)
                 summary = run(
-                    Blank(len(script)), Seen(script).engine(), session, px_per_um=2.0, stop=threading.Event()
+                    Blank(len(script)), Seen(script).engine(), session, options, stop=threading.Event()
                 )
             laws_hold(summary, path)
         assert summary.unique == len({track for field in script for track, _, cut in field if not cut})
@@ -454,7 +456,13 @@ class TestEnds:
 
         with create_session(tmp_path / "s.db", {}) as session:
             with pytest.raises(CameraError, match="unplugged"):
-                run(Dying(), Seen([[]] * 2).engine(), session, px_per_um=2.0, stop=threading.Event())
+                run(
+                    Dying(),
+                    Seen([[]] * 2).engine(),
+                    session,
+                    PipelineOptions(px_per_um=2.0),
+                    stop=threading.Event(),
+                )
             assert session.summary is not None
             assert session.summary.ended == "the camera was unplugged"
             laws_hold(session.summary, tmp_path / "s.db")

@@ -12,6 +12,7 @@ import pytest
 from sessions import record
 from virtual_stage import VirtualStage
 
+from edgeleuk.commands.run import RunOptions
 from edgeleuk.commands.scan import earlier_scan_in, parse_area, scan
 from edgeleuk.errors import HardwareError, InterruptedBeforeRecordError, SessionError, UsageError
 from edgeleuk.io.settings import RunSettings
@@ -124,7 +125,8 @@ def test_a_scan_that_is_ended_before_its_first_field_leaves_a_session_in_order(
     stage, camera = stand
     stage.moves_left, stage.ends_by = 4, signal.SIGTERM
     path, picture = tmp_path / "s.db", tmp_path / "slide.png"
-    summary, error = scan(camera, "default", SETTINGS, stage, PLAN, session=path, picture=picture, show=False)
+    options = RunOptions(path, picture=picture)
+    summary, error = scan(camera, "default", SETTINGS, stage, PLAN, options)
     assert isinstance(error, InterruptedBeforeRecordError)
     assert (summary.captured, summary.ended) == (0, "stopped by the user")
     assert not picture.exists()

@@ -132,8 +132,8 @@ def frames(path: Path) -> int:
 
 def opens_clean(path: Path, *, finished: bool) -> int:
     found = verify_session(path)
-    assert (found["broken"], found["finished"]) == (None, finished)
-    return int(found["frames"])
+    assert (found.broken, found.finished) == (None, finished)
+    return int(found.frames)
 
 
 def test_while_the_camera_is_being_opened(tmp_path: Path) -> None:

@@ -24,7 +24,8 @@ from edgeleuk.bundle.manifest import (
     Provenance,
 )
 from edgeleuk.bundle.writing import describe_members
-from edgeleuk.classifier.classifier import Rules, open_network, open_networks
+from edgeleuk.classifier.classifier import open_network, open_networks
+from edgeleuk.classifier.decision import Rules
 from edgeleuk.errors import IntegrityError
 from edgeleuk_calibration.calibration_record import encode_calibration_record
 from edgeleuk_convert.bundling.converted import Also, Converted, Recipe

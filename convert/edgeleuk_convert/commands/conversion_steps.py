@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from edgeleuk.classifier.classifier import Rules, open_networks
+from edgeleuk.classifier.classifier import open_networks
+from edgeleuk.classifier.decision import Rules
 from edgeleuk.io.console import progress_bar, say
 from edgeleuk_calibration.selection import select_balanced
 from edgeleuk_convert.bundling.calibrate import choose

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeleuk.bundle.manifest import InputContract
-    from edgeleuk.classifier.classifier import Rules
+    from edgeleuk.classifier.decision import Rules
     from edgeleuk.inference import ModelRuntime
     from edgeleuk_convert.commands.read_cells import DataOptions
     from edgeleuk_convert.dataset.cells import LabelledCell

@@ -20,7 +20,7 @@ import numpy as np
 
 from edgeleuk.bundle.manifest import OutputContract
 from edgeleuk.classifier.cell_features import morphology_numbers
-from edgeleuk.classifier.classifier import calibrated
+from edgeleuk.classifier.decision import calibrated
 from edgeleuk.errors import UsageError
 from edgeleuk.io.atomic import part_of
 from edgeleuk_convert.dataset.measuring import measure, measure_numbers

@@ -23,16 +23,8 @@ from edgeleuk.bundle.manifest import (
 )
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.classifier.appearance import CellAppearance
-from edgeleuk.classifier.classifier import (
-    CellEvidence,
-    Classifier,
-    Rules,
-    calibrated,
-    decide,
-    doubt_of,
-    open_classifier,
-    probabilities_of,
-)
+from edgeleuk.classifier.classifier import Classifier, open_classifier
+from edgeleuk.classifier.decision import CellEvidence, Rules, calibrated, decide, doubt_of, probabilities_of
 from edgeleuk.errors import BundleError, UsageError
 from edgeleuk.inference import Answer
 from edgeleuk.results import Check, Decision, check_of

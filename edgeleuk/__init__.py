@@ -8,9 +8,9 @@ used, so that ``import edgeleuk`` costs nearly nothing.
 Examples
 --------
 >>> import edgeleuk
->>> for frame in edgeleuk.watch("virtual://?seed=1&frames=1", px_per_um=8.0):
+>>> for frame in edgeleuk.watch("virtual://?seed=1&frames=1"):
 ...     print(frame.width, frame.height)
-640 480
+1280 960
 """
 
 from __future__ import annotations

@@ -84,9 +84,9 @@ def watch(
     Examples
     --------
     >>> import edgeleuk
-    >>> for frame in edgeleuk.watch("virtual://?seed=1&frames=1", px_per_um=8.0, runtime="litert"):
+    >>> for frame in edgeleuk.watch("virtual://?seed=1&frames=1", runtime="litert"):
     ...     print(frame.width, frame.height)
-    640 480
+    1280 960
     """
     settings = load_settings(
         RunSettings,

@@ -159,7 +159,7 @@ class Session(Closing):
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     file = f"{folder}/night.db"
     ...     camera = "virtual://?seed=1&frames=1"
-    ...     frames = list(edgeleuk.watch(camera, session=file, px_per_um=8.0, runtime="litert"))
+    ...     frames = list(edgeleuk.watch(camera, session=file, runtime="litert"))
     ...     with edgeleuk.open_session(file) as session:
     ...         len(session.frames) == len(frames)
     True

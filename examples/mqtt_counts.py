@@ -1,4 +1,4 @@
-"""Send the counts of each frame to an MQTT broker: ``mqtt_counts.py HOST PORT URI`` (pip install paho-mqtt)."""
+"""Send counts to an MQTT broker: ``mqtt_counts.py HOST PORT URI`` (pip install paho-mqtt)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cut cells out by your own rule, and let the network judge them: ``own_segmentation.py PICTURE PX_PER_UM``."""
+"""Cut cells out by your own rule, then classify them: ``own_segmentation.py PICTURE PX_PER_UM``."""
 
 from __future__ import annotations
 

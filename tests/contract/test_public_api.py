@@ -20,7 +20,8 @@ FILE = Path(__file__).with_name("public_api.txt")
 def members(kind: type) -> list[str]:
     lines = []
     for name, value in sorted(inspect.getmembers(kind)):
-        if name.startswith("_") and name not in ("__call__", "_repr_html_"):
+        hidden = name.startswith("_") and name not in ("__call__", "_repr_html_")
+        if hidden or (issubclass(kind, BaseException) and name in dir(BaseException)):
             continue
         if inspect.isroutine(value):
             lines.append(f"  {name}{inspect.signature(value)}")

@@ -4,8 +4,7 @@ import json
 import subprocess
 import sys
 import threading
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -16,6 +15,9 @@ from edgeleuk.capture import open_source
 from edgeleuk.errors import DataRefusedError, MissingDependencyError, SessionError, UsageError
 from edgeleuk.frames import CellCrop
 from edgeleuk.io.images import write_png
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CAMERA = "virtual://?seed=1&frames=2"
 SCALE = 13.0

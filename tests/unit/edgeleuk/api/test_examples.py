@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,13 +72,24 @@ def test_a_session_goes_into_pandas(tmp_path: Path) -> None:
     assert "count" in done.stdout
 
 
+def _wait_for(process: subprocess.Popen[bytes], port: int) -> None:
+    while process.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            continue
+        return
+    msg = "the broker has ended"
+    raise RuntimeError(msg)
+
+
 @contextmanager
 def broker(folder: Path, port: int) -> Iterator[None]:
     config = folder / "mosquitto.conf"
     config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
     process = subprocess.Popen([shutil.which("mosquitto") or "", "-c", str(config)])
     try:
-        time.sleep(1)
+        _wait_for(process, port)
         yield
     finally:
         process.terminate()

@@ -321,7 +321,7 @@ def convert(
         images=images,
         seed=seed,
         strategy=strategy,
-        calibration_card=calibration_card,
+        calibration_record=calibration_card,
         contract=contract,
         size=size,
         output=output,
@@ -336,8 +336,8 @@ def convert(
         folds=folds,
     )
     result = conversion_commands.convert(model, calibration, out, options)
-    print_json(result) if as_json else typer.echo(conversion_commands.conversion_text(result))
-    if result["validation"]["verdict"] == "fail":
+    print_json(result.to_json()) if as_json else typer.echo(conversion_commands.conversion_text(result))
+    if result.verdict == "fail":
         raise typer.Exit(3)
 
 

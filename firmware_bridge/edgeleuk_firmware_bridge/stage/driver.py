@@ -41,7 +41,7 @@ RETRIES = 3
 
 
 class DrivenStage(Closing):
-    """A stage on a board; see `microscope.Stage`.
+    """A stage on a board; see `protocols.Stage`.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ class DrivenStage(Closing):
         *,
         wait: bool = True,
     ) -> None:
-        """Go to a place; see `microscope.Stage.move`. A move waits for the one before.
+        """Go to a place; see `protocols.Stage.move`. A move waits for the one before.
 
         Raises
         ------

@@ -16,11 +16,14 @@ Examples
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
 from edgeleuk.version import RESEARCH_USE, __version__
 
+# As typing's, which takes longer to load than all the rest here.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from edgeleuk.api.cameras import watch
     from edgeleuk.api.opening import (
         CropClassifier,

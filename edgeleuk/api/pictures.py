@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import msgspec
 
@@ -18,12 +18,49 @@ from edgeleuk.io.settings import RunSettings, load_settings
 from edgeleuk.vision.looking import fault_of_picture
 
 if TYPE_CHECKING:
-    from edgeleuk.api.inputs import Given, Pictures
+    from edgeleuk.api.inputs import Given, OnePicture, Pictures
     from edgeleuk.api.results import SegmentedImage
     from edgeleuk.classifier.classifier import Classifier
-    from edgeleuk.frames import Cell
+    from edgeleuk.frames import Cell, RgbImage
 
 
+# Of a path it cannot be known beforehand whether it is a folder.
+@overload
+def classify(
+    rgb: RgbImage,
+    *,
+    bundle: str | Path = ...,
+    px_per_um: float | None = ...,
+    runtime: Literal["auto", "litert", "onnxruntime"] | None = ...,
+    precision: Literal["int8", "float32"] | None = ...,
+    threads: int | None = ...,
+    abstain: Literal["band", "conformal", "off"] | None = ...,
+    quality_check: bool | None = ...,
+) -> ImageResult: ...
+@overload
+def classify(
+    rgb: list[OnePicture],
+    *,
+    bundle: str | Path = ...,
+    px_per_um: float | None = ...,
+    runtime: Literal["auto", "litert", "onnxruntime"] | None = ...,
+    precision: Literal["int8", "float32"] | None = ...,
+    threads: int | None = ...,
+    abstain: Literal["band", "conformal", "off"] | None = ...,
+    quality_check: bool | None = ...,
+) -> list[ImageResult]: ...
+@overload
+def classify(
+    rgb: str | Path,
+    *,
+    bundle: str | Path = ...,
+    px_per_um: float | None = ...,
+    runtime: Literal["auto", "litert", "onnxruntime"] | None = ...,
+    precision: Literal["int8", "float32"] | None = ...,
+    threads: int | None = ...,
+    abstain: Literal["band", "conformal", "off"] | None = ...,
+    quality_check: bool | None = ...,
+) -> Any: ...
 def classify(
     rgb: Pictures,
     *,
@@ -98,6 +135,27 @@ def classify(
     return results[0] if one else results
 
 
+@overload
+def segment(
+    rgb: RgbImage,
+    *,
+    px_per_um: float | None = ...,
+    quality_check: bool = ...,
+) -> SegmentedImage: ...
+@overload
+def segment(
+    rgb: list[OnePicture],
+    *,
+    px_per_um: float | None = ...,
+    quality_check: bool = ...,
+) -> list[SegmentedImage]: ...
+@overload
+def segment(
+    rgb: str | Path,
+    *,
+    px_per_um: float | None = ...,
+    quality_check: bool = ...,
+) -> Any: ...
 def segment(rgb: Pictures, *, px_per_um: float | None = None, quality_check: bool = True) -> Any:
     """Find the white cells of a picture, of several, or of a folder.
 

@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from edgeleuk import RESEARCH_USE, __version__
 from edgeleuk.batch.images import ArchiveLine, cell_text
 from edgeleuk.batch.process_pool import ProcessWorkers, Workers
 from edgeleuk.batch.results_file import Entry, Ledger, entry_of, open_ledger, recorded_runtime
@@ -54,6 +53,7 @@ from edgeleuk.results.structs import (
     Differential,
     Printed,
 )
+from edgeleuk.version import RESEARCH_USE, __version__
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

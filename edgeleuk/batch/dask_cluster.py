@@ -6,6 +6,7 @@ that come later. A worker that is lost costs nothing, its tasks go to another.
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import time
@@ -13,11 +14,11 @@ from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeleuk import __version__
 from edgeleuk.batch.process_pool import died_line
 from edgeleuk.batch.worker import Picture, judge, keep_bundle
 from edgeleuk.errors import HardwareError, IntegrityError, MissingDependencyError, UsageError
 from edgeleuk.io.closing import Closing
+from edgeleuk.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -164,10 +165,9 @@ class ClusterWorkers(Closing):
         def version() -> str | None:
             # Within a function, so that it goes to the worker as it is: there may be no edgeleuk.
             try:
-                import edgeleuk  # noqa: PLC0415
+                return str(importlib.import_module("edgeleuk").__version__)
             except ImportError:
                 return None
-            return edgeleuk.__version__
 
         for worker, found in self._client.run(version).items():
             if found != __version__:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from edgeleuk import RESEARCH_USE
 from edgeleuk.bench.choosing import settled
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.classifier.self_test import open_tested_classifier
@@ -29,6 +28,7 @@ from edgeleuk.results import (
     counted_of,
 )
 from edgeleuk.results.structs import CellCounts, Printed
+from edgeleuk.version import RESEARCH_USE
 from edgeleuk.vision.looking import fault_of_picture
 from edgeleuk.vision.quality import is_cell_on_black
 from edgeleuk.vision.segmentation import nucleus_and_cell_mask, segment, worth_painting
@@ -286,7 +286,7 @@ def segment_files(files: Sequence[Path], out: Path, settings: RunSettings) -> Se
             rejected = fault_of_picture(pixels, judge_quality=settings.quality_check)
             cells: list[Cell] = []
             if not rejected:
-                cells, (_, trouble) = _segmented(pixels, settings.px_per_um)
+                cells, (_, trouble) = find_cells(pixels, settings.px_per_um)
                 # Cells are found without a scale as well, but not as well.
                 notes += (trouble,) if trouble == SCALE_IMPLAUSIBLE else ()
                 painted = nucleus_and_cell_mask(worth_painting(cells), pixels.shape[:2])
@@ -334,9 +334,15 @@ def _cell_facts(cell: Cell) -> dict[str, Any]:
 
 
 def classify_picture(
-    file: Path, picture: Decoded, classifier: Classifier, px_per_um: float | None, *, gate: bool = True
+    file: Path,
+    picture: Decoded,
+    classifier: Classifier,
+    px_per_um: float | None,
+    *,
+    gate: bool = True,
+    on_cells: Callable[[list[Cell]], None] = lambda _: None,
 ) -> ImageResult:
-    """Classify every white cell of one picture.
+    """Classify every white cell of one picture; `on_cells` is told those of a field, in their order.
 
     Returns
     -------
@@ -358,7 +364,8 @@ def classify_picture(
         crop = CellCrop.on_black(pixels, px_per_um or classifier.manifest.input.crop_px_per_um, whole=True)
         called = ImageCell(**_prediction_facts(classifier.classify([crop])[0]))
         return msgspec.structs.replace(entry, cells=(called,))
-    cells, (scale, trouble) = _segmented(pixels, px_per_um)
+    cells, (scale, trouble) = find_cells(pixels, px_per_um)
+    on_cells(cells)
     if scale is None:
         predictions: list[Prediction | None] = [None] * len(cells)
     else:
@@ -370,7 +377,7 @@ def classify_picture(
     return msgspec.structs.replace(entry, cells=found, px_per_um=scale)
 
 
-def _segmented(pixels: RgbImage, px_per_um: float | None) -> tuple[list[Cell], PictureScale]:
+def find_cells(pixels: RgbImage, px_per_um: float | None) -> tuple[list[Cell], PictureScale]:
     """Find the white cells of a picture, and its scale: the given one, else what the red cells tell."""
     if px_per_um is not None:
         return segment(pixels, px_per_um=px_per_um), PictureScale(px_per_um)

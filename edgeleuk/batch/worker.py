@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
 
-from edgeleuk import RESEARCH_USE, __version__
 from edgeleuk.batch.images import classify_picture
 from edgeleuk.bundle.reading import decode_bundle
 from edgeleuk.classifier.self_test import open_tested_classifier
 from edgeleuk.errors import BundleError, DataRefusedError, IntegrityError
 from edgeleuk.io.pictures.decoding import decode, read_bytes
 from edgeleuk.io.pictures.limit import MOST_MEGAPIXELS, allow_megapixels
+from edgeleuk.version import RESEARCH_USE, __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from edgeleuk import __version__
+from edgeleuk.version import __version__
 
 ROOT = Path("/")
 UNAVAILABLE = "unavailable"

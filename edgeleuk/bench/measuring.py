@@ -6,7 +6,6 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from edgeleuk import __version__
 from edgeleuk.bench.comparison import SCHEMA_VERSION
 from edgeleuk.bench.fresh import measure_fresh
 from edgeleuk.bench.machine import (
@@ -36,6 +35,7 @@ from edgeleuk.classifier.self_test import MOVED, OK
 from edgeleuk.errors import CheckFailedError, UsageError
 from edgeleuk.inference import available_runtimes
 from edgeleuk.io.console import progress_line
+from edgeleuk.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

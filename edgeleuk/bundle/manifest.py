@@ -10,7 +10,6 @@ from typing import Literal
 
 import msgspec
 
-from edgeleuk import RESEARCH_USE
 from edgeleuk.bundle.numbers import (
     Amount,
     Count,
@@ -22,6 +21,7 @@ from edgeleuk.bundle.numbers import (
     require_ordered,
     require_range,
 )
+from edgeleuk.version import RESEARCH_USE
 
 SCHEMA_VERSION = 5
 # What later versions added has defaults, so that an earlier bundle reads as one without it.

@@ -12,7 +12,6 @@ from typing import Annotated
 import typer
 import typer.core
 
-from edgeleuk import RESEARCH_USE, __version__
 from edgeleuk.cli.batch import classify, segment
 from edgeleuk.cli.bundle import bench, inspect, verify
 from edgeleuk.cli.camera import camera_app
@@ -30,6 +29,7 @@ from edgeleuk.errors import EdgeleukError
 from edgeleuk.io.config import use_config
 from edgeleuk.io.console import escaped_output, is_verbose, printable, say
 from edgeleuk.io.signals import interrupted_by_signals, nothing_more_to_say
+from edgeleuk.version import RESEARCH_USE, __version__
 
 app = command_group(
     "edgeleuk", f"Put a trained leukemic-blast classifier on a microscope. {RESEARCH_USE}", completion=True

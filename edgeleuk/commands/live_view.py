@@ -8,10 +8,10 @@ from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from edgeleuk import RESEARCH_USE
 from edgeleuk.io.console import printable, say, shows_progress
 from edgeleuk.io.images import write_png
 from edgeleuk.results import Check, Counted, Decision, check_of
+from edgeleuk.version import RESEARCH_USE
 from edgeleuk.vision.annotate import annotate
 
 if TYPE_CHECKING:

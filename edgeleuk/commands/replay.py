@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from edgeleuk import RESEARCH_USE
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.classifier.classifier import open_classifier
 from edgeleuk.counting.consensus import View, joined
@@ -16,6 +15,7 @@ from edgeleuk.results import STUCK_DUST, Decision, Prediction
 from edgeleuk.results.structs import CalledCell, Printed
 from edgeleuk.session.pictures import decode_crop
 from edgeleuk.session.reader import read_session
+from edgeleuk.version import RESEARCH_USE
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
-from edgeleuk import RESEARCH_USE, __version__
 from edgeleuk.bench.choosing import Held, settled
 from edgeleuk.bundle.known_error import known_error
 from edgeleuk.bundle.reading import read_bundle
@@ -40,6 +39,7 @@ from edgeleuk.pipeline.run import run as run_pipeline
 from edgeleuk.session import read_session
 from edgeleuk.session.open import create_session, require_no_folder, resume_session
 from edgeleuk.stage.watching import FocusingReader
+from edgeleuk.version import RESEARCH_USE, __version__
 from edgeleuk.vision.quality import quality_check
 from edgeleuk.vision.stream import StreamWatch
 from edgeleuk.vision.tracking import FieldTracker

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from edgeleuk import RESEARCH_USE
 from edgeleuk.results.cells import Decision  # noqa: TC001 - msgspec looks at it
+from edgeleuk.version import RESEARCH_USE
 
 
 class Printed(msgspec.Struct, frozen=True, kw_only=True):

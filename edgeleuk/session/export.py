@@ -7,11 +7,11 @@ import json
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, TextIO
 
-from edgeleuk import RESEARCH_USE
 from edgeleuk.io.console import data_output
 from edgeleuk.io.uris import is_simulated_session
 from edgeleuk.session.reader import read_session
 from edgeleuk.session.writing import whole_file
+from edgeleuk.version import RESEARCH_USE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -13,11 +13,11 @@ import uuid
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from edgeleuk import RESEARCH_USE
 from edgeleuk.errors import SessionError
 from edgeleuk.results import DECISIONS
 from edgeleuk.session.report import session_report
 from edgeleuk.session.writing import whole_file
+from edgeleuk.version import RESEARCH_USE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

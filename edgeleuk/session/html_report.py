@@ -6,7 +6,6 @@ import math
 from html import escape
 from typing import TYPE_CHECKING
 
-from edgeleuk import RESEARCH_USE
 from edgeleuk.counting.intervals import known_error_of
 from edgeleuk.io.console import printable
 from edgeleuk.io.page import (
@@ -22,6 +21,7 @@ from edgeleuk.io.page import (
 from edgeleuk.session.reader import read_session
 from edgeleuk.session.report import report_facts, report_text
 from edgeleuk.session.writing import whole_file
+from edgeleuk.version import RESEARCH_USE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from edgeleuk import RESEARCH_USE
 from edgeleuk.counting.intervals import (
     counting_facts,
     counting_text,
@@ -31,6 +30,7 @@ from edgeleuk.results.structs import (
     Sightings,
 )
 from edgeleuk.session.reader import read_session
+from edgeleuk.version import RESEARCH_USE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

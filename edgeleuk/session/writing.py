@@ -6,9 +6,9 @@ import contextlib
 import io
 from typing import TYPE_CHECKING, TextIO
 
-from edgeleuk import RESEARCH_USE
 from edgeleuk.errors import UsageError
 from edgeleuk.io.atomic import bears, part_of, require_replaceable, write_errors_of
+from edgeleuk.version import RESEARCH_USE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from edgeleuk import RESEARCH_USE
 from edgeleuk.frames import require_rgb
 from edgeleuk.results import Decision, check_of, counted_of
+from edgeleuk.version import RESEARCH_USE
 
 if TYPE_CHECKING:
     from edgeleuk.frames import Box, Cell, RgbImage

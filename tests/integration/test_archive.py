@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 import pytest
 from archives import UNREADABLE, begin_classify, classify, make_archive, wait_for_lines
 
-from edgeleuk import RESEARCH_USE, __version__
 from edgeleuk.batch.archive import find_pictures
 from edgeleuk.batch.images import ImageCell, ImageResult
 from edgeleuk.batch.process_pool import ProcessWorkers
@@ -27,6 +26,7 @@ from edgeleuk.bundle.reading import DEFAULT_PATH
 from edgeleuk.cli.app import main
 from edgeleuk.errors import HardwareError, IntegrityError, SessionError, UsageError
 from edgeleuk.results import Decision
+from edgeleuk.version import RESEARCH_USE, __version__
 
 if TYPE_CHECKING:
     import subprocess

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 import pytest
 from archives import begin_classify, classify, make_archive, wait_for_lines
 
-from edgeleuk import __version__
 from edgeleuk.batch import dask_cluster
 from edgeleuk.batch.dask_cluster import ClusterWorkers
 from edgeleuk.batch.worker import Picture, Standard
 from edgeleuk.bundle.reading import DEFAULT_PATH
 from edgeleuk.errors import HardwareError, IntegrityError, MissingDependencyError
+from edgeleuk.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

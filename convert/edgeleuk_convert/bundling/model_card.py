@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from edgeleuk import RESEARCH_USE
+from edgeleuk.version import RESEARCH_USE
 from edgeleuk_convert.dataset.cnmc import PICTURE
 from edgeleuk_convert.dataset.leakage import with_training_stamp
 from edgeleuk_convert.metrics.acceptance import verdict_words

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeleuk import RESEARCH_USE, __version__
+from edgeleuk.version import RESEARCH_USE, __version__
 from edgeleuk_convert.dataset.cnmc_layouts import natural_key
 from edgeleuk_convert.dataset.splits import HARD_FOLD
 from edgeleuk_convert.evaluation.evaluate import judge

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from edgeleuk import RESEARCH_USE, __version__
 from edgeleuk.bundle.manifest import CALIBRATION
 from edgeleuk.errors import IntegrityError
+from edgeleuk.version import RESEARCH_USE, __version__
 from edgeleuk_convert.dataset.cnmc_layouts import natural_key
 from edgeleuk_convert.environment import replace_file
 from edgeleuk_convert.evaluation.int8_vs_float import REFERENCE

@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from edgeleuk import RESEARCH_USE
 from edgeleuk.bundle.manifest import OutputContract
 from edgeleuk.bundle.reading import read_bundle
+from edgeleuk.version import RESEARCH_USE
 from edgeleuk_convert.bundling.converted import Converted
 from edgeleuk_convert.bundling.model_card import model_card
 from edgeleuk_convert.networks.architectures import default_input

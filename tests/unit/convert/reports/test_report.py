@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edgeleuk import RESEARCH_USE
 from edgeleuk.bundle.manifest import Envelope, InputContract, OutputContract
 from edgeleuk.errors import DataRefusedError, MissingDependencyError, UsageError
+from edgeleuk.version import RESEARCH_USE
 from edgeleuk_convert.dataset.cells import CellSet
 from edgeleuk_convert.dataset.cnmc import load_cells
 from edgeleuk_convert.evaluation import baselines

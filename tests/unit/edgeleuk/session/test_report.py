@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sessions import BLAST, record, summary
 
-from edgeleuk import RESEARCH_USE
 from edgeleuk.counting.intervals import KnownError, Rate
 from edgeleuk.errors import SessionError, UsageError
 from edgeleuk.results import Decision, Prediction
@@ -20,6 +19,7 @@ from edgeleuk.session import create_session
 from edgeleuk.session.fhir import CODE_SYSTEM, CODES, export_fhir, fhir_bundle
 from edgeleuk.session.html_report import write_page
 from edgeleuk.session.report import report_text, session_report
+from edgeleuk.version import RESEARCH_USE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -21,7 +21,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sessions import BLAST, WRITER, record, summary
 
-from edgeleuk import RESEARCH_USE
 from edgeleuk.counting.consensus import View
 from edgeleuk.errors import EdgeleukError, SessionError, UsageError
 from edgeleuk.frames import TrueCell
@@ -37,6 +36,7 @@ from edgeleuk.session import SessionWriter, create_session, export_csv, read_ses
 from edgeleuk.session.export import COLUMNS, export_jsonl
 from edgeleuk.session.pictures import THUMBNAIL_PX, thumbnail
 from edgeleuk.session.schema import SCHEMA_VERSION
+from edgeleuk.version import RESEARCH_USE
 
 if TYPE_CHECKING:
     import numpy.typing as npt

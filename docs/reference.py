@@ -152,7 +152,8 @@ def _nested(value: object) -> bool:
 def settings_table(structure: type) -> str:
     """Write a table of one structure's own keys."""
     said = documented(structure)
-    inherited = {name for base in structure.__mro__[1:] for name in getattr(base, "__struct_fields__", ())}
+    bases = [base for base in structure.__mro__[1:] if base not in (msgspec.Struct, object)]
+    inherited = {name for base in bases for name in getattr(base, "__struct_fields__", ())}
 
     def rows() -> Iterator[tuple[str, ...]]:
         for name, default, kind in fields_of(structure):

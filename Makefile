@@ -103,7 +103,7 @@ $(VENV)/.everything: pyproject.toml | $(BIN)/python
 	@touch $@ $(VENV)/.device
 
 $(VENV)/.docs: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable '.[workstation,docs]'
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	@touch $@
 
 # ultralytics brings opencv-python, which lies over the product's own cv2 and needs a screen's libraries.

@@ -107,13 +107,19 @@ def _options(command: Any, title: str) -> str:
 
 
 def documented(structure: type) -> dict[str, str]:
-    """Return what a class' docstring says under ``Attributes`` of each of them."""
-    lines = inspect.cleandoc(structure.__doc__ or "").splitlines()
-    if "Attributes" not in lines:
-        return {}
+    """Return what a class' docstring, and its bases', say under ``Attributes`` of each of them."""
+    said: dict[str, str] = {}
+    for base in reversed(structure.__mro__):
+        lines = inspect.cleandoc(base.__doc__ or "").splitlines()
+        if "Attributes" in lines:
+            said |= _attributes(lines[lines.index("Attributes") + 2 :])
+    return said
+
+
+def _attributes(lines: list[str]) -> dict[str, str]:
     said: dict[str, str] = {}
     names: list[str] = []
-    for line in lines[lines.index("Attributes") + 2 :]:
+    for line in lines:
         head = re.match(r"(\w+(?:, \w+)*)(?: : .*)?$", line)
         if head:
             names = head[1].split(", ")
@@ -180,7 +186,7 @@ def _annotation(kind: str) -> str:
 
 def settings_files() -> dict[str, tuple[str, tuple[tuple[str, type], ...]]]:
     """Return every file of settings: what reads it, and the structures of its tables."""
-    from edgeleuk.io.settings import RunSettings, Settings
+    from edgeleuk.io.settings import Settings
     from edgeleuk.virtual.scenario import CameraFault
     from edgeleuk_convert.bundling.foreign import ContractSettings, InputSettings, OutputSettings
     from edgeleuk_convert.metrics.acceptance import AcceptanceLimits
@@ -189,9 +195,9 @@ def settings_files() -> dict[str, tuple[str, tuple[tuple[str, type], ...]]]:
     from edgeleuk_firmware_bridge.stage.protocols import AxisSettings, StageSettings
 
     return {
-        "A run: `edgeleuk.toml`, or `--config FILE`": (
+        "Every command: `edgeleuk.toml`, or `--config FILE`": (
             "Flags win over `EDGELEUK_*` variables, those over the file, and the file over the defaults.",
-            (("", RunSettings), ("", Settings)),
+            (("", Settings),),
         ),
         "A stage: `--stage-config FILE`": (
             "`edgeleuk stage map --out` writes one.",
@@ -233,13 +239,13 @@ def settings_page() -> str:
 
 
 def schemas() -> dict[str, Mapping[str, Any]]:
-    """Return the JSON schemas that are published, by name, and that of a bundle's manifest."""
+    """Return the schema of a bundle's manifest, and those that are published in ``docs/schema``."""
     from edgeleuk.bundle.manifest import Manifest
 
     found = {
         file.stem: json.loads(file.read_text()) for file in sorted((ROOT / "docs" / "schema").glob("*.json"))
     }
-    return found or {"manifest": msgspec.json.schema(Manifest)}
+    return {"manifest": msgspec.json.schema(Manifest)} | found
 
 
 def json_page() -> str:

@@ -16,8 +16,18 @@ from edgeleuk.frames import CellCrop
 from edgeleuk.io.console import printable, progress_bar
 from edgeleuk.io.images import read_picture, write_png
 from edgeleuk.io.pictures.limit import allow_megapixels
-from edgeleuk.pipeline.scale import SCALE_IMPLAUSIBLE, SCALE_UNKNOWN, PictureScale, estimated_scale
-from edgeleuk.results import CUT, Counted, Decision, Prediction, cells_text, counted_of
+from edgeleuk.pipeline.scale import PictureScale, estimated_scale
+from edgeleuk.results import (
+    CUT,
+    SCALE_IMPLAUSIBLE,
+    SCALE_OF_PICTURE_UNKNOWN,
+    SCALE_UNKNOWN,
+    Counted,
+    Decision,
+    Prediction,
+    cells_text,
+    counted_of,
+)
 from edgeleuk.results.structs import CellCounts, Printed
 from edgeleuk.vision.looking import fault_of_picture
 from edgeleuk.vision.quality import is_cell_on_black
@@ -373,7 +383,7 @@ def _field_cell_facts(cell: Cell, prediction: Prediction | None, trouble: str | 
     if cell.touches_border:
         return {"decision": Decision.UNCERTAIN, "probability": None, "reason": CUT}
     if prediction is None:
-        reason = "the scale is unknown: pass --px-per-um" if trouble == SCALE_UNKNOWN else trouble
+        reason = SCALE_OF_PICTURE_UNKNOWN if trouble == SCALE_UNKNOWN else trouble
         return {"decision": Decision.UNCERTAIN, "probability": None, "reason": reason}
     return _prediction_facts(prediction)
 

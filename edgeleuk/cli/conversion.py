@@ -108,7 +108,7 @@ def convert(
         images=images,
         seed=seed,
         strategy=strategy,
-        calibration_card=calibration_record,
+        calibration_record=calibration_record,
         contract=contract,
         size=size,
         output=output,
@@ -124,7 +124,7 @@ def convert(
     )
     result = conversion_commands.convert(model, calibration, out, options)
     emit(result, conversion_commands.conversion_text, as_json=as_json)
-    if result["validation"]["verdict"] == "fail":
+    if result.verdict == "fail":
         raise typer.Exit(3)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_type_hint
 import msgspec
 
 from edgeleuk.errors import UsageError
-from edgeleuk.io.atomic import bears, replace_file, require_replaceable
+from edgeleuk.io.atomic import bears, replace_file, require_replaceable, write_errors_of
 from edgeleuk.io.console import warn
 from edgeleuk.io.nearest import did_you_mean
 from edgeleuk.io.pictures.limit import MOST_MEGAPIXELS
@@ -355,10 +355,8 @@ def save_settings(path: Path, settings: object) -> None:
         It cannot be written, or edgeleuk did not make what is there.
     """
     require_settings_place(path)
-    try:
+    with write_errors_of(path):
         replace_file(path, _HEAD + to_toml(settings).encode())
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written", got=error.strerror) from error
 
 
 def _toml_lines(values: Mapping[str, object]) -> str:

@@ -17,27 +17,21 @@ from typing import TYPE_CHECKING
 from edgeleuk.counting.consensus import View
 from edgeleuk.errors import SessionError
 from edgeleuk.io.clock import now
-from edgeleuk.io.closing import Closing
 from edgeleuk.io.console import recordable
 from edgeleuk.results import Decision, Prediction
+from edgeleuk.session.counting_rows import CountingRows
 from edgeleuk.session.hash_chain import append_link
 from edgeleuk.session.intact import FileWatch
 from edgeleuk.session.pictures import encode_crop, encode_texture, thumbnail
 from edgeleuk.session.resume_state import earlier_fields, last_record_at, read_resume_state
 from edgeleuk.session.schema import (
-    Counts,
-    Tallies,
-    count_called,
-    count_rows,
     explained,
-    tally_rows,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from edgeleuk.counting.intervals import Called
     from edgeleuk.frames import Box, CellCrop, TrueCell
     from edgeleuk.results import FrameResult, SessionSummary
     from edgeleuk.session.resume_state import ResumeState
@@ -107,7 +101,7 @@ class JudgedCell:
     agreed: Prediction | None = None
 
 
-class SessionWriter(Closing):
+class SessionWriter(CountingRows):
     """A session under way; made by `edgeleuk.session.open`. Used from one thread.
 
     Attributes
@@ -222,21 +216,6 @@ class SessionWriter(Closing):
                 "SELECT label, COUNT(*) FROM true_cells GROUP BY label ORDER BY 1"
             )
             return dict(rows.fetchall())
-
-    def counts(self) -> Counts:
-        """Count the rows."""
-        with explained(self.path):
-            return count_rows(self._connection)
-
-    def tallies(self) -> Tallies:
-        """Add up the rows."""
-        with explained(self.path):
-            return tally_rows(self._connection)
-
-    def called(self, threshold: float) -> Called:
-        """Count the cells that a threshold alone calls blasts, of those that have a probability."""
-        with explained(self.path):
-            return count_called(self._connection, threshold)
 
     def finish(self, summary: SessionSummary) -> None:
         """Record the summary."""

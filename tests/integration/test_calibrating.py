@@ -171,7 +171,7 @@ def test_a_card_makes_the_same_networks_again(bundle: Path, model: Path, few_cel
     card.write_bytes(members[CALIBRATION])
     assert read_calibration_record(card).strategy == "diverse"
     again = bundle.with_name("again.edgeleuk")
-    conversion_commands.convert(model, few_cells, again, ConvertOptions(calibration_card=card))
+    conversion_commands.convert(model, few_cells, again, ConvertOptions(calibration_record=card))
     others = read_bundle(str(again)).members
     assert others[CALIBRATION] == members[CALIBRATION]
     # In one process Keras counts its tensors on, and their names are in the files: compare what they hold.
@@ -185,7 +185,7 @@ def test_a_card_makes_the_same_networks_again(bundle: Path, model: Path, few_cel
     )
     assert one == other
     with pytest.raises(UsageError, match="a calibration card names the images"):
-        conversion_commands.convert(model, few_cells, again, ConvertOptions(calibration_card=card, seed=1))
+        conversion_commands.convert(model, few_cells, again, ConvertOptions(calibration_record=card, seed=1))
 
 
 def test_the_order_of_images_is_the_cards(bundle: Path, cells: CellSet) -> None:
@@ -228,7 +228,7 @@ def test_images_that_judge_may_not_calibrate(model: Path, few_cells: Path, cells
     )
     out = model.with_name("overlap.edgeleuk")
     with pytest.raises(DataRefusedError, match="evaluation images belong to") as caught:
-        conversion_commands.convert(model, few_cells, out, ConvertOptions(calibration_card=card))
+        conversion_commands.convert(model, few_cells, out, ConvertOptions(calibration_record=card))
     assert fresh[0].path.name in str(caught.value)
     assert not out.exists()
 

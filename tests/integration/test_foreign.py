@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from edgeleuk_convert.commands.results import ConversionResult
+
 pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # Keras, of NumPy
     pytest.mark.filterwarnings("ignore:Statistics for quantized inputs:UserWarning"),  # TFLite, always
@@ -63,7 +65,7 @@ def folder(few_cells: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def convert(folder: Path, name: str, few_cells: Path, **options: Any) -> dict[str, Any]:
+def convert(folder: Path, name: str, few_cells: Path, **options: Any) -> ConversionResult:
     stem = name.partition(".")[0]
     return conversion_commands.convert(
         folder / name, few_cells, folder / f"{stem}.edgeleuk",
@@ -74,7 +76,7 @@ def convert(folder: Path, name: str, few_cells: Path, **options: Any) -> dict[st
 @pytest.mark.parametrize(("name", "kind"), [("dense.h5", "logit"), ("separable", "logits")])
 def test_from_file_to_decision(folder: Path, few_cells: Path, name: str, kind: str) -> None:
     result = convert(folder, name, few_cells, tensorrt=True, also=("float16",))
-    bundle = read_bundle(result["bundle"])
+    bundle = read_bundle(result.bundle)
     manifest, record = bundle.manifest, bundle_record(bundle)
     assert (manifest.output.kind, manifest.output.positive_label) == (kind, "blast")
     assert manifest.provenance.float_parent_sha256 == hash_of(folder / name)
@@ -85,9 +87,9 @@ def test_from_file_to_decision(folder: Path, few_cells: Path, name: str, kind: s
     fresh, seen = unseen(load_cells(few_cells).cells, record)
     chosen = {image["sha256"] for image in json.loads(bundle.members["calibration.json"])["images"]}
     assert chosen <= {cell.sha256 for cell in seen}
-    assert result["validation"]["reference"]["cells"] == len(fresh) > 50
-    assert json.loads(bundle.members[VALIDATION])["audit"] == json.loads(json.dumps(result["audit"]))
-    assert {found["member"] for found in result["audit"]} >= {"model.int8.tensorrt.onnx", "float16"}
+    assert result.validation["reference"]["cells"] == len(fresh) > 50
+    assert json.loads(bundle.members[VALIDATION])["audit"] == json.loads(json.dumps(result.audit))
+    assert {found["member"] for found in result.audit} >= {"model.int8.tensorrt.onnx", "float16"}
     assert "subjects that it was trained on are unknown" in bundle.members[CARD].decode()
     assert "trained on subjects that nobody named" in _inspected(bundle)
     text = conversion_commands.conversion_text(result)

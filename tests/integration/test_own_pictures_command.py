@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import pytest
@@ -20,6 +20,9 @@ from edgeleuk_convert.commands import train
 from edgeleuk_convert.commands.options import ConvertOptions
 from edgeleuk_convert.commands.read_cells import DataOptions
 from edgeleuk_convert.training.record import bundle_record
+
+if TYPE_CHECKING:
+    from edgeleuk_convert.commands.results import ConversionResult
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # Keras, of NumPy
@@ -40,7 +43,7 @@ def drawn(folder: Path, first: int, number: int) -> Path:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ConversionResult]:
     folder = tmp_path_factory.mktemp("own")
     trained(dense()).save(folder / "net.keras")
     # What the network was taught on drawings says the opposite of these: its labels are in the other order.
@@ -62,12 +65,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]
 CLASSES = "lymphoid=normal,early stage=blast,late_stage=blast"
 
 
-def test_a_bundle_of_own_pictures_carries_the_stamp(made: tuple[Path, dict[str, Any]]) -> None:
+def test_a_bundle_of_own_pictures_carries_the_stamp(made: tuple[Path, ConversionResult]) -> None:
     _, result = made
-    bundle = read_bundle(result["bundle"])
+    bundle = read_bundle(result.bundle)
     record = bundle_record(bundle)
-    assert result["stamp"].startswith(STAMP)
-    assert result["validation"]["stamp"] == result["stamp"] == record.stamp
+    assert (result.stamp or "").startswith(STAMP)
+    assert result.validation["stamp"] == result.stamp == record.stamp
     # Half of the pictures judge, and none of those has calibrated.
     assert abs(len(record.held_out_subjects) - 24) <= 1
     assert not set(record.held_out_subjects) & set(record.training_subjects)
@@ -82,11 +85,11 @@ def test_a_bundle_of_own_pictures_carries_the_stamp(made: tuple[Path, dict[str, 
     assert STAMP in facts_text(bundle)
 
 
-def test_evaluation_and_validation_carry_it_once(made: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+def test_evaluation_and_validation_carry_it_once(made: tuple[Path, ConversionResult], tmp_path: Path) -> None:
     folder, result = made
     others = drawn(tmp_path / "others", 500, 4)
     evaluated = train.evaluate(
-        result["bundle"],
+        result.bundle,
         others,
         runtime="litert",
         precision="float32",
@@ -97,7 +100,7 @@ def test_evaluation_and_validation_carry_it_once(made: tuple[Path, dict[str, Any
     assert train.evaluation_text(evaluated).startswith(STAMP)
     assert STAMP in (tmp_path / "report" / "report.html").read_text()
     validated = validation_commands.validate(
-        result["bundle"],
+        result.bundle,
         others,
         options=DataOptions.parse(CLASSES, None, None),
         limits_file=folder / "limits.toml",
@@ -107,15 +110,15 @@ def test_evaluation_and_validation_carry_it_once(made: tuple[Path, dict[str, Any
 
 
 def test_subjects_by_a_table_take_the_stamp_of_the_data_away(
-    made: tuple[Path, dict[str, Any]], tmp_path: Path
+    made: tuple[Path, ConversionResult], tmp_path: Path
 ) -> None:
     _, result = made
     others = drawn(tmp_path / "others", 700, 4)
     rows = [f"{path.relative_to(others)},P{n // 2}" for n, path in enumerate(sorted(others.rglob("*.tif")))]
     (tmp_path / "subjects.csv").write_text("\n".join(["file,patient", *rows]))
     compared = validation_commands.compare(
-        result["bundle"],
-        result["bundle"],
+        result.bundle,
+        result.bundle,
         others,
         options=DataOptions.parse(CLASSES, tmp_path / "subjects.csv", None),
     )
@@ -123,7 +126,7 @@ def test_subjects_by_a_table_take_the_stamp_of_the_data_away(
     assert compared["a"]["stamp"].startswith(STAMP)
 
 
-def test_what_is_refused_before_anything_is_read(made: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+def test_what_is_refused_before_anything_is_read(made: tuple[Path, ConversionResult], tmp_path: Path) -> None:
     folder, _ = made
     out = tmp_path / "x.edgeleuk"
     with pytest.raises(UsageError, match="maps no class: got 'early'"):
@@ -138,7 +141,7 @@ def test_what_is_refused_before_anything_is_read(made: tuple[Path, dict[str, Any
     assert not out.exists()
 
 
-def test_one_class_alone_is_refused(made: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+def test_one_class_alone_is_refused(made: tuple[Path, ConversionResult], tmp_path: Path) -> None:
     folder, _ = made
     with pytest.raises(DataRefusedError, match=r"labelled cells of both classes: got 0 normal, 32 blast"):
         conversion_commands.convert(

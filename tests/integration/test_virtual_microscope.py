@@ -85,4 +85,4 @@ def test_a_focus_is_found_although_nobody_told_the_length_of_a_step(
     assert summary["frames"]["rejected"] == 0  # type: ignore[index]
     with read_session(tmp_path / "r.db") as reader:
         (text,) = [row["text"] for row in reader.rows("events") if row["kind"] == "focus"]
-    assert text.endswith("9 times as far: pass --um-per-step")
+    assert str(text).endswith("9 times as far: pass --um-per-step")

@@ -22,6 +22,7 @@ from edgeleuk_convert.commands.conversion_steps import (
 from edgeleuk_convert.commands.evaluate import validation_text
 from edgeleuk_convert.commands.options import ConvertOptions, calibration_choice, plan_conversion
 from edgeleuk_convert.commands.read_cells import CNMC, read_cells
+from edgeleuk_convert.commands.results import ConversionResult, ConvertedMember
 from edgeleuk_convert.dataset.leakage import with_training_stamp
 from edgeleuk_convert.environment import quiet_tensorflow, replace_file, require_writable
 from edgeleuk_convert.networks.loading import load_network
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 USUAL = ConvertOptions()
 
 
-def convert(model: Path, calibration: Path, out: Path, options: ConvertOptions = USUAL) -> dict[str, Any]:
+def convert(model: Path, calibration: Path, out: Path, options: ConvertOptions = USUAL) -> ConversionResult:
     """Make the networks, mend them where asked to, compare them on what was held out, pack them.
 
     Parameters
@@ -48,8 +49,7 @@ def convert(model: Path, calibration: Path, out: Path, options: ConvertOptions =
 
     Returns
     -------
-    dict
-        As ``edgeleuk convert --json`` prints it.
+    ConversionResult
 
     Raises
     ------
@@ -77,50 +77,47 @@ def convert(model: Path, calibration: Path, out: Path, options: ConvertOptions =
     beside = {kind: out.with_suffix(f".{kind}.tflite") for kind in converted.also}
     for kind, path in beside.items():
         replace_file(path, converted.also[kind])
-    return {
-        "schema_version": 1,
-        "bundle": str(out),
-        "stamp": with_training_stamp(source.cells.stamp, source.record.stamp),
-        "size_bytes": out.stat().st_size,
-        "calibration_images": len(images.chosen.images),
-        "networks": [
-            {
-                "member": agreement.member,
-                "size_bytes": agreement.size_bytes,
-                "largest_difference": agreement.largest_difference,
-                "correlation": agreement.correlation,
-            }
+    return ConversionResult(
+        bundle=str(out),
+        stamp=with_training_stamp(source.cells.stamp, source.record.stamp),
+        size_bytes=out.stat().st_size,
+        calibration_images=len(images.chosen.images),
+        networks=tuple(
+            ConvertedMember(
+                member=agreement.member,
+                size_bytes=agreement.size_bytes,
+                largest_difference=agreement.largest_difference,
+                correlation=agreement.correlation,
+            )
             for agreement in converted.agreements
-        ],
-        "float_onnx_bytes": converted.float_onnx_bytes,
-        "onnx_calibration": options.onnx_calibration,
-        "also": {kind: str(path) for kind, path in beside.items()},
-        "audit": validated.facts["audit"],
-        "validation": validated.facts,
-    }
+        ),
+        float_onnx_bytes=converted.float_onnx_bytes,
+        onnx_calibration=options.onnx_calibration,
+        also={kind: str(path) for kind, path in beside.items()},
+        audit=validated.facts["audit"],
+        validation=validated.facts,
+    )
 
 
-def conversion_text(result: dict[str, Any]) -> str:
+def conversion_text(result: ConversionResult) -> str:
     """Say what a conversion gave."""
-    lines = [result["stamp"]] if result["stamp"] else []
+    lines = [result.stamp] if result.stamp else []
     lines += [
-        f"{result['bundle']}: {result['size_bytes'] / 1e6:.2f} MB,"
-        f" calibrated with {result['calibration_images']} images"
+        f"{result.bundle}: {result.size_bytes / 1e6:.2f} MB,"
+        f" calibrated with {result.calibration_images} images"
     ]
     lines += [
-        f"  {network['member']:<24} {network['size_bytes'] / 1000:>7,.0f} kB   correlation with float32"
-        f" {correlation_text(network['correlation'])}, largest difference {network['largest_difference']:.3f}"
-        for network in result["networks"]
+        f"  {network.member:<24} {network.size_bytes / 1000:>7,.0f} kB   correlation with float32"
+        f" {correlation_text(network.correlation)}, largest difference {network.largest_difference:.3f}"
+        for network in result.networks
     ]
-    lines += [audit_text(result["audit"])]
-    lines += [f"  {kind:<24} {path}" for kind, path in result["also"].items()]
-    if "repair" in result["validation"]:
-        lines.append(repair_text(result["validation"]["repair"]))
-    lines.append(validation_text(result["validation"] | {"stamp": None}))
-    if result["validation"]["verdict"] == "fail":
-        lines.append(
-            f"rejected: {Path(result['bundle']).name} is there to be looked at; the device refuses it"
-        )
+    lines += [audit_text(result.audit)]
+    lines += [f"  {kind:<24} {path}" for kind, path in result.also.items()]
+    if "repair" in result.validation:
+        lines.append(repair_text(result.validation["repair"]))
+    lines.append(validation_text(result.validation | {"stamp": None}))
+    if result.verdict == "fail":
+        lines.append(f"rejected: {Path(result.bundle).name} is there to be looked at; the device refuses it")
     return "\n".join(lines)
 
 

@@ -35,7 +35,7 @@ class ConvertOptions:
     images, seed : int or None
     strategy : str or None
         How to choose calibration images; 100, 0 and ``balanced``.
-    calibration_card : Path or None
+    calibration_record : Path or None
         Names them instead.
     contract : Path or None
         Says of a network without a training record how its input is made and what its output means.
@@ -65,7 +65,7 @@ class ConvertOptions:
     images: int | None = None
     seed: int | None = None
     strategy: str | None = None
-    calibration_card: Path | None = None
+    calibration_record: Path | None = None
     contract: Path | None = None
     size: str | None = None
     output: str | None = None
@@ -142,7 +142,7 @@ def plan_conversion(model: Path, options: ConvertOptions) -> ConversionPlan:
             images=options.images,
             seed=options.seed,
             strategy=options.strategy,
-            card=options.calibration_card,
+            card=options.calibration_record,
         ),
         DataOptions.parse(options.classes, options.subjects, options.px_per_um),
         parse_size(options.size),

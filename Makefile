@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PEERS  := .venv-peers
 DEMO   := demo
 
-.PHONY: demo test install lint format bench bench-peers fuzz emulated-pi emulated-pc models clean
+.PHONY: demo test install lint structure format docs wheel bench bench-peers fuzz emulated-pi emulated-pc models clean
 
 # The device set alone, without TensorFlow, on the built-in virtual slide.
 demo: $(VENV)/.device
@@ -28,9 +28,22 @@ lint: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Packages, floors, circles, the longest of each kind and the lines that repeat.
+structure: install
+	$(BIN)/python tests/structure.py
+
 format: install
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# The site, into site/: strict, so that no link leads nowhere.
+docs: $(VENV)/.docs
+	$(BIN)/mkdocs build --strict
+
+# dist/edgeleuk-VERSION-py3-none-any.whl, which pip installs anywhere.
+wheel: $(BIN)/python
+	$(BIN)/python -m pip install --quiet build
+	$(BIN)/python -m build --wheel --outdir dist .
 
 bench: install
 	$(BIN)/python -m pytest tests/bench --benchmark-only --benchmark-autosave \
@@ -89,6 +102,10 @@ $(VENV)/.everything: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[onnx,workstation,dev]'
 	@touch $@ $(VENV)/.device
 
+$(VENV)/.docs: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	@touch $@
+
 # ultralytics brings opencv-python, which lies over the product's own cv2 and needs a screen's libraries.
 $(PEERS)/.everything: pyproject.toml
 	$(PYTHON) -m venv $(PEERS)
@@ -98,4 +115,4 @@ $(PEERS)/.everything: pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(PEERS) $(DEMO) build dist
+	rm -rf $(VENV) $(PEERS) $(DEMO) build dist site

@@ -5,6 +5,6 @@ For research use only. Not for use in diagnostic procedures.
 
 from __future__ import annotations
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 RESEARCH_USE = "For research use only. Not for use in diagnostic procedures."

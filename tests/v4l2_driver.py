@@ -45,7 +45,7 @@ class Driver:
             (SECRET, 1, b"Disabled", 0, 1, 1, 0, 1),
         ]
         self.formats = [(b"YUYV 4:2:2", b"YUYV"), (b"Motion-JPEG", b"MJPG"), (b"H.264", b"H264")]
-        self.sizes = {
+        self.sizes: dict[bytes, list[tuple[int, int, tuple[int, ...]]]] = {
             b"YUYV": [(640, 480, (30, 15)), (1280, 960, (7,))],
             b"MJPG": [(640, 480, (30,)), (1280, 960, (30, 15)), (2592, 1944, (15,))],
             b"H264": [(1280, 720, (30,))],

@@ -21,8 +21,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+from msgspec import UNSET, UnsetType
+
 from edgeleuk import RESEARCH_USE, __version__
-from edgeleuk.batch.images import cell_text
+from edgeleuk.batch.images import ArchiveLine, cell_text
 from edgeleuk.batch.process_pool import ProcessWorkers, Workers
 from edgeleuk.batch.results_file import Entry, Ledger, entry_of, open_ledger, recorded_runtime
 from edgeleuk.batch.worker import Picture, Standard
@@ -43,6 +46,14 @@ from edgeleuk.io.console import printable, progress_bar, say
 from edgeleuk.io.pictures.decoding import TOO_LARGE
 from edgeleuk.io.pictures.headers import NOT_READ
 from edgeleuk.results import cells_text, counted_of
+from edgeleuk.results.structs import (
+    BlastShare,
+    CellCounts,
+    CorrectedShare,
+    CountPrecision,
+    Differential,
+    Printed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -58,6 +69,54 @@ BATCH_BYTES = 4_000_000
 MOST_NAMED = 10
 
 
+class PictureCounts(Printed, frozen=True, kw_only=True):
+    """The pictures of an archive: ``found = classified + resumed``; some of them are unreadable."""
+
+    found: int
+    classified: int
+    resumed: int
+    unreadable: int
+
+
+class UnreadablePicture(Printed, frozen=True, kw_only=True):
+    """A picture that could not be read, and why."""
+
+    file: str
+    error: str
+
+
+class ArchiveResult(Printed, frozen=True, kw_only=True):
+    """What ``edgeleuk classify DIR --json`` prints.
+
+    Attributes
+    ----------
+    precision : CountPrecision
+        Of the count; that of the network stands in each line.
+    rejected : dict of str to int
+        Why pictures were not worth judging.
+    out : str or None
+        Where the lines went.
+    files : tuple of ArchiveLine
+        The lines, where they went into no file.
+    """
+
+    schema_version: int = 1
+    bundle: str
+    bundle_sha256: str
+    runtime: str
+    precision: CountPrecision
+    pictures: PictureCounts
+    unreadable: tuple[UnreadablePicture, ...]
+    rejected: dict[str, int]
+    cells: CellCounts
+    blast_share: BlastShare
+    differential: Differential
+    corrected_blast_share: CorrectedShare
+    research_use: str = RESEARCH_USE
+    out: str | None = None
+    files: tuple[ArchiveLine, ...] | UnsetType = UNSET
+
+
 def classify_archive(
     paths: Sequence[Path],
     bundle: str,
@@ -66,7 +125,7 @@ def classify_archive(
     jobs: int | None = None,
     out: Path | None = None,
     scheduler: str | None = None,
-) -> tuple[dict[str, Any], EdgeleukError | None]:
+) -> tuple[ArchiveResult, EdgeleukError | None]:
     """Classify every white cell of every picture in folders, and in folders inside them.
 
     Parameters
@@ -84,8 +143,8 @@ def classify_archive(
 
     Returns
     -------
-    result : dict
-        As ``edgeleuk classify DIR --json`` prints it; with ``files`` where there is no `out`.
+    result : ArchiveResult
+        With ``files`` where there is no `out`.
     error : DataRefusedError or None
         Not one picture could be read.
 
@@ -98,10 +157,7 @@ def classify_archive(
     EdgeleukError
         See `open_tested_classifier` and `edgeleuk.batch.dask_cluster.ClusterWorkers`.
     """
-    if jobs is not None and not 1 <= jobs <= 256:
-        raise UsageError("the number of jobs is out of range", got=jobs, allowed="1 to 256")
-    if jobs is not None and scheduler is not None:
-        raise UsageError("a cluster has its own workers", got="--jobs and --scheduler", cure="pass one")
+    _require_workers(jobs, scheduler)
     opened = read_bundle(bundle)
     refuse_rejected(opened)
     pictures = find_pictures(paths)
@@ -122,11 +178,11 @@ def classify_archive(
         settings.precision,
         settings.px_per_um,
         settings.abstain,
-        settings.gate,
+        settings.quality_check,
         settings.most_megapixels,
     )
     found: dict[str, Entry] = {}
-    shown: list[dict[str, Any]] = []
+    shown: list[ArchiveLine] = []
     with ExitStack() as stack:
         ledger = None if out is None else stack.enter_context(open_ledger(out, standard))
         missing = pictures if ledger is None else _not_done(pictures, ledger, found)
@@ -135,17 +191,31 @@ def classify_archive(
             make = partial(_workers, opened, standard, settings.threads)
             workers = stack.enter_context(make(jobs, scheduler, len(missing)))
             _judge_all(workers, missing, ledger, found, shown, len(pictures))
-    result = _facts(opened, standard, pictures, found, resumed)
-    result |= {"out": str(out)} if out is not None else {"out": None, "files": shown}
-    error = None
-    if result["pictures"]["unreadable"] == len(pictures):
-        first = result["unreadable"][0]
-        error = DataRefusedError(
-            f"none of the {len(pictures)} pictures could be read",
-            got=f"{first['file']}: {first['error']}",
-            cure="check that they open in a picture viewer",
-        )
-    return result, error
+    facts = _facts(opened, standard, pictures, found, resumed)
+    result = msgspec.structs.replace(
+        facts, out=None if out is None else str(out), files=tuple(shown) if out is None else UNSET
+    )
+    return result, _none_read(result)
+
+
+def _require_workers(jobs: int | None, scheduler: str | None) -> None:
+    if jobs is not None and not 1 <= jobs <= 256:
+        raise UsageError("the number of jobs is out of range", got=jobs, allowed="1 to 256")
+    if jobs is not None and scheduler is not None:
+        raise UsageError("a cluster has its own workers", got="--jobs and --scheduler", cure="pass one")
+
+
+def _none_read(result: ArchiveResult) -> DataRefusedError | None:
+    """Return the error of an archive of which not one picture could be read."""
+    found = result.pictures.found
+    if result.pictures.unreadable < found:
+        return None
+    first = result.unreadable[0]
+    return DataRefusedError(
+        f"none of the {found} pictures could be read",
+        got=f"{first.file}: {first.error}",
+        cure="check that they open in a picture viewer",
+    )
 
 
 def find_pictures(paths: Iterable[Path]) -> list[Picture]:
@@ -172,28 +242,28 @@ def find_pictures(paths: Iterable[Path]) -> list[Picture]:
     return list(found.values())
 
 
-def archive_text(result: dict[str, Any]) -> str:
+def archive_text(result: ArchiveResult) -> str:
     """Say what an archive came to."""
-    pictures, cells, share = result["pictures"], result["cells"], result["blast_share"]
+    pictures, cells = result.pictures, result.cells
     lines = [
-        *(line for entry in result.get("files", ()) for line in cell_text(entry)),
-        f"pictures  {pictures['found']}: {pictures['classified']} classified now, {pictures['resumed']} stood"
-        f" in the results, {pictures['unreadable']} unreadable",
+        *(line for entry in result.files or () for line in cell_text(entry)),
+        f"pictures  {pictures.found}: {pictures.classified} classified now, {pictures.resumed} stood"
+        f" in the results, {pictures.unreadable} unreadable",
     ]
-    if result["rejected"]:
-        reasons = sorted(result["rejected"].items(), key=lambda item: -item[1])
+    if result.rejected:
+        reasons = sorted(result.rejected.items(), key=lambda item: -item[1])
         lines.append("rejected  " + ", ".join(f"{count} {reason}" for reason, count in reasons))
-    named = result["unreadable"][:MOST_NAMED]
-    lines += [f"unreadable {printable(entry['file'])}: {printable(entry['error'])}" for entry in named]
-    if (rest := len(result["unreadable"]) - len(named)) > 0:
+    named = result.unreadable[:MOST_NAMED]
+    lines += [f"unreadable {printable(entry.file)}: {printable(entry.error)}" for entry in named]
+    if (rest := len(result.unreadable) - len(named)) > 0:
         lines.append(f"unreadable and {rest} more")
-    total = sum(cells[name] for name in ("blast", "normal", "uncertain"))
-    lines.append(f"cells     {total}: {cells_text(cells)}")
-    lines += way_on_text(cells["uncertain_by_reason"])
-    lines += share_text(share)
-    lines += counting_text(result)
-    if result["out"] is not None:
-        lines.append(f"results   {printable(result['out'])}")
+    lines.append(f"cells     {cells.blast + cells.normal + cells.uncertain}: {cells_text(cells.to_json())}")
+    lines += way_on_text(cells.uncertain_by_reason)
+    facts = result.to_json()
+    lines += share_text(facts["blast_share"])
+    lines += counting_text(facts)
+    if result.out is not None:
+        lines.append(f"results   {printable(result.out)}")
     return "\n".join([*lines, RESEARCH_USE])
 
 
@@ -270,7 +340,7 @@ def _judge_all(
     missing: Sequence[Picture],
     ledger: Ledger | None,
     found: dict[str, Entry],
-    shown: list[dict[str, Any]],
+    shown: list[ArchiveLine],
     total: int,
 ) -> None:
     try:
@@ -282,7 +352,7 @@ def _judge_all(
                     value = json.loads(line)
                     found[value["file"]] = entry_of(value)
                     if ledger is None and value["error"] is None:
-                        shown.append(value)
+                        shown.append(msgspec.convert(value, ArchiveLine))
                 report(len(found), total)
     except KeyboardInterrupt:
         if ledger is not None:
@@ -324,7 +394,7 @@ def _facts(
     pictures: Sequence[Picture],
     found: Mapping[str, Entry],
     resumed: int,
-) -> dict[str, Any]:
+) -> ArchiveResult:
     unreadable = [
         {"file": picture.name, "error": entry.error}
         for picture in pictures
@@ -336,8 +406,7 @@ def _facts(
     called = None
     if not isinstance(error, str):
         called = called_of(((probability, reason) for _, probability, reason in cells), error.threshold)
-    return {
-        "schema_version": 1,
+    facts = {
         "bundle": bundle.manifest.name,
         "bundle_sha256": bundle.sha256,
         "runtime": standard.runtime,
@@ -353,5 +422,5 @@ def _facts(
         "cells": counted.to_json(),
         "blast_share": counted.share_facts(),
         **counting_facts(counted, called, error),
-        "research_use": RESEARCH_USE,
     }
+    return msgspec.convert(facts, ArchiveResult)

@@ -210,7 +210,7 @@ def died_line(picture: Picture, standard: Standard) -> str:
     if data is None:
         with contextlib.suppress(OSError):
             data = Path(picture.name).read_bytes()
-    return line_of(picture, standard, {}, data, DIED)
+    return line_of(picture, standard, None, data, DIED)
 
 
 def _end(pool: ProcessPoolExecutor) -> None:

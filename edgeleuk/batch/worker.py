@@ -22,6 +22,7 @@ from edgeleuk.io.pictures.limit import MOST_MEGAPIXELS, allow_megapixels
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from edgeleuk.batch.images import ImageResult
     from edgeleuk.bundle.manifest import Abstain
     from edgeleuk.classifier.classifier import Classifier
 
@@ -120,19 +121,20 @@ def judge(pictures: Sequence[Picture], standard: Standard, threads: int) -> list
 
 
 def line_of(
-    picture: Picture, standard: Standard, found: dict[str, Any], data: bytes | None, error: str | None
+    picture: Picture, standard: Standard, found: ImageResult | None, data: bytes | None, error: str | None
 ) -> str:
     """Return the line of a picture's results."""
+    facts = {} if found is None else found.to_json()
     value = {
         "file": picture.name,
         "bytes": None if data is None else len(data),
         "sha256": None if data is None else hashlib.sha256(data).hexdigest(),
         **standard.to_json(),
-        "kind": found.get("kind"),
-        "scale": found.get("px_per_um"),
-        "rejected": found.get("rejected"),
-        "notes": found.get("notes", []),
-        "cells": [_plain(cell) for cell in found.get("cells", ())],
+        "kind": facts.get("kind"),
+        "scale": facts.get("px_per_um"),
+        "rejected": facts.get("rejected"),
+        "notes": facts.get("notes", []),
+        "cells": [_plain(cell) for cell in facts.get("cells", ())],
         "error": error,
         "research_use": RESEARCH_USE,
     }
@@ -141,7 +143,7 @@ def line_of(
 
 def _line(picture: Picture, classifier: Classifier, standard: Standard) -> str:
     data, path = picture.data, Path(picture.name)
-    found: dict[str, Any] = {}
+    found = None
     error = picture.error
     if error is None:
         try:

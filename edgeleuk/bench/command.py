@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeleuk.bench.comparison import compared, comparison_text, read_result
 from edgeleuk.bench.limits import hold, parse_limits
-from edgeleuk.bench.measuring import measure
+from edgeleuk.bench.measuring import MeasureOptions, measure
 from edgeleuk.bench.plot import save_plot
 from edgeleuk.bench.report import bench_text
 from edgeleuk.bench.store import write_result
@@ -62,8 +62,7 @@ def bench(bundle: str, request: Request) -> tuple[dict[str, Any], EdgeleukError 
         require_picture(request.plot, "--plot")
     # An empty camera means the only one that is found.
     camera = None if request.camera is None else find_camera(request.camera)
-    result = measure(
-        read_bundle(bundle),
+    options = MeasureOptions(
         runtime=request.runtime,
         precision=request.precision,
         threads=request.threads,
@@ -71,6 +70,7 @@ def bench(bundle: str, request: Request) -> tuple[dict[str, Any], EdgeleukError 
         camera=camera,
         operators=request.operators,
     )
+    result = measure(read_bundle(bundle), options)
     if request.out is not None:
         write_result(request.out, result)
     if request.plot is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from edgeleuk import __version__
@@ -49,22 +50,12 @@ if TYPE_CHECKING:
 NETWORKS_SHARE, STAGES_SHARE = 0.5, 0.25
 
 
-def measure(
-    bundle: Bundle,
-    *,
-    runtime: str | None = None,
-    precision: str | None = None,
-    threads: int | None = None,
-    seconds: float = 20.0,
-    camera: str | None = None,
-    operators: bool = False,
-    root: Path = ROOT,
-) -> dict[str, Any]:
-    """Measure what this device does with a bundle.
+@dataclass(frozen=True, slots=True)
+class MeasureOptions:
+    """What is measured, and how long.
 
-    Parameters
+    Attributes
     ----------
-    bundle : Bundle
     runtime, precision : str, optional
         Only these; without either the result is stored for `run --runtime auto`.
     threads : int, optional
@@ -75,6 +66,37 @@ def measure(
         URI of what the stages are timed on; by default a virtual slide.
     operators : bool
         Time the operations of the ONNX networks.
+
+    Raises
+    ------
+    UsageError
+        `seconds` is out of range.
+    """
+
+    runtime: str | None = None
+    precision: str | None = None
+    threads: int | None = None
+    seconds: float = 20.0
+    camera: str | None = None
+    operators: bool = False
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.seconds <= 3600:
+            raise UsageError("the seconds are out of range", got=self.seconds, allowed="1 to 3600")
+
+    @property
+    def everything(self) -> bool:
+        """Whether all networks are measured."""
+        return self.runtime is None and self.precision is None
+
+
+def measure(bundle: Bundle, options: MeasureOptions, *, root: Path = ROOT) -> dict[str, Any]:
+    """Measure what this device does with a bundle.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    options : MeasureOptions
     root : Path
         Where the kernel's files are.
 
@@ -86,57 +108,32 @@ def measure(
     Raises
     ------
     UsageError, MissingDependencyError
-        `seconds` is out of range, or as `configurations` and `profile_operators`.
+        As `configurations` and `profile_operators`.
     CheckFailedError
         The bundle was rejected, or no network passed the self-test.
     CameraError
         As `time_stages`.
     """
-    if not 1 <= seconds <= 3600:
-        raise UsageError("the seconds are out of range", got=seconds, allowed="1 to 3600")
     refuse_rejected(bundle)
-    wanted = configurations(bundle, runtime=runtime, precision=precision, threads=threads)
-    if camera is not None:
+    wanted = configurations(
+        bundle, runtime=options.runtime, precision=options.precision, threads=options.threads
+    )
+    if options.camera is not None:
         # One that cannot be opened says so before the rest is measured.
-        open_camera(camera, ReconnectPolicy(tries=0)).close()
+        open_camera(options.camera, ReconnectPolicy(tries=0)).close()
     machine = read_machine(root)
     before, cpu_before = read_state(root), read_cpu_time(root)
-    ended = time.monotonic() + seconds
+    ended = time.monotonic() + options.seconds
     clocks: list[float] = []
-
-    def watch_clock() -> None:
-        # Of the core that is at work: others may sleep, and their clocks with them.
-        clocks.extend([max(now)] if (now := read_clocks(root)) else [])
-
-    networks = list(open_networks(bundle, wanted))
-    try:
-        _require_passed(bundle, networks)
-        with progress_line("networks") as tell:
-            cases = _Cases.of(bundle, networks)
-            cases.time(NETWORKS_SHARE * seconds, watch_clock, tell)
-        rows = cases.rows()
-        fastest = cases.fastest(rows)
-        with progress_line("pipeline") as tell:
-            stages = time_stages(
-                camera or DEFAULT_CAMERA, fastest.classifier, STAGES_SHARE * seconds, progress=tell
-            )
-    finally:
-        for network in networks:
-            network.classifier.close()
-    profiles = _profiles(bundle, wanted) if operators else None
+    cases, fastest, stages = _timed(bundle, wanted, options, lambda: _note_clock(clocks, root))
+    profiles = _profiles(bundle, wanted) if options.operators else None
     pairs = list(dict.fromkeys((one.runtime, one.precision) for one in wanted))
     with progress_line("fresh processes") as tell:
         fresh = measure_fresh(bundle, pairs, fastest.configuration, ended - time.monotonic(), progress=tell)
     others = others_share(cpu_before, read_cpu_time(root))
     after = read_state(root)
-    verdict = judge(
-        before,
-        after,
-        clocks_mhz=clocks,
-        others=others,
-        rounds=cases.rounds,
-        spreads=cases.spreads(),
-    )
+    spreads = cases.spreads()
+    verdict = judge(before, after, clocks_mhz=clocks, others=others, rounds=cases.rounds, spreads=spreads)
     result = {
         "schema_version": SCHEMA_VERSION,
         "edgeleuk": __version__,
@@ -148,17 +145,45 @@ def measure(
         "machine": machine_facts(machine),
         "before": before.to_json(),
         "after": after.to_json(),
-        "seconds": seconds,
+        "seconds": options.seconds,
         "rounds": cases.rounds,
         "others_share": None if others is None else round(others, 4),
-        **_figures(cases, rows, fastest, stages, fresh),
+        **_figures(cases, fastest, stages, fresh),
         "operators": profiles,
         "verdict": verdict.verdict.value,
         "reasons": list(verdict.reasons),
     }
-    everything = runtime is None and precision is None
-    stored = keep(bundle, machine, result) if everything else None
+    stored = keep(bundle, machine, result) if options.everything else None
     return {**result, "stored": None if stored is None else str(stored)}
+
+
+def _note_clock(clocks: list[float], root: Path) -> None:
+    """Note the clock of the core that is at work: others may sleep, and their clocks with them."""
+    if now := read_clocks(root):
+        clocks.append(max(now))
+
+
+def _timed(
+    bundle: Bundle,
+    wanted: Sequence[Configuration],
+    options: MeasureOptions,
+    between: Callable[[], object],
+) -> tuple[_Cases, OpenNetwork, StageTimes]:
+    """Time the networks, and the stages of the pipeline with the fastest of them."""
+    networks = list(open_networks(bundle, wanted))
+    try:
+        _require_passed(bundle, networks)
+        with progress_line("networks") as tell:
+            cases = _Cases.of(bundle, networks)
+            cases.time(NETWORKS_SHARE * options.seconds, between, tell)
+        fastest = cases.fastest(cases.rows())
+        camera, seconds = options.camera or DEFAULT_CAMERA, STAGES_SHARE * options.seconds
+        with progress_line("pipeline") as tell:
+            stages = time_stages(camera, fastest.classifier, seconds, progress=tell)
+    finally:
+        for network in networks:
+            network.classifier.close()
+    return cases, fastest, stages
 
 
 class _Cases(NamedTuple):
@@ -238,14 +263,8 @@ def _is_network(row: dict[str, Any], configuration: Configuration) -> bool:
     return (row["runtime"], row["precision"]) == configuration[:2]
 
 
-def _figures(
-    cases: _Cases,
-    rows: list[dict[str, Any]],
-    fastest: OpenNetwork,
-    stages: StageTimes,
-    fresh: FreshTimes,
-) -> dict[str, Any]:
-    rows = [{**row, **fresh.network(row["runtime"], row["precision"])} for row in rows]
+def _figures(cases: _Cases, fastest: OpenNetwork, stages: StageTimes, fresh: FreshTimes) -> dict[str, Any]:
+    rows = [{**row, **fresh.network(row["runtime"], row["precision"])} for row in cases.rows()]
     best = fastest.configuration
     return {
         "results": rows,

@@ -21,6 +21,7 @@ from edgeleuk.frames import Frame
 from edgeleuk.io.clock import moment
 from edgeleuk.io.closing import Closing
 from edgeleuk.pipeline.engine import Engine
+from edgeleuk.pipeline.run import PipelineOptions
 from edgeleuk.pipeline.run import run as run_pipeline
 from edgeleuk.session.open import create_session
 from edgeleuk.vision.quality import quality_check
@@ -152,7 +153,7 @@ def time_stages(
                     source,
                     _timed_engine(classifier, clock, camera=source.live or drawn),
                     writer,
-                    read=lambda given, waiting: _timed_reader(given, waiting, clock),
+                    PipelineOptions(read=lambda given, waiting: _timed_reader(given, waiting, clock)),
                     on_frame=lambda *_: progress(len(clock.ends), len(pictures or clock.ends)),
                     stop=stop,
                 )

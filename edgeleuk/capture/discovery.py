@@ -5,16 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from edgeleuk.capture.controls import Control, ControlKeeper
 from edgeleuk.capture.pi import pi_cameras
 from edgeleuk.capture.v4l2 import V4l2Device, device_paths
 from edgeleuk.errors import CameraError, MissingDependencyError
 from edgeleuk.io.console import say
 from edgeleuk.io.settings import white_balance_of
+from edgeleuk.results.structs import Printed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from edgeleuk.io.settings import RunSettings
 
 _NONE_FOUND = "no camera was found"
@@ -39,10 +40,10 @@ def find_camera(camera: str | None) -> str:
         return f"v4l2://{node}"
     if camera:
         return camera
-    listed = list_cameras()["cameras"]
-    found = [str(each["uri"]) for each in listed if "error" not in each]
+    listed = list_cameras().cameras
+    found = [each.uri for each in listed if each.error is None]
     if not found and listed:
-        raise CameraError(f"{_NONE_FOUND} that can be used", got=listed[0]["error"])
+        raise CameraError(f"{_NONE_FOUND} that can be used", got=listed[0].error)
     if not found:
         raise CameraError(_NONE_FOUND, cure=f"plug one in, or try --camera virtual://; {_NETWORK}")
     if len(found) > 1:
@@ -66,7 +67,56 @@ def control_settings(settings: RunSettings) -> ControlKeeper:
     return ControlKeeper({name: value for name, value in asked.items() if value}, lock=settings.lock)
 
 
-def list_cameras(root: Path = Path("/dev")) -> dict[str, Any]:
+class FrameSize(Printed, frozen=True, kw_only=True):
+    """A size that a camera offers, and its rates."""
+
+    width: int
+    height: int
+    fps: list[float]
+
+
+class PixelFormat(Printed, frozen=True, kw_only=True):
+    """A format that a camera offers; of a stepwise one, sizes between those listed as well."""
+
+    fourcc: str
+    description: str
+    stepwise: bool
+    sizes: list[FrameSize]
+
+
+class ListedControl(Printed, frozen=True, kw_only=True):
+    """A control of a camera, as it says itself."""
+
+    name: str
+    kind: str
+    least: int
+    greatest: int
+    step: int
+    default: int
+    value: int | None
+
+
+class FoundCamera(Printed, frozen=True, kw_only=True, omit_defaults=True):
+    """A camera, with what it can do, or with the error that kept it from answering."""
+
+    uri: str
+    node: str | None = None
+    name: str
+    driver: str | None = None
+    bus: str | None = None
+    formats: list[PixelFormat] | None = None
+    controls: list[ListedControl] | None = None
+    error: str | None = None
+
+
+class CameraList(Printed, frozen=True, kw_only=True):
+    """What ``edgeleuk camera list --json`` prints."""
+
+    schema_version: int = 1
+    cameras: list[FoundCamera]
+
+
+def list_cameras(root: Path = Path("/dev")) -> CameraList:
     """Find the cameras on USB and on ribbon cables, and ask each what it can do.
 
     Parameters
@@ -76,9 +126,7 @@ def list_cameras(root: Path = Path("/dev")) -> dict[str, Any]:
 
     Returns
     -------
-    dict
-        ``cameras``: each with ``uri``, ``name``, ``formats`` and ``controls``, or with the ``error`` that
-        kept it from answering.
+    CameraList
     """
     cameras: list[dict[str, Any]] = []
     for node, steady in device_paths(root):
@@ -95,26 +143,24 @@ def list_cameras(root: Path = Path("/dev")) -> dict[str, Any]:
         ]
     except (CameraError, MissingDependencyError) as error:
         cameras.append({"uri": "picamera://", "name": "cameras on ribbon cables", "error": str(error)})
-    return {"schema_version": 1, "cameras": cameras}
+    return CameraList(cameras=msgspec.convert(cameras, list[FoundCamera]))
 
 
-def cameras_text(found: Mapping[str, Any]) -> str:
+def cameras_text(found: CameraList) -> str:
     """Say what cameras there are."""
     lines: list[str] = []
-    for camera in found["cameras"]:
-        lines.append(f"{camera['uri']}   {camera['name']}")
-        if "error" in camera:
-            lines.append(f"  {camera['error']}")
+    for camera in found.cameras:
+        lines.append(f"{camera.uri}   {camera.name}")
+        if camera.error is not None:
+            lines.append(f"  {camera.error}")
             continue
-        for each in camera["formats"]:
-            sizes = ", ".join(
-                f"{size['width']}x{size['height']}" + _rates_text(size["fps"]) for size in each["sizes"]
-            )
-            between = " (and between)" if each["stepwise"] else ""
-            lines.append(f"  {each['fourcc']:<5} {sizes}{between}")
+        for each in camera.formats or ():
+            sizes = ", ".join(f"{size.width}x{size.height}" + _rates_text(size.fps) for size in each.sizes)
+            between = " (and between)" if each.stepwise else ""
+            lines.append(f"  {each.fourcc:<5} {sizes}{between}")
         lines += [
-            f"  {each['name']}: {each['value']} ({each['least']} to {each['greatest']}, step {each['step']})"
-            for each in camera["controls"]
+            f"  {one.name}: {one.value} ({one.least} to {one.greatest}, step {one.step})"
+            for one in camera.controls or ()
         ]
     return "\n".join(lines or [_NONE_FOUND, _NETWORK])
 

@@ -215,9 +215,7 @@ class V4l2Source(VideoSource):
         if mode.fps:
             options["framerate"] = f"{mode.fps:g}"
         # PyAV's own errors are of OSError's kind, and hold its number.
-        super().__init__(
-            device.path, uri, file=False, container="v4l2", options=options, explain=self._explain
-        )
+        super().__init__(device.path, uri, file=False, container="v4l2", options=options)
         self._packets: Iterator[Packet[VideoStream]] = self._container.demux(self._stream)
         got = self._stream.codec_context
         # The driver may take the nearest size that it likes.
@@ -239,7 +237,7 @@ class V4l2Source(VideoSource):
         super().close()
         self._device.close()
 
-    def _explain(self, error: OSError) -> CameraError:
+    def _explained(self, error: OSError) -> CameraError:
         return device_error(self._device.path, error)
 
     def _next(self, _: object) -> Packet[Any] | None:

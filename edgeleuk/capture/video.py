@@ -26,7 +26,7 @@ from edgeleuk.io.closing import Closing
 from edgeleuk.io.uris import public_uri
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from av import Packet, VideoFrame, VideoStream
@@ -81,8 +81,6 @@ class VideoSource(Closing):
         FFmpeg's options.
     body : HttpBody, optional
         A connection that is open already, which is read in the place of the address, and closed with it.
-    explain : callable, optional
-        Turns a system's error into a sentence, where the generic one does not help.
     open_timeout_s, read_timeout_s : float
 
     Raises
@@ -99,7 +97,6 @@ class VideoSource(Closing):
         file: bool,
         container: str | None = None,
         options: Mapping[str, str] | None = None,
-        explain: Callable[[OSError], CameraError] | None = None,
         body: HttpBody | None = None,
         open_timeout_s: float = OPEN_TIMEOUT_S,
         read_timeout_s: float = READ_TIMEOUT_S,
@@ -110,7 +107,6 @@ class VideoSource(Closing):
         self.notes: Sequence[SourceEvent] = ()
         self._body = body
         self._read_timeout_s = read_timeout_s
-        self._explain_system = explain
         # Held while FFmpeg works: closing a container under a reader's hands is a segmentation fault.
         self._busy = threading.Lock()
         self._closed = False
@@ -205,10 +201,14 @@ class VideoSource(Closing):
             except av.error.FFmpegError:
                 return [None]
 
+    def _explained(self, error: OSError) -> CameraError | None:  # noqa: ARG002 - a subclass knows its device
+        """Say a system's error in a sentence, where the generic one does not help."""
+        return None
+
     def _error(self, what: str, error: Exception, timeout_s: float, *, late: bool = False) -> CameraError:
         """Say it without FFmpeg's own sentence, which repeats the address with its password."""
-        if self._explain_system is not None and isinstance(error, OSError):
-            return self._explain_system(error)
+        if isinstance(error, OSError) and (explained := self._explained(error)) is not None:
+            return explained
         if self._body is not None and self._body.error is not None:
             # The connection knows more than FFmpeg, which it came through.
             return connection_error(self.uri, what, self._body.error, timeout_s)

@@ -17,14 +17,8 @@ from edgeleuk.bundle.golden import USUAL, decode_golden
 from edgeleuk.bundle.manifest import FOREST, GOLDEN, MODEL_FILES
 from edgeleuk.classifier.appearance import appearance_of
 from edgeleuk.classifier.cell_features import numbers_of
-from edgeleuk.classifier.classifier import (
-    area_um2,
-    bundle_rules,
-    decide,
-    evidence_of,
-    open_classifier,
-    open_network,
-)
+from edgeleuk.classifier.classifier import bundle_rules, open_classifier, open_network
+from edgeleuk.classifier.decision import area_um2, decide, evidence_of
 from edgeleuk.errors import BundleError, CheckFailedError
 from edgeleuk.inference import available_runtimes
 from edgeleuk.inference.preprocessing import cell_and_tensor
@@ -38,7 +32,8 @@ if TYPE_CHECKING:
     from edgeleuk.bundle.golden import GoldenAnswer, GoldenVectors, Tolerance
     from edgeleuk.bundle.manifest import Abstain, InputContract
     from edgeleuk.classifier.appearance import CellAppearance
-    from edgeleuk.classifier.classifier import Classifier, Rules
+    from edgeleuk.classifier.classifier import Classifier
+    from edgeleuk.classifier.decision import Rules
     from edgeleuk.inference import Answer, ModelRuntime
 
     Floats = npt.NDArray[np.float64]

@@ -2,35 +2,94 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from edgeleuk.bundle.checking import decode_training
-from edgeleuk.bundle.manifest import MODEL_FILES, TRAINING
+from edgeleuk.bundle.manifest import MODEL_FILES, TRAINING, Manifest
 from edgeleuk.bundle.validation import read_validation
+from edgeleuk.classifier.self_test import MOVED, NOT_INSTALLED
 from edgeleuk.io.console import printable
+from edgeleuk.results.structs import Printed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edgeleuk.bundle.contents import Bundle
-    from edgeleuk.bundle.manifest import InputContract, Manifest, OutputContract
+    from edgeleuk.bundle.manifest import InputContract, OutputContract
     from edgeleuk.classifier.self_test import GoldenResult
 
 
-def bundle_facts(bundle: Bundle) -> dict[str, Any]:
-    """Return the manifest with the file's own hash and size, and what the gate said of it."""
+class AcceptanceVerdict(Printed, frozen=True, kw_only=True):
+    """What the validation said of a bundle when it was made."""
+
+    verdict: str
+    reasons: tuple[str, ...]
+
+
+class BundleDescription(Printed, frozen=True, kw_only=True):
+    """What ``edgeleuk inspect --json`` prints.
+
+    Attributes
+    ----------
+    path, sha256, size_bytes
+        Of the file.
+    validation : AcceptanceVerdict
+    stamp : str or None
+        What the training record was stamped with: that test cells leaked.
+    manifest : Manifest
+    """
+
+    schema_version: int = 1
+    path: str
+    sha256: str
+    size_bytes: int
+    validation: AcceptanceVerdict
+    stamp: str | None
+    manifest: Manifest
+
+
+class GoldenComparison(Printed, frozen=True, kw_only=True):
+    """How far one network, or one step before it, is from the bundle's golden cells.
+
+    Attributes
+    ----------
+    status : str
+        ``ok``, ``moved``, or ``not installed``.
+    largest_difference : float or None
+        None in JSON where the shapes differ.
+    """
+
+    model: str
+    runtime: str
+    status: str
+    largest_difference: float | None
+    tolerance: float
+    detail: str
+
+
+class BundleVerification(Printed, frozen=True, kw_only=True):
+    """What ``edgeleuk verify BUNDLE --json`` prints."""
+
+    schema_version: int = 1
+    path: str
+    sha256: str
+    verdict: Literal["pass", "fail"]
+    results: list[GoldenComparison]
+
+
+def bundle_facts(bundle: Bundle) -> BundleDescription:
+    """Return the manifest with the file's own hash and size, and what the validation said of it."""
     said = read_validation(bundle)
-    return {
-        "schema_version": 1,
-        "path": str(bundle.path),
-        "sha256": bundle.sha256,
-        "size_bytes": bundle.path.stat().st_size,
-        "validation": {"verdict": said.verdict, "reasons": said.reasons},
-        "stamp": training_stamp(bundle),
-        "manifest": msgspec.to_builtins(bundle.manifest),
-    }
+    return BundleDescription(
+        path=str(bundle.path),
+        sha256=bundle.sha256,
+        size_bytes=bundle.path.stat().st_size,
+        validation=AcceptanceVerdict(verdict=said.verdict, reasons=tuple(said.reasons)),
+        stamp=training_stamp(bundle),
+        manifest=bundle.manifest,
+    )
 
 
 def training_stamp(bundle: Bundle) -> str | None:
@@ -117,25 +176,24 @@ def _out_of_distribution_text(manifest: Manifest) -> str:
     return ", ".join(said)
 
 
-def replay_facts(bundle: Bundle, results: Sequence[GoldenResult]) -> dict[str, Any]:
+def replay_facts(bundle: Bundle, results: Sequence[GoldenResult]) -> BundleVerification:
     """Return the outcome of a replay."""
-    return {
-        "schema_version": 1,
-        "path": str(bundle.path),
-        "sha256": bundle.sha256,
-        "verdict": "fail" if any(result.status == "moved" for result in results) else "pass",
-        "results": [
-            {
-                "model": result.model,
-                "runtime": result.runtime,
-                "status": result.status,
-                "largest_difference": result.largest_difference,
-                "tolerance": result.tolerance,
-                "detail": result.detail,
-            }
+    return BundleVerification(
+        path=str(bundle.path),
+        sha256=bundle.sha256,
+        verdict="fail" if any(result.status == MOVED for result in results) else "pass",
+        results=[
+            GoldenComparison(
+                model=result.model,
+                runtime=result.runtime,
+                status=result.status,
+                largest_difference=result.largest_difference,
+                tolerance=result.tolerance,
+                detail=result.detail,
+            )
             for result in results
         ],
-    }
+    )
 
 
 def replay_text(bundle: Bundle, results: Sequence[GoldenResult]) -> str:
@@ -144,7 +202,7 @@ def replay_text(bundle: Bundle, results: Sequence[GoldenResult]) -> str:
     for result in results:
         figures = (
             ""
-            if result.status == "not installed" or result.model == "contract"
+            if result.status == NOT_INSTALLED or result.model == "contract"
             else f"  largest difference {result.largest_difference:.4g}, allowed {result.tolerance:.4g}"
         )
         detail = f"  ({printable(result.detail)})" if result.detail else ""

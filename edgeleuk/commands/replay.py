@@ -3,25 +3,50 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from edgeleuk import RESEARCH_USE
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.classifier.classifier import open_classifier
-from edgeleuk.counting.consensus import STUCK_DUST, View, joined
+from edgeleuk.counting.consensus import View, joined
 from edgeleuk.errors import IntegrityError, UsageError
-from edgeleuk.results import Decision, Prediction
+from edgeleuk.results import STUCK_DUST, Decision, Prediction
+from edgeleuk.results.structs import CalledCell, Printed
 from edgeleuk.session.pictures import decode_crop
 from edgeleuk.session.reader import read_session
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from edgeleuk.session.reader import SessionReader
 
 
-def replay_cell(session: Path, track: int, bundle: str) -> dict[str, Any]:
+class Replay(Printed, frozen=True, kw_only=True):
+    """What ``edgeleuk replay --json`` prints.
+
+    Attributes
+    ----------
+    recorded, replayed : CalledCell
+    views : int
+        How many were judged again.
+    equal : bool
+        All are the same, the probabilities to their last bit.
+    """
+
+    schema_version: int = 1
+    session: str
+    cell: int
+    bundle_sha256: str
+    recorded: CalledCell
+    replayed: CalledCell
+    views: int
+    equal: bool
+    research_use: str = RESEARCH_USE
+
+
+def replay_cell(session: Path, track: int, bundle: str) -> Replay:
     """Classify one cell of a session with the settings that it was recorded with.
 
     Parameters
@@ -34,9 +59,7 @@ def replay_cell(session: Path, track: int, bundle: str) -> dict[str, Any]:
 
     Returns
     -------
-    dict
-        ``recorded`` and ``replayed``, each with ``decision``, ``probability`` and ``reason``; ``views``, how
-        many were judged again; ``equal`` where all are the same, the probabilities to their last bit.
+    Replay
 
     Raises
     ------
@@ -49,7 +72,7 @@ def replay_cell(session: Path, track: int, bundle: str) -> dict[str, Any]:
         return _replayed(reader, track, bundle)
 
 
-def _replayed(reader: SessionReader, track: int, bundle: str) -> dict[str, Any]:
+def _replayed(reader: SessionReader, track: int, bundle: str) -> Replay:
     row, views, settings = reader.cell(track), reader.views(track), reader.settings
     opened = read_bundle(bundle)
     if opened.sha256 != settings.get("bundle_sha256"):
@@ -91,17 +114,15 @@ def _replayed(reader: SessionReader, track: int, bundle: str) -> dict[str, Any]:
         _facts(found) == {name: view[name] for name in replayed}
         for view, found in zip(looked_at, alone, strict=True)
     )
-    return {
-        "schema_version": 1,
-        "session": str(reader.path),
-        "cell": track,
-        "bundle_sha256": opened.sha256,
-        "recorded": recorded,
-        "replayed": replayed,
-        "views": len(views),
-        "equal": recorded == replayed and views_equal,
-        "research_use": RESEARCH_USE,
-    }
+    return Replay(
+        session=str(reader.path),
+        cell=track,
+        bundle_sha256=opened.sha256,
+        recorded=msgspec.convert(recorded, CalledCell),
+        replayed=msgspec.convert(replayed, CalledCell),
+        views=len(views),
+        equal=recorded == replayed and views_equal,
+    )
 
 
 def _facts(prediction: Prediction) -> dict[str, object]:
@@ -112,14 +133,13 @@ def _facts(prediction: Prediction) -> dict[str, object]:
     }
 
 
-def replay_text(result: Mapping[str, Any]) -> str:
+def replay_text(result: Replay) -> str:
     """Say whether the cell is judged as it was."""
-    views = f", {result['views']} views" if result["views"] > 1 else ""
-    lines = [f"cell {result['cell']} of {result['session']}{views}"]
-    for name in ("recorded", "replayed"):
-        one = result[name]
-        probability = "none" if one["probability"] is None else repr(one["probability"])
-        reason = f" ({one['reason']})" if one["reason"] else ""
-        lines.append(f"{name:<9} {one['decision']}, probability of blast {probability}{reason}")
-    lines.append("equal, bit for bit" if result["equal"] else "NOT EQUAL")
+    views = f", {result.views} views" if result.views > 1 else ""
+    lines = [f"cell {result.cell} of {result.session}{views}"]
+    for name, one in (("recorded", result.recorded), ("replayed", result.replayed)):
+        probability = "none" if one.probability is None else repr(one.probability)
+        reason = f" ({one.reason})" if one.reason else ""
+        lines.append(f"{name:<9} {one.decision.value}, probability of blast {probability}{reason}")
+    lines.append("equal, bit for bit" if result.equal else "NOT EQUAL")
     return "\n".join([*lines, RESEARCH_USE])

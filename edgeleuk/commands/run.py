@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-import threading
 import time
-from collections import Counter
-from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -21,6 +18,8 @@ from edgeleuk.capture import ReconnectPolicy, is_simulated, is_simulated_source,
 from edgeleuk.capture.discovery import control_settings, find_camera
 from edgeleuk.classifier.self_test import open_tested_classifier
 from edgeleuk.commands.flat_field import open_correction
+from edgeleuk.commands.live_view import LiveView, shown
+from edgeleuk.commands.save_video import AnnotatedVideo, require_video
 from edgeleuk.counting.intervals import (
     counting_facts,
     counting_text,
@@ -31,36 +30,34 @@ from edgeleuk.counting.intervals import (
 )
 from edgeleuk.errors import EdgeleukError, UsageError
 from edgeleuk.io.atomic import require_apart
-from edgeleuk.io.console import printable, recordable, say
-from edgeleuk.io.images import require_picture, write_png
+from edgeleuk.io.console import printable, recordable
+from edgeleuk.io.images import require_picture
 from edgeleuk.io.pictures.limit import allow_megapixels
 from edgeleuk.io.signals import stop_on_signals
 from edgeleuk.pipeline.engine import Engine, accept, unchanged
+from edgeleuk.pipeline.run import PipelineOptions
 from edgeleuk.pipeline.run import run as run_pipeline
-from edgeleuk.results import Check, Counted, Decision, check_of
 from edgeleuk.session import read_session
 from edgeleuk.session.open import create_session, require_no_folder, resume_session
 from edgeleuk.stage.watching import FocusingReader
-from edgeleuk.vision.annotate import annotate
 from edgeleuk.vision.quality import quality_check
 from edgeleuk.vision.stream import StreamWatch
 from edgeleuk.vision.tracking import FieldTracker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    import threading
+    from collections.abc import Callable
 
+    from edgeleuk.bundle.contents import Bundle
     from edgeleuk.capture import FrameReader, FrameSource
+    from edgeleuk.classifier.classifier import Classifier
     from edgeleuk.counting.intervals import KnownError
     from edgeleuk.frames import RgbImage
     from edgeleuk.io.settings import RunSettings
-    from edgeleuk.results import FrameResult, SessionSummary
+    from edgeleuk.results import Counted, FrameResult, SessionSummary
     from edgeleuk.session.writer import SessionWriter
     from edgeleuk.stage.base import Mover
 
-REFRESHES_PER_S = 4
-# Without a terminal a line now and then shows that it is alive.
-LINE_EVERY_S = 5.0
-RECENT_CELLS = 8
 # Frames that wait for their turn where every one is wanted; not decoded, where the camera sends JPEGs.
 MOST_WAITING = 32
 
@@ -81,20 +78,86 @@ class Walk(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What one run is asked for, beside the camera, the bundle and the settings.
+
+    Attributes
+    ----------
+    session : Path, optional
+        Where to record; by default ``session-YYYYmmdd-HHMMSS.db`` in the working folder.
+    frames : int, optional
+        Stop after so many processed frames.
+    picture : Path, optional
+        PNG of the last field with cells; by default the session's path with ``.png``.
+    show : bool
+        Draw a live table on standard error.
+    resume : bool
+        Go on with the session, if there is one; else a session that exists is refused.
+    walk : Walk, optional
+        Who moves the stage under the camera, and draws the slide; else the picture is the last field.
+    focus : Mover, optional
+        A stage that keeps the camera in focus; see `edgeleuk.stage.watching`.
+    step_known : bool
+        Whether somebody told the length of its steps.
+    video : Path, optional
+        MP4 of every judged field, annotated; see `edgeleuk.commands.save_video`.
+
+    Raises
+    ------
+    UsageError
+        The frames are out of range, or there is no session to go on with.
+    """
+
+    session: Path | None = None
+    frames: int | None = None
+    picture: Path | None = None
+    show: bool = False
+    resume: bool = False
+    walk: Walk | None = None
+    focus: Mover | None = None
+    step_known: bool = True
+    video: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.frames is not None and self.frames < 1:
+            raise UsageError("the number of frames is out of range", got=self.frames, allowed="1 or more")
+        if self.resume and self.session is None:
+            raise UsageError("the session to go on with is not given", cure="pass it with --session")
+
+
+class _Job(NamedTuple):
+    """One run, checked and settled, before anything but the bundle is open."""
+
+    uri: str
+    path: Path
+    picture: Path
+    bundle: Bundle
+    settings: RunSettings
+    correct: Callable[[RgbImage], RgbImage]
+    known_error: KnownError | str
+    options: RunOptions
+
+    def facts(self, source: FrameSource) -> dict[str, Any]:
+        """Return what a session records of it when it begins."""
+        known = self.known_error
+        return {
+            "camera": recordable(source.uri),
+            "simulated": is_simulated_source(source),
+            "edgeleuk": __version__,
+            "bundle": self.bundle.manifest.name,
+            "bundle_sha256": self.bundle.sha256,
+            "known_error": {"reason": known} if isinstance(known, str) else known.to_json(),
+            **msgspec.to_builtins(self.settings),
+            # Readers of before know it by this name.
+            "gate": self.settings.quality_check,
+        }
+
+
 def run(
-    camera: str | None,
-    bundle: str,
-    settings: RunSettings,
-    *,
-    session: Path | None,
-    frames: int | None,
-    picture: Path | None,
-    show: bool,
-    resume: bool = False,
-    walk: Walk | None = None,
-    focus: Mover | None = None,
+    camera: str | None, bundle: str, settings: RunSettings, options: RunOptions
 ) -> tuple[SessionSummary, EdgeleukError | None]:
-    """Watch `camera` until it ends, `frames` are processed, or the user stops it.
+    """Watch `camera` until it ends, so many frames are processed, or the user stops it.
 
     Parameters
     ----------
@@ -103,19 +166,7 @@ def run(
     bundle : str
         A bundle's path, or ``default``.
     settings : RunSettings
-    session : Path, optional
-        Where to record; by default ``session-YYYYmmdd-HHMMSS.db`` in the working folder.
-    frames : int, optional
-    picture : Path, optional
-        PNG of the last field with cells; by default the session's path with ``.png``.
-    resume : bool
-        Go on with the session, if there is one; else a session that exists is refused.
-    walk : Walk, optional
-        Who moves the stage under the camera, and draws the slide; else the picture is the last field.
-    focus : Mover, optional
-        A stage that keeps the camera in focus; see `edgeleuk.stage.watching`.
-    show : bool
-        Draw a live table on standard error.
+    options : RunOptions
 
     Returns
     -------
@@ -123,89 +174,114 @@ def run(
     error : EdgeleukError or None
         What ended the run before its time; all that the summary counts is recorded all the same.
     """
-    if frames is not None and frames < 1:
-        raise UsageError("the number of frames is out of range", got=frames, allowed="1 or more")
-    if resume and session is None:
-        raise UsageError("the session to go on with is not given", cure="pass it with --session")
-    allow_megapixels(settings.most_megapixels)
-    uri = find_camera(camera)
-    path = session or Path(time.strftime("session-%Y%m%d-%H%M%S.db"))
-    require_no_folder(path)
-    drawn = picture or path.with_suffix(".png")
-    require_apart(drawn, path, "--picture")
-    require_picture(drawn, "--picture")
-    correct = unchanged if settings.flat_field is None else open_correction(Path(settings.flat_field))
-    opened = read_bundle(bundle)
-    settings = settled(settings, opened, _held(path) if resume else None)
-    error_rates = known_error(opened, opened.model_name(settings.runtime, settings.precision))
-    facts = {
-        "edgeleuk": __version__,
-        "bundle": opened.manifest.name,
-        "bundle_sha256": opened.sha256,
-        "known_error": {"reason": error_rates} if isinstance(error_rates, str) else error_rates.to_json(),
-        **msgspec.to_builtins(settings),
-    }
-    error = None
+    job = _prepared(camera, bundle, settings, options)
+    settings = job.settings
     policy = ReconnectPolicy(tries=settings.reconnects)
+    open_session = resume_session if options.resume else create_session
     # Until the camera is open there is nothing to finish; from then on, even the picture is.
     with (
         open_tested_classifier(
-            opened,
+            job.bundle,
             runtime=settings.runtime,
             precision=settings.precision,
             threads=settings.threads,
             abstain=settings.abstain,
         ) as classifier,
-        open_camera(uri, policy, control_settings(settings)) as source,
+        open_camera(job.uri, policy, control_settings(settings)) as source,
         stop_on_signals() as stop,
-        (resume_session if resume else create_session)(
-            path, {"camera": recordable(source.uri), "simulated": is_simulated_source(source), **facts}
-        ) as writer,
+        open_session(job.path, job.facts(source)) as writer,
     ):
-        past = writer.resume_state()
-        watch = StreamWatch(camera=source.live or is_simulated(source.uri))
-        view = _View(source.uri, simulated=is_simulated_source(source))
-        with ExitStack() as stack, _shown(view, show=show):
-            try:
-                watched = source
-                if walk is not None:
-                    watched = stack.enter_context(walk.over(source, stop, past.next_sequence))
-                run_pipeline(
-                    watched,
-                    Engine(
-                        classifier,
-                        FieldTracker.resumed(writer.earlier_fields()),
-                        correct=correct,
-                        gate=quality_check if settings.gate else accept,
-                        watch=watch.look,
-                        crop=classifier.crop,
-                    ),
-                    writer,
-                    frames=frames,
+        view = LiveView(source.uri, simulated=is_simulated_source(source))
+        error = _watched(job, classifier, source, writer, view, stop)
+        return _finished(job, writer, view, error)
+
+
+def _prepared(camera: str | None, bundle: str, settings: RunSettings, options: RunOptions) -> _Job:
+    """Check and settle all that can be before the camera is open."""
+    allow_megapixels(settings.most_megapixels)
+    uri = find_camera(camera)
+    path = options.session or Path(time.strftime("session-%Y%m%d-%H%M%S.db"))
+    require_no_folder(path)
+    picture = options.picture or path.with_suffix(".png")
+    require_apart(picture, path, "--picture")
+    require_picture(picture, "--picture")
+    if options.video is not None:
+        require_video(options.video, resume=options.resume)
+    correct = unchanged if settings.flat_field is None else open_correction(Path(settings.flat_field))
+    opened = read_bundle(bundle)
+    settings = settled(settings, opened, _held(path) if options.resume else None)
+    error_rates = known_error(opened, opened.model_name(settings.runtime, settings.precision))
+    return _Job(uri, path, picture, opened, settings, correct, error_rates, options)
+
+
+def _watched(
+    job: _Job,
+    classifier: Classifier,
+    source: FrameSource,
+    writer: SessionWriter,
+    view: LiveView,
+    stop: threading.Event,
+) -> EdgeleukError | None:
+    """Run the pipeline to its end; return what ended it before its time."""
+    settings, options = job.settings, job.options
+    walk, focus = options.walk, options.focus
+    past = writer.resume_state()
+    watch = StreamWatch(camera=source.live or is_simulated(source.uri))
+    with ExitStack() as stack, shown(view, show=options.show):
+        try:
+            listeners: list[Callable[[FrameResult, RgbImage], None]] = [view.update]
+            if walk is not None:
+                listeners.append(walk.seen)
+            if options.video is not None:
+                film = AnnotatedVideo(options.video, simulated=is_simulated_source(source))
+                listeners.append(stack.enter_context(film).seen)
+            if walk is not None:
+                source = stack.enter_context(walk.over(source, stop, past.next_sequence))
+            run_pipeline(
+                source,
+                Engine(
+                    classifier,
+                    FieldTracker.resumed(writer.earlier_fields()),
+                    correct=job.correct,
+                    gate=quality_check if settings.quality_check else accept,
+                    watch=watch.look,
+                    crop=classifier.crop,
+                ),
+                writer,
+                PipelineOptions(
+                    frames=options.frames,
                     px_per_um=settings.px_per_um,
                     waiting=MOST_WAITING if settings.every_frame else 1,
-                    read=open_reader if focus is None else _in_focus(focus, stop),
+                    read=open_reader if focus is None else _in_focus(focus, stop, options.step_known),
                     enough=_enough(settings),
-                    on_frame=view.update if walk is None else _both(view.update, walk.seen),
                     past=past,
-                    stop=stop,
-                )
-            except EdgeleukError as caught:
-                error = caught
-        summary = writer.summary
-        if summary is None:
-            assert error is not None
-            raise error
-        try:
-            summary = replace(summary, counting=_counting(summary, writer, error_rates, settings))
-        except EdgeleukError as unread:
-            # The counts themselves are known, and what ended the run matters more.
-            error = error or unread
-        try:
-            (view if walk is None else walk).save(drawn)
-        except UsageError as unsaved:
-            # What ended the run matters more than its picture.
-            error = error or unsaved
+                ),
+                on_frame=_all(listeners),
+                stop=stop,
+            )
+        except EdgeleukError as caught:
+            return caught
+    return None
+
+
+def _finished(
+    job: _Job, writer: SessionWriter, view: LiveView, error: EdgeleukError | None
+) -> tuple[SessionSummary, EdgeleukError | None]:
+    """Add the intervals to the summary, and write the picture."""
+    summary = writer.summary
+    if summary is None:
+        assert error is not None
+        raise error
+    try:
+        summary = replace(summary, counting=_counting(summary, writer, job.known_error, job.settings))
+    except EdgeleukError as unread:
+        # The counts themselves are known, and what ended the run matters more.
+        error = error or unread
+    try:
+        (job.options.walk or view).save(job.picture)
+    except UsageError as unsaved:
+        # What ended the run matters more than its picture.
+        error = error or unsaved
     return summary, error
 
 
@@ -218,7 +294,7 @@ def _held(session: Path) -> Held | None:
     return Held(before, f"the session {session}") if isinstance(before, str) else None
 
 
-def _both(*listeners: Callable[[FrameResult, RgbImage], None]) -> Callable[[FrameResult, RgbImage], None]:
+def _all(listeners: list[Callable[[FrameResult, RgbImage], None]]) -> Callable[[FrameResult, RgbImage], None]:
     def tell(result: FrameResult, pixels: RgbImage) -> None:
         for listener in listeners:
             listener(result, pixels)
@@ -226,9 +302,11 @@ def _both(*listeners: Callable[[FrameResult, RgbImage], None]) -> Callable[[Fram
     return tell
 
 
-def _in_focus(stage: Mover, stop: threading.Event) -> Callable[[FrameSource, int], FrameReader]:
+def _in_focus(
+    stage: Mover, stop: threading.Event, step_known: bool
+) -> Callable[[FrameSource, int], FrameReader]:
     def read(source: FrameSource, waiting: int) -> FrameReader:
-        return FocusingReader(source, waiting, stage, stop)
+        return FocusingReader(source, waiting, stage, stop, step_known=step_known)
 
     return read
 
@@ -289,106 +367,3 @@ def _truth_text(summary: SessionSummary) -> str:
         f" of those found, {called['blast']['blast']} of {sum(called['blast'].values())} blasts and"
         f" {called['normal']['normal']} of {sum(called['normal'].values())} normal cells were called so"
     )
-
-
-class _View:
-    """What a person wants to see of the run so far."""
-
-    def __init__(self, camera: str, *, simulated: bool) -> None:
-        self.camera = printable(camera)
-        self.simulated = simulated
-        self.frames = 0
-        self.cells: Counter[Decision] = Counter()
-        self.doubts: Counter[Check] = Counter()
-        self.recent: list[tuple[int, str, float, float, str]] = []
-        self.started = time.monotonic()
-        self.last: FrameResult | None = None
-        self._picture: tuple[RgbImage, FrameResult] | None = None
-        self._lock = threading.Lock()
-
-    def update(self, result: FrameResult, pixels: RgbImage) -> None:
-        with self._lock:
-            self.frames += 1
-            self.last = result
-            for cell in result.cells:
-                if cell.is_new:
-                    prediction = cell.prediction
-                    self.cells[prediction.decision] += 1
-                    if prediction.decision is Decision.UNCERTAIN:
-                        self.doubts[check_of(prediction.reason)] += 1
-                    row = (
-                        cell.track,
-                        prediction.decision.value,
-                        prediction.probability,
-                        cell.area_um2,
-                        prediction.reason or "",
-                    )
-                    self.recent = [row, *self.recent[: RECENT_CELLS - 1]]
-            if self._picture is None or result.cells:
-                self._picture = (pixels, result)
-
-    def save(self, path: Path) -> None:
-        """Write the last field that showed cells, annotated."""
-        if self._picture is None:
-            return
-        pixels, result = self._picture
-        write_png(path, annotate(pixels, result, simulated=self.simulated), "--picture")
-        say(f"picture   {printable(str(path))}")
-
-    def line(self) -> str:
-        """Everything in one line."""
-        with self._lock:
-            of = self.cells
-            counted = Counted(
-                of[Decision.BLAST], of[Decision.NORMAL], of[Decision.UNCERTAIN], dict(self.doubts)
-            )
-            cells = counted.text()
-            latency = f", {self.last.latency_ms:.0f} ms each" if self.last else ""
-            rate = self.frames / max(time.monotonic() - self.started, 1e-9)
-            return f"  {self.frames} frames, {rate:.1f} a second{latency}; {cells}"
-
-    def table(self) -> Any:
-        """Return the line and the last cells as a table, for a terminal."""
-        from rich.table import Table
-
-        title = f"{self.camera}{'   SIMULATED' * self.simulated}"
-        table = Table(title=title, caption=f"{self.line().strip()}\n{RESEARCH_USE}", min_width=70)
-        for column in ("cell", "called", "P(blast)", "area um2"):
-            table.add_column(column, justify="right")
-        table.add_column("why uncertain")
-        for track, decision, probability, area, reason in list(self.recent):
-            table.add_row(str(track), decision, f"{probability:.3f}", f"{area:.0f}", reason)
-        return table
-
-
-@contextmanager
-def _shown(view: _View, *, show: bool) -> Iterator[None]:
-    if not show:
-        yield
-        return
-    if sys.stderr.isatty():
-        from rich.console import Console
-        from rich.live import Live
-
-        live = Live(
-            get_renderable=view.table,
-            console=Console(stderr=True),
-            refresh_per_second=REFRESHES_PER_S,
-            transient=True,
-        )
-        with live:
-            yield
-        return
-    done = threading.Event()
-
-    def report() -> None:
-        while not done.wait(LINE_EVERY_S):
-            say(view.line())
-
-    thread = threading.Thread(target=report, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from edgeleuk.capture import is_simulated_source, open_camera
@@ -16,8 +17,8 @@ from edgeleuk.frames import Box
 from edgeleuk.io.closing import Closing
 from edgeleuk.io.console import say
 from edgeleuk.io.images import read_image, write_png
-from edgeleuk.pipeline.scale import SCALE_UNKNOWN, estimated_scale
-from edgeleuk.results import Decision
+from edgeleuk.pipeline.scale import estimated_scale
+from edgeleuk.results import SCALE_UNKNOWN, Decision
 from edgeleuk.session.reader import read_session
 from edgeleuk.stage.autofocus import autofocus
 from edgeleuk.stage.mapping import Mapping, calibrate
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeleuk.capture import FrameSource
+    from edgeleuk.commands.run import RunOptions
     from edgeleuk.errors import EdgeleukError
     from edgeleuk.frames import Frame, RgbImage
     from edgeleuk.io.settings import RunSettings
@@ -213,13 +215,18 @@ def scan(
     settings: RunSettings,
     stage: Mover,
     plan: ScanPlan,
-    *,
-    session: Path | None,
-    picture: Path | None,
-    show: bool,
-    resume: bool = False,
+    options: RunOptions,
 ) -> tuple[SessionSummary, EdgeleukError | None]:
     """Scan a slide; see `edgeleuk.commands.run.run` for what is returned.
+
+    Parameters
+    ----------
+    camera, bundle, settings
+        As of `edgeleuk.commands.run.run`.
+    stage : Mover
+    plan : ScanPlan
+    options : RunOptions
+        Its ``walk`` is this scan's.
 
     Raises
     ------
@@ -228,7 +235,9 @@ def scan(
     HardwareError
         The stage, or the focus, or the way between them.
     """
-    past = earlier_scan_in(session) if resume and session is not None and session.exists() else None
+    session = options.session
+    going_on = options.resume and session is not None and session.exists()
+    past = earlier_scan_in(session) if going_on and session is not None else None
     begun = None if past is None else past.begun
     if begun is not None and begun.plan != (plan.width_um, plan.height_um, plan.overlap):
         raise UsageError(
@@ -238,17 +247,7 @@ def scan(
             cure="pass the same, or start a new session",
         )
     walk = SlideScan(stage, plan, settings.px_per_um, past)
-    return run(
-        camera,
-        bundle,
-        settings,
-        session=session,
-        frames=None,
-        picture=picture,
-        show=show,
-        resume=resume,
-        walk=walk,
-    )
+    return run(camera, bundle, settings, replace(options, walk=walk))
 
 
 def calibrate_stage(camera: str | None, settings: RunSettings, stage: Mover) -> Mapping:

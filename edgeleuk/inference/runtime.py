@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from edgeleuk.errors import BundleError, MissingDependencyError, UsageError
 
@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 
     import numpy as np
     import numpy.typing as npt
-    from typing_extensions import Self
 
     from edgeleuk.bundle.contracts import Answer
     from edgeleuk.bundle.manifest import InputContract
+
+RuntimeT = TypeVar("RuntimeT", bound="ModelRuntime")
 
 
 class ModelRuntime(Protocol):
@@ -33,7 +34,7 @@ class ModelRuntime(Protocol):
         """Free the network; more than once does no harm."""
         ...
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self: RuntimeT) -> RuntimeT: ...
 
     def __exit__(
         self,

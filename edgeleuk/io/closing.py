@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from typing_extensions import Self
-
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -19,7 +17,7 @@ class Closing:
         """Free what was opened; more than once does no harm."""
         raise NotImplementedError
 
-    def __enter__(self) -> Self:
+    def __enter__(self: ClosingT) -> ClosingT:
         return self
 
     def __exit__(

@@ -15,18 +15,22 @@ import math
 import time
 from collections import Counter
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from edgeleuk.capture import is_simulated, is_simulated_source, open_reader
-from edgeleuk.counting.consensus import STUCK_DUST, ConsensusTable, View, is_worth_a_view
+from edgeleuk.counting.consensus import ConsensusTable, View, is_worth_a_view
 from edgeleuk.errors import DataRefusedError, EdgeleukError, InterruptedBeforeRecordError
 from edgeleuk.frames import Box
 from edgeleuk.io.clock import jump_s, jump_text, now
+from edgeleuk.pipeline.counts import Tally, require_conserved
 from edgeleuk.pipeline.latency import LatencyHistogram
 from edgeleuk.pipeline.prefetch import LookAhead
-from edgeleuk.pipeline.scale import SCALE_UNKNOWN, ScaleKeeper
+from edgeleuk.pipeline.scale import ScaleKeeper
 from edgeleuk.results import (
+    CUT,
+    SCALE_UNKNOWN,
+    STUCK_DUST,
     CellResult,
     Counted,
     Decision,
@@ -34,7 +38,6 @@ from edgeleuk.results import (
     FrameResult,
     Prediction,
     SessionSummary,
-    check_of,
 )
 from edgeleuk.session.resume_state import ResumeState
 from edgeleuk.session.writer import JudgedCell
@@ -52,32 +55,15 @@ if TYPE_CHECKING:
     from edgeleuk.pipeline.prefetch import Field
     from edgeleuk.session.writer import SessionWriter
 
-CUT = "cut by the border"
 BEFORE = "before the run was resumed"
 
 
-def run(
-    source: FrameSource,
-    engine: Engine,
-    session: SessionWriter,
-    *,
-    frames: int | None = None,
-    px_per_um: float | None = None,
-    waiting: int = 1,
-    read: Callable[[FrameSource, int], FrameReader] = open_reader,
-    enough: Callable[[Counted], str | None] | None = None,
-    on_frame: Callable[[FrameResult, RgbImage], None] | None = None,
-    past: ResumeState | None = None,
-    stop: threading.Event,
-) -> SessionSummary:
-    """Watch a source until it ends, and record what it shows.
+@dataclass(frozen=True, slots=True)
+class PipelineOptions:
+    """How a source is watched, and when that ends.
 
-    Parameters
+    Attributes
     ----------
-    source : FrameSource
-    engine : Engine
-    session : SessionWriter
-        The caller closes it, and the source.
     frames : int, optional
         Stop after so many processed frames, those of the past included.
     px_per_um : float, optional
@@ -88,11 +74,39 @@ def run(
         Opens a reader of the source for so many waiting frames.
     enough : callable, optional
         Asked after each processed frame with the cells counted so far: why the run is to end, or None.
-    on_frame : callable, optional
-        Called with each result and its pixels once they are recorded.
-    past : ResumeState, optional
+    past : ResumeState
         What the session holds already: counts go on from there, and so do the numbers of the frames of a
         live source; of others, pictures that are recorded are passed over.
+    """
+
+    frames: int | None = None
+    px_per_um: float | None = None
+    waiting: int = 1
+    read: Callable[[FrameSource, int], FrameReader] = open_reader
+    enough: Callable[[Counted], str | None] | None = None
+    past: ResumeState = field(default_factory=ResumeState)
+
+
+def run(
+    source: FrameSource,
+    engine: Engine,
+    session: SessionWriter,
+    options: PipelineOptions | None = None,
+    *,
+    on_frame: Callable[[FrameResult, RgbImage], None] | None = None,
+    stop: threading.Event,
+) -> SessionSummary:
+    """Watch a source until it ends, and record what it shows.
+
+    Parameters
+    ----------
+    source : FrameSource
+    engine : Engine
+    session : SessionWriter
+        The caller closes it, and the source.
+    options : PipelineOptions, optional
+    on_frame : callable, optional
+        Called with each result and its pixels once they are recorded.
     stop : threading.Event
         Set it to end the run: the frames at hand are finished and recorded.
 
@@ -112,10 +126,11 @@ def run(
     InterruptedBeforeRecordError
         `stop` was set before the first frame was done.
     """
-    work = _Run(source, engine, session, px_per_um, past or ResumeState())
+    options = options or PipelineOptions()
+    work = _Run(source, engine, session, options.px_per_um, options.past)
     try:
-        with read(source, waiting) as reader, work.look_ahead(reader, stop):
-            ended = work.loop(frames, enough, on_frame, stop)
+        with options.read(source, options.waiting) as reader, work.look_ahead(reader, stop):
+            ended = work.loop(options.frames, options.enough, on_frame, stop)
     except BaseException as error:
         what = error.what if isinstance(error, EdgeleukError) else f"{type(error).__name__}"
         # The disk may be what failed: then the summary stays in memory, and the rows tell the rest.
@@ -140,27 +155,6 @@ class _JudgedView(NamedTuple):
     cell: JudgedCell
     before: CellConsensus | None
     judgement: CellConsensus
-
-
-class _Tally:
-    """Counts cells by what is said of them, and takes back what is no longer said."""
-
-    def __init__(self, past: Counted) -> None:
-        self._decisions = Counter(
-            {Decision.BLAST: past.blast, Decision.NORMAL: past.normal, Decision.UNCERTAIN: past.uncertain}
-        )
-        self._doubts = Counter(past.doubts)
-
-    @property
-    def counted(self) -> Counted:
-        of = self._decisions
-        doubts = {check: n for check, n in self._doubts.items() if n}
-        return Counted(of[Decision.BLAST], of[Decision.NORMAL], of[Decision.UNCERTAIN], doubts)
-
-    def add(self, prediction: Prediction, step: int) -> None:
-        self._decisions[prediction.decision] += step
-        if prediction.decision is Decision.UNCERTAIN:
-            self._doubts[check_of(prediction.reason)] += step
 
 
 class _Run:
@@ -194,7 +188,7 @@ class _Run:
         self._finished = 0
         self._detected = past.detected
         self._seen_before = past.seen_before
-        self._tally = _Tally(past.counted)
+        self._tally = Tally(past.counted)
         # Why is not recorded with a frame.
         self._excluded_by_reason = Counter({BEFORE: past.excluded} if past.excluded else {})
         self._called = Counter(past.called)
@@ -242,7 +236,7 @@ class _Run:
             self._log("error", ended)
         summary = self._summary(ended)
         self._session.finish(summary)
-        self._check(summary)
+        require_conserved(summary, self._session.counts(), self._session.tallies())
         return summary
 
     def _process(self, field: Field, on_frame: Callable[[FrameResult, RgbImage], None] | None) -> None:
@@ -420,7 +414,7 @@ class _Run:
         return before + self.reader.dropped
 
     def _truth(self) -> dict[str, object]:
-        labels = ("blast", "normal")
+        labels = (Decision.BLAST.value, Decision.NORMAL.value)
         return {
             "cells": dict.fromkeys(labels, 0) | self._session.true_cells(),
             "called": {
@@ -429,36 +423,6 @@ class _Run:
             },
             "not_a_cell": self._tally.counted.total - self._called.total(),
         }
-
-    def _check(self, summary: SessionSummary) -> None:
-        """Hold the run to its laws of conservation."""
-        rows = self._session.counts()
-        laws = {
-            "captured = processed + dropped + rejected + in flight": (
-                summary.captured,
-                summary.processed + summary.dropped + summary.rejected + summary.in_flight,
-            ),
-            "detected = judged + seen before + excluded": (
-                summary.detected,
-                summary.unique + summary.seen_before + summary.excluded,
-            ),
-            "recorded = acknowledged": (
-                (rows.processed, rows.rejected, rows.cells, rows.events),
-                (summary.processed, summary.rejected, summary.unique, summary.events),
-            ),
-            "sightings and decisions, recorded = acknowledged": (
-                tuple(self._session.tallies()),
-                (
-                    summary.detected,
-                    summary.seen_before,
-                    summary.excluded,
-                    summary.counted,
-                ),
-            ),
-        }
-        for law, (left, right) in laws.items():
-            if left != right:
-                raise EdgeleukError(f"a count was lost, which is a bug: {law}", got=f"{left} and {right}")
 
 
 def _since(frame: Frame) -> float:

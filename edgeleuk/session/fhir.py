@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from edgeleuk import RESEARCH_USE
 from edgeleuk.errors import SessionError
+from edgeleuk.results import DECISIONS
 from edgeleuk.session.report import session_report
 from edgeleuk.session.writing import whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from edgeleuk.session.report import SessionReport
 
     Facts = Mapping[str, Any]
 
@@ -52,14 +55,14 @@ def export_fhir(session: Path, out: Path | None = None) -> None:
     UsageError, SessionError
         See `read_session` and `whole_file`; or a record was changed.
     """
-    facts = session_report(session)
-    if facts["chain"] and facts["chain"]["broken"]:
+    report = session_report(session)
+    if report.chain is not None and report.chain.broken:
         raise SessionError(
             f"{session} is not exported, its records were changed",
-            got=facts["chain"]["broken"],
+            got=report.chain.broken,
             cure="restore it from a copy",
         )
-    text = json.dumps(fhir_bundle(facts), indent=1, allow_nan=False) + "\n"
+    text = json.dumps(fhir_bundle(report), indent=1, allow_nan=False) + "\n"
     if out is None:
         sys.stdout.write(text)
         return
@@ -67,14 +70,9 @@ def export_fhir(session: Path, out: Path | None = None) -> None:
         file.write(text)
 
 
-def fhir_bundle(facts: Facts) -> dict[str, Any]:
-    """Return the Bundle of a session's report.
-
-    Parameters
-    ----------
-    facts : mapping
-        See `edgeleuk.session.report.session_report`.
-    """
+def fhir_bundle(report: SessionReport) -> dict[str, Any]:
+    """Return the Bundle of a session's report."""
+    facts = report.to_json()
     chain = facts["chain"] or {}
     about = f"{facts['bundle_sha256']} {chain.get('head')} {facts['first_frame']}"
     name = {kind: str(uuid.uuid5(uuid.NAMESPACE_URL, f"edgeleuk {kind} {about}")) for kind in _KINDS}
@@ -115,7 +113,7 @@ def _components(facts: Facts) -> list[dict[str, Any]]:
     cells, share, corrected = facts["cells"], facts["blast_share"], facts["corrected_blast_share"]
     found = [
         _component("cells", valueInteger=cells["unique"]),
-        *(_component(name, valueInteger=cells[name]) for name in ("blast", "normal", "uncertain")),
+        *(_component(name, valueInteger=cells[name]) for name in DECISIONS),
         *_share("blast-share", share),
         *_share("corrected-share", corrected),
         _component("simulated", valueBoolean=facts["simulated"]),

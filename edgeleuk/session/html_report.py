@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from html import escape
 from typing import TYPE_CHECKING
@@ -10,6 +9,16 @@ from typing import TYPE_CHECKING
 from edgeleuk import RESEARCH_USE
 from edgeleuk.counting.intervals import known_error_of
 from edgeleuk.io.console import printable
+from edgeleuk.io.page import (
+    BODY_RULE,
+    FIGURE_RULE,
+    RESEARCH_RULE,
+    figure,
+    heading,
+    image,
+    research,
+    whole_page,
+)
 from edgeleuk.session.reader import read_session
 from edgeleuk.session.report import report_facts, report_text
 from edgeleuk.session.writing import whole_file
@@ -21,30 +30,14 @@ if TYPE_CHECKING:
 # Of each decision: a page of some megabytes still opens on a phone.
 MOST_PICTURES = 200
 TITLES = {"uncertain": "Called uncertain", "blast": "Called blast", "normal": "Called normal"}
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>edgeleuk: {title}</title>
-<style>
-body{{font:16px/1.5 system-ui,sans-serif;margin:0 auto;max-width:60rem;padding:1rem;color:#1a1a1a}}
-.research{{border-left:.3rem solid #888;padding-left:.7rem}}
+_STYLE = f"""
+{BODY_RULE}
+{RESEARCH_RULE}
 pre{{white-space:pre-wrap;overflow-wrap:anywhere;font-size:.85rem}}
 .cells{{display:flex;flex-wrap:wrap;gap:.6rem}}
-figure{{margin:0;width:8rem;font-size:.75rem;overflow-wrap:anywhere}}
+{FIGURE_RULE}
 img{{width:6rem;height:6rem;object-fit:contain;background:#eee}}
-</style>
-</head>
-<body>
-<h1>{title}</h1>
-<p class="research">{notice}</p>
-<pre>{report}</pre>
-{sections}
-<p class="research">{notice}</p>
-</body>
-</html>
-"""
+""".strip()
 
 
 def write_page(session: Path, out: Path) -> None:
@@ -74,16 +67,20 @@ def write_page(session: Path, out: Path) -> None:
                 + "\n".join(figures)
                 + "\n</div>"
             )
-        simulated = " (SIMULATED)" if facts["simulated"] else ""
+        simulated = " (SIMULATED)" if facts.simulated else ""
+        title = printable(session.name) + simulated
+        page = whole_page(
+            title,
+            _STYLE,
+            [
+                heading(escape(title), RESEARCH_USE),
+                f"<pre>{escape(report_text(facts))}</pre>",
+                *sections,
+                research(RESEARCH_USE),
+            ],
+        )
         with whole_file(out, session, "--html") as file:
-            file.write(
-                _PAGE.format(
-                    title=escape(printable(session.name) + simulated),
-                    notice=escape(RESEARCH_USE),
-                    report=escape(report_text(facts)),
-                    sections="\n".join(sections),
-                )
-            )
+            file.write(page)
 
 
 def _doubt(cell: Mapping[str, object], threshold: float) -> tuple[float, object]:
@@ -96,9 +93,8 @@ def _doubt(cell: Mapping[str, object], threshold: float) -> tuple[float, object]
 def _figure(cell: Mapping[str, object], thumbnail: object) -> str:
     picture = "<p>no picture</p>"
     if isinstance(thumbnail, bytes):
-        data = base64.b64encode(thumbnail).decode()
-        picture = f'<img alt="cell {cell["track"]}" src="data:image/jpeg;base64,{data}">'
+        picture = image(thumbnail, f"cell {cell['track']}", "jpeg")
     probability = cell["probability"]
     p = f"{probability:.3f}" if isinstance(probability, float) else "unknown"
     reason = f"<br>{escape(printable(str(cell['reason'])))}" if cell["reason"] else ""
-    return f"<figure>{picture}<figcaption>cell {cell['track']}, P(blast) {p}{reason}</figcaption></figure>"
+    return figure(picture, f"cell {cell['track']}, P(blast) {p}{reason}")

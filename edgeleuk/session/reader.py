@@ -10,27 +10,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeleuk.errors import EdgeleukError, SessionError, UsageError
-from edgeleuk.io.closing import Closing
+from edgeleuk.session.counting_rows import CountingRows
 from edgeleuk.session.hash_chain import TABLES_BROKEN, ChainResult, has_its_tables, verify_chain
 from edgeleuk.session.schema import (
     APPLICATION_ID,
     RESTORE,
     SCHEMA_VERSION,
-    Counts,
-    Tallies,
     companions,
-    count_called,
-    count_rows,
     explained,
     said,
-    tally_rows,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
-    from edgeleuk.counting.intervals import Called
 
 _VIEWS = (
     "SELECT {0}.*, frames.px_per_um FROM {0} JOIN frames ON frames.sequence = {0}.frame WHERE track = ?"
@@ -81,7 +75,7 @@ def read_session(path: Path) -> SessionReader:
             raise
 
 
-class SessionReader(Closing):
+class SessionReader(CountingRows):
     """A session for reading; made by `read_session`.
 
     Attributes
@@ -113,21 +107,6 @@ class SessionReader(Closing):
             if not isinstance(self.summary, dict | None):
                 msg = "the summary is none"
                 raise TypeError(msg)
-
-    def counts(self) -> Counts:
-        """Count the rows."""
-        with explained(self.path):
-            return count_rows(self._connection)
-
-    def tallies(self) -> Tallies:
-        """Add up the rows."""
-        with explained(self.path):
-            return tally_rows(self._connection)
-
-    def called(self, threshold: float) -> Called:
-        """Count the cells that a threshold alone calls blasts, of those that have a probability."""
-        with explained(self.path):
-            return count_called(self._connection, threshold)
 
     def rows(self, table: str, *, thumbnails: bool = False) -> Iterator[dict[str, object]]:
         """Yield the rows of ``frames``, ``cells``, ``events`` or ``true_cells`` in the order of their keys.

@@ -6,6 +6,8 @@ from collections import Counter
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from edgeleuk import RESEARCH_USE
 from edgeleuk.counting.intervals import (
     counting_facts,
@@ -19,6 +21,15 @@ from edgeleuk.errors import SessionError
 from edgeleuk.io.console import printable
 from edgeleuk.io.uris import is_simulated_session, public_uri
 from edgeleuk.results import cells_text
+from edgeleuk.results.structs import (
+    BlastShare,
+    CorrectedShare,
+    CountPrecision,
+    Differential,
+    FrameCounts,
+    Printed,
+    Sightings,
+)
 from edgeleuk.session.reader import read_session
 
 if TYPE_CHECKING:
@@ -27,7 +38,6 @@ if TYPE_CHECKING:
 
     from edgeleuk.session.reader import SessionReader
 
-    Facts = Mapping[str, Any]
 
 # Events that tell of time in which no frame came.
 GAPS = ("gap", "lost", "back")
@@ -36,13 +46,71 @@ MOST_SHOWN = 10
 CUT_OFF = "cut off, or still being recorded"
 
 
-def session_report(path: Path) -> dict[str, Any]:
+class ChainState(Printed, frozen=True, kw_only=True):
+    """How a session's hash chain stands; see `edgeleuk.session.verify.SessionVerification`."""
+
+    links: int
+    head: str
+    broken: str | None
+
+
+class EventCounts(Printed, frozen=True, kw_only=True):
+    """Lines in a session's log."""
+
+    n: int
+    by_kind: dict[str, int]
+
+
+class Gap(Printed, frozen=True, kw_only=True):
+    """An event that tells of time in which no frame came."""
+
+    at: str | None
+    kind: str
+    text: str
+
+
+class SessionReport(Printed, frozen=True, kw_only=True):
+    """What ``edgeleuk report --json`` prints.
+
+    Attributes
+    ----------
+    camera, edgeleuk, bundle, bundle_sha256 : str or None
+        As the session recorded them.
+    first_frame, last_frame : str or None
+        ISO 8601, UTC.
+    chain : ChainState or None
+        None of a session of the first schema, which has none.
+    """
+
+    schema_version: int = 1
+    session: str
+    camera: str | None
+    simulated: bool
+    edgeleuk: str | None
+    bundle: str | None
+    bundle_sha256: str | None
+    finished: bool
+    ended: str
+    first_frame: str | None
+    last_frame: str | None
+    chain: ChainState | None
+    frames: FrameCounts
+    cells: Sightings
+    blast_share: BlastShare
+    differential: Differential
+    corrected_blast_share: CorrectedShare
+    precision: CountPrecision
+    events: EventCounts
+    gaps: list[Gap]
+    research_use: str = RESEARCH_USE
+
+
+def session_report(path: Path) -> SessionReport:
     """Sum up a session.
 
     Returns
     -------
-    dict
-        As ``edgeleuk report --json`` prints it.
+    SessionReport
 
     Raises
     ------
@@ -53,7 +121,7 @@ def session_report(path: Path) -> dict[str, Any]:
         return report_facts(reader)
 
 
-def report_facts(reader: SessionReader) -> dict[str, Any]:
+def report_facts(reader: SessionReader) -> SessionReport:
     """Sum up a session that is open."""
     settings, summary, counts = reader.settings, reader.summary or {}, reader.counts()
     tallies = reader.tallies()
@@ -74,23 +142,22 @@ def report_facts(reader: SessionReader) -> dict[str, Any]:
     error = known_error_of(settings.get("known_error"))
     until = settings.get("until_points")
     of_summary: Any = summary.get("frames", {})
-    return {
-        "schema_version": 1,
+    facts = {
         "session": str(reader.path),
         "camera": camera,
         "simulated": is_simulated_session(settings, summary),
-        "edgeleuk": settings.get("edgeleuk"),
-        "bundle": settings.get("bundle"),
-        "bundle_sha256": settings.get("bundle_sha256"),
+        "edgeleuk": _text(settings.get("edgeleuk")),
+        "bundle": _text(settings.get("bundle")),
+        "bundle_sha256": _text(settings.get("bundle_sha256")),
         "finished": reader.summary is not None,
-        "ended": summary.get("ended", CUT_OFF),
+        "ended": str(summary.get("ended", CUT_OFF)),
         "first_frame": _time(first),
         "last_frame": _time(last),
         "chain": _chain(reader),
         "frames": {
-            "captured": of_summary.get("captured"),
+            "captured": _number(of_summary.get("captured")),
             "processed": counts.processed,
-            "dropped": of_summary.get("dropped"),
+            "dropped": _number(of_summary.get("dropped")),
             "rejected": counts.rejected,
             "rejected_by_reason": dict(rejected.most_common()),
         },
@@ -110,16 +177,17 @@ def report_facts(reader: SessionReader) -> dict[str, Any]:
         ),
         "events": {"n": len(events), "by_kind": dict(Counter(str(e["kind"]) for e in events).most_common())},
         "gaps": [
-            {"at": _time(event["at"]), "kind": event["kind"], "text": event["text"]}
+            {"at": _time(event["at"]), "kind": str(event["kind"]), "text": str(event["text"])}
             for event in events
             if event["kind"] in GAPS
         ],
-        "research_use": RESEARCH_USE,
     }
+    return msgspec.convert(facts, SessionReport)
 
 
-def report_text(facts: Facts) -> str:
+def report_text(report: SessionReport) -> str:
     """Say it in lines."""
+    facts = report.to_json()
     frames, cells, share, chain = facts["frames"], facts["cells"], facts["blast_share"], facts["chain"]
     dropped = "" if frames["dropped"] is None else f", {frames['dropped']} dropped"
     lines = [
@@ -164,6 +232,14 @@ def _listed(title: str, counts: Mapping[str, int]) -> str:
     if not counts:
         return ""
     return f"{title:<9} " + ", ".join(f"{count} {name}" for name, count in counts.items())
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _number(value: object) -> int | None:
+    return value if isinstance(value, int) else None
 
 
 def _time(seconds: object) -> str | None:

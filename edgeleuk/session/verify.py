@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgeleuk.io.console import printable
+from edgeleuk.results.structs import Printed
 from edgeleuk.session.reader import read_session
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
 # How every SQLite file begins.
@@ -24,7 +24,33 @@ def is_database(path: Path) -> bool:
         return False
 
 
-def verify_session(path: Path) -> dict[str, Any]:
+class SessionVerification(Printed, frozen=True, kw_only=True):
+    """What ``edgeleuk verify SESSION --json`` prints.
+
+    Attributes
+    ----------
+    links : int
+        Of the hash chain, that are sound.
+    head : str
+        The last of them.
+    broken : str or None
+        Where and how the chain is broken.
+    finished : bool
+        The run came to its end.
+    """
+
+    schema_version: int = 1
+    session: str
+    links: int
+    head: str
+    broken: str | None
+    finished: bool
+    frames: int
+    cells: int
+    events: int
+
+
+def verify_session(path: Path) -> SessionVerification:
     """Compute a session's hash chain again, and count what it covers.
 
     Raises
@@ -34,28 +60,25 @@ def verify_session(path: Path) -> dict[str, Any]:
     """
     with read_session(path) as reader:
         found, counts = reader.verify(), reader.counts()
-        return {
-            "schema_version": 1,
-            "session": str(path),
-            "links": found.links,
-            "head": found.head,
-            "broken": found.broken,
-            "finished": reader.summary is not None,
-            "frames": counts.processed + counts.rejected,
-            "cells": counts.cells,
-            "events": counts.events,
-        }
+        return SessionVerification(
+            session=str(path),
+            links=found.links,
+            head=found.head,
+            broken=found.broken,
+            finished=reader.summary is not None,
+            frames=counts.processed + counts.rejected,
+            cells=counts.cells,
+            events=counts.events,
+        )
 
 
-def verification_text(found: Mapping[str, Any]) -> str:
+def verification_text(found: SessionVerification) -> str:
     """Say what was found."""
     lines = [
-        f"session   {printable(found['session'])},"
-        f" {'finished' if found['finished'] else 'cut off, or still running'}",
-        f"records   {found['frames']} frames, {found['cells']} cells, {found['events']} events",
+        f"session   {printable(found.session)},"
+        f" {'finished' if found.finished else 'cut off, or still running'}",
+        f"records   {found.frames} frames, {found.cells} cells, {found.events} events",
     ]
-    if found["broken"] is not None:
-        return "\n".join(
-            [*lines, f"chain     BROKEN after {found['links']} links: {printable(found['broken'])}"]
-        )
-    return "\n".join([*lines, f"chain     {found['links']} links, all sound; the last is {found['head']}"])
+    if found.broken is not None:
+        return "\n".join([*lines, f"chain     BROKEN after {found.links} links: {printable(found.broken)}"])
+    return "\n".join([*lines, f"chain     {found.links} links, all sound; the last is {found.head}"])

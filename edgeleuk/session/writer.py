@@ -17,27 +17,21 @@ from typing import TYPE_CHECKING
 from edgeleuk.counting.consensus import View
 from edgeleuk.errors import SessionError
 from edgeleuk.io.clock import now
-from edgeleuk.io.closing import Closing
 from edgeleuk.io.console import recordable
 from edgeleuk.results import Decision, Prediction
+from edgeleuk.session.counting_rows import CountingRows
 from edgeleuk.session.hash_chain import append_link
 from edgeleuk.session.intact import FileWatch
 from edgeleuk.session.pictures import encode_crop, encode_texture, thumbnail
 from edgeleuk.session.resume_state import earlier_fields, last_record_at, read_resume_state
 from edgeleuk.session.schema import (
-    Counts,
-    Tallies,
-    count_called,
-    count_rows,
     explained,
-    tally_rows,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from edgeleuk.counting.intervals import Called
     from edgeleuk.frames import Box, CellCrop, TrueCell
     from edgeleuk.results import FrameResult, SessionSummary
     from edgeleuk.session.resume_state import ResumeState
@@ -107,7 +101,7 @@ class JudgedCell:
     agreed: Prediction | None = None
 
 
-class SessionWriter(Closing):
+class SessionWriter(CountingRows):
     """A session under way; made by `edgeleuk.session.open`. Used from one thread.
 
     Attributes
@@ -157,56 +151,15 @@ class SessionWriter(Closing):
             The disk is full, or nearly so.
         """
         first = [cell for cell in judged if cell.agreed is None]
-        seen_before = len(result.cells) - len(first)
         kept = self._has_room()
         # Encoded before the transaction: nobody has to wait for it.
         crops = {cell.track: encode_crop(cell.crop) if kept and cell.crop else None for cell in judged}
         thumbnails = [thumbnail(cell.crop.pixels) if kept and cell.crop else None for cell in first]
         texture = None if placed is None or placed.texture is None else encode_texture(placed.texture)
-        place = (None, None, None) if placed is None else (placed.area, placed.left, placed.top)
         with self._transaction() as connection:
-            connection.execute(
-                "INSERT INTO frames (sequence, captured_at, source, width, height, px_per_um, detected,"
-                " judged, seen_before, excluded, latency_ms, area, left_px, top_px)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    *(
-                        result.sequence,
-                        result.captured_at,
-                        recordable(result.source),
-                        result.width,
-                        result.height,
-                    ),
-                    *(result.px_per_um, len(result.found), len(first), seen_before),
-                    *(len(result.excluded), result.latency_ms, *place),
-                ),
-            )
-            connection.executemany(
-                "INSERT INTO cells (track, frame, x, y, w, h, area_px, nucleus_area_px, area_um2,"
-                " nucleus_area_um2, decision, probability, reason, truth, thumbnail, crop, focus, is_foreign)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [
-                    (
-                        *(cell.track, result.sequence, *cell.box, cell.area_px, cell.nucleus_area_px),
-                        *(cell.area_um2, cell.nucleus_area_um2, *_columns(cell.prediction)),
-                        *(cell.truth, small, crops[cell.track], cell.focus, cell.prediction.foreign),
-                    )
-                    for cell, small in zip(first, thumbnails, strict=True)
-                ],
-            )
-            connection.executemany(
-                "INSERT INTO views (track, frame, x, y, w, h, focus, decision, probability, reason,"
-                " is_foreign, crop, agreed_decision, agreed_probability, agreed_reason)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [
-                    (
-                        *(cell.track, result.sequence, *cell.box, cell.focus, *_columns(cell.prediction)),
-                        *(cell.prediction.foreign, crops[cell.track], *_columns(cell.agreed)),
-                    )
-                    for cell in judged
-                    if cell.agreed is not None
-                ],
-            )
+            _insert_frame(connection, result, len(first), placed)
+            _insert_first_views(connection, result.sequence, first, thumbnails, crops)
+            _insert_further_views(connection, result.sequence, judged, crops)
             if texture is not None:
                 connection.execute("INSERT INTO textures VALUES (?, ?)", (result.sequence, texture))
             if placed is not None:
@@ -263,21 +216,6 @@ class SessionWriter(Closing):
                 "SELECT label, COUNT(*) FROM true_cells GROUP BY label ORDER BY 1"
             )
             return dict(rows.fetchall())
-
-    def counts(self) -> Counts:
-        """Count the rows."""
-        with explained(self.path):
-            return count_rows(self._connection)
-
-    def tallies(self) -> Tallies:
-        """Add up the rows."""
-        with explained(self.path):
-            return tally_rows(self._connection)
-
-    def called(self, threshold: float) -> Called:
-        """Count the cells that a threshold alone calls blasts, of those that have a probability."""
-        with explained(self.path):
-            return count_called(self._connection, threshold)
 
     def finish(self, summary: SessionSummary) -> None:
         """Record the summary."""
@@ -346,6 +284,67 @@ class SessionWriter(Closing):
                 with contextlib.suppress(sqlite3.Error):
                     self._connection.execute("ROLLBACK")
                 raise
+
+
+def _insert_frame(
+    connection: sqlite3.Connection, result: FrameResult, judged: int, placed: Placed | None
+) -> None:
+    place = (None, None, None) if placed is None else (placed.area, placed.left, placed.top)
+    connection.execute(
+        "INSERT INTO frames (sequence, captured_at, source, width, height, px_per_um, detected,"
+        " judged, seen_before, excluded, latency_ms, area, left_px, top_px)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            *(result.sequence, result.captured_at, recordable(result.source), result.width, result.height),
+            *(result.px_per_um, len(result.found), judged, len(result.cells) - judged),
+            *(len(result.excluded), result.latency_ms, *place),
+        ),
+    )
+
+
+def _insert_first_views(
+    connection: sqlite3.Connection,
+    sequence: int,
+    cells: Sequence[JudgedCell],
+    thumbnails: Sequence[bytes | None],
+    crops: Mapping[int, bytes | None],
+) -> None:
+    """Insert the cells that were judged for the first time."""
+    connection.executemany(
+        "INSERT INTO cells (track, frame, x, y, w, h, area_px, nucleus_area_px, area_um2,"
+        " nucleus_area_um2, decision, probability, reason, truth, thumbnail, crop, focus, is_foreign)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (
+                *(cell.track, sequence, *cell.box, cell.area_px, cell.nucleus_area_px),
+                *(cell.area_um2, cell.nucleus_area_um2, *_columns(cell.prediction)),
+                *(cell.truth, small, crops[cell.track], cell.focus, cell.prediction.foreign),
+            )
+            for cell, small in zip(cells, thumbnails, strict=True)
+        ],
+    )
+
+
+def _insert_further_views(
+    connection: sqlite3.Connection,
+    sequence: int,
+    judged: Sequence[JudgedCell],
+    crops: Mapping[int, bytes | None],
+) -> None:
+    """Insert the views of cells that had been judged before."""
+    connection.executemany(
+        "INSERT INTO views (track, frame, x, y, w, h, focus, decision, probability, reason,"
+        " is_foreign, crop, agreed_decision, agreed_probability, agreed_reason)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (
+                *(cell.track, sequence, *cell.box, cell.focus, *_columns(cell.prediction)),
+                *(cell.prediction.foreign, crops[cell.track], *_columns(cell.agreed)),
+            )
+            for cell in judged
+            if cell.agreed is not None
+        ],
+    )
 
 
 def _columns(prediction: Prediction) -> tuple[str, float, str | None]:

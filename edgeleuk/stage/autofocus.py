@@ -34,6 +34,8 @@ _SWEEP = 7
 _LEAST_POWER = 0.01
 # The sharpest picture of a sweep has so many times the power of the least sharp.
 _LEAST_CHANGE = 1.5
+# More than the play of stages, also where a micrometre is a tenth of one.
+_BELOW_UM = 60.0
 
 
 def detail_power(pixels: RgbImage) -> float:
@@ -88,14 +90,22 @@ class Focus:
     z_um : float
     frames : int
         Pictures it took.
+    widened : int
+        How many times as far as at first it was looked for.
     """
 
     z_um: float
     frames: int
+    widened: int = 1
 
 
 def autofocus(
-    camera: SynchronousCamera, stage: Mover, *, reach_um: float = 18.0, fine_um: float = 2.0
+    camera: SynchronousCamera,
+    stage: Mover,
+    *,
+    reach_um: float = 18.0,
+    fine_um: float = 2.0,
+    most_widened: int = 1,
 ) -> Focus:
     """Bring the field into focus: a coarse sweep, then a fine fit; the stage stands there afterwards.
 
@@ -109,6 +119,9 @@ def autofocus(
         The focus is looked for so far up and down from here.
     fine_um : float
         Distance of the last pictures from the focus found first.
+    most_widened : int
+        Where nobody told the length of a step, a micrometre may be a tenth of one: what is not found is
+        looked for three times as far, up to so many times.
 
     Raises
     ------
@@ -116,38 +129,65 @@ def autofocus(
         No focus within reach, or nothing to focus on.
     """
     start = stage.position().z_um
-    seen: dict[float, float] = {}
+    widened, pictures = 1, 0
+    while True:
+        look = _Look(camera, stage, widened)
+        try:
+            found = _swept(look, start, widened * reach_um, widened * fine_um)
+        except NoFocusError:
+            if 3 * widened > most_widened:
+                raise
+            pictures += len(look.seen)
+            widened *= 3
+        else:
+            return Focus(found, pictures + len(look.seen), widened)
 
-    def look(z_um: float) -> float:
-        stage.move(z_um=z_um)
-        seen[z_um] = detail_power(camera().pixels)
-        return seen[z_um]
 
+def refocus(camera: SynchronousCamera, stage: Mover, *, fine_um: float = 2.0, widened: int = 1) -> Focus:
+    """Correct a focus that is nearly right, from three pictures around it; `widened` as `autofocus` found."""
+    here, fine_um = stage.position().z_um, widened * fine_um
+    look = _Look(camera, stage, widened)
+    for offset in (-fine_um, 0.0, fine_um):
+        look(here + offset)
+    found = vertex(list(look.seen), list(look.seen.values()))
+    if found is None or abs(found - here) > 2 * fine_um:
+        return autofocus(camera, stage, most_widened=widened)
+    look.move(found)
+    return Focus(found, len(look.seen), widened)
+
+
+class _Look:
+    """Looks at several heights; comes to them from below where the stage cannot know its play."""
+
+    def __init__(self, camera: SynchronousCamera, stage: Mover, widened: int) -> None:
+        self.seen: dict[float, float] = {}
+        self._camera, self._stage = camera, stage
+        # Of a stage whose steps are known, the driver takes the play out.
+        self._below_um = _BELOW_UM if widened > 1 else 0.0
+
+    def __call__(self, z_um: float) -> None:
+        self.move(z_um)
+        self.seen[z_um] = detail_power(self._camera().pixels)
+
+    def move(self, z_um: float) -> None:
+        if self._below_um and z_um < self._stage.position().z_um:
+            self._stage.move(z_um=z_um - self._below_um)
+        self._stage.move(z_um=z_um)
+
+
+def _swept(look: _Look, start: float, reach_um: float, fine_um: float) -> float:
+    """Go to the focus, and return where it is: by a sweep, and by three pictures around what it tells."""
     for height in np.linspace(start - reach_um, start + reach_um, _SWEEP):
         look(float(height))
-    found = _within(seen, start, reach_um)
+    found = _within(look.seen, start, reach_um)
     for offset in (-fine_um, 0.0, fine_um):
         look(found + offset)
-    near = {z: power for z, power in seen.items() if abs(z - found) <= 3 * fine_um}
+    near = {z: power for z, power in look.seen.items() if abs(z - found) <= 3 * fine_um}
     last = vertex(list(near), list(near.values()))
     if last is None or abs(last - found) > 2 * fine_um:
         last = max(near, key=lambda z: near[z])
-    stage.move(z_um=last)
-    return Focus(last, len(seen))
-
-
-def refocus(camera: SynchronousCamera, stage: Mover, *, fine_um: float = 2.0) -> Focus:
-    """Correct a focus that is nearly right, from three pictures around it."""
-    here = stage.position().z_um
-    seen = {}
-    for offset in (-fine_um, 0.0, fine_um):
-        stage.move(z_um=here + offset)
-        seen[here + offset] = detail_power(camera().pixels)
-    found = vertex(list(seen), list(seen.values()))
-    if found is None or abs(found - here) > 2 * fine_um:
-        return autofocus(camera, stage, fine_um=fine_um)
-    stage.move(z_um=found)
-    return Focus(found, len(seen))
+    look.move(last)
+    return last
 
 
 def _within(seen: dict[float, float], start: float, reach_um: float) -> float:

@@ -32,6 +32,8 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 10.0, 300.0
 # What the stage must have moved to be elsewhere; and how far the plane may be off to be followed.
 _ELSEWHERE_UM, _OFF_UM = 5.0, 0.3
 _PLANE_KNOWN = 3
+# Steps of a tenth of a micrometre, as most boards have, are found so.
+_MOST_WIDENED = 9
 
 
 class FocusingReader(Closing):
@@ -52,6 +54,9 @@ class FocusingReader(Closing):
         Ends a search for the focus.
     clock : callable
         Steady seconds.
+    step_known : bool
+        Whether somebody told the length of a step. If not, the focus is looked for up to nine times as far
+        as it would be with steps of 1 um.
     """
 
     def __init__(
@@ -61,6 +66,8 @@ class FocusingReader(Closing):
         stage: Mover,
         stop: threading.Event,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        step_known: bool = True,
     ) -> None:
         self._reader: FrameReader = open_reader(source, waiting)
         self._eye = NewestFrameCamera(source, stop, self._reader)
@@ -71,6 +78,9 @@ class FocusingReader(Closing):
         self._events: deque[SourceEvent] = deque()
         self._taken = 0
         self._blurred = 0
+        self._corrected = False
+        self._most_widened = 1 if step_known else _MOST_WIDENED
+        self._widened = 1
         self._begun = False
         self._next_look_s = self._not_before_s = 0.0
         self._pause_s = _FIRST_PAUSE_S
@@ -92,7 +102,7 @@ class FocusingReader(Closing):
         """Wait for the next frame, in focus if the stage can do that; see `FrameReader.take`."""
         if not self._begun:
             self._begun = True
-            self._bring_into_focus(autofocus)
+            self._bring_into_focus(self._search)
         item = self._reader.take(stop, meanwhile)
         if item is None or self._stage is None or self._clock() < self._next_look_s:
             return item
@@ -121,12 +131,13 @@ class FocusingReader(Closing):
         """Do what the focus needs; return whether the stage has moved."""
         fault = fault_of(measure_quality(frame.pixels))
         self._blurred = self._blurred + 1 if fault in BLURS else 0
+        self._corrected = self._corrected and fault in BLURS
         assert self._stage is not None
         try:
             if (place := self._elsewhere()) is not None:
                 expected = self._plane.at(*place) if len(self._plane.found) >= _PLANE_KNOWN else None
                 if expected is None:
-                    return self._bring_into_focus(refocus)
+                    return self._bring_into_focus(self._correct)
                 if abs(expected - self._stage.position().z_um) > _OFF_UM:
                     self._stage.move(z_um=expected)
                     return True
@@ -135,7 +146,16 @@ class FocusingReader(Closing):
             return False
         if self._blurred < _BLURRED_LOOKS or self._clock() < self._not_before_s:
             return False
-        return self._bring_into_focus(refocus)
+        # Where a correction was of no use, what it found was none.
+        return self._bring_into_focus(self._search if self._corrected else self._correct)
+
+    def _search(self, camera: NewestFrameCamera, stage: Mover) -> Focus:
+        self._corrected = False
+        return autofocus(camera, stage, most_widened=self._most_widened)
+
+    def _correct(self, camera: NewestFrameCamera, stage: Mover) -> Focus:
+        self._corrected = True
+        return refocus(camera, stage, widened=self._widened)
 
     def _elsewhere(self) -> tuple[float, float] | None:
         """Return where the stage is, if it has been moved since the last look."""
@@ -163,7 +183,9 @@ class FocusingReader(Closing):
             else:
                 self._plane.add(start.x_um, start.y_um, found.z_um)
                 self._pause_s = _FIRST_PAUSE_S
-                self._say(f"found at {found.z_um:.1f} um, from {found.frames} pictures")
+                self._widened = found.widened
+                far = f", {found.widened} times as far: pass --um-per-step" if found.widened > 1 else ""
+                self._say(f"found at {found.z_um:.1f} um, from {found.frames} pictures{far}")
         except CameraError:
             if not self._stop.is_set():
                 raise

@@ -21,12 +21,14 @@ from edgeleuk.vision.morphology import (
     within,
     without_specks,
 )
+from edgeleuk.vision.necks import border_sides, split_at_necks
 from edgeleuk.vision.stain import background_colour, optical_density, otsu
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from edgeleuk.frames import Mask, RgbImage
+    from edgeleuk.vision.necks import Sides
     from edgeleuk.vision.stain import Floats
 
     Bools = npt.NDArray[np.bool_]
@@ -50,6 +52,10 @@ _LEAST_SHADING = 0.7
 _GLASS_DENSITY = 0.06
 _LEAST_GLASS = 0.15
 _STEEPEST = 0.2
+# A part of a cell that holds less of its nucleus is another's.
+_LEAST_OF_NUCLEUS = 0.02
+# Cytoplasm has bays of its own, so that only a narrow neck tells that it is another's.
+_NECK = 0.65
 
 
 class RedCells(NamedTuple):
@@ -114,6 +120,7 @@ class CellGrower:
         background = self._background_of(small)
         density = _levelled(optical_density(small, background))
         whole = _whole_cell(small, density, seed, foreign, self.red_cells, scale)
+        whole = _without_cut_neighbours(whole, seed, scale, border_sides(window, (height, width)))
         kernel = _nucleus_in(small, background, whole, seed, scale)
         return _as_cell(kernel, whole, window, (height, width))
 
@@ -243,6 +250,20 @@ def _whole_cell(
     own[0] = False
     cell = closed(np.where(own[labels], np.uint8(255), np.uint8(0)), 1.6 * scale)
     return filled(cell)
+
+
+def _without_cut_neighbours(whole: Mask, nucleus: Mask, scale: float, cut: Sides) -> Mask:
+    """Take off cytoplasm of others whose nuclei the picture's border hides: a neck parts it."""
+    edges = (whole[0], whole[-1], whole[:, 0], whole[:, -1])
+    sides = tuple(side and bool(edge.any()) for side, edge in zip(cut, edges, strict=True))
+    if not any(sides):
+        return whole
+    nearest = split_at_necks(whole, scale, (sides[0], sides[1], sides[2], sides[3]), _NECK)
+    if nearest is None:
+        return whole
+    of_nucleus = np.bincount(nearest[nucleus > 0], minlength=int(nearest.max()) + 1)
+    own = of_nucleus > _LEAST_OF_NUCLEUS * of_nucleus.sum()
+    return np.where(own[nearest], whole, np.uint8(0)) | nucleus
 
 
 def _red_in(

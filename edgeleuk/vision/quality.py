@@ -34,7 +34,7 @@ _COARSER = 4
 # A field is wider than that; a picture of one cell is not.
 _LEAST_FIELD_SIDE = 160
 # Of a camera's 255 levels.
-_BLACK = 8
+BLACK_LEVEL = 8
 _CLIPPED = 254
 _WHITE = 240
 _CRUSHED = 2
@@ -187,7 +187,7 @@ def measure_quality(pixels: RgbImage) -> FieldQuality:
         evenness=_evenness(middling),
         glass=(red, green_level, blue),
         clipped_share=float(np.mean((brightest >= _CLIPPED) & (darkest >= _WHITE))),
-        crushed_share=float(np.mean((middle <= _CRUSHED) & (brightest > 2 * _BLACK))),
+        crushed_share=float(np.mean((middle <= _CRUSHED) & (brightest > 2 * BLACK_LEVEL))),
         red_cast=math.log(red / green_level),
         blue_cast=math.log(blue / green_level),
         object_share=_object_share(coarse),
@@ -246,17 +246,34 @@ def quality_check(pixels: RgbImage) -> str | None:
         One of `QualityFault`'s words.
     """
     require_rgb(pixels)
-    if min(pixels.shape[:2]) < _LEAST_FIELD_SIDE or is_cell_on_black(pixels):
+    if min(pixels.shape[:2]) < _LEAST_FIELD_SIDE or is_cell_on_black(pixels, black=BLACK_LEVEL):
         return None
     fault = fault_of(measure_quality(pixels))
     return None if fault is None else fault.value
 
 
-def is_cell_on_black(pixels: RgbImage) -> bool:
-    """Whether the rim is black, as no camera that sees light has it, and something inside is lit."""
+def is_cell_on_black(pixels: RgbImage, *, black: int = 0) -> bool:
+    """Whether a picture is one cell cut out on black, as C-NMC has them: its rim is black, and more is lit.
+
+    Parameters
+    ----------
+    pixels : (H, W, 3) uint8, RGB
+    black : int
+        The brightest level that counts as black: 0 in files, more where noise or a JPEG lies over it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> cell = np.zeros((32, 32, 3), np.uint8)
+    >>> cell[4:28, 4:28] = 120
+    >>> is_cell_on_black(cell), is_cell_on_black(cell[4:28, 4:28]), is_cell_on_black(0 * cell)
+    (True, False, False)
+    """
     rim = (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1])
-    dark = sum(int(np.count_nonzero(line.max(axis=1) <= _BLACK)) for line in rim)
-    return dark > 0.5 * sum(len(line) for line in rim) and bool((pixels[::8, ::8] > _LIT).any())
+    dark = sum(int(np.count_nonzero(line.max(axis=1) <= black)) for line in rim)
+    # Single bright pixels are a sensor's noise: a few of them are looked at, and fewer in a small picture.
+    step = min(8, max(1, min(pixels.shape[:2]) // 16))
+    return dark > 0.5 * sum(len(line) for line in rim) and bool((pixels[::step, ::step] > _LIT).any())
 
 
 def _reduced(pixels: RgbImage) -> tuple[Bytes, Bytes, RgbImage]:

@@ -15,6 +15,7 @@ import numpy as np
 from edgeleuk.frames import BACKGROUND, Box, Cell, require_rgb
 from edgeleuk.vision.growing import CellGrower, Nucleus, is_stained, learn_red_cells
 from edgeleuk.vision.morphology import disc, distance_from
+from edgeleuk.vision.necks import border_sides, split_at_necks
 from edgeleuk.vision.scale import scale_from_density
 from edgeleuk.vision.stain import background_colour, nuclear_density, optical_density, otsu
 
@@ -42,10 +43,9 @@ _SCALE_SIDE = 200
 _ENOUGH_SIDE = 160
 _MANY_RED_CELLS = 12
 _FEW_ENOUGH_PX = 480
-# Nuclei that touch have a neck, at most this wide beside the narrower of the two; each is at least so wide.
-_NECK = 0.75
-_NARROWEST_NUCLEUS_UM = 4.4
+# Nuclei that touch dent their common outline.
 _LEAST_SOLIDITY = 0.94
+_LEAST_SOLIDITY_OF_PART = 0.88
 
 
 def segment(pixels: RgbImage, *, px_per_um: float | None = None) -> list[Cell]:
@@ -76,13 +76,13 @@ def segment(pixels: RgbImage, *, px_per_um: float | None = None) -> list[Cell]:
     raw = np.where(nuclear > threshold, np.uint8(255), np.uint8(0))
     stained = is_stained(density)
     scale = px_per_um / factor if px_per_um is not None else _scale(density, raw, stained, reduced=factor > 1)
-    nuclei = _nuclei(raw, stained, scale)
+    nuclei, slivers = _nuclei(raw, stained, scale)
     if not nuclei:
         return []
     # Not `raw`, which has the specks of stain that red cells may hold.
     of_nuclei = _painted(nuclei, Box(0, 0, raw.shape[1], raw.shape[0]))
     red_cells = learn_red_cells(density[::step, ::step], of_nuclei[::step, ::step], scale / step)
-    finder = CellGrower(pixels, background, red_cells, nuclei, factor, scale)
+    finder = CellGrower(pixels, background, red_cells, [*nuclei, *slivers], factor, scale)
     return _reading_order(cell for cell in map(finder.cell, nuclei) if cell is not None)
 
 
@@ -173,19 +173,31 @@ def _diameter(area: float) -> float:
     return float(2 * np.sqrt(area / np.pi))
 
 
-def _nuclei(raw: Mask, stained: Bools, scale: float) -> list[Nucleus]:
-    """Nuclei of a reduced picture: lobes joined, touching cells parted, platelets left out."""
+def _nuclei(raw: Mask, stained: Bools, scale: float) -> tuple[list[Nucleus], list[Nucleus]]:
+    """Nuclei of a reduced picture: lobes joined, touching cells parted, platelets left out.
+
+    Besides, slivers of cells that the picture's border cuts and that touch others: too little for a cell of
+    their own, and no part of their neighbours.
+    """
     cleaned = np.asarray(cv2.morphologyEx(raw, cv2.MORPH_OPEN, disc(0.6 * scale)), np.uint8)
     least = _LEAST_NUCLEUS_UM2 * scale**2
-    lobes = [lobe for lobe in _lobes(_split_touching(cleaned, scale)) if lobe.area > 0.15 * least]
-    height, width = raw.shape
-    found = []
+    every = _lobes(_split_touching(cleaned, scale))
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(cleaned)
+
+    def is_sliver(lobe: Nucleus) -> bool:
+        row, column = np.argwhere(lobe.mask)[0]
+        outline = labels[lobe.box.y + row, lobe.box.x + column]
+        return any(border_sides(lobe.box, raw.shape)) and stats[outline, cv2.CC_STAT_AREA] > least
+
+    lobes = [lobe for lobe in every if lobe.area > 0.15 * least or is_sliver(lobe)]
+    found, slivers = [], []
     for nucleus in _joined(lobes, stained, scale):
-        x, y, w, h = nucleus.box
-        at_border = x == 0 or y == 0 or x + w == width or y + h == height
+        at_border = any(border_sides(nucleus.box, raw.shape))
         if nucleus.area >= (_LEAST_NUCLEUS_AT_BORDER_UM2 * scale**2 if at_border else least):
             found.append(nucleus)
-    return found
+        elif at_border:
+            slivers.append(nucleus)
+    return found, slivers
 
 
 def _lobes(mask: Mask) -> list[Nucleus]:
@@ -210,35 +222,45 @@ def _split_touching(mask: Mask, scale: float) -> Mask:
     outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     parted: Mask = mask.copy()
     for outline in outlines:
-        area, hull = cv2.contourArea(outline), cv2.contourArea(cv2.convexHull(outline))
-        if area < 2 * _LEAST_NUCLEUS_UM2 * scale**2 or area > _LEAST_SOLIDITY * hull:
-            continue
-        x, y, w, h = cv2.boundingRect(outline)
-        own = cv2.drawContours(np.zeros((h, w), np.uint8), [outline - (x, y)], -1, 255, cv2.FILLED)
-        cores = _cores(np.asarray(own, np.uint8), _NARROWEST_NUCLEUS_UM / 2 * scale)
-        if cores:
-            # The cores lie equally deep, so that their neck is as far from one as from the other.
-            nearest = np.argmin([distance_from(core) for core in cores], axis=0)
-            window = parted[y : y + h, x : x + w]
+        box = Box(*cv2.boundingRect(outline))
+        shape = cv2.drawContours(
+            np.zeros((box.h, box.w), np.uint8), [outline - (box.x, box.y)], -1, 255, cv2.FILLED
+        )
+        nearest = _parts(
+            np.asarray(shape, np.uint8), np.asarray(outline, np.int32), scale, border_sides(box, mask.shape)
+        )
+        if nearest is not None:
+            window = parted[box.slices]
             window[:, :-1][nearest[:, :-1] != nearest[:, 1:]] = 0
             window[:-1][nearest[:-1] != nearest[1:]] = 0
     return parted
 
 
-def _cores(mask: Mask, least_radius: float) -> list[Mask]:
-    """Masks of what only necks connect; none where there are not two."""
-    # Without the frame the picture's border would not count as outside.
-    framed = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT)
-    depth = cv2.distanceTransform(framed, cv2.DIST_L2, 5)[1:-1, 1:-1]
-    best: list[Mask] = []
-    for level in np.linspace(0.2, 0.9, 8) * float(depth.max()):
-        count, labels = cv2.connectedComponents((depth > level).astype(np.uint8))
-        peaks = np.zeros(count, np.float32)
-        np.maximum.at(peaks, labels.ravel(), depth.ravel())
-        cores = np.flatnonzero(peaks > max(level / _NECK, least_radius))
-        if len(cores[cores > 0]) > max(1, len(best)):
-            best = [(labels == core).astype(np.uint8) for core in cores if core > 0]
-    return best
+def _parts(
+    shape: Mask, outline: npt.NDArray[np.int32], scale: float, cut: tuple[bool, bool, bool, bool]
+) -> npt.NDArray[np.intp] | None:
+    """Tell to which nucleus each pixel of a common outline belongs; None where it is one alone."""
+    area, least = cv2.contourArea(outline), _LEAST_NUCLEUS_UM2 * scale**2
+    if any(cut) and area >= least:
+        # Little of a cell may show at the border, and hardly dent the outline of a whole one that it touches.
+        nearest = split_at_necks(shape, scale, cut)
+        # What parts there is no lobe if both are round: lobes of one nucleus are bent.
+        if nearest is not None and all(
+            _is_round(np.where(nearest == i, shape, np.uint8(0))) for i in np.unique(nearest)
+        ):
+            return nearest
+    if area < 2 * least or area > _LEAST_SOLIDITY * cv2.contourArea(cv2.convexHull(outline)):
+        return None
+    return split_at_necks(shape, scale, (False, False, False, False))
+
+
+def _is_round(part: Mask) -> bool:
+    """Whether a part fills most of its convex hull."""
+    points = cv2.findNonZero(part)
+    if points is None:
+        return True
+    hull = cv2.fillConvexPoly(np.zeros_like(part), cv2.convexHull(points), 1)
+    return bool(np.count_nonzero(part) >= _LEAST_SOLIDITY_OF_PART * np.count_nonzero(hull))
 
 
 def _painted(nuclei: Iterable[Nucleus], window: Box) -> Mask:

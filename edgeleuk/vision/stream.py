@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 
-from edgeleuk.vision.quality import is_cell_on_black
+from edgeleuk.vision.quality import BLACK_LEVEL, is_cell_on_black
 from edgeleuk.vision.reducing import percentiles
 from edgeleuk.vision.stain import background_colour, optical_density
 
@@ -26,7 +26,7 @@ BLACK = "black picture"
 MONOCHROME = "monochrome picture"
 FROZEN = "frozen picture"
 SWAPPED = "red and blue swapped"
-# No gate that is off lets these pass: there is nothing to be judged in them.
+# These are rejected even where the quality check is off: there is nothing to be judged in them.
 OF_THE_LIGHT = (BLACK, MONOCHROME, SWAPPED)
 # Rejection reason -> kind and sentence of its event.
 _SAID = {
@@ -246,7 +246,7 @@ def _tells_of_a_swap(coarse: RgbImage, pixels: RgbImage) -> bool:
 
 def _is_field(coarse: RgbImage, pixels: RgbImage) -> bool:
     """Whether there may be red cells and glass: not in a cell that was cut out on black, or closely."""
-    return min(pixels.shape[:2]) >= _FIELD_PX and not is_cell_on_black(coarse)
+    return min(pixels.shape[:2]) >= _FIELD_PX and not is_cell_on_black(coarse, black=BLACK_LEVEL)
 
 
 def _told_after(reason: str) -> int:

@@ -31,7 +31,7 @@ from edgeleuk.bundle.golden import decode_golden  # noqa: E402
 from edgeleuk.bundle.manifest import GOLDEN  # noqa: E402
 from edgeleuk.bundle.reading import read_bundle  # noqa: E402
 from edgeleuk.classifier.classifier import open_network  # noqa: E402
-from edgeleuk.inference.onnxruntime import open_session  # noqa: E402
+from edgeleuk.inference.onnx_session import open_session  # noqa: E402
 from edgeleuk_convert.quantization.onnx import with_shared_weights_unsigned  # noqa: E402
 
 if TYPE_CHECKING:

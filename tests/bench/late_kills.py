@@ -153,7 +153,7 @@ def killed(command: Sequence[str], session: Path, at: int, pause_s: float) -> di
     time.sleep(pause_s)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL, "it had ended before it was killed"
-    broken = verify_session(session)["broken"]
+    broken = verify_session(session).broken
     lost = links_of(session)[: len(seen)] != seen
     return {"frames": frames_of(session), "broken": broken, "lost": lost} if broken or lost else None
 

@@ -79,10 +79,7 @@ def product(folder: Path, work: Path, px_per_um: float) -> tuple[float, float, i
         f"dir://{folder}",
         "default",
         RunSettings(px_per_um=px_per_um, threads=1, runtime="litert"),
-        session=session,
-        frames=None,
-        picture=work / "last.png",
-        show=False,
+        running.RunOptions(session, picture=work / "last.png"),
     )
     with closing(sqlite3.connect(session)) as recorded:
         (judged,) = recorded.execute(
@@ -164,8 +161,8 @@ def growth(work: Path) -> dict[str, Any]:
     points: list[list[tuple[float, float]]] = [[] for _ in folders]
     for _ in range(ROUNDS_OF_GROWTH):
         for folder, rows in zip(folders, points, strict=True):
-            frame, _, cells = product(folder, work, WIDE_PX_PER_UM)
-            rows.append((cells / FIELDS_OF_A_DENSITY, frame))
+            frame, _, count = product(folder, work, WIDE_PX_PER_UM)
+            rows.append((count / FIELDS_OF_A_DENSITY, frame))
     cells = np.array([statistics.median(row[0] for row in rows) for rows in points])
     times = np.array([min(row[1] for row in rows) for rows in points])
     few = cells <= 20

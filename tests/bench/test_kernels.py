@@ -55,7 +55,7 @@ def crops(field: np.ndarray, cells: list[Cell]) -> list[CellCrop]:
 
 def test_start_of_the_command_line(benchmark: BenchmarkFixture) -> None:
     command = [sys.executable, "-m", "edgeleuk", "--help"]
-    done = benchmark.pedantic(
+    done = benchmark.pedantic(  # type: ignore[no-untyped-call]
         subprocess.run, (command,), {"capture_output": True, "check": True}, rounds=7, warmup_rounds=1
     )
     assert b"Usage" in done.stdout

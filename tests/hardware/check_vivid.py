@@ -32,7 +32,7 @@ def button(name: bytes) -> int:
 
 
 def check_list() -> None:
-    (camera,) = list_cameras()["cameras"]
+    (camera,) = list_cameras().to_json()["cameras"]
     assert (camera["uri"], camera["driver"]) == (f"v4l2://{NODE}", "vivid")
     assert {"fourcc", "sizes"} <= set(camera["formats"][0])
     assert "Gain" in [each["name"] for each in camera["controls"]]
@@ -120,7 +120,7 @@ def main() -> int:
             failed += 1
             print("FAILED", check.__name__, repr(error), flush=True)
     command = [sys.executable, "-m", "edgeleuk", "run", "--camera", "--frames", "2", "--session", "/tmp/s.db"]
-    done = subprocess.run([*command, "--no-gate", "--gain", "40", "--json"], check=False)
+    done = subprocess.run([*command, "--no-quality-check", "--gain", "40", "--json"], check=False)
     return int(failed > 0 or done.returncode > 0)
 
 

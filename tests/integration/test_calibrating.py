@@ -26,6 +26,7 @@ from edgeleuk_calibration.calibration_record import (
 from edgeleuk_convert.bundling.calibrate import PLOT_FILE, RANGES_FILE
 from edgeleuk_convert.commands import convert as conversion_commands
 from edgeleuk_convert.commands import evaluate
+from edgeleuk_convert.commands.options import ConvertOptions
 from edgeleuk_convert.dataset.cnmc import load_cells
 from edgeleuk_convert.quantization.activation_ranges import FloatTensors, match_tensors
 from edgeleuk_convert.quantization.calibration_data import RealInput, read_calibration
@@ -160,7 +161,7 @@ def test_a_curve_goes_on_where_it_was(
 @pytest.fixture(scope="module")
 def bundle(model: Path, few_cells: Path) -> Path:
     out = model.with_name("small.edgeleuk")
-    conversion_commands.convert(model, few_cells, out, images=40, strategy="diverse")
+    conversion_commands.convert(model, few_cells, out, ConvertOptions(images=40, strategy="diverse"))
     return out
 
 
@@ -170,7 +171,7 @@ def test_a_card_makes_the_same_networks_again(bundle: Path, model: Path, few_cel
     card.write_bytes(members[CALIBRATION])
     assert read_calibration_record(card).strategy == "diverse"
     again = bundle.with_name("again.edgeleuk")
-    conversion_commands.convert(model, few_cells, again, calibration_card=card)
+    conversion_commands.convert(model, few_cells, again, ConvertOptions(calibration_record=card))
     others = read_bundle(str(again)).members
     assert others[CALIBRATION] == members[CALIBRATION]
     # In one process Keras counts its tensors on, and their names are in the files: compare what they hold.
@@ -184,7 +185,7 @@ def test_a_card_makes_the_same_networks_again(bundle: Path, model: Path, few_cel
     )
     assert one == other
     with pytest.raises(UsageError, match="a calibration card names the images"):
-        conversion_commands.convert(model, few_cells, again, calibration_card=card, seed=1)
+        conversion_commands.convert(model, few_cells, again, ConvertOptions(calibration_record=card, seed=1))
 
 
 def test_the_order_of_images_is_the_cards(bundle: Path, cells: CellSet) -> None:
@@ -227,7 +228,7 @@ def test_images_that_judge_may_not_calibrate(model: Path, few_cells: Path, cells
     )
     out = model.with_name("overlap.edgeleuk")
     with pytest.raises(DataRefusedError, match="evaluation images belong to") as caught:
-        conversion_commands.convert(model, few_cells, out, calibration_card=card)
+        conversion_commands.convert(model, few_cells, out, ConvertOptions(calibration_record=card))
     assert fresh[0].path.name in str(caught.value)
     assert not out.exists()
 
@@ -254,7 +255,7 @@ def test_bad_folders_are_refused_and_nothing_is_left(model: Path, few_cells: Pat
 
     def refused(folder: Path, message: str) -> None:
         with pytest.raises(DataRefusedError, match=message):
-            conversion_commands.convert(model, folder, out, images=40)
+            conversion_commands.convert(model, folder, out, ConvertOptions(images=40))
         assert not list(tmp_path.glob("out*"))
 
     one_class = tmp_path / "one"

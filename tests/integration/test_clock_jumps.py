@@ -78,7 +78,9 @@ def test_no_period_ends_before_it_starts(tmp_path: Path) -> None:
     assert "set back by 1 day" in told[0]
     assert "before the last record" in told[1]
     facts = session_report(path)
-    assert facts["first_frame"] < facts["last_frame"]
+    assert facts.first_frame is not None
+    assert facts.last_frame is not None
+    assert facts.first_frame < facts.last_frame
     period = fhir_bundle(facts)["entry"][0]["resource"]["effectivePeriod"]
     start_at, end_at = (datetime.fromisoformat(period[key]) for key in ("start", "end"))
     assert 0 < (end_at - start_at).total_seconds() < DAY_S / 2

@@ -17,6 +17,7 @@ from edgeleuk.classifier.self_test import replay
 from edgeleuk.errors import EdgeleukError, UsageError
 from edgeleuk.inference import open_runtime
 from edgeleuk_convert.commands import convert as conversion_commands
+from edgeleuk_convert.commands.options import ConvertOptions
 from edgeleuk_convert.dataset.cnmc import load_cells
 from edgeleuk_convert.dataset.tensors import load_tensors
 from edgeleuk_convert.evaluation.evaluate import unseen
@@ -26,6 +27,8 @@ from edgeleuk_convert.training.record import bundle_record
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from edgeleuk_convert.commands.results import ConversionResult
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # Keras, of NumPy
@@ -62,18 +65,18 @@ def folder(few_cells: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def convert(folder: Path, name: str, few_cells: Path, **options: Any) -> dict[str, Any]:
+def convert(folder: Path, name: str, few_cells: Path, **options: Any) -> ConversionResult:
     stem = name.partition(".")[0]
     return conversion_commands.convert(
         folder / name, few_cells, folder / f"{stem}.edgeleuk",
-        images=40, seed=0, contract=folder / f"{stem}.toml", **options,
+        ConvertOptions(images=40, seed=0, contract=folder / f"{stem}.toml", **options),
     )  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "kind"), [("dense.h5", "logit"), ("separable", "logits")])
 def test_from_file_to_decision(folder: Path, few_cells: Path, name: str, kind: str) -> None:
     result = convert(folder, name, few_cells, tensorrt=True, also=("float16",))
-    bundle = read_bundle(result["bundle"])
+    bundle = read_bundle(result.bundle)
     manifest, record = bundle.manifest, bundle_record(bundle)
     assert (manifest.output.kind, manifest.output.positive_label) == (kind, "blast")
     assert manifest.provenance.float_parent_sha256 == hash_of(folder / name)
@@ -84,9 +87,9 @@ def test_from_file_to_decision(folder: Path, few_cells: Path, name: str, kind: s
     fresh, seen = unseen(load_cells(few_cells).cells, record)
     chosen = {image["sha256"] for image in json.loads(bundle.members["calibration.json"])["images"]}
     assert chosen <= {cell.sha256 for cell in seen}
-    assert result["validation"]["reference"]["cells"] == len(fresh) > 50
-    assert json.loads(bundle.members[VALIDATION])["audit"] == json.loads(json.dumps(result["audit"]))
-    assert {found["member"] for found in result["audit"]} >= {"model.int8.tensorrt.onnx", "float16"}
+    assert result.validation["reference"]["cells"] == len(fresh) > 50
+    assert json.loads(bundle.members[VALIDATION])["audit"] == json.loads(json.dumps(result.audit))
+    assert {found["member"] for found in result.audit} >= {"model.int8.tensorrt.onnx", "float16"}
     assert "subjects that it was trained on are unknown" in bundle.members[CARD].decode()
     assert "trained on subjects that nobody named" in _inspected(bundle)
     text = conversion_commands.conversion_text(result)
@@ -157,6 +160,6 @@ def test_nothing_is_written_of_what_is_refused(
     with pytest.raises(error, match=sentence):
         conversion_commands.convert(
             tmp_path / "x.h5", few_cells, tmp_path / "x.edgeleuk",
-            images=images, seed=0, contract=tmp_path / "x.toml", also=("float16",),
+            ConvertOptions(images=images, seed=0, contract=tmp_path / "x.toml", also=("float16",)),
         )  # fmt: skip
     assert sorted(tmp_path.iterdir()) == before

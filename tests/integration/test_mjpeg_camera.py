@@ -19,14 +19,14 @@ import pytest
 from mjpeg_server import read_paint
 
 from edgeleuk.capture import FrameRejectedError, SourceEvent, decoded, open_reader, open_source
-from edgeleuk.capture.base import public_uri
 from edgeleuk.capture.http_camera import open_http
 from edgeleuk.capture.mjpeg import MjpegSource
 from edgeleuk.capture.reconnecting import ReconnectingSource, ReconnectPolicy
 from edgeleuk.capture.video import VideoSource
 from edgeleuk.errors import CameraError
+from edgeleuk.io.uris import public_uri
 from edgeleuk.pipeline.engine import Engine
-from edgeleuk.pipeline.run import run
+from edgeleuk.pipeline.run import PipelineOptions, run
 from edgeleuk.session import create_session, read_session
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def run_camera(
     stop: threading.Event | None = None,
 ) -> SessionSummary:
     with open_source(address) as source, create_session(path, {"camera": source.uri}) as session:
-        return run(source, engine, session, frames=frames, stop=stop or threading.Event())
+        return run(source, engine, session, PipelineOptions(frames=frames), stop=stop or threading.Event())
 
 
 def test_a_run_drops_frames_and_says_so(tmp_path: Path) -> None:
@@ -216,9 +216,8 @@ def test_a_lost_camera_comes_back_with_its_numbers_and_its_gap(
             ReconnectingSource(first, reopen, ReconnectPolicy(first_wait_s=0.05)) as source,
             create_session(path, {"camera": public_uri(private)}) as session,
         ):
-            summary = run(
-                source, Nothing().engine(), session, frames=7, px_per_um=13.0, stop=threading.Event()
-            )
+            options = PipelineOptions(frames=7, px_per_um=13.0)
+            summary = run(source, Nothing().engine(), session, options, stop=threading.Event())
     assert summary.processed == 7
     assert summary.captured == summary.processed + summary.dropped + summary.rejected
     with read_session(path) as reader:

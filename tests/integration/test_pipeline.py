@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from mjpeg_server import smear
 
 from edgeleuk.capture import open_source
-from edgeleuk.counting.consensus import STUCK_DUST
 from edgeleuk.errors import (
     CameraError,
     DataRefusedError,
@@ -30,9 +29,12 @@ from edgeleuk.errors import (
 from edgeleuk.frames import Box, Cell, Frame
 from edgeleuk.pipeline.engine import Engine
 from edgeleuk.pipeline.latency import LatencyHistogram
-from edgeleuk.pipeline.run import CUT, run
-from edgeleuk.pipeline.scale import SCALE_IMPLAUSIBLE, SCALE_UNKNOWN
+from edgeleuk.pipeline.run import PipelineOptions, run
 from edgeleuk.results import (
+    CUT,
+    SCALE_IMPLAUSIBLE,
+    SCALE_UNKNOWN,
+    STUCK_DUST,
     CellResult,
     Check,
     Decision,
@@ -108,11 +110,12 @@ def run_on(
     before: Callable[[SessionWriter], object] | None = None,
     **options: Any,
 ) -> SessionSummary:
-    options.setdefault("stop", threading.Event())
+    listening = {name: options.pop(name) for name in ("stop", "on_frame") if name in options}
+    listening.setdefault("stop", threading.Event())
     with open_source(uri) as source, create_session(path, {"camera": source.uri}) as session:
         if before is not None:
             before(session)
-        return run(source, engine, session, **options)
+        return run(source, engine, session, PipelineOptions(**options), **listening)
 
 
 def laws_hold(summary: SessionSummary, path: Path) -> None:
@@ -328,8 +331,9 @@ class TestCounting:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "s.db"
             with create_session(path, {}) as session:
+                options = PipelineOptions(px_per_um=2.0)
                 summary = run(
-                    Blank(len(script)), Seen(script).engine(), session, px_per_um=2.0, stop=threading.Event()
+                    Blank(len(script)), Seen(script).engine(), session, options, stop=threading.Event()
                 )
             laws_hold(summary, path)
         assert summary.unique == len({track for field in script for track, _, cut in field if not cut})
@@ -454,7 +458,13 @@ class TestEnds:
 
         with create_session(tmp_path / "s.db", {}) as session:
             with pytest.raises(CameraError, match="unplugged"):
-                run(Dying(), Seen([[]] * 2).engine(), session, px_per_um=2.0, stop=threading.Event())
+                run(
+                    Dying(),
+                    Seen([[]] * 2).engine(),
+                    session,
+                    PipelineOptions(px_per_um=2.0),
+                    stop=threading.Event(),
+                )
             assert session.summary is not None
             assert session.summary.ended == "the camera was unplugged"
             laws_hold(session.summary, tmp_path / "s.db")

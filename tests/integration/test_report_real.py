@@ -13,7 +13,8 @@ from edgeleuk.classifier.classifier import open_classifier
 from edgeleuk_convert.dataset.cnmc import load_cells
 from edgeleuk_convert.dataset.leakage import fingerprints, join_near_duplicates, near_duplicates
 from edgeleuk_convert.evaluation import baselines
-from edgeleuk_convert.reports.report import report_on
+from edgeleuk_convert.reports.report import JudgedModel, report_on
+from edgeleuk_convert.reports.report_facts import Bootstrap
 from edgeleuk_convert.training.record import bundle_record
 
 if TYPE_CHECKING:
@@ -36,13 +37,10 @@ def test_the_shipped_bundle_on_a_few_cells(
     classifier = open_classifier(bundle, runtime="litert", precision="int8", threads=1)
     # Without its record, so that the few cells here are enough whatever the bundle was trained on.
     report = report_on(
-        classifier.probabilities,
+        JudgedModel(classifier.probabilities, "default", None, bundle.manifest.output.threshold),
         joined,
         tmp_path,
-        model="default",
-        record=None,
-        threshold=bundle.manifest.output.threshold,
-        resamples=100,
+        bootstrap=Bootstrap(resamples=100),
     )
     classifier.close()
     facts = json.loads(report.json.read_text())

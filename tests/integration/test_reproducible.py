@@ -42,10 +42,11 @@ from pathlib import Path
 warnings.simplefilter("ignore")
 import numpy as np
 
-from edgeleuk.bundle.manifest import Appearance, Envelope, Gate, InputContract, OutputContract
+from edgeleuk.bundle.manifest import Appearance, Envelope, InputContract, OutOfDistribution, OutputContract
 from edgeleuk.bundle.writing import write_bundle
-from edgeleuk_calibration.calibration_record import CalibrationCard
-from edgeleuk_convert.bundling.out_of_distribution import TrainedGate
+from edgeleuk_calibration.calibration_record import CalibrationRecord
+from edgeleuk_convert.bundling.converted import ParentNetwork
+from edgeleuk_convert.bundling.out_of_distribution import TrainedOutOfDistribution
 from edgeleuk_convert.networks.loading import load_network
 from edgeleuk_convert.bundling.pack import convert_networks, make_manifest_and_members
 from edgeleuk_convert.training.record import TrainingRecord
@@ -67,9 +68,9 @@ loaded = load_network(network)
 converted = convert_networks(loaded.model, record, tensors, progress=lambda _: None)
 ranges = dict.fromkeys(("red_to_green", "blue_to_green", "red_to_blue", "sharpness"), (0.1, 9.0))
 manifest, members = make_manifest_and_members(
-    "tiny", loaded.sha256, record, converted,
-    CalibrationCard(strategy="balanced", seed=0, images=()),
-    gate=TrainedGate(Gate(appearance=Appearance(**ranges)), None), forest=None,
+    "tiny", ParentNetwork(loaded.sha256, record), converted,
+    CalibrationRecord(strategy="balanced", seed=0, images=()),
+    gate=TrainedOutOfDistribution(OutOfDistribution(appearance=Appearance(**ranges)), None),
     validation={"verdict": "pass"},
     card_notes={"images": 40, "seed": 0},
 )

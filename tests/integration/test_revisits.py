@@ -11,7 +11,7 @@ import pytest
 
 from edgeleuk.capture import open_source
 from edgeleuk.pipeline.engine import Engine
-from edgeleuk.pipeline.run import run
+from edgeleuk.pipeline.run import PipelineOptions, run
 from edgeleuk.results import Decision, Prediction
 from edgeleuk.session import read_session
 from edgeleuk.session.open import resume_session
@@ -62,9 +62,7 @@ def watched(pictures: Path, session: Path, frames: int | None = None) -> Session
             source,
             engine,
             writer,
-            px_per_um=SCALE,
-            frames=frames,
-            past=writer.resume_state(),
+            PipelineOptions(px_per_um=SCALE, frames=frames, past=writer.resume_state()),
             stop=threading.Event(),
         )
 

@@ -12,6 +12,7 @@ import pytest
 from sessions import record
 from virtual_stage import VirtualStage
 
+from edgeleuk.commands.run import RunOptions
 from edgeleuk.commands.scan import earlier_scan_in, parse_area, scan
 from edgeleuk.errors import HardwareError, InterruptedBeforeRecordError, SessionError, UsageError
 from edgeleuk.io.settings import RunSettings
@@ -72,9 +73,8 @@ def test_a_scan_is_one_session_and_one_picture_and_goes_on(
 
     def part(moves: int, ends_by: signal.Signals | None, *, resume: bool) -> tuple[SessionSummary, object]:
         stage.moves_left, stage.ends_by = moves, ends_by
-        return scan(
-            camera, "default", SETTINGS, stage, PLAN, session=path, picture=picture, show=False, resume=resume
-        )
+        options = RunOptions(path, picture=picture, resume=resume)
+        return scan(camera, "default", SETTINGS, stage, PLAN, options)
 
     summary, error = part(60, None, resume=False)
     assert isinstance(error, HardwareError)
@@ -124,7 +124,8 @@ def test_a_scan_that_is_ended_before_its_first_field_leaves_a_session_in_order(
     stage, camera = stand
     stage.moves_left, stage.ends_by = 4, signal.SIGTERM
     path, picture = tmp_path / "s.db", tmp_path / "slide.png"
-    summary, error = scan(camera, "default", SETTINGS, stage, PLAN, session=path, picture=picture, show=False)
+    options = RunOptions(path, picture=picture)
+    summary, error = scan(camera, "default", SETTINGS, stage, PLAN, options)
     assert isinstance(error, InterruptedBeforeRecordError)
     assert (summary.captured, summary.ended) == (0, "stopped by the user")
     assert not picture.exists()
@@ -160,10 +161,7 @@ class TestRefusals:
                 SETTINGS,
                 stage,
                 PLAN,
-                session=tmp_path / "s.db",
-                picture=None,
-                show=False,
-                resume=True,
+                RunOptions(tmp_path / "s.db", resume=True),
             )
 
     def test_a_port_that_is_taken(self) -> None:

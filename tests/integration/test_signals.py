@@ -66,7 +66,15 @@ class Running:
         self.processes = {
             number: subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "edgeleuk", "run", "--camera", f"{address}/stream", "--no-gate"),
+                    *(
+                        sys.executable,
+                        "-m",
+                        "edgeleuk",
+                        "run",
+                        "--camera",
+                        f"{address}/stream",
+                        "--no-quality-check",
+                    ),
                     *("--json", "--session", str(path)),
                     *(word.replace("NAME", number.name) for word in words),
                 ],
@@ -132,8 +140,8 @@ def frames(path: Path) -> int:
 
 def opens_clean(path: Path, *, finished: bool) -> int:
     found = verify_session(path)
-    assert (found["broken"], found["finished"]) == (None, finished)
-    return int(found["frames"])
+    assert (found.broken, found.finished) == (None, finished)
+    return int(found.frames)
 
 
 def test_while_the_camera_is_being_opened(tmp_path: Path) -> None:

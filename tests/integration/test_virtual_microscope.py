@@ -50,7 +50,7 @@ def test_a_microscope_is_calibrated_a_slide_scanned_and_watched(
     camera, stage = microscope
     where = ("--stage", stage, "--camera", camera)
     mapping = run(
-        "stage", "calibrate", *where, *STEP, "--lamp", "0.5", "--out", "stage.toml", folder=tmp_path
+        "stage", "map", *where, *STEP, "--lamp", "0.5", "--out", "stage.toml", folder=tmp_path
     )
     assert mapping["px_per_um"] == pytest.approx(13.0, rel=0.01)
     assert mapping["angle_degrees"] == pytest.approx(0.0, abs=0.5)
@@ -71,3 +71,18 @@ def test_a_microscope_is_calibrated_a_slide_scanned_and_watched(
         texts = [row["text"] for row in reader.rows("events") if row["kind"] == "focus"]
     assert len(texts) == 1
     assert re.match(r"found at [45]\.\d um, from 1\d pictures", texts[0])
+
+
+@pytest.mark.parametrize("microscope", ["sangaboard"], indirect=True)
+def test_a_focus_is_found_although_nobody_told_the_length_of_a_step(
+    microscope: tuple[str, str], tmp_path: Path
+) -> None:
+    camera, stage = microscope
+    where = ("--stage", stage, "--camera", camera)
+    words = ("run", *where, "--lamp", "0.5", "--autofocus", "--frames", "3", "--session", "r.db")
+    summary = run(*words, folder=tmp_path)
+    assert summary["frames"]["processed"] == 3  # type: ignore[index]
+    assert summary["frames"]["rejected"] == 0  # type: ignore[index]
+    with read_session(tmp_path / "r.db") as reader:
+        (text,) = [row["text"] for row in reader.rows("events") if row["kind"] == "focus"]
+    assert str(text).endswith("9 times as far: pass --um-per-step")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -47,7 +49,9 @@ QUESTIONS = [
 
 
 @given(st.sampled_from(QUESTIONS), st.lists(BYTES, max_size=6), st.booleans())
-def test_no_bytes_raise_and_none_are_hoarded(question: tuple, chunks: list[bytes], adrift: bool) -> None:
+def test_no_bytes_raise_and_none_are_hoarded(
+    question: tuple[Any, ...], chunks: list[bytes], adrift: bool
+) -> None:
     kind, command = question
     dialogue = kind()
     if adrift:

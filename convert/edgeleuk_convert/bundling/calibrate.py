@@ -12,7 +12,8 @@ import numpy as np
 
 from edgeleuk.bundle.manifest import Struct
 from edgeleuk.classifier.cell_features import morphology_numbers
-from edgeleuk.classifier.classifier import Rules, open_networks, probabilities_of
+from edgeleuk.classifier.classifier import open_networks
+from edgeleuk.classifier.decision import Rules, probabilities_of
 from edgeleuk.inference.preprocessing import to_tensor
 from edgeleuk.io.console import progress_bar, say
 from edgeleuk_calibration.calibration_record import (

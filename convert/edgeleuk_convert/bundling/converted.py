@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from edgeleuk.bundle.forest import Forest
     from edgeleuk.bundle.manifest import InputContract, OutputContract
     from edgeleuk_convert.quantization.agreement import Agreement
     from edgeleuk_convert.quantization.audit import NetworkAudit
     from edgeleuk_convert.quantization.onnx import OnnxCalibration
     from edgeleuk_convert.quantization.prepare import PreparedNetwork
+    from edgeleuk_convert.training.record import TrainingRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,24 @@ class Recipe:
     onnx_calibration: OnnxCalibration = "minmax"
     tensorrt: bool = False
     also: tuple[Also, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ParentNetwork:
+    """What is known of the float network that a bundle is made of.
+
+    Attributes
+    ----------
+    sha256 : str
+        Of its file.
+    record : TrainingRecord
+    forest : Forest or None
+        That has its say beside the network, where one was trained.
+    """
+
+    sha256: str
+    record: TrainingRecord
+    forest: Forest | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,8 @@ from edgeleuk.bundle.golden import (
 from edgeleuk.bundle.manifest import FEATURES, FOREST, LABELS, MODEL_FILES, SUPPORT
 from edgeleuk.bundle.support_vectors import decode_support
 from edgeleuk.classifier.appearance import CellAppearance
-from edgeleuk.classifier.classifier import calibrated, decide, evidence_of, open_network, probabilities_of
+from edgeleuk.classifier.classifier import open_network
+from edgeleuk.classifier.decision import calibrated, decide, evidence_of, probabilities_of
 from edgeleuk.classifier.self_test import FOREST_TOLERANCE, GoldenCells, measure_golden
 from edgeleuk.frames import CellCrop
 from edgeleuk.inference.litert import LiteRtRuntime
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
     from edgeleuk.bundle.manifest import InputContract
     from edgeleuk.bundle.support_vectors import SupportVectors
-    from edgeleuk.classifier.classifier import CellEvidence, Rules
+    from edgeleuk.classifier.decision import CellEvidence, Rules
     from edgeleuk.inference import Answer, ModelRuntime
 
     Floats = npt.NDArray[np.float64]

@@ -24,7 +24,8 @@ from edgeleuk.bundle.manifest import (
     Provenance,
 )
 from edgeleuk.bundle.writing import describe_members
-from edgeleuk.classifier.classifier import Rules, open_network, open_networks
+from edgeleuk.classifier.classifier import open_network, open_networks
+from edgeleuk.classifier.decision import Rules
 from edgeleuk.errors import IntegrityError
 from edgeleuk_calibration.calibration_record import encode_calibration_record
 from edgeleuk_convert.bundling.converted import Also, Converted, Recipe
@@ -58,8 +59,8 @@ from edgeleuk_convert.quantization.tflite import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from edgeleuk.bundle.forest import Forest
     from edgeleuk_calibration.calibration_record import CalibrationRecord
+    from edgeleuk_convert.bundling.converted import ParentNetwork
     from edgeleuk_convert.bundling.out_of_distribution import TrainedOutOfDistribution
     from edgeleuk_convert.quantization.audit import Kind
     from edgeleuk_convert.quantization.calibration_data import Tensors
@@ -168,17 +169,16 @@ def require_of_record(model: Any, name: str, record: TrainingRecord) -> None:
 
 def make_manifest_and_members(
     name: str,
-    parent_sha256: str,
-    record: TrainingRecord,
+    parent: ParentNetwork,
     converted: Converted,
     calibration: CalibrationRecord,
     *,
     gate: TrainedOutOfDistribution,
-    forest: Forest | None,
     validation: Mapping[str, object],
     card_notes: Mapping[str, object],
 ) -> tuple[Manifest, dict[str, bytes]]:
     """Put together all that a bundle holds."""
+    record, forest = parent.record, parent.forest
     members = dict(converted.networks)
     if gate.statistics is not None:
         members[FEATURES] = encode_features(gate.statistics)
@@ -202,7 +202,7 @@ def make_manifest_and_members(
         output=converted.output,
         envelope=record.envelope,
         provenance=Provenance(
-            float_parent_sha256=parent_sha256,
+            float_parent_sha256=parent.sha256,
             architecture=record.architecture,
             parameters=record.parameters,
             tools=tool_versions(),

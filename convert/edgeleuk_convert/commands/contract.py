@@ -13,13 +13,15 @@ from edgeleuk_convert.bundling.contract_search.writing import (
     found_facts,
     found_text,
 )
-from edgeleuk_convert.commands.convert import parse_size
-from edgeleuk_convert.commands.read_cells import DataOptions, read_cells
+from edgeleuk_convert.commands.options import parse_size
+from edgeleuk_convert.commands.read_cells import CNMC, read_cells
 from edgeleuk_convert.environment import quiet_tensorflow, replace_file, require_writable
 from edgeleuk_convert.networks.loading import load_network
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from edgeleuk_convert.commands.read_cells import DataOptions
 
 
 def contract(
@@ -30,9 +32,7 @@ def contract(
     seed: int | None = None,
     size: str | None = None,
     output: str | None = None,
-    classes: str | None = None,
-    subjects: Path | None = None,
-    px_per_um: float | None = None,
+    options: DataOptions = CNMC,
 ) -> dict[str, Any]:
     """Try what networks are fed, and write what fits the labels best.
 
@@ -44,11 +44,10 @@ def contract(
     seed : int, optional
         Of the choice of cells; 0.
     size, output : str, optional
-        As for `conversion_commands.convert`.
-    classes, subjects, px_per_um : optional
-        How the user's own pictures are read: see `DataOptions`.
+        As for `ConvertOptions`.
+    options : DataOptions
+        How the user's own pictures are read.
     """
-    options = DataOptions.parse(classes, subjects, px_per_um)
     if out is not None:
         require_writable(out)
         require_replaceable(out, bears(CONTRACT_MARK))

@@ -11,7 +11,7 @@ from edgeleuk.classifier.classifier import bundle_rules, open_networks
 from edgeleuk.errors import UsageError
 from edgeleuk.io.console import progress_bar, say
 from edgeleuk_calibration.calibration_record import decode_calibration_record, require_disjoint
-from edgeleuk_convert.commands.read_cells import DataOptions, read_cells
+from edgeleuk_convert.commands.read_cells import CNMC, read_cells
 from edgeleuk_convert.dataset.cnmc import require_both_classes
 from edgeleuk_convert.dataset.leakage import with_training_stamp
 from edgeleuk_convert.dataset.seen_cells import see_cells
@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeleuk.bundle.manifest import InputContract
-    from edgeleuk.classifier.classifier import Rules
+    from edgeleuk.classifier.decision import Rules
     from edgeleuk.inference import ModelRuntime
+    from edgeleuk_convert.commands.read_cells import DataOptions
     from edgeleuk_convert.dataset.cells import LabelledCell
     from edgeleuk_convert.dataset.seen_cells import SeenCells
     from edgeleuk_convert.evaluation.int8_vs_float import Answers
@@ -60,9 +61,7 @@ def validate(
     limits_file: Path | None = None,
     layers: bool = False,
     out: Path | None = None,
-    classes: str | None = None,
-    subjects: Path | None = None,
-    px_per_um: float | None = None,
+    options: DataOptions = CNMC,
 ) -> Facts:
     """Compare a bundle's networks on what none of them has seen, and rank their layers where asked to.
 
@@ -78,13 +77,12 @@ def validate(
         Rank the layers of the int8 networks.
     out : Path, optional
         Folder for their plot; `report` where it is not given.
-    classes, subjects, px_per_um : optional
-        How the user's own pictures are read: see `DataOptions`.
+    options : DataOptions
+        How the user's own pictures are read.
     """
     from edgeleuk_convert.reports.validation_report import write_validation_report
 
     limits = load_limits(limits_file)
-    options = DataOptions.parse(classes, subjects, px_per_um)
     if out is not None and not layers:
         raise UsageError("--out is for the plot of the layers", cure="pass --layers as well")
     opened = read_bundle(bundle)
@@ -154,12 +152,9 @@ def compare(
     data: Path,
     *,
     limits_file: Path | None = None,
-    classes: str | None = None,
-    subjects: Path | None = None,
-    px_per_um: float | None = None,
+    options: DataOptions = CNMC,
 ) -> Facts:
     """Ask whether bundle `b` may take the place of `a`; own pictures are read as A's contract says."""
-    options = DataOptions.parse(classes, subjects, px_per_um)
     limits = load_limits(limits_file)
     one, other = read_bundle(a), read_bundle(b)
     cells = read_cells(data, options.with_contract(one.manifest.input, one.manifest.output))

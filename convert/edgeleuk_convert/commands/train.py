@@ -16,13 +16,14 @@ from edgeleuk.errors import (
 )
 from edgeleuk.io.atomic import require_replaceable
 from edgeleuk.io.console import STAGES, progress_bar, say, training_progress
-from edgeleuk_convert.commands.read_cells import DataOptions, read_with_prints
+from edgeleuk_convert.commands.read_cells import CNMC, read_with_prints
 from edgeleuk_convert.environment import quiet_tensorflow, require_writable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import FrameType
 
+    from edgeleuk_convert.commands.read_cells import DataOptions
     from edgeleuk_convert.dataset.cells import CellSet
     from edgeleuk_convert.dataset.leakage import Prints
     from edgeleuk_convert.dataset.splits import Split
@@ -133,6 +134,7 @@ def _train(
     answers: Sequence[Answers] = (),
 ) -> TrainingRecord:
     """Train and show where it stands; where that is interrupted, say where it goes on from."""
+    from edgeleuk_convert.training.trainer import AlreadyMade
     from edgeleuk_convert.training.trainer import train as train_network
 
     place = ["before the first epoch"]
@@ -151,10 +153,8 @@ def _train(
                 out,
                 settings,
                 progress=tell,
-                split=split,
-                prints=prints,
+                made=AlreadyMade(split, prints, answers=answers),
                 allow_leakage=allow_leakage,
-                answers=answers,
             )
         except KeyboardInterrupt:
             folders = (out.with_suffix(ending) for ending in (".inner.checkpoint", ".checkpoint"))
@@ -235,19 +235,17 @@ def evaluate(
     report: Path | None = None,
     allow_leakage: bool = False,
     random_split: bool = False,
-    classes: str | None = None,
-    subjects: Path | None = None,
-    px_per_um: float | None = None,
+    options: DataOptions = CNMC,
 ) -> dict[str, Any]:
     """Judge a Keras file, or one network of a bundle, on what it has not seen.
 
     With `report`, a page with everything beside the baselines is written into that folder; with
     `random_split`, the page also says what the same training would have claimed under a random split.
-    `classes`, `subjects` and `px_per_um` say how the user's own pictures are read: see `DataOptions`.
+    `options` say how the user's own pictures are read.
     """
     from edgeleuk_convert.dataset.leakage import joined_stamps, refuse_or_stamp, with_training_stamp
     from edgeleuk_convert.evaluation.evaluate import evaluate_with, unseen
-    from edgeleuk_convert.reports.report import make_folder, report_on
+    from edgeleuk_convert.reports.report import JudgedModel, make_folder, report_on
 
     if random_split and report is None:
         raise UsageError("--random-split is told in a report", cure="pass --report DIR as well")
@@ -255,7 +253,6 @@ def evaluate(
         raise UsageError(
             "--random-split is compared with cells that were never seen", cure="leave out --allow-leakage"
         )
-    options = DataOptions.parse(classes, subjects, px_per_um)
     with _predictor(model, runtime, precision) as (predict, record, threshold, title):
         cells, prints = read_with_prints(data, options.with_contract(record.input, record.output))
         if report is not None:
@@ -263,12 +260,9 @@ def evaluate(
             claimed = _under_random_split(cells, prints, record, report) if random_split else None
             with progress_bar("evaluating") as bar:
                 done = report_on(
-                    predict,
+                    JudgedModel(predict, title, record, threshold),
                     cells,
                     report,
-                    model=title,
-                    record=record,
-                    threshold=threshold,
                     allow_leakage=allow_leakage,
                     random_split=claimed,
                     progress=bar,

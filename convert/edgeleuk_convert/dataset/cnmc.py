@@ -33,8 +33,6 @@ LABELS: tuple[Label, Label] = ("normal", "blast")
 
 USUAL_SIZE = (450, 450)
 
-# A cell crop is black around the cell. C-NMC's cells fill at most a quarter of their picture.
-MOST_FOREGROUND = 0.97
 NAMED_AT_MOST = 5
 # How the subject of a picture is named whose subject nobody knows; its hash follows.
 PICTURE = "picture "
@@ -183,6 +181,7 @@ def _measure(image: Named, *, own: bool) -> LabelledCell | str:
     import numpy as np
 
     from edgeleuk.frames import not_black
+    from edgeleuk.vision.quality import is_cell_on_black
 
     pixels = decode(image.path)
     if isinstance(pixels, str):
@@ -191,7 +190,7 @@ def _measure(image: Named, *, own: bool) -> LabelledCell | str:
     foreground = int(np.count_nonzero(not_black(pixels)))
     if foreground == 0:
         return "all black"
-    on_black = foreground <= MOST_FOREGROUND * width * height
+    on_black = is_cell_on_black(pixels)
     if not on_black and not own:
         return "not a single cell on black"
     digest = pixel_hash(pixels)

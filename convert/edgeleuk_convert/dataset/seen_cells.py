@@ -10,7 +10,7 @@ import numpy as np
 
 from edgeleuk.classifier.appearance import CellAppearance, appearance_of
 from edgeleuk.classifier.cell_features import numbers_of
-from edgeleuk.classifier.classifier import area_um2
+from edgeleuk.classifier.decision import area_um2
 from edgeleuk.inference.preprocessing import cell_and_tensor
 from edgeleuk_convert.dataset.cnmc import read_crop
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from edgeleuk.bundle.manifest import OutputContract
 from edgeleuk.classifier.cell_features import morphology_numbers
-from edgeleuk.classifier.classifier import calibrated
+from edgeleuk.classifier.decision import calibrated
 from edgeleuk.errors import UsageError
 from edgeleuk.io.atomic import part_of
 from edgeleuk_convert.dataset.measuring import measure, measure_numbers
@@ -41,7 +41,7 @@ from edgeleuk_convert.training.out_of_fold import (
 )
 from edgeleuk_convert.training.plan import TrainingSettings
 from edgeleuk_convert.training.settings import load_training_settings
-from edgeleuk_convert.training.trainer import predict_logits, train
+from edgeleuk_convert.training.trainer import AlreadyMade, predict_logits, train
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -320,7 +320,7 @@ def _train_and_answer(
     progress: Callable[[TrainingProgress], None] | None,
 ) -> Answers:
     model = path.with_name(path.name.replace(ENDING, ".keras"))
-    record = train(cells, model, job, prints=prints, reader=cache, progress=progress)
+    record = train(cells, model, job, made=AlreadyMade(prints=prints, reader=cache), progress=progress)
     logits = predict_logits(_load(model), cache.tensors(test, job.contract))
     tested = {cell.group for cell in test}
     rest = unique(cell for cell in cells.labelled if cell.group not in tested)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeleuk.classifier.classifier import Rules, probabilities_of
+from edgeleuk.classifier.decision import Rules, probabilities_of
 from edgeleuk.errors import DataRefusedError, IntegrityError
 from edgeleuk_calibration.probability import sigmoid
 from edgeleuk_convert.dataset.cells import CellSet

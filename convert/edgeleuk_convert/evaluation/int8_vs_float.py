@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeleuk.bundle.manifest import MODEL_FILES
-from edgeleuk.classifier.classifier import doubt_of, evidence_of
+from edgeleuk.classifier.decision import doubt_of, evidence_of
 from edgeleuk.results import OF_NETWORK, Check
 from edgeleuk_convert.evaluation.evaluate import judge
 from edgeleuk_convert.metrics.acceptance import (
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from edgeleuk.classifier.classifier import Rules
+    from edgeleuk.classifier.decision import Rules
     from edgeleuk.inference import ModelRuntime
     from edgeleuk_convert.dataset.cells import LabelledCell
     from edgeleuk_convert.dataset.seen_cells import SeenCells

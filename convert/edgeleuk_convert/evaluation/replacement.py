@@ -100,28 +100,38 @@ def compare_bundles(
         "models": keys,
         "differences": contract_differences(a.manifest, b.manifest),
     }
-    findings = few_findings(held)
-    said = read_validation(b)
-    if said.verdict == "fail":
-        reasons = "; ".join(said.reasons) or "no reasons given"
-        findings.append(Finding(True, f"B was rejected when it was made: {reasons}"))
+    findings = few_findings(held) + _rejection(b)
     for key in keys:
-        pair = paired_facts(
-            of_a.judged[key],
-            of_b.judged[key],
-            of_a.files,
-            threshold=of_a.threshold,
-            names=A_AND_B,
-            seed=seed,
-        )
-        alone = {
-            name: network_facts(of.judged[key], of.doubted[key], seed=seed)
-            for name, of in zip(A_AND_B, (of_a, of_b), strict=True)
-        }
-        result[key] = alone | {"agreement": 1 - pair["flip_rate"]} | pair
-        findings += drop_findings(key, pair, limits, held)
+        result[key] = _pair_facts(key, of_a, of_b, seed=seed)
+        findings += drop_findings(key, result[key], limits, held)
     settled = settle(findings, limits)
     return result | settled | {"answer": answer(settled)}
+
+
+def _rejection(bundle: Bundle) -> list[Finding]:
+    """Return a finding where the bundle to come was rejected when it was made."""
+    said = read_validation(bundle)
+    if said.verdict != "fail":
+        return []
+    reasons = "; ".join(said.reasons) or "no reasons given"
+    return [Finding(True, f"B was rejected when it was made: {reasons}")]
+
+
+def _pair_facts(key: str, of_a: Answers, of_b: Answers, *, seed: int) -> Facts:
+    """Set one int8 network of A beside that of B: each alone, and what changes."""
+    pair = paired_facts(
+        of_a.judged[key],
+        of_b.judged[key],
+        of_a.files,
+        threshold=of_a.threshold,
+        names=A_AND_B,
+        seed=seed,
+    )
+    alone = {
+        name: network_facts(of.judged[key], of.doubted[key], seed=seed)
+        for name, of in zip(A_AND_B, (of_a, of_b), strict=True)
+    }
+    return alone | {"agreement": 1 - pair["flip_rate"]} | pair
 
 
 def held_out_for_both(a: Bundle, b: Bundle, data: CellSet) -> tuple[LabelledCell, ...]:

@@ -141,11 +141,12 @@ def prepared(float_model: bytes) -> bytes:
         return _with_short_node_names(ready.read_bytes())
 
 
-def with_shared_weights_unsigned(model: bytes) -> bytes:
+def with_shared_weights_unsigned(model: bytes, least_readers: int = 2) -> bytes:
     """Write int8 weights that several nodes read as uint8 with a zero point of 128: the same numbers.
 
     A session that asks for exact sums turns all weights so where the processor needs it, and fails over those
-    that it meets a second time. All others stay signed: there are faster kernels for them.
+    that it meets a second time. All others stay signed: there are faster kernels for them. With a
+    `least_readers` of 1 no weights stay signed.
     """
     import numpy as np
     import onnx
@@ -161,7 +162,10 @@ def with_shared_weights_unsigned(model: bytes) -> bytes:
     for name, nodes in dequantizing.items():
         weights = stored[name]
         # One node may dequantize for many, or each have its own.
-        if sum(read[node.output[0]] for node in nodes) < 2 or weights.data_type != TensorProto.INT8:
+        if (
+            sum(read[node.output[0]] for node in nodes) < least_readers
+            or weights.data_type != TensorProto.INT8
+        ):
             continue
         values = numpy_helper.to_array(weights).astype(np.int16) + 128
         weights.CopyFrom(numpy_helper.from_array(values.astype(np.uint8), name))

@@ -19,16 +19,16 @@ from edgeleuk_convert.dataset.measuring import measure
 from edgeleuk_convert.environment import replace_file
 from edgeleuk_convert.evaluation.baselines import SplitGap, forest_split_gap, judge_baselines
 from edgeleuk_convert.evaluation.evaluate import Evaluation, evaluate_with, unseen
-from edgeleuk_convert.metrics.classification import RESAMPLES
-from edgeleuk_convert.reports.report_facts import gather
+from edgeleuk_convert.reports.report_facts import BOOTSTRAP, Bootstrap, Comparisons, JudgedCells, gather
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import numpy.typing as npt
 
     from edgeleuk.frames import CellCrop
-    from edgeleuk_convert.dataset.cells import CellSet
+    from edgeleuk_convert.dataset.cells import CellSet, LabelledCell
     from edgeleuk_convert.evaluation.evaluate import Predict, Progress
     from edgeleuk_convert.training.record import TrainingRecord
 
@@ -59,42 +59,53 @@ class Report:
     facts: Facts
 
 
+@dataclass(frozen=True, slots=True)
+class JudgedModel:
+    """What a report is about: a network, a bundle, or anything else that says how likely a blast is.
+
+    Attributes
+    ----------
+    predict : callable
+        As for `evaluate_with`: crops -> (n,) probability of being a blast.
+    name : str
+        What the model is called.
+    record : TrainingRecord or None
+        Tells what was seen in training. Those groups are left out, and the baselines fitted on them.
+    threshold : float
+    """
+
+    predict: Predict
+    name: str
+    record: TrainingRecord | None
+    threshold: float
+
+
 def report_on(
-    predict: Predict,
+    model: JudgedModel,
     data: CellSet,
     folder: Path,
     *,
-    model: str,
-    record: TrainingRecord | None,
-    threshold: float,
     allow_leakage: bool = False,
     random_split: Evaluation | None = None,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
+    bootstrap: Bootstrap = BOOTSTRAP,
     progress: Progress | None = None,
 ) -> Report:
     """Judge a model, a network and a bundle alike, beside the baselines, and write the report.
 
     Parameters
     ----------
-    predict : callable
-        As for `evaluate_with`: crops -> (n,) probability of being a blast.
+    model : JudgedModel
     data : CellSet
     folder : Path
         Where ``report.html`` and ``report.json`` go; made where it is missing.
-    model : str
-        What the model is called.
-    record : TrainingRecord or None
-        Tells what was seen in training. Those groups are left out, and the baselines fitted on them.
-    threshold : float
     allow_leakage : bool
         Judge every labelled cell, seen ones too, and stamp the report. A network whose training was
         stamped stamps it too.
     random_split : Evaluation, optional
         The same architecture and settings trained and judged under a split of images at random, on
         request: it needs a training of its own. The forest's gap is always there.
-    resamples, seed : int
-        Of the bootstrap; `seed` also of the forest.
+    bootstrap : Bootstrap
+        Its seed is also the forest's.
     progress : callable, optional
         Told (cells done, cells in all): measuring first, then judging.
 
@@ -106,25 +117,19 @@ def report_on(
         The folder cannot be written.
     """
     make_folder(folder)
+    record, seed, resamples = model.record, bootstrap.seed, bootstrap.resamples
     fresh, seen = unseen(data.cells, record)
-    labelled = (*seen, *fresh)
-    measured = measure(labelled, _numbers_and_print, progress=progress)
-    row = {cell.path: n for n, cell in enumerate(labelled)}
-    numbers = np.array([of_cell for of_cell, _ in measured]).reshape(len(labelled), -1)
-    prints = {cell.path: one for cell, (_, one) in zip(labelled, measured, strict=True)}
     judged_cells = data.labelled if allow_leakage else fresh
+    measured = _measured((*seen, *fresh), progress)
+    found = leakage.refuse_or_stamp(seen, judged_cells, measured.prints, allow_leakage=allow_leakage)
     stamp = leakage.with_training_stamp(
-        leakage.joined_stamps(
-            data.stamp, leakage.refuse_or_stamp(seen, judged_cells, prints, allow_leakage=allow_leakage)
-        ),
-        None if record is None else record.stamp,
+        leakage.joined_stamps(data.stamp, found), None if record is None else record.stamp
     )
-
     evaluation = evaluate_with(
-        predict,
+        model.predict,
         data,
         record=None if allow_leakage else record,
-        threshold=threshold,
+        threshold=model.threshold,
         resamples=resamples,
         seed=seed,
         progress=progress,
@@ -132,30 +137,48 @@ def report_on(
     probability = np.array(
         [evaluation.probabilities[cell.path.relative_to(data.folder).as_posix()] for cell in judged_cells]
     )
-    test_numbers = numbers[[row[cell.path] for cell in judged_cells]]
     baselines = judge_baselines(
-        seen, judged_cells, numbers[: len(seen)], test_numbers, seed=seed, resamples=resamples
+        seen, judged_cells, measured.of(seen), measured.of(judged_cells), seed=seed, resamples=resamples
     )
-    gaps = [forest_split_gap(labelled, numbers, seed=seed, resamples=resamples)]
+    gaps = [forest_split_gap(measured.cells, measured.numbers, seed=seed, resamples=resamples)]
     if random_split is not None:
-        gaps.append(model_split_gap(model, evaluation, random_split))
+        gaps.append(model_split_gap(model.name, evaluation, random_split))
     facts = gather(
-        evaluation,
-        judged_cells,
-        probability,
-        data,
-        model=model,
+        JudgedCells(evaluation, judged_cells, probability, data.folder),
+        Comparisons(baselines, [gap for gap in gaps if gap is not None]),
+        bootstrap,
+        model=model.name,
         left_out=() if allow_leakage else seen,
-        baselines=baselines,
-        gaps=[gap for gap in gaps if gap is not None],
         stamp=stamp,
         leakage_allowed=allow_leakage,
         record_known=record is not None,
-        seed=seed,
-        resamples=resamples,
     )
     html, json = write_report(folder, facts, data.folder)
     return Report(html, json, evaluation, stamp, facts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """Cells, their (n, 14) float64 numbers, and by path where each stands and its fingerprint."""
+
+    cells: tuple[LabelledCell, ...]
+    numbers: Floats
+    rows: dict[Path, int]
+    prints: dict[Path, leakage.Fingerprint]
+
+    def of(self, cells: Sequence[LabelledCell]) -> Floats:
+        """Return the numbers of some of the cells, in their order."""
+        return np.asarray(self.numbers[[self.rows[cell.path] for cell in cells]])
+
+
+def _measured(cells: tuple[LabelledCell, ...], progress: Progress | None) -> _Measured:
+    measured = measure(cells, _numbers_and_print, progress=progress)
+    return _Measured(
+        cells,
+        np.array([of_cell for of_cell, _ in measured]).reshape(len(cells), -1),
+        {cell.path: n for n, cell in enumerate(cells)},
+        {cell.path: one for cell, (_, one) in zip(cells, measured, strict=True)},
+    )
 
 
 def write_report(folder: Path, facts: Facts, data: Path) -> tuple[Path, Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import sqrt
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from edgeleuk_convert.dataset.cells import CellSet, LabelledCell
+    from edgeleuk_convert.dataset.cells import LabelledCell
     from edgeleuk_convert.evaluation.baselines import Baseline, SplitGap
     from edgeleuk_convert.evaluation.evaluate import Evaluation
     from edgeleuk_convert.metrics.classification import Judged
@@ -34,23 +35,60 @@ MODEL = "model"
 PAIRED = ("weighted_f1", "auroc")
 
 
+@dataclass(frozen=True, slots=True)
+class JudgedCells:
+    """What a model said of cells.
+
+    Attributes
+    ----------
+    evaluation : Evaluation
+    cells : sequence of LabelledCell
+    probability : (n,) float64
+        Of each of them.
+    folder : Path
+        Where they lie.
+    """
+
+    evaluation: Evaluation
+    cells: Sequence[LabelledCell]
+    probability: Floats
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Comparisons:
+    """What stands beside a model: plain baselines, and the gap to a random split of images."""
+
+    baselines: Sequence[Baseline]
+    gaps: Sequence[SplitGap]
+
+
+@dataclass(frozen=True, slots=True)
+class Bootstrap:
+    """How intervals are drawn."""
+
+    seed: int = 0
+    resamples: int = RESAMPLES
+
+
+BOOTSTRAP = Bootstrap()
+
+
 def gather(
-    evaluation: Evaluation,
-    cells: Sequence[LabelledCell],
-    probability: Floats,
-    data: CellSet,
+    judged_cells: JudgedCells,
+    beside: Comparisons,
+    bootstrap: Bootstrap,
     *,
     model: str,
     left_out: Sequence[LabelledCell],
-    baselines: Sequence[Baseline],
-    gaps: Sequence[SplitGap],
     stamp: str | None,
     leakage_allowed: bool,
     record_known: bool,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
 ) -> Facts:
     """Collect every number of the report: what `evaluate --json` prints, and more keys."""
+    evaluation, cells = judged_cells.evaluation, judged_cells.cells
+    probability, folder = judged_cells.probability, judged_cells.folder
+    baselines, seed, resamples = beside.baselines, bootstrap.seed, bootstrap.resamples
     judged = judge(cells, probability, evaluation.threshold)
     entries = [_entry(MODEL, model, evaluation.metrics, evaluation.interval_95)]
     entries += [_entry(one.name, one.title, one.metrics, one.interval_95) for one in baselines]
@@ -65,7 +103,7 @@ def gather(
         "edgeleuk": __version__,
         "model": model,
         "record_known": record_known,
-        "data": str(data.folder),
+        "data": str(folder),
         "resamples": resamples,
         "n": _counts(cells),
         "left_out_groups": _groups(left_out),
@@ -83,8 +121,8 @@ def gather(
         "roc": [_roc(name, title, one) for name, title, one in curves],
         "reliability": _reliability(judged),
         "hard_fold": _hard_fold(cells, curves),
-        "split_gaps": [_gap(gap) for gap in gaps],
-        "worst": _worst(cells, probability, judged, data.folder),
+        "split_gaps": [_gap(gap) for gap in beside.gaps],
+        "worst": _worst(cells, probability, judged, folder),
     }
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from edgeleuk_convert.reports.page import NOTHING, Show, image, row, section, table, whole
+from edgeleuk.io.page import heading, image, row, section, stamped, table
+from edgeleuk_convert.reports.page import NOTHING, Show, gallery_cell, whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,11 +55,9 @@ def render(facts: Facts, figures: Figures, thumbnails: Mapping[str, bytes]) -> s
         File of a worst cell to its JPEG.
     """
     show = Show(facts)
-    stamp = facts["stamp"]
     parts = [
-        f'<p class="stamp">{escape(stamp)}</p>' if stamp else "",
-        f"<h1>{escape(facts['model'])}: {_claim(facts)}</h1>",
-        f'<p class="research">{escape(facts["research_use"])}</p>',
+        stamped(facts["stamp"]),
+        heading(f"{escape(facts['model'])}: {_claim(facts)}", facts["research_use"]),
         _opening(show),
         _metrics(show),
         _baselines(show),
@@ -76,7 +75,7 @@ def render(facts: Facts, figures: Figures, thumbnails: Mapping[str, bytes]) -> s
         _left_out(show),
         f"<p><small>edgeleuk {escape(facts['edgeleuk'])}. Cells from {escape(facts['data'])}. The same"
         " numbers stand in report.json beside this page.</small></p>",
-        f'<p class="stamp">{escape(stamp)}</p>' if stamp else "",
+        stamped(facts["stamp"]),
     ]
     return whole(f"report on {facts['model']}", parts)
 
@@ -267,11 +266,10 @@ def _worst(show: Show, thumbnails: Mapping[str, bytes]) -> str:
         cells = []
         for number, entry in enumerate(entries):
             picture = thumbnails.get(entry["file"])
-            shown = image(picture, f"{label} cell", "jpeg") if picture else "<p>cannot be read</p>"
             said = "called wrong" if entry["wrong"] else "called right"
             probability = show(f"worst.{label}.{number}.probability")
             caption = f"{probability} {said}<br>{escape(entry['file'])}"
-            cells.append(f"<figure>{shown}<figcaption>{caption}</figcaption></figure>")
+            cells.append(gallery_cell(picture, f"{label} cell", caption))
         parts.append(
             f"<h3>{escape(label.capitalize())} cells, n = {len(cells)} of"
             f" {show(f'n.{label}_cells', ',d')}</h3>"

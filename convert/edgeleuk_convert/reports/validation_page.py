@@ -5,8 +5,9 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from edgeleuk.io.page import heading, image, row, section, stamped, table
 from edgeleuk_convert.metrics.acceptance import verdict_words
-from edgeleuk_convert.reports.page import Show, image, row, section, table, whole
+from edgeleuk_convert.reports.page import Show, gallery_cell, whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,12 +54,9 @@ def render(facts: Facts, scatter: bytes, thumbnails: Mapping[str, bytes], layers
         PNG of the noise of each layer.
     """
     show = Show(facts)
-    stamp = facts["stamp"]
-    stamped = f'<p class="stamp">{escape(stamp)}</p>' if stamp else ""
     parts = [
-        stamped,
-        f"<h1>{escape(facts['bundle'])}: {CLAIMS[facts['verdict']]}</h1>",
-        f'<p class="research">{escape(facts["research_use"])}</p>',
+        stamped(facts["stamp"]),
+        heading(f"{escape(facts['bundle'])}: {CLAIMS[facts['verdict']]}", facts["research_use"]),
         _opening(show),
         _verdict(show),
         _drops(show),
@@ -75,7 +73,7 @@ def render(facts: Facts, scatter: bytes, thumbnails: Mapping[str, bytes], layers
         f"<p><small>edgeleuk {escape(facts['edgeleuk'])}. Bundle {escape(facts['bundle_sha256'][:16])}. Cells"
         f" from {escape(facts['data'])}. The same numbers stand in validation.json beside this"
         " page.</small></p>",
-        stamped,
+        stamped(facts["stamp"]),
     ]
     return whole(f"validation of {facts['bundle']}", parts)
 
@@ -174,7 +172,7 @@ def _flips(show: Show, key: str, thumbnails: Mapping[str, bytes]) -> str:
             f"<strong>{escape(entry['truth'])}</strong>, subject {escape(entry['subject'])}<br>"
             f"margin {show(f'{at}.margin')}<br><small>{escape(entry['file'])}</small>"
         )
-        cells.append(_cell(thumbnails.get(entry["file"]), f"{entry['truth']} cell", caption))
+        cells.append(gallery_cell(thumbnails.get(entry["file"]), f"{entry['truth']} cell", caption))
     return section(
         title,
         f"<p>n = {len(cells)} of {show(f'{key}.flips', ',d')}, the furthest from the threshold (by float)"
@@ -249,8 +247,3 @@ def _calibration(show: Show) -> str:
         f" {escape(card['strategy'])} with seed {show('calibration.seed', 'd')}.</p>",
         table(["subject or group", "truth", "n images"], rows),
     )
-
-
-def _cell(picture: bytes | None, alternative: str, caption: str) -> str:
-    shown = image(picture, alternative, "jpeg") if picture else "<p>cannot be read</p>"
-    return f"<figure>{shown}<figcaption>{caption}</figcaption></figure>"

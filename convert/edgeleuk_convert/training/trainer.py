@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,7 +27,7 @@ from edgeleuk_convert.dataset.cnmc import load_cells, require_both_classes
 from edgeleuk_convert.dataset.leakage import check_split, refuse_or_stamp
 from edgeleuk_convert.dataset.splits import Split, halves, holdout, split_by_subjects
 from edgeleuk_convert.dataset.tensors import CellReader, _FileReader
-from edgeleuk_convert.environment import cannot_write, replace_file
+from edgeleuk_convert.environment import out_errors_of, replace_file
 from edgeleuk_convert.metrics.classification import auroc, balanced_weights, log_loss, prior_weights
 from edgeleuk_convert.networks.architectures import (
     Keras,
@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from edgeleuk.bundle.forest import Forest
     from edgeleuk_convert.dataset.cells import LabelledCell
     from edgeleuk_convert.dataset.leakage import Prints
+    from edgeleuk_convert.training.record import CalibratedBy
 
     Tensors = npt.NDArray[np.uint8]
     Floats = npt.NDArray[np.float64]
@@ -70,17 +71,41 @@ ENVELOPE_PERCENTILES = (0.5, 99.5)
 ENVELOPE_MARGIN = 0.15
 
 
+@dataclass(frozen=True, slots=True)
+class AlreadyMade:
+    """What a training need not make anew.
+
+    Attributes
+    ----------
+    split : Split or None
+        Otherwise the one that the settings name: a fold, or subjects to hold out.
+    prints : mapping of path to Fingerprint, or None
+        From `fingerprints`, to find cells that stand on both sides, photographed twice; otherwise taken
+        anew.
+    reader : CellReader or None
+        Where tensors and numbers are at hand already; otherwise they are read from the files.
+    answers : sequence of Answers
+        Of a cross-validation of the same settings: temperature, bias, threshold and band then come from
+        those on the cells to learn from, and no first training is needed for them.
+    """
+
+    split: Split | None = None
+    prints: Prints | None = None
+    reader: CellReader | None = None
+    answers: Sequence[Answers] = ()
+
+
+NOTHING_MADE = AlreadyMade()
+
+
 def train(
     data: Path | CellSet,
     out: Path,
     settings: TrainingSettings,
     *,
     progress: Callable[[TrainingProgress], None] | None = None,
-    split: Split | None = None,
-    prints: Prints | None = None,
+    made: AlreadyMade = NOTHING_MADE,
     allow_leakage: bool = False,
-    reader: CellReader | None = None,
-    answers: Sequence[Answers] = (),
 ) -> TrainingRecord:
     """Train a network and write it with its record, settings, log and history plot.
 
@@ -93,18 +118,10 @@ def train(
     settings : TrainingSettings
     progress : callable, optional
         Told where it stands, a few times a second.
-    split : Split, optional
-        Otherwise the one that the settings name: a fold, or subjects to hold out.
-    prints : mapping of path to Fingerprint, optional
-        From `fingerprints`, to find cells that stand on both sides, photographed twice; otherwise taken
-        anew.
+    made : AlreadyMade
+        Parts of the training that are there already.
     allow_leakage : bool
         Train although test cells are among those to learn from, and stamp the record.
-    reader : CellReader, optional
-        Where tensors and numbers are at hand already; otherwise they are read from the files.
-    answers : sequence of Answers, optional
-        Of a cross-validation of the same settings: temperature, bias, threshold and band then come from
-        those on the cells to learn from, and no first training is needed for them.
 
     Returns
     -------
@@ -119,67 +136,97 @@ def train(
     """
     if out.suffix != ".keras":
         raise UsageError("the network's file has the wrong ending", got=out.name, allowed="NAME.keras")
-    tell = progress or (lambda _: None)
-
-    def telling(stage: Literal["read", "prepare", "look"]) -> Callable[[int, int], None]:
-        return lambda done, n: tell(TrainingProgress(stage, 0, settings.epochs, done, n))
-
-    cells = data if isinstance(data, CellSet) else load_cells(data, progress=telling("read"))
+    tell = _Teller(progress or (lambda _: None), settings.epochs)
+    cells = data if isinstance(data, CellSet) else load_cells(data, progress=tell.of("read"))
     require_both_classes(cells.cells, "training")
-    split = split or _split(cells, settings)
+    split = made.split or _split(cells, settings)
     seen = (*split.train, *split.validation)
     stamp = (
-        check_split(seen, split.test, allow_leakage=allow_leakage, progress=telling("read"))
-        if prints is None
-        else refuse_or_stamp(seen, split.test, prints, allow_leakage=allow_leakage)
+        check_split(seen, split.test, allow_leakage=allow_leakage, progress=tell.of("read"))
+        if made.prints is None
+        else refuse_or_stamp(seen, split.test, made.prints, allow_leakage=allow_leakage)
     )
     out.parent.mkdir(parents=True, exist_ok=True)
-    reader = reader or _FileReader()
-    tensors = reader.tensors(seen, settings.contract, progress=telling("prepare"))
-    numbers = None
-    if settings.forest and (settings.calibrated or answers):
-        numbers = reader.numbers(seen, settings.contract, progress=telling("prepare"))
-    identity = fingerprint(settings.flat(), settings.contract, split)
-    output, calibrated_by = OutputContract(kind="logit"), "nothing"
-    inner = Checkpoint(out.with_stem(f"{out.stem}.inner"), identity)
-
-    begin = _beginner(settings, tensors, telling("look"))
-
-    def keep_log(rows: list[Row]) -> None:
-        write_log(rows, out)
-        write_history(rows, out, kept_epoch(rows))
-
-    if answers:
-        calibrated_by = "cross-validation"
-        output = out_of_fold_output(
-            answers, seen, sensitivity=settings.sensitivity, forest=numbers is not None
-        )
-    elif settings.calibrated:
-        calibrated_by = "inner groups"
-        trial = begin(split.train, split.validation, inner)
-        # What the second training will take: as long for each cell, but it has more of them.
-        rows = trial.fit(
-            lambda at: tell(replace(at, stage="inner")),
-            further_epochs=settings.epochs * len(seen) / len(split.train),
-        )
-        keep_log(rows)
-        output = _output(trial, numbers, split, settings)
-    # What was held out for the temperature and the threshold is too precious not to be learnt from.
-    checkpoint = Checkpoint(out, identity)
-    run = begin(seen, (), checkpoint)
-    if calibrated_by == "inner groups":
-        run.fit(lambda at: tell(replace(at, stage="final")))
-    else:
-        keep_log(run.fit(tell))
-    network = run.averaged
+    training = _Training(split, settings, out, tell, made)
+    output, calibrated_by = training.output(made.answers)
+    network = training.network(calibrated_by)
     record = msgspec.structs.replace(
         _record(network, output, split, settings), stamp=stamp, calibrated_by=calibrated_by
     )
+    numbers = training.numbers
     forest = None if numbers is None else fit_forest(seen, numbers, seed=settings.seed)
     _write(network, forest, record, settings, out)
-    inner.remove()
-    checkpoint.remove()
+    training.remove_checkpoints()
     return record
+
+
+class _Teller:
+    """Tells where a training stands."""
+
+    def __init__(self, tell: Callable[[TrainingProgress], None], epochs: int) -> None:
+        self.tell = tell
+        self._epochs = epochs
+
+    def of(self, stage: Literal["read", "prepare", "look"]) -> Callable[[int, int], None]:
+        """Return what counts the cells of a stage before the first epoch."""
+        return lambda done, n: self.tell(TrainingProgress(stage, 0, self._epochs, done, n))
+
+
+class _Training:
+    """A training's cells and checkpoints, and its two parts: what the output means, and the network."""
+
+    def __init__(
+        self, split: Split, settings: TrainingSettings, out: Path, tell: _Teller, made: AlreadyMade
+    ) -> None:
+        self._split, self._settings, self._out, self._tell = split, settings, out, tell
+        self._seen = (*split.train, *split.validation)
+        reader = made.reader or _FileReader()
+        tensors = reader.tensors(self._seen, settings.contract, progress=tell.of("prepare"))
+        self.numbers: Floats | None = None
+        if settings.forest and (settings.calibrated or made.answers):
+            self.numbers = reader.numbers(self._seen, settings.contract, progress=tell.of("prepare"))
+        identity = fingerprint(settings.flat(), settings.contract, split)
+        self._inner = Checkpoint(out.with_stem(f"{out.stem}.inner"), identity)
+        self._checkpoint = Checkpoint(out, identity)
+        self._begin = _beginner(settings, tensors, tell.of("look"))
+
+    def output(self, answers: Sequence[Answers]) -> tuple[OutputContract, CalibratedBy]:
+        """Find temperature, threshold and band, by answers at hand or by a first training; say by which."""
+        settings, split = self._settings, self._split
+        if answers:
+            contract = out_of_fold_output(
+                answers, self._seen, sensitivity=settings.sensitivity, forest=self.numbers is not None
+            )
+            return contract, "cross-validation"
+        if not settings.calibrated:
+            return OutputContract(kind="logit"), "nothing"
+        trial = self._begin(split.train, split.validation, self._inner)
+        # What the second training will take: as long for each cell, but it has more of them.
+        rows = trial.fit(
+            lambda at: self._tell.tell(replace(at, stage="inner")),
+            further_epochs=settings.epochs * len(self._seen) / len(split.train),
+        )
+        self._keep_log(rows)
+        return _output(trial, self.numbers, split, settings), "inner groups"
+
+    def network(self, calibrated_by: CalibratedBy) -> Keras:
+        """Train on all cells to learn from, those of the inner groups too; return the kept average."""
+        # What was held out for the temperature and the threshold is too precious not to be learnt from.
+        run = self._begin(self._seen, (), self._checkpoint)
+        if calibrated_by == "inner groups":
+            run.fit(lambda at: self._tell.tell(replace(at, stage="final")))
+        else:
+            self._keep_log(run.fit(self._tell.tell))
+        return run.averaged
+
+    def remove_checkpoints(self) -> None:
+        """Leave nothing to go on from: the training is done."""
+        self._inner.remove()
+        self._checkpoint.remove()
+
+    def _keep_log(self, rows: list[Row]) -> None:
+        write_log(rows, self._out)
+        write_history(rows, self._out, kept_epoch(rows))
 
 
 def _beginner(
@@ -195,16 +242,13 @@ def _beginner(
 def _write(
     model: Keras, forest: Forest | None, record: TrainingRecord, settings: TrainingSettings, out: Path
 ) -> None:
-    try:
-        with part_of(out, ".keras") as (part, _):
-            model.save(part)
-            replace_file(settings_path(out), to_toml(replace(settings, input=settings.contract)).encode())
-            if forest is not None:
-                write_forest(forest, out)
-            # The record first: a network without one could be judged on cells it has seen.
-            write_record(record, out)
-    except OSError as error:
-        raise cannot_write(out, error) from error
+    with out_errors_of(out), part_of(out, ".keras") as (part, _):
+        model.save(part)
+        replace_file(settings_path(out), to_toml(replace(settings, input=settings.contract)).encode())
+        if forest is not None:
+            write_forest(forest, out)
+        # The record first: a network without one could be judged on cells it has seen.
+        write_record(record, out)
 
 
 def _split(cells: CellSet, settings: TrainingSettings) -> Split:

@@ -48,13 +48,7 @@ class DrivenLamp:
         return self._set.get(channel, 0.0) if level is None else level
 
     def set_level(self, channel: str, level: float) -> None:
-        """Set the level of a channel, 0 (off) to 1.
-
-        Raises
-        ------
-        UsageError
-            There is no such channel, or the level is out of range.
-        """
+        """Set the level of a channel, 0 (off) to 1; see `protocols.Illumination.set_level`."""
         self._check(channel)
         if not 0 <= level <= 1:
             raise UsageError("the level of a lamp is out of range", got=level, allowed="0 to 1")
@@ -72,7 +66,7 @@ class DrivenLamp:
         except HardwareError:
             # Nobody listens to the answer any more.
             with contextlib.suppress(HardwareError):
-                self._board.conversation.send_now(self._board.dark_bytes)
+                self._board.transport.send_now(self._board.dark_bytes)
         self._set = {}
 
     def _check(self, channel: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from edgeleuk.virtual.cells import single_cell
 from edgeleuk_calibration.noise_check import Structure, noise_fault, structure
-from edgeleuk_convert.dataset.cnmc import decode
+from edgeleuk_convert.dataset.decoding import decode
 
 if TYPE_CHECKING:
     from pathlib import Path

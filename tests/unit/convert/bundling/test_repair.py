@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from edgeleuk_convert.bundling.converted import Converted, Recipe
 from edgeleuk_convert.bundling.pack import convert_networks
-from edgeleuk_convert.bundling.repair import AcceptanceVerdict, outputs_of, repair, repair_text
+from edgeleuk_convert.bundling.repair import AcceptanceVerdict, outputs_of, repair
+from edgeleuk_convert.bundling.repair_report import repair_text
 from edgeleuk_convert.quantization.equalization import equalized, pairs
 from edgeleuk_convert.quantization.graph import tflite_graph
 from edgeleuk_convert.quantization.mixed_precision import best_range, surroundings

@@ -13,7 +13,7 @@ from foreign import BYTES, SIDE, dense, pictures, separable
 
 from edgeleuk.classifier.classifier import open_networks
 from edgeleuk.errors import EdgeleukError, IntegrityError, UsageError
-from edgeleuk_convert.commands.convert import parse_size
+from edgeleuk_convert.commands.options import parse_size
 from edgeleuk_convert.environment import silenced
 from edgeleuk_convert.networks import file_kinds, keras_files
 from edgeleuk_convert.networks.loading import functional, hash_of, load_network

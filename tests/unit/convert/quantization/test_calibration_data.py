@@ -91,7 +91,7 @@ def test_a_file_that_is_gone_is_named(folder: Path) -> None:
 
 
 def test_the_hash_of_a_cell_is_of_its_pixels(folder: Path) -> None:
-    from edgeleuk_convert.dataset.cnmc import decode
+    from edgeleuk_convert.dataset.decoding import decode
 
     (cell, *_) = load_cells(folder).cells
     assert isinstance(cell, LabelledCell)

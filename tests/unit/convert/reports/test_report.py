@@ -22,8 +22,8 @@ from edgeleuk_convert.dataset.cnmc import load_cells
 from edgeleuk_convert.evaluation import baselines
 from edgeleuk_convert.evaluation.evaluate import evaluate_with
 from edgeleuk_convert.reports.page import NOTHING, look_up, written
-from edgeleuk_convert.reports.report import Report, report_on, write_report
-from edgeleuk_convert.reports.report_facts import wilson_95
+from edgeleuk_convert.reports.report import JudgedModel, Report, report_on, write_report
+from edgeleuk_convert.reports.report_facts import Bootstrap, wilson_95
 from edgeleuk_convert.training.record import TrainingRecord
 
 if TYPE_CHECKING:
@@ -92,8 +92,9 @@ SEEN = ("1", "3", "5", "H0", "H2", "H4")
 
 
 def reported(cells: CellSet, folder: Path, **more: Any) -> Report:
-    settings = {"model": MODEL, "record": record(*SEEN), "threshold": 0.5, "resamples": 50} | more
-    return report_on(predict, cells, folder, **settings)
+    about = {"name": MODEL, "record": record(*SEEN), "threshold": 0.5}
+    about |= {key: more.pop(key) for key in about.keys() & more.keys()}
+    return report_on(JudgedModel(predict, **about), cells, folder, bootstrap=Bootstrap(resamples=50), **more)
 
 
 @pytest.fixture(scope="module")

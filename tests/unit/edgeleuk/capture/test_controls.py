@@ -254,7 +254,7 @@ class TestPi:
     def test_it_is_listed(self, library: type[Picamera2], tmp_path: Path) -> None:
         usb = {"Model": "Webcam", "Id": "/base/scb/pcie/usb-1"}
         library.cameras = [usb, *library.cameras]
-        (found,) = list_cameras(tmp_path)["cameras"]
+        (found,) = list_cameras(tmp_path).to_json()["cameras"]
         assert (found["uri"], found["name"]) == ("picamera://1", "imx477")
 
     def test_without_picamera2_it_says_how_to_get_it(self) -> None:
@@ -312,7 +312,7 @@ class TestBrokenLibrary:
 
     def test_the_list_of_cameras_says_so_too(self, message: str, tmp_path: Path) -> None:
         found = list_cameras(tmp_path)
-        (camera,) = found["cameras"]
+        (camera,) = found.to_json()["cameras"]
         assert camera["uri"] == "picamera://"
         assert re.search(message, camera["error"])
         assert camera["error"] in cameras_text(found)
@@ -325,7 +325,7 @@ def test_a_libcamera_that_does_not_answer_is_listed_with_its_error(
         raise RuntimeError("Cannot acquire the camera manager")
 
     monkeypatch.setattr(library, "global_camera_info", broken)
-    (camera,) = list_cameras(tmp_path)["cameras"]
+    (camera,) = list_cameras(tmp_path).to_json()["cameras"]
     assert "libcamera does not tell its cameras: got RuntimeError: Cannot acquire" in camera["error"]
     with pytest.raises(CameraError, match="does not tell its cameras"):
         open_source("picamera://0")

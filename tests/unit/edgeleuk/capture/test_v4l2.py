@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ from v4l2_driver import (
 from edgeleuk.capture import decoded, open_source, v4l2
 from edgeleuk.capture.base import JpegFrame
 from edgeleuk.capture.controls import Control, ControlRange, Reading
-from edgeleuk.capture.discovery import cameras_text, find_camera, list_cameras
+from edgeleuk.capture.discovery import CameraList, FoundCamera, cameras_text, find_camera, list_cameras
 from edgeleuk.capture.v4l2 import PictureFormat, PictureSize, V4l2Device, device_error, device_paths
 from edgeleuk.capture.v4l2_camera import Mode, V4l2Controls, V4l2Source, choose_mode, parse_v4l2
 from edgeleuk.errors import CameraError, UsageError
@@ -355,8 +355,8 @@ def test_a_steady_name_is_preferred(tmp_path: Path) -> None:
 
 def test_the_list_says_what_cannot_be_asked(tmp_path: Path) -> None:
     found = list_cameras(device_tree(tmp_path))
-    assert [each["uri"] for each in found["cameras"]][-1].endswith("by-id/usb-Scope-index0")
-    assert all("is no camera" in each["error"] for each in found["cameras"])
+    assert [each.uri for each in found.cameras][-1].endswith("by-id/usb-Scope-index0")
+    assert all("is no camera" in (each.error or "") for each in found.cameras)
     assert "is no camera" in cameras_text(found)
 
 
@@ -366,8 +366,8 @@ def test_the_list_holds_what_a_camera_offers(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setattr(
         "edgeleuk.capture.discovery.V4l2Device", lambda path: V4l2Device(path, ioctl=driver.ioctl)
     )
-    found: dict[str, Any] = list_cameras(tmp_path)
-    (camera,) = found["cameras"]
+    found = list_cameras(tmp_path)
+    (camera,) = found.to_json()["cameras"]
     assert (camera["uri"], camera["name"]) == (f"v4l2://{tmp_path}/video0", "USB Microscope")
     assert camera["formats"][1]["sizes"][1] == {"width": 1280, "height": 960, "fps": [30.0, 15.0]}
     text = cameras_text(found)
@@ -377,8 +377,8 @@ def test_the_list_holds_what_a_camera_offers(monkeypatch: pytest.MonkeyPatch, tm
 
 class TestFinding:
     def found(self, monkeypatch: pytest.MonkeyPatch, *uris: str) -> None:
-        cameras = [{"uri": uri} for uri in uris]
-        monkeypatch.setattr("edgeleuk.capture.discovery.list_cameras", lambda: {"cameras": cameras})
+        cameras = [FoundCamera(uri=uri, name="one") for uri in uris]
+        monkeypatch.setattr("edgeleuk.capture.discovery.list_cameras", lambda: CameraList(cameras=cameras))
 
     def test_the_only_camera_is_taken(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.found(monkeypatch, "v4l2:///dev/v4l/by-id/a")
@@ -397,8 +397,10 @@ class TestFinding:
             find_camera(None)
 
     def test_a_camera_that_may_not_be_opened_is_told_of(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        cameras = [{"uri": f"v4l2:///dev/video{n}", "error": "join the group"} for n in range(2)]
-        monkeypatch.setattr("edgeleuk.capture.discovery.list_cameras", lambda: {"cameras": cameras})
+        cameras = [
+            FoundCamera(uri=f"v4l2:///dev/video{n}", name="one", error="join the group") for n in range(2)
+        ]
+        monkeypatch.setattr("edgeleuk.capture.discovery.list_cameras", lambda: CameraList(cameras=cameras))
         with pytest.raises(CameraError, match="no camera was found that can be used: got join the group"):
             find_camera(None)
 

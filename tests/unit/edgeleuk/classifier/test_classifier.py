@@ -23,16 +23,8 @@ from edgeleuk.bundle.manifest import (
 )
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.classifier.appearance import CellAppearance
-from edgeleuk.classifier.classifier import (
-    CellEvidence,
-    Classifier,
-    Rules,
-    calibrated,
-    decide,
-    doubt_of,
-    open_classifier,
-    probabilities_of,
-)
+from edgeleuk.classifier.classifier import Classifier, open_classifier
+from edgeleuk.classifier.decision import CellEvidence, Rules, calibrated, decide, doubt_of, probabilities_of
 from edgeleuk.errors import BundleError, UsageError
 from edgeleuk.inference import Answer
 from edgeleuk.results import Check, Decision, check_of
@@ -82,11 +74,11 @@ DOUBTS = [
 ]
 
 
-@pytest.mark.parametrize(("sighting", "check", "reason"), DOUBTS)
-def test_the_first_check_that_doubts_names_itself(sighting: CellEvidence, check: Check, reason: str) -> None:
-    assert doubt_of(sighting, RULES) == (check, reason)
-    prediction = decide(sighting, RULES)
-    assert (prediction.decision, prediction.probability) == (Decision.UNCERTAIN, sighting.probability)
+@pytest.mark.parametrize(("evidence", "check", "reason"), DOUBTS)
+def test_the_first_check_that_doubts_names_itself(evidence: CellEvidence, check: Check, reason: str) -> None:
+    assert doubt_of(evidence, RULES) == (check, reason)
+    prediction = decide(evidence, RULES)
+    assert (prediction.decision, prediction.probability) == (Decision.UNCERTAIN, evidence.probability)
     assert prediction.reason == reason
     # What is recorded tells the check again.
     assert check_of(reason) is check

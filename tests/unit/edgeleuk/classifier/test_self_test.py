@@ -20,7 +20,7 @@ from edgeleuk.bundle.golden import MADE_WITH, PLAIN, USUAL, decode_golden, encod
 from edgeleuk.bundle.manifest import GOLDEN, LABELS, MODEL_FILES
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.bundle.writing import describe_members, write_bundle
-from edgeleuk.classifier import classifier as classify
+from edgeleuk.classifier import decision
 from edgeleuk.classifier.classifier import bundle_rules
 from edgeleuk.classifier.self_test import replay
 from edgeleuk.errors import BundleError
@@ -179,8 +179,8 @@ def test_no_halving_before_the_last_step(
 def test_calibration_the_wrong_way_round(
     edgeleuk: Call, proven_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calibrated = classify.calibrated
-    monkeypatch.setattr(classify, "calibrated", lambda *of: 1 - calibrated(*of))
+    calibrated = decision.calibrated
+    monkeypatch.setattr(decision, "calibrated", lambda *of: 1 - calibrated(*of))
     refuses(edgeleuk, proven_path, "decisions on litert", "golden cell 0 is called normal, was blast")
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeleuk.bundle.manifest import OutputContract
-from edgeleuk.classifier.classifier import calibrated
+from edgeleuk.classifier.decision import calibrated
 from edgeleuk.inference.log_odds import log_odds
 
 LABELS = ("blast", "normal", "other", "empty")

@@ -84,7 +84,7 @@ class TestExports:
             refused = edgeleuk(command, session, *flags, tmp_path / name, "--force")
             assert refused.code == 2
             assert "never overwritten" in refused.err
-        assert verify_session(other)["broken"] is None
+        assert verify_session(other).broken is None
         assert sorted(tmp_path.iterdir()) == [other, session]
 
     def test_a_link_is_not_followed(self, edgeleuk: Call, session: Path, tmp_path: Path, kind: str) -> None:
@@ -161,7 +161,7 @@ class TestPictures:
         assert outcome.code == 2
         assert says in outcome.err
         assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
-        assert verify_session(session)["broken"] is None
+        assert verify_session(session).broken is None
 
 
 def test_settings_bear_a_mark_and_are_read_all_the_same(tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_a_network_of_someone_else_is_not_trained_over(edgeleuk: Call, tmp_path:
         (("convert", "x.keras", "--int8", "--calibration", ".", "--out"), "a.edgeleuk"),
         (("contract", "x.keras", "--data", ".", "--out"), "a.toml"),
         (
-            ("stage", "calibrate", "--stage", "x", "--camera", "virtual://", "--out"),
+            ("stage", "map", "--stage", "x", "--camera", "virtual://", "--out"),
             "a.toml",
         ),
     ],

@@ -93,8 +93,8 @@ def test_the_next_record_says_it(tmp_path: Path, befalls: str) -> None:
     if kept is not None:
         (held,) = path.parent.glob(f"*{kept}*.db")
         found = verify_session(held)
-        assert (found["broken"], found["frames"], found["cells"], found["events"]) == (None, 5, 5, 1)
-        assert not found["finished"]
+        assert (found.broken, found.frames, found.cells, found.events) == (None, 5, 5, 1)
+        assert not found.finished
 
 
 def test_readers_and_checkpoints_of_others_disturb_nothing(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_readers_and_checkpoints_of_others_disturb_nothing(tmp_path: Path) -> No
             with closing(sqlite3.connect(path)) as connection:
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         session.finish(summary(path))
-    assert verify_session(path)["broken"] is None
+    assert verify_session(path).broken is None
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def test_a_lock_that_is_never_released(tmp_path: Path) -> None:
         # Once it is free, all that was recorded is there, and the summary goes in.
         session.finish(summary(path))
     found = verify_session(path)
-    assert (found["broken"], found["frames"], found["finished"]) == (None, 1, True)
+    assert (found.broken, found.frames, found.finished) == (None, 1, True)
 
 
 class Sure:
@@ -188,4 +188,4 @@ def test_a_run_whose_session_is_deleted_ends_with_what_is_lost(tmp_path: Path) -
     assert told.processed == 1
     assert "was deleted" in told.ended
     (rescued,) = tmp_path.glob("s.rescued-*.db")
-    assert verify_session(rescued)["frames"] == 1
+    assert verify_session(rescued).frames == 1

@@ -44,10 +44,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_an_untouched_session_is_sound(whole: Path) -> None:
     found = verify_session(whole)
-    assert (found["broken"], found["finished"]) == (None, True)
+    assert (found.broken, found.finished) == (None, True)
     # Settings, five frames, the event, the summary.
-    assert (found["links"], found["frames"], found["cells"], found["events"]) == (8, 5, 4, 1)
-    assert len(bytes.fromhex(found["head"])) == 32
+    assert (found.links, found.frames, found.cells, found.events) == (8, 5, 4, 1)
+    assert len(bytes.fromhex(found.head)) == 32
 
 
 TOUCHED = {
@@ -156,7 +156,7 @@ class TestAnEarlierSchema:
 
     def test_it_is_sound(self, old: Path) -> None:
         found = verify_session(old)
-        assert (found["broken"], found["links"]) == (None, 8)
+        assert (found.broken, found.links) == (None, 8)
         with read_session(old) as reader:
             assert reader.schema == 3
             assert len(list(reader.rows("cells"))) == 4
@@ -171,7 +171,7 @@ class TestAnEarlierSchema:
     )
     def test_what_was_touched_is_named(self, old: Path, statement: str, named: str) -> None:
         alter(old, statement)
-        assert verify_session(old)["broken"] == named
+        assert verify_session(old).broken == named
 
     def test_other_tables_are_not_even_read(self, old: Path) -> None:
         alter(old, "ALTER TABLE cells RENAME x TO z")
@@ -221,7 +221,7 @@ def test_no_flipped_bit_of_the_file_goes_unseen_where_it_is_a_record(
         found = verify_session(path)
     except SessionError:
         return
-    if found["broken"] is None:
+    if found.broken is None:
         with read_session(whole) as before, read_session(path) as after:
             for table in ("frames", "cells", "events"):
                 assert list(before.rows(table, thumbnails=True)) == list(after.rows(table, thumbnails=True))
@@ -265,7 +265,7 @@ def test_true_cells_are_covered(tmp_path: Path) -> None:
     connection.commit()
     connection.close()
     found = verify_session(path)
-    assert found["broken"] == "a row of true_cells belongs to no recorded frame"
+    assert found.broken == "a row of true_cells belongs to no recorded frame"
 
 
 def test_fifty_kills_leave_fifty_sound_chains(tmp_path: Path) -> None:
@@ -284,9 +284,9 @@ def test_fifty_kills_leave_fifty_sound_chains(tmp_path: Path) -> None:
             lines = process.stdout.read().split("\n")
         acknowledged = kill % 5 + len(lines)
         found = verify_session(path)
-        assert found["broken"] is None
-        assert acknowledged <= found["frames"] <= acknowledged + 1
-        assert not found["finished"]
+        assert found.broken is None
+        assert acknowledged <= found.frames <= acknowledged + 1
+        assert not found.finished
 
 
 class TestDisk:
@@ -303,7 +303,7 @@ class TestDisk:
             (event,) = reader.rows("events")
             assert event["kind"] == "disk"
             assert "without pictures" in str(event["text"])
-        assert verify_session(path)["broken"] is None
+        assert verify_session(path).broken is None
 
     def test_then_the_run_ends_in_order(self, tmp_path: Path) -> None:
         path = tmp_path / "s.db"
@@ -312,7 +312,7 @@ class TestDisk:
                 record(session, 0)
             session.finish(summary(path))
         found = verify_session(path)
-        assert (found["broken"], found["finished"], found["frames"]) == (None, True, 0)
+        assert (found.broken, found.finished, found.frames) == (None, True, 0)
 
     def test_with_room_pictures_are_kept(self, tmp_path: Path) -> None:
         path = tmp_path / "s.db"

@@ -57,7 +57,7 @@ def make(path: Path, *, cells: int = 10, finished: bool = True, known: object = 
 
 class TestReport:
     def test_what_it_counts(self, tmp_path: Path) -> None:
-        facts = session_report(make(tmp_path / "s.db", cells=20))
+        facts = session_report(make(tmp_path / "s.db", cells=20)).to_json()
         assert facts["frames"] == {
             "captured": 10, "processed": 21, "dropped": 1, "rejected": 1,
             "rejected_by_reason": {"out of focus": 1},
@@ -95,9 +95,9 @@ class TestReport:
     @pytest.mark.parametrize("cells", [0, 3])
     def test_a_session_that_was_cut_off(self, tmp_path: Path, cells: int) -> None:
         facts = session_report(make(tmp_path / "s.db", cells=cells, finished=False))
-        assert not facts["finished"]
+        assert not facts.finished
         assert "ended: cut off, or still being recorded" in report_text(facts)
-        assert facts["frames"]["dropped"] is None
+        assert facts.frames.dropped is None
 
     def test_an_old_session_has_neither_chain_nor_known_error(self, tmp_path: Path) -> None:
         path = make(tmp_path / "s.db", known=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from edgeleuk.stage.mapping import Mapping, calibrate
 from edgeleuk.stage.scanning import FocusKeeper, ScanPlan, ScanSource
 from edgeleuk.virtual.microscope import DEPTH_OF_FIELD_UM, Stand, VirtualMicroscope
 from edgeleuk.virtual.render import VirtualSlide
+from edgeleuk_firmware_bridge.stage.protocols import Position
 
 WIDTH, HEIGHT = 640, 480
 THIRD = DEPTH_OF_FIELD_UM / 3
@@ -49,6 +51,16 @@ def test_no_vertex_where_it_only_falls_inward() -> None:
     assert vertex([-1, 0, 1], [9.0, 1.0, 9.0]) is None
 
 
+class TenthsOfSteps(VirtualStage):
+    """A stage whose micrometre is a tenth of one, and whose play nobody told."""
+
+    def position(self) -> Position:
+        return Position(*(10 * um for um in self.at))
+
+    def move(self, x_um: float | None = None, y_um: float | None = None, z_um: float | None = None) -> None:
+        super().move(*(None if um is None else um / 10 for um in (x_um, y_um, z_um)))
+
+
 @pytest.mark.parametrize("focus", [-14.0, -3.3, 0.0, 7.7, 15.0])
 def test_a_dozen_pictures_find_the_focus(focus: float) -> None:
     stage = stage_on(3, focus_um=focus, backlash_um=3.0, take_out_um=6.0)
@@ -66,6 +78,18 @@ def test_three_pictures_correct_a_focus() -> None:
 def test_a_focus_that_is_far_off_is_swept_for() -> None:
     stage = stage_on(4, focus_um=11.0, take_out_um=6.0)
     refocus(stage, stage)
+    assert abs(stage.defocus_um) < THIRD
+
+
+@pytest.mark.parametrize("focus", [-100.0, -40.0, 30.0, 80.0])
+def test_what_is_further_away_is_found_where_steps_are_not_known(focus: float) -> None:
+    stage = TenthsOfSteps(stage_on(3, focus_um=focus / 10, backlash_um=3.0).microscope)
+    found = autofocus(stage, stage, most_widened=9)
+    assert found.widened in {3, 9}
+    assert found.frames == stage.pictures
+    assert abs(stage.defocus_um) < THIRD
+    stage.microscope.stand = replace(stage.microscope.stand, focus_um=focus / 10 + 1.0)
+    assert refocus(stage, stage, widened=found.widened).widened in {3, 9}
     assert abs(stage.defocus_um) < THIRD
 
 

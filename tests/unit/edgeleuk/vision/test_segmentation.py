@@ -169,6 +169,42 @@ def test_a_cell_cut_by_the_border_says_so(x: int) -> None:
     assert cell.touches_border
 
 
+@pytest.mark.parametrize("side", range(4))
+@pytest.mark.parametrize(
+    ("radius", "nucleus", "apart", "shown"),
+    [
+        (5, 5, 9.4, 6.0),
+        (5, 5, 9.4, 3.0),
+        (5, 5, 8.5, 4.0),
+        (6.5, 6, 12.4, 2.0),
+        (6.5, 6, 13.2, 1.5),
+        (5, 4.6, 9.4, 2.0),
+        (6, 4, 11.4, 3.0),
+        (6, 4, 12.2, 3.0),
+    ],
+)
+def test_a_whole_cell_that_touches_a_cut_one_is_whole(
+    radius: float, nucleus: float, apart: float, shown: float, side: int
+) -> None:
+    depth = [(shown - radius + far) * PX_PER_UM for far in (0, apart)]
+    white = [(320, int(y), radius, nucleus) for y in depth]
+    field = np.ascontiguousarray(np.rot90(smear(white, red=[(60, 300), (560, 420), (300, 400)]), side))
+    whole = [cell for cell in segment(field, px_per_um=PX_PER_UM) if not cell.touches_border]
+    assert len(whole) == 1
+    assert whole[0].area_px == pytest.approx(np.pi * (radius * PX_PER_UM) ** 2, rel=0.15)
+
+
+@pytest.mark.parametrize("shown", [3.0, 5.0, 7.0, 9.0])
+@pytest.mark.parametrize(
+    "lobes", [((-2.2, 0), (2.2, 0)), ((0, -2.2), (0, 2.2)), ((-2, 1), (2, 1), (0, -2.4))]
+)
+def test_a_cut_cell_with_lobes_is_never_whole(lobes: Sequence[tuple[float, float]], shown: float) -> None:
+    x, y = 320, round((shown - 6) * PX_PER_UM)
+    parts = [(x + round(a * PX_PER_UM), y + round(b * PX_PER_UM), 0, 2.3) for a, b in lobes]
+    field = smear([(x, y, 6, 2), *parts], red=[(60, 300), (560, 420), (300, 400)])
+    assert all(cell.touches_border for cell in segment(field, px_per_um=PX_PER_UM))
+
+
 @pytest.mark.parametrize("side", [120, 300])
 def test_a_crop_that_is_mostly_one_cell(side: int) -> None:
     crop = cv2.resize(

@@ -164,13 +164,13 @@ class TestReading:
                 assert ours.name == kinds[operator.opcodeIndex]
                 assert ours.inputs == tuple(index for index in operator.inputs if index >= 0)
                 assert ours.outputs == tuple(operator.outputs)
-            for ours, tensor in zip(graph.tensors, theirs.tensors, strict=True):
+            for kept, tensor in zip(graph.tensors, theirs.tensors, strict=True):
                 data = tree.buffers[tensor.buffer].data
-                assert ours.shape == (() if tensor.shape is None else tuple(tensor.shape))
-                assert ours.constant_bytes == (0 if data is None else len(data))
+                assert kept.shape == (() if tensor.shape is None else tuple(tensor.shape))
+                assert kept.constant_bytes == (0 if data is None else len(data))
                 scales = None if tensor.quantization is None else tensor.quantization.scale
-                assert ours.scales == (0 if scales is None else len(scales))
-                assert ours.scale == (None if not ours.scales else scales[0])
+                assert kept.scales == (0 if scales is None else len(scales))
+                assert kept.scale == (None if not kept.scales else scales[0])
 
     def test_every_operation_has_its_name(self) -> None:
         names = {number: name for name, number in vars(schema.BuiltinOperator).items() if name[0] != "_"}

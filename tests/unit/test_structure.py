@@ -1,4 +1,4 @@
-"""The house keeps its own rules: imports, lint, types, what is in the wheel, what starts fast."""
+"""The code keeps its own rules: structure, imports, lint, types, the wheel, what starts fast."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
+import structure
 from longest import LONGEST, TESTS, put_longest_first
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,6 +68,88 @@ def test_the_import_rules_are_kept() -> None:
     command = [str(Path(sys.executable).parent / "lint-imports"), "--no-cache"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def measured() -> dict[str, Any]:
+    return structure.measure(ROOT)
+
+
+def test_no_module_imports_itself_by_a_detour(measured: dict[str, Any]) -> None:
+    assert measured["circles_of_all"] == []
+    for side, facts in measured["sides"].items():
+        assert facts["circles_of_packages"] == [], side
+
+
+def test_arrows_point_down_on_ten_floors_at_most(measured: dict[str, Any]) -> None:
+    for side, facts in measured["sides"].items():
+        assert facts["upward"] == [], side
+        assert facts["floors_found"] <= structure.FLOORS, side
+        assert facts["floors_drawn"] <= structure.FLOORS, side
+
+
+def _tree(root: Path, files: dict[str, str]) -> Path:
+    """Write a small source tree with the four top packages and two drawn floors."""
+    floors = '[[tool.importlinter.contracts]]\ntype = "layers"\ncontainers = ["edgeleuk"]\n'
+    (root / "pyproject.toml").write_text(floors + 'layers = ["high", "low | other"]\n')
+    empty = dict.fromkeys((f"{folder}/__init__.py" for folder in structure.SIDES.values()), "def f(): ...\n")
+    for name, text in (empty | files).items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("importing", "upward", "in_circle"),
+    [
+        ("from edgeleuk.high import a", 1, True),
+        ("def late():\n    import edgeleuk.high.a", 1, True),
+        ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from edgeleuk.high.a import x", 1, True),
+        ("from ..high.a import x", 1, True),
+        ("from edgeleuk.other import c", 1, False),
+        ("from edgeleuk.errors import Wrong", 0, False),
+        ("import os", 0, False),
+    ],
+)
+def test_every_import_counts_wherever_it_stands(
+    tmp_path: Path, importing: str, upward: int, in_circle: bool
+) -> None:
+    files = {
+        "edgeleuk/high/__init__.py": "",
+        "edgeleuk/high/a.py": "from edgeleuk.low import b\nx = b",
+        "edgeleuk/low/__init__.py": "",
+        "edgeleuk/low/b.py": importing,
+        "edgeleuk/other/__init__.py": "",
+        "edgeleuk/other/c.py": "",
+        "edgeleuk/errors.py": "class Wrong(Exception): ...",
+    }
+    facts = structure.measure(_tree(tmp_path, files))["sides"]["device"]
+    assert len(facts["upward"]) == upward
+    assert facts["circles"] == ([["edgeleuk.high.a", "edgeleuk.low.b"]] if in_circle else [])
+
+
+def test_lengths_are_measured_outside_the_command_line(tmp_path: Path) -> None:
+    long = "def long(self, a, b=1, /, *c, d, **e):\n" + "    x = 1\n" * 90
+    files = {"edgeleuk/low/b.py": long, "edgeleuk/cli/app.py": long + "    x = 1\n" * 900}
+    measured = structure.measure(_tree(tmp_path, files))
+    facts = measured["sides"]["device"]
+    assert facts["longest_function"] == {"count": 91, "at": "edgeleuk/low/b.py:1 long"}
+    assert facts["longest_file"] == {"count": 91, "at": "edgeleuk/low/b.py"}
+    assert facts["longest_parameters"]["count"] == 5
+    assert structure.broken(measured) == [
+        "device: 91 lines in a function, at most 80: edgeleuk/low/b.py:1 long"
+    ]
+
+
+def test_six_equal_lines_of_two_files_repeat_and_five_do_not(tmp_path: Path) -> None:
+    lines = [f"v{n} = {n}" for n in range(6)]
+    six = "import os\n" + "\n\n# a comment\n".join(lines)
+    files = {"edgeleuk/a.py": six, "edgeleuk/b.py": "\n".join(["w = 0", *lines])}
+    found = structure.measure(_tree(tmp_path, files))["repeats"]
+    assert found["lines"] == 12
+    assert found["cases"] == [["edgeleuk/a.py:2-17", "edgeleuk/b.py:2-7"]]
+    _tree(tmp_path, {"edgeleuk/b.py": "\n".join(lines[:5])})
+    assert structure.measure(tmp_path)["repeats"]["lines"] == 0
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,67 @@
+"""What the workstation's commands return, and print with ``--json``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgeleuk.results.structs import Printed
+
+
+class ConvertedMember(Printed, frozen=True, kw_only=True):
+    """A network of a bundle, and how it agrees with the float network on the calibration images.
+
+    Attributes
+    ----------
+    member : str
+        Its name in the bundle.
+    size_bytes : int
+    largest_difference : float
+        In units of the output.
+    correlation : float
+        Pearson's, of the outputs.
+    """
+
+    member: str
+    size_bytes: int
+    largest_difference: float
+    correlation: float
+
+
+class ConversionResult(Printed, frozen=True, kw_only=True):
+    """What a conversion wrote, and what it is worth.
+
+    Attributes
+    ----------
+    bundle : str
+        The file; ``NAME.rejected.edgeleuk`` where the networks fail the limits.
+    stamp : str or None
+        What has to be said wherever its figures stand.
+    size_bytes, calibration_images : int
+    networks : tuple of ConvertedMember
+    float_onnx_bytes : int
+        Of the float network as ONNX, which is not in the bundle.
+    onnx_calibration : str
+    also : dict of str to str
+        Further TFLite files, by their kind.
+    audit : list of dict
+        What each file was found to hold.
+    validation : dict
+        As ``edgeleuk validate --json`` prints it, and what the conversion adds.
+    """
+
+    schema_version: int = 1
+    bundle: str
+    stamp: str | None
+    size_bytes: int
+    calibration_images: int
+    networks: tuple[ConvertedMember, ...]
+    float_onnx_bytes: int
+    onnx_calibration: str
+    also: dict[str, str]
+    audit: list[dict[str, Any]]
+    validation: dict[str, Any]
+
+    @property
+    def verdict(self) -> str:
+        """``pass``, ``fail`` or ``undecided``."""
+        return str(self.validation["verdict"])

@@ -1,0 +1,132 @@
+"""What a person sees of a run while it lasts: a table on a terminal, else a line now and then."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from edgeleuk import RESEARCH_USE
+from edgeleuk.io.console import printable, say, shows_progress
+from edgeleuk.io.images import write_png
+from edgeleuk.results import Check, Counted, Decision, check_of
+from edgeleuk.vision.annotate import annotate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from edgeleuk.frames import RgbImage
+    from edgeleuk.results import FrameResult
+
+REFRESHES_PER_S = 4
+# Without a terminal a line now and then shows that it is alive.
+LINE_EVERY_S = 5.0
+RECENT_CELLS = 8
+
+
+class LiveView:
+    """What a person wants to see of the run so far."""
+
+    def __init__(self, camera: str, *, simulated: bool) -> None:
+        self.camera = printable(camera)
+        self.simulated = simulated
+        self.frames = 0
+        self.cells: Counter[Decision] = Counter()
+        self.doubts: Counter[Check] = Counter()
+        self.recent: list[tuple[int, str, float, float, str]] = []
+        self.started = time.monotonic()
+        self.last: FrameResult | None = None
+        self._picture: tuple[RgbImage, FrameResult] | None = None
+        self._lock = threading.Lock()
+
+    def update(self, result: FrameResult, pixels: RgbImage) -> None:
+        """Take in a frame that is recorded."""
+        with self._lock:
+            self.frames += 1
+            self.last = result
+            for cell in result.cells:
+                if cell.is_new:
+                    prediction = cell.prediction
+                    self.cells[prediction.decision] += 1
+                    if prediction.decision is Decision.UNCERTAIN:
+                        self.doubts[check_of(prediction.reason)] += 1
+                    row = (
+                        cell.track,
+                        prediction.decision.value,
+                        prediction.probability,
+                        cell.area_um2,
+                        prediction.reason or "",
+                    )
+                    self.recent = [row, *self.recent[: RECENT_CELLS - 1]]
+            if self._picture is None or result.cells:
+                self._picture = (pixels, result)
+
+    def save(self, path: Path) -> None:
+        """Write the last field that showed cells, annotated."""
+        if self._picture is None:
+            return
+        pixels, result = self._picture
+        write_png(path, annotate(pixels, result, simulated=self.simulated), "--picture")
+        say(f"picture   {printable(str(path))}")
+
+    def line(self) -> str:
+        """Everything in one line."""
+        with self._lock:
+            of = self.cells
+            counted = Counted(
+                of[Decision.BLAST], of[Decision.NORMAL], of[Decision.UNCERTAIN], dict(self.doubts)
+            )
+            cells = counted.text()
+            latency = f", {self.last.latency_ms:.0f} ms each" if self.last else ""
+            rate = self.frames / max(time.monotonic() - self.started, 1e-9)
+            return f"  {self.frames} frames, {rate:.1f} a second{latency}; {cells}"
+
+    def table(self) -> Any:
+        """Return the line and the last cells as a table, for a terminal."""
+        from rich.table import Table
+
+        title = f"{self.camera}{'   SIMULATED' * self.simulated}"
+        table = Table(title=title, caption=f"{self.line().strip()}\n{RESEARCH_USE}", min_width=70)
+        for column in ("cell", "called", "P(blast)", "area um2"):
+            table.add_column(column, justify="right")
+        table.add_column("why uncertain")
+        for track, decision, probability, area, reason in list(self.recent):
+            table.add_row(str(track), decision, f"{probability:.3f}", f"{area:.0f}", reason)
+        return table
+
+
+@contextmanager
+def shown(view: LiveView, *, show: bool) -> Iterator[None]:
+    """Show the view on standard error while the block lasts."""
+    if not show:
+        yield
+        return
+    if shows_progress():
+        from rich.console import Console
+        from rich.live import Live
+
+        live = Live(
+            get_renderable=view.table,
+            console=Console(stderr=True),
+            refresh_per_second=REFRESHES_PER_S,
+            transient=True,
+        )
+        with live:
+            yield
+        return
+    done = threading.Event()
+
+    def report() -> None:
+        while not done.wait(LINE_EVERY_S):
+            say(view.line())
+
+    thread = threading.Thread(target=report, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

@@ -1,0 +1,180 @@
+"""The objects that commands print as JSON, and what is common to them.
+
+Each is a struct with ``to_json``; its JSON schema stands in ``docs/schema``; see `edgeleuk.commands.schemas`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from edgeleuk import RESEARCH_USE
+from edgeleuk.results.cells import Decision  # noqa: TC001 - msgspec looks at it
+
+
+class Printed(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of what is printed as JSON, and of its parts."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as dictionaries, tuples and plain values, with the keys in their order."""
+        value: dict[str, Any] = msgspec.to_builtins(self)
+        return value
+
+
+class CalledCell(Printed, frozen=True, kw_only=True):
+    """What is said of a cell.
+
+    Attributes
+    ----------
+    decision : Decision
+    probability : float or None
+        Of the positive class; None where nothing was judged.
+    reason : str or None
+        Why the cell is ``uncertain``.
+    """
+
+    decision: Decision
+    probability: float | None
+    reason: str | None
+
+
+class CellCounts(Printed, frozen=True, kw_only=True):
+    """How many cells were called what, and why the uncertain ones are: by the value of `Check`."""
+
+    blast: int
+    normal: int
+    uncertain: int
+    uncertain_by_reason: dict[str, int]
+
+
+class Sightings(Printed, frozen=True, kw_only=True):
+    """The cells of a session: ``detected = unique + seen_before + excluded``."""
+
+    detected: int
+    unique: int
+    blast: int
+    normal: int
+    uncertain: int
+    uncertain_by_reason: dict[str, int]
+    seen_before: int
+    excluded: int
+    excluded_by_reason: dict[str, int] | UnsetType = UNSET
+
+
+class Interval(Printed, frozen=True, kw_only=True):
+    """A share with its 95 % interval; None where none may be told."""
+
+    share: float | None
+    low: float | None
+    high: float | None
+
+
+class BlastShare(Interval, frozen=True, kw_only=True):
+    """The share of blasts among `n` cells called blast or normal, or the reason why it is not told."""
+
+    n: int
+    reason: str | None
+
+
+class CountedShare(Printed, frozen=True, kw_only=True):
+    """A share, and how many cells it counts; see `Interval`."""
+
+    count: int
+    share: float | None
+    low: float | None
+    high: float | None
+
+
+class Differential(Printed, frozen=True, kw_only=True):
+    """The share of each decision among `n` cells, or the reason why it is not told."""
+
+    n: int
+    reason: str | None
+    blast: CountedShare
+    normal: CountedShare
+    uncertain: CountedShare
+
+
+class ErrorRate(Printed, frozen=True, kw_only=True):
+    """A share of right calls on held-out cells; see `edgeleuk.counting.intervals.Rate`."""
+
+    share: float
+    cells: float
+    effective: float
+
+
+class CorrectedShare(Interval, frozen=True, kw_only=True, omit_defaults=True):
+    """The share of blasts, corrected for the known error; that error where there is a share."""
+
+    n: int
+    positive: int | None = None
+    reason: str | None
+    threshold: float | None = None
+    sensitivity: ErrorRate | None = None
+    specificity: ErrorRate | None = None
+
+
+class CountPrecision(Printed, frozen=True, kw_only=True):
+    """How well the share of blasts is known, in points, and how many more cells it takes."""
+
+    until_points: float | None
+    points: float
+    half_width_points: float | None
+    cells_needed: int | None
+    reason: str | None
+
+
+class FrameCounts(Printed, frozen=True, kw_only=True):
+    """The frames of a session; None where it was cut off before they were counted."""
+
+    captured: int | None
+    processed: int
+    dropped: int | None
+    rejected: int
+    in_flight: int | UnsetType = UNSET
+    rejected_by_reason: dict[str, int]
+
+
+class Latency(Printed, frozen=True, kw_only=True):
+    """Percentiles of the milliseconds from a frame's arrival until its results were on the disk."""
+
+    p50: float | None
+    p95: float | None
+    p99: float | None
+
+
+class Truth(Printed, frozen=True, kw_only=True):
+    """Of a simulated slide: whole cells by their label, and what each label was called."""
+
+    cells: dict[str, int]
+    called: dict[str, dict[str, int]]
+    not_a_cell: int
+
+
+class RunSummary(Printed, frozen=True, kw_only=True):
+    """What ``edgeleuk run --json`` and ``scan --json`` print, and what a session records at its end.
+
+    The last three but one are there once the run has ended.
+    """
+
+    schema_version: int
+    session: str
+    camera: str
+    simulated: bool
+    ended: str
+    started_at: float
+    duration_s: float
+    fps: float
+    frames: FrameCounts
+    cells: Sightings
+    blast_share: BlastShare
+    latency_ms: Latency
+    px_per_um: float | None
+    events: int
+    truth: Truth | None
+    differential: Differential | UnsetType = UNSET
+    corrected_blast_share: CorrectedShare | UnsetType = UNSET
+    precision: CountPrecision | UnsetType = UNSET
+    research_use: str = RESEARCH_USE

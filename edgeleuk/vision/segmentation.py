@@ -226,7 +226,9 @@ def _split_touching(mask: Mask, scale: float) -> Mask:
         shape = cv2.drawContours(
             np.zeros((box.h, box.w), np.uint8), [outline - (box.x, box.y)], -1, 255, cv2.FILLED
         )
-        nearest = _parts(np.asarray(shape, np.uint8), outline, scale, border_sides(box, mask.shape))
+        nearest = _parts(
+            np.asarray(shape, np.uint8), np.asarray(outline, np.int32), scale, border_sides(box, mask.shape)
+        )
         if nearest is not None:
             window = parted[box.slices]
             window[:, :-1][nearest[:, :-1] != nearest[:, 1:]] = 0

@@ -45,6 +45,14 @@ _LEAST_COARSE = 0.5
 _LEAST_FINE = 0.68
 _LEAST_FINE_OF_LEAST_OVERLAP = 0.84
 _SMALL_OVERLAP = 0.3
+# Round cells agree with each other wherever one lies over another: correlation that chance does not reach
+# where both fields show so many objects. Measured: of unrelated fields one object reaches 0.96, two or three
+# 0.92, four to six 0.73; the same objects agree by 0.9 and more.
+_OBJECTS = (1, 3, 5, 7)
+_LEAST_OF_OBJECTS = (0.96, 0.91, 0.8, _LEAST_FINE)
+# Of a texture's units, and in its pixels.
+_OBJECT_DEPTH = 32
+_LEAST_OBJECT = 40
 _REACH = 4
 
 
@@ -229,6 +237,7 @@ def register(before: Spectrum, after: Spectrum) -> Shift | None:
         shift
         for proposal in before.proposals(after)
         if (shift := _measured(before.texture, after.texture, proposal)) is not None
+        and shift.correlation >= _least_evident(before.texture, after.texture, shift)
     ]
     return max(shifts, key=lambda shift: shift.correlation, default=None)
 
@@ -275,6 +284,27 @@ def _measured(before: Texture, after: Texture, guess: tuple[float, float]) -> Sh
     y = dy + j - _REACH + _summit(match[:, i], j)
     factor = _field_pixels(before)
     return Shift(x * factor[0], y * factor[1], correlation)
+
+
+def _least_evident(before: Texture, after: Texture, shift: Shift) -> float:
+    """Correlation that chance does not reach, for the number of objects that two fields have in common."""
+    height, width = before.fine.shape
+    x, y = _field_pixels(before)
+    dx, dy = round(shift.x / x), round(shift.y / y)
+    left, right = max(dx, 0), width + min(dx, 0)
+    top, bottom = max(dy, 0), height + min(dy, 0)
+    common = (
+        before.fine[top:bottom, left:right],
+        after.fine[top - dy : bottom - dy, left - dx : right - dx],
+    )
+    return float(np.interp(min(map(_objects, common)), _OBJECTS, _LEAST_OF_OBJECTS))
+
+
+def _objects(fine: Bytes) -> int:
+    """Count what is darker than its surroundings: cells, clumps, and what the edges cut of them."""
+    dark = cv2.threshold(fine, 127 - _OBJECT_DEPTH, 255, cv2.THRESH_BINARY_INV)[1]
+    _, _, stats, _ = cv2.connectedComponentsWithStats(np.asarray(dark, np.uint8))
+    return int(np.count_nonzero(stats[1:, cv2.CC_STAT_AREA] >= _LEAST_OBJECT))
 
 
 def _contrast(fine: Bytes) -> float:

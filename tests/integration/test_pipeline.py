@@ -30,7 +30,7 @@ from edgeleuk.errors import (
 from edgeleuk.frames import Box, Cell, Frame
 from edgeleuk.pipeline.engine import Engine
 from edgeleuk.pipeline.latency import LatencyHistogram
-from edgeleuk.pipeline.run import CUT, PipelineOptions, run
+from edgeleuk.pipeline.run import PipelineOptions, run
 from edgeleuk.pipeline.scale import SCALE_IMPLAUSIBLE, SCALE_UNKNOWN
 from edgeleuk.results import (
     CellResult,
@@ -41,6 +41,7 @@ from edgeleuk.results import (
     Prediction,
     SessionSummary,
 )
+from edgeleuk.results.cells import CUT
 from edgeleuk.session import SessionWriter, create_session, export_csv, read_session
 from edgeleuk.vision.annotate import COLOURS, annotate
 from edgeleuk.vision.stream import StreamWatch

@@ -74,7 +74,12 @@ def test_a_scan_is_one_session_and_one_picture_and_goes_on(
     def part(moves: int, ends_by: signal.Signals | None, *, resume: bool) -> tuple[SessionSummary, object]:
         stage.moves_left, stage.ends_by = moves, ends_by
         return scan(
-            camera, "default", SETTINGS, stage, PLAN, session=path, picture=picture, show=False, resume=resume
+            camera,
+            "default",
+            SETTINGS,
+            stage,
+            PLAN,
+            RunOptions(session=path, picture=picture, resume=resume),
         )
 
     summary, error = part(60, None, resume=False)
@@ -162,10 +167,7 @@ class TestRefusals:
                 SETTINGS,
                 stage,
                 PLAN,
-                session=tmp_path / "s.db",
-                picture=None,
-                show=False,
-                resume=True,
+                RunOptions(session=tmp_path / "s.db", resume=True),
             )
 
     def test_a_port_that_is_taken(self) -> None:

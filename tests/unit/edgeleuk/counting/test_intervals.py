@@ -29,9 +29,9 @@ from edgeleuk.counting.intervals import (
     way_on_text,
 )
 from edgeleuk.errors import BundleError
-from edgeleuk.pipeline.run import CUT
 from edgeleuk.pipeline.scale import SCALE_IMPLAUSIBLE, SCALE_UNKNOWN
 from edgeleuk.results import Check, Counted, Decision, Proportion, cells_text, check_of
+from edgeleuk.results.cells import CUT
 
 if TYPE_CHECKING:
     from outcome import Call

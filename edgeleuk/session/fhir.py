@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeleuk import RESEARCH_USE
 from edgeleuk.errors import SessionError
+from edgeleuk.results import DECISIONS
 from edgeleuk.session.report import session_report
 from edgeleuk.session.writing import whole_file
 
@@ -112,7 +113,7 @@ def _components(facts: Facts) -> list[dict[str, Any]]:
     cells, share, corrected = facts["cells"], facts["blast_share"], facts["corrected_blast_share"]
     found = [
         _component("cells", valueInteger=cells["unique"]),
-        *(_component(name, valueInteger=cells[name]) for name in ("blast", "normal", "uncertain")),
+        *(_component(name, valueInteger=cells[name]) for name in DECISIONS),
         *_share("blast-share", share),
         *_share("corrected-share", corrected),
         _component("simulated", valueBoolean=facts["simulated"]),

@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from mjpeg_server import smear
 
 from edgeleuk.capture import open_source
-from edgeleuk.counting.consensus import STUCK_DUST
 from edgeleuk.errors import (
     CameraError,
     DataRefusedError,
@@ -31,8 +30,11 @@ from edgeleuk.frames import Box, Cell, Frame
 from edgeleuk.pipeline.engine import Engine
 from edgeleuk.pipeline.latency import LatencyHistogram
 from edgeleuk.pipeline.run import PipelineOptions, run
-from edgeleuk.pipeline.scale import SCALE_IMPLAUSIBLE, SCALE_UNKNOWN
 from edgeleuk.results import (
+    CUT,
+    SCALE_IMPLAUSIBLE,
+    SCALE_UNKNOWN,
+    STUCK_DUST,
     CellResult,
     Check,
     Decision,
@@ -41,7 +43,6 @@ from edgeleuk.results import (
     Prediction,
     SessionSummary,
 )
-from edgeleuk.results.cells import CUT
 from edgeleuk.session import SessionWriter, create_session, export_csv, read_session
 from edgeleuk.vision.annotate import COLOURS, annotate
 from edgeleuk.vision.stream import StreamWatch

@@ -73,14 +73,8 @@ def test_a_scan_is_one_session_and_one_picture_and_goes_on(
 
     def part(moves: int, ends_by: signal.Signals | None, *, resume: bool) -> tuple[SessionSummary, object]:
         stage.moves_left, stage.ends_by = moves, ends_by
-        return scan(
-            camera,
-            "default",
-            SETTINGS,
-            stage,
-            PLAN,
-            RunOptions(session=path, picture=picture, resume=resume),
-        )
+        options = RunOptions(path, picture=picture, resume=resume)
+        return scan(camera, "default", SETTINGS, stage, PLAN, options)
 
     summary, error = part(60, None, resume=False)
     assert isinstance(error, HardwareError)
@@ -167,7 +161,7 @@ class TestRefusals:
                 SETTINGS,
                 stage,
                 PLAN,
-                RunOptions(session=tmp_path / "s.db", resume=True),
+                RunOptions(tmp_path / "s.db", resume=True),
             )
 
     def test_a_port_that_is_taken(self) -> None:

@@ -187,7 +187,8 @@ def side_of(root: Path, folder: str, floors: Mapping[str, int]) -> dict[str, Any
         "files": len(modules),
         "packages": len(packages),
         "floors_drawn": len(set(floors.values())),
-        "floors_found": height(by_package),
+        # `python -m` starts the command line from no floor.
+        "floors_found": height({name: below for name, below in by_package.items() if name != "__main__"}),
         "longest_chain_of_modules": height(by_module),
         "circles": circles(by_module),
         "circles_of_packages": circles(by_package),

@@ -89,15 +89,15 @@ def test_every_command_and_option_stands_on_the_page_of_commands() -> None:
 
 
 def test_every_key_of_a_settings_file_stands_with_what_it_means() -> None:
-    from edgeleuk.io.settings import Settings
+    from edgeleuk.io.settings import RunSettings
 
     page = site()["reference/settings.md"]
     for _, tables in reference().settings_files().values():
         for _, structure in tables:
             for name, _, _ in reference().fields_of(structure):
                 assert f"| `{name}` |" in page
-    said = reference().documented(Settings)
-    assert all(said[name] for name, _, _ in reference().fields_of(Settings))
+    said = reference().documented(RunSettings)
+    assert all(said[name] for name, _, _ in reference().fields_of(RunSettings))
 
 
 def test_every_error_stands_with_its_exit_code() -> None:

@@ -88,6 +88,10 @@ def test_arrows_point_down_on_ten_floors_at_most(measured: dict[str, Any]) -> No
         assert facts["floors_drawn"] <= structure.FLOORS, side
 
 
+def test_no_function_file_or_parameter_list_is_too_long(measured: dict[str, Any]) -> None:
+    assert structure.broken(measured) == []
+
+
 def _tree(root: Path, files: dict[str, str]) -> Path:
     """Write a small source tree with the four top packages and two drawn floors."""
     floors = '[[tool.importlinter.contracts]]\ntype = "layers"\ncontainers = ["edgeleuk"]\n'

@@ -6,17 +6,11 @@ import os
 import sys
 import tempfile
 import warnings
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 from edgeleuk.errors import EdgeleukError, MissingDependencyError, UsageError
 from edgeleuk.io import atomic
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,15 +89,10 @@ def silenced() -> Iterator[None]:
 
 def replace_file(path: Path, content: bytes) -> None:
     """Write beside, then rename: nobody ever finds half a file."""
-    try:
+    with out_errors_of(path):
         atomic.replace_file(path, content)
-    except OSError as error:
-        raise cannot_write(path, error) from error
 
 
-def cannot_write(path: Path, error: OSError) -> UsageError:
-    """Make the error for a full disk or a folder that cannot be written."""
-    reason = error.strerror or type(error).__name__
-    return UsageError(
-        f"{path.name} cannot be written", got=reason, cure="free some space or give another --out"
-    )
+def out_errors_of(path: Path) -> AbstractContextManager[None]:
+    """Say in a sentence why a file of --out cannot be written, such as on a full disk."""
+    return atomic.write_errors_of(path.name, "free some space or give another --out")

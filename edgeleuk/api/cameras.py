@@ -90,7 +90,12 @@ def watch(
     """
     settings = load_settings(
         RunSettings,
-        flags={"px_per_um": px_per_um, "runtime": runtime, "precision": precision, "gate": quality_check},
+        flags={
+            "px_per_um": px_per_um,
+            "runtime": runtime,
+            "precision": precision,
+            "quality_check": quality_check,
+        },
     )
     opened = read_bundle(str(bundle))
     settings = settled(settings, opened)
@@ -162,7 +167,7 @@ def _watched(
         engine = Engine(
             classifier,
             FieldTracker(),
-            gate=check_quality if settings.gate else accept,
+            gate=check_quality if settings.quality_check else accept,
             watch=StreamWatch(camera=source.live or is_simulated(source.uri)).look,
             crop=classifier.crop,
         )

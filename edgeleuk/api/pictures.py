@@ -119,7 +119,7 @@ def classify(
             "precision": precision,
             "threads": threads,
             "abstain": abstain,
-            "gate": quality_check,
+            "quality_check": quality_check,
         },
     )
     opened = read_bundle(str(bundle))
@@ -198,7 +198,7 @@ def _classified(given: Given, classifier: Classifier, settings: RunSettings) -> 
         picture,
         classifier,
         settings.px_per_um,
-        gate=settings.gate,
+        gate=settings.quality_check,
         on_cells=found.extend,
     )
     facts: dict[str, Any] = msgspec.to_builtins(entry)

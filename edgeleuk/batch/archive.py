@@ -178,7 +178,7 @@ def classify_archive(
         settings.precision,
         settings.px_per_um,
         settings.abstain,
-        settings.gate,
+        settings.quality_check,
         settings.most_megapixels,
     )
     found: dict[str, Entry] = {}

@@ -15,8 +15,18 @@ from edgeleuk.frames import CellCrop
 from edgeleuk.io.console import printable, progress_bar
 from edgeleuk.io.images import read_picture, write_png
 from edgeleuk.io.pictures.limit import allow_megapixels
-from edgeleuk.pipeline.scale import SCALE_IMPLAUSIBLE, SCALE_UNKNOWN, PictureScale, estimated_scale
-from edgeleuk.results import CUT, Counted, Decision, Prediction, cells_text, counted_of
+from edgeleuk.pipeline.scale import PictureScale, estimated_scale
+from edgeleuk.results import (
+    CUT,
+    SCALE_IMPLAUSIBLE,
+    SCALE_OF_PICTURE_UNKNOWN,
+    SCALE_UNKNOWN,
+    Counted,
+    Decision,
+    Prediction,
+    cells_text,
+    counted_of,
+)
 from edgeleuk.results.structs import CellCounts, Printed
 from edgeleuk.version import RESEARCH_USE
 from edgeleuk.vision.looking import fault_of_picture
@@ -164,8 +174,23 @@ class Segmentation(Printed, frozen=True, kw_only=True):
     files: tuple[SegmentedImage, ...]
 
 
-def classify_files(files: Sequence[Path], bundle: str, settings: RunSettings) -> Classification:
+def classify_files(
+    files: Sequence[Path],
+    bundle: str,
+    settings: RunSettings,
+    *,
+    on_picture: Callable[[Path, RgbImage, ImageResult], None] | None = None,
+) -> Classification:
     """Classify every white cell of every file.
+
+    Parameters
+    ----------
+    files : sequence of Path
+    bundle : str
+        A bundle's path, or ``default``.
+    settings : RunSettings
+    on_picture : callable, optional
+        Is told (file, pixels, result) of each picture; see `edgeleuk.batch.save.AnnotatedPictures`.
 
     Returns
     -------
@@ -193,8 +218,10 @@ def classify_files(files: Sequence[Path], bundle: str, settings: RunSettings) ->
         for done, file in enumerate(files, start=1):
             picture = read_picture(file)
             entries.append(
-                classify_picture(file, picture, classifier, settings.px_per_um, gate=settings.gate)
+                classify_picture(file, picture, classifier, settings.px_per_um, gate=settings.quality_check)
             )
+            if on_picture is not None:
+                on_picture(file, picture.pixels, entries[-1])
             report(done, len(files))
     _require_one(entries)
     cells = [cell for entry in entries for cell in entry.cells]
@@ -256,7 +283,7 @@ def segment_files(files: Sequence[Path], out: Path, settings: RunSettings) -> Se
     with progress_bar("segmenting") as report:
         for done, file in enumerate(files, start=1):
             pixels, notes = read_picture(file)
-            rejected = fault_of_picture(pixels, judge_quality=settings.gate)
+            rejected = fault_of_picture(pixels, judge_quality=settings.quality_check)
             cells: list[Cell] = []
             if not rejected:
                 cells, (_, trouble) = find_cells(pixels, settings.px_per_um)
@@ -293,7 +320,8 @@ def _require_one(entries: Sequence[ImageResult | SegmentedImage]) -> None:
             else f"none of {len(faults)} pictures is judged"
         )
         got = fault if len(faults) == 1 else f"{printable(name)}: {fault}"
-        raise DataRefusedError(what, got=got, cure=None if fault in OF_THE_LIGHT else "pass --no-gate")
+        cure = None if fault in OF_THE_LIGHT else "pass --no-quality-check"
+        raise DataRefusedError(what, got=got, cure=cure)
 
 
 def _cell_facts(cell: Cell) -> dict[str, Any]:
@@ -362,7 +390,7 @@ def _field_cell_facts(cell: Cell, prediction: Prediction | None, trouble: str | 
     if cell.touches_border:
         return {"decision": Decision.UNCERTAIN, "probability": None, "reason": CUT}
     if prediction is None:
-        reason = "the scale is unknown: pass --px-per-um" if trouble == SCALE_UNKNOWN else trouble
+        reason = SCALE_OF_PICTURE_UNKNOWN if trouble == SCALE_UNKNOWN else trouble
         return {"decision": Decision.UNCERTAIN, "probability": None, "reason": reason}
     return _prediction_facts(prediction)
 

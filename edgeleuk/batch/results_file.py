@@ -11,13 +11,14 @@ import hashlib
 import json
 import os
 import re
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from edgeleuk.bundle.numbers import Count, Digest, Share  # noqa: TC001 - msgspec looks at them
 from edgeleuk.errors import IntegrityError, SessionError, UsageError
 from edgeleuk.io.closing import Closing
+from edgeleuk.results import Decision  # noqa: TC001 - msgspec looks at it
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -37,7 +38,7 @@ _CURE = "choose another --out, or run with what made this one"
 class _Cell(msgspec.Struct, frozen=True):
     """What is read of a cell."""
 
-    decision: Literal["blast", "normal", "uncertain"]
+    decision: Decision
     probability: Share | None
     reason: str | None
 

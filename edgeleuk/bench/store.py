@@ -10,7 +10,7 @@ import msgspec
 
 from edgeleuk.bench.comparison import Stored, read_result
 from edgeleuk.errors import UsageError
-from edgeleuk.io.atomic import replace_file
+from edgeleuk.io.atomic import replace_file, write_errors_of
 from edgeleuk.io.console import say
 
 if TYPE_CHECKING:
@@ -145,10 +145,8 @@ def write_result(path: Path, result: Mapping[str, Any]) -> None:
         It cannot be written.
     """
     data = msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n"
-    try:
+    with write_errors_of(f"the result {path}"):
         replace_file(path, data)
-    except OSError as error:
-        raise UsageError(f"the result {path} cannot be written", got=error.strerror) from error
 
 
 def _say_unusable(path: object, reason: object) -> None:

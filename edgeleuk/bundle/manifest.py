@@ -37,6 +37,10 @@ TRAINING = "training.json"
 FEATURES = "features.npz"
 FOREST = "forest.npz"
 SUPPORT = "support.npz"
+INT8_TFLITE = "model.int8.tflite"
+INT8_ONNX = "model.int8.onnx"
+TENSORRT_ONNX = "model.int8.tensorrt.onnx"
+FLOAT32_TFLITE = "model.float32.tflite"
 
 Channel = Literal["red", "green", "blue", "luminance", "mask", "nucleus"]
 # What of a picture becomes the tensor, and how it is resized.
@@ -81,12 +85,12 @@ class ModelFile(Struct, frozen=True):
 
 # Every model a bundle may carry. The key is the name in reports and in JSON.
 MODEL_FILES: dict[str, ModelFile] = {
-    "model.int8.tflite": ModelFile(key="tflite_int8", runtime="litert", precision="int8"),
-    "model.int8.onnx": ModelFile(key="onnx_int8", runtime="onnxruntime", precision="int8"),
-    "model.int8.tensorrt.onnx": ModelFile(key="tensorrt_int8", runtime="onnxruntime", precision="int8"),
-    "model.float32.tflite": ModelFile(key="reference", runtime="litert", precision="float32"),
+    INT8_TFLITE: ModelFile(key="tflite_int8", runtime="litert", precision="int8"),
+    INT8_ONNX: ModelFile(key="onnx_int8", runtime="onnxruntime", precision="int8"),
+    TENSORRT_ONNX: ModelFile(key="tensorrt_int8", runtime="onnxruntime", precision="int8"),
+    FLOAT32_TFLITE: ModelFile(key="reference", runtime="litert", precision="float32"),
 }
-REQUIRED_MEMBERS = ("model.int8.tflite", LABELS, CALIBRATION, VALIDATION, GOLDEN, TRAINING, CARD)
+REQUIRED_MEMBERS = (INT8_TFLITE, LABELS, CALIBRATION, VALIDATION, GOLDEN, TRAINING, CARD)
 
 
 class InputContract(Struct, frozen=True):

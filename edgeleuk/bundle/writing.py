@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from edgeleuk.bundle.manifest import MANIFEST, Manifest, Member
-from edgeleuk.errors import UsageError
-from edgeleuk.io.atomic import replace_file, require_replaceable
+from edgeleuk.io.atomic import replace_file, require_replaceable, write_errors_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,11 +50,8 @@ def write_bundle(path: Path, manifest: Manifest, members: Mapping[str, bytes]) -
         It cannot be written, or what is there is no bundle; that is left as it was.
     """
     require_bundle_place(path)
-    data = bundle_bytes(manifest, members)
-    try:
-        replace_file(path, data)
-    except OSError as error:
-        raise UsageError(f"the bundle {path} cannot be written", got=error.strerror) from error
+    with write_errors_of(f"the bundle {path}"):
+        replace_file(path, bundle_bytes(manifest, members))
 
 
 def require_bundle_place(path: Path) -> None:

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 from edgeleuk.errors import DataRefusedError, UsageError
 from edgeleuk.frames import Frame
 from edgeleuk.io.clock import now
+from edgeleuk.io.nearest import did_you_mean
 from edgeleuk.io.uris import is_simulated, public_uri
 
 if TYPE_CHECKING:
@@ -206,7 +207,8 @@ def open_source(uri: str) -> FrameSource:
     scheme, rest = uri.split("://", 1)
     scheme = scheme.lower()
     if scheme not in SOURCES:
-        raise UsageError("unknown camera URI", got=public_uri(uri), allowed=_allowed())
+        near = did_you_mean(scheme, SOURCES)
+        raise UsageError("unknown camera URI", got=public_uri(uri), allowed=_allowed(), cure=near)
     if scheme == "file" and _is_pictures(local_path(rest)):
         scheme = "dir"
     module, function = SOURCES[scheme].split(":")

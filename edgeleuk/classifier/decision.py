@@ -14,7 +14,7 @@ import numpy as np
 
 from edgeleuk.errors import BundleError, UsageError
 from edgeleuk.inference.log_odds import log_odds
-from edgeleuk.results import Check, Decision, Prediction
+from edgeleuk.results import Check, Decision, Prediction, reasons
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -251,7 +251,8 @@ def _foreign(sighting: CellEvidence, rules: Rules) -> Doubt | None:
     if not low <= sighting.area_um2 <= high:
         return Doubt(
             Check.AREA,
-            f"area {sighting.area_um2:.0f} um2 is outside the training cells' {low:.0f} to {high:.0f}",
+            f"{reasons.AREA} {sighting.area_um2:.0f} um2 is outside the training cells'"
+            f" {low:.0f} to {high:.0f}",
         )
     gate = rules.gate
     if gate is None:
@@ -270,16 +271,17 @@ def _foreign(sighting: CellEvidence, rules: Rules) -> Doubt | None:
         if not sighting.distance <= limit:
             return Doubt(
                 Check.FEATURES,
-                f"features are {sighting.distance:.2f} away from the training cells', allowed {limit:.2f}",
+                f"{reasons.FEATURES} are {sighting.distance:.2f} away from the training cells',"
+                f" allowed {limit:.2f}",
             )
     return None
 
 
 _LOOKS = (
-    ("red_to_green", "colour: red/green", Check.COLOUR),
-    ("blue_to_green", "colour: blue/green", Check.COLOUR),
-    ("red_to_blue", "colour: red/blue", Check.COLOUR),
-    ("sharpness", "sharpness", Check.SHARPNESS),
+    ("red_to_green", f"{reasons.COLOUR} red/green", Check.COLOUR),
+    ("blue_to_green", f"{reasons.COLOUR} blue/green", Check.COLOUR),
+    ("red_to_blue", f"{reasons.COLOUR} red/blue", Check.COLOUR),
+    ("sharpness", reasons.SHARPNESS, Check.SHARPNESS),
 )
 
 
@@ -287,11 +289,11 @@ def _undecided(probability: float, output: OutputContract, abstain: Abstain) -> 
     """Ask whether the probability is clear enough."""
     low, high = output.abstain
     if abstain == "band" and low < probability < high:
-        return Doubt(Check.PROBABILITY, f"probability between {low:.2f} and {high:.2f}")
+        return Doubt(Check.PROBABILITY, f"{reasons.BETWEEN} {low:.2f} and {high:.2f}")
     if abstain == "conformal" and output.conformal is not None:
         inside = _conformal_set(probability, output.conformal)
         if inside[0] == inside[1]:
-            named = "both classes are" if inside[0] else "no class is"
+            named = reasons.BOTH_CLASSES if inside[0] else reasons.NO_CLASS
             share = 1 - output.conformal.alpha
             return Doubt(
                 Check.PROBABILITY,

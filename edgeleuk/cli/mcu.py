@@ -7,17 +7,17 @@ from typing import Annotated
 
 import typer
 
+from edgeleuk.cli.groups import Command, command_group
 from edgeleuk.cli.options import JsonOption
+from edgeleuk.cli.output import emit
 
-mcu_app = typer.Typer(
-    name="mcu", help="Take a network to a microcontroller.", no_args_is_help=True, rich_markup_mode=None
-)
+mcu_app = command_group("mcu", "Take a network to a microcontroller.")
 BundleArgument = Annotated[
     str, typer.Argument(metavar="BUNDLE", help="A .edgeleuk file, or `default` for the shipped one.")
 ]
 
 
-@mcu_app.command("check")
+@mcu_app.command("check", cls=Command)
 def mcu_check(
     bundle: BundleArgument,
     flash: Annotated[str, typer.Option("--flash", metavar="SIZE", help="What the board has, as 1M or 512K.")],
@@ -31,17 +31,16 @@ def mcu_check(
     """Say whether a network fits a microcontroller, and what makes it too large."""
     from edgeleuk.bundle.reading import read_bundle
     from edgeleuk.deploy.microcontroller import beside_network, deployed_model
-    from edgeleuk.io.console import print_json
     from edgeleuk_firmware_bridge.commands import mcu as mcu_commands
 
     read = read_bundle(bundle)
     facts = mcu_commands.check(deployed_model(read), beside_network(read), flash=flash, ram=ram, vela=vela)
-    print_json(facts) if as_json else typer.echo(mcu_commands.check_text(facts))
+    emit(facts, mcu_commands.check_text, as_json=as_json)
     if facts["verdict"] != mcu_commands.FITS:
         raise typer.Exit(3)
 
 
-@mcu_app.command("export")
+@mcu_app.command("export", cls=Command)
 def mcu_export(
     bundle: BundleArgument,
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where the files go.")],
@@ -53,7 +52,6 @@ def mcu_export(
     """Write a network as C for TFLite Micro, with golden vectors and a program that runs them."""
     from edgeleuk.bundle.reading import read_bundle
     from edgeleuk.deploy.microcontroller import deployed_model, deployment_of
-    from edgeleuk.io.console import print_json
     from edgeleuk_firmware_bridge.commands import mcu as mcu_commands
     from edgeleuk_firmware_bridge.mcu import export as mcu
 
@@ -62,4 +60,4 @@ def mcu_export(
     # What TFLite Micro lacks is named before LiteRT is asked, which may lack it too.
     mcu.portable_graph(deployed_model(read))
     facts = mcu_commands.export(deployment_of(read, golden), out)
-    print_json(facts) if as_json else typer.echo(mcu_commands.export_text(facts))
+    emit(facts, mcu_commands.export_text, as_json=as_json)

@@ -8,7 +8,20 @@ from typing import Annotated
 import typer
 
 BundleOption = Annotated[
-    str, typer.Option("--bundle", metavar="FILE", help="A .edgeleuk file, or `default` for the shipped one.")
+    str | None,
+    typer.Option(
+        "--bundle",
+        metavar="FILE",
+        help="A .edgeleuk file, or `default` for the shipped one [default: default].",
+    ),
+]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE.toml",
+        help="Settings [default: $EDGELEUK_CONFIG, or edgeleuk.toml if it is here].",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 ForceOption = Annotated[
@@ -71,7 +84,7 @@ StrategyOption = Annotated[
 ]
 LimitsOption = Annotated[
     Path | None,
-    typer.Option("--gate", metavar="FILE", help="TOML with a table [gate]: what may be lost."),
+    typer.Option("--limits", metavar="FILE", help="TOML with a table [limits]: what may be lost."),
 ]
 ScaleOption = Annotated[
     float | None,
@@ -80,7 +93,8 @@ ScaleOption = Annotated[
 QualityCheckOption = Annotated[
     bool | None,
     typer.Option(
-        "--gate/--no-gate", help="Reject blurred, badly lit and empty pictures, by reason [default: gate]."
+        "--quality-check/--no-quality-check",
+        help="Reject blurred, badly lit and empty pictures, by reason [default: on].",
     ),
 ]
 MegapixelsOption = Annotated[
@@ -89,7 +103,7 @@ MegapixelsOption = Annotated[
 ]
 
 StageOption = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--stage",
         metavar="URL",
@@ -105,7 +119,7 @@ StageConfigOption = Annotated[
     typer.Option(
         "--stage-config",
         metavar="FILE.toml",
-        help="How the stage is built; `stage calibrate --out` writes one. Flags win.",
+        help="How the stage is built; `stage map --out` writes one. Flags win.",
     ),
 ]
 UmPerStepOption = Annotated[

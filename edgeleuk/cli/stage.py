@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgeleuk.cli.groups import Command, command_group
 from edgeleuk.cli.options import (
     BacklashOption,
     BundleOption,
+    ConfigOption,
     ForceOption,
     JsonOption,
     LampOption,
@@ -26,36 +28,35 @@ from edgeleuk.cli.options import (
     UntilPointsOption,
     YesOption,
 )
+from edgeleuk.cli.output import emit
+from edgeleuk.errors import UsageError
 from edgeleuk.io.atomic import overwrite
 
 if TYPE_CHECKING:
     from edgeleuk_firmware_bridge.stage.driver import DrivenStage
     from edgeleuk_firmware_bridge.stage.protocols import StageSettings
 
-stage_app = typer.Typer(
-    name="stage", help="Move a microscope's stage.", no_args_is_help=True, rich_markup_mode=None
-)
+stage_app = command_group("stage", "Move a microscope's stage.")
 
 
-@stage_app.command("info")
+@stage_app.command("info", cls=Command)
 def stage_info(
-    stage: StageOption,
+    stage: StageOption = None,
     protocol: ProtocolOption = None,
     um_per_step: UmPerStepOption = None,
     stage_config: StageConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Ask a stage what it is, what it can do, and where it is."""
-    from edgeleuk.io.console import print_json
     from edgeleuk_firmware_bridge.commands import stage as commands
 
-    facts = commands.stage_info(stage, protocol, _stage_settings(stage_config, um_per_step))
-    print_json(facts) if as_json else typer.echo(commands.stage_text(facts))
+    facts = commands.stage_info(_stage_url(stage), protocol, _stage_settings(stage_config, um_per_step))
+    emit(facts, commands.stage_text, as_json=as_json)
 
 
-@stage_app.command("move")
+@stage_app.command("move", cls=Command)
 def stage_move(
-    stage: StageOption,
+    stage: StageOption = None,
     x_um: Annotated[float | None, typer.Option("--x", help="Where to, in micrometres.")] = None,
     y_um: Annotated[float | None, typer.Option("--y", help="The same.")] = None,
     z_um: Annotated[float | None, typer.Option("--z", help="The same; up is towards the objective.")] = None,
@@ -70,12 +71,12 @@ def stage_move(
     as_json: JsonOption = False,
 ) -> None:
     """Move a stage, wait until it has arrived, and tell where it is; Ctrl-C stops it."""
-    from edgeleuk.io.console import print_json, way_line
+    from edgeleuk.io.console import way_line
     from edgeleuk_firmware_bridge.commands import stage as commands
 
     with way_line() as on_way:
         facts = commands.stage_move(
-            stage,
+            _stage_url(stage),
             protocol,
             (x_um, y_um, z_um),
             relative=relative,
@@ -83,58 +84,55 @@ def stage_move(
             may_go_far=lambda far: yes or _asked(far),
             on_way=on_way,
         )
-    print_json(facts) if as_json else typer.echo(commands.stage_text(facts))
+    emit(facts, commands.stage_text, as_json=as_json)
 
 
-@stage_app.command("home")
+@stage_app.command("home", cls=Command)
 def stage_home(
-    stage: StageOption,
+    stage: StageOption = None,
     protocol: ProtocolOption = None,
     um_per_step: UmPerStepOption = None,
     stage_config: StageConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Let a stage find its end stops, and count from there."""
-    from edgeleuk.io.console import print_json
     from edgeleuk_firmware_bridge.commands import stage as commands
 
-    facts = commands.stage_home(stage, protocol, _stage_settings(stage_config, um_per_step))
-    print_json(facts) if as_json else typer.echo(commands.stage_text(facts))
+    facts = commands.stage_home(_stage_url(stage), protocol, _stage_settings(stage_config, um_per_step))
+    emit(facts, commands.stage_text, as_json=as_json)
 
 
-@stage_app.command("unlock")
+@stage_app.command("unlock", cls=Command)
 def stage_unlock(
-    stage: StageOption,
+    stage: StageOption = None,
     protocol: ProtocolOption = None,
     um_per_step: UmPerStepOption = None,
     stage_config: StageConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Let a board move again after an alarm, without homing; see first that nothing blocks the stage."""
-    from edgeleuk.io.console import print_json
     from edgeleuk_firmware_bridge.commands import stage as commands
 
-    facts = commands.stage_unlock(stage, protocol, _stage_settings(stage_config, um_per_step))
-    print_json(facts) if as_json else typer.echo(commands.stage_text(facts))
+    facts = commands.stage_unlock(_stage_url(stage), protocol, _stage_settings(stage_config, um_per_step))
+    emit(facts, commands.stage_text, as_json=as_json)
 
 
-@stage_app.command("stop")
+@stage_app.command("stop", cls=Command)
 def stage_stop(
-    stage: StageOption,
+    stage: StageOption = None,
     protocol: ProtocolOption = None,
     um_per_step: UmPerStepOption = None,
     stage_config: StageConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Stop a stage that moves, wait until it stands, and tell where."""
-    from edgeleuk.io.console import print_json
     from edgeleuk_firmware_bridge.commands import stage as commands
 
-    facts = commands.stage_stop(stage, protocol, _stage_settings(stage_config, um_per_step))
-    print_json(facts) if as_json else typer.echo(commands.stage_text(facts))
+    facts = commands.stage_stop(_stage_url(stage), protocol, _stage_settings(stage_config, um_per_step))
+    emit(facts, commands.stage_text, as_json=as_json)
 
 
-@stage_app.command("simulate")
+@stage_app.command("simulate", cls=Command)
 def stage_simulate(
     protocol: Annotated[str, typer.Option("--protocol", help="`sangaboard` or `grbl`.")] = "sangaboard",
     listen: Annotated[
@@ -159,13 +157,13 @@ def stage_simulate(
     from edgeleuk_firmware_bridge.commands import stage as commands
 
     with commands.stage_simulate(protocol, listen, pty, fault or [], seed or 0) as server:
-        say(f"a {protocol} speaks at {server.url}")
+        say(f"a {protocol} speaks at {server.url}", always=True)
         server.wait()
 
 
-@stage_app.command("calibrate")
-def stage_calibrate(
-    stage: StageOption,
+@stage_app.command("map", cls=Command)
+def stage_map(
+    stage: StageOption = None,
     camera: ScanCameraOption = None,
     protocol: ProtocolOption = None,
     um_per_step: UmPerStepOption = None,
@@ -184,28 +182,29 @@ def stage_calibrate(
     """Learn how the camera lies on the stage, and the play of its axes, from six moves over cells."""
     overwrite(force=force)
     from edgeleuk.commands import scan as scanning
-    from edgeleuk.io.console import print_json
-    from edgeleuk.io.settings import RunSettings, load_settings, require_settings_place, save_settings
+    from edgeleuk.io.config import command_settings
+    from edgeleuk.io.settings import require_settings_place, save_settings
     from edgeleuk_firmware_bridge.commands import stage as commands
 
-    settings = load_settings(RunSettings, flags={"px_per_um": px_per_um})
+    flags = {"px_per_um": px_per_um, "camera": camera}
+    settings = command_settings(flags, command="stage map")
     if out is not None:
         require_settings_place(out)
     # Play that is taken out would not be seen.
     with opened_stage(stage, protocol, stage_config, um_per_step, 0.0, lamp) as opened:
-        mapping = scanning.calibrate_stage(camera, settings, opened)
+        mapping = scanning.calibrate_stage(settings.camera, settings.of_run(), opened)
     if out is not None:
         save_settings(out, commands.with_play(opened.settings, mapping.backlash_um))
-    print_json(mapping.to_json()) if as_json else typer.echo(scanning.mapping_text(mapping))
+    emit(mapping, scanning.mapping_text, as_json=as_json)
 
 
 def scan(
     area: Annotated[
         str, typer.Option("--area", metavar="WxH", help="In millimetres, from the field at hand.")
     ],
-    stage: StageOption,
+    stage: StageOption = None,
     camera: ScanCameraOption = None,
-    bundle: BundleOption = "default",
+    bundle: BundleOption = None,
     session: Annotated[
         Path | None, typer.Option("--session", metavar="FILE", help="Record [default: session-TIME.db].")
     ] = None,
@@ -218,9 +217,7 @@ def scan(
     lamp: LampOption = None,
     until_points: UntilPointsOption = None,
     until_cells: UntilCellsOption = None,
-    config: Annotated[
-        Path | None, typer.Option("--config", envvar="EDGELEUK_CONFIG", help="TOML file of settings.")
-    ] = None,
+    config: ConfigOption = None,
     picture: Annotated[
         Path | None, typer.Option("--picture", metavar="PNG", help="The slide [default: beside the session].")
     ] = None,
@@ -232,28 +229,40 @@ def scan(
     overwrite(force=force)
     from edgeleuk.commands import run as running
     from edgeleuk.commands import scan as scanning
-    from edgeleuk.io.console import print_json
-    from edgeleuk.io.settings import RunSettings, load_settings
+    from edgeleuk.io.config import command_settings, use_config
     from edgeleuk.stage.scanning import ScanPlan
     from edgeleuk_firmware_bridge.commands import stage as commands
 
-    flags = {"until_points": until_points, "until_cells": until_cells}
-    settings = load_settings(RunSettings, file=config, flags=flags)
+    flags = {
+        "camera": camera,
+        "bundle": bundle,
+        "session": session and str(session),
+        "until_points": until_points,
+        "until_cells": until_cells,
+    }
+    settings = command_settings(flags, file=config, command="scan")
     plan = ScanPlan(*scanning.parse_area(area), overlap)
-    backlash_um = scan_backlash(stage_config, backlash_um)
+    if config is not None:
+        use_config(config)
+    backlash_um = scan_backlash(stage_config or settings.stage_config, backlash_um)
     with opened_stage(stage, protocol, stage_config, um_per_step, backlash_um, lamp) as opened:
         here = opened.position()
         far_corner = (here.x_um + plan.width_um, here.y_um + plan.height_um, None)
         commands.check_reach(opened, far_corner, may_go_far=lambda far: yes or _asked(far))
         summary, error = scanning.scan(
-            camera,
-            bundle,
-            settings,
+            settings.camera,
+            settings.bundle,
+            settings.of_run(),
             opened,
             plan,
-            running.RunOptions(session, picture=picture, show=not as_json, resume=resume),
+            running.RunOptions(
+                Path(settings.session) if settings.session else None,
+                picture=picture,
+                show=not as_json,
+                resume=resume,
+            ),
         )
-    print_json(summary.to_json()) if as_json else typer.echo(running.summary_text(summary))
+    emit(summary, running.summary_text, as_json=as_json)
     if error is not None:
         raise error
 
@@ -287,7 +296,8 @@ def virtual_microscope(
     ):
         say(
             f"SIMULATED camera http://{host}:{server.port}/stream, stage {wire.url}, "
-            f"{um_per_step:g} um a step"
+            f"{um_per_step:g} um a step",
+            always=True,
         )
         wire.wait()
 
@@ -297,29 +307,43 @@ def _asked(far: str) -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty() and typer.confirm(f"{far}; go there?", err=True)
 
 
+def _stage_url(given: str | None) -> str:
+    """Return the stage that was given, or that the settings name."""
+    from edgeleuk.io.config import command_settings
+
+    url = given or command_settings(command="stage move").stage
+    if url is None:
+        raise UsageError("the stage is not given", cure="pass --stage URL, or set it in edgeleuk.toml")
+    return url
+
+
 def _stage_settings(
     config: Path | None,
     um_per_step: float | None = None,
     backlash_um: float | None = None,
     lamp: float | None = None,
 ) -> StageSettings:
+    from edgeleuk.io.config import command_settings
     from edgeleuk.io.settings import load_settings
     from edgeleuk_firmware_bridge.commands import stage as commands
     from edgeleuk_firmware_bridge.stage.protocols import StageSettings
 
+    named = None if config is not None else command_settings().stage_config
     # The variables of the environment are those of `run`.
-    settings = load_settings(StageSettings, file=config, environ={}, command="stage move")
+    settings = load_settings(
+        StageSettings, file=Path(named) if named else config, environ={}, command="stage move", renamed={}
+    )
     return commands.settings_with(settings, um_per_step, backlash_um, lamp)
 
 
-def scan_backlash(config: Path | None, backlash_um: float | None) -> float | None:
+def scan_backlash(config: Path | str | None, backlash_um: float | None) -> float | None:
     """Return the play that is taken out where nobody told it."""
     # More than stages have: what is not taken out puts fields out of focus.
     return 10.0 if config is None and backlash_um is None else backlash_um
 
 
 def opened_stage(
-    url: str,
+    url: str | None,
     protocol: str | None,
     config: Path | None,
     um_per_step: float | None = None,
@@ -329,4 +353,4 @@ def opened_stage(
     """Open the stage that the options speak of; see `edgeleuk_firmware_bridge.commands.stage.opened`."""
     from edgeleuk_firmware_bridge.commands import stage as commands
 
-    return commands.opened(url, protocol, _stage_settings(config, um_per_step, backlash_um, lamp))
+    return commands.opened(_stage_url(url), protocol, _stage_settings(config, um_per_step, backlash_um, lamp))

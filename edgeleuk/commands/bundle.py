@@ -9,7 +9,7 @@ import msgspec
 from edgeleuk.bundle.checking import decode_training
 from edgeleuk.bundle.manifest import MODEL_FILES, TRAINING, Manifest
 from edgeleuk.bundle.validation import read_validation
-from edgeleuk.classifier.self_test import MOVED
+from edgeleuk.classifier.self_test import MOVED, NOT_INSTALLED
 from edgeleuk.io.console import printable
 from edgeleuk.results.structs import Printed
 
@@ -51,12 +51,20 @@ class BundleDescription(Printed, frozen=True, kw_only=True):
 
 
 class GoldenComparison(Printed, frozen=True, kw_only=True):
-    """How far one network, or one step before it, is from the bundle's golden cells."""
+    """How far one network, or one step before it, is from the bundle's golden cells.
+
+    Attributes
+    ----------
+    status : str
+        ``ok``, ``moved``, or ``not installed``.
+    largest_difference : float or None
+        None in JSON where the shapes differ.
+    """
 
     model: str
     runtime: str
     status: str
-    largest_difference: float
+    largest_difference: float | None
     tolerance: float
     detail: str
 
@@ -194,7 +202,7 @@ def replay_text(bundle: Bundle, results: Sequence[GoldenResult]) -> str:
     for result in results:
         figures = (
             ""
-            if result.status == "not installed" or result.model == "contract"
+            if result.status == NOT_INSTALLED or result.model == "contract"
             else f"  largest difference {result.largest_difference:.4g}, allowed {result.tolerance:.4g}"
         )
         detail = f"  ({printable(result.detail)})" if result.detail else ""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from edgeleuk.io.console import printable, say
+from edgeleuk.io.console import printable, say, shows_progress
 from edgeleuk.io.images import write_png
 from edgeleuk.results import Check, Counted, Decision, check_of
 from edgeleuk.version import RESEARCH_USE
@@ -105,7 +104,7 @@ def shown(view: LiveView, *, show: bool) -> Iterator[None]:
     if not show:
         yield
         return
-    if sys.stderr.isatty():
+    if shows_progress():
         from rich.console import Console
         from rich.live import Live
 

@@ -9,9 +9,9 @@ import msgspec
 
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.classifier.classifier import open_classifier
-from edgeleuk.counting.consensus import STUCK_DUST, View, joined
+from edgeleuk.counting.consensus import View, joined
 from edgeleuk.errors import IntegrityError, UsageError
-from edgeleuk.results import Decision, Prediction
+from edgeleuk.results import STUCK_DUST, Decision, Prediction
 from edgeleuk.results.structs import CalledCell, Printed
 from edgeleuk.session.pictures import decode_crop
 from edgeleuk.session.reader import read_session

@@ -18,6 +18,7 @@ from edgeleuk.capture.discovery import control_settings, find_camera
 from edgeleuk.classifier.self_test import open_tested_classifier
 from edgeleuk.commands.flat_field import open_correction
 from edgeleuk.commands.live_view import LiveView, shown
+from edgeleuk.commands.save_video import AnnotatedVideo, require_video
 from edgeleuk.counting.intervals import (
     counting_facts,
     counting_text,
@@ -99,6 +100,8 @@ class RunOptions:
         A stage that keeps the camera in focus; see `edgeleuk.stage.watching`.
     step_known : bool
         Whether somebody told the length of its steps.
+    video : Path, optional
+        MP4 of every judged field, annotated; see `edgeleuk.commands.save_video`.
 
     Raises
     ------
@@ -114,6 +117,7 @@ class RunOptions:
     walk: Walk | None = None
     focus: Mover | None = None
     step_known: bool = True
+    video: Path | None = None
 
     def __post_init__(self) -> None:
         if self.frames is not None and self.frames < 1:
@@ -145,6 +149,8 @@ class _Job(NamedTuple):
             "bundle_sha256": self.bundle.sha256,
             "known_error": {"reason": known} if isinstance(known, str) else known.to_json(),
             **msgspec.to_builtins(self.settings),
+            # Readers of before know it by this name.
+            "gate": self.settings.quality_check,
         }
 
 
@@ -199,6 +205,8 @@ def _prepared(camera: str | None, bundle: str, settings: RunSettings, options: R
     picture = options.picture or path.with_suffix(".png")
     require_apart(picture, path, "--picture")
     require_picture(picture, "--picture")
+    if options.video is not None:
+        require_video(options.video, resume=options.resume)
     correct = unchanged if settings.flat_field is None else open_correction(Path(settings.flat_field))
     opened = read_bundle(bundle)
     settings = settled(settings, opened, _held(path) if options.resume else None)
@@ -221,6 +229,12 @@ def _watched(
     watch = StreamWatch(camera=source.live or is_simulated(source.uri))
     with ExitStack() as stack, shown(view, show=options.show):
         try:
+            listeners: list[Callable[[FrameResult, RgbImage], None]] = [view.update]
+            if walk is not None:
+                listeners.append(walk.seen)
+            if options.video is not None:
+                film = AnnotatedVideo(options.video, simulated=is_simulated_source(source))
+                listeners.append(stack.enter_context(film).seen)
             if walk is not None:
                 source = stack.enter_context(walk.over(source, stop, past.next_sequence))
             run_pipeline(
@@ -229,7 +243,7 @@ def _watched(
                     classifier,
                     FieldTracker.resumed(writer.earlier_fields()),
                     correct=job.correct,
-                    gate=quality_check if settings.gate else accept,
+                    gate=quality_check if settings.quality_check else accept,
                     watch=watch.look,
                     crop=classifier.crop,
                 ),
@@ -242,7 +256,7 @@ def _watched(
                     enough=_enough(settings),
                     past=past,
                 ),
-                on_frame=view.update if walk is None else _both(view.update, walk.seen),
+                on_frame=_all(listeners),
                 stop=stop,
             )
         except EdgeleukError as caught:
@@ -280,7 +294,7 @@ def _held(session: Path) -> Held | None:
     return Held(before, f"the session {session}") if isinstance(before, str) else None
 
 
-def _both(*listeners: Callable[[FrameResult, RgbImage], None]) -> Callable[[FrameResult, RgbImage], None]:
+def _all(listeners: list[Callable[[FrameResult, RgbImage], None]]) -> Callable[[FrameResult, RgbImage], None]:
     def tell(result: FrameResult, pixels: RgbImage) -> None:
         for listener in listeners:
             listener(result, pixels)

@@ -17,8 +17,8 @@ from edgeleuk.frames import Box
 from edgeleuk.io.closing import Closing
 from edgeleuk.io.console import say
 from edgeleuk.io.images import read_image, write_png
-from edgeleuk.pipeline.scale import SCALE_UNKNOWN, estimated_scale
-from edgeleuk.results import Decision
+from edgeleuk.pipeline.scale import estimated_scale
+from edgeleuk.results import SCALE_UNKNOWN, Decision
 from edgeleuk.session.reader import read_session
 from edgeleuk.stage.autofocus import autofocus
 from edgeleuk.stage.mapping import Mapping, calibrate

@@ -6,13 +6,14 @@ from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from edgeleuk.results import STUCK_DUST
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edgeleuk.results import Prediction
 
 # Said of what turned out to be no cell at all: it ends all views.
-STUCK_DUST = "stuck dust: it does not move with the slide"
 # Views that have a say.
 MOST_VIEWS = 3
 # A further view is judged when it is about as sharp as the best, and in place of another when it is sharper.

@@ -9,7 +9,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from edgeleuk.results import FOREIGN, Check, Counted, Proportion, check_of, clopper_pearson
+from edgeleuk.results import DECISIONS, FOREIGN, Check, Counted, Proportion, check_of, clopper_pearson
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -230,7 +230,7 @@ def counting_facts(
     until_points : float, optional
         The half width that was asked for.
     """
-    counts = {"blast": counted.blast, "normal": counted.normal, "uncertain": counted.uncertain}
+    counts = dict(zip(DECISIONS, (counted.blast, counted.normal, counted.uncertain), strict=True))
     reason = counted.no_share
     return {
         "differential": {
@@ -295,7 +295,7 @@ def counting_text(facts: Mapping[str, Any]) -> list[str]:
     elif counted["n"]:
         shares = (
             f"{counted[name]['share']:.1%} {name} ({counted[name]['low']:.1%} to {counted[name]['high']:.1%})"
-            for name in ("blast", "normal", "uncertain")
+            for name in DECISIONS
         )
         lines.append(f"shares    of {counted['n']} cells: " + ", ".join(shares) + ", exact 95 % intervals")
     if corrected["share"] is None:

@@ -11,6 +11,7 @@ from edgeleuk.bundle.contracts import Answer
 from edgeleuk.errors import BundleError, MissingDependencyError
 from edgeleuk.inference.quantization import Affine, byte_table, dequantize, look_up, real_table
 from edgeleuk.inference.runtime import RUNTIMES, output_roles
+from edgeleuk.inference.start_notices import quiet_start
 from edgeleuk.io.closing import Closing
 
 if TYPE_CHECKING:
@@ -43,8 +44,9 @@ class LiteRtRuntime(Closing):
     def __init__(self, model: bytes, contract: InputContract, *, threads: int = 1) -> None:
         try:
             # tflite-runtime imports under numpy 2 and fails only here, so build one to know.
-            self._interpreter = self.open_interpreter(model, threads)
-            self._interpreter.allocate_tensors()
+            with quiet_start():
+                self._interpreter = self.open_interpreter(model, threads)
+                self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise BundleError("the TFLite model cannot be loaded", got=str(error).splitlines()[0]) from error
         source = self._interpreter.get_input_details()[0]

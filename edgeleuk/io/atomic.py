@@ -146,6 +146,22 @@ def part_of(path: Path, suffix: str = ".part") -> Iterator[tuple[Path, IO[bytes]
         raise
 
 
+@contextlib.contextmanager
+def write_errors_of(what: object, cure: str | None = None) -> Iterator[None]:
+    """Say in a sentence why `what`, a path or a name, cannot be written; the one place that does.
+
+    Raises
+    ------
+    UsageError
+        In place of an OSError of the body.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise UsageError(f"{what} cannot be written", got=reason, cure=cure) from error
+
+
 def _refuse_database(path: Path, cure: str) -> None:
     """Never let a session be overwritten, nor what SQLite keeps beside it: not even by force."""
     for end in _BESIDE_A_DATABASE:

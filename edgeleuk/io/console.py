@@ -130,10 +130,73 @@ def _without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def say(text: str) -> None:
-    """Print lines on standard error, for whoever still reads them; names in them have to be `printable`."""
-    with suppress(OSError):
-        sys.stderr.write(_IN_TEXT.sub(_escape, text) + "\n")
+class _Voice:
+    """How much is said on standard error, and what is written down besides."""
+
+    def __init__(self, *, verbose: bool = False, quiet: bool = False, log: TextIO | None = None) -> None:
+        self.verbose = verbose
+        self.quiet = quiet
+        self.log = log
+
+
+_voice = _Voice()
+
+
+def set_voice(*, verbose: bool = False, quiet: bool = False, log: TextIO | None = None) -> None:
+    """Choose what is said from now on.
+
+    Parameters
+    ----------
+    verbose : bool
+        Libraries may say what they like, and an error tells its causes.
+    quiet : bool
+        No progress and no notes; warnings, errors and results stay.
+    log : text file, optional
+        Where notes, warnings and errors are written with their time, whatever `quiet` says.
+    """
+    global _voice  # noqa: PLW0603
+    _voice = _Voice(verbose=verbose, quiet=quiet, log=log)
+
+
+def is_verbose() -> bool:
+    """Whether libraries may say what they like; see `set_voice`."""
+    return _voice.verbose
+
+
+def is_quiet() -> bool:
+    """Whether progress and notes are left out; see `set_voice`."""
+    return _voice.quiet
+
+
+def say(text: str, *, always: bool = False) -> None:
+    """Print lines on standard error, for whoever still reads them; names in them have to be `printable`.
+
+    Parameters
+    ----------
+    text : str
+        A note, unless it begins with ``warning:`` or ``error:``.
+    always : bool
+        Said to the quiet too: what a command is run for.
+    """
+    shown = _IN_TEXT.sub(_escape, text)
+    if _voice.log is not None:
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        with suppress(OSError, ValueError):
+            _voice.log.write("".join(f"{stamp} {line}\n" for line in shown.splitlines()))
+            _voice.log.flush()
+    if always or not _voice.quiet or text.startswith(("warning: ", "error: ")):
+        with suppress(OSError):
+            sys.stderr.write(shown + "\n")
+
+
+def warn(text: str) -> None:
+    """Print a warning on standard error; see `say`."""
+    say(f"warning: {text}")
+
+
+def shows_progress() -> bool:
+    """Whether somebody watches: standard error is a terminal, and nobody asked for quiet."""
+    return sys.stderr.isatty() and not _voice.quiet
 
 
 @contextmanager
@@ -146,7 +209,7 @@ def progress_bar(title: str) -> Iterator[Callable[..., None]]:
         To be told (done, total), and seen at most ten times a second. A third argument is the time left
         in seconds, where the caller knows better than to judge by this bar alone.
     """
-    if not sys.stderr.isatty():
+    if not shows_progress():
         yield lambda *_: None
         return
     from datetime import timedelta
@@ -176,7 +239,7 @@ def progress_line(title: str) -> Iterator[Callable[[int, int], None]]:
 
     It is written when it is told and at no other time: the thread of a bar would disturb what is timed.
     """
-    if not sys.stderr.isatty():
+    if not shows_progress():
         yield lambda *_: None
         return
 
@@ -199,7 +262,7 @@ def way_line() -> Iterator[Callable[[Sequence[float]], None]]:
     callable
         To be told (x, y, z) in micrometres; seen twice a second, from the first second on.
     """
-    if not sys.stderr.isatty():
+    if not shows_progress():
         yield lambda *_: None
         return
     next_s = time.monotonic() + 1.0

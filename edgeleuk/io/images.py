@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import cv2
 
 from edgeleuk.errors import UsageError
-from edgeleuk.io.atomic import bears, replace_file, require_replaceable
+from edgeleuk.io.atomic import bears, replace_file, require_replaceable, write_errors_of
 from edgeleuk.io.pictures.decoding import decode, read_bytes
 
 if TYPE_CHECKING:
@@ -83,10 +83,8 @@ def write_png(
     assert encoded
     png = data.tobytes()
     png = png[:_AFTER_HEADER] + _MARK + png[_AFTER_HEADER:]
-    try:
+    with write_errors_of(f"the picture {path}"):
         path.write_bytes(png) if _is_stream(path) else replace_file(path, png)
-    except OSError as error:
-        raise UsageError(f"the picture {path} cannot be written", got=error.strerror) from error
 
 
 def _is_stream(path: Path) -> bool:

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_type_hint
 import msgspec
 
 from edgeleuk.errors import UsageError
-from edgeleuk.io.atomic import bears, replace_file, require_replaceable
+from edgeleuk.io.atomic import bears, replace_file, require_replaceable, write_errors_of
+from edgeleuk.io.console import warn
+from edgeleuk.io.nearest import did_you_mean
 from edgeleuk.io.pictures.limit import MOST_MEGAPIXELS
 
 if sys.version_info >= (3, 11):
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 PREFIX = "EDGELEUK_"
 # Not settings: where the tests' images are, and which file to read.
 RESERVED = ("EDGELEUK_DATA", "EDGELEUK_CONFIG")
+# Words of before that are still read in files and variables of `RunSettings`.
+RENAMED = {"gate": "quality_check"}
 # How a file of settings begins that was written here.
 _HEAD = b"# Written by edgeleuk.\n"
 
@@ -51,7 +55,7 @@ class RunSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     reconnects : int
         How often in a row a lost camera is tried before it is given up, in about a minute and a half;
         0 ends the run with the first loss.
-    gate : bool
+    quality_check : bool
         Reject frames that are blurred, badly lit, empty or too thick, and count them by reason.
     most_megapixels : float
         Larger pictures are refused by their header, before they are decoded.
@@ -80,7 +84,7 @@ class RunSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     px_per_um: float | None = None
     abstain: Literal["band", "conformal", "off"] = "band"
     reconnects: int = 60
-    gate: bool = True
+    quality_check: bool = True
     most_megapixels: float = MOST_MEGAPIXELS
     flat_field: str | None = None
     exposure_ms: float | None = None
@@ -116,6 +120,34 @@ class RunSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         if self.until_cells is not None and not 1 <= self.until_cells <= 10**9:
             msg = f"expected until_cells of 1 or more, got {self.until_cells}"
             raise ValueError(msg)
+
+
+class Settings(RunSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What ``edgeleuk.toml`` may hold: the settings of a run, and what it works with.
+
+    Attributes
+    ----------
+    camera : str or None
+        URI of a source; None takes the only camera there is.
+    bundle : str
+        A bundle's path, or ``default``.
+    session : str or None
+        The file to record into, or to go on with.
+    stage : str or None
+        URL of a stage.
+    stage_config : str or None
+        TOML file that says how the stage is built.
+    """
+
+    camera: str | None = None
+    bundle: str = "default"
+    session: str | None = None
+    stage: str | None = None
+    stage_config: str | None = None
+
+    def of_run(self) -> RunSettings:
+        """Return the settings of the run alone."""
+        return RunSettings(**{name: getattr(self, name) for name in RunSettings.__struct_fields__})
 
 
 def white_balance_of(text: float | str | None) -> tuple[float, ...]:
@@ -154,6 +186,7 @@ def load_settings(
     environ: Mapping[str, str] | None = None,
     flags: Mapping[str, object] | None = None,
     command: str = "run",
+    renamed: Mapping[str, str] = RENAMED,
 ) -> SettingsT:
     """Merge the layers and check the result.
 
@@ -172,6 +205,8 @@ def load_settings(
         Command-line values; None means that the flag was not given.
     command : str
         Whose help an error points to.
+    renamed : mapping, optional
+        Words of before, and what they are called now: read with a warning.
 
     Raises
     ------
@@ -179,34 +214,99 @@ def load_settings(
         An unknown key (with its line in the file), a value of the wrong kind or out of range, or a file
         that is missing or no TOML.
     """
+    return load_with_sources(
+        settings,
+        defaults=defaults,
+        file=file,
+        environ=environ,
+        flags=flags,
+        command=command,
+        renamed=renamed,
+    )[0]
+
+
+def load_with_sources(
+    settings: type[SettingsT],
+    *,
+    defaults: Mapping[str, object] | None = None,
+    file: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    flags: Mapping[str, object] | None = None,
+    command: str = "run",
+    renamed: Mapping[str, str] = RENAMED,
+) -> tuple[SettingsT, dict[str, str]]:
+    """Do what `load_settings` does, and tell where each value comes from.
+
+    Returns
+    -------
+    settings : SettingsT
+    sources : dict
+        For each field that is set ``flag``, ``environment`` or ``file``; the others are defaults.
+    """
     kinds = get_type_hints(settings)
+    renamed = {old: new for old, new in renamed.items() if new in kinds}
     cure = f"see `edgeleuk {command} --help`"
     values: dict[str, Any] = dict(defaults or {})
+    sources: dict[str, str] = {}
+    # How the file spells a field: by a word of before, or as it is called.
+    spelled: dict[str, str] = {}
     text = ""
     if file is not None:
         text = _read(file)
         of_file = _parsed(file, text)
-        _refuse_unknown(of_file, settings, file, text)
-        values.update(of_file)
-    for key, word in (os.environ if environ is None else environ).items():
-        name = key.removeprefix(PREFIX).lower()
-        if key.startswith(PREFIX) and key not in RESERVED:
-            if name not in kinds:
-                allowed = ", ".join(PREFIX + name.upper() for name in kinds)
-                raise UsageError(f"unknown variable {key}", allowed=allowed)
-            try:
-                # strict=False lets a variable's text become the field's number.
-                values[name] = msgspec.convert(word, kinds[name], strict=False)
-            except msgspec.ValidationError as error:
-                raise UsageError(f"bad setting: {error} - at `{key}`", cure=cure) from error
-    values.update({name: value for name, value in (flags or {}).items() if value is not None})
+        _refuse_unknown(of_file, settings, file, text, renamed)
+        for key, value in of_file.items():
+            name = _name_now(key, renamed, of_file, str(file))
+            if name is not None:
+                values[name], sources[name], spelled[name] = value, "file", key
+    of_environ = _of_environ(os.environ if environ is None else environ, kinds, renamed, cure)
+    given = {name: value for name, value in (flags or {}).items() if value is not None}
+    values.update(of_environ | given)
+    sources |= dict.fromkeys(of_environ, "environment") | dict.fromkeys(given, "flag")
     try:
-        return msgspec.convert(values, settings)
+        return msgspec.convert(values, settings), sources
     except msgspec.ValidationError as error:
         place = re.search(r"at `\$\.([\w.]+)", str(error))
-        line = _line_of(tuple(place[1].split(".")), text) if place else None
+        path = tuple(place[1].split(".")) if place else ()
+        line = _line_of((spelled.get(path[0], path[0]), *path[1:]), text) if path else None
         where = f" ({file}, line {line})" if line else ""
         raise UsageError(f"bad setting: {error}{where}", cure=cure) from error
+
+
+def _of_environ(
+    environ: Mapping[str, str], kinds: Mapping[str, Any], renamed: Mapping[str, str], cure: str
+) -> dict[str, Any]:
+    """Read the ``EDGELEUK_*`` variables; those of a run's other settings are known, and left alone."""
+    values: dict[str, Any] = {}
+    words = {
+        key.removeprefix(PREFIX).lower(): word
+        for key, word in environ.items()
+        if key.startswith(PREFIX) and key not in RESERVED
+    }
+    for typed, word in words.items():
+        key = PREFIX + typed.upper()
+        name = _name_now(typed, renamed, words, "the environment")
+        if name is None or (name not in kinds and name in Settings.__struct_fields__):
+            continue
+        if name not in kinds:
+            allowed = [PREFIX + known.upper() for known in kinds]
+            raise UsageError(
+                f"unknown variable {key}", allowed=", ".join(allowed), cure=did_you_mean(key, allowed)
+            )
+        try:
+            # strict=False lets a variable's text become the field's number.
+            values[name] = msgspec.convert(word, kinds[name], strict=False)
+        except msgspec.ValidationError as error:
+            raise UsageError(f"bad setting: {error} - at `{key}`", cure=cure) from error
+    return values
+
+
+def _name_now(key: str, renamed: Mapping[str, str], keys: Mapping[str, object], where: str) -> str | None:
+    """Return what a key is called now; None where the new word stands beside the old one, and wins."""
+    name = renamed.get(key, key)
+    if name != key:
+        warn(f"the setting {key} is now called {name} (in {where})")
+    return None if name != key and name in keys else name
 
 
 def to_toml(settings: object) -> str:
@@ -224,7 +324,7 @@ def to_toml(settings: object) -> str:
     px_per_um = 13.2
     abstain = "band"
     reconnects = 60
-    gate = true
+    quality_check = true
     most_megapixels = 100.0
     lock = true
     every_frame = false
@@ -255,10 +355,8 @@ def save_settings(path: Path, settings: object) -> None:
         It cannot be written, or edgeleuk did not make what is there.
     """
     require_settings_place(path)
-    try:
+    with write_errors_of(path):
         replace_file(path, _HEAD + to_toml(settings).encode())
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written", got=error.strerror) from error
 
 
 def _toml_lines(values: Mapping[str, object]) -> str:
@@ -296,20 +394,29 @@ def _parsed(file: Path, text: str) -> dict[str, Any]:
 
 
 def _refuse_unknown(
-    values: Mapping[str, Any], settings: type, file: Path, text: str, above: tuple[str, ...] = ()
+    values: Mapping[str, Any],
+    settings: type,
+    file: Path,
+    text: str,
+    renamed: Mapping[str, str],
+    above: tuple[str, ...] = (),
 ) -> None:
-    """Refuse a key that `settings` has no field for, in tables too."""
+    """Refuse a key that `settings` has no field for, in tables too; words of before are known."""
     kinds = get_type_hints(settings)
     for key, value in values.items():
         path = (*above, key)
-        if key not in kinds:
+        name = renamed.get(key, key)
+        if name not in kinds:
             line = _line_of(path, text) or 1
             raise UsageError(
-                f"unknown key in {file}, line {line}", got=".".join(path), allowed=", ".join(kinds)
+                f"unknown key in {file}, line {line}",
+                got=".".join(path),
+                allowed=", ".join(kinds),
+                cure=did_you_mean(key, kinds),
             )
-        for kind in (kinds[key], *get_args(kinds[key])):
+        for kind in (kinds[name], *get_args(kinds[name])):
             if isinstance(value, dict) and (is_dataclass(kind) or hasattr(kind, "__struct_fields__")):
-                _refuse_unknown(value, kind, file, text, path)
+                _refuse_unknown(value, kind, file, text, {}, path)
 
 
 def _line_of(path: tuple[str, ...], text: str) -> int | None:

@@ -19,16 +19,18 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from edgeleuk.capture import is_simulated, is_simulated_source, open_reader
-from edgeleuk.counting.consensus import STUCK_DUST, ConsensusTable, View, is_worth_a_view
+from edgeleuk.counting.consensus import ConsensusTable, View, is_worth_a_view
 from edgeleuk.errors import DataRefusedError, EdgeleukError, InterruptedBeforeRecordError
 from edgeleuk.frames import Box
 from edgeleuk.io.clock import jump_s, jump_text, now
 from edgeleuk.pipeline.counts import Tally, require_conserved
 from edgeleuk.pipeline.latency import LatencyHistogram
 from edgeleuk.pipeline.prefetch import LookAhead
-from edgeleuk.pipeline.scale import SCALE_UNKNOWN, ScaleKeeper
+from edgeleuk.pipeline.scale import ScaleKeeper
 from edgeleuk.results import (
     CUT,
+    SCALE_UNKNOWN,
+    STUCK_DUST,
     CellResult,
     Counted,
     Decision,
@@ -412,7 +414,7 @@ class _Run:
         return before + self.reader.dropped
 
     def _truth(self) -> dict[str, object]:
-        labels = ("blast", "normal")
+        labels = (Decision.BLAST.value, Decision.NORMAL.value)
         return {
             "cells": dict.fromkeys(labels, 0) | self._session.true_cells(),
             "called": {

@@ -7,15 +7,13 @@ from collections import deque
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from edgeleuk.frames import zoom_between
+from edgeleuk.results import SCALE_IMPLAUSIBLE, SCALE_UNKNOWN
 from edgeleuk.vision.scale import is_plausible, measure_scale
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from edgeleuk.frames import Cell, Frame, RgbImage
-
-SCALE_UNKNOWN = "scale unknown"
-SCALE_IMPLAUSIBLE = "scale implausible: pass --px-per-um"
 
 # The first fields settle the scale, later ones watch over it at little cost.
 _SCALE_EVERY_FIELD_UNTIL = 15

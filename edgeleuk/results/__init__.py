@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from edgeleuk.results.binomial import clopper_pearson, incomplete_beta
 from edgeleuk.results.cells import (
-    CUT,
-    FOREIGN,
-    NOT_JUDGED,
-    OF_NETWORK,
+    DECISIONS,
     CellResult,
-    Check,
     Decision,
     ExcludedCell,
     FrameResult,
     Prediction,
-    check_of,
 )
 from edgeleuk.results.counts import (
     MOST_FOREIGN,
@@ -24,14 +19,31 @@ from edgeleuk.results.counts import (
     counted_of,
     doubts_text,
 )
+from edgeleuk.results.reasons import (
+    CUT,
+    FOREIGN,
+    NOT_JUDGED,
+    OF_NETWORK,
+    SCALE_IMPLAUSIBLE,
+    SCALE_OF_PICTURE_UNKNOWN,
+    SCALE_UNKNOWN,
+    STUCK_DUST,
+    Check,
+    check_of,
+)
 from edgeleuk.results.summary import SessionSummary
 
 __all__ = [
     "CUT",
+    "DECISIONS",
     "FOREIGN",
     "MOST_FOREIGN",
     "NOT_JUDGED",
     "OF_NETWORK",
+    "SCALE_IMPLAUSIBLE",
+    "SCALE_OF_PICTURE_UNKNOWN",
+    "SCALE_UNKNOWN",
+    "STUCK_DUST",
     "CellResult",
     "Check",
     "Counted",

@@ -18,64 +18,8 @@ class Decision(str, Enum):
     UNCERTAIN = "uncertain"
 
 
-class Check(str, Enum):
-    """What can make a cell ``uncertain``, in the order in which it is asked."""
-
-    SCALE = "scale"
-    AREA = "area"
-    COLOUR = "colour"
-    SHARPNESS = "sharpness"
-    FEATURES = "features"
-    PROBABILITY = "probability"
-    BORDER = "border"
-    DUST = "dust"
-    OTHER = "other"
-
-
-# Those that a network and its training cells decide.
-OF_NETWORK = (Check.AREA, Check.COLOUR, Check.SHARPNESS, Check.FEATURES, Check.PROBABILITY)
-
-
-# Cells unlike those that the network was trained with: what it says of them means nothing.
-FOREIGN = (Check.SCALE, Check.AREA, Check.COLOUR, Check.SHARPNESS, Check.FEATURES, Check.OTHER)
-
-
-# Nothing was judged: a part of a cell, or no cell.
-NOT_JUDGED = (Check.BORDER, Check.DUST)
-
-
-# Why a cell in part is not judged.
-CUT = "cut by the border"
-# How a reason begins, for each check.
-_BEGINNINGS = {
-    "scale unknown": Check.SCALE,
-    "scale implausible": Check.SCALE,
-    "the scale is unknown": Check.SCALE,
-    "area ": Check.AREA,
-    "colour: ": Check.COLOUR,
-    "sharpness ": Check.SHARPNESS,
-    "features ": Check.FEATURES,
-    "probability between": Check.PROBABILITY,
-    "both classes are": Check.PROBABILITY,
-    "no class is": Check.PROBABILITY,
-    CUT: Check.BORDER,
-    "stuck dust": Check.DUST,
-}
-
-
-def check_of(reason: str | None) -> Check:
-    """Tell by which check a cell is ``uncertain``, from the reason that is recorded with it.
-
-    Examples
-    --------
-    >>> check_of("area 20 um2 is outside the training cells' 40 to 170").value
-    'area'
-    """
-    if reason is not None:
-        for beginning, check in _BEGINNINGS.items():
-            if reason.startswith(beginning):
-                return check
-    return Check.OTHER
+# As texts, for what is recorded and printed.
+DECISIONS = tuple(decision.value for decision in Decision)
 
 
 @dataclass(frozen=True, slots=True)

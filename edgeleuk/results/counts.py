@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from edgeleuk.results.binomial import clopper_pearson
-from edgeleuk.results.cells import FOREIGN, NOT_JUDGED, Check, Decision, check_of
+from edgeleuk.results.cells import DECISIONS, Decision
+from edgeleuk.results.reasons import FOREIGN, NOT_JUDGED, Check, check_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -135,9 +136,10 @@ def counted_of(cells: Iterable[tuple[str, str | None]]) -> Counted:
     doubts: Counter[Check] = Counter()
     for decision, reason in cells:
         decisions[decision] += 1
-        if decision == "uncertain":
+        if decision == Decision.UNCERTAIN:
             doubts[check_of(reason)] += 1
-    return Counted(decisions["blast"], decisions["normal"], decisions["uncertain"], doubts)
+    blast, normal, uncertain = (decisions[name] for name in DECISIONS)
+    return Counted(blast, normal, uncertain, doubts)
 
 
 def cells_text(counts: Mapping[str, Any]) -> str:
@@ -149,7 +151,7 @@ def cells_text(counts: Mapping[str, Any]) -> str:
     '3 blast, 9 normal, 4 uncertain (area 4)'
     """
     why = ", ".join(f"{name} {n}" for name, n in counts["uncertain_by_reason"].items())
-    calls = ", ".join(f"{counts[decision.value]} {decision.value}" for decision in Decision)
+    calls = ", ".join(f"{counts[name]} {name}" for name in DECISIONS)
     return calls + (f" ({why})" if why else "")
 
 

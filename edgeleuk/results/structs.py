@@ -18,7 +18,7 @@ class Printed(msgspec.Struct, frozen=True, kw_only=True):
     """Base of what is printed as JSON, and of its parts."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as JSON's own types, with the keys in their order."""
+        """Return it as dictionaries, tuples and plain values, with the keys in their order."""
         value: dict[str, Any] = msgspec.to_builtins(self)
         return value
 

@@ -14,6 +14,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from edgeleuk.errors import SessionError
+from edgeleuk.results import DECISIONS
 from edgeleuk.session.report import session_report
 from edgeleuk.session.writing import whole_file
 from edgeleuk.version import RESEARCH_USE
@@ -112,7 +113,7 @@ def _components(facts: Facts) -> list[dict[str, Any]]:
     cells, share, corrected = facts["cells"], facts["blast_share"], facts["corrected_blast_share"]
     found = [
         _component("cells", valueInteger=cells["unique"]),
-        *(_component(name, valueInteger=cells[name]) for name in ("blast", "normal", "uncertain")),
+        *(_component(name, valueInteger=cells[name]) for name in DECISIONS),
         *_share("blast-share", share),
         *_share("corrected-share", corrected),
         _component("simulated", valueBoolean=facts["simulated"]),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from edgeleuk.counting.intervals import Called, called_of
 from edgeleuk.errors import EdgeleukError, SessionError
-from edgeleuk.results import Check, Counted, check_of
+from edgeleuk.results import DECISIONS, Check, Counted, check_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -142,7 +142,7 @@ def tally_rows(connection: sqlite3.Connection) -> Tallies:
     cells = dict(
         connection.execute(f"SELECT decision, COUNT(*) FROM ({said(connection)}) GROUP BY decision")  # noqa: S608
     )
-    blast, normal, uncertain = (cells.get(name, 0) for name in ("blast", "normal", "uncertain"))
+    blast, normal, uncertain = (cells.get(name, 0) for name in DECISIONS)
     detected, seen_before, excluded = frames
     return Tallies(detected, seen_before, excluded, Counted(blast, normal, uncertain, _doubts(connection)))
 

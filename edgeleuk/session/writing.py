@@ -7,7 +7,7 @@ import io
 from typing import TYPE_CHECKING, TextIO
 
 from edgeleuk.errors import UsageError
-from edgeleuk.io.atomic import bears, part_of, require_replaceable
+from edgeleuk.io.atomic import bears, part_of, require_replaceable, write_errors_of
 from edgeleuk.version import RESEARCH_USE
 
 if TYPE_CHECKING:
@@ -38,10 +38,9 @@ def whole_file(out: Path, session: Path, flag: str = "--out") -> Iterator[TextIO
     if out.exists() and out.samefile(session):
         raise UsageError("the export would overwrite the session", got=out, cure=f"choose another {flag}")
     require_replaceable(out, _is_ours, flag)
-    try:
-        with part_of(out) as (_, binary), io.TextIOWrapper(binary, encoding="utf-8", newline="") as file:
-            yield file
-    except OSError as error:
-        raise UsageError(
-            f"{out} cannot be written", got=error.strerror, cure=f"choose another {flag}"
-        ) from error
+    with (
+        write_errors_of(out, f"choose another {flag}"),
+        part_of(out) as (_, binary),
+        io.TextIOWrapper(binary, encoding="utf-8", newline="") as file,
+    ):
+        yield file

@@ -59,7 +59,7 @@ class Mapping:
         return float(x), float(y)
 
     def to_json(self) -> dict[str, object]:
-        """Return the object of ``edgeleuk stage calibrate --json``."""
+        """Return the object of ``edgeleuk stage map --json``."""
         return {
             "schema_version": 1,
             "matrix_px_per_um": [list(row) for row in self.matrix],

@@ -26,7 +26,7 @@ BLACK = "black picture"
 MONOCHROME = "monochrome picture"
 FROZEN = "frozen picture"
 SWAPPED = "red and blue swapped"
-# No gate that is off lets these pass: there is nothing to be judged in them.
+# These are rejected even where the quality check is off: there is nothing to be judged in them.
 OF_THE_LIGHT = (BLACK, MONOCHROME, SWAPPED)
 # Rejection reason -> kind and sentence of its event.
 _SAID = {

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["EarlierField", "FieldTracker", "Move", "Placed", "TrackedCell"]
 
 _MOST_CELLS = 60_000
-_GATE_RADII = 0.7
+_MATCH_RADII = 0.7
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +215,7 @@ class _Cells:
                 if now.area <= 0:
                     continue
                 distance = before.distance(now)
-                if distance <= _GATE_RADII * max(known.box.radius, cell.box.radius):
+                if distance <= _MATCH_RADII * max(known.box.radius, cell.box.radius):
                     pairs.append((distance, track, index))
         matches: dict[int, int] = {}
         taken: set[int] = set()

@@ -121,14 +121,14 @@ def followed(seed: int, places: Iterable[tuple[float, float]]) -> dict[str, Any]
             reach = 1.15 * true.radius_px
             if reach < true.x < WIDTH - reach and reach < true.y < HEIGHT - reach:
                 whole.add(true.identity)
-        for sighting, cell in zip(tracker.update(field.pixels, cells), cells, strict=True):
+        for one, cell in zip(tracker.update(field.pixels, cells), cells, strict=True):
             if cell.touches_border:
                 continue
-            counted.add(sighting.track)
+            counted.add(one.track)
             cx, cy = cell.box.centre
             near = min(field.truth, key=lambda t: np.hypot(t.x - cx, t.y - cy), default=None)
             if near is not None and np.hypot(near.x - cx, near.y - cy) < near.radius_px:
-                owners[sighting.track][near.identity] += 1
+                owners[one.track][near.identity] += 1
     identities = Counter(owner.most_common(1)[0][0] for owner in owners.values())
     return {
         "fields": fields,

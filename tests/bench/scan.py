@@ -60,12 +60,12 @@ def walk(
             rejected[reason] += 1
             continue
         cells = segment(frame.pixels, px_per_um=px_per_um)
-        for sighting, cell in zip(tracker.update(frame.pixels, cells), cells, strict=True):
+        for one, cell in zip(tracker.update(frame.pixels, cells), cells, strict=True):
             x, y = cell.box.centre
             near = min(frame.truth, key=lambda t: np.hypot(t.x - x, t.y - y), default=None)
             hit = near is not None and np.hypot(near.x - x, near.y - y) < near.radius_px
             if hit and not cell.touches_border:
-                owners.setdefault(sighting.track, Counter())[near.identity] += 1
+                owners.setdefault(one.track, Counter())[near.identity] += 1
     return whole, owners, defocus, rejected
 
 

@@ -120,7 +120,7 @@ def main() -> int:
             failed += 1
             print("FAILED", check.__name__, repr(error), flush=True)
     command = [sys.executable, "-m", "edgeleuk", "run", "--camera", "--frames", "2", "--session", "/tmp/s.db"]
-    done = subprocess.run([*command, "--no-gate", "--gain", "40", "--json"], check=False)
+    done = subprocess.run([*command, "--no-quality-check", "--gain", "40", "--json"], check=False)
     return int(failed > 0 or done.returncode > 0)
 
 

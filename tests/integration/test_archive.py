@@ -18,12 +18,14 @@ import pytest
 from archives import UNREADABLE, begin_classify, classify, make_archive, wait_for_lines
 
 from edgeleuk.batch.archive import find_pictures
+from edgeleuk.batch.images import ImageCell, ImageResult
 from edgeleuk.batch.process_pool import ProcessWorkers
 from edgeleuk.batch.results_file import open_ledger, sealed
 from edgeleuk.batch.worker import Picture, Standard, line_of
 from edgeleuk.bundle.reading import DEFAULT_PATH
 from edgeleuk.cli.app import main
 from edgeleuk.errors import HardwareError, IntegrityError, SessionError, UsageError
+from edgeleuk.results import Decision
 from edgeleuk.version import RESEARCH_USE, __version__
 
 if TYPE_CHECKING:
@@ -248,7 +250,7 @@ def test_workers_that_always_die_at_their_start_end_in_a_sentence(archive: Path)
 
 class TestLedger:
     def line(self, name: str, data: bytes = b"x") -> str:
-        return line_of(Picture(name), STANDARD, {}, data, None)
+        return line_of(Picture(name), STANDARD, None, data, None)
 
     def test_a_file_is_written_by_one_run(self, tmp_path: Path) -> None:
         with open_ledger(tmp_path / "r", STANDARD), pytest.raises(UsageError, match="another run is writing"):
@@ -314,8 +316,9 @@ class TestLedger:
             open_ledger(tmp_path / "r", STANDARD)
 
     def judged(self) -> str:
-        cell = {"decision": "blast", "probability": 0.75, "reason": None}
-        return line_of(Picture("a.png"), STANDARD, {"cells": [cell]}, b"x", None)
+        cell = ImageCell(decision=Decision.BLAST, probability=0.75, reason=None)
+        found = ImageResult(file="a.png", kind="cell", rejected=None, notes=(), cells=(cell,))
+        return line_of(Picture("a.png"), STANDARD, found, b"x", None)
 
     @pytest.mark.parametrize("out", ["/sys/r.jsonl", "nowhere/r.jsonl", "."])
     def test_a_place_that_cannot_be_written(

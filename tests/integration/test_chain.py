@@ -51,7 +51,9 @@ def bundle(network: Path, few_cells: Path) -> Path:
     path = network.with_suffix(".edgeleuk")
     # Two epochs teach little, so that more may be lost than by a network that is to be used.
     gate = network.with_name("gate.toml")
-    gate.write_text("[gate]\nweighted_f1_drop = 1\nsensitivity_drop = 1\nflips = 1\nprobability_change = 1\n")
+    gate.write_text(
+        "[limits]\nweighted_f1_drop = 1\nsensitivity_drop = 1\nflips = 1\nprobability_change = 1\n"
+    )
     result = as_json(
         "convert",
         network,
@@ -60,7 +62,7 @@ def bundle(network: Path, few_cells: Path) -> Path:
         few_cells,
         "--images",
         60,
-        "--gate",
+        "--limits",
         gate,
         "--out",
         path,
@@ -139,7 +141,7 @@ def test_the_same_inputs_give_the_same_bundle(network: Path, bundle: Path, few_c
         few_cells,
         "--images",
         60,
-        "--gate",
+        "--limits",
         gate,
         "--out",
         again,

@@ -50,13 +50,13 @@ def folder(few_cells: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("docs")
     cv2.imwrite(str(folder / "field.jpg"), VirtualSlide(seed=2).field(0, 0).pixels[:, :, ::-1])
     cv2.imwrite(str(folder / "cell.png"), golden_crops_of(read_bundle("default"))[0].pixels[:, :, ::-1])
-    for name in ("training.toml", "contract.toml", "gate.toml"):
+    for name in ("training.toml", "contract.toml", "limits.toml"):
         (folder / name).write_text(settings_shown("conversion.md", name))
     (folder / "faults.toml").write_text(settings_shown("camera.md", "faults.toml"))
     taught(few_cells).save(folder / "theirs.keras")
     # What the network of one epoch loses is not the matter here.
     (folder / "any.toml").write_text(
-        "[gate]\nweighted_f1_drop = 1\nsensitivity_drop = 1\nflips = 1\nprobability_change = 1\n"
+        "[limits]\nweighted_f1_drop = 1\nsensitivity_drop = 1\nflips = 1\nprobability_change = 1\n"
     )
     (folder / "held-out.txt").write_text("1\n14\nH6\nH12\n")
     rows = []
@@ -102,10 +102,10 @@ def runnable(line: str, data: Path, session: str) -> list[str]:
         words += ["--folds", "2", "--seeds", "1"]
     if words[0] in ("train", "cross-validate"):
         words += ["--epochs", "1"]
-    if words[0] in ("convert", "calibrate") and "--calibration-card" not in words:
+    if words[0] in ("convert", "calibrate") and "--calibration-record" not in words:
         words += ["--images", "40"]
     if words[0] == "convert":
-        words += ["--gate", "any.toml"]
+        words += ["--limits", "any.toml"]
     if words[0] == "bench":
         words += ["--seconds", "1", "--threads", "1", "--camera", "virtual://?width=480&height=360"]
     if words[0] == "compare":
@@ -191,7 +191,7 @@ def test_settings_shown_are_settings(tmp_path: Path) -> None:
     assert load_settings(StageSettings, file=file, environ={}).z.most_um == 500
     file.write_text(settings_shown("conversion.md", "training.toml"))
     assert load_training_settings(file, {}).augmentation.jpeg == 0.2
-    file.write_text(settings_shown("conversion.md", "gate.toml"))
+    file.write_text(settings_shown("conversion.md", "limits.toml"))
     assert load_limits(file) == AcceptanceLimits()
 
 

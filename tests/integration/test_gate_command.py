@@ -119,7 +119,7 @@ def converted(network: Path, cells: Path, out: Path, gate: str) -> Outcome:
         20,
         "--out",
         out,
-        "--gate",
+        "--limits",
         file,
         "--json",
     )
@@ -153,7 +153,7 @@ def test_what_fails_is_left_as_rejected_and_never_runs(network: Path, cells: Pat
     # On the workstation it can be judged: by its networks, and by the usual limits.
     assert edgeleuk("verify", renamed).code == 0
     assert edgeleuk("evaluate", renamed, "--data", cells).code == 0
-    again = edgeleuk("validate", renamed, "--data", cells, "--gate", tmp_path / "gate.toml", "--json")
+    again = edgeleuk("validate", renamed, "--data", cells, "--limits", tmp_path / "gate.toml", "--json")
     assert again.code == 3
     assert again.facts["tflite_int8"]["flipped"] == stored["tflite_int8"]["flipped"]
     assert again.facts["reasons"] == stored["reasons"]
@@ -168,7 +168,7 @@ def test_what_is_undecided_is_written_with_a_warning(network: Path, cells: Path,
     assert "too few held-out cells" in validation["reasons"][-1] + validation["reasons"][0]
     assert validation["images_needed"] >= 2 * (100 - HELD_OUT * CELLS)
     assert validation["models"] == ["tflite_int8", "onnx_int8"]
-    text = edgeleuk("validate", out, "--data", cells, "--gate", tmp_path / "gate.toml")
+    text = edgeleuk("validate", out, "--data", cells, "--limits", tmp_path / "gate.toml")
     assert text.code == 0
     assert "verdict: undecided: about" in text.out
     assert "warning: it is not shown that int8 keeps to the limits" in text.out

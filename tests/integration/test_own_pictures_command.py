@@ -29,7 +29,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Statistics for quantized inputs:UserWarning"),  # TFLite, always
 ]
 STAMP = "NO SUBJECTS KNOWN: every such picture counts for itself"
-ANY_CHANGE = "[gate]\nweighted_f1_drop = 1\nsensitivity_drop = 1\nflips = 1\nprobability_change = 1\n"
+ANY_CHANGE = "[limits]\nweighted_f1_drop = 1\nsensitivity_drop = 1\nflips = 1\nprobability_change = 1\n"
 
 
 def drawn(folder: Path, first: int, number: int) -> Path:

@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from mjpeg_server import smear
 
 from edgeleuk.capture import open_source
-from edgeleuk.counting.consensus import STUCK_DUST
 from edgeleuk.errors import (
     CameraError,
     DataRefusedError,
@@ -30,9 +29,12 @@ from edgeleuk.errors import (
 from edgeleuk.frames import Box, Cell, Frame
 from edgeleuk.pipeline.engine import Engine
 from edgeleuk.pipeline.latency import LatencyHistogram
-from edgeleuk.pipeline.run import CUT, PipelineOptions, run
-from edgeleuk.pipeline.scale import SCALE_IMPLAUSIBLE, SCALE_UNKNOWN
+from edgeleuk.pipeline.run import PipelineOptions, run
 from edgeleuk.results import (
+    CUT,
+    SCALE_IMPLAUSIBLE,
+    SCALE_UNKNOWN,
+    STUCK_DUST,
     CellResult,
     Check,
     Decision,

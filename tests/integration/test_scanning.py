@@ -73,9 +73,8 @@ def test_a_scan_is_one_session_and_one_picture_and_goes_on(
 
     def part(moves: int, ends_by: signal.Signals | None, *, resume: bool) -> tuple[SessionSummary, object]:
         stage.moves_left, stage.ends_by = moves, ends_by
-        return scan(
-            camera, "default", SETTINGS, stage, PLAN, session=path, picture=picture, show=False, resume=resume
-        )
+        options = RunOptions(path, picture=picture, resume=resume)
+        return scan(camera, "default", SETTINGS, stage, PLAN, options)
 
     summary, error = part(60, None, resume=False)
     assert isinstance(error, HardwareError)
@@ -162,10 +161,7 @@ class TestRefusals:
                 SETTINGS,
                 stage,
                 PLAN,
-                session=tmp_path / "s.db",
-                picture=None,
-                show=False,
-                resume=True,
+                RunOptions(tmp_path / "s.db", resume=True),
             )
 
     def test_a_port_that_is_taken(self) -> None:

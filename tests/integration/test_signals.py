@@ -66,7 +66,15 @@ class Running:
         self.processes = {
             number: subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "edgeleuk", "run", "--camera", f"{address}/stream", "--no-gate"),
+                    *(
+                        sys.executable,
+                        "-m",
+                        "edgeleuk",
+                        "run",
+                        "--camera",
+                        f"{address}/stream",
+                        "--no-quality-check",
+                    ),
                     *("--json", "--session", str(path)),
                     *(word.replace("NAME", number.name) for word in words),
                 ],

@@ -255,9 +255,11 @@ def test_what_was_allowed_to_leak_is_stamped_everywhere(
     bundle = out.with_suffix(".edgeleuk")
     # So short a training may lose what it likes.
     gate = out.with_name("gate.toml")
-    gate.write_text("[gate]\nweighted_f1_drop = 1\nsensitivity_drop = 1\nflips = 1\nprobability_change = 1\n")
+    gate.write_text(
+        "[limits]\nweighted_f1_drop = 1\nsensitivity_drop = 1\nflips = 1\nprobability_change = 1\n"
+    )
     packed = as_json(
-        "convert", out, "--int8", "--calibration", data, "--images", 20, "--gate", gate, "--out", bundle
+        "convert", out, "--int8", "--calibration", data, "--images", 20, "--limits", gate, "--out", bundle
     )
     assert packed["stamp"] == later
     opened = read_bundle(str(bundle))

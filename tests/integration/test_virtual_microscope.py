@@ -50,7 +50,7 @@ def test_a_microscope_is_calibrated_a_slide_scanned_and_watched(
     camera, stage = microscope
     where = ("--stage", stage, "--camera", camera)
     mapping = run(
-        "stage", "calibrate", *where, *STEP, "--lamp", "0.5", "--out", "stage.toml", folder=tmp_path
+        "stage", "map", *where, *STEP, "--lamp", "0.5", "--out", "stage.toml", folder=tmp_path
     )
     assert mapping["px_per_um"] == pytest.approx(13.0, rel=0.01)
     assert mapping["angle_degrees"] == pytest.approx(0.0, abs=0.5)

@@ -148,8 +148,8 @@ def look(
             found[identity] = Cell(Box(left, top, right - left, bottom - top), mask, cut)
     view = picture[y : y + VIEW, x : x + VIEW].astype(np.float32)
     noise = np.random.default_rng(seed).normal(0, 3, view.shape)
-    sightings = tracker.update(np.clip(view + noise, 0, 255).astype(np.uint8), list(found.values()))
-    return {identity: sighting.track for identity, sighting in zip(found, sightings, strict=True)}
+    tracked = tracker.update(np.clip(view + noise, 0, 255).astype(np.uint8), list(found.values()))
+    return {identity: one.track for identity, one in zip(found, tracked, strict=True)}
 
 
 def shares_a_fifth(step: Place) -> bool:
@@ -210,5 +210,5 @@ def test_another_size_is_another_area(place: Place, side: int) -> None:
     first = look(tracker, place)
     resized = cv2.resize(PLANE[place[1] : place[1] + VIEW, place[0] : place[0] + VIEW], (side, side))
     cell = Cell(Box(10, 10, 20, 20), np.full((20, 20), 128, np.uint8))
-    assert [sighting.is_new for sighting in tracker.update(np.asarray(resized, np.uint8), [cell])] == [True]
+    assert [one.is_new for one in tracker.update(np.asarray(resized, np.uint8), [cell])] == [True]
     assert look(tracker, place, seed=1) == first

@@ -105,7 +105,7 @@ def grouped_folds(cells: Sequence[LabelledCell], folds: int, seed: int) -> dict[
     for label in LABELS:
         of_label = [group for group in groups if group.label == label]
         rng = np.random.default_rng([seed, LABELS.index(label)])
-        assigned |= min((_deal(of_label, folds, rng) for _ in range(tries)), key=lambda deal: deal[0])[1]
+        assigned |= _fairest_deal(of_label, folds, rng, tries)
     return assigned
 
 
@@ -296,23 +296,30 @@ def _groups(cells: Iterable[LabelledCell]) -> list[_Group]:
     return groups
 
 
-def _deal(groups: list[_Group], folds: int, rng: np.random.Generator) -> tuple[float, dict[str, int]]:
-    """Deal groups out like cards, the hard ones first, large before small; return (unevenness, deal)."""
+def _fairest_deal(groups: list[_Group], folds: int, rng: np.random.Generator, tries: int) -> dict[str, int]:
+    """Deal groups out like cards, the hard first, large before small; of many deals, return the fairest."""
     ordered = sorted(groups, key=lambda group: (not group.hard, -group.cells))
-    hands = rng.permuted(np.tile(np.arange(folds), (-(-len(ordered) // folds), 1)), axis=1)
-    fold_of = hands.reshape(-1)[: len(ordered)]
+    hands = np.tile(np.arange(folds), (-(-len(ordered) // folds), 1))
     cells = np.array([group.cells for group in ordered], np.float64)
+    hard_cells = np.array([group.hard_cells for group in ordered], np.float64)
     votes = np.minimum(cells, _SIZE_CAP)
     sizes = np.array([group.size for group in ordered])
+    sized, spread = votes * sizes, max(float(sizes.std()), 1e-9)
+    # The folds are as large on average, however the groups are dealt.
+    cells_each, hard_each = cells.sum() / folds, max(hard_cells.sum() / folds, 1.0)
 
-    def per_fold(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        return np.bincount(fold_of, weights=values, minlength=folds).astype(np.float64)
+    def deal() -> tuple[float, npt.NDArray[np.int64]]:
+        fold_of = rng.permuted(hands, axis=1).reshape(-1)[: len(ordered)]
 
-    in_fold, hard = per_fold(cells), per_fold(np.array([float(group.hard_cells) for group in ordered]))
-    size = per_fold(votes * sizes) / per_fold(votes)
-    unevenness = np.ptp(in_fold) / in_fold.mean() + np.ptp(hard) / max(hard.mean(), 1.0)
-    unevenness += np.ptp(size) / max(float(sizes.std()), 1e-9)
-    return float(unevenness), {group.name: int(fold) for group, fold in zip(ordered, fold_of, strict=True)}
+        def per_fold(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+            return np.bincount(fold_of, weights=values, minlength=folds).astype(np.float64, copy=False)
+
+        unevenness = np.ptp(per_fold(cells)) / cells_each + np.ptp(per_fold(hard_cells)) / hard_each
+        unevenness += np.ptp(per_fold(sized) / per_fold(votes)) / spread
+        return float(unevenness), fold_of
+
+    _, fold_of = min((deal() for _ in range(tries)), key=lambda dealt: dealt[0])
+    return {group.name: int(fold) for group, fold in zip(ordered, fold_of, strict=True)}
 
 
 def _deal_mixed(groups: list[_Group], folds: int, rng: np.random.Generator) -> tuple[float, dict[str, int]]:

@@ -58,7 +58,7 @@ class AcceptanceLimits(Struct, frozen=True):
 
 
 class _File(Struct, frozen=True):
-    gate: AcceptanceLimits = AcceptanceLimits()
+    limits: AcceptanceLimits = AcceptanceLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +108,9 @@ class Held:
 
 
 def load_limits(file: Path | None) -> AcceptanceLimits:
-    """Read the table ``[gate]`` of a TOML file; what it does not set is as `AcceptanceLimits` has it.
+    """Read the table ``[limits]`` of a TOML file; what it does not set is as `AcceptanceLimits` has it.
 
+    The table was called ``[gate]`` before, and still may be.
     ``EDGELEUK_*`` variables are settings of the device and mean nothing here.
 
     Raises
@@ -117,7 +118,8 @@ def load_limits(file: Path | None) -> AcceptanceLimits:
     UsageError
         An unknown key (with its line), a value of the wrong kind or out of range, no TOML.
     """
-    return load_settings(_File, file=file, environ={}, command="validate").gate
+    renamed = {"gate": "limits"}
+    return load_settings(_File, file=file, environ={}, command="validate", renamed=renamed).limits
 
 
 def quantization_findings(

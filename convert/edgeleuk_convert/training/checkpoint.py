@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from edgeleuk.errors import IntegrityError, UsageError
-from edgeleuk_convert.environment import cannot_write, replace_file
+from edgeleuk_convert.environment import out_errors_of, replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -85,10 +85,8 @@ class Checkpoint:
         arrays |= {f"best_{index}": np.asarray(value) for index, value in enumerate(best)}
         content = io.BytesIO()
         np.savez(content, meta=np.frombuffer(msgspec.json.encode(meta), np.uint8), **arrays)  # type: ignore[arg-type]
-        try:
+        with out_errors_of(self.folder):
             self.folder.mkdir(exist_ok=True)
-        except OSError as error:
-            raise cannot_write(self.folder, error) from error
         try:
             replace_file(self.file, content.getvalue())
         finally:

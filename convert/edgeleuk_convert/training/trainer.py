@@ -27,7 +27,7 @@ from edgeleuk_convert.dataset.cnmc import load_cells, require_both_classes
 from edgeleuk_convert.dataset.leakage import check_split, refuse_or_stamp
 from edgeleuk_convert.dataset.splits import Split, halves, holdout, split_by_subjects
 from edgeleuk_convert.dataset.tensors import CellReader, _FileReader
-from edgeleuk_convert.environment import cannot_write, replace_file
+from edgeleuk_convert.environment import out_errors_of, replace_file
 from edgeleuk_convert.metrics.classification import auroc, balanced_weights, log_loss, prior_weights
 from edgeleuk_convert.networks.architectures import (
     Keras,
@@ -242,16 +242,13 @@ def _beginner(
 def _write(
     model: Keras, forest: Forest | None, record: TrainingRecord, settings: TrainingSettings, out: Path
 ) -> None:
-    try:
-        with part_of(out, ".keras") as (part, _):
-            model.save(part)
-            replace_file(settings_path(out), to_toml(replace(settings, input=settings.contract)).encode())
-            if forest is not None:
-                write_forest(forest, out)
-            # The record first: a network without one could be judged on cells it has seen.
-            write_record(record, out)
-    except OSError as error:
-        raise cannot_write(out, error) from error
+    with out_errors_of(out), part_of(out, ".keras") as (part, _):
+        model.save(part)
+        replace_file(settings_path(out), to_toml(replace(settings, input=settings.contract)).encode())
+        if forest is not None:
+            write_forest(forest, out)
+        # The record first: a network without one could be judged on cells it has seen.
+        write_record(record, out)
 
 
 def _split(cells: CellSet, settings: TrainingSettings) -> Split:

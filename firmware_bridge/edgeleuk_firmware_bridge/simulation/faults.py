@@ -54,7 +54,7 @@ def parse_fault(text: str) -> WireFault:
     Examples
     --------
     >>> parse_fault("delay:0.05:1.5")
-    Fault(kind=<FaultKind.DELAY: 'delay'>, share=0.05, seconds=1.5)
+    WireFault(kind=<WireFaultKind.DELAY: 'delay'>, share=0.05, seconds=1.5)
 
     Raises
     ------

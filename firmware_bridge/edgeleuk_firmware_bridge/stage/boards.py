@@ -10,7 +10,7 @@ from edgeleuk.errors import HardwareError
 if TYPE_CHECKING:
     from edgeleuk_firmware_bridge.stage.protocols import BoardStatus, Capabilities, Steps
     from edgeleuk_firmware_bridge.stage.serial_link import Link
-    from edgeleuk_firmware_bridge.stage.transport import Conversation
+    from edgeleuk_firmware_bridge.stage.transport import Transport
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Heard:
 class Board(Protocol):
     """A board that was opened; all calls raise `HardwareError` and its kinds."""
 
-    conversation: Conversation
+    transport: Transport
     capabilities: Capabilities
     dark_bytes: bytes
     tolerance: Steps

@@ -62,7 +62,7 @@ class DrivenStage(Closing):
         self._legs: list[Steps] = []
         self._start: Steps | None = None
         self._expected_s = 0.0
-        self._troubles = 0
+        self._errors_before = 0
         self._stopped = False
         self._dead: HardwareError | None = None
         self._untrusted: HardwareError | None = None
@@ -153,7 +153,7 @@ class DrivenStage(Closing):
                 # Whoever ends the program wants no stage that goes on by itself.
                 if self._board.capabilities.can_stop:
                     with contextlib.suppress(HardwareError):
-                        self._board.conversation.send_now(self._board.halt_bytes)
+                        self._board.transport.send_now(self._board.halt_bytes)
                 raise
             finally:
                 self._legs = []
@@ -174,16 +174,16 @@ class DrivenStage(Closing):
                 cure="flash Sangaboard firmware 1",
             )
         self._stopped = True
-        conversation = self._board.conversation
-        if not conversation.lock.acquire(blocking=False):
+        transport = self._board.transport
+        if not transport.lock.acquire(blocking=False):
             # Someone is asking: this goes between.
-            conversation.send_now(self._board.halt_bytes)
+            transport.send_now(self._board.halt_bytes)
             return
         try:
             with self.guarded(trust=False):
                 self._board.halt()
         finally:
-            conversation.lock.release()
+            transport.lock.release()
 
     def stand(self) -> None:
         """Wait until the stage stands after `stop`: it brakes first.
@@ -204,7 +204,7 @@ class DrivenStage(Closing):
                 if look.moving and now_s - told_s > STOP_AGAIN_S:
                     told_s = now_s
                     self._board.halt()
-                if now_s - begun_s > 2 * self._board.conversation.patience.arrive_s:
+                if now_s - begun_s > 2 * self._board.transport.patience.arrive_s:
                     raise HardwareError(
                         "the stage was told to stop and moves on",
                         got=self._told(look.steps),
@@ -257,7 +257,7 @@ class DrivenStage(Closing):
                 if self._legs:
                     self._board.give_up()
                 self._board.let_go()
-        self._board.conversation.link.close()
+        self._board.transport.link.close()
         self._dead = self._dead or HardwareError("the stage was closed")
 
     @contextlib.contextmanager
@@ -276,7 +276,7 @@ class DrivenStage(Closing):
                 f"the position is not known: {self._untrusted.what}", cure="home the stage, or open it anew"
             )
         try:
-            with self._board.conversation.lock:
+            with self._board.transport.lock:
                 yield
         except (LinkLostError, NoAnswerError) as error:
             self._dead, self._legs = error, []
@@ -319,7 +319,7 @@ class DrivenStage(Closing):
 
     def _go(self, here: Steps) -> None:
         self._start = here
-        self._troubles = self._board.conversation.error_count
+        self._errors_before = self._board.transport.error_count
         way = Steps(*(to - now for now, to in zip(here, self._legs[0], strict=True)))
         try:
             self._expected_s = self._board.go(way)
@@ -328,7 +328,7 @@ class DrivenStage(Closing):
             self._expected_s = 0.0
 
     def _arrive(self, target: Steps) -> Steps:
-        retries, conversation = RETRIES, self._board.conversation
+        retries, transport = RETRIES, self._board.transport
         begun_s = still_since_s = time.monotonic()
         poll_s = POLL_S
         while True:
@@ -346,13 +346,13 @@ class DrivenStage(Closing):
                     here = self._read()
                     if self._is_at(here, target):
                         return here
-                    if conversation.error_count == self._troubles or not retries:
+                    if transport.error_count == self._errors_before or not retries:
                         raise self._short_of(target, here)
                     retries -= 1
                     self._go(here)
                     begun_s = still_since_s = time.monotonic()
-            spoilt = conversation.error_count != self._troubles
-            most_s = 2 * self._expected_s + conversation.patience.arrive_s * (4 if spoilt else 1)
+            spoilt = transport.error_count != self._errors_before
+            most_s = 2 * self._expected_s + transport.patience.arrive_s * (4 if spoilt else 1)
             if now_s - begun_s > most_s:
                 self._board.give_up()
                 with contextlib.suppress(HardwareError):
@@ -381,8 +381,8 @@ class DrivenStage(Closing):
 
     def _read(self) -> Steps:
         """Return two readings that agree: no board guards its numbers with a checksum."""
-        conversation = self._board.conversation
-        most_s = time.monotonic() + 2 * self._expected_s + conversation.patience.arrive_s
+        transport = self._board.transport
+        most_s = time.monotonic() + 2 * self._expected_s + transport.patience.arrive_s
         first = self._board.look()
         readings = 0
         while readings < READINGS:
@@ -400,7 +400,7 @@ class DrivenStage(Closing):
                 return second.steps
             if not (first.moving or second.moving):
                 # One of them was garbled, or late.
-                conversation.doubt()
+                transport.doubt()
             first = second
         raise HardwareError(
             "the position cannot be read: no two readings agree",

@@ -1,4 +1,4 @@
-"""What may befall a stage, each by its name; all are `HardwareError`, exit code 6."""
+"""What can go wrong with a stage, each by its name; all are `HardwareError`, exit code 6."""
 
 from __future__ import annotations
 

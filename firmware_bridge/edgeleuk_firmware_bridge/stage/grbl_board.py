@@ -18,7 +18,7 @@ from edgeleuk_firmware_bridge.stage.errors import (
 )
 from edgeleuk_firmware_bridge.stage.grbl import Grbl, Jog, Line, Realtime, Shine
 from edgeleuk_firmware_bridge.stage.protocols import BoardStatus, Capabilities, Steps
-from edgeleuk_firmware_bridge.stage.transport import Conversation
+from edgeleuk_firmware_bridge.stage.transport import Transport
 
 if TYPE_CHECKING:
     from edgeleuk_firmware_bridge.stage.grbl import Status
@@ -45,7 +45,7 @@ class GrblBoard:
     def __init__(self, link: Link, patience: Patience, heard: Heard | None = None) -> None:
         self._heard = heard or Heard("grbl", "")
         self._homing = False
-        self.conversation = Conversation(link, Grbl(), [Line.MODES, Line.HELP, Line.BUILD], patience)
+        self.transport = Transport(link, Grbl(), [Line.MODES, Line.HELP, Line.BUILD], patience)
         build = self._build()
         version = grbl.build_of(build)
         if version is not None and version < grbl.OLDEST:
@@ -79,7 +79,7 @@ class GrblBoard:
     def look(self) -> BoardReading:
         """Ask for a status report, until one says where the machine is."""
         for _ in range(35):
-            status = self.conversation.ask(Realtime.STATUS)
+            status = self.transport.ask(Realtime.STATUS)
             if status.machine is not None:
                 steps = Steps(*(round(mm * self._unit_mm * 1000) for mm in status.machine))
                 return BoardReading(steps, moving=_moves(status))
@@ -87,11 +87,11 @@ class GrblBoard:
 
     def status(self) -> BoardStatus:
         """Ask what it does; of an alarm say which it was, as far as anybody told."""
-        return self._explained_state(self.conversation.ask(Realtime.STATUS))
+        return self._explained_state(self.transport.ask(Realtime.STATUS))
 
     def go(self, way: Steps) -> float:
         """Jog so far."""
-        status = self.conversation.ask(Realtime.STATUS)
+        status = self.transport.ask(Realtime.STATUS)
         if status.state not in {"Idle", "Jog"}:
             told = self._explained_state(status)
             raise HardwareError(
@@ -107,7 +107,7 @@ class GrblBoard:
         feed = min(self._rates[axis] * length * 1000 / abs(way[axis]) for axis in used)
         x, y, z = (steps / 1000 for steps in way)
         try:
-            self.conversation.ask(Jog(x, y, z, feed), tries=1)
+            self.transport.ask(Jog(x, y, z, feed), tries=1)
         except RefusedError as error:
             raise _explained(error) from error
         return length / feed * 60 + 2 * feed / 60 / min(self._gains[axis] for axis in used)
@@ -117,12 +117,12 @@ class GrblBoard:
 
     def halt(self) -> None:
         """Cancel the jog: the board keeps its position. What another program began is held, then dropped."""
-        self.conversation.send_now(self.halt_bytes)
-        if self.conversation.ask(Realtime.STATUS).state != "Run":
+        self.transport.send_now(self.halt_bytes)
+        if self.transport.ask(Realtime.STATUS).state != "Run":
             return
-        self.conversation.send_now(Realtime.HOLD.value)
-        ends_s = time.monotonic() + self.conversation.patience.arrive_s
-        while _moves(self.conversation.ask(Realtime.STATUS)) and time.monotonic() < ends_s:
+        self.transport.send_now(Realtime.HOLD.value)
+        ends_s = time.monotonic() + self.transport.patience.arrive_s
+        while _moves(self.transport.ask(Realtime.STATUS)) and time.monotonic() < ends_s:
             time.sleep(_POLL_S)
         # A reset while it stands keeps the position.
         self._reset()
@@ -133,7 +133,7 @@ class GrblBoard:
             self._reset()
         self._homing = True
         try:
-            self.conversation.ask(Line.HOME, timeout_s=self.conversation.patience.home_s, tries=1)
+            self.transport.ask(Line.HOME, timeout_s=self.transport.patience.home_s, tries=1)
         except RefusedError as error:
             raise _explained(error) from error
         finally:
@@ -145,18 +145,18 @@ class GrblBoard:
         locked = self._deaf()
         if locked:
             self._reset()
-        status = self.conversation.ask(Realtime.STATUS)
+        status = self.transport.ask(Realtime.STATUS)
         if status.state in grbl.WAITING:
             locked = True
             self._reset()
-            status = self.conversation.ask(Realtime.STATUS)
+            status = self.transport.ask(Realtime.STATUS)
         if status.state == "Alarm":
             locked = True
             try:
-                self.conversation.ask(Line.UNLOCK)
+                self.transport.ask(Line.UNLOCK)
             except RefusedError as error:
                 raise _explained(error) from error
-            status = self.conversation.ask(Realtime.STATUS)
+            status = self.transport.ask(Realtime.STATUS)
         if status.state == "Alarm" or status.state in grbl.WAITING:
             raise HardwareError(
                 f"the board stays in the state {status.state}",
@@ -173,7 +173,7 @@ class GrblBoard:
         else:
             command = Shine(level * self._full, self._laser) if level else Line.DARK
         try:
-            self.conversation.ask(command)
+            self.transport.ask(command)
         except RefusedError as error:
             raise _explained(error) from error
 
@@ -181,7 +181,7 @@ class GrblBoard:
         """Read the spindle's speed back."""
         if channel == "coolant":
             return None
-        speed = self.conversation.ask(Realtime.STATUS).speed
+        speed = self.transport.ask(Realtime.STATUS).speed
         return None if speed is None else min(speed / self._full, 1.0)
 
     def let_go(self) -> None:
@@ -192,14 +192,14 @@ class GrblBoard:
             return self._lines(Line.BUILD)
         except NoAnswerError as error:
             raise HardwareError(
-                f"the board at {self.conversation.link.url} answers in part as GRBL does, but not to $I",
+                f"the board at {self.transport.link.url} answers in part as GRBL does, but not to $I",
                 allowed="GRBL 1.1, grblHAL, and firmware that answers as they do",
                 cure="flash one of them",
             ) from error
 
     def _lines(self, command: Line) -> tuple[str, ...]:
         try:
-            answer: tuple[str, ...] = self.conversation.ask(command)
+            answer: tuple[str, ...] = self.transport.ask(command)
         except RefusedError:
             # It is moving: what it was told before this program came.
             return ()
@@ -211,24 +211,24 @@ class GrblBoard:
 
     def _deaf(self) -> bool:
         try:
-            self.conversation.ask(Realtime.STATUS, tries=1)
+            self.transport.ask(Realtime.STATUS, tries=1)
         except NoAnswerError:
             return True
         return False
 
     def _reset(self) -> None:
-        self.conversation.send_now(Realtime.RESET.value)
+        self.transport.send_now(Realtime.RESET.value)
         for _ in range(3):
             with contextlib.suppress(BoardAlarmError, BoardResetError):
-                self.conversation.poll(0.3)
+                self.transport.poll(0.3)
 
     def _forget_alarm(self) -> None:
         self._heard = Heard("grbl", "")
-        self.conversation.alarm = None
+        self.transport.alarm = None
 
     def _explained_state(self, status: Status) -> BoardStatus:
         if status.state == "Alarm":
-            code = status.substate or self.conversation.alarm or self._heard.alarm
+            code = status.substate or self.transport.alarm or self._heard.alarm
             meaning = self._meaning(code)
             limits = [axis for axis in "XYZ" if axis in status.pins]
             if limits:

@@ -11,7 +11,7 @@ from edgeleuk_firmware_bridge.stage.errors import NoAnswerError, NotArrivedError
 from edgeleuk_firmware_bridge.stage.protocols import BoardStatus, Capabilities, Steps
 from edgeleuk_firmware_bridge.stage.sangaboard import Ask, Home, Move, Sangaboard, SetBlocking, SetLight
 from edgeleuk_firmware_bridge.stage.state_machine import Refused
-from edgeleuk_firmware_bridge.stage.transport import Conversation
+from edgeleuk_firmware_bridge.stage.transport import Transport
 
 if TYPE_CHECKING:
     from edgeleuk_firmware_bridge.stage.serial_link import Link, Patience
@@ -36,8 +36,8 @@ class SangaboardBoard:
     tolerance = Steps(0, 0, 0)
 
     def __init__(self, link: Link, patience: Patience, heard: Heard | None = None) -> None:  # noqa: ARG002
-        self.conversation = Conversation(link, Sangaboard(), [Ask.DELAY, Ask.MODULES, Ask.RAMP], patience)
-        firmware = self.conversation.ask(Ask.VERSION)
+        self.transport = Transport(link, Sangaboard(), [Ask.DELAY, Ask.MODULES, Ask.RAMP], patience)
+        firmware = self.transport.ask(Ask.VERSION)
         version = sangaboard.version_of(firmware)
         if version is None or version < sangaboard.OLDEST:
             raise too_old(link, firmware, sangaboard.OLDEST)
@@ -45,13 +45,13 @@ class SangaboardBoard:
         ramp_us = self._known(Ask.RAMP)
         for query, answer in ((Ask.DELAY, delay_us), (Ask.RAMP, ramp_us)):
             if answer is None:
-                self.conversation.syncs.remove(query)
+                self.transport.syncs.remove(query)
         # Firmware 0.5 hears nothing while it moves.
         self._listens = self._known(Ask.MOVING) is not None
         blocking = self._known(Ask.BLOCKING) if self._listens else None
         self._restore_blocking = bool(blocking)
         if blocking:
-            self.conversation.ask(SetBlocking(on=False))
+            self.transport.ask(SetBlocking(on=False))
         modules = self._known(Ask.MODULES) or ()
         self._step_s = (delay_us or 2000.0) * 1e-6
         self._ramp_s = (ramp_us or 0.0) * 1e-6
@@ -70,27 +70,27 @@ class SangaboardBoard:
     def look(self) -> BoardReading:
         """Ask whether it moves, then where it is."""
         if self._under_way:
-            event = self.conversation.poll(0.02)
+            event = self.transport.poll(0.02)
             if event is None:
                 return BoardReading(None, moving=True)
             self._under_way = False
             if isinstance(event, Refused):
                 raise RefusedError("the board refused the move", got=repr(event.line))
-        moving = self.conversation.ask(Ask.MOVING) if self._listens else False
-        return BoardReading(self.conversation.ask(Ask.POSITION), moving=moving)
+        moving = self.transport.ask(Ask.MOVING) if self._listens else False
+        return BoardReading(self.transport.ask(Ask.POSITION), moving=moving)
 
     def status(self) -> BoardStatus:
         """Say whether it moves."""
-        moving = self._under_way or (self._listens and self.conversation.ask(Ask.MOVING))
+        moving = self._under_way or (self._listens and self.transport.ask(Ask.MOVING))
         return BoardStatus("moving" if moving else "idle")
 
     def go(self, way: Steps) -> float:
         """Let it go so far."""
         self._moved = True
         if self._listens:
-            self.conversation.ask(Move(*way), tries=1)
+            self.transport.ask(Move(*way), tries=1)
         else:
-            self.conversation.begin(Move(*way))
+            self.transport.begin(Move(*way))
             self._under_way = True
         return max(map(abs, way)) * self._step_s + 2 * self._ramp_s
 
@@ -98,28 +98,28 @@ class SangaboardBoard:
         """Wait no longer for the end of a move."""
         if self._under_way:
             self._under_way = False
-            self.conversation.doubt()
+            self.transport.doubt()
 
     def halt(self) -> None:
         """Stop it."""
-        self.conversation.ask(Ask.STOP)
+        self.transport.ask(Ask.STOP)
 
     def home(self) -> None:
         """Find the lower end stops of all axes."""
         self._moved = True
-        ends_s = time.monotonic() + self.conversation.patience.home_s
-        self.conversation.ask(Home(), timeout_s=self.conversation.patience.home_s, tries=1)
+        ends_s = time.monotonic() + self.transport.patience.home_s
+        self.transport.ask(Home(), timeout_s=self.transport.patience.home_s, tries=1)
         # Firmware 1 answers as soon as it begins.
         still_since_s = time.monotonic()
         while self._listens and time.monotonic() - still_since_s < _HOME_STILL_S:
             time.sleep(_POLL_S)
-            if self.conversation.ask(Ask.MOVING):
+            if self.transport.ask(Ask.MOVING):
                 still_since_s = time.monotonic()
             if time.monotonic() > ends_s:
                 self.halt()
                 raise NotArrivedError(
                     "the stage did not find its end stops in time",
-                    got=f"{self.conversation.patience.home_s:g} s",
+                    got=f"{self.transport.patience.home_s:g} s",
                     cure="see to the end stops",
                 )
 
@@ -129,23 +129,23 @@ class SangaboardBoard:
 
     def shine(self, channel: str, level: float) -> None:  # noqa: ARG002
         """Set the constant-current lamp."""
-        self.conversation.ask(SetLight(level))
+        self.transport.ask(SetLight(level))
 
     def shines(self, channel: str) -> float | None:  # noqa: ARG002
         """Read it back."""
-        level: float = self.conversation.ask(Ask.LIGHT)
+        level: float = self.transport.ask(Ask.LIGHT)
         return level
 
     def let_go(self) -> None:
         """Cut the motors' current, if they were moved, and set blocking moves as they were."""
         if self._moved:
-            self.conversation.ask(Ask.RELEASE)
+            self.transport.ask(Ask.RELEASE)
         if self._restore_blocking:
-            self.conversation.ask(SetBlocking(on=True))
+            self.transport.ask(SetBlocking(on=True))
 
     def _known(self, query: Ask) -> Any:
         """Ask what not every firmware knows; None if this one does not."""
         try:
-            return self.conversation.ask(query, tries=2)
+            return self.transport.ask(query, tries=2)
         except (RefusedError, NoAnswerError):
             return None

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from edgeleuk_firmware_bridge.stage.serial_link import Link, Patience
 
 
-class Conversation:
+class Transport:
     """Asks a board, and is sure that the answer is to the question.
 
     Parameters

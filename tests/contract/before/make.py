@@ -6,8 +6,8 @@
 
 `small.edgeleuk` is a small network trained in seconds on cells drawn by the virtual slide. `run.db.gz` is a
 run of a virtual camera with it, and `scan.db.gz` a scan. The TOML files are settings of that time.
-`commands.json` holds what the old program answered, and each option that its commands took. A training differs
-from machine to machine in its last digits, and so do these files.
+`commands.json` holds what the old program answered, and each option that its commands took. A training
+differs from machine to machine in its last digits, and so do these files.
 """
 
 from __future__ import annotations

@@ -150,20 +150,32 @@ def test_the_estimate_is_the_law_of_the_square_root() -> None:
 
 def test_other_limits_are_read_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "gate.toml"
-    file.write_text("[gate]\nflips = 0.02\n")
+    file.write_text("[limits]\nflips = 0.02\n")
     limits = load_limits(file)
     assert (limits.flips, limits.probability_change) == (0.02, 0.15)
     assert settled(limits=limits, flips=16, flip_rate=16 / 1500)["verdict"] == "pass"
     assert load_limits(None) == AcceptanceLimits()
 
 
+def test_the_table_of_before_is_read_with_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "gate.toml"
+    file.write_text("[gate]\nflips = 0.02\n")
+    assert load_limits(file) == AcceptanceLimits(flips=0.02)
+    assert "the setting gate is now called limits" in capsys.readouterr().err
+    file.write_text("[gate]\n\nflips = 2\n")
+    with pytest.raises(UsageError, match=r"gate.toml, line 1\)"):
+        load_limits(file)
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("[gate]\nflips = 2\n", "expected flips from 0 to 1, got 2"),
-        ("[gate]\n\nflop = 0.1\n", "line 3: got gate.flop, allowed weighted_f1_drop, "),
-        ("flips = 0.1\n", "line 1: got flips, allowed gate"),
-        ('[gate]\nflips = "many"\n', "Expected `float`, got `str`"),
+        ("[limits]\nflips = 2\n", "expected flips from 0 to 1, got 2"),
+        ("[limits]\n\nflop = 0.1\n", "line 3: got limits.flop, allowed weighted_f1_drop, "),
+        ("flips = 0.1\n", "line 1: got flips, allowed limits"),
+        ('[limits]\nflips = "many"\n', "Expected `float`, got `str`"),
         ("[gate\n", "is no TOML"),
     ],
 )

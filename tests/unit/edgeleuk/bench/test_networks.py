@@ -241,9 +241,8 @@ def test_a_machine_that_says_nothing_but_that_it_is_throttled(
     root = tmp_path / "root"
     (root / "sys/class/thermal/thermal_zone0").mkdir(parents=True)
     (root / "sys/class/thermal/thermal_zone0/temp").write_text("odd")
-    result = measuring.measure(
-        shipped, runtime="litert", precision="int8", threads=1, seconds=1, camera=CAMERA, root=root
-    )
+    options = measuring.MeasureOptions("litert", "int8", threads=1, seconds=1, camera=CAMERA)
+    result = measuring.measure(shipped, options, root=root)
     assert result["verdict"] == "suspect"
     assert "throttled: throttled" in result["reasons"]
     assert result["machine"]["cpu"] == result["before"]["temperature_c"] == UNAVAILABLE

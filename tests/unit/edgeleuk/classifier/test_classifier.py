@@ -74,11 +74,11 @@ DOUBTS = [
 ]
 
 
-@pytest.mark.parametrize(("sighting", "check", "reason"), DOUBTS)
-def test_the_first_check_that_doubts_names_itself(sighting: CellEvidence, check: Check, reason: str) -> None:
-    assert doubt_of(sighting, RULES) == (check, reason)
-    prediction = decide(sighting, RULES)
-    assert (prediction.decision, prediction.probability) == (Decision.UNCERTAIN, sighting.probability)
+@pytest.mark.parametrize(("evidence", "check", "reason"), DOUBTS)
+def test_the_first_check_that_doubts_names_itself(evidence: CellEvidence, check: Check, reason: str) -> None:
+    assert doubt_of(evidence, RULES) == (check, reason)
+    prediction = decide(evidence, RULES)
+    assert (prediction.decision, prediction.probability) == (Decision.UNCERTAIN, evidence.probability)
     assert prediction.reason == reason
     # What is recorded tells the check again.
     assert check_of(reason) is check

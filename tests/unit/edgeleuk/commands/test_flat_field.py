@@ -103,7 +103,7 @@ def test_a_run_counts_blurred_fields_and_refuses_a_foreign_blank(
     frames = json.loads(edgeleuk(*words, "a.db").out)["frames"]
     assert frames["rejected_by_reason"] == {"out of focus": 1, "empty field": 1}
     assert frames["processed"] == 1
-    assert json.loads(edgeleuk(*words, "b.db", "--no-gate").out)["frames"]["processed"] == 3
+    assert json.loads(edgeleuk(*words, "b.db", "--no-quality-check").out)["frames"]["processed"] == 3
     take_blank(folder_of(tmp_path / "glass", shaded(320, 240)), tmp_path / "blank.png", 1)
     refused = edgeleuk(*words, "c.db", "--flat-field", "blank.png")
     assert refused.code == 4

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from edgeleuk.bundle.manifest import Envelope, OutputContract
 from edgeleuk.classifier.decision import Rules, consensus
-from edgeleuk.counting.consensus import MOST_VIEWS, STUCK_DUST, ConsensusTable, View, is_worth_a_view, joined
+from edgeleuk.counting.consensus import MOST_VIEWS, ConsensusTable, View, is_worth_a_view, joined
 from edgeleuk.frames import Box, Cell
-from edgeleuk.results import Decision, Prediction
+from edgeleuk.results import STUCK_DUST, Decision, Prediction
 from edgeleuk.vision.focus import focus_of
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ import pytest
 
 from edgeleuk.bundle.known_error import known_error
 from edgeleuk.bundle.reading import read_bundle
-from edgeleuk.counting.consensus import STUCK_DUST
 from edgeleuk.counting.intervals import (
     Called,
     KnownError,
@@ -29,9 +28,18 @@ from edgeleuk.counting.intervals import (
     way_on_text,
 )
 from edgeleuk.errors import BundleError
-from edgeleuk.pipeline.run import CUT
-from edgeleuk.pipeline.scale import SCALE_IMPLAUSIBLE, SCALE_UNKNOWN
-from edgeleuk.results import Check, Counted, Decision, Proportion, cells_text, check_of
+from edgeleuk.results import (
+    CUT,
+    SCALE_IMPLAUSIBLE,
+    SCALE_UNKNOWN,
+    STUCK_DUST,
+    Check,
+    Counted,
+    Decision,
+    Proportion,
+    cells_text,
+    check_of,
+)
 
 if TYPE_CHECKING:
     from outcome import Call

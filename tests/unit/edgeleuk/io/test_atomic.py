@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from edgeleuk.io.atomic import replace_file
+from edgeleuk.errors import UsageError
+from edgeleuk.io.atomic import replace_file, write_errors_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,3 +43,12 @@ def test_a_folder_that_is_none(folder: str, tmp_path: Path) -> None:
     (tmp_path / "a file").write_text("")
     with pytest.raises(OSError, match=r"No such file|Not a directory"):
         replace_file(tmp_path / folder / "a.json", b"")
+
+
+def test_why_a_file_cannot_be_written_is_said_in_a_sentence(tmp_path: Path) -> None:
+    with (
+        pytest.raises(UsageError, match=r"^the bundle a cannot be written: got No such file .*; choose b$"),
+        write_errors_of("the bundle a", "choose b"),
+    ):
+        replace_file(tmp_path / "nowhere" / "a", b"")
+    assert list(tmp_path.iterdir()) == []

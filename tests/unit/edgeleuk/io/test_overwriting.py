@@ -199,7 +199,7 @@ def test_a_network_of_someone_else_is_not_trained_over(edgeleuk: Call, tmp_path:
         (("convert", "x.keras", "--int8", "--calibration", ".", "--out"), "a.edgeleuk"),
         (("contract", "x.keras", "--data", ".", "--out"), "a.toml"),
         (
-            ("stage", "calibrate", "--stage", "x", "--camera", "virtual://", "--out"),
+            ("stage", "map", "--stage", "x", "--camera", "virtual://", "--out"),
             "a.toml",
         ),
     ],

@@ -351,6 +351,10 @@ def test_without_the_gate_blur_passes_and_black_does_not(
         cv2.imwrite(str(tmp_path / f"{case}.png"), FAULTY[case][0][..., ::-1])
     refused = edgeleuk("segment", tmp_path / "blurred.png", "--out", tmp_path / "m")
     assert refused.code == 4
-    assert "blurred.png is not judged: got out of focus; pass --no-gate" in refused.err
-    assert edgeleuk("segment", tmp_path / "blurred.png", "--out", tmp_path / "m", "--no-gate").code == 0
-    assert edgeleuk("segment", tmp_path / "black.png", "--out", tmp_path / "m", "--no-gate").code == 4
+    assert "blurred.png is not judged: got out of focus; pass --no-quality-check" in refused.err
+    assert (
+        edgeleuk("segment", tmp_path / "blurred.png", "--out", tmp_path / "m", "--no-quality-check").code == 0
+    )
+    assert (
+        edgeleuk("segment", tmp_path / "black.png", "--out", tmp_path / "m", "--no-quality-check").code == 4
+    )

@@ -136,7 +136,7 @@ def test_commands_on_a_hostile_name(edgeleuk: Call, hostile: Path) -> None:
 
 def test_a_session_of_hostile_names(edgeleuk: Call, hostile: Path) -> None:
     session = hostile.parent / f"{ESCAPES.replace('/', '')}.db"
-    ran = edgeleuk("run", "--camera", f"dir://{hostile.parent}", "--session", session, "--no-gate")
+    ran = edgeleuk("run", "--camera", f"dir://{hostile.parent}", "--session", session, "--no-quality-check")
     written = edgeleuk("report", session, "--html", "page.html"), edgeleuk("verify", session)
     for outcome in (
         ran,

@@ -6,13 +6,8 @@ import numpy as np
 import pytest
 
 from edgeleuk.frames import Box, Cell, Frame
-from edgeleuk.pipeline.scale import (
-    SCALE_IMPLAUSIBLE,
-    SCALE_UNKNOWN,
-    PictureScale,
-    ScaleKeeper,
-    estimated_scale,
-)
+from edgeleuk.pipeline.scale import PictureScale, ScaleKeeper, estimated_scale
+from edgeleuk.results import SCALE_IMPLAUSIBLE, SCALE_UNKNOWN
 
 
 class Estimate(NamedTuple):

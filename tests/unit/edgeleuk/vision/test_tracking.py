@@ -58,16 +58,16 @@ def walk(tracker: FieldTracker, places: list[tuple[int, int]], **kwargs: float) 
     owner = {}
     for x, y in places:
         found = cells_at(x, y)
-        sightings = tracker.update(field(x, y, **kwargs), [cell for _, cell in found])
-        for (identity, _), sighting in zip(found, sightings, strict=True):
-            assert owner.setdefault(sighting.track, identity) == identity
+        tracked = tracker.update(field(x, y, **kwargs), [cell for _, cell in found])
+        for (identity, _), one in zip(found, tracked, strict=True):
+            assert owner.setdefault(one.track, identity) == identity
     return owner
 
 
 def test_the_first_field_is_all_new() -> None:
     found = cells_at(0, 0)
-    sightings = FieldTracker().update(field(0, 0), [cell for _, cell in found])
-    assert sightings == [TrackedCell(track, is_new=True) for track in range(len(found))]
+    tracked = FieldTracker().update(field(0, 0), [cell for _, cell in found])
+    assert tracked == [TrackedCell(track, is_new=True) for track in range(len(found))]
 
 
 def test_a_field_that_stands_still_brings_nothing_new() -> None:
@@ -101,9 +101,9 @@ def test_cells_cut_by_the_border_are_the_same_when_whole() -> None:
     ids = [i for i, _ in cells_at(2, 0)]
     later = tracker.update(field(60, 0), [cell for _, cell in cells_at(60, 0)])
     known = dict(zip(ids, first, strict=True))
-    for (identity, _), sighting in zip(cells_at(60, 0), later, strict=True):
+    for (identity, _), one in zip(cells_at(60, 0), later, strict=True):
         if identity in known:
-            assert sighting == TrackedCell(known[identity].track, is_new=False)
+            assert one == TrackedCell(known[identity].track, is_new=False)
 
 
 def test_an_unrelated_field_starts_a_new_area() -> None:
@@ -139,23 +139,19 @@ def test_cells_are_known_again_with_another_resolution(zoom: float) -> None:
     after = dict(cells_at(130, 110))
     sizes = [tuple(round(zoom * v) for v in cell.box) for cell in after.values()]
     cells = [Cell(Box(x, y, w, h), np.full((h, w), 128, np.uint8)) for x, y, w, h in sizes]
-    for identity, sighting in zip(after, tracker.update(pixels, cells), strict=True):
-        assert sighting.is_new == (identity not in before)
+    for identity, one in zip(after, tracker.update(pixels, cells), strict=True):
+        assert one.is_new == (identity not in before)
         if identity in before:
-            assert sighting.track == tracks[identity].track
+            assert one.track == tracks[identity].track
 
 
 def test_a_tracker_that_is_resumed_knows_the_cells() -> None:
     tracker, past = FieldTracker(), []
     for x in (100, 180, 260, 600, 340):
         cells = cells_at(x, 100)
-        sightings = tracker.update(field(x, 100), [cell for _, cell in cells])
+        tracked = tracker.update(field(x, 100), [cell for _, cell in cells])
         assert tracker.placed is not None
-        seen = [
-            (sighting.track, cell.box)
-            for sighting, (_, cell) in zip(sightings, cells, strict=True)
-            if sighting.is_new
-        ]
+        seen = [(one.track, cell.box) for one, (_, cell) in zip(tracked, cells, strict=True) if one.is_new]
         past.append(EarlierField(tracker.placed, WIDTH, HEIGHT, seen))
     resumed = FieldTracker.resumed(past)
     for x in (300, 620, 140):
@@ -218,9 +214,9 @@ def test_a_field_is_known_again_after_a_long_way_elsewhere() -> None:
     # In another order, not quite where it was, in other light.
     for x, y in there[::-3] + there[::4]:
         found = cells_at(x + 20, y + 15)
-        sightings = tracker.update(field(x + 20, y + 15, gain=0.93), [cell for _, cell in found])
-        known = [(i, s) for (i, c), s in zip(found, sightings, strict=True) if i in owner.values()]
-        assert all(owner[sighting.track] == identity for identity, sighting in known)
+        tracked = tracker.update(field(x + 20, y + 15, gain=0.93), [cell for _, cell in found])
+        known = [(i, s) for (i, c), s in zip(found, tracked, strict=True) if i in owner.values()]
+        assert all(owner[one.track] == identity for identity, one in known)
         assert known
     # Only what the first way did not show is new.
     assert tracker.unique - counted <= 4
@@ -233,14 +229,14 @@ def test_a_resumed_tracker_knows_all_fields_again(monkeypatch: pytest.MonkeyPatc
     cells = [cell for _, cell in cells_at(100, 100)]
     views = [field(100, 100), *(elsewhere(number) for number in range(20))]
     for view in views:
-        sightings = tracker.update(view, cells)
+        tracked = tracker.update(view, cells)
         assert tracker.placed is not None
         past.append(
             EarlierField(
                 tracker.placed,
                 WIDTH,
                 HEIGHT,
-                [(s.track, c.box) for s, c in zip(sightings, cells, strict=True)],
+                [(s.track, c.box) for s, c in zip(tracked, cells, strict=True)],
             )
         )
     resumed = FieldTracker.resumed(past)
@@ -338,8 +334,8 @@ def test_the_light_may_change(gain: float) -> None:
     tracker.update(field(100, 100), [cell for _, cell in cells_at(100, 100)])
     known = {i for i, _ in cells_at(100, 100)}
     found = cells_at(160, 140)
-    sightings = tracker.update(field(160, 140, gain=gain), [cell for _, cell in found])
-    assert [s.is_new for s in sightings] == [i not in known for i, _ in found]
+    tracked = tracker.update(field(160, 140, gain=gain), [cell for _, cell in found])
+    assert [s.is_new for s in tracked] == [i not in known for i, _ in found]
 
 
 def test_pixels_must_be_rgb() -> None:

@@ -1,0 +1,68 @@
+"""`edgeleuk camera`: find cameras and prepare them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edgeleuk.cli.groups import Command, command_group
+from edgeleuk.cli.options import ForceOption, JsonOption
+from edgeleuk.cli.output import emit
+from edgeleuk.io.atomic import overwrite
+
+camera_app = command_group("camera", "Prepare a camera.")
+
+
+def _blank_text(result: dict[str, Any]) -> str:
+    return (
+        f"blank     {result['blank']}: {result['width']}x{result['height']}, mean of {result['frames']}"
+        f" pictures, darkest at {result['darkest_relative_to_mean']} of the mean"
+    )
+
+
+@camera_app.command("flat-field", cls=Command)
+def flat_field(
+    camera: Annotated[str, typer.Argument(metavar="URI", help="A camera that looks at empty glass.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE.png", help="Where the blank goes.")],
+    frames: Annotated[int, typer.Option("--frames", help="Pictures that are averaged, at most.")] = 16,
+    as_json: JsonOption = False,
+    force: ForceOption = False,
+) -> None:
+    """Store a blank: the average of empty fields, by which `run --flat-field` divides."""
+    overwrite(force=force)
+    from edgeleuk.commands import flat_field as blanks
+
+    result = blanks.take_blank(camera, out, frames)
+    emit(result, _blank_text, as_json=as_json)
+
+
+@camera_app.command("list", cls=Command)
+def camera_list(as_json: JsonOption = False) -> None:
+    """List the cameras of this machine: steady names, formats, sizes, rates, controls."""
+    from edgeleuk.capture import discovery
+
+    found = discovery.list_cameras()
+    emit(found, discovery.cameras_text, as_json=as_json)
+
+
+@camera_app.command("probe", cls=Command)
+def camera_probe(
+    camera: Annotated[
+        str | None, typer.Argument(metavar="URI", help="A camera [default: the only one found].")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE.png", help="Write its last picture here.")
+    ] = None,
+    seconds: Annotated[float, typer.Option("--seconds", help="How long it is watched.")] = 3.0,
+    as_json: JsonOption = False,
+    force: ForceOption = False,
+) -> None:
+    """Watch a camera for a few seconds: format, size, real rate, latency, controls as read back."""
+    overwrite(force=force)
+    from edgeleuk.commands import probe as probing
+    from edgeleuk.io.config import command_settings
+
+    result = probing.probe(command_settings({"camera": camera}, command="camera probe").camera, out, seconds)
+    emit(result, probing.probe_text, as_json=as_json)

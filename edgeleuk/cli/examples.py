@@ -1,0 +1,105 @@
+"""Two examples for each command, as its help shows them; what is in capitals is yours to put in."""
+
+from __future__ import annotations
+
+EXAMPLES: dict[tuple[str, ...], tuple[str, str]] = {
+    (): ("classify field.jpg --save annotated.png", "run --camera virtual:// --frames 20"),
+    ("train",): (
+        "train --data C-NMC --out resnet.keras",
+        "train --data C-NMC --out small.keras --architecture baseline --epochs 5",
+    ),
+    ("cross-validate",): (
+        "cross-validate --data C-NMC --out comparison --architecture resnet --architecture baseline",
+        "cross-validate --data C-NMC --out quick --architecture resnet --folds 2 --seeds 1",
+    ),
+    ("evaluate",): (
+        "evaluate resnet.keras --data C-NMC",
+        "evaluate resnet.edgeleuk --data C-NMC --report report",
+    ),
+    ("convert",): (
+        "convert resnet.keras --calibration C-NMC --out resnet.edgeleuk",
+        "convert own.keras --calibration PICTURES --classes sick=blast,well=normal --out own.edgeleuk",
+    ),
+    ("contract",): (
+        "contract own.keras --data PICTURES --classes sick=blast,well=normal",
+        "contract own.keras --data C-NMC --out contract.toml",
+    ),
+    ("calibrate",): (
+        "calibrate resnet.keras --data C-NMC --out calibration",
+        "calibrate resnet.keras --data C-NMC --out calibration --images 200 --curve",
+    ),
+    ("validate",): (
+        "validate resnet.edgeleuk --data C-NMC",
+        "validate resnet.edgeleuk --data C-NMC --limits limits.toml --report report",
+    ),
+    ("compare",): (
+        "compare default new.edgeleuk --data C-NMC",
+        "compare old.edgeleuk new.edgeleuk --data PICTURES --json",
+    ),
+    ("inspect",): ("inspect", "inspect resnet.edgeleuk --json"),
+    ("verify",): ("verify resnet.edgeleuk", "verify night.db"),
+    ("run",): (
+        "run --camera virtual:// --frames 20",
+        "run --camera v4l2:///dev/v4l/by-id/NAME --session night.db --save-video night.mp4",
+    ),
+    ("classify",): (
+        "classify field.jpg --save annotated.png",
+        "classify PICTURES --out answers.jsonl --jobs 4",
+    ),
+    ("segment",): (
+        "segment field.jpg --out masks",
+        "segment a.png b.png --out masks --px-per-um 13.2",
+    ),
+    ("replay",): ("replay night.db --cell 3", "replay night.db --cell 3 --bundle resnet.edgeleuk"),
+    ("export",): ("export night.db --csv --out night.csv", "export night.db --fhir"),
+    ("report",): ("report night.db", "report night.db --html night.html"),
+    ("bench",): ("bench", "bench --bundle resnet.edgeleuk --out device.json --limit p95_ms=20"),
+    ("scan",): (
+        "scan --area 2x1 --stage serial:///dev/ttyUSB0 --session slide.db",
+        "scan --area 5x5 --stage socket://HOST:7011 --camera http://HOST/stream --until-cells 200",
+    ),
+    ("virtual-microscope",): (
+        "virtual-microscope --http :8080 --stage :7011",
+        "virtual-microscope --http :8080 --stage :7011 --protocol grbl --seed 2",
+    ),
+    ("camera", "list"): ("camera list", "camera list --json"),
+    ("camera", "probe"): ("camera probe", "camera probe virtual:// --out probe.png"),
+    ("camera", "flat-field"): (
+        "camera flat-field v4l2:///dev/v4l/by-id/NAME --out blank.png",
+        "camera flat-field dir://glass --out blank.png --frames 8",
+    ),
+    ("stage", "info"): (
+        "stage info --stage serial:///dev/ttyUSB0",
+        "stage info --stage socket://HOST:7011 --json",
+    ),
+    ("stage", "move"): (
+        "stage move --stage serial:///dev/ttyUSB0 --x 500 --y 0 --relative",
+        "stage move --stage socket://HOST:7011 --z 12",
+    ),
+    ("stage", "home"): (
+        "stage home --stage serial:///dev/ttyUSB0",
+        "stage home --stage socket://HOST:7011 --protocol grbl",
+    ),
+    ("stage", "unlock"): (
+        "stage unlock --stage serial:///dev/ttyUSB0",
+        "stage unlock --stage socket://HOST:7011 --protocol grbl",
+    ),
+    ("stage", "stop"): (
+        "stage stop --stage serial:///dev/ttyUSB0",
+        "stage stop --stage socket://HOST:7011 --json",
+    ),
+    ("stage", "map"): (
+        "stage map --stage serial:///dev/ttyUSB0 --out stage.toml",
+        "stage map --stage socket://HOST:7011 --camera http://HOST/stream --lamp 0.5",
+    ),
+    ("stage", "simulate"): (
+        "stage simulate --listen :7011",
+        "stage simulate --protocol grbl --pty board --fault drop:0.1",
+    ),
+    ("mcu", "check"): (
+        "mcu check default --flash 1M --ram 256K",
+        "mcu check small.edgeleuk --flash 2M --ram 1M --vela ethos-u55-128",
+    ),
+    ("mcu", "export"): ("mcu export default --out firmware", "mcu export default --out firmware --golden 4"),
+    ("config", "show"): ("config show", "config show --config night.toml --json"),
+}

@@ -1,0 +1,175 @@
+"""`edgeleuk run`: watch a camera."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgeleuk.cli.options import (
+    AbstainOption,
+    BundleOption,
+    ConfigOption,
+    FastestOption,
+    ForceOption,
+    JsonOption,
+    LampOption,
+    MegapixelsOption,
+    PrecisionOption,
+    QualityCheckOption,
+    ScaleOption,
+    ScanBacklashOption,
+    StageConfigOption,
+    ThreadsOption,
+    UmPerStepOption,
+    UntilCellsOption,
+    UntilPointsOption,
+)
+from edgeleuk.cli.output import emit
+from edgeleuk.cli.stage import opened_stage, scan_backlash
+from edgeleuk.errors import UsageError
+from edgeleuk.io.atomic import overwrite
+
+
+def run(
+    camera: Annotated[
+        str | None,
+        typer.Option(
+            "--camera",
+            metavar="URI",
+            help="v4l2:///dev/v4l/by-id/..., picamera://0, http://HOST/STREAM, rtsp://...,"
+            " gstreamer:PIPELINE, dir://FOLDER, file://VIDEO, or virtual:// [default: the only one found].",
+        ),
+    ] = None,
+    bundle: BundleOption = None,
+    session: Annotated[
+        Path | None, typer.Option("--session", metavar="FILE", help="Record [default: session-TIME.db].")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the session, if it is there: nothing counts twice.")
+    ] = False,
+    frames: Annotated[
+        int | None, typer.Option("--frames", help="Stop after so many processed frames.")
+    ] = None,
+    px_per_um: ScaleOption = None,
+    runtime: FastestOption = None,
+    precision: PrecisionOption = None,
+    threads: ThreadsOption = None,
+    abstain: AbstainOption = None,
+    quality_check: QualityCheckOption = None,
+    most_megapixels: MegapixelsOption = None,
+    flat_field: Annotated[
+        str | None,
+        typer.Option("--flat-field", metavar="FILE", help="A blank, by which every frame is divided."),
+    ] = None,
+    exposure_ms: Annotated[
+        float | None, typer.Option("--exposure-ms", help="Exposure [default: the camera's choice, locked].")
+    ] = None,
+    gain: Annotated[
+        float | None, typer.Option("--gain", help="Gain [default: the camera's choice, locked].")
+    ] = None,
+    white_balance: Annotated[
+        str | None,
+        typer.Option(
+            "--white-balance",
+            metavar="K|RED,BLUE",
+            help="Kelvin, or a Pi's gains [default: the camera's choice, locked].",
+        ),
+    ] = None,
+    lock: Annotated[
+        bool | None,
+        typer.Option("--lock/--no-lock", help="Lock a camera's automatic modes after 2 s [default: lock]."),
+    ] = None,
+    every_frame: Annotated[
+        bool | None,
+        typer.Option(
+            "--every-frame/--newest-frame",
+            help="Let a camera's frames wait for their turn, 32 of them [default: newest].",
+        ),
+    ] = None,
+    until_points: UntilPointsOption = None,
+    until_cells: UntilCellsOption = None,
+    stage: Annotated[
+        str | None,
+        typer.Option("--stage", metavar="URL", help="With --autofocus: what moves the focus."),
+    ] = None,
+    autofocus: Annotated[
+        bool, typer.Option("--autofocus", help="Find the focus, and find it again when it is lost.")
+    ] = False,
+    um_per_step: UmPerStepOption = None,
+    backlash_um: ScanBacklashOption = None,
+    stage_config: StageConfigOption = None,
+    lamp: LampOption = None,
+    config: ConfigOption = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option("--picture", metavar="PNG", help="Last annotated field [default: beside the session]."),
+    ] = None,
+    save_video: Annotated[
+        Path | None,
+        typer.Option("--save-video", metavar="FILE.mp4", help="Every judged field, annotated."),
+    ] = None,
+    as_json: JsonOption = False,
+    force: ForceOption = False,
+) -> None:
+    """Watch a camera: find the white cells, classify each, count each once, record everything."""
+    overwrite(force=force)
+    from edgeleuk.commands import run as running
+    from edgeleuk.io.config import command_settings, use_config
+
+    flags = {
+        "camera": camera,
+        "bundle": bundle,
+        "session": session and str(session),
+        "px_per_um": px_per_um,
+        "runtime": runtime,
+        "precision": precision,
+        "threads": threads,
+        "abstain": abstain,
+        "quality_check": quality_check,
+        "most_megapixels": most_megapixels,
+        "flat_field": flat_field,
+        "exposure_ms": exposure_ms,
+        "gain": gain,
+        "white_balance": white_balance,
+        "lock": lock,
+        "every_frame": every_frame,
+        "until_points": until_points,
+        "until_cells": until_cells,
+    }
+    if config is not None:
+        use_config(config)
+    settings = command_settings(flags)
+    # A stage that the settings name is only used where it is asked for.
+    if (stage is not None and not autofocus) or (autofocus and (stage or settings.stage) is None):
+        raise UsageError("a stage and --autofocus belong together", cure="pass both, or neither")
+    with ExitStack() as stack:
+        focus = None
+        told = stage_config or settings.stage_config
+        step_known = told is not None or um_per_step is not None
+        if autofocus:
+            play_um = scan_backlash(told, backlash_um)
+            focus = stack.enter_context(
+                opened_stage(stage, None, stage_config, um_per_step, play_um, lamp=lamp)
+            )
+        summary, error = running.run(
+            settings.camera,
+            settings.bundle,
+            settings.of_run(),
+            running.RunOptions(
+                Path(settings.session) if settings.session else None,
+                frames,
+                picture,
+                show=not as_json,
+                resume=resume,
+                focus=focus,
+                # GRBL counts millimetres of its own.
+                step_known=step_known or focus is None or focus.capabilities.protocol == "grbl",
+                video=save_video,
+            ),
+        )
+    emit(summary, running.summary_text, as_json=as_json)
+    if error is not None:
+        raise error

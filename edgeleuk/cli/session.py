@@ -1,0 +1,75 @@
+"""The commands that read what `run` recorded: `replay`, `export`, `report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgeleuk.cli.options import BundleOption, ForceOption, JsonOption
+from edgeleuk.cli.output import emit
+from edgeleuk.errors import UsageError
+from edgeleuk.io.atomic import overwrite
+
+
+def replay(
+    session: Annotated[Path, typer.Argument(metavar="SESSION", help="A file that `run` recorded.")],
+    cell: Annotated[int, typer.Option("--cell", metavar="N", help="Number of the cell in the session.")],
+    bundle: BundleOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Judge one recorded cell again: the same bundle gives the same probability, bit for bit."""
+    from edgeleuk.commands import replay as replaying
+    from edgeleuk.io.config import command_settings
+
+    result = replaying.replay_cell(
+        session, cell, command_settings({"bundle": bundle}, command="replay").bundle
+    )
+    emit(result, replaying.replay_text, as_json=as_json)
+    if not result.equal:
+        raise typer.Exit(3)
+
+
+def export(
+    session: Annotated[Path, typer.Argument(metavar="SESSION", help="A file that `run` recorded.")],
+    csv: Annotated[bool, typer.Option("--csv", help="One row for each cell, as CSV.")] = False,
+    jsonl: Annotated[bool, typer.Option("--jsonl", help="One JSON object a line for each cell.")] = False,
+    fhir: Annotated[
+        bool, typer.Option("--fhir", help="The counts as a FHIR R4 Bundle, without a patient.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option("--out", help="A file instead of standard output.")] = None,
+    force: ForceOption = False,
+) -> None:
+    """Write the cells of a session, or its counts, for other programs."""
+    overwrite(force=force)
+    from edgeleuk.session.export import export_csv, export_jsonl
+    from edgeleuk.session.fhir import export_fhir
+
+    if csv + jsonl + fhir != 1:
+        raise UsageError("one format has to be asked for", allowed="--csv, --jsonl or --fhir")
+    if fhir:
+        export_fhir(session, out)
+    else:
+        (export_csv if csv else export_jsonl)(session, out)
+
+
+def report(
+    session: Annotated[Path, typer.Argument(metavar="SESSION", help="A file that `run` recorded.")],
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write a page with a picture of each cell.")
+    ] = None,
+    as_json: JsonOption = False,
+    force: ForceOption = False,
+) -> None:
+    """Sum up a session: counts with intervals, frames by reason, events, gaps."""
+    overwrite(force=force)
+    from edgeleuk.session.html_report import write_page
+    from edgeleuk.session.report import report_text, session_report
+
+    facts = session_report(session)
+    if html is not None:
+        write_page(session, html)
+    emit(facts, report_text, as_json=as_json)
+    if facts.chain and facts.chain.broken:
+        raise typer.Exit(7)

@@ -1,0 +1,106 @@
+"""The published schemas are those of the structs, and what the commands print keeps to them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import msgspec
+import numpy as np
+import pytest
+
+from edgeleuk.commands.schemas import PRINTED, schema_text, write_schemas
+from edgeleuk.io.images import write_png
+from edgeleuk.virtual.render import VirtualSlide
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from outcome import Outcome
+
+FOLDER = Path(__file__).resolve().parents[4] / "docs" / "schema"
+CAMERA = "virtual://?seed=301"
+# Nothing is timed to choose one.
+RUNTIME = ("--runtime", "litert", "--precision", "int8")
+
+
+def validated(name: str, text: str) -> Any:
+    """Hold JSON against its struct, strictly, and see that nothing else stands in it."""
+    found = msgspec.json.decode(text, type=PRINTED[name])
+    value = json.loads(text)
+    assert json.loads(msgspec.json.encode(found)) == value
+    return value
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_the_published_schema_is_current(name: str) -> None:
+    path = FOLDER / f"{name}.json"
+    assert path.read_text(encoding="utf-8") == schema_text(name), "python -m edgeleuk.commands.schemas"
+
+
+def test_nothing_else_is_published() -> None:
+    assert {path.stem for path in FOLDER.glob("*.json")} == set(PRINTED)
+
+
+def test_they_are_written_anew(tmp_path: Path) -> None:
+    written = write_schemas(tmp_path / "schema")
+    assert [path.read_bytes() for path in written] == [(FOLDER / path.name).read_bytes() for path in written]
+
+
+@pytest.fixture
+def session(edgeleuk: Callable[..., Outcome]) -> str:
+    """Record a short session; its path, and beside it ``run.json`` and a picture of a field."""
+    done = edgeleuk("run", "--camera", CAMERA, "--frames", 2, "--session", "s.db", "--json", *RUNTIME)
+    assert done.code == 0
+    Path("run.json").write_text(done.out, encoding="utf-8")
+    return "s.db"
+
+
+def test_what_is_said_of_a_session(edgeleuk: Callable[..., Outcome], session: str) -> None:
+    summary = validated("run", Path("run.json").read_text(encoding="utf-8"))
+    assert summary["frames"]["processed"] == 2
+    report = validated("report", edgeleuk("report", session, "--json").out)
+    assert report["cells"]["unique"] == summary["cells"]["unique"] > 0
+    verified = validated("verify-session", edgeleuk("verify", session, "--json").out)
+    assert verified["cells"] == summary["cells"]["unique"]
+    assert validated("replay", edgeleuk("replay", session, "--cell", 1, "--json").out)["equal"]
+
+
+def test_what_is_said_of_pictures(edgeleuk: Callable[..., Outcome], tmp_path: Path) -> None:
+    field, cell = tmp_path / "field.png", tmp_path / "cell.png"
+    slide = VirtualSlide(301)
+    shown = slide.field(0, 0, width=640, height=480).pixels
+    write_png(field, shown, "--out")
+    alone = np.zeros((300, 300, 3), np.uint8)
+    cv2.circle(alone, (150, 150), 100, (120, 60, 150), -1)
+    write_png(cell, alone, "--out")
+    classified = validated("classify", edgeleuk("classify", field, cell, "--json", *RUNTIME).out)
+    assert [one["kind"] for one in classified["files"]] == ["field", "cell"]
+    assert classified["files"][0]["cells"]
+    segmented = validated("segment", edgeleuk("segment", field, "--out", "masks", "--json").out)
+    assert len(segmented["files"][0]["cells"]) == len(classified["files"][0]["cells"])
+    words = ("classify", field, "--jobs", 1, "--json", *RUNTIME)
+    assert validated("classify-folder", edgeleuk(*words).out)["pictures"]["classified"] == 1
+
+
+def test_what_is_said_of_a_bundle_and_of_cameras(edgeleuk: Callable[..., Outcome]) -> None:
+    assert validated("inspect", edgeleuk("inspect", "--json").out)["manifest"]["name"] == "default"
+    assert validated("verify-bundle", edgeleuk("verify", "--json").out)["verdict"] == "pass"
+    assert "cameras" in validated("camera-list", edgeleuk("camera", "list", "--json").out)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"views": "1"}, {"equal": 1}, {"recorded": None}, {"replayed": {"decision": "ill"}}],
+)
+def test_what_cannot_be_is_refused(wrong: dict[str, object]) -> None:
+    called = {"decision": "blast", "probability": 0.5, "reason": None}
+    value = {
+        "schema_version": 1, "session": "s.db", "cell": 1, "bundle_sha256": "ab", "recorded": called,
+        "replayed": called, "views": 1, "equal": True, "research_use": "",
+    }  # fmt: skip
+    assert validated("replay", json.dumps(value)) == value
+    with pytest.raises(msgspec.ValidationError):
+        validated("replay", json.dumps(value | wrong))

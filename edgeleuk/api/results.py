@@ -37,6 +37,13 @@ class SegmentedCell:
     area_px, nucleus_area_px : int
     touches_border : bool
         The picture's edge cuts the cell.
+
+    Examples
+    --------
+    >>> from edgeleuk.frames import Box
+    >>> cell = SegmentedCell(Box(5, 7, 2, 2), np.full((2, 2), 255, np.uint8), 4, 4, False)
+    >>> cell.contour.tolist()
+    [[5, 7], [5, 8], [6, 8], [6, 7]]
     """
 
     box: Box
@@ -67,6 +74,12 @@ class ImageCell:
         Why the cell is ``uncertain``.
     found : Cell or None
         The cell with its mask; None in a picture of one cell on black.
+
+    Examples
+    --------
+    >>> from edgeleuk.frames import Box
+    >>> ImageCell(Box(5, 7, 2, 2), "blast", 0.9, None).contour.tolist()
+    [[5, 7], [6, 7], [6, 8], [5, 8]]
     """
 
     box: Box
@@ -116,6 +129,13 @@ class ImageResult:
         The picture's entry of ``edgeleuk classify --json``.
     rgb : (H, W, 3) uint8, or None
         The array that was handed in; a file is read again when it is drawn.
+
+    Examples
+    --------
+    >>> from edgeleuk.frames import Box
+    >>> cells = (ImageCell(Box(5, 7, 2, 2), "blast", 0.9, None),)
+    >>> ImageResult("field.png", "field", None, cells, 10.0, {}).counts.text()
+    '1 blast, 0 normal, 0 uncertain'
     """
 
     file: str
@@ -197,6 +217,11 @@ class SegmentedImage:
     px_per_um : float or None
     mask : (H, W) uint8
         Of the whole picture: 255 nucleus, 128 cytoplasm, 0 rest.
+
+    Examples
+    --------
+    >>> segmented_image("field.png", "blurred", [], None, (480, 640)).mask.shape
+    (480, 640)
     """
 
     file: str
@@ -216,6 +241,13 @@ class FrameResult(PipelineFrame):
         The frame as it was judged.
     simulated : bool
         The picture was drawn, not photographed.
+
+    Examples
+    --------
+    >>> import edgeleuk
+    >>> frames = list(edgeleuk.watch("virtual://?seed=1&frames=2", runtime="litert"))
+    >>> [frame.sequence for frame in frames], frames[0].simulated
+    ([0, 1], True)
     """
 
     rgb: RgbImage = field(repr=False)

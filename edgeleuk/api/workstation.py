@@ -12,6 +12,8 @@ from edgeleuk.errors import MissingDependencyError, UsageError
 if TYPE_CHECKING:
     from types import ModuleType
 
+# Options that name files; Python may hand them in as text.
+_FILES = ("calibration_record", "contract", "limits_file", "subjects")
 _CURE = "pip install 'edgeleuk[workstation]'"
 
 
@@ -51,7 +53,7 @@ def convert(model: str | Path, calibration: str | Path, out: str | Path, **optio
     made_of = _workstation("edgeleuk_convert.commands.options").ConvertOptions
     _require_known("convert", options, made_of.__dataclass_fields__)
     run = _workstation("edgeleuk_convert.commands.convert").convert
-    return _plain(run(Path(model), Path(calibration), Path(out), made_of(**options)))
+    return _plain(run(Path(model), Path(calibration), Path(out), made_of(**_with_paths(options))))
 
 
 def evaluate(
@@ -104,7 +106,7 @@ def evaluate(
         Path(data),
         report=None if report is None else Path(report),
         limits_file=None if limits is None else Path(limits),
-        options=made_of(**options),
+        options=made_of(**_with_paths(options)),
     )
     return _plain(facts)
 
@@ -112,6 +114,13 @@ def evaluate(
 def _plain(facts: Any) -> dict[str, Any]:
     """Return what is printed as JSON, from a struct or a mapping."""
     return facts.to_json() if hasattr(facts, "to_json") else dict(facts)
+
+
+def _with_paths(options: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: Path(value) if name in _FILES and isinstance(value, str) else value
+        for name, value in options.items()
+    }
 
 
 def _require_known(what: str, options: dict[str, Any], known: Any) -> None:

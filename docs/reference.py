@@ -156,14 +156,11 @@ def _nested(value: object) -> bool:
 
 
 def settings_table(structure: type) -> str:
-    """Write a table of one structure's own keys."""
+    """Write a table of one structure's keys."""
     said = documented(structure)
-    inherited = {name for base in structure.__mro__[1:] for name in getattr(base, "__struct_fields__", ())}
 
     def rows() -> Iterator[tuple[str, ...]]:
         for name, default, kind in fields_of(structure):
-            if name in inherited:
-                continue
             shown = "" if default is ... else "a table" if _nested(default) else f"`{_default(default)}`"
             yield f"`{name}`", f"`{_annotation(kind)}`", shown, _cell(said.get(name, ""))
 

@@ -17,7 +17,7 @@ class Closing(Protocol):
         """Free what was opened; more than once does no harm."""
         raise NotImplementedError
 
-    def close_after(self, error: BaseException | None) -> None:
+    def _close_after(self, error: BaseException | None) -> None:
         """Close at the end of a ``with`` block, knowing the error that ended it."""
         del error
         self.close()
@@ -31,4 +31,4 @@ class Closing(Protocol):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close_after(error)
+        self._close_after(error)

@@ -165,7 +165,7 @@ class SessionReader(CountingRows):
         """Close the file."""
         self._connection.close()
 
-    def close_after(self, error: BaseException | None) -> None:
+    def _close_after(self, error: BaseException | None) -> None:
         """Close the file; what could not be read because records were changed is told from a bug."""
         try:
             if _may_be_of_the_records(error):

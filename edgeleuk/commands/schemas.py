@@ -1,6 +1,7 @@
 """JSON schemas of what commands print: ``python -m edgeleuk.commands.schemas [FOLDER]`` writes them.
 
-They are made from the structs that the commands return, and stand in ``docs/schema``.
+They are made from the structs that the commands return, and stand in ``docs/schema``, those of the
+workstation beside them.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ PRINTED: Mapping[str, type[Printed]] = {
 }
 
 
-def schema_of(name: str) -> dict[str, Any]:
+def schema_of(name: str, printed: Mapping[str, type[Printed]] = PRINTED) -> dict[str, Any]:
     """Return the JSON schema of what a command prints.
 
     Examples
@@ -49,22 +50,22 @@ def schema_of(name: str) -> dict[str, Any]:
     >>> schema_of("replay")["$ref"]
     '#/$defs/Replay'
     """
-    return {"$schema": DIALECT, **msgspec.json.schema(PRINTED[name])}
+    return {"$schema": DIALECT, **msgspec.json.schema(printed[name])}
 
 
-def schema_text(name: str) -> str:
+def schema_text(name: str, printed: Mapping[str, type[Printed]] = PRINTED) -> str:
     """Return the schema as it stands in its file."""
-    encoded = msgspec.json.encode(schema_of(name), order="sorted")
+    encoded = msgspec.json.encode(schema_of(name, printed), order="sorted")
     return msgspec.json.format(encoded, indent=1).decode() + "\n"
 
 
-def write_schemas(folder: Path) -> list[Path]:
+def write_schemas(folder: Path, printed: Mapping[str, type[Printed]] = PRINTED) -> list[Path]:
     """Write ``NAME.json`` for each; return what was written."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for name in PRINTED:
+    for name in printed:
         path = folder / f"{name}.json"
-        path.write_text(schema_text(name), encoding="utf-8")
+        path.write_text(schema_text(name, printed), encoding="utf-8")
         written.append(path)
     return written
 

@@ -96,7 +96,8 @@ def test_evaluation_and_validation_carry_it_once(made: tuple[Path, ConversionRes
         options=DataOptions.parse(CLASSES, None, None),
         report=tmp_path / "report",
     )
-    assert (evaluated["cells"], evaluated["stamp"].count(STAMP)) == (12, 1)
+    assert isinstance(evaluated.stamp, str)
+    assert (evaluated.cells, evaluated.stamp.count(STAMP)) == (12, 1)
     assert train.evaluation_text(evaluated).startswith(STAMP)
     assert STAMP in (tmp_path / "report" / "report.html").read_text()
     validated = validation_commands.validate(

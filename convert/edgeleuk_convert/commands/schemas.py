@@ -1,0 +1,31 @@
+"""JSON schemas of what all commands print: ``python -m edgeleuk_convert.commands.schemas [FOLDER]``.
+
+Those of the device, see `edgeleuk.commands.schemas`, and those of the workstation.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeleuk.commands.schemas import PRINTED as OF_DEVICE
+from edgeleuk.commands.schemas import write_schemas
+from edgeleuk_convert.commands.results import ConversionResult, EvaluationResult, TrainingResult
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from edgeleuk.results.structs import Printed
+
+# Name of the schema -> what the command prints with --json.
+OF_WORKSTATION: Mapping[str, type[Printed]] = {
+    "convert": ConversionResult,
+    "evaluate": EvaluationResult,
+    "train": TrainingResult,
+}
+PRINTED: Mapping[str, type[Printed]] = {**OF_DEVICE, **OF_WORKSTATION}
+
+
+if __name__ == "__main__":
+    write_schemas(Path(sys.argv[1] if len(sys.argv) > 1 else "docs/schema"), PRINTED)

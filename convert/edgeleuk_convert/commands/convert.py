@@ -19,7 +19,7 @@ from edgeleuk_convert.commands.conversion_steps import (
     repair_networks,
     validate_networks,
 )
-from edgeleuk_convert.commands.evaluate import validation_text
+from edgeleuk_convert.commands.evaluate import validation_facts_text
 from edgeleuk_convert.commands.options import ConvertOptions, calibration_choice, plan_conversion
 from edgeleuk_convert.commands.read_cells import CNMC, read_cells
 from edgeleuk_convert.commands.results import ConversionResult, ConvertedMember
@@ -115,7 +115,7 @@ def conversion_text(result: ConversionResult) -> str:
     lines += [f"  {kind:<24} {path}" for kind, path in result.also.items()]
     if "repair" in result.validation:
         lines.append(repair_text(result.validation["repair"]))
-    lines.append(validation_text(result.validation | {"stamp": None}))
+    lines.append(validation_facts_text(result.validation | {"stamp": None}))
     if result.verdict == "fail":
         lines.append(f"rejected: {Path(result.bundle).name} is there to be looked at; the device refuses it")
     return "\n".join(lines)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import UNSET, UnsetType
 
+from edgeleuk.bundle.manifest import InputContract, OutputContract  # noqa: TC001 - msgspec looks at them
 from edgeleuk.results.structs import Printed
 
 
@@ -139,3 +140,158 @@ class TrainingResult(Printed, frozen=True, kw_only=True):
     training_subjects: int
     held_out_subjects: tuple[str, ...]
     held_out: EvaluationResult
+
+
+class Judgement(Printed, frozen=True, kw_only=True):
+    """A verdict by limits; see `edgeleuk_convert.metrics.acceptance.settle`.
+
+    Attributes
+    ----------
+    verdict : str
+    reasons : tuple of str
+        Of a verdict that is not ``pass``.
+    images_needed : int or None
+        About how many more images would decide it; None unless it is undecided.
+    limits : dict of str to float
+        What may be lost, by its name.
+    """
+
+    verdict: Literal["pass", "fail", "undecided"]
+    reasons: tuple[str, ...]
+    images_needed: int | None
+    limits: dict[str, float]
+
+
+class ValidationResult(Judgement, frozen=True, kw_only=True):
+    """How a bundle's int8 networks agree with its float network on cells that none of them has seen.
+
+    Attributes
+    ----------
+    models : tuple of str
+        Keys of the int8 networks that were compared.
+    threshold : float
+        Probability at and above which a cell was called a blast.
+    reference, tflite_int8, onnx_int8, tensorrt_int8 : dict
+        Of each network that the bundle has: its metrics, and what changes from float to int8; see
+        `edgeleuk_convert.evaluation.int8_vs_float.validation_facts`.
+    stamp : str or None
+        What has to be said wherever its figures stand.
+    layers, layers_unmatched, layers_images, layers_plot
+        With ``--layers``: every layer with the noise that it adds, the worst first; layers without a
+        counterpart, by network; how many images were looked at; the plot.
+    report : str
+        The page, where one was asked for.
+    """
+
+    schema_version: int = 1
+    models: tuple[str, ...]
+    threshold: float
+    reference: dict[str, Any]
+    tflite_int8: dict[str, Any] | UnsetType = UNSET
+    onnx_int8: dict[str, Any] | UnsetType = UNSET
+    tensorrt_int8: dict[str, Any] | UnsetType = UNSET
+    stamp: str | None
+    layers: list[dict[str, Any]] | UnsetType = UNSET
+    layers_unmatched: dict[str, int] | UnsetType = UNSET
+    layers_images: int | UnsetType = UNSET
+    layers_plot: str | UnsetType = UNSET
+    report: str | UnsetType = UNSET
+
+
+class ComparedBundle(Printed, frozen=True, kw_only=True):
+    """One of two bundles: its file, name and hash, and the stamp that it carries."""
+
+    path: str
+    name: str
+    sha256: str
+    stamp: str | None
+
+
+class BundleComparison(Judgement, frozen=True, kw_only=True):
+    """Whether bundle B may take the place of A.
+
+    Attributes
+    ----------
+    a, b : ComparedBundle
+    cells, subjects, groups : int
+        That neither has seen.
+    models : tuple of str
+        Keys of the int8 networks that both have.
+    differences : tuple of str
+        Of their contracts, in words.
+    tflite_int8, onnx_int8, tensorrt_int8 : dict
+        Of each network that both have: the metrics of each, and what changes; see
+        `edgeleuk_convert.evaluation.replacement.compare_bundles`.
+    answer : str
+        The verdict in words.
+    stamp : str or None
+        What has to be said wherever its figures stand.
+    """
+
+    schema_version: int = 1
+    a: ComparedBundle
+    b: ComparedBundle
+    cells: int
+    subjects: int
+    groups: int
+    models: tuple[str, ...]
+    differences: tuple[str, ...]
+    tflite_int8: dict[str, Any] | UnsetType = UNSET
+    onnx_int8: dict[str, Any] | UnsetType = UNSET
+    tensorrt_int8: dict[str, Any] | UnsetType = UNSET
+    answer: str
+    stamp: str | None
+
+
+class RunnerUp(Printed, frozen=True, kw_only=True):
+    """Another way to feed a network, and what tells it apart from the best; None where nothing does."""
+
+    way: str
+    auroc: float
+    told_apart_by: str | None
+
+
+class ContractResult(Printed, frozen=True, kw_only=True):
+    """What a network is fed, as labelled images show it.
+
+    Attributes
+    ----------
+    way : str
+        In words.
+    input, output
+        As in a bundle's manifest.
+    classes : tuple of str
+        By the network's numbers.
+    rescales_itself : bool
+    auroc, interval_95 : float, (low, high)
+    cells, groups : int
+        That it was tried on.
+    told_apart : bool
+        Whether no other way does as well.
+    runners_up : tuple of RunnerUp
+    model : str
+        The file.
+    stamp : str or None
+        What has to be said wherever its figures stand.
+    notes : tuple of str
+        What was odd about the file.
+    contract : str
+        The ``contract.toml``, where one was asked for.
+    """
+
+    schema_version: int = 1
+    way: str
+    input: InputContract
+    output: OutputContract
+    classes: tuple[str, ...]
+    rescales_itself: bool
+    auroc: float
+    interval_95: tuple[float, float]
+    cells: int
+    groups: int
+    told_apart: bool
+    runners_up: tuple[RunnerUp, ...]
+    model: str
+    stamp: str | None
+    notes: tuple[str, ...]
+    contract: str | UnsetType = UNSET

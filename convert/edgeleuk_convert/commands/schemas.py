@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 
 from edgeleuk.commands.schemas import PRINTED as OF_DEVICE
 from edgeleuk.commands.schemas import write_schemas
-from edgeleuk_convert.commands.results import ConversionResult, EvaluationResult, TrainingResult
+from edgeleuk_convert.commands.results import (
+    BundleComparison,
+    ContractResult,
+    ConversionResult,
+    EvaluationResult,
+    TrainingResult,
+    ValidationResult,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,6 +30,9 @@ OF_WORKSTATION: Mapping[str, type[Printed]] = {
     "convert": ConversionResult,
     "evaluate": EvaluationResult,
     "train": TrainingResult,
+    "validate": ValidationResult,
+    "compare": BundleComparison,
+    "contract": ContractResult,
 }
 PRINTED: Mapping[str, type[Printed]] = {**OF_DEVICE, **OF_WORKSTATION}
 

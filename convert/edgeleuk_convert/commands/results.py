@@ -295,3 +295,88 @@ class ContractResult(Printed, frozen=True, kw_only=True):
     stamp: str | None
     notes: tuple[str, ...]
     contract: str | UnsetType = UNSET
+
+
+class CalibrationResult(Printed, frozen=True, kw_only=True):
+    """A calibration set, and what checks of its ranges found on held-out cells.
+
+    Attributes
+    ----------
+    strategy, seed
+        How it was chosen.
+    images, subjects, groups : int
+        That it holds.
+    tensors_sha256 : str
+        Of what the network is fed.
+    files : tuple of str
+        That were written, the record first.
+    ranges : dict
+        What the checks found; each tensor stands in the file of the checks.
+    curve : list of dict
+        With ``--curve``: for each number of images how int8 agrees with float; else empty.
+    recommended_images : int or None
+    recommendation : str or None
+        The same in words.
+    text : str
+        What the checks and the curve found, for people.
+    stamp : str or None
+        What has to be said wherever its figures stand.
+    """
+
+    schema_version: int = 1
+    strategy: str
+    seed: int
+    images: int
+    subjects: int
+    groups: int
+    tensors_sha256: str
+    files: tuple[str, ...]
+    ranges: dict[str, Any]
+    curve: list[dict[str, Any]]
+    recommended_images: int | None
+    recommendation: str | None
+    text: str
+    stamp: str | None
+
+
+class MethodScores(Printed, frozen=True, kw_only=True):
+    """A method on all folds; see `edgeleuk_convert.evaluation.cross_validation.Scores`.
+
+    Attributes
+    ----------
+    title : str
+    parameters : int or None
+        None for what is no network.
+    folds, mean, interval_95, seeds
+        Metrics of each fold, their mean over the folds with its interval, and the mean for each seed.
+    cost : dict or None
+        What the network takes as float and as int8; None for what is no network.
+    """
+
+    title: str
+    parameters: int | None
+    folds: tuple[dict[str, float], ...]
+    mean: dict[str, float]
+    interval_95: dict[str, tuple[float, float]]
+    seeds: tuple[dict[str, float], ...]
+    cost: dict[str, int | float] | None
+
+
+class CrossValidationResult(Printed, frozen=True, kw_only=True):
+    """All methods on the same folds, as ``comparison.json`` holds them.
+
+    Attributes
+    ----------
+    cells, subjects, groups : int
+    scores : dict of str to MethodScores
+        Baselines first, then architectures.
+    curve : tuple of (int, float, float)
+        Training groups, and the forest's mean AUROC and weighted F1 with so many.
+    """
+
+    schema_version: int = 1
+    cells: int
+    subjects: int
+    groups: int
+    scores: dict[str, MethodScores]
+    curve: tuple[tuple[int, float, float], ...]

@@ -13,8 +13,10 @@ from edgeleuk.commands.schemas import PRINTED as OF_DEVICE
 from edgeleuk.commands.schemas import write_schemas
 from edgeleuk_convert.commands.results import (
     BundleComparison,
+    CalibrationResult,
     ContractResult,
     ConversionResult,
+    CrossValidationResult,
     EvaluationResult,
     TrainingResult,
     ValidationResult,
@@ -30,6 +32,8 @@ OF_WORKSTATION: Mapping[str, type[Printed]] = {
     "convert": ConversionResult,
     "evaluate": EvaluationResult,
     "train": TrainingResult,
+    "cross-validate": CrossValidationResult,
+    "calibrate": CalibrationResult,
     "validate": ValidationResult,
     "compare": BundleComparison,
     "contract": ContractResult,

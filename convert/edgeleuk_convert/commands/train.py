@@ -19,7 +19,7 @@ from edgeleuk.errors import (
 from edgeleuk.io.atomic import require_replaceable
 from edgeleuk.io.console import STAGES, progress_bar, say, training_progress
 from edgeleuk_convert.commands.read_cells import CNMC, read_with_prints
-from edgeleuk_convert.commands.results import EvaluationResult, TrainingResult
+from edgeleuk_convert.commands.results import CrossValidationResult, EvaluationResult, TrainingResult
 from edgeleuk_convert.environment import quiet_tensorflow, require_writable
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def cross_validate(
     folds: int,
     seeds: int,
     epochs: int | None,
-) -> dict[str, Any]:
+) -> CrossValidationResult:
     """Train and judge architectures on every fold, and write how they compare."""
     from edgeleuk_convert.evaluation.cross_validation import cross_validate as validate_all
     from edgeleuk_convert.evaluation.cross_validation import settings_for
@@ -212,14 +212,14 @@ def cross_validate(
         cells, prints = read_with_prints(data)
         with training_progress() as report:
             compared = validate_all(cells, out, settings, prints=prints, begin=say, progress=report)
-    return comparison.write(compared, out)
+    return msgspec.convert(comparison.write(compared, out), CrossValidationResult)
 
 
-def comparison_text(result: dict[str, Any]) -> str:
+def comparison_text(result: CrossValidationResult) -> str:
     """Say how networks compare."""
     from edgeleuk_convert.reports import comparison
 
-    return comparison.comparison_text(result)
+    return comparison.comparison_text(result.to_json())
 
 
 def training_text(result: TrainingResult) -> str:

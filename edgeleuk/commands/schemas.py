@@ -16,6 +16,7 @@ from edgeleuk.batch.archive import ArchiveResult
 from edgeleuk.batch.images import Classification, Segmentation
 from edgeleuk.capture.discovery import CameraList
 from edgeleuk.commands.bundle import BundleDescription, BundleVerification
+from edgeleuk.commands.probe import ProbeResult
 from edgeleuk.commands.replay import Replay
 from edgeleuk.results.structs import RunSummary
 from edgeleuk.session.report import SessionReport
@@ -39,6 +40,7 @@ PRINTED: Mapping[str, type[Printed]] = {
     "report": SessionReport,
     "replay": Replay,
     "camera-list": CameraList,
+    "camera-probe": ProbeResult,
 }
 
 

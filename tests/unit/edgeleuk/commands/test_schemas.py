@@ -95,6 +95,8 @@ def test_what_is_said_of_a_bundle_and_of_cameras(edgeleuk: Callable[..., Outcome
     assert validated("inspect", edgeleuk("inspect", "--json").out)["manifest"]["name"] == "default"
     assert validated("verify-bundle", edgeleuk("verify", "--json").out)["verdict"] == "pass"
     assert "cameras" in validated("camera-list", edgeleuk("camera", "list", "--json").out)
+    probed = edgeleuk("camera", "probe", f"{CAMERA}&width=320&height=240&fps=20", "--seconds", 0.3, "--json")
+    assert validated("camera-probe", probed.out)["width"] == 320
 
 
 def test_what_is_said_of_a_training() -> None:

@@ -1,6 +1,6 @@
-"""JSON schemas of what all commands print: ``python -m edgeleuk_convert.commands.schemas [FOLDER]``.
+"""JSON schemas of what the workstation prints: ``python -m edgeleuk_convert.commands.schemas [FOLDER]``.
 
-Those of the device, see `edgeleuk.commands.schemas`, and those of the workstation.
+Those of the device are written by `edgeleuk.commands.schemas`.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeleuk.commands.schemas import PRINTED as OF_DEVICE
-from edgeleuk.commands.schemas import write_schemas
+from edgeleuk.results.schemas import write_schemas
 from edgeleuk_convert.commands.results import (
     BundleComparison,
     CalibrationResult,
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from edgeleuk.results.structs import Printed
 
 # Name of the schema -> what the command prints with --json.
-OF_WORKSTATION: Mapping[str, type[Printed]] = {
+PRINTED: Mapping[str, type[Printed]] = {
     "convert": ConversionResult,
     "evaluate": EvaluationResult,
     "train": TrainingResult,
@@ -38,8 +37,7 @@ OF_WORKSTATION: Mapping[str, type[Printed]] = {
     "compare": BundleComparison,
     "contract": ContractResult,
 }
-PRINTED: Mapping[str, type[Printed]] = {**OF_DEVICE, **OF_WORKSTATION}
 
 
 if __name__ == "__main__":
-    write_schemas(Path(sys.argv[1] if len(sys.argv) > 1 else "docs/schema"), PRINTED)
+    write_schemas(PRINTED, Path(sys.argv[1] if len(sys.argv) > 1 else "docs/schema"))

@@ -11,10 +11,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from edgeleuk.commands.schemas import schema_text, write_schemas
+from edgeleuk.commands.schemas import PRINTED as OF_DEVICE
 from edgeleuk.io.images import write_png
+from edgeleuk.results.schemas import schema_text, write_schemas
 from edgeleuk.virtual.render import VirtualSlide
-from edgeleuk_convert.commands.schemas import PRINTED
+from edgeleuk_convert.commands.schemas import PRINTED as OF_WORKSTATION
 from edgeleuk_convert.commands.train import evaluation_text
 from edgeleuk_convert.evaluation.evaluate import Evaluation
 from edgeleuk_convert.metrics.classification import Judged, interval_95, point_metrics
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from outcome import Outcome
 
+PRINTED = {**OF_DEVICE, **OF_WORKSTATION}
 FOLDER = Path(__file__).resolve().parents[4] / "docs" / "schema"
 CAMERA = "virtual://?seed=301"
 # Nothing is timed to choose one.
@@ -41,8 +43,8 @@ def validated(name: str, text: str) -> Any:
 @pytest.mark.parametrize("name", PRINTED)
 def test_the_published_schema_is_current(name: str) -> None:
     path = FOLDER / f"{name}.json"
-    assert path.read_text(encoding="utf-8") == schema_text(name, PRINTED), (
-        "python -m edgeleuk_convert.commands.schemas"
+    assert path.read_text(encoding="utf-8") == schema_text(PRINTED[name]), (
+        "python -m edgeleuk.commands.schemas, and edgeleuk_convert's"
     )
 
 
@@ -51,7 +53,7 @@ def test_nothing_else_is_published() -> None:
 
 
 def test_they_are_written_anew(tmp_path: Path) -> None:
-    written = write_schemas(tmp_path / "schema", PRINTED)
+    written = write_schemas(PRINTED, tmp_path / "schema")
     assert [path.read_bytes() for path in written] == [(FOLDER / path.name).read_bytes() for path in written]
 
 

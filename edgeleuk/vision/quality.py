@@ -208,7 +208,7 @@ def fault_of(quality: FieldQuality, limits: QualityLimits = _LIMITS) -> QualityF
     --------
     >>> import numpy as np
     >>> fault_of(measure_quality(np.full((480, 640, 3), 200, np.uint8)))
-    <Fault.EMPTY: 'empty field'>
+    <QualityFault.EMPTY: 'empty field'>
     """
     red_low, red_high = limits.red_cast
     blue_low, blue_high = limits.blue_cast

@@ -18,6 +18,17 @@
 from __future__ import annotations
 
 
+def extra_cure(extra: str) -> str:
+    """Return the command that installs one of the package's extras.
+
+    Examples
+    --------
+    >>> extra_cure("stage")
+    "pip install 'edgeleuk[stage]'"
+    """
+    return f"pip install 'edgeleuk[{extra}]'"
+
+
 class EdgeleukError(Exception):
     """Base of all deliberate errors: one sentence with what, got, allowed and cure.
 

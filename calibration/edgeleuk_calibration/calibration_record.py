@@ -112,7 +112,7 @@ class CalibrationRecord(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class CalibrationSet(Generic[T]):
-    """The images, in a seeded order, and their card."""
+    """The images, in a seeded order, and their record."""
 
     images: tuple[T, ...]
     card: CalibrationRecord
@@ -156,7 +156,7 @@ def decode_calibration_record(data: bytes) -> CalibrationRecord:
     try:
         return msgspec.json.decode(data, type=CalibrationRecord)
     except (msgspec.DecodeError, ValueError) as error:
-        raise IntegrityError("the calibration card is damaged", got=str(error)) from error
+        raise IntegrityError("the calibration record is damaged", got=str(error)) from error
 
 
 def read_calibration_record(path: Path) -> CalibrationRecord:
@@ -173,14 +173,14 @@ def read_calibration_record(path: Path) -> CalibrationRecord:
         return decode_calibration_record(path.read_bytes())
     except OSError as error:
         raise UsageError(
-            "the calibration card cannot be read", got=f"{path} ({error.strerror})", cure="check the path"
+            "the calibration record cannot be read", got=f"{path} ({error.strerror})", cure="check the path"
         ) from error
 
 
 def found_again(
     card: CalibrationRecord, cells: Iterable[T], *, folder: Path | None = None
 ) -> CalibrationSet[T]:
-    """Find the images of a card again by their hashes, in the card's order.
+    """Find the images of a record again by their hashes, in the record's order.
 
     Parameters
     ----------
@@ -188,7 +188,7 @@ def found_again(
     cells : iterable of labelled images
         Where to look.
     folder : Path, optional
-        What names on the card are relative to: tells a changed file from a missing one.
+        What names in the record are relative to: tells a changed file from a missing one.
 
     Raises
     ------
@@ -217,10 +217,10 @@ def found_again(
             if of
         ]
         raise DataRefusedError(
-            f"{len(missing) + len(changed)} of the {len(card.images)} images of the calibration card"
+            f"{len(missing) + len(changed)} of the {len(card.images)} images of the calibration record"
             " are not there as they were",
             got="; ".join(facts),
-            cure="pass the folder that the card was made from",
+            cure="pass the folder that the record was made from",
         )
     return CalibrationSet(tuple(found), card)
 
@@ -280,7 +280,7 @@ def tensors_sha256(tensors: Iterable[npt.NDArray[np.uint8]]) -> str:
 
 
 def with_tensors(card: CalibrationRecord, contract: InputContract, digest: str) -> CalibrationRecord:
-    """Write down which tensors came of the images; where the card says so already, they must be the same.
+    """Write down which tensors came of the images; where the record says so already, they must be the same.
 
     Parameters
     ----------
@@ -293,15 +293,15 @@ def with_tensors(card: CalibrationRecord, contract: InputContract, digest: str) 
     Raises
     ------
     IntegrityError
-        The card's input contract is the same, the tensors are not.
+        The record's input contract is the same, the tensors are not.
     """
     of_bytes = msgspec.structs.replace(contract, scale=1.0, offset=0.0)
     if card.input == of_bytes and card.tensors_sha256 not in (None, digest):
         raise IntegrityError(
-            "the images of the calibration card no longer give the same tensors",
+            "the images of the calibration record no longer give the same tensors",
             got=digest[:16],
             allowed=str(card.tensors_sha256)[:16],
-            cure="convert with the version of edgeleuk and OpenCV that made the card, or choose images anew",
+            cure="convert with the edgeleuk and OpenCV that made the record, or choose images anew",
         )
     return msgspec.structs.replace(
         card,

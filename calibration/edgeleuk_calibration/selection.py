@@ -52,7 +52,7 @@ def select(
     seed : int
         The same candidates and seed give the same images, whatever the order of `candidates`.
     folder : Path, optional
-        What names on the card are relative to.
+        What names in the record are relative to.
     features : callable, optional
         Images -> (n, F) float; asked for by ``diverse`` alone, and standardised here.
 

@@ -9,7 +9,7 @@ import warnings
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
-from edgeleuk.errors import EdgeleukError, MissingDependencyError, UsageError
+from edgeleuk.errors import EdgeleukError, MissingDependencyError, UsageError, extra_cure
 from edgeleuk.io import atomic
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def scikit_learn() -> Iterator[None]:
         raise MissingDependencyError(
             "scikit-learn is not installed",
             got=str(error),
-            cure="install it with: pip install 'edgeleuk[workstation]'",
+            cure=f"install it with: {extra_cure('workstation')}",
         ) from error
 
 
@@ -55,7 +55,7 @@ def quiet_tensorflow() -> Iterator[None]:
         raise MissingDependencyError(
             "TensorFlow is not installed",
             got=str(error),
-            cure="install it with: pip install 'edgeleuk[workstation]'",
+            cure=f"install it with: {extra_cure('workstation')}",
         ) from error
     yield
 

@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from edgeleuk.api.bundles import bundle_and_settings
 from edgeleuk.api.results import FrameResult
-from edgeleuk.bench.choosing import settled
-from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.capture import is_simulated, is_simulated_source, open_camera
 from edgeleuk.classifier.self_test import open_tested_classifier
 from edgeleuk.errors import InterruptedBeforeRecordError
 from edgeleuk.io.console import recordable
-from edgeleuk.io.settings import RunSettings, load_settings
 from edgeleuk.pipeline.engine import Engine, accept
 from edgeleuk.pipeline.run import PipelineOptions, run
 from edgeleuk.session.open import create_session
@@ -33,6 +31,7 @@ if TYPE_CHECKING:
 
     from edgeleuk.bundle.contents import Bundle
     from edgeleuk.frames import RgbImage
+    from edgeleuk.io.settings import RunSettings
     from edgeleuk.results import FrameResult as PipelineFrame
 
 # How often a waiting thread looks whether it is still wanted.
@@ -88,17 +87,10 @@ def watch(
     ...     print(frame.width, frame.height)
     1280 960
     """
-    settings = load_settings(
-        RunSettings,
-        flags={
-            "px_per_um": px_per_um,
-            "runtime": runtime,
-            "precision": precision,
-            "quality_check": quality_check,
-        },
+    opened, settings = bundle_and_settings(
+        bundle,
+        {"px_per_um": px_per_um, "runtime": runtime, "precision": precision, "quality_check": quality_check},
     )
-    opened = read_bundle(str(bundle))
-    settings = settled(settings, opened)
     return _frames(uri, opened, settings, None if session is None else Path(session))
 
 

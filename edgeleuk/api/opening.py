@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 import numpy as np
 
+from edgeleuk.api.bundles import bundle_and_settings
 from edgeleuk.api.display import as_table
 from edgeleuk.api.inputs import checked_array
-from edgeleuk.bench.choosing import settled
 from edgeleuk.bundle.manifest import CARD
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.bundle.validation import read_validation
@@ -18,7 +18,6 @@ from edgeleuk.classifier.self_test import open_tested_classifier
 from edgeleuk.errors import UsageError
 from edgeleuk.frames import CellCrop
 from edgeleuk.io.closing import Closing
-from edgeleuk.io.settings import RunSettings, load_settings
 from edgeleuk.session.reader import read_session
 
 if TYPE_CHECKING:
@@ -230,12 +229,9 @@ def open_classifier(
     ...     classifier([crop])[0].decision.value
     'uncertain'
     """
-    settings = load_settings(
-        RunSettings,
-        flags={"runtime": runtime, "precision": precision, "threads": threads, "abstain": abstain},
+    opened, settings = bundle_and_settings(
+        bundle, {"runtime": runtime, "precision": precision, "threads": threads, "abstain": abstain}
     )
-    opened = read_bundle(str(bundle))
-    settings = settled(settings, opened)
     classifier = open_tested_classifier(
         opened,
         runtime=settings.runtime,

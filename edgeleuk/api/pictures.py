@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import msgspec
 
+from edgeleuk.api.bundles import bundle_and_settings
 from edgeleuk.api.inputs import pictures_of
 from edgeleuk.api.results import ImageCell, ImageResult, segmented_image
 from edgeleuk.batch.images import classify_picture, find_cells
-from edgeleuk.bench.choosing import settled
-from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.classifier.self_test import open_tested_classifier
 from edgeleuk.frames import Box
-from edgeleuk.io.settings import RunSettings, load_settings
 from edgeleuk.vision.looking import fault_of_picture
 
 if TYPE_CHECKING:
@@ -22,6 +20,7 @@ if TYPE_CHECKING:
     from edgeleuk.api.results import SegmentedImage
     from edgeleuk.classifier.classifier import Classifier
     from edgeleuk.frames import Cell, RgbImage
+    from edgeleuk.io.settings import RunSettings
 
 
 # Of a path it cannot be known beforehand whether it is a folder.
@@ -111,9 +110,9 @@ def classify(
     ('monochrome picture', 0)
     """
     given, one = pictures_of(rgb)
-    settings = load_settings(
-        RunSettings,
-        flags={
+    opened, settings = bundle_and_settings(
+        bundle,
+        {
             "px_per_um": px_per_um,
             "runtime": runtime,
             "precision": precision,
@@ -122,8 +121,6 @@ def classify(
             "quality_check": quality_check,
         },
     )
-    opened = read_bundle(str(bundle))
-    settings = settled(settings, opened)
     with open_tested_classifier(
         opened,
         runtime=settings.runtime,

@@ -7,14 +7,14 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeleuk.errors import MissingDependencyError, UsageError
+from edgeleuk.errors import MissingDependencyError, UsageError, extra_cure
 
 if TYPE_CHECKING:
     from types import ModuleType
 
 # Options that name files; Python may hand them in as text.
 _FILES = ("calibration_record", "contract", "limits_file", "subjects")
-_CURE = "pip install 'edgeleuk[workstation]'"
+_CURE = extra_cure("workstation")
 
 
 def convert(model: str | Path, calibration: str | Path, out: str | Path, **options: Any) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeleuk.batch.process_pool import died_line
 from edgeleuk.batch.worker import Picture, judge, keep_bundle
-from edgeleuk.errors import HardwareError, IntegrityError, MissingDependencyError, UsageError
+from edgeleuk.errors import HardwareError, IntegrityError, MissingDependencyError, UsageError, extra_cure
 from edgeleuk.io.closing import Closing
 from edgeleuk.version import __version__
 
@@ -186,7 +186,7 @@ def _distributed() -> Any:
     except ImportError as error:
         raise MissingDependencyError(
             "--scheduler needs distributed, which is not installed",
-            cure="install it with `pip install 'edgeleuk[cluster]'`",
+            cure=f"install it with `{extra_cure('cluster')}`",
         ) from error
     return distributed
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from edgeleuk.bench.comparison import compared, comparison_text, read_result
@@ -22,15 +22,9 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class Request(MeasureOptions):
     """What ``edgeleuk bench`` is asked for; see its flags."""
 
-    runtime: str | None = None
-    precision: str | None = None
-    threads: int | None = None
-    seconds: float = 20.0
-    camera: str | None = None
-    operators: bool = False
     limits: tuple[str, ...] = ()
     compare: Path | None = None
     plot: Path | None = None
@@ -62,15 +56,7 @@ def bench(bundle: str, request: Request) -> tuple[dict[str, Any], EdgeleukError 
         require_picture(request.plot, "--plot")
     # An empty camera means the only one that is found.
     camera = None if request.camera is None else find_camera(request.camera)
-    options = MeasureOptions(
-        runtime=request.runtime,
-        precision=request.precision,
-        threads=request.threads,
-        seconds=request.seconds,
-        camera=camera,
-        operators=request.operators,
-    )
-    result = measure(read_bundle(bundle), options)
+    result = measure(read_bundle(bundle), replace(request, camera=camera))
     if request.out is not None:
         write_result(request.out, result)
     if request.plot is not None:

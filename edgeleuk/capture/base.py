@@ -12,12 +12,12 @@ from urllib.parse import unquote
 from edgeleuk.errors import DataRefusedError, UsageError
 from edgeleuk.frames import Frame
 from edgeleuk.io.clock import now
+from edgeleuk.io.closing import Closing
 from edgeleuk.io.nearest import did_you_mean
 from edgeleuk.io.uris import is_simulated, public_uri
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import TracebackType
 
 # The longest silence of a network camera, and the longest opening, whatever it consists of.
 OPEN_TIMEOUT_S = 5.0
@@ -102,7 +102,7 @@ class JpegFrame:
 SourceItem = Frame | EncodedFrame | SourceEvent
 
 
-class FrameSource(Protocol):
+class FrameSource(Closing, Protocol):
     """Where pictures come from.
 
     A source is opened when it is made, so that a camera which cannot be opened says so at once.
@@ -133,16 +133,6 @@ class FrameSource(Protocol):
     def close(self) -> None:
         """Let go of the device."""
         ...
-
-    def __enter__(self) -> FrameSource: ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-        /,
-    ) -> None: ...
 
 
 class FrameRejectedError(DataRefusedError):

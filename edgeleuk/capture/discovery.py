@@ -9,7 +9,7 @@ import msgspec
 
 from edgeleuk.capture.controls import Control, ControlKeeper
 from edgeleuk.capture.pi import pi_cameras
-from edgeleuk.capture.v4l2 import V4l2Device, device_paths
+from edgeleuk.capture.v4l2 import ListedControl, V4l2Device, device_paths
 from edgeleuk.errors import CameraError, MissingDependencyError
 from edgeleuk.io.console import say
 from edgeleuk.io.settings import white_balance_of
@@ -82,18 +82,6 @@ class PixelFormat(Printed, frozen=True, kw_only=True):
     description: str
     stepwise: bool
     sizes: list[FrameSize]
-
-
-class ListedControl(Printed, frozen=True, kw_only=True):
-    """A control of a camera, as it says itself."""
-
-    name: str
-    kind: str
-    least: int
-    greatest: int
-    step: int
-    default: int
-    value: int | None
 
 
 class FoundCamera(Printed, frozen=True, kw_only=True, omit_defaults=True):
@@ -182,15 +170,7 @@ def _facts(device: V4l2Device) -> dict[str, Any]:
             for each in device.formats()
         ],
         "controls": [
-            {
-                "name": each.name,
-                "kind": each.kind,
-                "least": each.least,
-                "greatest": each.greatest,
-                "step": each.step,
-                "default": each.default,
-                "value": each.value,
-            }
+            {name: getattr(each, name) for name in ListedControl.__struct_fields__}
             for each in device.controls()
         ],
     }

@@ -14,7 +14,6 @@ from edgeleuk.io.closing import Closing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
     from edgeleuk.capture.base import EncodedFrame, FrameSource
     from edgeleuk.frames import Frame
@@ -28,7 +27,7 @@ def nothing() -> None:
     """Do nothing while no frame comes."""
 
 
-class FrameReader(Protocol):
+class FrameReader(Closing, Protocol):
     """Hands out a source's frames and keeps count: captured = taken + dropped, once it is closed."""
 
     @property
@@ -62,16 +61,6 @@ class FrameReader(Protocol):
     def close(self) -> None:
         """Stop reading; a frame still waiting counts as dropped."""
         ...
-
-    def __enter__(self) -> FrameReader: ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-        /,
-    ) -> None: ...
 
 
 def open_reader(source: FrameSource, waiting: int = 1) -> FrameReader:

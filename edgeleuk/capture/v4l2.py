@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeleuk.errors import CameraError
 from edgeleuk.io.closing import Closing
+from edgeleuk.results.structs import Printed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -104,22 +105,9 @@ class PictureFormat:
     stepwise: bool
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceControl:
-    """A control, with its range in the driver's own units.
+class ListedControl(Printed, frozen=True, kw_only=True):
+    """A control of a camera, as it says itself."""
 
-    Attributes
-    ----------
-    number : int
-        ``V4L2_CID_...``.
-    name, kind : str
-    least, greatest, step, default : int
-    value : int or None
-        None where it cannot be read.
-    writable : bool
-    """
-
-    number: int
     name: str
     kind: str
     least: int
@@ -127,6 +115,19 @@ class DeviceControl:
     step: int
     default: int
     value: int | None
+
+
+class DeviceControl(ListedControl, frozen=True, kw_only=True):
+    """A control, with its range in the driver's own units; its `value` is None where it cannot be read.
+
+    Attributes
+    ----------
+    number : int
+        ``V4L2_CID_...``.
+    writable : bool
+    """
+
+    number: int
     writable: bool
 
 
@@ -191,7 +192,14 @@ class V4l2Device(Closing):
             value = None if flags & _WRITE_ONLY else self._value(number)
             found.append(
                 DeviceControl(
-                    *(number, _text(name), _KINDS[kind], least, greatest, step, default, value),
+                    number=number,
+                    name=_text(name),
+                    kind=_KINDS[kind],
+                    least=least,
+                    greatest=greatest,
+                    step=step,
+                    default=default,
+                    value=value,
                     writable=not flags & _READ_ONLY,
                 )
             )

@@ -105,7 +105,7 @@ class Classifier(Closing):
             self.rules,
             _numbers(cells),
         )
-        return [decide(sighting, self.rules) for sighting in seen]
+        return [decide(evidence, self.rules) for evidence in seen]
 
     def crop(self, pixels: RgbImage, cell: Cell, px_per_um: float) -> CellCrop:
         """Cut a cell out of its field as the network wants to see it: alone, or with what is around it."""

@@ -181,10 +181,10 @@ def evidence_of(
     ]
 
 
-def decide(sighting: CellEvidence, rules: Rules) -> Prediction:
+def decide(evidence: CellEvidence, rules: Rules) -> Prediction:
     """Call a cell by the threshold, or by its conformal set, unless something makes it uncertain."""
-    probability = sighting.probability
-    doubt = doubt_of(sighting, rules)
+    probability = evidence.probability
+    doubt = doubt_of(evidence, rules)
     if doubt is not None:
         foreign = doubt.check is not Check.PROBABILITY
         return Prediction(Decision.UNCERTAIN, probability, doubt.reason, foreign=foreign)
@@ -224,9 +224,9 @@ def consensus(views: Sequence[Prediction], rules: Rules) -> Prediction:
     return _called(probability, rules)
 
 
-def doubt_of(sighting: CellEvidence, rules: Rules) -> Doubt | None:
+def doubt_of(evidence: CellEvidence, rules: Rules) -> Doubt | None:
     """Return the first reason for which a cell is uncertain; None where it can be called."""
-    return _foreign(sighting, rules) or _undecided(sighting.probability, rules.output, rules.abstain)
+    return _foreign(evidence, rules) or _undecided(evidence.probability, rules.output, rules.abstain)
 
 
 def _called(probability: float, rules: Rules) -> Prediction:
@@ -245,33 +245,33 @@ def area_um2(crop: CellCrop) -> float:
     return int(np.count_nonzero(crop.mask)) / crop.px_per_um**2
 
 
-def _foreign(sighting: CellEvidence, rules: Rules) -> Doubt | None:
+def _foreign(evidence: CellEvidence, rules: Rules) -> Doubt | None:
     """Ask whether the network was trained on such cells at all."""
     low, high = rules.envelope.area_um2
-    if not low <= sighting.area_um2 <= high:
+    if not low <= evidence.area_um2 <= high:
         return Doubt(
             Check.AREA,
-            f"{reasons.AREA} {sighting.area_um2:.0f} um2 is outside the training cells'"
+            f"{reasons.AREA} {evidence.area_um2:.0f} um2 is outside the training cells'"
             f" {low:.0f} to {high:.0f}",
         )
     gate = rules.gate
     if gate is None:
         return None
-    if sighting.look is not None:
+    if evidence.look is not None:
         for name, title, check in _LOOKS:
             low, high = getattr(gate.appearance, name)
-            value = getattr(sighting.look, name)
+            value = getattr(evidence.look, name)
             if not low <= value <= high:
                 return Doubt(
                     check, f"{title} {value:.2f} is outside the training cells' {low:.2f} to {high:.2f}"
                 )
-    if gate.features is not None and sighting.distance is not None:
+    if gate.features is not None and evidence.distance is not None:
         limit = gate.features.limit
         # `not <=` also catches NaN.
-        if not sighting.distance <= limit:
+        if not evidence.distance <= limit:
             return Doubt(
                 Check.FEATURES,
-                f"{reasons.FEATURES} are {sighting.distance:.2f} away from the training cells',"
+                f"{reasons.FEATURES} are {evidence.distance:.2f} away from the training cells',"
                 f" allowed {limit:.2f}",
             )
     return None

@@ -320,7 +320,7 @@ def _decision_result(
         return []
     seen = evidence_of(found, cells.areas_um2, cells.looks, rules, cells.numbers)
     differences = np.abs([one.probability for one in seen] - golden.probabilities)
-    calls = [decide(sighting, rules).decision.value for sighting in seen]
+    calls = [decide(evidence, rules).decision.value for evidence in seen]
     wrong = [
         f"golden cell {index} is called {call}, was {stored}"
         for index, (call, stored) in enumerate(zip(calls, golden.decisions, strict=True))

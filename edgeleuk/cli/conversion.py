@@ -166,7 +166,7 @@ def calibrate(
     model: Annotated[Path, typer.Argument(metavar="MODEL.keras", help="With its .training.json beside it.")],
     data: DataOption,
     out: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Where the card, the checks and the plot go.")
+        Path, typer.Option("--out", metavar="DIR", help="Where the record, the checks and the plot go.")
     ],
     images: ImagesOption = None,
     seed: SeedOption = None,

@@ -225,7 +225,7 @@ def _watched(
     """Run the pipeline to its end; return what ended it before its time."""
     settings, options = job.settings, job.options
     walk, focus = options.walk, options.focus
-    past = writer.resume_state()
+    resume_from = writer.resume_state()
     watch = StreamWatch(camera=source.live or is_simulated(source.uri))
     with ExitStack() as stack, shown(view, show=options.show):
         try:
@@ -236,7 +236,7 @@ def _watched(
                 film = AnnotatedVideo(options.video, simulated=is_simulated_source(source))
                 listeners.append(stack.enter_context(film).seen)
             if walk is not None:
-                source = stack.enter_context(walk.over(source, stop, past.next_sequence))
+                source = stack.enter_context(walk.over(source, stop, resume_from.next_sequence))
             run_pipeline(
                 source,
                 Engine(
@@ -254,7 +254,7 @@ def _watched(
                     waiting=MOST_WAITING if settings.every_frame else 1,
                     read=open_reader if focus is None else _in_focus(focus, stop, options.step_known),
                     enough=_enough(settings),
-                    past=past,
+                    resume_from=resume_from,
                 ),
                 on_frame=_all(listeners),
                 stop=stop,

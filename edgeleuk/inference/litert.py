@@ -75,16 +75,7 @@ class LiteRtRuntime(Closing):
         return _interpreter_module().Interpreter(model_content=model, num_threads=threads)
 
     def predict(self, tensors: npt.NDArray[np.uint8]) -> Answer:
-        """Run the network on each tensor in turn.
-
-        Parameters
-        ----------
-        tensors : (n, H, W, C) uint8
-
-        Returns
-        -------
-        Answer
-        """
+        """Run the network on each tensor in turn; see `ModelRuntime.predict`."""
         sinks = [self._answer] if self._features is None else [self._answer, self._features]
         raw: list[list[npt.NDArray[np.generic]]] = [[] for _ in sinks]
         # One at a time: of many cells, floats would fill the memory.

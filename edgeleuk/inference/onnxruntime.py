@@ -59,16 +59,7 @@ class OnnxRuntime(Closing):
         self._table = real_table(contract.scale, contract.offset)
 
     def predict(self, tensors: npt.NDArray[np.uint8]) -> Answer:
-        """Run the network on the tensors in batches.
-
-        Parameters
-        ----------
-        tensors : (n, H, W, C) uint8
-
-        Returns
-        -------
-        Answer
-        """
+        """Run the network on the tensors in batches; see `ModelRuntime.predict`."""
         names = [sink.name for sink in self._sinks]
         batches = [
             self._session.run(names, {self._input: look_up(self._table, tensors[start : start + BATCH])})

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from edgeleuk.errors import BundleError, MissingDependencyError, UsageError
+from edgeleuk.errors import BundleError, MissingDependencyError, UsageError, extra_cure
+from edgeleuk.io.closing import Closing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import TracebackType
 
     import numpy as np
     import numpy.typing as npt
@@ -18,10 +18,8 @@ if TYPE_CHECKING:
     from edgeleuk.bundle.contracts import Answer
     from edgeleuk.bundle.manifest import InputContract
 
-RuntimeT = TypeVar("RuntimeT", bound="ModelRuntime")
 
-
-class ModelRuntime(Protocol):
+class ModelRuntime(Closing, Protocol):
     """A network, loaded and ready; closed at the end of a ``with`` block."""
 
     name: str
@@ -33,15 +31,6 @@ class ModelRuntime(Protocol):
     def close(self) -> None:
         """Free the network; more than once does no harm."""
         ...
-
-    def __enter__(self: RuntimeT) -> RuntimeT: ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None: ...
 
 
 class RuntimeEntry(NamedTuple):
@@ -60,7 +49,7 @@ RUNTIMES: dict[str, RuntimeEntry] = {
         "pip install ai-edge-litert",
     ),
     "onnxruntime": RuntimeEntry(
-        "edgeleuk.inference.onnxruntime:OnnxRuntime", ("onnxruntime",), "pip install 'edgeleuk[onnx]'"
+        "edgeleuk.inference.onnxruntime:OnnxRuntime", ("onnxruntime",), extra_cure("onnx")
     ),
 }
 

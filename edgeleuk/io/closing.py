@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -10,12 +10,17 @@ if TYPE_CHECKING:
 ClosingT = TypeVar("ClosingT", bound="Closing")
 
 
-class Closing:
-    """Base of what is closed at the end of a ``with`` block, however that ends."""
+class Closing(Protocol):
+    """What is closed at the end of a ``with`` block, however that ends: as a base class, or as a protocol."""
 
     def close(self) -> None:
         """Free what was opened; more than once does no harm."""
         raise NotImplementedError
+
+    def _close_after(self, error: BaseException | None) -> None:
+        """Close at the end of a ``with`` block, knowing the error that ended it."""
+        del error
+        self.close()
 
     def __enter__(self: ClosingT) -> ClosingT:
         return self
@@ -26,4 +31,4 @@ class Closing:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
+        self._close_after(error)

@@ -8,11 +8,13 @@ import re
 import sys
 import time
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, TextIO, TypeAlias, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+# What is told (done, in all) of long work.
+Progress: TypeAlias = "Callable[[int, int], None]"
 
 STAGES = {
     "look": "looking at the cells",
@@ -234,7 +236,7 @@ def progress_bar(title: str) -> Iterator[Callable[..., None]]:
 
 
 @contextmanager
-def progress_line(title: str) -> Iterator[Callable[[int, int], None]]:
+def progress_line(title: str) -> Iterator[Progress]:
     """Show (done, total) in one line on standard error; only on a terminal.
 
     It is written when it is told and at no other time: the thread of a bar would disturb what is timed.

@@ -16,11 +16,15 @@ if TYPE_CHECKING:
 class Tally:
     """Counts cells by what is said of them, and takes back what is no longer said."""
 
-    def __init__(self, past: Counted) -> None:
+    def __init__(self, before: Counted) -> None:
         self._decisions = Counter(
-            {Decision.BLAST: past.blast, Decision.NORMAL: past.normal, Decision.UNCERTAIN: past.uncertain}
+            {
+                Decision.BLAST: before.blast,
+                Decision.NORMAL: before.normal,
+                Decision.UNCERTAIN: before.uncertain,
+            }
         )
-        self._doubts = Counter(past.doubts)
+        self._doubts = Counter(before.doubts)
 
     @property
     def counted(self) -> Counted:

@@ -65,7 +65,7 @@ class PipelineOptions:
     Attributes
     ----------
     frames : int, optional
-        Stop after so many processed frames, those of the past included.
+        Stop after so many processed frames, those before a resume included.
     px_per_um : float, optional
         Scale of the picture; without it the source's own, else estimated from the red cells.
     waiting : int
@@ -74,7 +74,7 @@ class PipelineOptions:
         Opens a reader of the source for so many waiting frames.
     enough : callable, optional
         Asked after each processed frame with the cells counted so far: why the run is to end, or None.
-    past : ResumeState
+    resume_from : ResumeState
         What the session holds already: counts go on from there, and so do the numbers of the frames of a
         live source; of others, pictures that are recorded are passed over.
     """
@@ -84,7 +84,7 @@ class PipelineOptions:
     waiting: int = 1
     read: Callable[[FrameSource, int], FrameReader] = open_reader
     enough: Callable[[Counted], str | None] | None = None
-    past: ResumeState = field(default_factory=ResumeState)
+    resume_from: ResumeState = field(default_factory=ResumeState)
 
 
 def run(
@@ -127,7 +127,7 @@ def run(
         `stop` was set before the first frame was done.
     """
     options = options or PipelineOptions()
-    work = _Run(source, engine, session, options.px_per_um, options.past)
+    work = _Run(source, engine, session, options.px_per_um, options.resume_from)
     try:
         with options.read(source, options.waiting) as reader, work.look_ahead(reader, stop):
             ended = work.loop(options.frames, options.enough, on_frame, stop)
@@ -169,31 +169,31 @@ class _Run:
         engine: Engine,
         session: SessionWriter,
         px_per_um: float | None,
-        past: ResumeState,
+        resume_from: ResumeState,
     ) -> None:
         self._source = source
         self._engine = engine
         self._session = session
         self._scale = ScaleKeeper(px_per_um, engine.estimate_scale)
         self._latency = LatencyHistogram()
-        for latency in past.latencies_ms:
+        for latency in resume_from.latencies_ms:
             self._latency.add(latency)
-        self._past = past
-        self._started_at = now() if past.started_at is None else past.started_at
-        self._started = time.monotonic() - past.duration_s
+        self._resume_from = resume_from
+        self._started_at = now() if resume_from.started_at is None else resume_from.started_at
+        self._started = time.monotonic() - resume_from.duration_s
         self._judgements = ConsensusTable(engine.classifier, session)
         self._dust = DustWatch()
         self._px_per_um: float | None = None
-        self._events = past.events
+        self._events = resume_from.events
         self._finished = 0
-        self._detected = past.detected
-        self._seen_before = past.seen_before
-        self._tally = Tally(past.counted)
+        self._detected = resume_from.detected
+        self._seen_before = resume_from.seen_before
+        self._tally = Tally(resume_from.counted)
         # Why is not recorded with a frame.
-        self._excluded_by_reason = Counter({BEFORE: past.excluded} if past.excluded else {})
-        self._called = Counter(past.called)
-        self.processed = past.processed
-        self.rejected_by_reason = Counter(past.rejected_by_reason)
+        self._excluded_by_reason = Counter({BEFORE: resume_from.excluded} if resume_from.excluded else {})
+        self._called = Counter(resume_from.called)
+        self.processed = resume_from.processed
+        self.rejected_by_reason = Counter(resume_from.rejected_by_reason)
 
     @property
     def rejected(self) -> int:
@@ -202,7 +202,7 @@ class _Run:
     def look_ahead(self, reader: FrameReader, stop: threading.Event) -> LookAhead:
         """Open what takes the frames."""
         self.reader = reader
-        first = 0 if self._source.live else self._past.next_sequence
+        first = 0 if self._source.live else self._resume_from.next_sequence
         self.ahead = LookAhead(reader, self._engine, self._scale, first, stop)
         return self.ahead
 
@@ -259,7 +259,7 @@ class _Run:
 
     def _numbered(self, sequence: int) -> int:
         """Return a frame's number in the session: a camera that is opened again counts from 0."""
-        return sequence + self._past.next_sequence if self._source.live else sequence
+        return sequence + self._resume_from.next_sequence if self._source.live else sequence
 
     def _judge(
         self, frame: Frame, scale: float | None, found: tuple[Cell, ...], trouble: str | None
@@ -406,11 +406,15 @@ class _Run:
 
     def _captured(self) -> int:
         # What was passed over had been captured before.
-        return self._past.next_sequence + self.reader.captured - self.ahead.passed_over
+        return self._resume_from.next_sequence + self.reader.captured - self.ahead.passed_over
 
     def _dropped(self) -> int:
         """Count frames that were never looked at, such as the one in flight when a run was cut off."""
-        before = self._past.next_sequence - self._past.processed - self._past.rejected_by_reason.total()
+        before = (
+            self._resume_from.next_sequence
+            - self._resume_from.processed
+            - self._resume_from.rejected_by_reason.total()
+        )
         return before + self.reader.dropped
 
     def _truth(self) -> dict[str, object]:

@@ -23,7 +23,6 @@ from edgeleuk.session.schema import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import TracebackType
 
 
 _VIEWS = (
@@ -166,12 +165,7 @@ class SessionReader(CountingRows):
         """Close the file."""
         self._connection.close()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def _close_after(self, error: BaseException | None) -> None:
         """Close the file; what could not be read because records were changed is told from a bug."""
         try:
             if _may_be_of_the_records(error):
@@ -179,7 +173,7 @@ class SessionReader(CountingRows):
                 if fault is not None:
                     raise SessionError(f"{self.path} is damaged", got=fault, cure=RESTORE) from error
         finally:
-            super().__exit__(kind, error, traceback)
+            self.close()
 
     def _fault(self) -> str | None:
         """Name the first record that is not as it was written; None where all are."""

@@ -140,7 +140,7 @@ def field_of(source: str) -> int | None:
 
 
 def focus_text(number: int, z_um: float) -> str:
-    """Say that a field is in focus, so that `read_past` understands it."""
+    """Say that a field is in focus, so that `read_earlier_scan` understands it."""
     return f"field {number} is in focus at {z_um:.2f} um"
 
 

@@ -114,7 +114,7 @@ def is_whole(cell: TrueCell, width: int, height: int) -> bool:
 
 def virtual() -> dict[str, float]:
     """Whole white cells of virtual slides: found, invented, and touching pairs told apart."""
-    whole = found = invented = pairs = parted = 0
+    whole = found = invented = pairs = separated = 0
     width, height = 1280, 960
     for number in range(VIRTUAL_FIELDS):
         slide = VirtualSlide(seed=1000 + number, white_cells_per_field=6.0)
@@ -131,13 +131,13 @@ def virtual() -> dict[str, float]:
                 if np.hypot(a.x - b.x, a.y - b.y) < 1.1 * (a.radius_px + b.radius_px):
                     pairs += 1
                     ours, theirs = set(hit[a.identity]), set(hit[b.identity])
-                    parted += len(ours) == len(theirs) == 1 and ours != theirs
+                    separated += len(ours) == len(theirs) == 1 and ours != theirs
     return {
         "cells": whole,
         "found": found / whole,
         "invented": invented / whole,
         "pairs": pairs,
-        "pairs_parted": parted / pairs,
+        "pairs_separated": separated / pairs,
     }
 
 
@@ -206,7 +206,7 @@ def main() -> int:
         "cellavision whole Dice >= 0.93": (cellavision["whole"], 0.93),
         "bccd F1 by centre >= 0.98": (bccd["f1_centre"], 0.98),
         "bccd F1 by overlap >= 0.90": (bccd["f1_overlap"], 0.90),
-        "virtual touching pairs parted >= 0.95": (drawn["pairs_parted"], 0.95),
+        "virtual touching pairs separated >= 0.95": (drawn["pairs_separated"], 0.95),
     }
     result = {
         "schema_version": 1,

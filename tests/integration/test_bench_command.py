@@ -72,7 +72,7 @@ def test_figures_hang_together(result: Any) -> None:
 
 def test_stages_are_all_of_a_frame(result: Any) -> None:
     stages = result["stages"]
-    assert {"capture", "decode", "gate", "segment", "crop", "classify", "record"} < set(stages)
+    assert {"capture", "decode", "quality_check", "segment", "crop", "classify", "record"} < set(stages)
     assert sum(stage["share"] for stage in stages.values()) == pytest.approx(1, abs=1e-3)
     (operations,) = result["operators"].values()
     assert operations[0]["share"] == max(row["share"] for row in operations)

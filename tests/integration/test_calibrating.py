@@ -189,7 +189,7 @@ def test_a_card_makes_the_same_networks_again(bundle: Path, model: Path, few_cel
         match_tensors(of["model.float32.tflite"], of["model.int8.tflite"]) for of in (members, others)
     )
     assert one == other
-    with pytest.raises(UsageError, match="a calibration card names the images"):
+    with pytest.raises(UsageError, match="a calibration record names the images"):
         conversion_commands.convert(model, few_cells, again, ConvertOptions(calibration_record=card, seed=1))
 
 

@@ -62,7 +62,7 @@ def watched(pictures: Path, session: Path, frames: int | None = None) -> Session
             source,
             engine,
             writer,
-            PipelineOptions(px_per_um=SCALE, frames=frames, past=writer.resume_state()),
+            PipelineOptions(px_per_um=SCALE, frames=frames, resume_from=writer.resume_state()),
             stop=threading.Event(),
         )
 

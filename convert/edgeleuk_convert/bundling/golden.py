@@ -145,9 +145,9 @@ def golden_answer(
     probabilities = probabilities_of(answer.outputs, rules, cells.numbers)
     low, high = _extremes(answer, cells, rules, outputs)
     calls = []
-    for index, sighting in enumerate(evidence_of(answer, cells.areas_um2, cells.looks, rules, cells.numbers)):
+    for index, evidence in enumerate(evidence_of(answer, cells.areas_um2, cells.looks, rules, cells.numbers)):
         around = {
-            decide(_off_by(sighting, float(probability), factor), rules).decision.value
+            decide(_off_by(evidence, float(probability), factor), rules).decision.value
             for probability in (low[index], probabilities[index], high[index])
             for factor in (1 - CALL_MARGIN, 1.0, 1 + CALL_MARGIN)
         }
@@ -261,9 +261,9 @@ def _extremes(answer: Answer, cells: GoldenCells, rules: Rules, outputs: Toleran
     return np.min(reached, axis=0), np.max(reached, axis=0)
 
 
-def _off_by(sighting: CellEvidence, probability: float, factor: float) -> CellEvidence:
-    look, distance = sighting.look, sighting.distance
-    return sighting._replace(
+def _off_by(evidence: CellEvidence, probability: float, factor: float) -> CellEvidence:
+    look, distance = evidence.look, evidence.distance
+    return evidence._replace(
         probability=probability,
         look=None if look is None else CellAppearance(*(value * factor for value in look)),
         distance=None if distance is None else distance * factor,

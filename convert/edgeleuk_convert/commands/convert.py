@@ -24,7 +24,7 @@ from edgeleuk_convert.commands.conversion_steps import (
 from edgeleuk_convert.commands.evaluate import validation_facts_text
 from edgeleuk_convert.commands.options import ConvertOptions, calibration_choice, plan_conversion
 from edgeleuk_convert.commands.read_cells import CNMC, read_cells
-from edgeleuk_convert.commands.results import CalibrationResult, ConversionResult, ConvertedMember
+from edgeleuk_convert.commands.results import CalibrationResult, ConversionResult
 from edgeleuk_convert.dataset.leakage import with_training_stamp
 from edgeleuk_convert.environment import quiet_tensorflow, replace_file, require_writable
 from edgeleuk_convert.networks.loading import load_network
@@ -84,15 +84,7 @@ def convert(model: Path, calibration: Path, out: Path, options: ConvertOptions =
         stamp=with_training_stamp(source.cells.stamp, source.record.stamp),
         size_bytes=out.stat().st_size,
         calibration_images=len(images.chosen.images),
-        networks=tuple(
-            ConvertedMember(
-                member=agreement.member,
-                size_bytes=agreement.size_bytes,
-                largest_difference=agreement.largest_difference,
-                correlation=agreement.correlation,
-            )
-            for agreement in converted.agreements
-        ),
+        networks=converted.agreements,
         float_onnx_bytes=converted.float_onnx_bytes,
         onnx_calibration=options.onnx_calibration,
         also={kind: str(path) for kind, path in beside.items()},

@@ -111,7 +111,7 @@ class ConversionPlan:
         if choice.card is None:
             notes = {"images": choice.images, "seed": choice.seed, "strategy": options.strategy}
         else:
-            notes = {"calibration_card": "FILE"}
+            notes = {"calibration_record": "FILE"}
         return notes | {
             "contract": None if options.contract is None else options.contract.name,
             "size": options.size,
@@ -180,7 +180,7 @@ def calibration_choice(
     if card is not None:
         if (images, seed, strategy) != (None, None, None):
             raise UsageError(
-                "a calibration card names the images", cure="leave out --images, --seed and --strategy"
+                "a calibration record names the images", cure="leave out --images, --seed and --strategy"
             )
         read = read_calibration_record(card)
         return Choice(len(read.images), read.strategy, read.seed, read)

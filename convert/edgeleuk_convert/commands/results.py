@@ -8,26 +8,7 @@ from msgspec import UNSET, UnsetType
 
 from edgeleuk.bundle.manifest import InputContract, OutputContract  # noqa: TC001 - msgspec looks at them
 from edgeleuk.results.structs import Printed
-
-
-class ConvertedMember(Printed, frozen=True, kw_only=True):
-    """A network of a bundle, and how it agrees with the float network on the calibration images.
-
-    Attributes
-    ----------
-    member : str
-        Its name in the bundle.
-    size_bytes : int
-    largest_difference : float
-        In units of the output.
-    correlation : float
-        Pearson's, of the outputs.
-    """
-
-    member: str
-    size_bytes: int
-    largest_difference: float
-    correlation: float
+from edgeleuk_convert.quantization.agreement import Agreement  # noqa: TC001 - msgspec looks at it
 
 
 class ConversionResult(Printed, frozen=True, kw_only=True):
@@ -40,7 +21,7 @@ class ConversionResult(Printed, frozen=True, kw_only=True):
     stamp : str or None
         What has to be said wherever its figures stand.
     size_bytes, calibration_images : int
-    networks : tuple of ConvertedMember
+    networks : tuple of Agreement
     float_onnx_bytes : int
         Of the float network as ONNX, which is not in the bundle.
     onnx_calibration : str
@@ -57,7 +38,7 @@ class ConversionResult(Printed, frozen=True, kw_only=True):
     stamp: str | None
     size_bytes: int
     calibration_images: int
-    networks: tuple[ConvertedMember, ...]
+    networks: tuple[Agreement, ...]
     float_onnx_bytes: int
     onnx_calibration: str
     also: dict[str, str]

@@ -22,12 +22,12 @@ from edgeleuk_convert.dataset.decoding import decode
 from edgeleuk_convert.dataset.finding import find_pictures
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from edgeleuk.frames import CellCrop, RgbImage
+    from edgeleuk.io.console import Progress
     from edgeleuk_convert.dataset.cnmc_layouts import Named
 
-    Progress = Callable[[int, int], None]
 
 LABELS: tuple[Label, Label] = ("normal", "blast")
 

@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from edgeleuk.frames import CellCrop, RgbImage
+    from edgeleuk.io.console import Progress
     from edgeleuk_convert.dataset.cells import CellSet, LabelledCell
 
     Kind = Literal["image", "subject", "group", "near-duplicate"]
-    Progress = Callable[[int, int], None]
     Prints = Mapping[Path, "Fingerprint"]
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)

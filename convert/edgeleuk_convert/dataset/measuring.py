@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
     from edgeleuk.bundle.manifest import InputContract
     from edgeleuk.frames import CellCrop
+    from edgeleuk.io.console import Progress
     from edgeleuk_convert.dataset.cells import LabelledCell
 
     Floats = npt.NDArray[np.float64]
-    Progress = Callable[[int, int], None]
 
 _T = TypeVar("_T")
 
@@ -73,7 +73,7 @@ def measure_numbers(
     cells: Sequence[LabelledCell],
     contract: InputContract,
     *,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Floats:
     """Measure cells as the device does, at the network's scale: (n, 14)."""
     rows = measure(

@@ -15,11 +15,12 @@ from edgeleuk.inference.preprocessing import cell_and_tensor
 from edgeleuk_convert.dataset.cnmc import read_crop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     import numpy.typing as npt
 
     from edgeleuk.bundle.manifest import InputContract
+    from edgeleuk.io.console import Progress
     from edgeleuk_convert.dataset.cells import LabelledCell
 
 
@@ -52,7 +53,7 @@ def see_cells(
     cells: Sequence[LabelledCell],
     contract: InputContract,
     *,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> SeenCells:
     """Read every cell, bring it to the network's form, and measure how it looks."""
 

@@ -11,11 +11,12 @@ from edgeleuk_convert.dataset.cnmc import read_crop
 from edgeleuk_convert.dataset.measuring import measure_numbers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     import numpy.typing as npt
 
     from edgeleuk.bundle.manifest import InputContract
+    from edgeleuk.io.console import Progress
     from edgeleuk_convert.dataset.cells import LabelledCell
 
     Tensors = npt.NDArray[np.uint8]
@@ -26,21 +27,13 @@ class CellReader(Protocol):
     """Reads cells and brings them to the form that a training needs."""
 
     def tensors(
-        self,
-        cells: Sequence[LabelledCell],
-        contract: InputContract,
-        *,
-        progress: Callable[[int, int], None] | None = None,
+        self, cells: Sequence[LabelledCell], contract: InputContract, *, progress: Progress | None = None
     ) -> Tensors:
         """Return what the network sees: (n, H, W, C) uint8."""
         ...
 
     def numbers(
-        self,
-        cells: Sequence[LabelledCell],
-        contract: InputContract,
-        *,
-        progress: Callable[[int, int], None] | None = None,
+        self, cells: Sequence[LabelledCell], contract: InputContract, *, progress: Progress | None = None
     ) -> Floats:
         """Return what the forest sees: (n, 14) float64."""
         ...
@@ -48,20 +41,12 @@ class CellReader(Protocol):
 
 class _FileReader:
     def tensors(
-        self,
-        cells: Sequence[LabelledCell],
-        contract: InputContract,
-        *,
-        progress: Callable[[int, int], None] | None = None,
+        self, cells: Sequence[LabelledCell], contract: InputContract, *, progress: Progress | None = None
     ) -> Tensors:
         return load_tensors(cells, contract, progress=progress)
 
     def numbers(
-        self,
-        cells: Sequence[LabelledCell],
-        contract: InputContract,
-        *,
-        progress: Callable[[int, int], None] | None = None,
+        self, cells: Sequence[LabelledCell], contract: InputContract, *, progress: Progress | None = None
     ) -> Floats:
         return measure_numbers(cells, contract, progress=progress)
 
@@ -70,7 +55,7 @@ def load_tensors(
     cells: Sequence[LabelledCell],
     contract: InputContract,
     *,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Tensors:
     """Read every cell and bring it to the network's form: (n, H, W, C) uint8."""
     from edgeleuk.inference.preprocessing import to_tensor

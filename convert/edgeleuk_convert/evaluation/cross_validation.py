@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from edgeleuk.bundle.manifest import InputContract
+    from edgeleuk.io.console import Progress
     from edgeleuk_convert.dataset.cells import CellSet, LabelledCell
     from edgeleuk_convert.dataset.leakage import Prints
     from edgeleuk_convert.training.plan import TrainingProgress
@@ -286,11 +287,7 @@ class _Cache:
         self._numbers: dict[InputContract, Floats] = {}
 
     def tensors(
-        self,
-        cells: Sequence[LabelledCell],
-        contract: InputContract,
-        *,
-        progress: Callable[[int, int], None] | None = None,
+        self, cells: Sequence[LabelledCell], contract: InputContract, *, progress: Progress | None = None
     ) -> Tensors:
         if contract not in self._tensors:
             # One contract at a time: those of an architecture follow each other.
@@ -298,11 +295,7 @@ class _Cache:
         return self._tensors[contract][[self._row[cell.path] for cell in cells]]
 
     def numbers(
-        self,
-        cells: Sequence[LabelledCell],
-        contract: InputContract,
-        *,
-        progress: Callable[[int, int], None] | None = None,
+        self, cells: Sequence[LabelledCell], contract: InputContract, *, progress: Progress | None = None
     ) -> Floats:
         if contract not in self._numbers:
             self._numbers = {contract: measure_numbers(self._cells, contract, progress=progress)}

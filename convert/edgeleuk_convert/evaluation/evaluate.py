@@ -37,12 +37,12 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from edgeleuk.frames import CellCrop
+    from edgeleuk.io.console import Progress
     from edgeleuk_convert.dataset.cells import LabelledCell
 
     Floats = npt.NDArray[np.float64]
     # Crops of cells -> (n,) probability of being a blast, calibrated.
     Predict = Callable[[Sequence[CellCrop]], Floats]
-    Progress = Callable[[int, int], None]
 
 SCHEMA_VERSION = 1
 CHUNK = 128

@@ -100,10 +100,10 @@ def judge_networks(
     judged: dict[str, Judged] = {}
     doubted: dict[str, Counter[Check]] = {}
     for key, model in models.items():
-        sighted = evidence_of(model.predict(seen.tensors), seen.areas_um2, seen.looks, rules, seen.numbers)
-        probabilities = np.array([sighting.probability for sighting in sighted])
+        of_cells = evidence_of(model.predict(seen.tensors), seen.areas_um2, seen.looks, rules, seen.numbers)
+        probabilities = np.array([evidence.probability for evidence in of_cells])
         judged[key] = judge(seen.cells, probabilities, rules.output.threshold)
-        doubts = (doubt_of(sighting, rules) for sighting in sighted)
+        doubts = (doubt_of(evidence, rules) for evidence in of_cells)
         doubted[key] = Counter(doubt.check for doubt in doubts if doubt is not None)
     return Answers(judged, doubted, file_names(seen.cells, folder), rules.output.threshold)
 

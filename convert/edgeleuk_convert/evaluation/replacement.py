@@ -19,16 +19,14 @@ from edgeleuk_convert.metrics.paired import paired_facts
 from edgeleuk_convert.training.record import bundle_record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from edgeleuk.bundle.contents import Bundle
     from edgeleuk.bundle.manifest import Manifest, OutOfDistribution
+    from edgeleuk.io.console import Progress
     from edgeleuk_convert.dataset.cells import CellSet, LabelledCell
     from edgeleuk_convert.evaluation.int8_vs_float import Answers
     from edgeleuk_convert.metrics.acceptance import AcceptanceLimits
 
     Facts = dict[str, Any]
-    Progress = Callable[[int, int], None]
 
 A_AND_B = ("a", "b")
 ANSWERS = {"pass": "B may replace A", "fail": "B is worse", "undecided": "undecided"}

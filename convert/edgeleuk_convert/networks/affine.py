@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     import numpy.typing as npt
 
+    from edgeleuk_convert.networks.layer_names import LayerNames
     from edgeleuk_convert.networks.sources import LayerFacts
 
     Numbers = npt.NDArray[np.float64]
@@ -33,16 +34,10 @@ class _Known:
 
 
 class AffineChain:
-    """Follows a picture through arithmetic with constants.
+    """Follows a picture through arithmetic with constants; its layers get names that are not taken."""
 
-    Parameters
-    ----------
-    unique : callable
-        Makes a layer's name one that the network does not have yet.
-    """
-
-    def __init__(self, unique: Callable[[str], str]) -> None:
-        self._unique = unique
+    def __init__(self, names: LayerNames) -> None:
+        self._names = names
         self._known: dict[int, _Known] = {}
         # Tensors are kept, for else another could get the same id.
         self._pictures: dict[int, Any] = {}
@@ -129,14 +124,14 @@ class AffineChain:
             one, shift = float(scale.reshape(())), float(offset.reshape(()))
             if (one, shift) == (1.0, 0.0):
                 return tensor
-            return layers.Rescaling(one, shift, name=self._unique(name))(tensor)
+            return layers.Rescaling(one, shift, name=self._names.unique(name))(tensor)
         channels = tensor.shape[-1]
         if scale.ndim > 1 or offset.ndim > 1 or max(scale.size, offset.size) != channels or tensor.ndim != 4:
             return tensor * scale.astype(np.float32) + offset.astype(np.float32)
         factors, shifts = (np.broadcast_to(numbers, (channels,)) for numbers in (scale, offset))
         if not (factors != 1).any() and not shifts.any():
             return tensor
-        pixel = layers.DepthwiseConv2D(1, name=self._unique(name))
+        pixel = layers.DepthwiseConv2D(1, name=self._names.unique(name))
         answer = pixel(tensor)
         pixel.set_weights([factors.astype(np.float32).reshape(1, 1, -1, 1), shifts.astype(np.float32)])
         return answer

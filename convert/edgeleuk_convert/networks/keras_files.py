@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeleuk.errors import IntegrityError, MissingDependencyError, UsageError
+from edgeleuk.errors import IntegrityError, MissingDependencyError, UsageError, extra_cure
 from edgeleuk_convert.networks.file_kinds import (
     CONFIG,
     EXPORT,
@@ -96,7 +96,7 @@ def tf_keras() -> Any:
         raise MissingDependencyError(
             "tf-keras, which reads networks of Keras 2, is not installed",
             got=first_line(error),
-            cure="install it with: pip install 'edgeleuk[workstation]'",
+            cure=f"install it with: {extra_cure('workstation')}",
         ) from error
     return module
 

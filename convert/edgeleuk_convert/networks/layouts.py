@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from edgeleuk_convert.networks.layer_names import LayerNames
     from edgeleuk_convert.networks.sources import LayerFacts
 
 # What works on each number by itself.
@@ -28,16 +27,10 @@ _FIRST, _LAST = (3, 1, 2), (2, 3, 1)
 
 
 class Layouts:
-    """Remembers which tensors are turned.
+    """Remembers which tensors are turned; the layers that turn them get names that are not taken."""
 
-    Parameters
-    ----------
-    unique : callable
-        Makes a layer's name one that the network does not have yet.
-    """
-
-    def __init__(self, unique: Callable[[str], str]) -> None:
-        self._unique = unique
+    def __init__(self, names: LayerNames) -> None:
+        self._names = names
         self._turned: dict[int, Any] = {}
 
     def turn(self, tensor: Any) -> None:
@@ -114,14 +107,14 @@ class Layouts:
     def _permuted(self, dims: tuple[int, int, int], tensor: Any) -> Any:
         from keras import layers
 
-        return layers.Permute(dims, name=self._unique("turned"))(tensor)
+        return layers.Permute(dims, name=self._names.unique("turned"))(tensor)
 
     def _forgotten(self, tensor: Any) -> Any:
         """Return a tensor that is held as it is and meant so from here on."""
         from keras import layers
 
         # Under another identity: what else reads the tensor still means it turned.
-        return layers.Identity(name=self._unique("turned_back"))(tensor)
+        return layers.Identity(name=self._names.unique("turned_back"))(tensor)
 
     def _with_axis(
         self, known: LayerFacts, config: dict[str, Any], args: tuple[Any, ...], tensors: Any

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from edgeleuk_convert.networks.affine import AffineChain
+from edgeleuk_convert.networks.layer_names import LayerNames
 from edgeleuk_convert.networks.layouts import Layouts
 from edgeleuk_convert.networks.sources import HARD_SIGMOID, LayerFacts, Operation
 
@@ -49,9 +50,9 @@ class Rebuilder:
         self.notes: set[str] = set()
         self.precisions: set[str] = set()
         self._source = source
-        self._names: set[str] = set()
-        self._layouts = Layouts(self._unique)
-        self._affine = AffineChain(self._unique)
+        self._names = LayerNames()
+        self._layouts = Layouts(self._names)
+        self._affine = AffineChain(self._names)
         self._layers: dict[int, Any] = {}
         self._named: dict[int, Any] = {}
 
@@ -77,7 +78,7 @@ class Rebuilder:
         """
         import keras
 
-        self._names.add(image.name)
+        self._names.take(image.name)
         self._affine.begin(image)
         if turned:
             self._layouts.turn(image)
@@ -132,7 +133,7 @@ class Rebuilder:
         args, kwargs = self._layouts.all_native((args, kwargs))
         apply: Any = known.apply
         if hasattr(apply, "symbolic_call"):
-            apply.name = self._unique(known.name)
+            apply.name = self._names.unique(known.name)
             self._named[id(apply)] = apply
         answer = apply(*args, **kwargs)
         if known.arithmetic == "GetItem":
@@ -166,8 +167,8 @@ class Rebuilder:
         from keras import layers
 
         steps = (
-            layers.Rescaling(0.2, 0.5, name=self._unique("hard")),
-            layers.ReLU(1.0, name=self._unique("clip")),
+            layers.Rescaling(0.2, 0.5, name=self._names.unique("hard")),
+            layers.ReLU(1.0, name=self._names.unique("clip")),
         )
         turned = self._layouts.is_turned(tensor)
         for step in steps:
@@ -185,7 +186,7 @@ class Rebuilder:
         if (was := _dtype_name(config.get("dtype"))) not in ("float32", None):
             self.notes.add(f"rebuilt in float32 from {was}")
             self.precisions.add(was)
-        return {**in_float32(kept), "name": self._unique(name)}
+        return {**in_float32(kept), "name": self._names.unique(name)}
 
     def _name_operations(self, answer: Any) -> None:
         """Name the operations that came with a translation: Keras counts them over all networks."""
@@ -199,17 +200,8 @@ class Rebuilder:
             seen.add((id(operation), place))
             if not isinstance(operation, layers.Layer) and id(operation) not in self._named:
                 self._named[id(operation)] = operation
-                operation.name = self._unique(type(operation).__name__.lower())
+                operation.name = self._names.unique(type(operation).__name__.lower())
             waiting.extend(operation._inbound_nodes[place].input_tensors)  # noqa: SLF001 - the same
-
-    def _unique(self, name: str) -> str:
-        plain = name.replace("/", "_")
-        unique, number = plain, 1
-        while unique in self._names:
-            number += 1
-            unique = f"{plain}_{number}"
-        self._names.add(unique)
-        return unique
 
 
 def in_float32(config: Any) -> Any:

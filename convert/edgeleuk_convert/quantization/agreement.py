@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeleuk.errors import CheckFailedError
 from edgeleuk.inference.log_odds import log_odds
+from edgeleuk.results.structs import Printed
 from edgeleuk_calibration.probability import sigmoid
 
 if TYPE_CHECKING:
@@ -22,13 +22,13 @@ LEAST_CORRELATION = 0.95
 KERAS_TOLERANCE = 1e-3
 
 
-@dataclass(frozen=True, slots=True)
-class Agreement:
+class Agreement(Printed, frozen=True, kw_only=True):
     """How one converted network compares with the float32 network on the calibration images.
 
     Attributes
     ----------
     member : str
+        Its name in the bundle.
     size_bytes : int
     largest_difference : float
         In units of the output.
@@ -124,7 +124,10 @@ def agreement_of(
             allowed=f"{LEAST_CORRELATION} or more",
             cure="pass --repair, or calibrate with more, or more typical, images",
         )
-    return Agreement(name, size_bytes, float(np.abs(outputs - reference).max()), correlation)
+    difference = float(np.abs(outputs - reference).max())
+    return Agreement(
+        member=name, size_bytes=size_bytes, largest_difference=difference, correlation=correlation
+    )
 
 
 def correlation_text(correlation: float) -> str:

@@ -18,13 +18,14 @@ from edgeleuk_calibration.noise_check import noise_fault, structure
 from edgeleuk_convert.dataset.cnmc import read_crop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     import numpy.typing as npt
 
     from edgeleuk.bundle.contracts import Answer
     from edgeleuk.bundle.manifest import InputContract
     from edgeleuk.inference import ModelRuntime
+    from edgeleuk.io.console import Progress
     from edgeleuk_convert.dataset.cells import LabelledCell
 
     Bytes = npt.NDArray[np.uint8]
@@ -171,7 +172,7 @@ def read_calibration(
     cells: Sequence[LabelledCell],
     contract: InputContract,
     *,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> TensorStore:
     """Read every calibration image and bring it to the network's form.
 
@@ -236,7 +237,7 @@ def _read_into(
     store: TensorStore,
     cells: Sequence[LabelledCell],
     contract: InputContract,
-    progress: Callable[[int, int], None] | None,
+    progress: Progress | None,
 ) -> None:
     def read(cell: LabelledCell) -> tuple[str | None, Bytes]:
         crop = read_crop(cell)

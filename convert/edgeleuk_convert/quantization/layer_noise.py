@@ -34,9 +34,11 @@ from edgeleuk_convert.quantization.layer_runs import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     import numpy.typing as npt
+
+    from edgeleuk.io.console import Progress
 
     Floats = npt.NDArray[np.float64]
     Tensor = npt.NDArray[np.float32]
@@ -116,7 +118,7 @@ def measure(
     model: bytes,
     real: Tensor,
     *,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Measured:
     """Compare each layer of an int8 network with the float network's.
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeleuk.errors import MissingDependencyError
+from edgeleuk.errors import MissingDependencyError, extra_cure
 from edgeleuk_convert.quantization.graph import Key, consumers, matched, onnx_graph, tflite_graph
 from edgeleuk_convert.quantization.layer_runs import TfliteNetwork
 from edgeleuk_convert.quantization.onnx import prepared, to_onnx_int8
@@ -154,7 +154,7 @@ def to_tflite_mixed(
         raise MissingDependencyError(
             "ai-edge-quantizer is not installed",
             got=str(error),
-            cure="install it with: pip install 'edgeleuk[workstation]'",
+            cure=f"install it with: {extra_cure('workstation')}",
         ) from error
     from edgeleuk_convert.quantization.graph import read_flatbuffer
 

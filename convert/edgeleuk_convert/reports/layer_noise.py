@@ -18,10 +18,11 @@ from edgeleuk_convert.quantization.layer_noise import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from edgeleuk.bundle.manifest import InputContract
+    from edgeleuk.io.console import Progress
     from edgeleuk_convert.dataset.cells import LabelledCell
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def rank_bundle(
     cells: Sequence[LabelledCell],
     out: Path | None,
     *,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Rank the layers of a bundle's int8 networks.
 

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from edgeleuk.frames import CellCrop
+    from edgeleuk.io.console import Progress
     from edgeleuk_convert.dataset.cells import CellSet, LabelledCell
-    from edgeleuk_convert.evaluation.evaluate import Predict, Progress
+    from edgeleuk_convert.evaluation.evaluate import Predict
     from edgeleuk_convert.training.record import TrainingRecord
 
     Floats = npt.NDArray[np.float64]

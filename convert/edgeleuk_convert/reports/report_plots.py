@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from edgeleuk.errors import MissingDependencyError
+from edgeleuk.errors import MissingDependencyError, extra_cure
 from edgeleuk.frames import not_black
 from edgeleuk_convert.dataset.cells import CNMC_PX_PER_UM
 from edgeleuk_convert.dataset.decoding import decode
@@ -149,7 +149,7 @@ def new_figure(width: float, height: float) -> Any:
         raise MissingDependencyError(
             "Matplotlib is not installed",
             got=str(error),
-            cure="install it with: pip install 'edgeleuk[workstation]'",
+            cure=f"install it with: {extra_cure('workstation')}",
         ) from error
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)

@@ -75,7 +75,7 @@ def write_validation_report(
     MissingDependencyError
         Matplotlib is not installed.
     IntegrityError
-        The bundle's calibration card cannot be read.
+        The bundle's calibration record cannot be read.
     """
     everything = facts | {
         "bundle": bundle.manifest.name,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from edgeleuk.io.console import Progress
     from edgeleuk_convert.dataset.cells import LabelledCell
     from edgeleuk_convert.networks.architectures import Keras
     from edgeleuk_convert.training.plan import TrainingProgress, TrainingSettings
@@ -51,7 +52,7 @@ class FrozenNetwork:
         settings: TrainingSettings,
         tensors: Tensors,
         *,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
     ) -> None:
         self._contract = settings.contract
         self._model = build(settings.architecture, settings.contract)
@@ -154,7 +155,7 @@ def fit_support(features: Floats, truth: npt.NDArray[np.bool_], weights: Doubles
     )
 
 
-def _features(model: Keras, tensors: Tensors, progress: Callable[[int, int], None] | None) -> Floats:
+def _features(model: Keras, tensors: Tensors, progress: Progress | None) -> Floats:
     import tensorflow as tf
 
     seen = tf.function(lambda batch: pooling(model)(batch, training=False), reduce_retracing=True)

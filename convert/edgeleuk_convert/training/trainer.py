@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from edgeleuk.bundle.forest import Forest
+    from edgeleuk.io.console import Progress
     from edgeleuk_convert.dataset.cells import LabelledCell
     from edgeleuk_convert.dataset.leakage import Prints
     from edgeleuk_convert.training.record import CalibratedBy
@@ -167,7 +168,7 @@ class _Teller:
         self.tell = tell
         self._epochs = epochs
 
-    def of(self, stage: Literal["read", "prepare", "look"]) -> Callable[[int, int], None]:
+    def of(self, stage: Literal["read", "prepare", "look"]) -> Progress:
         """Return what counts the cells of a stage before the first epoch."""
         return lambda done, n: self.tell(TrainingProgress(stage, 0, self._epochs, done, n))
 
@@ -230,7 +231,7 @@ class _Training:
 
 
 def _beginner(
-    settings: TrainingSettings, tensors: Tensors, progress: Callable[[int, int], None]
+    settings: TrainingSettings, tensors: Tensors, progress: Progress
 ) -> Callable[[Sequence[LabelledCell], Sequence[LabelledCell], Checkpoint], _Run | SupportRun]:
     """Return what begins a training on cells to learn from and to judge by, whose tensors are `tensors`."""
     if not architecture(settings.architecture).support_vectors:

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeleuk.errors import CheckFailedError
+from edgeleuk.errors import CheckFailedError, extra_cure
 from edgeleuk_firmware_bridge.mcu.memory import Arena, aligned
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def largest_steps(ours: bytes, theirs: bytes) -> int:
     return max((abs(our - their) for our, their in pairs), default=0)
 
 
-_CURE = "install the version of tflite-micro that edgeleuk asks for: pip install 'edgeleuk[mcu]'"
+_CURE = f"install the version of tflite-micro that edgeleuk asks for: {extra_cure('mcu')}"
 
 
 def _work(model: bytes, inputs: Sequence[bytes], arena_bytes: int, *, outputs: int) -> tuple[bytes, str]:

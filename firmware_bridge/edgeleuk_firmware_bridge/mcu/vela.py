@@ -12,7 +12,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeleuk.errors import CheckFailedError, MissingDependencyError, UsageError
+from edgeleuk.errors import CheckFailedError, MissingDependencyError, UsageError, extra_cure
 
 MODULE, PROGRAM = "ethosu", "vela"
 ACCELERATORS = (
@@ -103,7 +103,7 @@ def _command() -> list[str]:
         return [sys.executable, "-m", "ethosu.vela"]
     if program := shutil.which(PROGRAM):
         return [program]
-    raise MissingDependencyError("Vela is not installed", cure="pip install 'edgeleuk[vela]'")
+    raise MissingDependencyError("Vela is not installed", cure=extra_cure("vela"))
 
 
 def _report(accelerator: str, row: dict[str, str], said: str) -> VelaReport:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeleuk.errors import HardwareError, MissingDependencyError, UsageError
+from edgeleuk.errors import HardwareError, MissingDependencyError, UsageError, extra_cure
 from edgeleuk.io.closing import Closing
 from edgeleuk_firmware_bridge.stage.errors import LinkLostError
 
@@ -127,9 +127,7 @@ def open_link(url: str) -> Link:
     try:
         import serial
     except ImportError as error:
-        raise MissingDependencyError(
-            "pyserial is not installed", cure="pip install 'edgeleuk[stage]'"
-        ) from error
+        raise MissingDependencyError("pyserial is not installed", cure=extra_cure("stage")) from error
     name = url.removeprefix("serial://") if url.startswith("serial:///") else url
     device = "://" not in name
     if device and not name.startswith("/"):

@@ -140,10 +140,10 @@ def test_tensors_prove_themselves() -> None:
 )
 def test_damaged_cards_are_refused(change: dict[str, object], message: str) -> None:
     data = msgspec.json.encode(msgspec.to_builtins(CHOSEN.card) | change)
-    with pytest.raises(IntegrityError, match=f"the calibration card is damaged.*{message}"):
+    with pytest.raises(IntegrityError, match=f"the calibration record is damaged.*{message}"):
         decode_calibration_record(data)
 
 
 def test_a_card_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="the calibration card cannot be read"):
+    with pytest.raises(UsageError, match="the calibration record cannot be read"):
         read_calibration_record(tmp_path / "none.json")

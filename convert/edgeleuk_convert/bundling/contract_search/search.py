@@ -35,11 +35,12 @@ from edgeleuk_convert.dataset.cnmc import read_crop, require_both_classes
 from edgeleuk_convert.quantization.bias_correction import begins_with_rescaling
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     import numpy.typing as npt
 
     from edgeleuk.bundle.manifest import Framing, InputContract, OutputKind, Resize
+    from edgeleuk.io.console import Progress
     from edgeleuk_convert.dataset.cells import LabelledCell
 
     Bytes = npt.NDArray[np.uint8]
@@ -115,7 +116,7 @@ def find_contract(
     cells: Sequence[LabelledCell],
     *,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> FoundContract:
     """Find the contract by which a network's answers fit the labels.
 
@@ -178,7 +179,7 @@ class _Trial:
         name: str,
         cells: Sequence[LabelledCell],
         seed: int,
-        progress: Callable[[int, int], None] | None,
+        progress: Progress | None,
     ) -> None:
         self._name = name
         self._norms = FirstNorms(model)

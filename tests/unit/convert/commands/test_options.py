@@ -46,9 +46,9 @@ def test_a_calibration_record_takes_the_place_of_the_choice(tmp_path: Path) -> N
     plan = plan_conversion(NETWORK, ConvertOptions(calibration_record=file))
     assert (plan.choice.strategy, plan.choice.seed, plan.choice.images) == ("diverse", 7, 0)
     notes = plan.card_notes()
-    assert notes["calibration_card"] == "FILE"
+    assert notes["calibration_record"] == "FILE"
     assert "images" not in notes
-    with pytest.raises(UsageError, match="a calibration card names the images; leave out --images"):
+    with pytest.raises(UsageError, match="a calibration record names the images; leave out --images"):
         plan_conversion(NETWORK, ConvertOptions(calibration_record=file, seed=1))
 
 

@@ -187,7 +187,7 @@ def test_a_gallery_ends(answers: Answers, data: Path, tmp_path: Path) -> None:
     assert page.count("<figure>") <= GALLERY
 
 
-def test_a_damaged_calibration_card_is_refused(answers: Answers, data: Path, tmp_path: Path) -> None:
+def test_a_damaged_calibration_record_is_refused(answers: Answers, data: Path, tmp_path: Path) -> None:
     shipped = read_bundle("default")
     bundle = Bundle(
         shipped.path, shipped.sha256, shipped.manifest, dict(shipped.members) | {CALIBRATION: b"{}"}

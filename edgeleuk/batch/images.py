@@ -29,6 +29,7 @@ from edgeleuk.results import (
 )
 from edgeleuk.results.structs import CellCounts, Printed
 from edgeleuk.version import RESEARCH_USE
+from edgeleuk.vision.eyepiece import cut_by, is_field_on_black, with_glass_around
 from edgeleuk.vision.looking import fault_of_picture
 from edgeleuk.vision.quality import is_cell_on_black
 from edgeleuk.vision.segmentation import nucleus_and_cell_mask, segment, worth_painting
@@ -350,18 +351,20 @@ def classify_picture(
         One that is not worth judging has no cells, and in ``rejected`` why; see `fault_of_picture`.
     """
     pixels = picture.pixels
+    # A cell without its field shows no red cells to measure: C-NMC's scale, unless told otherwise.
+    crop_scale = px_per_um or classifier.manifest.input.crop_px_per_um
+    is_cell = is_cell_on_black(pixels) and not is_field_on_black(pixels, crop_scale)
     entry = ImageResult(
         file=str(file),
-        kind="cell" if is_cell_on_black(pixels) else "field",
+        kind="cell" if is_cell else "field",
         rejected=fault_of_picture(pixels, judge_quality=gate),
         notes=tuple(picture.notes),
         cells=(),
     )
     if entry.rejected is not None:
         return entry
-    if entry.kind == "cell":
-        # A cell without its field shows no red cells to measure: C-NMC's scale, unless told otherwise.
-        crop = CellCrop.on_black(pixels, px_per_um or classifier.manifest.input.crop_px_per_um, whole=True)
+    if is_cell:
+        crop = CellCrop.on_black(pixels, crop_scale, whole=True)
         called = ImageCell(**_prediction_facts(classifier.classify([crop])[0]))
         return msgspec.structs.replace(entry, cells=(called,))
     cells, (scale, trouble) = find_cells(pixels, px_per_um)
@@ -379,6 +382,14 @@ def classify_picture(
 
 def find_cells(pixels: RgbImage, px_per_um: float | None) -> tuple[list[Cell], PictureScale]:
     """Find the white cells of a picture, and its scale: the given one, else what the red cells tell."""
+    if is_field_on_black(pixels, px_per_um):
+        filled, around = with_glass_around(pixels)
+        cells, scale = _cells_and_scale(filled, px_per_um)
+        return [cut_by(around, cell) for cell in cells], scale
+    return _cells_and_scale(pixels, px_per_um)
+
+
+def _cells_and_scale(pixels: RgbImage, px_per_um: float | None) -> tuple[list[Cell], PictureScale]:
     if px_per_um is not None:
         return segment(pixels, px_per_um=px_per_um), PictureScale(px_per_um)
     scale = estimated_scale(pixels)

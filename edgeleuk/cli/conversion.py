@@ -231,7 +231,7 @@ def validate(
         options=DataOptions.parse(classes, subjects, px_per_um),
     )
     emit(result, validation_commands.validation_text, as_json=as_json)
-    if result["verdict"] == "fail":
+    if result.verdict == "fail":
         raise typer.Exit(3)
 
 
@@ -253,5 +253,5 @@ def compare(
         a, b, data, limits_file=limits, options=DataOptions.parse(classes, subjects, px_per_um)
     )
     emit(result, validation_commands.comparison_text, as_json=as_json)
-    if result["verdict"] == "fail":
+    if result.verdict == "fail":
         raise typer.Exit(3)

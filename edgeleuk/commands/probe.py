@@ -21,10 +21,11 @@ from edgeleuk.capture.discovery import find_camera
 from edgeleuk.errors import CameraError, UsageError
 from edgeleuk.io.closing import Closing
 from edgeleuk.io.images import require_picture, write_png
+from edgeleuk.results.structs import Printed
 from edgeleuk.vision.quality import quality_check
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
 
     from edgeleuk.capture import FrameReader, FrameSource
@@ -34,6 +35,68 @@ if TYPE_CHECKING:
 SECONDS = 3.0
 # A folder of thousands of pictures need not be read to its end.
 _MOST_FRAMES = 1000
+
+
+class ProbedControl(Printed, frozen=True, kw_only=True):
+    """A control of a camera: its value, whether the camera sets it itself, and what may be set."""
+
+    value: tuple[float, ...]
+    automatic: bool
+    least: float
+    greatest: float
+    step: float
+    unit: str
+
+
+class ProbeLatency(Printed, frozen=True, kw_only=True):
+    """Percentiles of the milliseconds from a picture's arrival until its pixels were there."""
+
+    p50: float
+    p95: float
+
+
+class ProbeResult(Printed, frozen=True, kw_only=True):
+    """What ``edgeleuk camera probe --json`` prints.
+
+    Attributes
+    ----------
+    camera : str
+        Its URI.
+    simulated, live : bool
+    format : str or None
+        Of the pictures as they come, where the source knows it.
+    width, height : int
+        Of the last picture.
+    frames, rejected : int
+        That came, and that were taken but could not be decoded.
+    first_picture_ms : float
+        From opening.
+    fps, jitter_ms : float or None
+        Rate, and the 95th percentile of how far a gap is from the median; None where it is not live.
+    latency_ms : ProbeLatency
+    quality_check : str or None
+        Why the last picture would not be judged.
+    controls : dict of str to ProbedControl
+    picture : str or None
+        The file that was written.
+    """
+
+    schema_version: int = 1
+    camera: str
+    simulated: bool
+    live: bool
+    format: str | None
+    width: int
+    height: int
+    frames: int
+    rejected: int
+    first_picture_ms: float
+    fps: float | None
+    jitter_ms: float | None
+    latency_ms: ProbeLatency
+    quality_check: str | None
+    controls: dict[str, ProbedControl]
+    picture: str | None
 
 
 class _Timed(Closing):
@@ -55,7 +118,7 @@ class _Timed(Closing):
         self._source.close()
 
 
-def probe(camera: str | None, out: Path | None, seconds: float = SECONDS) -> dict[str, Any]:
+def probe(camera: str | None, out: Path | None, seconds: float = SECONDS) -> ProbeResult:
     """Open a source, watch it for a few seconds, and say what it does.
 
     Parameters
@@ -68,7 +131,7 @@ def probe(camera: str | None, out: Path | None, seconds: float = SECONDS) -> dic
 
     Returns
     -------
-    dict
+    ProbeResult
         Rate and jitter of live sources alone: a folder comes as fast as it is asked for.
 
     Raises
@@ -92,51 +155,50 @@ def probe(camera: str | None, out: Path | None, seconds: float = SECONDS) -> dic
         controls = _controls(source)
         arrivals = np.array(timed.arrivals)
         height, width = pixels.shape[:2]
-        result: dict[str, Any] = {
-            "schema_version": 1,
-            "camera": source.uri,
-            "simulated": is_simulated_source(source),
-            "live": source.live,
-            "format": getattr(source, "format", None),
-            "width": width,
-            "height": height,
-            "frames": len(arrivals),
-            "rejected": rejected,
-            "first_picture_ms": round((timed.arrivals[0] - began) * 1000, 1),
-            **(_rate(arrivals) if source.live else {"fps": None, "jitter_ms": None}),
-            "latency_ms": {
-                f"p{share}": round(float(np.percentile(latencies_ms, share)), 1) for share in (50, 95)
-            },
-            "quality_check": quality_check(pixels),
-            "controls": controls,
-            "picture": None if out is None else str(out),
-        }
+        fps, jitter_ms = _rate(arrivals) if source.live else (None, None)
+        p50, p95 = (round(float(np.percentile(latencies_ms, share)), 1) for share in (50, 95))
+        result = ProbeResult(
+            camera=source.uri,
+            simulated=is_simulated_source(source),
+            live=source.live,
+            format=getattr(source, "format", None),
+            width=width,
+            height=height,
+            frames=len(arrivals),
+            rejected=rejected,
+            first_picture_ms=round((timed.arrivals[0] - began) * 1000, 1),
+            fps=fps,
+            jitter_ms=jitter_ms,
+            latency_ms=ProbeLatency(p50=p50, p95=p95),
+            quality_check=quality_check(pixels),
+            controls=controls,
+            picture=None if out is None else str(out),
+        )
     if out is not None:
         write_png(out, pixels)
     return result
 
 
-def probe_text(result: Mapping[str, Any]) -> str:
+def probe_text(result: ProbeResult) -> str:
     """Say what a source does."""
-    latency = result["latency_ms"]
+    latency = result.latency_ms
     lines = [
-        f"camera    {result['camera']}" + ("   SIMULATED" if result["simulated"] else ""),
-        f"pictures  {result['width']}x{result['height']}"
-        + (f", {result['format']}" * bool(result["format"])),
-        f"frames    {result['frames']}, {result['rejected']} of those taken were unreadable",
+        f"camera    {result.camera}" + ("   SIMULATED" if result.simulated else ""),
+        f"pictures  {result.width}x{result.height}" + (f", {result.format}" * bool(result.format)),
+        f"frames    {result.frames}, {result.rejected} of those taken were unreadable",
     ]
-    if result["fps"] is not None:
-        lines.append(f"rate      {result['fps']:g} a second, jitter {result['jitter_ms']:g} ms (p95)")
-    lines.append(f"latency   from arrival to pixels p50 {latency['p50']:g} ms, p95 {latency['p95']:g} ms")
-    lines.append(f"quality   {result['quality_check'] or 'passes'}")
-    for name, each in result["controls"].items():
-        allowed = f"{each['least']:g} to {each['greatest']:g} {each['unit']}"
-        state = ", automatic" if each["automatic"] else ""
-        lines.append(f"control   {name} {value_text(tuple(each['value']))}{state} (settable: {allowed})")
-    if not result["controls"]:
+    if result.fps is not None:
+        lines.append(f"rate      {result.fps:g} a second, jitter {result.jitter_ms:g} ms (p95)")
+    lines.append(f"latency   from arrival to pixels p50 {latency.p50:g} ms, p95 {latency.p95:g} ms")
+    lines.append(f"quality   {result.quality_check or 'passes'}")
+    for name, each in result.controls.items():
+        allowed = f"{each.least:g} to {each.greatest:g} {each.unit}"
+        state = ", automatic" if each.automatic else ""
+        lines.append(f"control   {name} {value_text(each.value)}{state} (settable: {allowed})")
+    if not result.controls:
         lines.append("control   none")
-    if result["picture"]:
-        lines.append(f"picture   {result['picture']}")
+    if result.picture:
+        lines.append(f"picture   {result.picture}")
     return "\n".join(lines)
 
 
@@ -168,26 +230,27 @@ def _watch(source: _Timed, reader: FrameReader, seconds: float) -> tuple[RgbImag
     return pixels, latencies_ms, rejected
 
 
-def _rate(arrivals: np.ndarray[Any, np.dtype[Any]]) -> dict[str, float | None]:
+def _rate(arrivals: np.ndarray[Any, np.dtype[Any]]) -> tuple[float | None, float | None]:
+    """Return pictures a second, and the jitter in milliseconds."""
     gaps_ms = np.diff(arrivals) * 1000
     if len(gaps_ms) == 0:
-        return {"fps": None, "jitter_ms": None}
+        return None, None
     jitter_ms = np.percentile(np.abs(gaps_ms - np.median(gaps_ms)), 95)
-    return {"fps": round(1000 / float(gaps_ms.mean()), 2), "jitter_ms": round(float(jitter_ms), 1)}
+    return round(1000 / float(gaps_ms.mean()), 2), round(float(jitter_ms), 1)
 
 
-def _controls(source: FrameSource) -> dict[str, Any]:
+def _controls(source: FrameSource) -> dict[str, ProbedControl]:
     if not isinstance(source, Controllable):
         return {}
     ranges = source.controls.ranges()
     return {
-        control.value: {
-            "value": list(reading.value),
-            "automatic": reading.automatic,
-            "least": ranges[control].least,
-            "greatest": ranges[control].greatest,
-            "step": ranges[control].step,
-            "unit": ranges[control].unit,
-        }
+        control.value: ProbedControl(
+            value=tuple(reading.value),
+            automatic=reading.automatic,
+            least=ranges[control].least,
+            greatest=ranges[control].greatest,
+            step=ranges[control].step,
+            unit=ranges[control].unit,
+        )
         for control, reading in source.controls.read().items()
     }

@@ -1,21 +1,22 @@
 """JSON schemas of what commands print: ``python -m edgeleuk.commands.schemas [FOLDER]`` writes them.
 
-They are made from the structs that the commands return, and stand in ``docs/schema``.
+They are made from the structs that the commands return, and stand in ``docs/schema``, those of the
+workstation beside them: see `edgeleuk_convert.commands.schemas`.
 """
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from edgeleuk.batch.archive import ArchiveResult
 from edgeleuk.batch.images import Classification, Segmentation
 from edgeleuk.capture.discovery import CameraList
 from edgeleuk.commands.bundle import BundleDescription, BundleVerification
+from edgeleuk.commands.probe import ProbeResult
 from edgeleuk.commands.replay import Replay
+from edgeleuk.results.schemas import write_schemas
 from edgeleuk.results.structs import RunSummary
 from edgeleuk.session.report import SessionReport
 from edgeleuk.session.verify import SessionVerification
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     from edgeleuk.results.structs import Printed
 
-DIALECT = "https://json-schema.org/draft/2020-12/schema"
 # Name of the schema -> what the command prints with --json.
 PRINTED: Mapping[str, type[Printed]] = {
     "run": RunSummary,
@@ -38,36 +38,9 @@ PRINTED: Mapping[str, type[Printed]] = {
     "report": SessionReport,
     "replay": Replay,
     "camera-list": CameraList,
+    "camera-probe": ProbeResult,
 }
 
 
-def schema_of(name: str) -> dict[str, Any]:
-    """Return the JSON schema of what a command prints.
-
-    Examples
-    --------
-    >>> schema_of("replay")["$ref"]
-    '#/$defs/Replay'
-    """
-    return {"$schema": DIALECT, **msgspec.json.schema(PRINTED[name])}
-
-
-def schema_text(name: str) -> str:
-    """Return the schema as it stands in its file."""
-    encoded = msgspec.json.encode(schema_of(name), order="sorted")
-    return msgspec.json.format(encoded, indent=1).decode() + "\n"
-
-
-def write_schemas(folder: Path) -> list[Path]:
-    """Write ``NAME.json`` for each; return what was written."""
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for name in PRINTED:
-        path = folder / f"{name}.json"
-        path.write_text(schema_text(name), encoding="utf-8")
-        written.append(path)
-    return written
-
-
 if __name__ == "__main__":
-    write_schemas(Path(sys.argv[1] if len(sys.argv) > 1 else "docs/schema"))
+    write_schemas(PRINTED, Path(sys.argv[1] if len(sys.argv) > 1 else "docs/schema"))

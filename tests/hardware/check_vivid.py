@@ -41,9 +41,10 @@ def check_list() -> None:
 
 def check_probe() -> None:
     result = probe(SMALL, None, 2.0)
-    assert (result["width"], result["height"], result["format"]) == (640, 360, "rawvideo yuyv422")
-    assert 20 < result["fps"] < 40, result["fps"]
-    assert result["controls"]["gain"]["automatic"]
+    assert (result.width, result.height, result.format) == (640, 360, "rawvideo yuyv422")
+    assert result.fps is not None
+    assert 20 < result.fps < 40, result.fps
+    assert result.controls["gain"].automatic
 
 
 def check_controls() -> None:

@@ -35,6 +35,7 @@ from edgeleuk_convert.training.record import TrainingRecord, read_record, write_
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from edgeleuk_convert.commands.results import CalibrationResult
     from edgeleuk_convert.dataset.cells import CellSet, LabelledCell
 
 pytestmark = [
@@ -98,25 +99,25 @@ def held_out(cells: CellSet, model: Path) -> list[LabelledCell]:
 
 
 @pytest.fixture(scope="module")
-def calibrated(model: Path, few_cells: Path) -> tuple[Path, dict[str, Any]]:
+def calibrated(model: Path, few_cells: Path) -> tuple[Path, CalibrationResult]:
     out = model.with_name("calibration")
     return out, conversion_commands.calibrate(model, few_cells, out, images=40, curve=True)
 
 
 def test_the_set_is_written_and_its_tensors_come_again(
-    calibrated: tuple[Path, dict[str, Any]], cells: CellSet
+    calibrated: tuple[Path, CalibrationResult], cells: CellSet
 ) -> None:
     out, result = calibrated
     card = read_calibration_record(out / CALIBRATION)
-    assert result["images"] == card.count == 40
+    assert result.images == card.count == 40
     by_name = {cell.path.relative_to(cells.folder).as_posix(): cell for cell in cells.cells}
     chosen = [by_name[image.name or ""] for image in card.images]
     assert card.input is not None
     with read_calibration(chosen, card.input) as tensors:
-        assert tensors_sha256(tensors) == card.tensors_sha256 == result["tensors_sha256"]
+        assert tensors_sha256(tensors) == card.tensors_sha256 == result.tensors_sha256
 
 
-def test_every_tensor_is_matched_and_checked(calibrated: tuple[Path, dict[str, Any]]) -> None:
+def test_every_tensor_is_matched_and_checked(calibrated: tuple[Path, CalibrationResult]) -> None:
     out, result = calibrated
     checks = json.loads((out / RANGES_FILE).read_text())
     assert checks["unmatched"] == []
@@ -129,22 +130,26 @@ def test_every_tensor_is_matched_and_checked(calibrated: tuple[Path, dict[str, A
         assert 0 < tensor["stability"] <= 1
     (relu,) = [tensor for tensor in checks["tensors"] if "first_relu" in tensor["tensor"]]
     assert relu["low"] == 0
-    assert result["ranges"]["tensors"] == len(names)
+    assert result.ranges["tensors"] == len(names)
     assert (out / PLOT_FILE).stat().st_size > 1000
 
 
-def test_the_curve_says_how_many_images_are_enough(calibrated: tuple[Path, dict[str, Any]]) -> None:
+def test_the_curve_says_how_many_images_are_enough(calibrated: tuple[Path, CalibrationResult]) -> None:
     _, result = calibrated
-    asked = [point["asked"] for point in result["curve"]]
+    asked = [point["asked"] for point in result.curve]
     # A hundred and some training cells: 500 would be 200 again.
     assert asked == [25, 50, 100, 200]
-    assert all(point["images"] <= point["asked"] for point in result["curve"])
-    assert result["recommended_images"] in [point["images"] for point in result["curve"]]
-    assert result["recommendation"] in conversion_commands.calibration_text(result)
+    assert all(point["images"] <= point["asked"] for point in result.curve)
+    assert result.recommended_images in [point["images"] for point in result.curve]
+    assert result.recommendation is not None
+    assert result.recommendation in conversion_commands.calibration_text(result)
 
 
 def test_a_curve_goes_on_where_it_was(
-    calibrated: tuple[Path, dict[str, Any]], model: Path, few_cells: Path, capsys: pytest.CaptureFixture[str]
+    calibrated: tuple[Path, CalibrationResult],
+    model: Path,
+    few_cells: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     out, result = calibrated
     file = out / "curve.json"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from edgeleuk.io.atomic import bears, require_replaceable
 from edgeleuk.io.console import progress_bar
@@ -15,6 +17,7 @@ from edgeleuk_convert.bundling.contract_search.writing import (
 )
 from edgeleuk_convert.commands.options import parse_size
 from edgeleuk_convert.commands.read_cells import CNMC, read_cells
+from edgeleuk_convert.commands.results import ContractResult
 from edgeleuk_convert.environment import quiet_tensorflow, replace_file, require_writable
 from edgeleuk_convert.networks.loading import load_network
 
@@ -33,7 +36,7 @@ def contract(
     size: str | None = None,
     output: str | None = None,
     options: DataOptions = CNMC,
-) -> dict[str, Any]:
+) -> ContractResult:
     """Try what networks are fed, and write what fits the labels best.
 
     Parameters
@@ -61,11 +64,12 @@ def contract(
     if out is not None:
         replace_file(out, contract_toml(found).encode())
         facts["contract"] = str(out)
-    return facts
+    return msgspec.convert(facts, ContractResult)
 
 
-def contract_text(facts: dict[str, Any]) -> str:
+def contract_text(result: ContractResult) -> str:
     """Say what was found."""
+    facts = result.to_json()
     lines = [facts["stamp"]] if facts["stamp"] else []
     lines += [*(f"note      {note}" for note in facts["notes"]), found_text(facts)]
     if facts.get("contract"):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from edgeleuk.bundle.writing import require_bundle_place, write_bundle
 from edgeleuk.io.console import progress_bar
@@ -19,10 +21,10 @@ from edgeleuk_convert.commands.conversion_steps import (
     repair_networks,
     validate_networks,
 )
-from edgeleuk_convert.commands.evaluate import validation_text
+from edgeleuk_convert.commands.evaluate import validation_facts_text
 from edgeleuk_convert.commands.options import ConvertOptions, calibration_choice, plan_conversion
 from edgeleuk_convert.commands.read_cells import CNMC, read_cells
-from edgeleuk_convert.commands.results import ConversionResult
+from edgeleuk_convert.commands.results import CalibrationResult, ConversionResult
 from edgeleuk_convert.dataset.leakage import with_training_stamp
 from edgeleuk_convert.environment import quiet_tensorflow, replace_file, require_writable
 from edgeleuk_convert.networks.loading import load_network
@@ -107,7 +109,7 @@ def conversion_text(result: ConversionResult) -> str:
     lines += [f"  {kind:<24} {path}" for kind, path in result.also.items()]
     if "repair" in result.validation:
         lines.append(repair_text(result.validation["repair"]))
-    lines.append(validation_text(result.validation | {"stamp": None}))
+    lines.append(validation_facts_text(result.validation | {"stamp": None}))
     if result.verdict == "fail":
         lines.append(f"rejected: {Path(result.bundle).name} is there to be looked at; the device refuses it")
     return "\n".join(lines)
@@ -128,7 +130,7 @@ def calibrate(
     strategy: str | None = None,
     curve: bool = False,
     options: DataOptions = CNMC,
-) -> dict[str, Any]:
+) -> CalibrationResult:
     """Choose a calibration set, check its ranges on held-out cells, and find how many images are enough."""
     choice = calibration_choice(images=images, seed=seed, strategy=strategy)
     require_writable(out)
@@ -148,10 +150,11 @@ def calibrate(
             forest=forest,
             curve=curve,
         )
-    return result | {"stamp": with_training_stamp(cells.stamp, record.stamp)}
+    stamp = with_training_stamp(cells.stamp, record.stamp)
+    return msgspec.convert(result | {"stamp": stamp}, CalibrationResult)
 
 
-def calibration_text(result: dict[str, Any]) -> str:
+def calibration_text(result: CalibrationResult) -> str:
     """Say what a calibration set is worth."""
-    stamp = f"{result['stamp']}\n" if result["stamp"] else ""
-    return stamp + calibrating.calibration_text(result)
+    stamp = f"{result.stamp}\n" if result.stamp else ""
+    return stamp + calibrating.calibration_text(result.to_json())

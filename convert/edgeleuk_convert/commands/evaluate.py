@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from edgeleuk.bundle.manifest import CALIBRATION
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.classifier.classifier import bundle_rules, open_networks
@@ -12,6 +14,7 @@ from edgeleuk.errors import UsageError
 from edgeleuk.io.console import progress_bar, say
 from edgeleuk_calibration.calibration_record import decode_calibration_record, require_disjoint
 from edgeleuk_convert.commands.read_cells import CNMC, read_cells
+from edgeleuk_convert.commands.results import BundleComparison, ValidationResult
 from edgeleuk_convert.dataset.cnmc import require_both_classes
 from edgeleuk_convert.dataset.leakage import with_training_stamp
 from edgeleuk_convert.dataset.seen_cells import see_cells
@@ -62,7 +65,7 @@ def validate(
     layers: bool = False,
     out: Path | None = None,
     options: DataOptions = CNMC,
-) -> Facts:
+) -> ValidationResult:
     """Compare a bundle's networks on what none of them has seen, and rank their layers where asked to.
 
     Parameters
@@ -108,7 +111,7 @@ def validate(
     if report is not None:
         page = write_validation_report(report, facts, answers, bundle=opened, data=cells.folder)
         facts["report"] = str(page)
-    return facts
+    return msgspec.convert(facts, ValidationResult)
 
 
 def judged_on(
@@ -131,8 +134,13 @@ def seen_with_progress(cells: Sequence[LabelledCell], contract: InputContract) -
         return see_cells(cells, contract, progress=report)
 
 
-def validation_text(result: Mapping[str, Any]) -> str:
+def validation_text(result: ValidationResult) -> str:
     """Say how much int8 lost, and the verdict."""
+    return validation_facts_text(result.to_json())
+
+
+def validation_facts_text(result: Mapping[str, Any]) -> str:
+    """Say the same of what `validation_facts` returns."""
     lines = [result["stamp"]] if result.get("stamp") else []
     if REFERENCE in result:
         lines += _drops(result)
@@ -153,7 +161,7 @@ def compare(
     *,
     limits_file: Path | None = None,
     options: DataOptions = CNMC,
-) -> Facts:
+) -> BundleComparison:
     """Ask whether bundle `b` may take the place of `a`; own pictures are read as A's contract says."""
     limits = load_limits(limits_file)
     one, other = read_bundle(a), read_bundle(b)
@@ -161,11 +169,16 @@ def compare(
     say("  comparing the bundles ...")
     with progress_bar("preparing") as bar:
         result = compare_bundles(one, other, cells, limits, threads=os.cpu_count() or 1, progress=bar)
-    return result | {"stamp": cells.stamp}
+    return msgspec.convert(result | {"stamp": cells.stamp}, BundleComparison)
 
 
-def comparison_text(result: Mapping[str, Any]) -> str:
+def comparison_text(result: BundleComparison) -> str:
     """Say what changes from A to B."""
+    return comparison_facts_text(result.to_json())
+
+
+def comparison_facts_text(result: Mapping[str, Any]) -> str:
+    """Say the same of what `compare_bundles` returns."""
     lines = [result["stamp"]] if result.get("stamp") else []
     lines += [f"{name.upper()} {result[name]['stamp']}" for name in ("a", "b") if result[name]["stamp"]]
     lines += [f"{name.upper()}  {result[name]['path']}  ({result[name]['name']})" for name in ("a", "b")]

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from edgeleuk.errors import (
     DataRefusedError,
     InterruptedBeforeRecordError,
@@ -17,6 +19,7 @@ from edgeleuk.errors import (
 from edgeleuk.io.atomic import require_replaceable
 from edgeleuk.io.console import STAGES, progress_bar, say, training_progress
 from edgeleuk_convert.commands.read_cells import CNMC, read_with_prints
+from edgeleuk_convert.commands.results import CrossValidationResult, EvaluationResult, TrainingResult
 from edgeleuk_convert.environment import quiet_tensorflow, require_writable
 
 if TYPE_CHECKING:
@@ -56,7 +59,7 @@ def train(
     held_out: Path | None = None,
     answers: Path | None = None,
     allow_leakage: bool = False,
-) -> dict[str, Any]:
+) -> TrainingResult:
     """Train, then judge the network on what was held out.
 
     Parameters
@@ -110,17 +113,20 @@ def train(
             cells.folder,
             threshold=record.output.threshold,
         )
-    return {
-        "schema_version": 1,
-        "model": str(out),
-        "settings": str(settings_path(out)),
-        "stamp": record.stamp,
-        "architecture": record.architecture,
-        "parameters": record.parameters,
-        "training_subjects": len(record.training_subjects),
-        "held_out_subjects": list(record.held_out_subjects),
-        "held_out": evaluation.to_json(),
-    }
+    return TrainingResult(
+        model=str(out),
+        settings=str(settings_path(out)),
+        stamp=record.stamp,
+        architecture=record.architecture,
+        parameters=record.parameters,
+        training_subjects=len(record.training_subjects),
+        held_out_subjects=tuple(record.held_out_subjects),
+        held_out=_evaluated(evaluation),
+    )
+
+
+def _evaluated(evaluation: Evaluation, **more: Any) -> EvaluationResult:
+    return msgspec.convert(evaluation.to_json() | more, EvaluationResult)
 
 
 def _train(
@@ -194,7 +200,7 @@ def cross_validate(
     folds: int,
     seeds: int,
     epochs: int | None,
-) -> dict[str, Any]:
+) -> CrossValidationResult:
     """Train and judge architectures on every fold, and write how they compare."""
     from edgeleuk_convert.evaluation.cross_validation import cross_validate as validate_all
     from edgeleuk_convert.evaluation.cross_validation import settings_for
@@ -206,23 +212,23 @@ def cross_validate(
         cells, prints = read_with_prints(data)
         with training_progress() as report:
             compared = validate_all(cells, out, settings, prints=prints, begin=say, progress=report)
-    return comparison.write(compared, out)
+    return msgspec.convert(comparison.write(compared, out), CrossValidationResult)
 
 
-def comparison_text(result: dict[str, Any]) -> str:
+def comparison_text(result: CrossValidationResult) -> str:
     """Say how networks compare."""
     from edgeleuk_convert.reports import comparison
 
-    return comparison.comparison_text(result)
+    return comparison.comparison_text(result.to_json())
 
 
-def training_text(result: dict[str, Any]) -> str:
+def training_text(result: TrainingResult) -> str:
     """Say what a training gave."""
-    stamp = f"{result['stamp']}\n" if result["stamp"] else ""
+    stamp = f"{result.stamp}\n" if result.stamp else ""
     return (
-        f"{stamp}{result['model']}: {result['architecture']}, {result['parameters']:,} parameters,"
-        f" trained on {result['training_subjects']} subjects; every setting stands in {result['settings']}\n"
-        f"on the {len(result['held_out_subjects'])} subjects held out:\n{evaluation_text(result['held_out'])}"
+        f"{stamp}{result.model}: {result.architecture}, {result.parameters:,} parameters,"
+        f" trained on {result.training_subjects} subjects; every setting stands in {result.settings}\n"
+        f"on the {len(result.held_out_subjects)} subjects held out:\n{evaluation_text(result.held_out)}"
     )
 
 
@@ -236,7 +242,7 @@ def evaluate(
     allow_leakage: bool = False,
     random_split: bool = False,
     options: DataOptions = CNMC,
-) -> dict[str, Any]:
+) -> EvaluationResult:
     """Judge a Keras file, or one network of a bundle, on what it has not seen.
 
     With `report`, a page with everything beside the baselines is written into that folder; with
@@ -267,8 +273,8 @@ def evaluate(
                     random_split=claimed,
                     progress=bar,
                 )
-            result = done.evaluation.to_json() | {"stamp": done.stamp, "report": str(done.html)}
-            return result | ({"split_gaps": done.facts["split_gaps"]} if random_split else {})
+            gaps = {"split_gaps": done.facts["split_gaps"]} if random_split else {}
+            return _evaluated(done.evaluation, stamp=done.stamp, report=str(done.html), **gaps)
         stamp = None
         if allow_leakage:
             _, seen = unseen(cells.cells, record)
@@ -278,7 +284,7 @@ def evaluate(
                 predict, cells, record=None if allow_leakage else record, threshold=threshold, progress=bar
             )
     stamp = joined_stamps(cells.stamp, stamp)
-    return judged.to_json() | {"stamp": with_training_stamp(stamp, record.stamp)}
+    return _evaluated(judged, stamp=with_training_stamp(stamp, record.stamp))
 
 
 def _under_random_split(cells: CellSet, prints: Prints, record: TrainingRecord, folder: Path) -> Evaluation:
@@ -353,21 +359,21 @@ def _predictor(
         yield classifier.probabilities, bundle_record(bundle), bundle.manifest.output.threshold, title
 
 
-def evaluation_text(result: dict[str, Any]) -> str:
+def evaluation_text(result: EvaluationResult) -> str:
     """Say what a network is worth, the baseline beside it."""
-    lines = [result["stamp"]] if result.get("stamp") else []
+    lines = [result.stamp] if result.stamp else []
     lines += [
-        f"{result['cells']} cells of {result['subjects']} subjects in {result['groups']} groups"
+        f"{result.cells} cells of {result.subjects} subjects in {result.groups} groups"
         + (
-            f"; {result['left_out']} cells left out, for the network has seen their group"
-            * bool(result["left_out"])
+            f"; {result.left_out} cells left out, for the network has seen their group"
+            * bool(result.left_out)
         )
     ]
     for key, title in METRIC_TITLES.items():
-        low, high = result["interval_95"][key]
-        lines.append(f"  {title:<30} {result[key]:.3f}   95 % {low:.3f} to {high:.3f}")
-    if result["baseline_area_weighted_f1"] is not None:
-        lines.append(f"  {'weighted F1 of the area alone':<30} {result['baseline_area_weighted_f1']:.3f}")
-    if result.get("report"):
-        lines.append(f"report    {result['report']}")
+        low, high = result.interval_95[key]
+        lines.append(f"  {title:<30} {getattr(result, key):.3f}   95 % {low:.3f} to {high:.3f}")
+    if result.baseline_area_weighted_f1 is not None:
+        lines.append(f"  {'weighted F1 of the area alone':<30} {result.baseline_area_weighted_f1:.3f}")
+    if result.report:
+        lines.append(f"report    {result.report}")
     return "\n".join(lines)

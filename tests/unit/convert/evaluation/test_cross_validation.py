@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from edgeleuk.errors import DataRefusedError, IntegrityError, UsageError
+from edgeleuk_convert.commands.schemas import PRINTED
 from edgeleuk_convert.dataset.cells import CellSet, Label, LabelledCell
 from edgeleuk_convert.dataset.splits import grouped_folds
 from edgeleuk_convert.evaluation import baselines, cross_validation
@@ -123,6 +124,8 @@ def test_files_say_the_same(tmp_path: Path) -> None:
         msgspec.json.decode((tmp_path / "comparison.json").read_bytes())["scores"].keys()
         == facts["scores"].keys()
     )
+    result = msgspec.convert(facts, PRINTED["cross-validate"])
+    assert msgspec.json.decode(msgspec.json.encode(result)) == msgspec.json.decode(msgspec.json.encode(facts))
     text = (tmp_path / "comparison.md").read_text(encoding="utf-8")
     assert text.strip() == comparison_text(facts)
     assert "| resnet | 1.000 (1.000-1.000) | 1.000 (1.000-1.000) |" in text

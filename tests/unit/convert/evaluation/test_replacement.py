@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -13,7 +14,8 @@ from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.bundle.writing import describe_members, write_bundle
 from edgeleuk.errors import DataRefusedError, UsageError
 from edgeleuk.virtual.cells import single_cell
-from edgeleuk_convert.commands.evaluate import comparison_text
+from edgeleuk_convert.commands.evaluate import comparison_facts_text
+from edgeleuk_convert.commands.schemas import PRINTED
 from edgeleuk_convert.dataset.cnmc import load_cells
 from edgeleuk_convert.evaluation.replacement import compare_bundles, contract_differences, held_out_for_both
 from edgeleuk_convert.metrics import acceptance
@@ -89,7 +91,10 @@ def test_a_bundle_may_replace_its_like(tmp_path: Path, data: CellSet) -> None:
         assert (result[key]["agreement"], result[key]["flips"], result[key]["weighted_f1_drop"]) == (1, 0, 0)
         assert result[key]["a"] == result[key]["b"]
     assert result["differences"] == []
-    assert "their contracts are the same" in comparison_text(result)
+    assert "their contracts are the same" in comparison_facts_text(result)
+    said = result | {"stamp": None}
+    printed = msgspec.convert(said, PRINTED["compare"]).to_json()
+    assert json.loads(json.dumps(printed)) == json.loads(json.dumps(said))
 
 
 def test_a_bundle_that_misses_blasts_is_worse(tmp_path: Path, data: CellSet) -> None:
@@ -101,7 +106,7 @@ def test_a_bundle_that_misses_blasts_is_worse(tmp_path: Path, data: CellSet) -> 
         assert result[key]["sensitivity_drop"] > 0.5
         assert result[key]["agreement"] == 1 - result[key]["flip_rate"] < 1
         assert set(result[key]["flipped"][0]) >= {"probability_a", "probability_b", "margin"}
-    text = comparison_text(result)
+    text = comparison_facts_text(result)
     assert "B is worse\n  tflite_int8: weighted F1 drops by" in text
     assert compared(b, a, data)["tflite_int8"]["sensitivity_drop"] < -0.5
 

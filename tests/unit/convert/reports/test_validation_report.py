@@ -19,7 +19,8 @@ from edgeleuk.bundle.contents import Bundle
 from edgeleuk.bundle.manifest import CALIBRATION
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.errors import IntegrityError
-from edgeleuk_convert.commands.evaluate import validation_text
+from edgeleuk_convert.commands.evaluate import validation_facts_text
+from edgeleuk_convert.commands.schemas import PRINTED
 from edgeleuk_convert.evaluation.int8_vs_float import Answers, validation_facts
 from edgeleuk_convert.metrics.classification import Judged
 from edgeleuk_convert.reports.page import look_up, written
@@ -197,9 +198,18 @@ def test_a_damaged_calibration_record_is_refused(answers: Answers, data: Path, t
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_struct_holds_the_same(answers: Answers) -> None:
+    facts = validation_facts(answers) | {"stamp": None, "layers_unmatched": {"tflite_int8": 1}}
+    result = msgspec.convert(facts, PRINTED["validate"])
+    assert json.loads(json.dumps(result.to_json())) == json.loads(json.dumps(facts))
+    without = {key: value for key, value in facts.items() if key != "verdict"}
+    with pytest.raises(msgspec.ValidationError, match="verdict"):
+        msgspec.convert(without, PRINTED["validate"])
+
+
 def test_the_text_says_the_same(answers: Answers) -> None:
     facts = validation_facts(answers)
-    text = validation_text(facts)
+    text = validation_facts_text(facts)
     assert f"tflite_int8: {facts['tflite_int8']['flips']} decisions flip" in text
     assert "verdict: fail" in text
     assert all(reason in text for reason in facts["reasons"])

@@ -354,14 +354,15 @@ class TestProbe:
     def test_a_live_source(self, tmp_path: Path) -> None:
         out = tmp_path / "p.png"
         result = probe("virtual://?fps=20&width=320&height=240", out, 0.6)
-        assert (result["width"], result["height"], result["live"], result["simulated"]) == (
+        assert (result.width, result.height, result.live, result.simulated) == (
             320,
             240,
             True,
             True,
         )
-        assert 0 < result["fps"] < 25
-        assert result["latency_ms"]["p95"] >= 0
+        assert result.fps is not None
+        assert 0 < result.fps < 25
+        assert result.latency_ms.p95 >= 0
         assert cv2.imread(str(out)).shape == (240, 320, 3)
         text = probe_text(result)
         assert "SIMULATED" in text
@@ -370,12 +371,12 @@ class TestProbe:
     def test_a_folder_has_no_rate(self, tmp_path: Path) -> None:
         cv2.imwrite(str(tmp_path / "a.png"), np.full((60, 80, 3), (10, 90, 200), np.uint8))
         result = probe(str(tmp_path), None, 0.2)
-        assert (result["fps"], result["frames"], result["controls"]) == (None, 1, {})
+        assert (result.fps, result.frames, result.controls) == (None, 1, {})
         assert "control   none" in probe_text(result)
 
     def test_a_camera_with_controls(self, library: type[Picamera2]) -> None:
         result = probe("picamera://0?width=320&height=240", None, 0.2)
-        assert result["controls"]["exposure_ms"]["value"] == [9.996]
+        assert result.controls["exposure_ms"].value == (9.996,)
         assert "control   white_balance 1.9,1.6, automatic (settable: 0 to 32 red,blue gain)" in probe_text(
             result
         )

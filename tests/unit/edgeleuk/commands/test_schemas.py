@@ -11,15 +11,21 @@ import msgspec
 import numpy as np
 import pytest
 
-from edgeleuk.commands.schemas import PRINTED, schema_text, write_schemas
+from edgeleuk.commands.schemas import PRINTED as OF_DEVICE
 from edgeleuk.io.images import write_png
+from edgeleuk.results.schemas import schema_text, write_schemas
 from edgeleuk.virtual.render import VirtualSlide
+from edgeleuk_convert.commands.schemas import PRINTED as OF_WORKSTATION
+from edgeleuk_convert.commands.train import evaluation_text
+from edgeleuk_convert.evaluation.evaluate import Evaluation
+from edgeleuk_convert.metrics.classification import Judged, interval_95, point_metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from outcome import Outcome
 
+PRINTED = {**OF_DEVICE, **OF_WORKSTATION}
 FOLDER = Path(__file__).resolve().parents[4] / "docs" / "schema"
 CAMERA = "virtual://?seed=301"
 # Nothing is timed to choose one.
@@ -37,7 +43,9 @@ def validated(name: str, text: str) -> Any:
 @pytest.mark.parametrize("name", PRINTED)
 def test_the_published_schema_is_current(name: str) -> None:
     path = FOLDER / f"{name}.json"
-    assert path.read_text(encoding="utf-8") == schema_text(name), "python -m edgeleuk.commands.schemas"
+    assert path.read_text(encoding="utf-8") == schema_text(PRINTED[name]), (
+        "python -m edgeleuk.commands.schemas, and edgeleuk_convert's"
+    )
 
 
 def test_nothing_else_is_published() -> None:
@@ -45,7 +53,7 @@ def test_nothing_else_is_published() -> None:
 
 
 def test_they_are_written_anew(tmp_path: Path) -> None:
-    written = write_schemas(tmp_path / "schema")
+    written = write_schemas(PRINTED, tmp_path / "schema")
     assert [path.read_bytes() for path in written] == [(FOLDER / path.name).read_bytes() for path in written]
 
 
@@ -89,6 +97,31 @@ def test_what_is_said_of_a_bundle_and_of_cameras(edgeleuk: Callable[..., Outcome
     assert validated("inspect", edgeleuk("inspect", "--json").out)["manifest"]["name"] == "default"
     assert validated("verify-bundle", edgeleuk("verify", "--json").out)["verdict"] == "pass"
     assert "cameras" in validated("camera-list", edgeleuk("camera", "list", "--json").out)
+    probed = edgeleuk("camera", "probe", f"{CAMERA}&width=320&height=240&fps=20", "--seconds", 0.3, "--json")
+    assert validated("camera-probe", probed.out)["width"] == 320
+
+
+def test_what_is_said_of_a_training() -> None:
+    truth = np.arange(40) % 2 == 0
+    probability = np.where(truth, 0.7, 0.4)
+    names = np.array([f"s{number % 4}" for number in range(40)])
+    judged = Judged(truth, probability, probability >= 0.5, np.arange(40) + 50.0, names, names)
+    evaluation = Evaluation(
+        cells=40, subjects=4, groups=4, left_out=3, threshold=0.5, metrics=point_metrics(judged),
+        interval_95=interval_95(judged, resamples=20), baseline_area_weighted_f1=None, by_subject=(),
+        probabilities={},
+    )  # fmt: skip
+    said = evaluation.to_json()
+    held_out = msgspec.convert(said, PRINTED["evaluate"])
+    printed = json.dumps(held_out.to_json())
+    assert json.loads(printed) == json.loads(json.dumps(said))
+    assert validated("evaluate", printed)["accuracy"] == 1.0
+    trained = {
+        "schema_version": 1, "model": "a.keras", "settings": "a.toml", "stamp": None, "architecture": "tiny",
+        "parameters": 12, "training_subjects": 9, "held_out_subjects": ["s0"], "held_out": said,
+    }  # fmt: skip
+    assert validated("train", json.dumps(trained))["held_out"]["left_out"] == 3
+    assert "sensitivity (blasts)           1.000" in evaluation_text(held_out)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,44 @@
+"""JSON schemas, made from the structs that commands print."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from edgeleuk.results.structs import Printed
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def schema_of(printed: type[Printed]) -> dict[str, Any]:
+    """Return the JSON schema of what a command prints.
+
+    Examples
+    --------
+    >>> from edgeleuk.results.structs import RunSummary
+    >>> schema_of(RunSummary)["$ref"]
+    '#/$defs/RunSummary'
+    """
+    return {"$schema": DIALECT, **msgspec.json.schema(printed)}
+
+
+def schema_text(printed: type[Printed]) -> str:
+    """Return the schema as it stands in its file."""
+    encoded = msgspec.json.encode(schema_of(printed), order="sorted")
+    return msgspec.json.format(encoded, indent=1).decode() + "\n"
+
+
+def write_schemas(printed: Mapping[str, type[Printed]], folder: Path) -> list[Path]:
+    """Write ``NAME.json`` for each; return what was written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, struct in printed.items():
+        path = folder / f"{name}.json"
+        path.write_text(schema_text(struct), encoding="utf-8")
+        written.append(path)
+    return written

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -24,7 +25,19 @@ def schema_of(printed: type[Printed]) -> dict[str, Any]:
     >>> schema_of(RunSummary)["$ref"]
     '#/$defs/RunSummary'
     """
-    return {"$schema": DIALECT, **msgspec.json.schema(printed)}
+    return {"$schema": DIALECT, **_described(msgspec.json.schema(printed))}
+
+
+def _described(schema: Any) -> Any:
+    """Return a schema whose descriptions are indented alike: msgspec before 0.23 leaves them as they are."""
+    if isinstance(schema, dict):
+        return {
+            key: inspect.cleandoc(value)
+            if key == "description" and isinstance(value, str)
+            else _described(value)
+            for key, value in schema.items()
+        }
+    return [_described(value) for value in schema] if isinstance(schema, list) else schema
 
 
 def schema_text(printed: type[Printed]) -> str:

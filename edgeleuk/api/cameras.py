@@ -10,28 +10,17 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import msgspec
-
-from edgeleuk.api.bundles import bundle_and_settings
 from edgeleuk.api.results import FrameResult
-from edgeleuk.capture import is_simulated, is_simulated_source, open_camera
-from edgeleuk.classifier.self_test import open_tested_classifier
+from edgeleuk.capture import is_simulated_source
+from edgeleuk.commands.run import RunOptions, run
 from edgeleuk.errors import InterruptedBeforeRecordError
-from edgeleuk.io.console import recordable
-from edgeleuk.pipeline.engine import Engine, accept
-from edgeleuk.pipeline.run import PipelineOptions, run
-from edgeleuk.session.open import create_session
-from edgeleuk.version import __version__
-from edgeleuk.vision.quality import quality_check as check_quality
-from edgeleuk.vision.stream import StreamWatch
-from edgeleuk.vision.tracking import FieldTracker
+from edgeleuk.io.settings import RunSettings, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from edgeleuk.bundle.contents import Bundle
+    from edgeleuk.capture import FrameSource
     from edgeleuk.frames import RgbImage
-    from edgeleuk.io.settings import RunSettings
     from edgeleuk.results import FrameResult as PipelineFrame
 
 # How often a waiting thread looks whether it is still wanted.
@@ -57,7 +46,7 @@ def watch(
     Parameters
     ----------
     uri : str
-        As of ``edgeleuk run --camera``: ``v4l2:///dev/video0``, ``folder://PATH``, ``virtual://?seed=1``, ...
+        As of ``edgeleuk run --camera``: ``v4l2:///dev/video0``, ``dir://FOLDER``, ``virtual://?seed=1``, ...
     bundle : str or Path
         Path of a bundle, or ``default``.
     session : str or Path, optional
@@ -87,14 +76,17 @@ def watch(
     ...     print(frame.width, frame.height)
     1280 960
     """
-    opened, settings = bundle_and_settings(
-        bundle,
-        {"px_per_um": px_per_um, "runtime": runtime, "precision": precision, "quality_check": quality_check},
-    )
-    return _frames(uri, opened, settings, None if session is None else Path(session))
+    flags = {
+        "px_per_um": px_per_um,
+        "runtime": runtime,
+        "precision": precision,
+        "quality_check": quality_check,
+    }
+    settings = load_settings(RunSettings, flags=flags)
+    return _frames(uri, str(bundle), settings, None if session is None else Path(session))
 
 
-def _frames(uri: str, bundle: Bundle, settings: RunSettings, session: Path | None) -> Generator[FrameResult]:
+def _frames(uri: str, bundle: str, settings: RunSettings, session: Path | None) -> Generator[FrameResult]:
     """Run the pipeline on a thread of its own, and hand its results over one by one."""
     results: queue.Queue[FrameResult | BaseException | None] = queue.Queue(1)
     stop = threading.Event()
@@ -110,8 +102,9 @@ def _frames(uri: str, bundle: Bundle, settings: RunSettings, session: Path | Non
     def work() -> None:
         end: BaseException | None = None
         try:
-            with tempfile.TemporaryDirectory(prefix="edgeleuk-") as folder:
-                _watched(uri, bundle, settings, session or Path(folder) / "session.db", put, stop)
+            with tempfile.TemporaryDirectory(prefix="edgeleuk-") as name:
+                folder = Path(name)
+                _watched(uri, bundle, settings, session or folder / "session.db", folder, put, stop)
         except BaseException as error:  # noqa: BLE001 - raised again where the frames are wanted
             end = error
         put(end)
@@ -130,50 +123,26 @@ def _frames(uri: str, bundle: Bundle, settings: RunSettings, session: Path | Non
 
 def _watched(
     uri: str,
-    bundle: Bundle,
+    bundle: str,
     settings: RunSettings,
     session: Path,
+    folder: Path,
     put: Callable[[FrameResult], None],
     stop: threading.Event,
 ) -> None:
-    """Watch a source until it ends or `stop` is set; everything is opened and closed here."""
-    with (
-        open_tested_classifier(
-            bundle,
-            runtime=settings.runtime,
-            precision=settings.precision,
-            threads=settings.threads,
-            abstain=settings.abstain,
-        ) as classifier,
-        open_camera(uri) as source,
-    ):
+    """Watch a source as ``edgeleuk run`` does, until it ends or `stop` is set."""
+
+    def listener(source: FrameSource) -> Callable[[PipelineFrame, RgbImage], None]:
         simulated = is_simulated_source(source)
-        facts = {
-            "camera": recordable(source.uri),
-            "simulated": simulated,
-            "edgeleuk": __version__,
-            "bundle": bundle.manifest.name,
-            "bundle_sha256": bundle.sha256,
-            **msgspec.to_builtins(settings),
-        }
-        engine = Engine(
-            classifier,
-            FieldTracker(),
-            gate=check_quality if settings.quality_check else accept,
-            watch=StreamWatch(camera=source.live or is_simulated(source.uri)).look,
-            crop=classifier.crop,
-        )
 
         def on_frame(result: PipelineFrame, pixels: RgbImage) -> None:
             known = {of.name: getattr(result, of.name) for of in fields(result)}
             put(FrameResult(**known, rgb=pixels, simulated=simulated))
 
-        with create_session(session, facts) as writer, suppress(InterruptedBeforeRecordError):
-            run(
-                source,
-                engine,
-                writer,
-                PipelineOptions(px_per_um=settings.px_per_um),
-                on_frame=on_frame,
-                stop=stop,
-            )
+        return on_frame
+
+    options = RunOptions(session, picture=folder / "last-field.png", listener=listener, stop=stop)
+    with suppress(InterruptedBeforeRecordError):
+        _, error = run(uri, bundle, settings, options)
+        if error is not None:
+            raise error

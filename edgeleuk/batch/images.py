@@ -180,7 +180,7 @@ def classify_files(
     bundle: str,
     settings: RunSettings,
     *,
-    on_picture: Callable[[Path, RgbImage, ImageResult], None] | None = None,
+    on_picture: Callable[[Path, RgbImage, ImageResult, Sequence[Cell]], None] | None = None,
 ) -> Classification:
     """Classify every white cell of every file.
 
@@ -191,7 +191,8 @@ def classify_files(
         A bundle's path, or ``default``.
     settings : RunSettings
     on_picture : callable, optional
-        Is told (file, pixels, result) of each picture; see `edgeleuk.batch.save.AnnotatedPictures`.
+        Is told (file, pixels, result, cells of a field) of each picture; see
+        `edgeleuk.batch.save.AnnotatedPictures`.
 
     Returns
     -------
@@ -218,11 +219,18 @@ def classify_files(
     ):
         for done, file in enumerate(files, start=1):
             picture = read_picture(file)
-            entries.append(
-                classify_picture(file, picture, classifier, settings.px_per_um, gate=settings.quality_check)
+            found: list[Cell] = []
+            entry = classify_picture(
+                file,
+                picture,
+                classifier,
+                settings.px_per_um,
+                gate=settings.quality_check,
+                on_cells=found.extend,
             )
+            entries.append(entry)
             if on_picture is not None:
-                on_picture(file, picture.pixels, entries[-1])
+                on_picture(file, picture.pixels, entry, found)
             report(done, len(files))
     _require_one(entries)
     cells = [cell for entry in entries for cell in entry.cells]

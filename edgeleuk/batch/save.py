@@ -9,10 +9,8 @@ from edgeleuk.errors import UsageError
 from edgeleuk.frames import Box
 from edgeleuk.io.console import printable, say
 from edgeleuk.io.images import require_picture, write_png
-from edgeleuk.pipeline.scale import estimated_scale
 from edgeleuk.results import CellResult, ExcludedCell, FrameResult, Prediction
 from edgeleuk.vision.annotate import annotate
-from edgeleuk.vision.segmentation import segment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,8 +31,6 @@ class AnnotatedPictures:
         A ``.png`` file for one picture, else a folder for ``STEM_annotated.png`` of each.
     files : sequence of Path
         The pictures that will come.
-    px_per_um : float or None
-        The scale that was given.
 
     Raises
     ------
@@ -43,8 +39,7 @@ class AnnotatedPictures:
         something there that edgeleuk did not draw.
     """
 
-    def __init__(self, place: Path, files: Sequence[Path], px_per_um: float | None) -> None:
-        self._px_per_um = px_per_um
+    def __init__(self, place: Path, files: Sequence[Path]) -> None:
         is_file = place.suffix.lower() == ".png" and not place.is_dir()
         if is_file and len(files) > 1:
             raise UsageError(
@@ -66,40 +61,39 @@ class AnnotatedPictures:
         for out in self._outs.values():
             require_picture(out, _FLAG)
 
-    def draw(self, file: Path, pixels: RgbImage, entry: ImageResult) -> None:
-        """Write the annotated picture of one entry of ``classify --json``; none of one not judged."""
+    def draw(self, file: Path, pixels: RgbImage, entry: ImageResult, found: Sequence[Cell]) -> None:
+        """Write the annotated picture of one entry of ``classify --json``; none of one not judged.
+
+        `found` are the cells of a field, for their outlines.
+        """
         if entry.rejected is not None:
             return
         out = self._outs[file]
-        drawn = annotate(pixels, self._result(file, pixels, entry), simulated=False)
+        drawn = annotate(pixels, _frame_result(file, pixels, entry, found), simulated=False)
         write_png(out, drawn, _FLAG)
         say(f"picture   {printable(str(out))}")
 
-    def _result(self, file: Path, pixels: RgbImage, entry: ImageResult) -> FrameResult:
-        height, width = pixels.shape[:2]
-        cells, excluded = [], []
-        for number, cell in enumerate(entry.cells):
-            box = Box(*(cell.box or (0, 0, width, height)))
-            if cell.touches_border:
-                excluded.append(ExcludedCell(number, box, cell.reason or ""))
-                continue
-            probability = math.nan if cell.probability is None else cell.probability
-            prediction = Prediction(cell.decision, probability, cell.reason)
-            cells.append(CellResult(number, True, box, math.nan, math.nan, prediction))
-        found: tuple[Cell, ...] = ()
-        if entry.kind == "field":
-            # The same cells again, for their outlines.
-            scale = self._px_per_um or estimated_scale(pixels).px_per_um
-            found = tuple(segment(pixels, px_per_um=scale))
-        return FrameResult(
-            sequence=0,
-            captured_at=0.0,
-            source=str(file),
-            width=width,
-            height=height,
-            px_per_um=entry.px_per_um,
-            cells=tuple(cells),
-            excluded=tuple(excluded),
-            found=found,
-            latency_ms=0.0,
-        )
+
+def _frame_result(file: Path, pixels: RgbImage, entry: ImageResult, found: Sequence[Cell]) -> FrameResult:
+    height, width = pixels.shape[:2]
+    cells, excluded = [], []
+    for number, cell in enumerate(entry.cells):
+        box = Box(*(cell.box or (0, 0, width, height)))
+        if cell.touches_border:
+            excluded.append(ExcludedCell(number, box, cell.reason or ""))
+            continue
+        probability = math.nan if cell.probability is None else cell.probability
+        prediction = Prediction(cell.decision, probability, cell.reason)
+        cells.append(CellResult(number, True, box, math.nan, math.nan, prediction))
+    return FrameResult(
+        sequence=0,
+        captured_at=0.0,
+        source=str(file),
+        width=width,
+        height=height,
+        px_per_um=entry.px_per_um,
+        cells=tuple(cells),
+        excluded=tuple(excluded),
+        found=tuple(found),
+        latency_ms=0.0,
+    )

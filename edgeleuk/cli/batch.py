@@ -94,7 +94,7 @@ def classify(
     from edgeleuk.batch import images as image_files
     from edgeleuk.batch.save import AnnotatedPictures
 
-    draw = None if save is None else AnnotatedPictures(save, paths, settings.px_per_um).draw
+    draw = None if save is None else AnnotatedPictures(save, paths).draw
     classified = image_files.classify_files(paths, bundle, settings, on_picture=draw)
     emit(classified, image_files.classification_text, as_json=as_json)
 

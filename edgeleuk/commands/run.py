@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -56,6 +56,8 @@ if TYPE_CHECKING:
     from edgeleuk.io.settings import RunSettings
     from edgeleuk.results import Counted, FrameResult, SessionSummary
     from edgeleuk.session.writer import SessionWriter
+
+    FieldListener = Callable[[FrameResult, RgbImage], None]
     from edgeleuk.stage.base import Mover
 
 # Frames that wait for their turn where every one is wanted; not decoded, where the camera sends JPEGs.
@@ -102,6 +104,10 @@ class RunOptions:
         Whether somebody told the length of its steps.
     video : Path, optional
         MP4 of every judged field, annotated; see `edgeleuk.commands.save_video`.
+    listener : callable, optional
+        Given the camera once it is open, returns who else is told of each judged field.
+    stop : threading.Event, optional
+        Ends the run when it is set; by default signals do.
 
     Raises
     ------
@@ -118,6 +124,8 @@ class RunOptions:
     focus: Mover | None = None
     step_known: bool = True
     video: Path | None = None
+    listener: Callable[[FrameSource], FieldListener] | None = None
+    stop: threading.Event | None = None
 
     def __post_init__(self) -> None:
         if self.frames is not None and self.frames < 1:
@@ -188,7 +196,7 @@ def run(
             abstain=settings.abstain,
         ) as classifier,
         open_camera(job.uri, policy, control_settings(settings)) as source,
-        stop_on_signals() as stop,
+        stop_on_signals() if options.stop is None else nullcontext(options.stop) as stop,
         open_session(job.path, job.facts(source)) as writer,
     ):
         view = LiveView(source.uri, simulated=is_simulated_source(source))
@@ -229,7 +237,9 @@ def _watched(
     watch = StreamWatch(camera=source.live or is_simulated(source.uri))
     with ExitStack() as stack, shown(view, show=options.show):
         try:
-            listeners: list[Callable[[FrameResult, RgbImage], None]] = [view.update]
+            listeners: list[FieldListener] = [view.update]
+            if options.listener is not None:
+                listeners.append(options.listener(source))
             if walk is not None:
                 listeners.append(walk.seen)
             if options.video is not None:
@@ -294,7 +304,7 @@ def _held(session: Path) -> Held | None:
     return Held(before, f"the session {session}") if isinstance(before, str) else None
 
 
-def _all(listeners: list[Callable[[FrameResult, RgbImage], None]]) -> Callable[[FrameResult, RgbImage], None]:
+def _all(listeners: list[FieldListener]) -> FieldListener:
     def tell(result: FrameResult, pixels: RgbImage) -> None:
         for listener in listeners:
             listener(result, pixels)

@@ -15,6 +15,7 @@ from edgeleuk.capture import open_source
 from edgeleuk.errors import DataRefusedError, MissingDependencyError, SessionError, UsageError
 from edgeleuk.frames import CellCrop
 from edgeleuk.io.images import write_png
+from edgeleuk.session import read_session
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -181,6 +182,25 @@ def test_watch_yields_until_the_source_ends_and_records(tmp_path: Path) -> None:
         assert len(new) == len(session.cells) > 0
     assert frames[0].simulated
     assert frames[0].to_json()["width"] == frames[0].rgb.shape[1]
+
+
+def test_a_watch_records_what_a_run_records(tmp_path: Path) -> None:
+    file = tmp_path / "watched.db"
+    list(edgeleuk.watch("virtual://?seed=1&frames=1", session=file, px_per_um=SCALE, runtime="litert"))
+    command = [sys.executable, "-m", "edgeleuk", "run", "--camera", "virtual://?seed=1&frames=1"]
+    words = ["--px-per-um", str(SCALE), "--runtime", "litert", "--session", str(tmp_path / "run.db")]
+    subprocess.run([*command, *words], check=True, capture_output=True)
+    with read_session(file) as watched, read_session(tmp_path / "run.db") as ran:
+        assert watched.settings == ran.settings
+    assert not file.with_suffix(".png").exists()
+
+
+def test_a_watch_applies_the_settings_of_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGELEUK_FLAT_FIELD", str(tmp_path / "missing.png"))
+    with pytest.raises(edgeleuk.EdgeleukError, match=r"missing\.png"):
+        next(edgeleuk.watch("virtual://?seed=1&frames=1", runtime="litert"))
 
 
 def test_a_watch_that_is_left_closes_its_camera(tmp_path: Path) -> None:

@@ -171,6 +171,20 @@ def test_pandas_has_a_row_for_each_cell(result: edgeleuk.ImageResult) -> None:
     assert list(result.to_pandas()["label"]) == [cell.label for cell in result.cells]
 
 
+def test_the_door_is_quiet_and_its_notes_are_logged(picture: Path) -> None:
+    """A process of its own, because LiteRT says its notice once in each."""
+    code = (
+        "import logging, sys, edgeleuk\n"
+        f"edgeleuk.classify({str(picture)!r}, px_per_um={SCALE}, runtime='litert')\n"
+        "logging.basicConfig(level=logging.INFO, stream=sys.stdout)\n"
+        f"edgeleuk.classify({str(picture)!r}, px_per_um={SCALE})\n"
+        f"list(edgeleuk.watch({CAMERA!r}, px_per_um={SCALE}))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert [line.split("   ")[0] for line in done.stdout.splitlines()] == ["INFO:edgeleuk:runtime"] * 2
+
+
 def test_watch_yields_until_the_source_ends_and_records(tmp_path: Path) -> None:
     file = tmp_path / "night.db"
     frames = list(edgeleuk.watch(CAMERA, session=file, px_per_um=SCALE, runtime="litert"))

@@ -19,6 +19,7 @@ import cv2
 from edgeleuk.batch.worker import judge, keep_bundle, line_of
 from edgeleuk.errors import BundleError, HardwareError
 from edgeleuk.io.closing import Closing
+from edgeleuk.io.console import shared_voice, take_voice
 from edgeleuk.io.signals import leave_ending_to_parent
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from edgeleuk.batch.worker import Picture, Standard
+    from edgeleuk.io.console import SharedVoice
 
 DIED = "the process that read it died"
 # How often a picture's process may die before the picture is taken for the cause, and how often one may die
@@ -151,7 +153,7 @@ class ProcessWorkers(Closing):
             jobs,
             mp_context=multiprocessing.get_context("spawn"),
             initializer=_begin_worker,
-            initargs=(self._bundle.place, self._standard.bundle_sha256),
+            initargs=(self._bundle.place, self._standard.bundle_sha256, shared_voice()),
         )
 
 
@@ -223,8 +225,9 @@ def _end(pool: ProcessPoolExecutor) -> None:
     pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _begin_worker(place: str, sha256: str) -> None:
+def _begin_worker(place: str, sha256: str, voice: SharedVoice) -> None:
     leave_ending_to_parent()
+    take_voice(voice)
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()

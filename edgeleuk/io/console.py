@@ -11,6 +11,7 @@ import re
 import sys
 import time
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO, TypeAlias, cast
 
 if TYPE_CHECKING:
@@ -181,6 +182,31 @@ def lose_voice() -> None:
 def voice() -> Voice:
     """Return how this process speaks."""
     return _voice
+
+
+class SharedVoice(NamedTuple):
+    """A `Voice` as another process can be given it: of the log, its file."""
+
+    program: bool
+    verbose: bool
+    quiet: bool
+    log: str | None
+
+
+def shared_voice() -> SharedVoice:
+    """Return how this process speaks, for one that works for it; see `take_voice`."""
+    log = _voice.log
+    return SharedVoice(_voice.program, _voice.verbose, _voice.quiet, None if log is None else log.name)
+
+
+def take_voice(shared: SharedVoice) -> None:
+    """Speak as the process does that this one works for; its log is added to, where it can be opened."""
+    global _voice  # noqa: PLW0603
+    log = None
+    if shared.log is not None:
+        with suppress(OSError):
+            log = Path(shared.log).open("a", encoding="utf-8")  # noqa: SIM115 - open as long as the process is
+    _voice = Voice(shared.program, shared.verbose, shared.quiet, log)
 
 
 def is_verbose() -> bool:

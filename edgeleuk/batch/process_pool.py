@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from concurrent.futures import Future
 
-    from edgeleuk.batch.worker import Picture, Standard
+    from edgeleuk.batch.worker import OnPicture, Picture, Standard
     from edgeleuk.io.console import SharedVoice
 
 DIED = "the process that read it died"
@@ -155,6 +155,38 @@ class ProcessWorkers(Closing):
             initializer=_begin_worker,
             initargs=(self._bundle.place, self._standard.bundle_sha256, shared_voice()),
         )
+
+
+class OwnProcess(Closing):
+    """The process itself as the only worker, so that pictures can be drawn on where they were judged.
+
+    Parameters
+    ----------
+    bundle : bytes
+    standard : Standard
+    threads : int
+        Of the network.
+    on_picture : callable
+        See `judge`.
+    """
+
+    slots = 1
+
+    def __init__(self, bundle: bytes, standard: Standard, threads: int, *, on_picture: OnPicture) -> None:
+        keep_bundle(bundle, standard.bundle_sha256)
+        self._standard = standard
+        self._threads = threads
+        self._on_picture = on_picture
+
+    def begin(self, pictures: Sequence[Picture]) -> None:
+        """Do nothing yet."""
+
+    def finish(self, pictures: Sequence[Picture], begun: None) -> list[str]:  # noqa: ARG002 - as all workers
+        """Judge a batch; see `judge`."""
+        return judge(pictures, self._standard, self._threads, self._on_picture)
+
+    def close(self) -> None:
+        """Leave the network to the process."""
 
 
 class _Shared(Closing):

@@ -13,7 +13,7 @@ from edgeleuk.errors import MissingDependencyError
 from edgeleuk.version import RESEARCH_USE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from edgeleuk.frames import RgbImage
 
@@ -47,9 +47,9 @@ def drawn(picture: RgbImage, axes: Any = None) -> Any:
     return axes
 
 
-def as_table(rows: Iterable[Mapping[str, Any]]) -> Any:
-    """Return a pandas DataFrame with one row for each mapping."""
-    return library("pandas", "to_pandas()").DataFrame(list(rows))
+def as_table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> Any:
+    """Return a pandas DataFrame with one row for each mapping; one without rows has the columns, too."""
+    return library("pandas", "to_pandas()").DataFrame(list(rows), columns=list(columns))
 
 
 def page_part(title: str, counts: Mapping[str, Any], picture: RgbImage) -> str:

@@ -197,7 +197,7 @@ class Session(Closing):
         """
         if table not in ("cells", "frames", "events"):
             raise UsageError("there is no such table", got=table, allowed="cells, frames, events")
-        return as_table(self._reader.rows(table))
+        return as_table(self._reader.rows(table), self._reader.columns(table))
 
     def close(self) -> None:
         """Close the file."""

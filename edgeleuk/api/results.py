@@ -23,6 +23,13 @@ if TYPE_CHECKING:
     from edgeleuk.frames import Box, Cell, Mask, RgbImage
     from edgeleuk.results import Counted
 
+# Of tables without rows, too.
+_IMAGE_COLUMNS = ("file", "x", "y", "w", "h", "label", "probability", "reason")
+_FRAME_COLUMNS = (
+    *("track", "is_new", "box", "area_um2", "nucleus_area_um2"),
+    *("label", "probability", "reason"),
+)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SegmentedCell:
@@ -194,7 +201,7 @@ class ImageResult:
         MissingDependencyError
             pandas is not installed.
         """
-        return as_table({"file": self.file, **cell.row()} for cell in self.cells)
+        return as_table(({"file": self.file, **cell.row()} for cell in self.cells), _IMAGE_COLUMNS)
 
     def to_json(self) -> dict[str, Any]:
         """Return the picture's entry of ``edgeleuk classify --json``."""
@@ -280,7 +287,7 @@ class FrameResult(PipelineFrame):
         MissingDependencyError
             pandas is not installed.
         """
-        return as_table(self.to_json()["cells"])
+        return as_table(self.to_json()["cells"], _FRAME_COLUMNS)
 
     def to_json(self) -> dict[str, Any]:
         """Return the frame as plain values, without its pixels."""

@@ -25,8 +25,9 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from edgeleuk.batch.images import ArchiveLine, cell_text
-from edgeleuk.batch.process_pool import ProcessWorkers, Workers
+from edgeleuk.batch.process_pool import OwnProcess, ProcessWorkers, Workers
 from edgeleuk.batch.results_file import Entry, Ledger, entry_of, open_ledger, recorded_runtime
+from edgeleuk.batch.save import AnnotatedPictures
 from edgeleuk.batch.worker import Picture, Standard
 from edgeleuk.bench.choosing import Held, settled
 from edgeleuk.bundle.acceptance import refuse_rejected
@@ -125,6 +126,7 @@ def classify_archive(
     jobs: int | None = None,
     out: Path | None = None,
     scheduler: str | None = None,
+    save: Path | None = None,
 ) -> tuple[ArchiveResult, EdgeleukError | None]:
     """Classify every white cell of every picture in folders, and in folders inside them.
 
@@ -140,6 +142,8 @@ def classify_archive(
         JSON lines, one a picture; pictures that stand there already are not judged again.
     scheduler : str, optional
         ``tcp://HOST:PORT`` of a Dask cluster that does the work instead.
+    save : Path, optional
+        Folder for the annotated pictures; this process alone does the work then.
 
     Returns
     -------
@@ -151,7 +155,7 @@ def classify_archive(
     Raises
     ------
     UsageError
-        A path does not exist, `jobs` is out of range, or see `open_ledger`.
+        A path does not exist, `jobs` is out of range, or see `open_ledger` and `AnnotatedPictures`.
     DataRefusedError
         There is no picture at all.
     EdgeleukError
@@ -160,27 +164,15 @@ def classify_archive(
     _require_workers(jobs, scheduler)
     opened = read_bundle(bundle)
     refuse_rejected(opened)
-    pictures = find_pictures(paths)
-    if not pictures:
-        raise DataRefusedError(
-            "no pictures in " + ", ".join(map(str, paths)), allowed=" ".join(PICTURE_SUFFIXES)
-        )
+    pictures = _some_pictures(paths)
     # Chosen once, here: one runtime judges all pictures, whoever the workers are.
     held = _held(out)
     settings = settled(settings, opened, held)
     if held is None:
         # Else `open_ledger` says it better: by what the results were made with.
         opened.model_name(settings.runtime, settings.precision)
-    standard = Standard(
-        __version__,
-        opened.sha256,
-        settings.runtime,
-        settings.precision,
-        settings.px_per_um,
-        settings.abstain,
-        settings.quality_check,
-        settings.most_megapixels,
-    )
+    standard = _standard(opened, settings)
+    drawn = None if save is None else _drawn(save, pictures, paths)
     found: dict[str, Entry] = {}
     shown: list[ArchiveLine] = []
     with ExitStack() as stack:
@@ -188,9 +180,11 @@ def classify_archive(
         missing = pictures if ledger is None else _not_done(pictures, ledger, found)
         resumed = len(found)
         if missing:
-            make = partial(_workers, opened, standard, settings.threads)
+            make = partial(_workers, opened, standard, settings.threads, drawn)
             workers = stack.enter_context(make(jobs, scheduler, len(missing)))
             _judge_all(workers, missing, ledger, found, shown, len(pictures))
+    if drawn is not None:
+        drawn.tell()
     facts = _facts(opened, standard, pictures, found, resumed)
     result = msgspec.structs.replace(
         facts, out=None if out is None else str(out), files=tuple(shown) if out is None else UNSET
@@ -203,6 +197,34 @@ def _require_workers(jobs: int | None, scheduler: str | None) -> None:
         raise UsageError("the number of jobs is out of range", got=jobs, allowed="1 to 256")
     if jobs is not None and scheduler is not None:
         raise UsageError("a cluster has its own workers", got="--jobs and --scheduler", cure="pass one")
+
+
+def _some_pictures(paths: Sequence[Path]) -> list[Picture]:
+    """Find pictures, at least one."""
+    pictures = find_pictures(paths)
+    if not pictures:
+        raise DataRefusedError(
+            "no pictures in " + ", ".join(map(str, paths)), allowed=" ".join(PICTURE_SUFFIXES)
+        )
+    return pictures
+
+
+def _standard(bundle: Bundle, settings: RunSettings) -> Standard:
+    return Standard(
+        __version__,
+        bundle.sha256,
+        settings.runtime,
+        settings.precision,
+        settings.px_per_um,
+        settings.abstain,
+        settings.quality_check,
+        settings.most_megapixels,
+    )
+
+
+def _drawn(save: Path, pictures: Sequence[Picture], paths: Sequence[Path]) -> AnnotatedPictures:
+    files = [Path(picture.name) for picture in pictures if picture.error is None]
+    return AnnotatedPictures(save, files, folders=[path for path in paths if path.is_dir()])
 
 
 def _none_read(result: ArchiveResult) -> DataRefusedError | None:
@@ -321,7 +343,13 @@ def _was_too_large(entry: Entry) -> bool:
 
 
 def _workers(
-    bundle: Bundle, standard: Standard, threads: int, jobs: int | None, scheduler: str | None, pictures: int
+    bundle: Bundle,
+    standard: Standard,
+    threads: int,
+    drawn: AnnotatedPictures | None,
+    jobs: int | None,
+    scheduler: str | None,
+    pictures: int,
 ) -> Any:
     data = bundle.path.read_bytes()
     # Read a second time: it may have been replaced meanwhile.
@@ -331,6 +359,8 @@ def _workers(
         from edgeleuk.batch.dask_cluster import ClusterWorkers  # noqa: PLC0415 - needs an extra
 
         return ClusterWorkers(scheduler, data, standard, threads)
+    if drawn is not None:
+        return OwnProcess(data, standard, threads, on_picture=drawn.draw)
     cores = len(os.sched_getaffinity(0))
     return ProcessWorkers(min(jobs or cores, -(-pictures // BATCH_PICTURES)), data, standard, threads)
 

@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     from edgeleuk.io.pictures.decoding import Decoded
     from edgeleuk.io.settings import RunSettings
 
+    # Of each picture: its file, pixels, result, and the cells of a field.
+    OnPicture = Callable[[Path, RgbImage, "ImageResult", Sequence[Cell]], None]
+
 
 class FoundCell(Printed, frozen=True, kw_only=True):
     """A white cell that was found.
@@ -180,7 +183,7 @@ def classify_files(
     bundle: str,
     settings: RunSettings,
     *,
-    on_picture: Callable[[Path, RgbImage, ImageResult, Sequence[Cell]], None] | None = None,
+    on_picture: OnPicture | None = None,
 ) -> Classification:
     """Classify every white cell of every file.
 

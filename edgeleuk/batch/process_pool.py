@@ -19,13 +19,16 @@ import cv2
 from edgeleuk.batch.worker import judge, keep_bundle, line_of
 from edgeleuk.errors import BundleError, HardwareError
 from edgeleuk.io.closing import Closing
+from edgeleuk.io.console import shared_voice, take_voice
 from edgeleuk.io.signals import leave_ending_to_parent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from concurrent.futures import Future
 
+    from edgeleuk.batch.images import OnPicture
     from edgeleuk.batch.worker import Picture, Standard
+    from edgeleuk.io.console import SharedVoice
 
 DIED = "the process that read it died"
 # How often a picture's process may die before the picture is taken for the cause, and how often one may die
@@ -151,8 +154,40 @@ class ProcessWorkers(Closing):
             jobs,
             mp_context=multiprocessing.get_context("spawn"),
             initializer=_begin_worker,
-            initargs=(self._bundle.place, self._standard.bundle_sha256),
+            initargs=(self._bundle.place, self._standard.bundle_sha256, shared_voice()),
         )
+
+
+class OwnProcess(Closing):
+    """The process itself as the only worker, so that pictures can be drawn on where they were judged.
+
+    Parameters
+    ----------
+    bundle : bytes
+    standard : Standard
+    threads : int
+        Of the network.
+    on_picture : callable
+        See `judge`.
+    """
+
+    slots = 1
+
+    def __init__(self, bundle: bytes, standard: Standard, threads: int, *, on_picture: OnPicture) -> None:
+        keep_bundle(bundle, standard.bundle_sha256)
+        self._standard = standard
+        self._threads = threads
+        self._on_picture = on_picture
+
+    def begin(self, pictures: Sequence[Picture]) -> None:
+        """Do nothing yet."""
+
+    def finish(self, pictures: Sequence[Picture], begun: None) -> list[str]:  # noqa: ARG002 - as all workers
+        """Judge a batch; see `judge`."""
+        return judge(pictures, self._standard, self._threads, self._on_picture)
+
+    def close(self) -> None:
+        """Leave the network to the process."""
 
 
 class _Shared(Closing):
@@ -223,8 +258,9 @@ def _end(pool: ProcessPoolExecutor) -> None:
     pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _begin_worker(place: str, sha256: str) -> None:
+def _begin_worker(place: str, sha256: str, voice: SharedVoice) -> None:
     leave_ending_to_parent()
+    take_voice(voice)
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()

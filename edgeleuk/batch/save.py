@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeleuk.errors import UsageError
@@ -14,7 +16,6 @@ from edgeleuk.vision.annotate import annotate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from edgeleuk.batch.images import ImageResult
     from edgeleuk.frames import Cell, RgbImage
@@ -28,18 +29,24 @@ class AnnotatedPictures:
     Parameters
     ----------
     place : Path
-        A ``.png`` file for one picture, else a folder for ``STEM_annotated.png`` of each.
+        A ``.png`` file for one picture, else a folder for ``STEM_annotated.png`` of each. Pictures of folders
+        keep the folders that they lie in; of one stem, they keep their endings as well.
     files : sequence of Path
         The pictures that will come.
+    folders : sequence of Path
+        Those that the files were found in.
 
     Raises
     ------
     UsageError
-        One file for several pictures, two pictures of one name, a place that cannot be written, or
-        something there that edgeleuk did not draw.
+        One file for several pictures, two pictures of one name, a place that cannot be written or that lies
+        in one of the folders, or something there that edgeleuk did not draw.
     """
 
-    def __init__(self, place: Path, files: Sequence[Path]) -> None:
+    def __init__(self, place: Path, files: Sequence[Path], *, folders: Sequence[Path] = ()) -> None:
+        self._place = place
+        self._of_folders = bool(folders)
+        self._count = 0
         is_file = place.suffix.lower() == ".png" and not place.is_dir()
         if is_file and len(files) > 1:
             raise UsageError(
@@ -47,17 +54,19 @@ class AnnotatedPictures:
             )
         if not is_file and place.suffix and not place.is_dir():
             raise UsageError(f"wrong ending of {_FLAG}", got=place.name, allowed="NAME.png, or a folder")
+        if any(place.resolve().is_relative_to(folder.resolve()) for folder in folders):
+            raise UsageError(
+                f"{_FLAG} lies in a folder that is classified: the next time, its pictures would be, too",
+                got=place,
+                cure="name a place beside it",
+            )
+        self._outs = dict.fromkeys(files, place) if is_file else _places(place, files, folders)
         if not is_file:
-            if len({file.stem for file in files}) < len(files):
-                raise UsageError(
-                    "two pictures have one name, and so would their annotated ones",
-                    cure=f"use one {_FLAG} for each folder",
-                )
-            try:
-                place.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise UsageError(f"the folder {place} cannot be made", got=error.strerror) from error
-        self._outs = {file: place if is_file else place / f"{file.stem}_annotated.png" for file in files}
+            for folder in {place, *(out.parent for out in self._outs.values())}:
+                try:
+                    folder.mkdir(parents=True, exist_ok=True)
+                except OSError as error:
+                    raise UsageError(f"the folder {folder} cannot be made", got=error.strerror) from error
         for out in self._outs.values():
             require_picture(out, _FLAG)
 
@@ -71,7 +80,14 @@ class AnnotatedPictures:
         out = self._outs[file]
         drawn = annotate(pixels, _frame_result(file, pixels, entry, found), simulated=False)
         write_png(out, drawn, _FLAG)
-        say(f"picture   {printable(str(out))}")
+        self._count += 1
+        if not self._of_folders:
+            say(f"picture   {printable(str(out))}")
+
+    def tell(self) -> None:
+        """Say how many pictures of folders were drawn: they may be thousands."""
+        if self._of_folders:
+            say(f"pictures  {self._count} in {printable(str(self._place))}")
 
 
 def _frame_result(file: Path, pixels: RgbImage, entry: ImageResult, found: Sequence[Cell]) -> FrameResult:
@@ -97,3 +113,27 @@ def _frame_result(file: Path, pixels: RgbImage, entry: ImageResult, found: Seque
         found=tuple(found),
         latency_ms=0.0,
     )
+
+
+def _places(place: Path, files: Sequence[Path], folders: Sequence[Path]) -> dict[Path, Path]:
+    """Name the annotated picture of each file, apart from those of all others."""
+    inside = {
+        file: next(
+            (file.relative_to(folder) for folder in folders if file.is_relative_to(folder)), Path(file.name)
+        )
+        for file in files
+    }
+    stems = Counter(within.with_suffix("") for within in inside.values())
+    outs = {
+        file: place
+        / within.with_name(
+            f"{within.stem if stems[within.with_suffix('')] == 1 else within.name}_annotated.png"
+        )
+        for file, within in inside.items()
+    }
+    if len(set(outs.values())) < len(files):
+        raise UsageError(
+            "two pictures have one name, and so would their annotated ones",
+            cure=f"use one {_FLAG} for each folder",
+        )
+    return outs

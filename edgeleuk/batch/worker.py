@@ -22,9 +22,10 @@ from edgeleuk.version import RESEARCH_USE, __version__
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgeleuk.batch.images import ImageResult
+    from edgeleuk.batch.images import ImageResult, OnPicture
     from edgeleuk.bundle.manifest import Abstain
     from edgeleuk.classifier.classifier import Classifier
+    from edgeleuk.frames import Cell
 
 
 class Picture(NamedTuple):
@@ -93,8 +94,18 @@ def keep_bundle(data: bytes, sha256: str) -> None:
     _BUNDLES[sha256] = data
 
 
-def judge(pictures: Sequence[Picture], standard: Standard, threads: int) -> list[str]:
+def judge(
+    pictures: Sequence[Picture], standard: Standard, threads: int, on_picture: OnPicture | None = None
+) -> list[str]:
     """Classify every white cell of every picture, with a network of so many threads.
+
+    Parameters
+    ----------
+    pictures : sequence of Picture
+    standard : Standard
+    threads : int
+    on_picture : callable, optional
+        Is told (file, pixels, result, cells of a field) of each picture that could be read.
 
     Returns
     -------
@@ -117,7 +128,7 @@ def judge(pictures: Sequence[Picture], standard: Standard, threads: int) -> list
         )
     allow_megapixels(standard.most_megapixels)
     classifier = _classifier(standard, threads)
-    return [_line(picture, classifier, standard) for picture in pictures]
+    return [_line(picture, classifier, standard, on_picture) for picture in pictures]
 
 
 def line_of(
@@ -141,17 +152,20 @@ def line_of(
     return json.dumps(value, allow_nan=False)
 
 
-def _line(picture: Picture, classifier: Classifier, standard: Standard) -> str:
+def _line(picture: Picture, classifier: Classifier, standard: Standard, on_picture: OnPicture | None) -> str:
     data, path = picture.data, Path(picture.name)
-    found = None
+    found = pixels = None
+    cells: list[Cell] = []
     error = picture.error
     if error is None:
         try:
             if data is None:
                 data = read_bytes(path)
+            decoded = decode(data, path)
             found = classify_picture(
-                path, decode(data, path), classifier, standard.px_per_um, gate=standard.gate
+                path, decoded, classifier, standard.px_per_um, gate=standard.gate, on_cells=cells.extend
             )
+            pixels = decoded.pixels
         except DataRefusedError as refused:
             error = refused.what.removeprefix(f"{path} ")
             error += "" if refused.got is None else f": {refused.got}"
@@ -159,6 +173,9 @@ def _line(picture: Picture, classifier: Classifier, standard: Standard) -> str:
             error = failed.strerror or str(failed)
         except (cv2.error, MemoryError) as failed:
             error = f"cannot be decoded: {str(failed).strip() or type(failed).__name__}"
+    # Not within the `try`: that nothing can be drawn is no error of the picture.
+    if on_picture is not None and found is not None and pixels is not None:
+        on_picture(path, pixels, found, cells)
     return line_of(picture, standard, found, data, error)
 
 

@@ -24,7 +24,7 @@ from edgeleuk.cli.run import run
 from edgeleuk.cli.session import export, replay, report
 from edgeleuk.cli.stage import scan, stage_app, virtual_microscope
 from edgeleuk.cli.training import cross_validate, evaluate, train
-from edgeleuk.cli.voice import choose, forget_global_options
+from edgeleuk.cli.voice import choose, global_options
 from edgeleuk.errors import EdgeleukError
 from edgeleuk.io.config import use_config
 from edgeleuk.io.console import escaped_output, is_verbose, printable, say
@@ -79,11 +79,11 @@ def main() -> None:
     """Run the command line and exit with the code that the design promises for what happened."""
     # Libraries that decorate standard error with their own start-up notices are asked not to.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    try:
-        _run()
-    finally:
-        forget_global_options()
-        use_config(None)
+    with global_options():
+        try:
+            _run()
+        finally:
+            use_config(None)
 
 
 def _run() -> None:

@@ -52,7 +52,11 @@ def classify(
     ] = None,
     save: Annotated[
         Path | None,
-        typer.Option("--save", metavar="FILE.png|DIR", help="The pictures, with what was found drawn on."),
+        typer.Option(
+            "--save",
+            metavar="FILE.png|DIR",
+            help="The pictures, with what was found drawn on; one process does it.",
+        ),
     ] = None,
     as_json: JsonOption = False,
     force: ForceOption = False,
@@ -76,16 +80,16 @@ def classify(
     )
     bundle, settings = of_command.bundle, of_command.of_run()
     if out is not None or jobs is not None or scheduler is not None or any(path.is_dir() for path in paths):
-        if save is not None:
+        if save is not None and (out is not None or scheduler is not None or jobs not in (None, 1)):
             raise UsageError(
-                "--save draws single files",
-                got="a folder, --out, --jobs or --scheduler",
-                cure="name the files",
+                "--save draws in one process",
+                got="--out, --scheduler or several --jobs",
+                cure="draw by a second command without them",
             )
         from edgeleuk.batch import archive
 
         result, error = archive.classify_archive(
-            paths, bundle, settings, jobs=jobs, out=out, scheduler=scheduler
+            paths, bundle, settings, jobs=jobs, out=out, scheduler=scheduler, save=save
         )
         emit(result, archive.archive_text, as_json=as_json)
         if error is not None:

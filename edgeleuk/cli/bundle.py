@@ -67,7 +67,11 @@ def bench(
     seconds: Annotated[float, typer.Option("--seconds", help="About so long in all.")] = 20.0,
     camera: Annotated[
         str | None,
-        typer.Option("--camera", metavar="URI", help="Time the stages on it [default: a virtual slide]."),
+        typer.Option(
+            "--camera",
+            metavar="URI",
+            help="Time the stages on it; without URI, as `camera probe` [default: a virtual slide].",
+        ),
     ] = None,
     ops: Annotated[bool, typer.Option("--ops", help="Time the operations of the ONNX networks.")] = False,
     plot: Annotated[
@@ -95,19 +99,21 @@ def bench(
     from edgeleuk.bench import command
     from edgeleuk.io.config import command_settings
 
+    of_command = command_settings({"bundle": bundle}, command="bench")
     request = command.Request(
         runtime=runtime,
         precision=precision,
         threads=threads,
         seconds=seconds,
-        camera=camera,
+        # Asked for without an address: the settings may have one. Not asked for: no camera is touched.
+        camera=of_command.camera or "" if camera == "" else camera,
         operators=ops,
         limits=tuple(limit or ()),
         compare=compare,
         plot=plot,
         out=out,
     )
-    result, error = command.bench(command_settings({"bundle": bundle}, command="bench").bundle, request)
+    result, error = command.bench(of_command.bundle, request)
     emit(result, command.result_text, as_json=as_json)
     if error is not None:
         raise error

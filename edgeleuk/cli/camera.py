@@ -24,7 +24,14 @@ def _blank_text(result: dict[str, Any]) -> str:
 
 @camera_app.command("flat-field", cls=Command)
 def flat_field(
-    camera: Annotated[str, typer.Argument(metavar="URI", help="A camera that looks at empty glass.")],
+    *,
+    camera: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="URI",
+            help="A camera that looks at empty glass [default: edgeleuk.toml's, or the only one].",
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option("--out", metavar="FILE.png", help="Where the blank goes.")],
     frames: Annotated[int, typer.Option("--frames", help="Pictures that are averaged, at most.")] = 16,
     as_json: JsonOption = False,
@@ -33,8 +40,10 @@ def flat_field(
     """Store a blank: the average of empty fields, by which `run --flat-field` divides."""
     overwrite(force=force)
     from edgeleuk.commands import flat_field as blanks
+    from edgeleuk.io.config import command_settings
 
-    result = blanks.take_blank(camera, out, frames)
+    of_command = command_settings({"camera": camera}, command="camera flat-field")
+    result = blanks.take_blank(of_command.camera, out, frames)
     emit(result, _blank_text, as_json=as_json)
 
 
@@ -50,7 +59,8 @@ def camera_list(as_json: JsonOption = False) -> None:
 @camera_app.command("probe", cls=Command)
 def camera_probe(
     camera: Annotated[
-        str | None, typer.Argument(metavar="URI", help="A camera [default: the only one found].")
+        str | None,
+        typer.Argument(metavar="URI", help="A camera [default: edgeleuk.toml's, or the only one]."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE.png", help="Write its last picture here.")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import typer
 import typer.core
@@ -10,6 +11,11 @@ import typer.core
 from edgeleuk.cli.examples import EXAMPLES
 from edgeleuk.cli.renamed import command_now, options_now
 from edgeleuk.cli.voice import take_global_options
+from edgeleuk.errors import UsageError
+from edgeleuk.io.console import printable, write_down
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # Options that few need: they are left out of the short help.
 RARE = frozenset(
@@ -22,6 +28,8 @@ RARE = frozenset(
         *("--size", "--output", "--tilt", "--drift", "--overlap"),
     )
 )
+# Where the words of the whole command line are kept.
+_WORDS = "edgeleuk.words"
 # What the help calls a value of which nothing else is said.
 _VALUES = {"int": "N", "integer": "N", "float": "X", "Path": "FILE", "path": "FILE"}
 
@@ -55,6 +63,10 @@ class Command(typer.core.TyperCommand):
             ctx.meta["edgeleuk.help_all"] = True
             args = ["--help"]
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """Offer ``--help-all`` too, which is no parameter."""
+        return super().shell_complete(ctx, incomplete) + _help_all(super().shell_complete, ctx, incomplete)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the arguments and the options, of which the rare ones only where all are asked for."""
@@ -92,9 +104,19 @@ class Group(typer.core.TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Understand ``--help-all`` here as well."""
-        return super().parse_args(
-            ctx, ["--help" if word == "--help-all" else word for word in args[:1]] + args[1:]
-        )
+        if ctx.parent is None:
+            ctx.meta[_WORDS] = args
+        try:
+            return super().parse_args(
+                ctx, ["--help" if word == "--help-all" else word for word in args[:1]] + args[1:]
+            )
+        except Exception as error:
+            _tell(ctx, error)
+            raise
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """Offer ``--help-all`` too, as `Command.shell_complete`."""
+        return super().shell_complete(ctx, incomplete) + _help_all(super().shell_complete, ctx, incomplete)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Understand the words of before."""
@@ -106,11 +128,7 @@ class Group(typer.core.TyperGroup):
         try:
             return super().invoke(ctx)
         except Exception as error:
-            # Of which class it is depends on Typer's version.
-            if hasattr(error, "format_message") and hasattr(error, "message"):
-                from edgeleuk.io.uris import public_text
-
-                error.message = public_text(str(error.message))
+            _tell(ctx, error)
             raise
 
 
@@ -127,6 +145,33 @@ def command_group(name: str, sentence: str, *, completion: bool = False) -> type
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+
+
+def _help_all(complete: Callable[..., list[Any]], ctx: Any, incomplete: str) -> list[Any]:
+    """Return what completes a word to ``--help-all``: made as ``--help`` is, with Typer of any version."""
+    if not incomplete or not "--help-all".startswith(incomplete):
+        return []
+    return [
+        type(item)("--help-all", help="Show all options.")
+        for item in complete(ctx, "--help")
+        if item.value == "--help"
+    ]
+
+
+def _tell(ctx: Any, error: Exception) -> None:
+    """Hide passwords in what the parser says, and write it to the log file, once: Typer prints it later."""
+    # Of which class it is depends on Typer's version.
+    if not hasattr(error, "format_message") or not hasattr(error, "message"):
+        return
+    from edgeleuk.io.uris import public_text
+
+    error.message = public_text(str(error.message))
+    if ctx.parent is not None or ctx.resilient_parsing or type(error).__name__ == "NoArgsIsHelpError":
+        return
+    # The log may be named behind what is wrong, where nobody has looked yet.
+    with suppress(UsageError):
+        take_global_options(ctx.meta.get(_WORDS, []))
+    write_down(f"error: {printable(str(error.format_message()))}")
 
 
 def _kind(param: Any) -> str:

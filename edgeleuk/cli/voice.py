@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from edgeleuk.errors import UsageError
 from edgeleuk.io.atomic import bears, require_replaceable
-from edgeleuk.io.console import set_voice
+from edgeleuk.io.console import lose_voice, set_voice
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _MARK = "# Written by edgeleuk.\n"
 _FLAGS = {"-v": "verbose", "--verbose": "verbose", "--quiet": "quiet"}
@@ -27,14 +30,19 @@ class _Chosen:
 _chosen = _Chosen()
 
 
-def forget_global_options() -> None:
-    """Start a command line afresh, and close the log of the one before."""
+@contextmanager
+def global_options() -> Iterator[None]:
+    """Speak on standard error within this; what is chosen meanwhile is forgotten, and its log closed."""
     global _chosen  # noqa: PLW0603
-    if _chosen.log is not None:
-        with suppress(OSError):
-            _chosen.log.close()
-    _chosen = _Chosen()
     set_voice()
+    try:
+        yield
+    finally:
+        if _chosen.log is not None:
+            with suppress(OSError):
+                _chosen.log.close()
+        _chosen = _Chosen()
+        lose_voice()
 
 
 def choose(*, verbose: bool = False, quiet: bool = False, log_file: Path | None = None) -> None:

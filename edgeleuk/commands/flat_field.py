@@ -27,8 +27,8 @@ _CURES = {
 }
 
 
-def take_blank(camera: str, out: Path, frames: int) -> dict[str, object]:
-    """Average `frames` pictures of empty glass into a PNG of 16 bits.
+def take_blank(camera: str | None, out: Path, frames: int) -> dict[str, object]:
+    """Average `frames` pictures of empty glass into a PNG of 16 bits; None means the only camera found.
 
     Raises
     ------

@@ -1,4 +1,7 @@
-"""What a person sees while a command works: JSON on standard output, progress on standard error."""
+"""What a person sees while a command works: JSON on standard output, progress on standard error.
+
+Only a program speaks on standard error: within another's program, what is said goes to its log (`say`).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ import re
 import sys
 import time
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, TextIO, TypeAlias, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO, TypeAlias, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -132,20 +136,29 @@ def _without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-class _Voice:
-    """How much is said on standard error, and what is written down besides."""
+class Voice(NamedTuple):
+    """How much is said on standard error, and what is written down besides.
 
-    def __init__(self, *, verbose: bool = False, quiet: bool = False, log: TextIO | None = None) -> None:
-        self.verbose = verbose
-        self.quiet = quiet
-        self.log = log
+    Attributes
+    ----------
+    program : bool
+        Whether this is a program of edgeleuk; another's is not talked into, and its log is used instead.
+    verbose, quiet : bool
+    log : text file or None
+        See `set_voice`.
+    """
+
+    program: bool = False
+    verbose: bool = False
+    quiet: bool = False
+    log: TextIO | None = None
 
 
-_voice = _Voice()
+_voice = Voice()
 
 
 def set_voice(*, verbose: bool = False, quiet: bool = False, log: TextIO | None = None) -> None:
-    """Choose what is said from now on.
+    """Speak as a program of edgeleuk from now on.
 
     Parameters
     ----------
@@ -157,7 +170,43 @@ def set_voice(*, verbose: bool = False, quiet: bool = False, log: TextIO | None 
         Where notes, warnings and errors are written with their time, whatever `quiet` says.
     """
     global _voice  # noqa: PLW0603
-    _voice = _Voice(verbose=verbose, quiet=quiet, log=log)
+    _voice = Voice(program=True, verbose=verbose, quiet=quiet, log=log)
+
+
+def lose_voice() -> None:
+    """Speak as a library again, as at first: only to the log of the program that uses it."""
+    global _voice  # noqa: PLW0603
+    _voice = Voice()
+
+
+def voice() -> Voice:
+    """Return how this process speaks."""
+    return _voice
+
+
+class SharedVoice(NamedTuple):
+    """A `Voice` as another process can be given it: of the log, its file."""
+
+    program: bool
+    verbose: bool
+    quiet: bool
+    log: str | None
+
+
+def shared_voice() -> SharedVoice:
+    """Return how this process speaks, for one that works for it; see `take_voice`."""
+    log = _voice.log
+    return SharedVoice(_voice.program, _voice.verbose, _voice.quiet, None if log is None else log.name)
+
+
+def take_voice(shared: SharedVoice) -> None:
+    """Speak as the process does that this one works for; its log is added to, where it can be opened."""
+    global _voice  # noqa: PLW0603
+    log = None
+    if shared.log is not None:
+        with suppress(OSError):
+            log = Path(shared.log).open("a", encoding="utf-8")  # noqa: SIM115 - open as long as the process is
+    _voice = Voice(shared.program, shared.verbose, shared.quiet, log)
 
 
 def is_verbose() -> bool:
@@ -173,6 +222,8 @@ def is_quiet() -> bool:
 def say(text: str, *, always: bool = False) -> None:
     """Print lines on standard error, for whoever still reads them; names in them have to be `printable`.
 
+    Within another's program they go to ``logging.getLogger("edgeleuk")`` instead.
+
     Parameters
     ----------
     text : str
@@ -181,14 +232,37 @@ def say(text: str, *, always: bool = False) -> None:
         Said to the quiet too: what a command is run for.
     """
     shown = _IN_TEXT.sub(_escape, text)
-    if _voice.log is not None:
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-        with suppress(OSError, ValueError):
-            _voice.log.write("".join(f"{stamp} {line}\n" for line in shown.splitlines()))
-            _voice.log.flush()
+    if not _voice.program:
+        _log(shown)
+        return
+    write_down(shown)
     if always or not _voice.quiet or text.startswith(("warning: ", "error: ")):
         with suppress(OSError):
             sys.stderr.write(shown + "\n")
+
+
+def write_down(text: str) -> None:
+    """Write lines to the log file alone, with their time; nowhere if there is none."""
+    if _voice.log is not None:
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        with suppress(OSError, ValueError):
+            # At once, so that lines of several processes do not run into each other.
+            _voice.log.write(
+                "".join(f"{stamp} {line}\n" for line in _IN_TEXT.sub(_escape, text).splitlines())
+            )
+            _voice.log.flush()
+
+
+def _log(text: str) -> None:
+    import logging
+
+    for level in (logging.ERROR, logging.WARNING):
+        prefix = f"{logging.getLevelName(level).lower()}: "
+        if text.startswith(prefix):
+            break
+    else:
+        level, prefix = logging.INFO, ""
+    logging.getLogger("edgeleuk").log(level, "%s", text.removeprefix(prefix))
 
 
 def warn(text: str) -> None:
@@ -197,8 +271,8 @@ def warn(text: str) -> None:
 
 
 def shows_progress() -> bool:
-    """Whether somebody watches: standard error is a terminal, and nobody asked for quiet."""
-    return sys.stderr.isatty() and not _voice.quiet
+    """Whether somebody watches: a program with a terminal on standard error, and nobody asked for quiet."""
+    return _voice.program and not _voice.quiet and sys.stderr.isatty()
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """The objects that commands print as JSON, and what is common to them.
 
-Each is a struct with ``to_json``; its JSON schema stands in ``docs/schema``; see `edgeleuk.commands.schemas`.
+Each is a struct with ``to_json``; its JSON schema stands in ``docs/schema``; see `edgeleuk.cli.schemas`.
 """
 
 from __future__ import annotations

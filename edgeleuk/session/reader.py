@@ -41,6 +41,8 @@ _QUERIES = {
     "true_cells": "SELECT * FROM true_cells ORDER BY identity",
 }
 
+# Columns that are left out unless they are asked for.
+_PICTURES = ("thumbnail", "crop")
 _ONE_CELL = _QUERIES["cells"].replace("ORDER BY cells.track", "WHERE cells.track = ?")
 
 
@@ -118,13 +120,19 @@ class SessionReader(CountingRows):
             raise ValueError(msg)
         with explained(self.path):
             cursor = self._connection.execute(_QUERIES[table].format(said=said(self._connection)))
-            names = [column[0] for column in cursor.description]
+            names = _names(cursor)
             for row in cursor:
                 record = dict(zip(names, row, strict=True))
                 if not thumbnails:
-                    record.pop("thumbnail", None)
-                    record.pop("crop", None)
+                    for picture in _PICTURES:
+                        record.pop(picture, None)
                 yield record
+
+    def columns(self, table: str) -> list[str]:
+        """Return the keys of the rows of a table, whether it has any or not; see `rows`."""
+        with explained(self.path):
+            cursor = self._connection.execute(_QUERIES[table].format(said=said(self._connection)))
+            return [name for name in dict.fromkeys(_names(cursor)) if name not in _PICTURES]
 
     def verify(self) -> ChainResult:
         """Compute the hash chain again; see `verify_chain`."""
@@ -143,7 +151,7 @@ class SessionReader(CountingRows):
             cursor = self._connection.execute(_ONE_CELL.format(said=said(self._connection)), (track,))
             row = cursor.fetchone()
         if row is not None:
-            return dict(zip((column[0] for column in cursor.description), row, strict=True))
+            return dict(zip(_names(cursor), row, strict=True))
         raise UsageError(
             f"{self.path.name} has no such cell",
             got=track,
@@ -216,6 +224,10 @@ def _require_ours(path: Path, application: int, version: int) -> None:
             allowed=f"up to {SCHEMA_VERSION}",
             cure="update edgeleuk to read it",
         )
+
+
+def _names(cursor: sqlite3.Cursor) -> list[str]:
+    return [column[0] for column in cursor.description]
 
 
 def _require_tables(path: Path, connection: sqlite3.Connection, version: int) -> None:

@@ -22,7 +22,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from edgeleuk.io.console import print_json, say
+from edgeleuk.io.console import print_json, say, set_voice
 from edgeleuk_calibration.selection import STRATEGIES, select_balanced
 from edgeleuk_calibration.size_curve import ENOUGH
 
@@ -82,6 +82,7 @@ def measure(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
 
 def main() -> int:
     """Measure, print, and judge."""
+    set_voice()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path)
     parser.add_argument("data", type=Path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -149,15 +150,16 @@ def test_a_curve_goes_on_where_it_was(
     calibrated: tuple[Path, CalibrationResult],
     model: Path,
     few_cells: Path,
-    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     out, result = calibrated
     file = out / "curve.json"
     half = json.loads(file.read_text())
     half["sizes"] = half["sizes"][:3]
     file.write_text(json.dumps(half))
-    again = conversion_commands.calibrate(model, few_cells, out, images=40, curve=True)
-    said = capsys.readouterr().err
+    with caplog.at_level(logging.INFO, "edgeleuk"):
+        again = conversion_commands.calibrate(model, few_cells, out, images=40, curve=True)
+    said = caplog.text
     assert "3 of 5 sizes are measured" in said
     assert said.count("  curve:") == 1
     assert again == result

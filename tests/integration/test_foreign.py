@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from foreign import BYTES, SIDE, dense, separable
+from foreign import SIDE, dense, separable, taught
 
 from edgeleuk.bundle.golden import golden_crops_of
 from edgeleuk.bundle.manifest import CARD, VALIDATION
@@ -19,7 +19,6 @@ from edgeleuk.inference import open_runtime
 from edgeleuk_convert.commands import convert as conversion_commands
 from edgeleuk_convert.commands.options import ConvertOptions
 from edgeleuk_convert.dataset.cnmc import load_cells
-from edgeleuk_convert.dataset.tensors import load_tensors
 from edgeleuk_convert.evaluation.evaluate import unseen
 from edgeleuk_convert.networks.loading import hash_of
 from edgeleuk_convert.training.record import bundle_record
@@ -40,18 +39,6 @@ INPUT = "[input]\npx_per_um = 1.4\n"
 THREE = (
     INPUT + 'scale = 1\n[output]\nkind = "softmax"\nlabels = ["blast", "normal", "other"]\nthreshold = 0.4\n'
 )
-
-
-def taught(model: Any, folder: Path) -> Any:
-    """Let a network see real cells for a few steps; blasts are class 0 of three, and the only one of one."""
-    cells = load_cells(folder).labelled
-    images = load_tensors(cells, BYTES).astype(np.float32)
-    blast = np.array([cell.label == "blast" for cell in cells])
-    single = model.output_shape[-1] == 1
-    loss = "binary_crossentropy" if single else "sparse_categorical_crossentropy"
-    model.compile(optimizer="adam", loss=loss)
-    model.fit(images, (blast if single else ~blast).astype(np.float32), epochs=6, batch_size=16, verbose=0)
-    return model
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """JSON schemas of what the workstation prints: ``python -m edgeleuk_convert.commands.schemas [FOLDER]``.
 
-Those of the device are written by `edgeleuk.commands.schemas`.
+Those of the device are written by `edgeleuk.cli.schemas`.
 """
 
 from __future__ import annotations

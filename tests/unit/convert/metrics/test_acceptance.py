@@ -157,13 +157,11 @@ def test_other_limits_are_read_from_a_file(tmp_path: Path) -> None:
     assert load_limits(None) == AcceptanceLimits()
 
 
-def test_the_table_of_before_is_read_with_a_warning(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_table_of_before_is_read_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = tmp_path / "gate.toml"
     file.write_text("[gate]\nflips = 0.02\n")
     assert load_limits(file) == AcceptanceLimits(flips=0.02)
-    assert "the setting gate is now called limits" in capsys.readouterr().err
+    assert "the setting gate is now called limits" in caplog.text
     file.write_text("[gate]\n\nflips = 2\n")
     with pytest.raises(UsageError, match=r"gate.toml, line 1\)"):
         load_limits(file)

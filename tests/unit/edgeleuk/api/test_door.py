@@ -44,6 +44,13 @@ def result(picture: Path) -> edgeleuk.ImageResult:
     return edgeleuk.classify(picture, px_per_um=SCALE, runtime="litert")
 
 
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("sessions") / "night.db"
+    list(edgeleuk.watch(CAMERA, session=path, px_per_um=SCALE, runtime="litert"))
+    return path
+
+
 def command_line(*words: str) -> Any:
     done = subprocess.run(
         [sys.executable, "-m", "edgeleuk", *words, "--json"], capture_output=True, text=True, check=True
@@ -168,8 +175,51 @@ def test_plot_draws_on_the_axes_that_are_given(result: edgeleuk.ImageResult) -> 
 
 
 def test_pandas_has_a_row_for_each_cell(result: edgeleuk.ImageResult) -> None:
-    pytest.importorskip("pandas")
-    assert list(result.to_pandas()["label"]) == [cell.label for cell in result.cells]
+    table = result.to_pandas()
+    assert list(table["label"]) == [cell.label for cell in result.cells]
+    assert [value for value in table["probability"] if value == value] == [  # noqa: PLR0124 - NaN
+        cell.probability for cell in result.cells if cell.probability is not None
+    ]
+
+
+@pytest.mark.parametrize("table", ["cells", "frames", "events"])
+def test_pandas_has_a_row_for_each_row_of_a_session(recorded: Path, table: str) -> None:
+    with edgeleuk.open_session(recorded) as session:
+        rows = getattr(session, table)
+        found = session.to_pandas(table)
+    assert len(found) == len(rows)
+    assert list(found.columns) == list(rows[0]) if rows else "id" in found.columns
+    if table == "cells":
+        assert list(found["decision"]) == [row["decision"] for row in rows]
+        assert rows
+
+
+def test_a_table_without_rows_has_its_columns(result: edgeleuk.ImageResult) -> None:
+    blank = edgeleuk.classify(np.full((480, 640, 3), 180, np.uint8), runtime="litert").to_pandas()
+    assert len(blank) == 0
+    assert list(blank.columns) == list(result.to_pandas().columns)
+
+
+def test_pandas_has_a_row_for_each_cell_of_a_frame() -> None:
+    (frame,) = edgeleuk.watch("virtual://?seed=1&frames=1", px_per_um=SCALE, runtime="litert")
+    table = frame.to_pandas()
+    assert table.to_dict("records")[0] == frame.to_json()["cells"][0]
+    assert len(table) == len(frame.cells)
+    assert list(table.columns) == list(frame.to_json()["cells"][0])
+
+
+def test_the_door_is_quiet_and_its_notes_are_logged(picture: Path) -> None:
+    """A process of its own, because LiteRT says its notice once in each."""
+    code = (
+        "import logging, sys, edgeleuk\n"
+        f"edgeleuk.classify({str(picture)!r}, px_per_um={SCALE}, runtime='litert')\n"
+        "logging.basicConfig(level=logging.INFO, stream=sys.stdout)\n"
+        f"edgeleuk.classify({str(picture)!r}, px_per_um={SCALE})\n"
+        f"list(edgeleuk.watch({CAMERA!r}, px_per_um={SCALE}))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert [line.split("   ")[0] for line in done.stdout.splitlines()] == ["INFO:edgeleuk:runtime"] * 2
 
 
 def test_watch_yields_until_the_source_ends_and_records(tmp_path: Path) -> None:

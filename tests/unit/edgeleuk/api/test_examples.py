@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
+import json
+import queue
 import socket
 import subprocess
 import sys
-from contextlib import contextmanager
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import paho.mqtt.client as mqtt
 import pytest
+from paho.mqtt.enums import CallbackAPIVersion
 
 import edgeleuk
 from edgeleuk.capture import open_source
@@ -20,6 +23,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 EXAMPLES = Path(__file__).resolve().parents[4] / "examples"
+BROKER = """
+import asyncio, logging, sys
+from amqtt.broker import Broker
+
+async def serve(port):
+    broker = Broker({
+        "listeners": {"default": {"type": "tcp", "bind": f"127.0.0.1:{port}"}},
+        "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
+    })
+    await broker.start()
+    print("ready", flush=True)
+    await asyncio.to_thread(sys.stdin.read)
+    await broker.shutdown()
+
+asyncio.run(serve(int(sys.argv[1])))
+"""
 CAMERA = "virtual://?seed=1&frames=2"
 
 
@@ -65,44 +84,49 @@ def test_own_segmentation_is_judged(field: Path) -> None:
 
 
 def test_a_session_goes_into_pandas(tmp_path: Path) -> None:
-    pytest.importorskip("pandas")
     list(edgeleuk.watch(CAMERA, session=tmp_path / "a.db", runtime="litert"))
     done = run("session_to_pandas.py", tmp_path / "a.db")
     assert done.returncode == 0, done.stderr
     assert "count" in done.stdout
 
 
-def _wait_for(process: subprocess.Popen[bytes], port: int) -> None:
-    while process.poll() is None:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-        except OSError:
-            continue
-        return
-    msg = "the broker has ended"
-    raise RuntimeError(msg)
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
 
 
-@contextmanager
-def broker(folder: Path, port: int) -> Iterator[None]:
-    config = folder / "mosquitto.conf"
-    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
-    process = subprocess.Popen([shutil.which("mosquitto") or "", "-c", str(config)])
+@pytest.fixture
+def broker() -> Iterator[int]:
+    """Run a real MQTT broker as a process of its own; its port."""
+    port = _free_port()
+    with subprocess.Popen(
+        [sys.executable, "-c", BROKER, str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout.readline() == b"ready\n"
+        yield port
+        # It ends with its standard input.
+
+
+def test_counts_go_to_a_broker(broker: int) -> None:
+    received: queue.Queue[mqtt.MQTTMessage] = queue.Queue()
+    subscribed = threading.Event()
+    reader = mqtt.Client(CallbackAPIVersion.VERSION2)
+    reader.on_message = lambda _client, _data, message: received.put(message)
+    reader.on_subscribe = lambda *_: subscribed.set()
+    reader.connect("127.0.0.1", broker)
+    reader.loop_start()
     try:
-        _wait_for(process, port)
-        yield
+        reader.subscribe("edgeleuk/counts", qos=1)
+        assert subscribed.wait(30)
+        done = run("mqtt_counts.py", "127.0.0.1", broker, CAMERA)
+        assert done.returncode == 0, done.stderr
+        arrived = [json.loads(received.get(timeout=30).payload) for _ in range(2)]
     finally:
-        process.terminate()
-        process.wait()
-
-
-@pytest.mark.skipif(shutil.which("mosquitto") is None, reason="no MQTT broker (mosquitto) is installed")
-def test_counts_go_to_a_broker(tmp_path: Path) -> None:
-    pytest.importorskip("paho.mqtt.client")
-    with broker(tmp_path, 18830):
-        done = run("mqtt_counts.py", "127.0.0.1", 18830, CAMERA)
-    assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == 2
+        reader.disconnect()
+        reader.loop_stop()
+    assert done.stdout.splitlines() == [str(message) for message in arrived]
+    assert [message["frame"] for message in arrived] == [0, 1]
+    assert all(message["blast"] + message["normal"] + message["uncertain"] > 0 for message in arrived)
 
 
 def test_a_picture_is_annotated(field: Path, tmp_path: Path) -> None:

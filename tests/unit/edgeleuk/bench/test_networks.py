@@ -282,7 +282,7 @@ def test_what_did_not_pass_the_self_test_is_not_taken(shipped: Bundle) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"\xff", None])
 def test_without_a_stored_result_it_is_measured(
-    shipped: Bundle, capsys: pytest.CaptureFixture[str], content: bytes | None
+    shipped: Bundle, caplog: pytest.LogCaptureFixture, content: bytes | None
 ) -> None:
     path = result_path(shipped, read_machine())
     path.parent.mkdir(parents=True)
@@ -291,7 +291,7 @@ def test_without_a_stored_result_it_is_measured(
     choice = choose_runtime(shipped, "int8", 1)
     assert choice.runtime in ("litert", "onnxruntime")
     assert "measured for 1 s at this start" in choice.why
-    assert (f"warning: {path} cannot be used" in capsys.readouterr().err) == (content is not None)
+    assert (f"{path} cannot be used" in caplog.text) == (content is not None)
 
 
 def test_it_is_measured_once_for_each_number_of_threads(shipped: Bundle, no_measuring: list[int]) -> None:
@@ -325,7 +325,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
 def test_a_damaged_choice_is_measured_again_and_said(
     shipped: Bundle,
-    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
     no_measuring: list[int],
     damage: Callable[[bytes], bytes],
 ) -> None:
@@ -334,7 +334,7 @@ def test_a_damaged_choice_is_measured_again_and_said(
     whole = path.read_bytes()
     path.write_bytes(damage(whole))
     assert choose_runtime(shipped, "int8", 1).runtime == "onnxruntime"
-    assert f"warning: {path} cannot be used, so that the runtimes are measured" in capsys.readouterr().err
+    assert f"{path} cannot be used, so that the runtimes are measured" in caplog.text
     assert len(no_measuring) == 2
     assert path.read_bytes() == whole
     assert list(path.parent.iterdir()) == [path]
@@ -355,21 +355,21 @@ def test_another_runtime_is_measured_too(
 def test_a_cache_that_takes_nothing_is_said(
     shipped: Bundle,
     cache: Path,
-    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
     no_measuring: list[int],
 ) -> None:
     cache.write_text("no folder")
     for count in (1, 2):
         assert choose_runtime(shipped, "int8", 1).runtime == "onnxruntime"
         assert len(no_measuring) == count
-        said = capsys.readouterr().err
-        assert "warning: the fastest runtime cannot be kept, and is measured at every start: " in said
+        said = caplog.text
+        assert "the fastest runtime cannot be kept, and is measured at every start: " in said
 
 
 def test_a_user_without_a_home(
     shipped: Bundle,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
     no_measuring: list[int],
 ) -> None:
     def fail(_: Path) -> Path:
@@ -378,7 +378,7 @@ def test_a_user_without_a_home(
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr("pathlib.Path.expanduser", fail)
     assert choose_runtime(shipped, "int8", 1).runtime == "onnxruntime"
-    assert "Could not determine home directory.; set XDG_CACHE_HOME" in capsys.readouterr().err
+    assert "Could not determine home directory.; set XDG_CACHE_HOME" in caplog.text
     assert no_measuring == [2]
 
 

@@ -404,9 +404,9 @@ class TestFinding:
         with pytest.raises(CameraError, match="no camera was found that can be used: got join the group"):
             find_camera(None)
 
-    def test_a_number_works_with_a_warning(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_a_number_works_with_a_warning(self, caplog: pytest.LogCaptureFixture) -> None:
         assert find_camera("0") == "v4l2:///dev/video0"
-        assert "may be another camera after the next start" in capsys.readouterr().err
+        assert "may be another camera after the next start" in caplog.text
 
     def test_an_address_is_left_alone(self) -> None:
         assert find_camera("virtual://?seed=1") == "virtual://?seed=1"

@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import cv2
+import numpy as np
 import pytest
+
+from edgeleuk.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from outcome import Outcome
+
+    from edgeleuk.bench.command import Request
 
 
 def shown(outcome: Outcome, name: str) -> tuple[object, str]:
@@ -51,6 +57,48 @@ def test_the_file_holds_camera_bundle_and_session(edgeleuk: Callable[..., Outcom
     assert "127.0.0.1:9" in refused.err
     # A flag wins.
     assert "no-such.edgeleuk" in edgeleuk("run", "--bundle", "no-such.edgeleuk").err
+
+
+def test_each_command_of_a_camera_takes_that_of_the_file(
+    edgeleuk: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    glass = np.full((240, 320, 3), (200, 180, 160), np.uint8)
+    (tmp_path / "glass").mkdir()
+    cv2.imwrite(str(tmp_path / "glass" / "a.png"), glass)
+    (tmp_path / "edgeleuk.toml").write_text('camera = "dir://glass"\n')
+    probed = edgeleuk("camera", "probe", "--seconds", "0.2", "--json")
+    assert probed.code == 0, probed.err
+    assert json.loads(probed.out)["camera"].endswith("glass")
+    blank = edgeleuk("camera", "flat-field", "--out", "blank.png", "--json")
+    assert blank.code == 0, blank.err
+    assert (json.loads(blank.out)["camera"], json.loads(blank.out)["width"]) == ("dir://glass", 320)
+    # The argument wins over the file.
+    refused = edgeleuk("camera", "flat-field", "dir://none", "--out", "other.png")
+    assert refused.code != 0
+    assert "none" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("words", "camera"),
+    [((), None), (("--camera",), "dir://glass"), (("--camera", "virtual://"), "virtual://")],
+)
+def test_bench_touches_a_camera_only_if_it_is_asked_to(
+    edgeleuk: Callable[..., Outcome],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    camera: str | None,
+) -> None:
+    asked: list[str | None] = []
+
+    def bench(_: str, request: Request) -> object:
+        asked.append(request.camera)
+        raise UsageError("not measured here")
+
+    monkeypatch.setattr("edgeleuk.bench.command.bench", bench)
+    (tmp_path / "edgeleuk.toml").write_text('camera = "dir://glass"\n')
+    assert edgeleuk("bench", *words).code == 2
+    assert asked == [camera]
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,12 @@ def test_bash_completes_commands_and_options(tmp_path: Path) -> None:
     ).stdout  # fmt: skip
     assert "complete -o default -F _edgeleuk_completion edgeleuk" in script
     asked = "COMP_WORDS=(edgeleuk {}); COMP_CWORD={}; _edgeleuk_completion edgeleuk; echo ${{COMPREPLY[@]}}"
-    for words, index, expected in (("cl", 1, "classify"), ("run --save", 2, "--save-video")):
+    for words, index, expected in (
+        ("cl", 1, "classify"),
+        ("run --save", 2, "--save-video"),
+        ("run --help-", 2, "--help-all"),
+        ("camera --help-", 2, "--help-all"),
+    ):
         done = subprocess.run(
             ["bash", "-c", f"{script}\n{asked.format(words, index)}"],
             env=environ, capture_output=True, text=True, check=False,

@@ -9,6 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from edgeleuk.batch.process_pool import ProcessWorkers
+from edgeleuk.batch.worker import Standard
+from edgeleuk.bundle.reading import read_bundle
+from edgeleuk.io.console import lose_voice, set_voice, shared_voice, warn
+from edgeleuk.version import __version__
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -37,6 +43,51 @@ def test_quiet_leaves_results_and_a_log_keeps_the_notes(
     # A later command adds to the file.
     assert after[: len(lines) + 1] == [first, *lines]
     assert "error: there is no such bundle" in after[-1]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--framse", "3"), "No such option: --framse"),
+        (("run", "--framse", "3"), "No such option: --framse"),
+        (("run", "--frames", "three"), "Invalid value for '--frames'"),
+        (("camera", "prob"), "No such command 'prob'"),
+        (("clasify",), "No such command 'clasify'"),
+        (("camera", "flat-field"), "Missing option '--out'"),
+    ],
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_what_the_parser_says_is_written_down_once(
+    edgeleuk: Callable[..., Outcome], tmp_path: Path, words: tuple[str, ...], sentence: str, first: bool
+) -> None:
+    log = ("--log-file", "log.txt")
+    outcome = edgeleuk(*log, *words) if first else edgeleuk(*words, *log)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert sentence in outcome.err
+    _, line = (tmp_path / "log.txt").read_text().splitlines()
+    assert f" error: {sentence}" in line
+
+
+def test_a_parser_writes_down_no_password(edgeleuk: Callable[..., Outcome], tmp_path: Path) -> None:
+    outcome = edgeleuk("run", "rtsp://me:secret@host/stream", "--log-file", "log.txt")
+    assert outcome.code == 2
+    written = (tmp_path / "log.txt").read_text()
+    assert "host/stream" in written
+    assert "secret" not in written + outcome.err
+
+
+def test_worker_processes_speak_as_the_command_does(tmp_path: Path) -> None:
+    bundle = read_bundle("default")
+    standard = Standard(__version__, bundle.sha256, "litert", "int8", None, "band")
+    with (tmp_path / "log.txt").open("a", encoding="utf-8") as log:
+        set_voice(quiet=True, log=log)
+        try:
+            with ProcessWorkers(1, bundle.path.read_bytes(), standard) as workers:
+                assert workers._pool.submit(shared_voice).result() == shared_voice()
+                workers._pool.submit(warn, "from a worker").result()
+        finally:
+            lose_voice()
+    assert (tmp_path / "log.txt").read_text().endswith(" warning: from a worker\n")
 
 
 def test_verbose_tells_the_cause_of_an_error(edgeleuk: Callable[..., Outcome]) -> None:

@@ -10,7 +10,8 @@ import sys
 
 TRAINING = """
 from types import SimpleNamespace
-from edgeleuk.io.console import progress_bar, progress_line, training_progress
+from edgeleuk.io.console import progress_bar, progress_line, set_voice, training_progress
+set_voice()
 with training_progress() as report:
     for stage, left in (("read", None), ("inner", 3900.0), ("final", 61.0)):
         for step in (1, 2):
@@ -21,6 +22,31 @@ with progress_bar("reading") as bar:
 with progress_line("networks") as tell:
     tell(3, 10)
 """
+
+
+LIBRARY = """
+import logging, sys
+from edgeleuk.io.console import progress_bar, say, shows_progress, warn
+sys.stderr.isatty = lambda: True
+assert not shows_progress()
+say("a note")
+warn("a warning")
+logging.basicConfig(level=logging.INFO, format="%(name)s %(levelname)s %(message)s", stream=sys.stdout)
+say("a note")
+warn("a warning")
+say("error: an error")
+"""
+
+
+def test_within_another_program_words_go_to_its_log() -> None:
+    done = subprocess.run([sys.executable, "-c", LIBRARY], capture_output=True, text=True, check=True)
+    # Without a log, Python itself prints warnings.
+    assert done.stderr == "a warning\n"
+    assert done.stdout.splitlines() == [
+        "edgeleuk INFO a note",
+        "edgeleuk WARNING a warning",
+        "edgeleuk ERROR an error",
+    ]
 
 
 def test_without_a_terminal_each_epoch_is_a_line() -> None:

@@ -17,8 +17,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[4]
 STOPPED = """
 import sys, time
-from edgeleuk.io.console import say
+from edgeleuk.io.console import say, set_voice
 from edgeleuk.io.signals import interrupted_by_signals, stop_on_signals
+set_voice()
 with interrupted_by_signals():
     with stop_on_signals() as stop:
         print("ready", flush=True)

@@ -85,7 +85,11 @@ def test_lines_and_tabs_stay_where_text_is_printed(capsys: pytest.CaptureFixture
     with console.escaped_output():
         sys.stdout.write("one\n\ttwo \x1b[31m\x9b\udce4\n")
         console.data_output().write("three,\x1b\n")
-    console.say("four \x1b[2J")
+    console.set_voice()
+    try:
+        console.say("four \x1b[2J")
+    finally:
+        console.lose_voice()
     assert capsys.readouterr() == ("one\n\ttwo \\x1b[31m\\x9b\\xe4\nthree,\x1b\n", "four \\x1b[2J\n")
 
 

@@ -1,4 +1,4 @@
-"""JSON schemas of what commands print: ``python -m edgeleuk.commands.schemas [FOLDER]`` writes them.
+"""JSON schemas of what commands print: ``python -m edgeleuk.cli.schemas [FOLDER]`` writes them.
 
 They are made from the structs that the commands return, and stand in ``docs/schema``, those of the
 workstation beside them: see `edgeleuk_convert.commands.schemas`.

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from edgeleuk.commands.schemas import PRINTED as OF_DEVICE
+from edgeleuk.cli.schemas import PRINTED as OF_DEVICE
 from edgeleuk.io.images import write_png
 from edgeleuk.results.schemas import schema_text, write_schemas
 from edgeleuk.virtual.render import VirtualSlide
@@ -44,7 +44,7 @@ def validated(name: str, text: str) -> Any:
 def test_the_published_schema_is_current(name: str) -> None:
     path = FOLDER / f"{name}.json"
     assert path.read_text(encoding="utf-8") == schema_text(PRINTED[name]), (
-        "python -m edgeleuk.commands.schemas, and edgeleuk_convert's"
+        "python -m edgeleuk.cli.schemas, and edgeleuk_convert's"
     )
 
 

@@ -103,8 +103,7 @@ def _frames(uri: str, bundle: str, settings: RunSettings, session: Path | None) 
         end: BaseException | None = None
         try:
             with tempfile.TemporaryDirectory(prefix="edgeleuk-") as name:
-                folder = Path(name)
-                _watched(uri, bundle, settings, session or folder / "session.db", folder, put, stop)
+                _watched(uri, bundle, settings, session or Path(name) / "session.db", put, stop)
         except BaseException as error:  # noqa: BLE001 - raised again where the frames are wanted
             end = error
         put(end)
@@ -126,7 +125,6 @@ def _watched(
     bundle: str,
     settings: RunSettings,
     session: Path,
-    folder: Path,
     put: Callable[[FrameResult], None],
     stop: threading.Event,
 ) -> None:
@@ -141,7 +139,7 @@ def _watched(
 
         return on_frame
 
-    options = RunOptions(session, picture=folder / "last-field.png", listener=listener, stop=stop)
+    options = RunOptions(session, draw=False, listener=listener, stop=stop)
     with suppress(InterruptedBeforeRecordError):
         _, error = run(uri, bundle, settings, options)
         if error is not None:

@@ -92,6 +92,8 @@ class RunOptions:
         Stop after so many processed frames.
     picture : Path, optional
         PNG of the last field with cells; by default the session's path with ``.png``.
+    draw : bool
+        Whether a picture is wanted at all.
     show : bool
         Draw a live table on standard error.
     resume : bool
@@ -118,6 +120,7 @@ class RunOptions:
     session: Path | None = None
     frames: int | None = None
     picture: Path | None = None
+    draw: bool = True
     show: bool = False
     resume: bool = False
     walk: Walk | None = None
@@ -211,8 +214,9 @@ def _prepared(camera: str | None, bundle: str, settings: RunSettings, options: R
     path = options.session or Path(time.strftime("session-%Y%m%d-%H%M%S.db"))
     require_no_folder(path)
     picture = options.picture or path.with_suffix(".png")
-    require_apart(picture, path, "--picture")
-    require_picture(picture, "--picture")
+    if options.draw:
+        require_apart(picture, path, "--picture")
+        require_picture(picture, "--picture")
     if options.video is not None:
         require_video(options.video, resume=options.resume)
     correct = unchanged if settings.flat_field is None else open_correction(Path(settings.flat_field))
@@ -288,7 +292,8 @@ def _finished(
         # The counts themselves are known, and what ended the run matters more.
         error = error or unread
     try:
-        (job.options.walk or view).save(job.picture)
+        if job.options.draw:
+            (job.options.walk or view).save(job.picture)
     except UsageError as unsaved:
         # What ended the run matters more than its picture.
         error = error or unsaved

@@ -13,12 +13,14 @@ import msgspec
 from edgeleuk.bundle.features import decode_features
 from edgeleuk.bundle.forest import decode_forest
 from edgeleuk.bundle.golden import decode_golden, require_fitting
+from edgeleuk.bundle.kind_head import decode_kind_head
 from edgeleuk.bundle.manifest import (
     CALIBRATION,
     CARD,
     FEATURES,
     FOREST,
     GOLDEN,
+    KIND,
     LABELS,
     SUPPORT,
     TRAINING,
@@ -121,6 +123,15 @@ def require_plausible(manifest: Manifest, members: Mapping[str, bytes], bundle: 
     for name, decode in ((FEATURES, decode_features), (FOREST, decode_forest), (SUPPORT, decode_support)):
         if name in members:
             decode(members[name])
+    if KIND in members:
+        head = decode_kind_head(members[KIND])
+        if manifest.kind is None or len(manifest.kind.kinds) != head.kinds:
+            raise BundleError(
+                f"{KIND} in {bundle} and its manifest do not fit",
+                got=f"{head.kinds} kinds",
+                allowed="no such head" if manifest.kind is None else f"{len(manifest.kind.kinds)} kinds",
+                cure=_CURE,
+            )
 
 
 def decode_training(data: bytes, bundle: str) -> Training:

@@ -10,7 +10,8 @@ import numpy as np
 from edgeleuk.bundle.acceptance import refuse_rejected
 from edgeleuk.bundle.features import decode_features
 from edgeleuk.bundle.forest import decode_forest
-from edgeleuk.bundle.manifest import FEATURES, FOREST, MODEL_FILES, SUPPORT
+from edgeleuk.bundle.kind_head import decode_kind_head
+from edgeleuk.bundle.manifest import FEATURES, FOREST, KIND, MODEL_FILES, SUPPORT
 from edgeleuk.bundle.support_vectors import decode_support
 from edgeleuk.classifier.appearance import appearance_of
 from edgeleuk.classifier.cell_features import numbers_of
@@ -21,6 +22,7 @@ from edgeleuk.classifier.decision import (
     decide,
     evidence_of,
     feature_distances,
+    named_kinds,
     probabilities_of,
 )
 from edgeleuk.errors import BundleError
@@ -82,6 +84,8 @@ class Classifier(Closing):
             )
         if rules.statistics is not None:
             feature_distances(answer, rules.statistics)
+        if rules.kind is not None and rules.kind_head is not None:
+            named_kinds(answer, [], rules.kind_head, rules.kind)
 
     def classify(self, crops: Sequence[CellCrop]) -> list[Prediction]:
         """Judge each crop.
@@ -156,7 +160,7 @@ class Classifier(Closing):
         return _Measured(
             area_um2(crop),
             appearance_of(cell) if self.rules.gate else None,
-            None if self.rules.forest is None else numbers_of(cell, self.manifest.input.px_per_um),
+            numbers_of(cell, self.manifest.input.px_per_um) if self.rules.wants_numbers else None,
         )
 
 
@@ -216,7 +220,17 @@ def bundle_rules(bundle: Bundle, abstain: Abstain = "band") -> Rules:
     features = manifest.gate is not None and manifest.gate.features is not None
     statistics = decode_features(bundle.members[FEATURES]) if features else None
     forest = decode_forest(bundle.members[FOREST]) if manifest.output.forest_weight else None
-    return Rules(manifest.output, manifest.envelope, manifest.gate, statistics, abstain, forest)
+    kind_head = None if manifest.kind is None else decode_kind_head(bundle.members[KIND])
+    return Rules(
+        manifest.output,
+        manifest.envelope,
+        manifest.gate,
+        statistics,
+        abstain,
+        forest,
+        manifest.kind,
+        kind_head,
+    )
 
 
 class OpenNetworks(dict[str, "ModelRuntime"], Closing):

@@ -17,7 +17,7 @@ from edgeleuk.bundle.golden import (
     Tolerance,
     encode_golden,
 )
-from edgeleuk.bundle.manifest import FEATURES, FOREST, LABELS, MODEL_FILES, SUPPORT
+from edgeleuk.bundle.manifest import FEATURES, FOREST, KIND, LABELS, MODEL_FILES, SUPPORT
 from edgeleuk.bundle.support_vectors import decode_support
 from edgeleuk.classifier.appearance import CellAppearance
 from edgeleuk.classifier.classifier import open_network
@@ -102,7 +102,7 @@ def make_golden(members: Mapping[str, bytes], contract: InputContract, rules: Ru
     log_odds = None
     if rules.forest is not None and cells.numbers is not None:
         log_odds = rules.forest.log_odds(cells.numbers)
-    hashed = {*MODEL_FILES, FOREST, FEATURES, LABELS, SUPPORT} & members.keys()
+    hashed = {*MODEL_FILES, FOREST, FEATURES, KIND, LABELS, SUPPORT} & members.keys()
     return encode_golden(
         GoldenVectors(
             tuple(crops),
@@ -118,6 +118,7 @@ def make_golden(members: Mapping[str, bytes], contract: InputContract, rules: Ru
                 output=rules.output,
                 envelope=rules.envelope,
                 gate=rules.gate,
+                kind=rules.kind,
                 members={name: hashlib.sha256(members[name]).hexdigest() for name in sorted(hashed)},
             ),
         )

@@ -39,6 +39,7 @@ FEATURES = "features.npz"
 FOREST = "forest.npz"
 SUPPORT = "support.npz"
 KIND = "kind.npz"
+BLAST = "blast.npz"
 INT8_TFLITE = "model.int8.tflite"
 INT8_ONNX = "model.int8.onnx"
 TENSORRT_ONNX = "model.int8.tensorrt.onnx"
@@ -227,6 +228,7 @@ class Conformal(Struct, frozen=True):
 class OutputContract(Struct, frozen=True):
     """What the network's output means, and how a decision is made of it.
 
+    Where the bundle has a head for blasts, ``blast.npz``, its score takes the place of the network's output.
     The probability of the positive class is ``sigmoid(logit / temperature + forest_weight * forest + bias)``,
     where ``logit`` is the log odds of the positive class against all others, and ``forest`` the log odds that
     the bundle's forest gives.

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from edgeleuk.bundle.kind_head import kind_probabilities
-from edgeleuk.classifier.cell_features import NAMES
+from edgeleuk.bundle.heads import HAND_CRAFTED, kind_probabilities
 from edgeleuk.errors import BundleError, UsageError
 from edgeleuk.inference.log_odds import log_odds
 from edgeleuk.results import Check, Decision, Prediction, reasons
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
     from edgeleuk.bundle.features import FeatureStatistics
     from edgeleuk.bundle.forest import Forest
-    from edgeleuk.bundle.kind_head import KernelHead
+    from edgeleuk.bundle.heads import HeadAnswers, KernelHead
     from edgeleuk.bundle.manifest import (
         Abstain,
         Conformal,
@@ -102,6 +101,8 @@ class Rules:
     kind : KindContract, optional
     kind_head : KernelHead, optional
         Names kinds; where there is a contract for it.
+    blast_head : KernelHead, optional
+        Its score takes the place of the network's output.
 
     Raises
     ------
@@ -119,11 +120,12 @@ class Rules:
     forest: Forest | None = None
     kind: KindContract | None = None
     kind_head: KernelHead | None = None
+    blast_head: KernelHead | None = None
 
     @property
     def wants_numbers(self) -> bool:
         """Whether a cell is judged by its hand-crafted features, too."""
-        return self.forest is not None or self.kind_head is not None
+        return any(one is not None for one in (self.forest, self.kind_head, self.blast_head))
 
     def __post_init__(self) -> None:
         if (self.kind is None) != (self.kind_head is None):
@@ -140,13 +142,41 @@ class Rules:
 
 
 def probabilities_of(
-    outputs: npt.NDArray[np.float32], rules: Rules, numbers: Sequence[npt.NDArray[np.float64]] | None
+    answer: Answer, rules: Rules, numbers: Sequence[npt.NDArray[np.float64]] | None
 ) -> npt.NDArray[np.float64]:
-    """Return the (n,) probabilities of n cells from a network's (n, K) outputs and their (14,) numbers."""
-    of_forest = None
+    """Return the (n,) probabilities of n cells from a network's answer and their (14,) numbers.
+
+    Raises
+    ------
+    BundleError
+        The answer's features are not those that the head for blasts judges.
+    """
+    of_forest, outputs = None, answer.outputs
     if rules.forest is not None and numbers is not None:
         of_forest = rules.forest.log_odds(numbers)
+    if rules.blast_head is not None:
+        outputs = answered_by(rules.blast_head, answer, numbers or []).scores.astype(np.float32)
     return calibrated(outputs, rules.output, of_forest)
+
+
+def answered_by(head: KernelHead, answer: Answer, numbers: Sequence[npt.NDArray[np.float64]]) -> HeadAnswers:
+    """Let a head judge n cells by a network's answer and their (14,) numbers.
+
+    Raises
+    ------
+    BundleError
+        The network does not give the features that the head judges.
+    """
+    of_cells = np.asarray(numbers, np.float32).reshape(-1, HAND_CRAFTED)
+    features = np.empty((len(of_cells), 0), np.float32) if answer.features is None else answer.features
+    if features.shape[1] != head.features:
+        raise BundleError(
+            "the network does not give the features that a head judges",
+            got=f"{features.shape[1]} features",
+            allowed=head.features,
+            cure="teach the bundle again, or convert the network again",
+        )
+    return head.answer(np.hstack([features, of_cells]))
 
 
 def calibrated(
@@ -200,7 +230,7 @@ def evidence_of(
     BundleError
         The answer's features are not those of the rules' statistics, or of the head for kinds.
     """
-    probabilities = probabilities_of(answer.outputs, rules, numbers)
+    probabilities = probabilities_of(answer, rules, numbers)
     distances: Sequence[float | None] = [None] * len(areas_um2)
     if rules.statistics is not None:
         distances = feature_distances(answer, rules.statistics)
@@ -210,35 +240,12 @@ def evidence_of(
     ]
     if rules.kind is None or rules.kind_head is None or numbers is None:
         return found
-    shares, nearest = named_kinds(answer, numbers, rules.kind_head, rules.kind)
+    answers = answered_by(rules.kind_head, answer, numbers)
+    shares = kind_probabilities(answers.scores, rules.kind.sharpness)
     return [
         evidence._replace(kinds=row, kind_distance=float(distance))
-        for evidence, row, distance in zip(found, shares, nearest, strict=True)
+        for evidence, row, distance in zip(found, shares, answers.distances, strict=True)
     ]
-
-
-def named_kinds(
-    answer: Answer, numbers: Sequence[npt.NDArray[np.float64]], head: KernelHead, contract: KindContract
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return the (n, K) probabilities of kinds, and the (n,) distances from the nearest taught cell.
-
-    Raises
-    ------
-    BundleError
-        The network does not give the features that the head judges.
-    """
-    features = np.empty((len(numbers), 0), np.float32) if answer.features is None else answer.features
-    width = features.shape[1] + len(NAMES)
-    if width != head.mean.size:
-        raise BundleError(
-            "the network does not give the features that the head for kinds judges",
-            got=f"{width} features",
-            allowed=head.mean.size,
-            cure="teach it again, or convert the network again",
-        )
-    of_cells = np.asarray(numbers, np.float32).reshape(-1, len(NAMES))
-    answers = head.answer(np.hstack([features, of_cells]))
-    return kind_probabilities(answers.scores, contract.sharpness), answers.distances
 
 
 def decide(evidence: CellEvidence, rules: Rules) -> Prediction:

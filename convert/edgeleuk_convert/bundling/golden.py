@@ -143,7 +143,7 @@ def golden_answer(
     GoldenAnswer
         Without the calls that a difference within the tolerances could change.
     """
-    probabilities = probabilities_of(answer.outputs, rules, cells.numbers)
+    probabilities = probabilities_of(answer, rules, cells.numbers)
     low, high = _extremes(answer, cells, rules, outputs)
     calls = []
     for index, evidence in enumerate(evidence_of(answer, cells.areas_um2, cells.looks, rules, cells.numbers)):
@@ -190,7 +190,7 @@ def _kernels(
     if model.runtime == "litert":
         plain: ModelRuntime = PlainLiteRt(members[name], contract)
         if SUPPORT in members:
-            plain = PooledRuntime(plain, support, contract)
+            plain = PooledRuntime(plain, contract, support)
         with plain:
             kernels[PLAIN] = kept(plain.predict(cells.tensors), PLAIN_OUTPUTS, PLAIN_FEATURES)
     return kernels

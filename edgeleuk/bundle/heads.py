@@ -1,8 +1,8 @@
-"""``kind.npz``: the head that names a cell's kind, by the trunk's features and the hand-crafted ones.
+"""``kind.npz`` and ``blast.npz``: heads that judge a cell by the trunk's features and the hand-crafted ones.
 
-Regularised least squares on a Gaussian kernel, one column of weights for each kind. All kinds share the
-kernel, so that the head costs as much as one of them. Source: Rifkin, Yeo and Poggio, "Regularized
-Least-Squares Classification", in Advances in Learning Theory, 2003.
+A head is regularised least squares on a Gaussian kernel, with a column of weights for each answer. All
+answers share the kernel, so that the head for kinds costs as much as one of them. Source: Rifkin, Yeo and
+Poggio, "Regularized Least-Squares Classification", in Advances in Learning Theory, 2003.
 """
 
 from __future__ import annotations
@@ -20,14 +20,18 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float32]
 
+# Behind the trunk's features come these: see `edgeleuk.classifier.cell_features`.
+HAND_CRAFTED = 14
 
-class KindAnswers(NamedTuple):
+
+class HeadAnswers(NamedTuple):
     """What the head says of n cells.
 
     Attributes
     ----------
     scores : (n, K) float64
-        About 1 for the kind of a cell, about 0 for the others.
+        Of kinds: about 1 for that of the cell, about 0 for the others. Of the one answer of ``blast.npz``:
+        about 1 for a blast, about -1 for a normal cell.
     distances : (n,) float64
         From the nearest cell that taught the head: root mean square over the standardised features.
     """
@@ -38,13 +42,12 @@ class KindAnswers(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KernelHead:
-    """Scores of K kinds: ``sum of weights * exp(-gamma * |z - vector|^2 / D) + bias``, z standardised.
+    """K scores: ``sum of weights * exp(-gamma * |z - vector|^2 / D) + bias``, z standardised.
 
     Attributes
     ----------
     mean, deviation : (D,) float32
-        Of the taught cells: ``z = (x - mean) / deviation``, where x is features and hand-crafted features,
-        side by side.
+        ``z = (x - mean) / deviation``, where x is features and hand-crafted features, side by side.
     vectors : (S, D) float16
         The cells that taught it, standardised.
     weights : (S, K) float32
@@ -64,7 +67,7 @@ class KernelHead:
     def __post_init__(self) -> None:
         width, (count, kinds) = self.mean.size, self.weights.shape
         shapes = (self.mean.shape, self.deviation.shape, self.vectors.shape, self.bias.shape)
-        if shapes != ((width,), (width,), (count, width), (kinds,)) or not count or kinds < 2:
+        if shapes != ((width,), (width,), (count, width), (kinds,)) or not count or not kinds:
             msg = f"expected shapes (D,), (D,), (S, D), (K,) and weights (S, K), got {shapes}"
             raise ValueError(msg)
         arrays = (self.mean, self.deviation, self.vectors, self.weights, self.bias)
@@ -79,11 +82,16 @@ class KernelHead:
         object.__setattr__(self, "_lengths", (rows**2).sum(axis=1))
 
     @property
-    def kinds(self) -> int:
-        """How many kinds it tells apart."""
+    def width(self) -> int:
+        """How many scores it gives."""
         return self.bias.size
 
-    def answer(self, cells: npt.ArrayLike) -> KindAnswers:
+    @property
+    def features(self) -> int:
+        """How many of its features are the trunk's."""
+        return self.mean.size - HAND_CRAFTED
+
+    def answer(self, cells: npt.ArrayLike) -> HeadAnswers:
         """Judge cells by their features.
 
         Parameters
@@ -94,8 +102,8 @@ class KernelHead:
         z = (np.asarray(cells, np.float32).reshape(-1, self.mean.size) - self.mean) / self.deviation
         # Each cell by itself, and without BLAS: a cell is judged alike in any company and on any threads.
         found = [self._of_one(row) for row in z]
-        scores = np.array([scores for scores, _ in found], np.float64).reshape(-1, self.kinds)
-        return KindAnswers(scores, np.array([distance for _, distance in found], np.float64))
+        scores = np.array([scores for scores, _ in found], np.float64).reshape(-1, self.width)
+        return HeadAnswers(scores, np.array([distance for _, distance in found], np.float64))
 
     def _of_one(self, z: Floats) -> tuple[Floats, float]:
         near = np.einsum("sd,d->s", self._rows, z)
@@ -113,8 +121,8 @@ def kind_probabilities(scores: npt.NDArray[np.float64], sharpness: float) -> npt
     return found
 
 
-def encode_kind_head(head: KernelHead) -> bytes:
-    """Return ``kind.npz``; the same head gives the same bytes."""
+def encode_head(head: KernelHead) -> bytes:
+    """Return a head's member; the same head gives the same bytes."""
     buffer = io.BytesIO()
     np.savez(
         buffer,
@@ -128,15 +136,15 @@ def encode_kind_head(head: KernelHead) -> bytes:
     return buffer.getvalue()
 
 
-def decode_kind_head(data: bytes) -> KernelHead:
-    """Read ``kind.npz``; nothing in it is executed.
+def decode_head(data: bytes, what: str) -> KernelHead:
+    """Read a head's member, called `what` in errors; nothing in it is executed.
 
     Raises
     ------
     BundleError
         It is damaged, or holds something else.
     """
-    with arrays_of(data, "the head for kinds", "teach or convert it again") as arrays:
+    with arrays_of(data, what, "teach it again") as arrays:
         return KernelHead(
             arrays.floats("mean", 1, np.float32),
             arrays.floats("deviation", 1, np.float32),

@@ -98,7 +98,7 @@ def differential(
     >>> facts.erythroblasts.per_100_white_cells
     4.0
     """
-    of_name = _by_counted_name(counts)
+    of_name = by_final_name(counts)
     known = {_counted_as(name) for name in asked} | set(of_name) | {BLAST, Kind.LYMPHOCYTE.value}
     white = {name: of_name.get(name, 0) for name in WHITE_KINDS if name in known}
     n = sum(white.values())
@@ -159,7 +159,19 @@ def differential_text(facts: DifferentialCount) -> list[str]:
     return lines
 
 
-def _by_counted_name(counts: Mapping[str, int]) -> dict[str, int]:
+def by_final_name(counts: Mapping[str, int]) -> dict[str, int]:
+    """Add up what is counted under one name: see `differential`.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown, or a count is below 0.
+
+    Examples
+    --------
+    >>> by_final_name({"normal": 4, "lymphocyte": 5, "blast-like": 1})
+    {'lymphocyte': 9, 'uncertain': 1}
+    """
     found: dict[str, int] = {}
     for name, count in counts.items():
         if count < 0:

@@ -172,7 +172,8 @@ class TestIntervals:
             ((0.6, 0.3, 0.1), (0.95, 0.9, 0.9), 300, 60),
             ((0.3, 0.69, 0.01), (0.8, 0.85, 0.9), 200, 300),
             ((0.02, 0.04, 0.55, 0.03, 0.06, 0.3), RIGHT_OF_SIX, 100, 40),
-            ((0, 0.04, 0.6, 0, 0.06, 0.3), RIGHT_OF_SIX, 300, 100),
+            # The confusions are known much less well than the shares that were counted.
+            ((0, 0.04, 0.6, 0, 0.06, 0.3), RIGHT_OF_SIX, 1000, 100),
         ],
     )
     def test_the_coverage_by_simulation(
@@ -207,6 +208,13 @@ class TestIntervals:
         # The exact upper end of 0 of 200 cells is 1.8 %.
         assert 0.018 < blast.high < 0.1
         assert 0.9 < lymphocyte.low < 0.982
+
+    def test_the_lower_end_reckons_with_mistakes_that_no_held_out_cell_showed(self) -> None:
+        """20 of 1,000 neutrophils are called eosinophils, and none of the 60 that were held out."""
+        known = Confusion(("eosinophil", "neutrophil"), ((60, 0), (0, 60)), (60, 60))
+        found = corrected_shares({"eosinophil": 20, "neutrophil": 980}, known).kinds["eosinophil"]
+        assert found.share == pytest.approx(0.02)
+        assert found.low == 0
 
     def test_uncorrected_shares_are_off(self) -> None:
         """What the correction is for: few blasts among many lymphocytes that are called blasts."""

@@ -14,8 +14,10 @@ from edgeleuk.batch.archive import ArchiveResult
 from edgeleuk.batch.images import Classification, Segmentation
 from edgeleuk.capture.discovery import CameraList
 from edgeleuk.commands.bundle import BundleDescription, BundleVerification
+from edgeleuk.commands.control import ControlList, ControlRemoval, ControlResult
 from edgeleuk.commands.probe import ProbeResult
 from edgeleuk.commands.replay import Replay
+from edgeleuk.control.store import ControlFile
 from edgeleuk.results.schemas import write_schemas
 from edgeleuk.results.structs import RunSummary
 from edgeleuk.session.report import SessionReport
@@ -39,6 +41,11 @@ PRINTED: Mapping[str, type[Printed]] = {
     "replay": Replay,
     "camera-list": CameraList,
     "camera-probe": ProbeResult,
+    "control": ControlResult,
+    "control-list": ControlList,
+    "control-remove": ControlRemoval,
+    # No command prints it: what the laboratory's file holds.
+    "control-file": ControlFile,
 }
 
 

@@ -41,9 +41,10 @@ def control_add(
     """Keep a control slide's session, and hold it against those before it; exit code 3 refuses it."""
     overwrite(force=force)
     from edgeleuk.commands import control as controlling
+    from edgeleuk.control.verdicts import verdicts_text
 
     result = controlling.add_control(sessions, _file(control, config), slide, plot)
-    emit(result, controlling.verdicts_text, as_json=as_json)
+    emit(result, verdicts_text, as_json=as_json)
     if result.refused:
         raise typer.Exit(3)
 
@@ -66,9 +67,10 @@ def control_check(
     """Say whether the newest control session, or one that is not kept, is in control; else exit code 3."""
     overwrite(force=force)
     from edgeleuk.commands import control as controlling
+    from edgeleuk.control.verdicts import verdicts_text
 
     result = controlling.check_control(session, _file(control, config), slide, plot)
-    emit(result, controlling.verdicts_text, as_json=as_json)
+    emit(result, verdicts_text, as_json=as_json)
     if result.refused:
         raise typer.Exit(3)
 
@@ -85,9 +87,10 @@ def control_list(
     """List the kept control sessions, each with its verdict."""
     overwrite(force=force)
     from edgeleuk.commands import control as controlling
+    from edgeleuk.control.verdicts import list_text
 
     found = controlling.list_control(_file(control, config), slide, plot)
-    emit(found, controlling.list_text, as_json=as_json)
+    emit(found, list_text, as_json=as_json)
 
 
 @control_app.command("remove", cls=Command)
@@ -101,9 +104,10 @@ def control_remove(
 ) -> None:
     """Take a control session out of the file; the session itself stays."""
     from edgeleuk.commands import control as controlling
+    from edgeleuk.control.verdicts import removal_text
 
     removal = controlling.remove_control(name, _file(control, config))
-    emit(removal, controlling.removal_text, as_json=as_json)
+    emit(removal, removal_text, as_json=as_json)
 
 
 def _file(control: str | None, config: Path | None) -> Path:

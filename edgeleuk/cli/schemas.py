@@ -14,10 +14,10 @@ from edgeleuk.batch.archive import ArchiveResult
 from edgeleuk.batch.images import Classification, Segmentation
 from edgeleuk.capture.discovery import CameraList
 from edgeleuk.commands.bundle import BundleDescription, BundleVerification
-from edgeleuk.commands.control import ControlList, ControlRemoval, ControlResult
 from edgeleuk.commands.probe import ProbeResult
 from edgeleuk.commands.replay import Replay
 from edgeleuk.control.store import ControlFile
+from edgeleuk.control.verdicts import ControlList, ControlRemoval, ControlResult
 from edgeleuk.results.schemas import write_schemas
 from edgeleuk.results.structs import RunSummary
 from edgeleuk.session.report import SessionReport

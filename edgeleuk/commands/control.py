@@ -3,147 +3,31 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from edgeleuk.control.entries import ControlEntry, ControlGroup, Measured
-from edgeleuk.control.limits import LEAST_SESSIONS, Finding, by_group, judge
-from edgeleuk.control.measures import ALL_MEASURES, MEASURES, measure_session
+from edgeleuk.control.entries import ControlEntry
+from edgeleuk.control.limits import judge
+from edgeleuk.control.measures import measure_session
 from edgeleuk.control.plot import save_plot
 from edgeleuk.control.store import change_control, read_control
-from edgeleuk.control.watch import findings_text, too_few_text
+from edgeleuk.control.verdicts import HASH_LETTERS, ControlList, ControlRemoval, ControlResult, verdicts_of
 from edgeleuk.errors import DataRefusedError, SessionError, UsageError
 from edgeleuk.io.clock import now
 from edgeleuk.io.console import printable, recordable
 from edgeleuk.io.uris import is_simulated_session
-from edgeleuk.results.structs import Printed
 from edgeleuk.session.reader import read_session
-from edgeleuk.version import RESEARCH_USE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from edgeleuk.control.limits import Judgement, Limits
+    from edgeleuk.control.entries import ControlGroup
     from edgeleuk.session.reader import SessionReader
 
 DEFAULT_SLIDE = "control"
 # Of fewer, medians say little.
 LEAST_FIELDS, LEAST_CELLS = 5, 20
 _MOST_LETTERS = 60
-# So much of a hash tells sessions of one name apart.
-_HASH_LETTERS = 12
-
-State = Literal["no limits yet", "in control", "warning", "refused"]
-
-
-class ControlLimits(Printed, frozen=True, kw_only=True):
-    """What a measure is held against; see `edgeleuk.control.limits.Limits`."""
-
-    mean: float
-    deviation: float
-    sessions: int
-
-
-class HeldMeasure(Printed, frozen=True, kw_only=True):
-    """A measure of a control session, and how it stands to its limits.
-
-    Attributes
-    ----------
-    value, spread : float
-    n : int
-        See `edgeleuk.control.entries.Measured`.
-    limits : ControlLimits or None
-        None without limits.
-    distance : float or None
-        From the mean, in standard deviations.
-    rules : list of str
-        Westgard's rules that the session breaks.
-    """
-
-    value: float
-    spread: float
-    n: int
-    limits: ControlLimits | None
-    distance: float | None
-    rules: list[str]
-
-
-class ControlVerdict(Printed, frozen=True, kw_only=True):
-    """One control session, held against those before it.
-
-    Attributes
-    ----------
-    session, sha256, slide, recorded_at, bundle, bundle_sha256, px_per_um, simulated, fields, cells
-        See `edgeleuk.control.entries.ControlEntry`.
-    kept : bool
-        Whether it stands in the file.
-    number : int
-        Its place among the sessions of its slide, bundle and scale, from 1.
-    needed : int
-        So many of them make limits.
-    state : str
-    measures : dict
-    missing : list of str
-        Measures that have limits and that the session lacks.
-    """
-
-    session: str
-    sha256: str
-    slide: str
-    recorded_at: str
-    bundle: str
-    bundle_sha256: str
-    px_per_um: float | None
-    simulated: bool
-    fields: int
-    cells: int
-    kept: bool
-    number: int
-    needed: int
-    state: State
-    measures: dict[str, HeldMeasure]
-    missing: list[str]
-
-
-class ControlResult(Printed, frozen=True, kw_only=True):
-    """What ``edgeleuk control add --json`` and ``control check --json`` print."""
-
-    schema_version: int = 1
-    file: str
-    verdicts: list[ControlVerdict]
-    research_use: str = RESEARCH_USE
-
-    @property
-    def refused(self) -> bool:
-        """Whether one of the sessions is."""
-        return any(verdict.state == "refused" for verdict in self.verdicts)
-
-
-class ControlList(Printed, frozen=True, kw_only=True):
-    """What ``edgeleuk control list --json`` prints: every session of the file, in order."""
-
-    schema_version: int = 1
-    file: str
-    sessions: list[ControlVerdict]
-    research_use: str = RESEARCH_USE
-
-
-class ControlRemoval(Printed, frozen=True, kw_only=True):
-    """What ``edgeleuk control remove --json`` prints.
-
-    Attributes
-    ----------
-    file, session, sha256 : str
-        What was removed, and from where.
-    left : int
-        How many sessions the file has now.
-    """
-
-    schema_version: int = 1
-    file: str
-    session: str
-    sha256: str
-    left: int
 
 
 def add_control(
@@ -177,7 +61,7 @@ def add_control(
 
     entries = change_control(file, with_new)
     hashes = {entry.sha256 for entry in new}
-    verdicts = [verdict for verdict in _verdicts(entries) if verdict.sha256 in hashes]
+    verdicts = [verdict for verdict in verdicts_of(entries) if verdict.sha256 in hashes]
     _plot(plot, entries, new[-1].group)
     return ControlResult(file=str(file), verdicts=verdicts)
 
@@ -210,12 +94,12 @@ def check_control(
         )
     if session is None:
         newest = {one.group: one.sha256 for one in entries}
-        verdicts = [one for one in _verdicts(entries) if one.sha256 in newest.values()]
+        verdicts = [one for one in verdicts_of(entries) if one.sha256 in newest.values()]
         _plot(plot, entries, entries[-1].group)
         return ControlResult(file=str(file), verdicts=verdicts)
     entry = entry_of(session, entries[-1].slide)
     before = [one for one in entries if one.sha256 != entry.sha256]
-    held = _verdicts([*before, entry], kept=len(before) < len(entries))[-1]
+    held = verdicts_of([*before, entry], kept=len(before) < len(entries))[-1]
     _plot(plot, [*before, entry], entry.group)
     return ControlResult(file=str(file), verdicts=[held])
 
@@ -233,7 +117,7 @@ def list_control(file: Path, slide: str | None = None, plot: Path | None = None)
         if not entries:
             raise UsageError(f"there are no control sessions in {file} to draw")
         _plot(plot, entries, entries[-1].group)
-    return ControlList(file=str(file), sessions=_verdicts(entries))
+    return ControlList(file=str(file), sessions=verdicts_of(entries))
 
 
 def remove_control(name: str, file: Path) -> ControlRemoval:
@@ -259,7 +143,7 @@ def remove_control(name: str, file: Path) -> ControlRemoval:
         if len(removed) == 1:
             return tuple(one for one in before if one is not removed[0])
         if removed:
-            hashes = ", ".join(one.sha256[:_HASH_LETTERS] for one in removed)
+            hashes = ", ".join(one.sha256[:HASH_LETTERS] for one in removed)
             raise UsageError(
                 f"{len(removed)} control sessions are called {printable(name)}",
                 cure=f"pass the beginning of one's hash: {hashes}",
@@ -369,124 +253,5 @@ def _plot(path: Path | None, entries: Sequence[ControlEntry], group: ControlGrou
         save_plot(path, judge(one for one in entries if one.group == group))
 
 
-def _verdicts(entries: Sequence[ControlEntry], *, kept: bool = True) -> list[ControlVerdict]:
-    """Judge all sessions, each in its group, and return them in the order of the file."""
-    judged = {
-        one.entry.sha256: _verdict(one, number, kept=kept)
-        for group in by_group(entries).values()
-        for number, one in enumerate(judge(group), start=1)
-    }
-    return [judged[entry.sha256] for entry in entries]
-
-
-def _verdict(judged: Judgement, number: int, *, kept: bool) -> ControlVerdict:
-    entry = judged.entry
-    return ControlVerdict(
-        session=entry.session,
-        sha256=entry.sha256,
-        slide=entry.slide,
-        recorded_at=entry.recorded_at,
-        bundle=entry.bundle,
-        bundle_sha256=entry.bundle_sha256,
-        px_per_um=entry.px_per_um,
-        simulated=entry.simulated,
-        fields=entry.fields,
-        cells=entry.cells,
-        kept=kept,
-        number=number,
-        needed=LEAST_SESSIONS,
-        state=judged.state,
-        measures={
-            name: _held(name, entry.measures[name], judged) for name in ALL_MEASURES if name in entry.measures
-        },
-        missing=list(judged.missing),
-    )
-
-
-def _held(name: str, measured: Measured, judged: Judgement) -> HeldMeasure:
-    limits: Limits | None = judged.limits.get(name)
-    return HeldMeasure(
-        value=measured.value,
-        spread=measured.spread,
-        n=measured.n,
-        limits=None if limits is None else ControlLimits(**limits._asdict()),
-        distance=None if limits is None else limits.distance(measured.value),
-        rules=[each.rule for each in judged.findings if each.measure == name],
-    )
-
-
 def _time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds")
-
-
-def verdicts_text(result: ControlResult) -> str:
-    """Say how each session stands."""
-    parts = [f"file      {printable(result.file)}"]
-    parts += ["\n".join(_verdict_lines(verdict)) for verdict in result.verdicts]
-    return "\n\n".join([*parts, RESEARCH_USE])
-
-
-def _verdict_lines(verdict: ControlVerdict) -> list[str]:
-    scale = "" if verdict.px_per_um is None else f", {verdict.px_per_um:g} px/um"
-    lines = [
-        f"session   {printable(verdict.session)} of {_minute(verdict.recorded_at)},"
-        f" {verdict.fields} fields, {verdict.cells} cells" + ("   SIMULATED" if verdict.simulated else ""),
-        f"slide     {printable(verdict.slide)}, session {verdict.number} with bundle"
-        f" {printable(verdict.bundle)}{scale}",
-    ]
-    lines += [_measure_line(name, held) for name, held in verdict.measures.items()]
-    if verdict.missing:
-        titles = ", ".join(MEASURES[name].title for name in verdict.missing)
-        lines.append(f"missing   {titles}: this session does not tell it")
-    return [*lines, f"verdict   {_said(verdict)}"]
-
-
-def _measure_line(name: str, held: HeldMeasure) -> str:
-    measure = ALL_MEASURES[name]
-    digits = measure.digits
-    line = f"  {measure.title:<20} {held.value:9.{digits}f}"
-    if held.limits is None:
-        return line
-    line += f"   mean {held.limits.mean:.{digits}f}, SD {held.limits.deviation:.{digits + 1}f}"
-    return f"{line}, {held.distance:+.1f} SD   {' '.join(held.rules)}".rstrip()
-
-
-def _said(verdict: ControlVerdict) -> str:
-    if verdict.state == "no limits yet":
-        return too_few_text(verdict.number)
-    if verdict.state == "in control":
-        return "in control"
-    return f"{verdict.state.upper()}: {_findings(verdict)}"
-
-
-def _findings(verdict: ControlVerdict) -> str:
-    return findings_text(
-        Finding(name, rule, held.distance or 0.0, refuses=False)
-        for name, held in verdict.measures.items()
-        for rule in held.rules
-    )
-
-
-def list_text(found: ControlList) -> str:
-    """Say it in a line for each session, and how many of each group there are."""
-    if not found.sessions:
-        return f"no control sessions in {printable(found.file)} yet\n{RESEARCH_USE}"
-    width = max(len(printable(one.session)) for one in found.sessions)
-    slides = max(len(printable(one.slide)) for one in found.sessions)
-    lines = [f"file      {printable(found.file)}"]
-    lines += [
-        f"{_minute(one.recorded_at)}  {printable(one.slide):<{slides}}  {printable(one.session):<{width}}"
-        f"  {one.sha256[:_HASH_LETTERS]}  {_said(one)}" + ("  SIMULATED" if one.simulated else "")
-        for one in found.sessions
-    ]
-    return "\n".join([*lines, RESEARCH_USE])
-
-
-def removal_text(removal: ControlRemoval) -> str:
-    """Say what was removed."""
-    gone, file = printable(removal.session), printable(removal.file)
-    return f"removed   {gone} from {file}, which has {removal.left} left"
-
-
-def _minute(at: str) -> str:
-    return f"{at[:10]} {at[11:16]} UTC"

@@ -153,12 +153,14 @@ def judge(entries: Iterable[ControlEntry]) -> list[Judgement]:
 
 
 def _findings(distances: Mapping[str, float], before: Mapping[str, list[float]]) -> Iterable[Finding]:
-    """Yield the rules that the newest session breaks, of each measure."""
+    """Yield the rules that the newest session breaks, of each measure; warnings where none refuses."""
     for name, distance in distances.items():
         # No rule looks back further.
         series = [*before.get(name, [])[-_LOOKED_BACK:], distance]
-        for found in westgard(series, 0.0, 1.0):
-            if found.index == len(series) - 1:
+        broken = [found for found in westgard(series, 0.0, 1.0) if found.index == len(series) - 1]
+        refused = any(found.refuses for found in broken)
+        for found in broken:
+            if found.refuses or not refused:
                 yield Finding(name, found.rule, distance, found.refuses)
 
 

@@ -123,11 +123,11 @@ def measure_session(reader: SessionReader, first: int = 0) -> SessionMeasures:
         if isinstance(frame["px_per_um"], float):
             scales.append(frame["px_per_um"])
     values: dict[str, list[float]] = defaultdict(list)
-    said: list[tuple[str, str | None]] = []
+    said: list[tuple[str, str | None, str | None]] = []
     for cell in reader.rows("cells", thumbnails=True):
         if int(str(cell["frame"])) < first or check_of(_text(cell["reason"])) is Check.DUST:
             continue
-        said.append((str(cell["decision"]), _text(cell["reason"])))
+        said.append((str(cell["decision"]), _text(cell["reason"]), _text(cell["kind"])))
         _measure_cell(cell, values)
     for name, found in values.items():
         measures[name] = measured(found)
@@ -170,13 +170,12 @@ def _mean(values: Sequence[float]) -> Measured:
 
 
 def _shares(counted: Counted) -> dict[str, Measured]:
-    """Return the shares in per cent; that of blasts only where the product tells one."""
+    """Return the shares in per cent; that of blasts among white cells, where one may be told."""
     found = {}
     if counted.total:
         found[UNCERTAIN_SHARE] = _share(counted.uncertain, counted.total)
-    called = counted.blast + counted.normal
-    if called and counted.share_facts()["share"] is not None:
-        found[BLAST_SHARE] = _share(counted.blast, called)
+    if counted.white and counted.no_white_share is None:
+        found[BLAST_SHARE] = _share(counted.blast, counted.white)
     return found
 
 

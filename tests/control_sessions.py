@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 GOOD: Mapping[str, float] = {
-    "light": 210.0, "evenness": 0.96, "sharpness": 0.58, "red_to_green": 2.6, "blue_to_green": 3.0,
-    "cell_area": 77.0, "uncertain_share": 20.0, "blast_share": 30.0,
+    "light": 210.0, "evenness": 0.96, "sharpness": 0.58, "cell_focus": 0.4, "red_to_green": 2.6,
+    "blue_to_green": 3.0, "scale": 13.0, "uncertain_share": 20.0, "blast_share": 30.0,
 }  # fmt: skip
 SPREAD = 0.02
 

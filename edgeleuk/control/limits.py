@@ -173,8 +173,8 @@ def limits_now(judged: Sequence[Judgement]) -> dict[str, Limits]:
 def out_of_range(measures: Mapping[str, Measured], limits: Mapping[str, Limits]) -> list[Finding]:
     """Return what a running session has out of the laboratory's range, by its first fields and cells.
 
-    Only measures that hardly depend on whose slide it is are asked. The error of a median of few cells is
-    added to what control sessions vary by.
+    What patients' slides vary by, and the error of a median of few cells, are added to what sessions of the
+    control slide vary by.
 
     Parameters
     ----------
@@ -184,10 +184,12 @@ def out_of_range(measures: Mapping[str, Measured], limits: Mapping[str, Limits])
     """
     found = []
     for name, limit in limits.items():
-        if not MEASURES[name].any_slide or name not in measures:
+        between = MEASURES[name].between_slides
+        if between is None or name not in measures:
             continue
         now = measures[name]
-        deviation = math.hypot(limit.deviation, _MEDIAN * now.spread / math.sqrt(now.n))
+        error = _MEDIAN * now.spread / math.sqrt(now.n)
+        deviation = math.hypot(limit.deviation, between * limit.mean, error)
         distance = (now.value - limit.mean) / deviation
         if abs(distance) > RANGE_SDS:
             found.append(Finding(name, "1-3s", distance, refuses=True))

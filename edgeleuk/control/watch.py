@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 # Kind of the event that says what was found.
 CONTROL = "control"
+IN_RANGE = "light, focus, stain and scale are within the laboratory's range"
 # The check waits for so many cells, but not for more fields than that.
 FIRST_CELLS, MOST_FIELDS = 20, 20
 
@@ -219,9 +220,8 @@ class ControlWatch:
             measures = measure_session(reader, self._first).measures
         self._found = out_of_range(measures, self._laboratory.limits)
         if not self._found:
-            text = "light, stain and focus are within the laboratory's range"
-            self._writer.note(CONTROL, text)
-            say(f"control   {text}")
+            self._writer.note(CONTROL, IN_RANGE)
+            say(f"control   {IN_RANGE}")
             return
         subjects = dict.fromkeys(MEASURES[each.measure].subject for each in self._found)
         figures = ", ".join(
@@ -246,7 +246,7 @@ def control_text(outcome: ControlOfRun) -> str:
     elif outcome.state == "not reached":
         said = f"not reached: the run had fewer than {FIRST_FIELDS} fields or {FIRST_CELLS} cells"
     elif outcome.state == "in range":
-        said = "light, stain and focus are within the laboratory's range"
+        said = IN_RANGE
     else:
         measures = ", ".join(
             f"{_name(each.measure)} {each.distance:+.1f} SD" for each in outcome.out_of_range

@@ -171,7 +171,7 @@ class OutOfRange(Printed, frozen=True, kw_only=True):
     Attributes
     ----------
     measure, subject : str
-        Its name, and what it points to: light, stain or focus.
+        Its name, and what it points to: light, focus, stain or scale.
     mean : float
         Of the control sessions.
     distance : float

@@ -8,17 +8,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from edgeleuk.errors import DataRefusedError, UsageError
-from edgeleuk_convert.dataset.class_names import WELL_KNOWN, compared, plain
+from edgeleuk.io.tables import read_table, require_table, rows_of_pictures
+from edgeleuk.io.walking import files_under
+from edgeleuk.results.class_names import compared, plain
+from edgeleuk_convert.dataset.class_names import WELL_KNOWN
 from edgeleuk_convert.dataset.cnmc_layouts import Named, natural_key, parse_uid
-from edgeleuk_convert.dataset.tables import read_table, require_table, rows_of_pictures
-from edgeleuk_convert.dataset.walking import files_under
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from edgeleuk.io.tables import Row
     from edgeleuk_convert.dataset.class_names import Label
-    from edgeleuk_convert.dataset.tables import Row
 
 MASKS = "masks"
 # Folders that hold parts of a set, not a subject's pictures.

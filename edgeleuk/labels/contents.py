@@ -1,0 +1,199 @@
+"""What a ``.labels`` file says: cells, where they come from, and who called them what, and when.
+
+Nothing is ever overwritten: each word of each person is kept, and the newest of a person counts. Two files
+are joined by putting together what they say, in any order, with the same result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from edgeleuk.bundle.numbers import Count, Digest, Name  # noqa: TC001 - msgspec looks at them
+from edgeleuk.results.kinds import BLAST, LABELS, LYMPHOID, NORMAL, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from edgeleuk.frames import CellCrop
+
+SCHEMA_VERSION = 1
+# What the file's index says of itself.
+FORMAT: Literal["edgeleuk labels"] = "edgeleuk labels"
+Scale = Annotated[float, Meta(gt=0, le=10_000)]
+Moment = Annotated[datetime, Meta(tz=True)]
+
+
+class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of all parts: a field that nobody knows is an error."""
+
+
+class Statement(_Strict, frozen=True, kw_only=True, order=True):
+    """What one person called one cell.
+
+    Attributes
+    ----------
+    at : datetime
+        With its zone; kept in UTC.
+    by : str
+        Who.
+    label : str
+        One of `edgeleuk.results.kinds.LABELS`.
+    """
+
+    at: Moment
+    by: Name
+    label: str
+
+    def __post_init__(self) -> None:
+        if self.label not in LABELS:
+            msg = f"expected a label out of {', '.join(LABELS)}, got {self.label!r}"
+            raise ValueError(msg)
+        # One moment has one spelling, or the same words would be two.
+        msgspec.structs.force_setattr(self, "at", self.at.astimezone(timezone.utc))
+
+
+class PictureSource(_Strict, frozen=True, kw_only=True, tag_field="from", tag="picture"):
+    """A picture file that shows the cell.
+
+    Attributes
+    ----------
+    path : str
+        From the folder that was imported on, its name first.
+    sha256 : str
+        Of the picture's pixels; see `pixels_sha256`.
+    """
+
+    path: Name
+    sha256: Digest
+
+
+class SessionSource(_Strict, frozen=True, kw_only=True, tag_field="from", tag="session"):
+    """A cell of a session.
+
+    Attributes
+    ----------
+    session : str
+        Name of the file.
+    chain_end : str or None
+        The last link of its hash chain when the cell was labelled; None where it has no chain.
+    cell : int
+        Its number.
+    bundle_sha256 : str or None
+        Of the bundle that judged it.
+    """
+
+    session: Name
+    chain_end: Digest | None
+    cell: Count
+    bundle_sha256: Digest | None
+
+
+Source = PictureSource | SessionSource
+
+
+class CellEntry(_Strict, frozen=True, kw_only=True):
+    """One cell, and all that was said of it.
+
+    Attributes
+    ----------
+    identity : str
+        SHA-256 of its pixels and its mask; see `identity_of`.
+    px_per_um : float
+    whole : bool
+        As of `CellCrop`.
+    slide : str
+    subject : str or None
+        Whose cell it is, where that is known.
+    sources : tuple of PictureSource or SessionSource
+    statements : tuple of Statement
+        The oldest first.
+    """
+
+    identity: Digest
+    px_per_um: Scale
+    whole: bool = False
+    slide: Name
+    subject: Name | None = None
+    sources: tuple[Source, ...]
+    statements: Annotated[tuple[Statement, ...], Meta(min_length=1)]
+
+    @property
+    def key(self) -> tuple[str, float, bool, str, str]:
+        """What makes it another cell than the next; entries are sorted by it."""
+        return self.identity, self.px_per_um, self.whole, self.slide, self.subject or ""
+
+    @property
+    def newest(self) -> dict[str, Statement]:
+        """What counts: the newest word of each person."""
+        return {said.by: said for said in self.statements}
+
+
+def joined(entries: Iterable[CellEntry]) -> tuple[CellEntry, ...]:
+    """Put together what is said of each cell, each word once, in one order whatever the order was before."""
+    by_key: dict[tuple[str, float, bool, str, str], list[CellEntry]] = {}
+    for entry in entries:
+        by_key.setdefault(entry.key, []).append(entry)
+    return tuple(_joined(by_key[key]) for key in sorted(by_key))
+
+
+def _joined(same: list[CellEntry]) -> CellEntry:
+    sources = {source for entry in same for source in entry.sources}
+    statements = {said for entry in same for said in entry.statements}
+    return msgspec.structs.replace(
+        same[0],
+        sources=tuple(sorted(sources, key=msgspec.json.encode)),
+        statements=tuple(sorted(statements)),
+    )
+
+
+def content_sha256(entries: Iterable[CellEntry]) -> str:
+    """Hash what is said of cells, whatever the order of the cells, and of the words on them."""
+    return hashlib.sha256(msgspec.json.encode(joined(entries), order="sorted")).hexdigest()
+
+
+def identity_of(crop: CellCrop) -> str:
+    """Hash a crop's pixels and its mask, with their size."""
+    height, width = crop.mask.shape
+    digest = hashlib.sha256(f"{height}x{width}:".encode())
+    digest.update(crop.pixels.tobytes())
+    digest.update(crop.mask.tobytes())
+    return digest.hexdigest()
+
+
+def pixels_sha256(pixels: Any) -> str:
+    """Hash the pixels of a picture, (H, W, 3) uint8 RGB, with its size."""
+    digest = hashlib.sha256(f"{'x'.join(map(str, pixels.shape))}:".encode())
+    digest.update(pixels.tobytes())
+    return digest.hexdigest()
+
+
+def agreed(labels: Iterable[str]) -> str | None:
+    """Return what several labels of one cell say together; None where they contradict one another.
+
+    ``blast`` and ``normal`` do not contradict a lymphoid kind: they say more.
+
+    Examples
+    --------
+    >>> agreed(["lymphocyte", "normal"]), agreed(["monocyte", "blast"]), agreed(["band", "band"])
+    ('normal', None, 'band')
+    """
+    different = set(labels)
+    if len(different) == 1:
+        return different.pop()
+    finer = different & {BLAST, NORMAL}
+    kinds = different - finer
+    if len(finer) == 1 and len(kinds) == 1 and Kind(next(iter(kinds))) in LYMPHOID:
+        return finer.pop()
+    return None
+
+
+def named(source: Source) -> str:
+    """Name a source in a sentence."""
+    if isinstance(source, SessionSource):
+        return f"cell {source.cell} of {source.session}"
+    return source.path

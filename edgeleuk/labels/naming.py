@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from edgeleuk.errors import DataRefusedError, UsageError
 from edgeleuk.io.tables import require_table, rows_of_pictures
+from edgeleuk.labels.words import counted
 from edgeleuk.results.class_folders import folder_beside_class, folders_above, place_of
 from edgeleuk.results.class_names import KNOWN_NAMES, compared, parse_classes, plain
 from edgeleuk.results.kinds import LABELS
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 FIELDS = ("label", "slide", "subject")
 BY_FOLDER, BY_NAME = "folder", "name"
-_NAMED_AT_MOST = 8
 _FIELD = re.compile(r"\{([a-z]*)\}|\*")
 
 
@@ -141,7 +141,7 @@ def name_pictures(
     if without:
         raise DataRefusedError(
             f"the slides of {len(without)} of {len(paths)} pictures are unknown",
-            got=_counted(place_of(path, folder) for path in without),
+            got=counted(place_of(path, folder) for path in without),
             allowed="--slide-from folder, --slide-from name with --names, or --slide-from NAME for one slide",
             cure="pass one of them, or --table FILE.csv with columns file,slide",
         )
@@ -234,7 +234,7 @@ def _require_occurring(every: _Pictures, names: Iterable[str]) -> None:
     there = {plain(name) for name in names}
     if missing := [name for name in every.naming.classes if plain(name) not in there]:
         raise UsageError(
-            "--classes names classes that do not occur", got=", ".join(missing), allowed=_counted(names)
+            "--classes names classes that do not occur", got=", ".join(missing), allowed=counted(names)
         )
 
 
@@ -243,13 +243,7 @@ def _unknown_classes(every: _Pictures, others: Sequence[Path], number: int) -> D
     names = [every.class_names(path)[0][0] for path in others]
     return DataRefusedError(
         f"the classes of {len(others)} of {number} pictures are unknown",
-        got=_counted(names),
+        got=counted(names),
         allowed=", ".join(LABELS),
         cure=f'pass --classes, such as "{min(names)}=monocyte"; what it does not name is left out',
     )
-
-
-def _counted(names: Iterable[str]) -> str:
-    counts = Counter(names).most_common()
-    more = f" and {len(counts) - _NAMED_AT_MOST} more" if len(counts) > _NAMED_AT_MOST else ""
-    return ", ".join(f"{name} ({number})" for name, number in counts[:_NAMED_AT_MOST]) + more

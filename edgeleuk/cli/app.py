@@ -18,6 +18,7 @@ from edgeleuk.cli.camera import camera_app
 from edgeleuk.cli.config import config_app
 from edgeleuk.cli.conversion import calibrate, compare, contract, convert, validate
 from edgeleuk.cli.groups import Command, command_group
+from edgeleuk.cli.labels import labels_app
 from edgeleuk.cli.mcu import mcu_app
 from edgeleuk.cli.options import ConfigOption
 from edgeleuk.cli.run import run
@@ -38,6 +39,7 @@ app.add_typer(camera_app)
 app.add_typer(stage_app)
 app.add_typer(mcu_app)
 app.add_typer(config_app)
+app.add_typer(labels_app)
 
 
 def _version(value: bool) -> None:

@@ -31,6 +31,10 @@ class Several:
                 if other is None or digest < other.digests[identity]:
                     self._file_of[identity] = file
 
+    def file_of(self, identity: str) -> LabelFile:
+        """Return the file that has the picture of a cell."""
+        return self._file_of[identity]
+
     def png(self, identity: str) -> bytes:
         """Return the PNG of a cell; see `edgeleuk.labels.file.Pictures`."""
         return self._file_of[identity].png(identity)

@@ -87,11 +87,14 @@ class Author:
     by : str or None
         None: the table tells.
     at : datetime
+    is_told : bool
+        The moment is not that of the command, and is taken as it is.
     classes : mapping of str to label
     """
 
     by: str | None
     at: datetime
+    is_told: bool = False
     classes: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -105,8 +108,8 @@ def author(by: str | None, at: str | None, classes: Mapping[str, str]) -> Author
     """
     if by is not None and not by.strip():
         raise UsageError("the name of who labels is empty", cure="pass --by NAME")
-    moment = datetime.now(timezone.utc).replace(microsecond=0) if at is None else moment_of(at)
-    return Author(None if by is None else by.strip(), moment, classes)
+    moment = datetime.now(timezone.utc) if at is None else moment_of(at)
+    return Author(None if by is None else by.strip(), moment, at is not None, classes)
 
 
 def import_pictures(
@@ -191,7 +194,9 @@ def set_labels(
         if person is None:
             raise UsageError("nobody says who labelled the cells", cure="pass --by NAME, or a column `by`")
         said.append((cell, Statement(at=of.at, by=person, label=label_meant(word, of.classes))))
-    return written(labels_beside(session), label_cells(session, said, origin, bundle=bundle))
+    return written(
+        labels_beside(session), label_cells(session, said, origin, bundle=bundle, in_order=not of.is_told)
+    )
 
 
 def words_of_table(table: Path, classes: Mapping[str, str]) -> list[tuple[int, str, str | None]]:

@@ -7,7 +7,7 @@ are joined by putting together what they say, in any order, with the same result
 from __future__ import annotations
 
 import hashlib
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
@@ -149,6 +149,17 @@ def _joined(same: list[CellEntry]) -> CellEntry:
         sources=tuple(sorted(sources, key=msgspec.json.encode)),
         statements=tuple(sorted(statements)),
     )
+
+
+def following(said: Statement, before: Iterable[Statement]) -> Statement:
+    """Return a word as said after all that the same person said before, whatever the clock shows.
+
+    The clock of a board without a battery may stand before an earlier word, which would count in its place.
+    """
+    last = max((each.at for each in before if each.by == said.by), default=None)
+    if last is None or said.at > last:
+        return said
+    return msgspec.structs.replace(said, at=last + timedelta(microseconds=1))
 
 
 def content_sha256(entries: Iterable[CellEntry]) -> str:

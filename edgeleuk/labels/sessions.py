@@ -9,7 +9,7 @@ import msgspec
 
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.errors import DataRefusedError, IntegrityError, LabelsError, SessionError, UsageError
-from edgeleuk.labels.contents import CellEntry, SessionSource, Statement, identity_of, named
+from edgeleuk.labels.contents import CellEntry, SessionSource, Statement, following, identity_of, named
 from edgeleuk.labels.file import ENDING, LabelFile, locked, open_labels, require_labels_place, write_labels
 from edgeleuk.labels.spool import Spool
 from edgeleuk.session.pictures import decode_crop
@@ -48,7 +48,12 @@ def labels_beside(session: Path) -> Path:
 
 
 def label_cells(
-    session: Path, words: Sequence[tuple[int, Statement]], origin: Origin, *, bundle: str | None = None
+    session: Path,
+    words: Sequence[tuple[int, Statement]],
+    origin: Origin,
+    *,
+    bundle: str | None = None,
+    in_order: bool = True,
 ) -> tuple[CellEntry, ...]:
     """Record what a person calls cells of a session, beside what was said before.
 
@@ -61,6 +66,8 @@ def label_cells(
     origin : Origin
     bundle : str, optional
         The bundle that must have judged the cells.
+    in_order : bool
+        Each word is said after the same person's earlier ones on the cell; see `following`.
 
     Returns
     -------
@@ -89,17 +96,22 @@ def label_cells(
         own = _moved(own, origin)
         slide = next((entry.slide for entry in own), origin.slide or session.stem)
         subject = next((entry.subject for entry in own), origin.subject)
-        said = [
-            CellEntry(
-                identity=spool.add(crop),
-                px_per_um=crop.px_per_um,
-                slide=slide,
-                subject=subject,
-                sources=(_source(reader, cell),),
-                statements=(statement,),
+        statements = {entry.identity: list(entry.statements) for entry in own}
+        said = []
+        for (cell, word), crop in zip(words, _crops(reader, words), strict=True):
+            identity = spool.add(crop)
+            earlier = statements.setdefault(identity, [])
+            earlier.append(following(word, earlier) if in_order else word)
+            said.append(
+                CellEntry(
+                    identity=identity,
+                    px_per_um=crop.px_per_um,
+                    slide=slide,
+                    subject=subject,
+                    sources=(_source(reader, cell),),
+                    statements=(earlier[-1],),
+                )
             )
-            for (cell, statement), crop in zip(words, _crops(reader, words), strict=True)
-        ]
         write_labels(place, [*others, *own, *said], _Both(spool, before))
     return tuple(entry for entry in open_labels(place).cells if _cell_in(entry, session.name) is not None)
 

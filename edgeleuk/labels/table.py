@@ -11,7 +11,7 @@ import msgspec
 
 from edgeleuk.errors import DataRefusedError, UsageError
 from edgeleuk.io.atomic import bears, part_of, require_replaceable, write_errors_of
-from edgeleuk.labels.contents import CellEntry, Statement, joined, named
+from edgeleuk.labels.contents import CellEntry, Statement, following, joined, named
 from edgeleuk.labels.words import labels_meant, read_columns
 from edgeleuk.session.export import cell_of
 
@@ -104,16 +104,18 @@ def read_words(
     for entry in entries:
         by_identity.setdefault(entry.identity, []).append(entry)
     meant = labels_meant((row.get("label", "") for row in rows), classes)
-    said: list[CellEntry] = []
+    said: dict[tuple[object, ...], list[Statement]] = {}
     missing = 0
     for row in rows:
         cells = [entry for entry in by_identity.get(row.get("identity", ""), ()) if _fits(entry, row)]
-        statement = Statement(
+        word = Statement(
             at=moment_of(row["at"]) if "at" in row else at,
             by=_person(row.get("by") or by),
             label=meant[row.get("label", "")],
         )
-        said += [msgspec.structs.replace(entry, statements=(statement,)) for entry in cells]
+        for entry in cells:
+            earlier = said.setdefault(entry.key, list(entry.statements))
+            earlier.append(word if "at" in row else following(word, earlier))
         missing += not cells
     if missing:
         raise DataRefusedError(
@@ -121,7 +123,10 @@ def read_words(
             allowed="the identities, slides and subjects of the file of labels",
             cure="export the table again with `edgeleuk labels export FILE.labels --csv FILE`",
         )
-    return joined([*entries, *said])
+    return joined(
+        msgspec.structs.replace(entry, statements=tuple(said.get(entry.key, entry.statements)))
+        for entry in entries
+    )
 
 
 def _fits(entry: CellEntry, row: Mapping[str, str]) -> bool:

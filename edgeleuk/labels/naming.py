@@ -197,10 +197,13 @@ class _Pictures:
         if way not in (None, BY_FOLDER):
             return way
         folders = folders_above(path, self.folder)
-        for below in (True, False):
-            if (name := folder_beside_class(folders, class_part, self.known.keys(), below=below)) is not None:
-                return name
-        return None
+        if path.parent != self.folder:
+            for below in (True, False):
+                found = folder_beside_class(folders, class_part, self.known.keys(), below=below)
+                if found is not None:
+                    return found
+        # The data folder itself may be a slide's, but only if somebody says so.
+        return self.folder.resolve().name if way == BY_FOLDER else None
 
 
 def _parts(paths: Sequence[Path], naming: Naming) -> dict[Path, dict[str, str]]:

@@ -74,7 +74,6 @@ def set_(
     """Record what a person calls cells of a session, in NAME.labels beside it; nothing is overwritten."""
     from edgeleuk.commands import labels
     from edgeleuk.labels.naming import parse_label_classes
-    from edgeleuk.labels.sessions import Origin
 
     of = labels.author(by, at, parse_label_classes(classes))
     if table is not None and cell is None and label is None:
@@ -85,7 +84,7 @@ def set_(
         raise UsageError(
             "it is not said which cells are what", allowed="--cell N --label KIND, or --from FILE"
         )
-    result = labels.set_labels(session, words, of, Origin(slide, subject), bundle=bundle)
+    result = labels.set_labels(session, words, of, labels.origin(slide, subject), bundle=bundle)
     emit(result, labels.written_text, as_json=as_json)
 
 

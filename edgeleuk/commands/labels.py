@@ -17,7 +17,7 @@ from edgeleuk.labels.merging import merge_labels, require_new
 from edgeleuk.labels.sessions import Origin, label_cells, labels_beside, session_labels
 from edgeleuk.labels.spool import Spool
 from edgeleuk.labels.table import moment_of, read_words, write_csv
-from edgeleuk.labels.words import label_meant, labels_meant, read_columns
+from edgeleuk.labels.words import label_meant, labels_meant, name_given, read_columns
 from edgeleuk.results.structs import Printed
 from edgeleuk.session.verify import is_database
 
@@ -106,10 +106,21 @@ def author(by: str | None, at: str | None, classes: Mapping[str, str]) -> Author
     UsageError
         The name is empty, or the moment has no zone.
     """
-    if by is not None and not by.strip():
-        raise UsageError("the name of who labels is empty", cure="pass --by NAME")
     moment = datetime.now(timezone.utc) if at is None else moment_of(at)
-    return Author(None if by is None else by.strip(), moment, at is not None, classes)
+    return Author(None if by is None else name_given(by, "person"), moment, at is not None, classes)
+
+
+def origin(slide: str | None, subject: str | None) -> Origin:
+    """Return of which slide and subject a session's cells are, as it is kept.
+
+    Raises
+    ------
+    UsageError
+    """
+    return Origin(
+        None if slide is None else name_given(slide, "slide"),
+        None if subject is None else name_given(subject, "subject"),
+    )
 
 
 def import_pictures(
@@ -173,7 +184,7 @@ def set_labels(
     session: Path,
     words: Iterable[tuple[int, str, str | None]],
     of: Author,
-    origin: Origin,
+    place: Origin,
     *,
     bundle: str | None = None,
 ) -> LabelsWritten:
@@ -185,7 +196,7 @@ def set_labels(
     words : iterable of (int, str, str or None)
         Number of the cell, what it is called, and by whom where the author does not say.
     of : Author
-    origin : Origin
+    place : Origin
     bundle : str, optional
     """
     said = []
@@ -193,9 +204,10 @@ def set_labels(
         person = by or of.by
         if person is None:
             raise UsageError("nobody says who labelled the cells", cure="pass --by NAME, or a column `by`")
+        person = name_given(person, "person")
         said.append((cell, Statement(at=of.at, by=person, label=label_meant(word, of.classes))))
     return written(
-        labels_beside(session), label_cells(session, said, origin, bundle=bundle, in_order=not of.is_told)
+        labels_beside(session), label_cells(session, said, place, bundle=bundle, in_order=not of.is_told)
     )
 
 

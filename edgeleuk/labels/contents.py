@@ -24,8 +24,30 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 # What the file's index says of itself.
 FORMAT: Literal["edgeleuk labels"] = "edgeleuk labels"
+LONGEST_NAME = 1000
 Scale = Annotated[float, Meta(gt=0, le=10_000)]
 Moment = Annotated[datetime, Meta(tz=True)]
+
+
+def tidy(name: str) -> str:
+    r"""Return a name of a person, a slide, a subject or a file as it is kept: one line, and valid UTF-8.
+
+    Raises
+    ------
+    ValueError
+        Nothing is left of it, or it is longer than any name.
+
+    Examples
+    --------
+    >>> tidy(" Slide\n 7 ")
+    'Slide 7'
+    """
+    # Names of files may hold bytes that are no UTF-8.
+    kept = " ".join(name.encode("utf-8", "replace").decode().split())
+    if not 0 < len(kept) <= LONGEST_NAME:
+        msg = f"expected a name of 1 to {LONGEST_NAME} characters, got {len(kept)}"
+        raise ValueError(msg)
+    return kept
 
 
 class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -53,8 +75,9 @@ class Statement(_Strict, frozen=True, kw_only=True, order=True):
         if self.label not in LABELS:
             msg = f"expected a label out of {', '.join(LABELS)}, got {self.label!r}"
             raise ValueError(msg)
-        # One moment has one spelling, or the same words would be two.
+        # One moment and one name have one spelling, or the same words would be two.
         msgspec.structs.force_setattr(self, "at", self.at.astimezone(timezone.utc))
+        msgspec.structs.force_setattr(self, "by", tidy(self.by))
 
 
 class PictureSource(_Strict, frozen=True, kw_only=True, tag_field="from", tag="picture"):
@@ -121,6 +144,11 @@ class CellEntry(_Strict, frozen=True, kw_only=True):
     subject: Name | None = None
     sources: tuple[Source, ...]
     statements: Annotated[tuple[Statement, ...], Meta(min_length=1)]
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "slide", tidy(self.slide))
+        if self.subject is not None:
+            msgspec.structs.force_setattr(self, "subject", tidy(self.subject))
 
     @property
     def key(self) -> tuple[str, float, bool, str, str]:

@@ -13,7 +13,15 @@ from edgeleuk.errors import DataRefusedError, UsageError
 from edgeleuk.frames import Box, CellCrop
 from edgeleuk.io.images import read_image
 from edgeleuk.io.walking import PICTURE_SUFFIXES, files_under
-from edgeleuk.labels.contents import CellEntry, PictureSource, Statement, joined, pixels_sha256
+from edgeleuk.labels.contents import (
+    LONGEST_NAME,
+    CellEntry,
+    PictureSource,
+    Statement,
+    joined,
+    pixels_sha256,
+    tidy,
+)
 from edgeleuk.labels.naming import name_pictures
 from edgeleuk.results.class_folders import without_masks
 from edgeleuk.vision.crops import crop_cell
@@ -242,4 +250,6 @@ def _entry(
 
 def _path_in(path: Path, folder: Path) -> str:
     """Name a picture from the imported folder on, whose own name comes first."""
-    return (Path(folder.resolve().name) / path.relative_to(folder)).as_posix()
+    text = (Path(folder.resolve().name) / path.relative_to(folder)).as_posix()
+    # The end of a path tells more than its beginning.
+    return tidy(text[-LONGEST_NAME:])

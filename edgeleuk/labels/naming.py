@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from edgeleuk.errors import DataRefusedError, UsageError
 from edgeleuk.io.tables import require_table, rows_of_pictures
-from edgeleuk.labels.words import counted
+from edgeleuk.labels.words import counted, name_given
 from edgeleuk.results.class_folders import folder_beside_class, folders_above, place_of
 from edgeleuk.results.class_names import KNOWN_NAMES, compared, parse_classes, plain
 from edgeleuk.results.kinds import LABELS
@@ -194,8 +194,8 @@ class _Pictures:
         told, way = self.told(path, "slide"), self.naming.slide_from
         if told is not None or way == BY_NAME:
             return told
-        if way not in (None, BY_FOLDER):
-            return way
+        if way is not None and way != BY_FOLDER:
+            return name_given(way, "slide")
         folders = folders_above(path, self.folder)
         if path.parent != self.folder:
             for below in (True, False):

@@ -12,7 +12,7 @@ import msgspec
 from edgeleuk.errors import DataRefusedError, UsageError
 from edgeleuk.io.atomic import bears, part_of, require_replaceable, write_errors_of
 from edgeleuk.labels.contents import CellEntry, Statement, following, joined, named
-from edgeleuk.labels.words import labels_meant, read_columns
+from edgeleuk.labels.words import labels_meant, name_given, read_columns
 from edgeleuk.session.export import cell_of
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def _fits(entry: CellEntry, row: Mapping[str, str]) -> bool:
 def _person(by: str | None) -> str:
     if by is None:
         raise UsageError("nobody says who labelled the cells", cure="pass --by NAME, or a column `by`")
-    return by
+    return name_given(by, "person")
 
 
 def moment_of(text: str) -> datetime:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from edgeleuk.errors import DataRefusedError, UsageError
 from edgeleuk.io.nearest import did_you_mean
+from edgeleuk.labels.contents import tidy
 from edgeleuk.results.class_names import KNOWN_NAMES, compared, label_of, plain
 from edgeleuk.results.kinds import LABELS
 
@@ -16,6 +17,25 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LARGEST_TABLE = 1 << 28
+
+
+def name_given(name: str, what: str) -> str:
+    """Return the name that a user gave, as it is kept.
+
+    Raises
+    ------
+    UsageError
+        It is empty, or too long.
+
+    Examples
+    --------
+    >>> name_given(" M. M. ", "person")
+    'M. M.'
+    """
+    try:
+        return tidy(name)
+    except ValueError as error:
+        raise UsageError(f"the name of the {what} cannot be kept", got=error) from error
 
 
 def label_meant(word: str, classes: Mapping[str, str] | None = None) -> str:
@@ -135,5 +155,4 @@ def _row(names: list[str], row: list[str]) -> dict[str, str]:
 
 def text_of(cell: str) -> str:
     """Return the text that `edgeleuk.session.export.cell_of` wrote."""
-    text = cell.strip(" ")
-    return text.removeprefix("'")
+    return cell.removeprefix("'")

@@ -93,7 +93,7 @@ def import_(
     source: Annotated[
         Path,
         typer.Argument(
-            metavar="DIR|FILE.csv", help="Pictures of one cell each, by class; or a table for --cells."
+            metavar="SOURCE", help="A folder of pictures of one cell each, or a table for --cells."
         ),
     ],
     out: OutOption,
@@ -151,7 +151,8 @@ def import_(
 @labels_app.command("export", cls=Command)
 def export_(
     source: Annotated[
-        Path, typer.Argument(metavar="SESSION|FILE.labels", help="A session whose cells were labelled.")
+        Path,
+        typer.Argument(metavar="SOURCE", help="A session whose cells were labelled, or a file of labels."),
     ],
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE.labels", help="One file, with the cells' pixels.")

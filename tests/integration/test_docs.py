@@ -129,10 +129,11 @@ def test_the_pages_show_commands() -> None:
 def test_every_command_shown_runs(few_cells: Path, folder: Path) -> None:
     shown = dict.fromkeys(line for page in PAGES for line in commands(page) if page.name != "stage.md")
     # What makes a file comes before what reads it, whichever page it stands on.
-    order = ("cross-validate", "train", "calibrate", "convert", "camera", "run")
+    labels = ("labels import", "labels set", "labels export", "labels merge")
+    order = ("cross-validate", "train", "calibrate", "convert", "camera", "run", *labels)
     stages: list[list[list[str]]] = [[] for _ in (*order, "the rest")]
     for line in shown:
-        command = line.split()[1]
+        command = " ".join(line.split()[1 : 3 if " labels " in line else 2])
         stage = stages[order.index(command) if command in order else -1]
         session = f"session{len(stage) or ''}.db"
         stage.append(runnable(line, few_cells, session))

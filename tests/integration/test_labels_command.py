@@ -53,8 +53,7 @@ def validated(name: str, done: Outcome) -> Any:
     """Hold what was printed against its published schema."""
     found = msgspec.json.decode(done.out, type=PRINTED[name], strict=True)
     assert json.loads(msgspec.json.encode(found)) == json.loads(done.out)
-    value = json.loads(done.out)
-    return value
+    return json.loads(done.out)
 
 
 def test_a_session_is_labelled_compared_and_handed_on(edgeleuk: Callable[..., Outcome]) -> None:

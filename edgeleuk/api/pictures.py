@@ -208,6 +208,8 @@ def _classified(given: Given, classifier: Classifier, settings: RunSettings) -> 
             called["probability"],
             called["reason"],
             found[number] if found else None,
+            called.get("kind"),
+            called.get("kind_probability"),
         )
         for number, called in enumerate(facts["cells"])
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -26,6 +27,7 @@ from edgeleuk.results import (
     cells_text,
     counted_of,
 )
+from edgeleuk.results.kinds import Kind  # noqa: TC001 - msgspec looks at it
 from edgeleuk.results.structs import CellCounts, Printed
 from edgeleuk.version import RESEARCH_USE
 from edgeleuk.vision.finding import find_cells, is_one_cell_on_black
@@ -81,6 +83,8 @@ class ImageCell(Printed, frozen=True, kw_only=True, omit_defaults=True):
     decision: Decision
     probability: float | None
     reason: str | None
+    kind: Kind | None = None
+    kind_probability: float | None = None
 
 
 class ImageResult(Printed, frozen=True, kw_only=True):
@@ -110,7 +114,7 @@ class ImageResult(Printed, frozen=True, kw_only=True):
     @property
     def counts(self) -> Counted:
         """How many cells are called what."""
-        return counted_of((cell.decision.value, cell.reason) for cell in self.cells)
+        return counted_of((cell.decision.value, cell.reason, cell.kind) for cell in self.cells)
 
 
 class ArchiveLine(Printed, frozen=True, kw_only=True):
@@ -235,7 +239,7 @@ def classify_files(
             report(done, len(files))
     _require_one(entries)
     cells = [cell for entry in entries for cell in entry.cells]
-    counted = counted_of((cell.decision.value, cell.reason) for cell in cells)
+    counted = counted_of((cell.decision.value, cell.reason, cell.kind) for cell in cells)
     return Classification(
         bundle=opened.manifest.name,
         bundle_sha256=opened.sha256,
@@ -401,6 +405,8 @@ def _field_cell_facts(cell: Cell, prediction: Prediction | None, trouble: str | 
 def _prediction_facts(prediction: Prediction) -> dict[str, Any]:
     return {
         "decision": prediction.decision,
-        "probability": prediction.probability,
+        "probability": None if math.isnan(prediction.probability) else prediction.probability,
         "reason": prediction.reason,
+        "kind": prediction.kind,
+        "kind_probability": prediction.kind_probability,
     }

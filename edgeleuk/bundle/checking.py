@@ -13,12 +13,15 @@ import msgspec
 from edgeleuk.bundle.features import decode_features
 from edgeleuk.bundle.forest import decode_forest
 from edgeleuk.bundle.golden import decode_golden, require_fitting
+from edgeleuk.bundle.heads import decode_head
 from edgeleuk.bundle.manifest import (
+    BLAST,
     CALIBRATION,
     CARD,
     FEATURES,
     FOREST,
     GOLDEN,
+    KIND,
     LABELS,
     SUPPORT,
     TRAINING,
@@ -121,6 +124,15 @@ def require_plausible(manifest: Manifest, members: Mapping[str, bytes], bundle: 
     for name, decode in ((FEATURES, decode_features), (FOREST, decode_forest), (SUPPORT, decode_support)):
         if name in members:
             decode(members[name])
+    kinds = 0 if manifest.kind is None else len(manifest.kind.kinds)
+    for name, width in ((BLAST, manifest.output.width), (KIND, kinds)):
+        if name in members and (found := decode_head(members[name], f"{name} in {bundle}").width) != width:
+            raise BundleError(
+                f"{name} in {bundle} and its manifest do not fit",
+                got=f"{found} scores",
+                allowed=width,
+                cure="teach it again",
+            )
 
 
 def decode_training(data: bytes, bundle: str) -> Training:

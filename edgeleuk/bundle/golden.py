@@ -23,6 +23,7 @@ from edgeleuk.bundle.manifest import (
     PX_PER_UM,
     Envelope,
     InputContract,
+    KindContract,
     OutOfDistribution,
     OutputContract,
     Struct,
@@ -54,10 +55,10 @@ class MadeWith(Struct, frozen=True):
 
     Attributes
     ----------
-    input, output, envelope, gate
+    input, output, envelope, gate, kind
         As in the manifest.
     members : dict of str to str
-        sha256 of each network, of the forest, the statistics and the labels.
+        sha256 of each network, of the forest, the heads, the statistics and the labels.
     """
 
     input: InputContract
@@ -65,6 +66,7 @@ class MadeWith(Struct, frozen=True):
     envelope: Envelope
     gate: OutOfDistribution | None
     members: dict[str, str]
+    kind: KindContract | None = None
 
 
 class Tolerance(NamedTuple):
@@ -96,8 +98,8 @@ class GoldenAnswer:
     probability_tolerances : (n,) float64 or None
         What the tolerances of the outputs and of the forest come to, for each cell.
     decisions : tuple of str
-        ``blast``, ``normal`` or ``uncertain``; empty where the cell lies so close to a limit that a rounding
-        could decide.
+        ``blast``, ``normal``, ``other`` or ``uncertain``; empty where the cell lies so close to a limit that
+        a rounding could decide.
     """
 
     answer: Answer

@@ -81,7 +81,7 @@ class GoldenCells:
     looks : tuple of CellAppearance or None
         None where the bundle has no gate.
     numbers : tuple of (14,) float64, or None
-        None where the bundle has no forest.
+        None where the bundle has neither forest nor head for kinds.
     """
 
     tensors: npt.NDArray[np.uint8]
@@ -167,7 +167,7 @@ def measure_golden(vectors: GoldenVectors, contract: InputContract, rules: Rules
         np.stack(tensors),
         tuple(area_um2(crop) for crop in vectors.crops),
         tuple(appearance_of(cell) if rules.gate else None for cell in scaled),
-        tuple(numbers_of(cell, contract.px_per_um) for cell in scaled) if rules.forest else None,
+        tuple(numbers_of(cell, contract.px_per_um) for cell in scaled) if rules.wants_numbers else None,
     )
 
 
@@ -198,7 +198,7 @@ def _contract_result(bundle: Bundle, vectors: GoldenVectors) -> GoldenResult:
             name: entry.sha256 for name, entry in manifest.members.items() if name in made_with.members
         }
     }
-    for part in ("input", "output", "envelope", "gate"):
+    for part in ("input", "output", "envelope", "gate", "kind"):
         found[part] = msgspec.to_builtins(getattr(manifest, part))
     changed = _changes(found, msgspec.to_builtins(made_with), "")
     detail = "; ".join(changed)

@@ -137,7 +137,7 @@ def _log_odds(
     manifest: Manifest,
     tensors: npt.NDArray[np.uint8],
 ) -> npt.NDArray[np.float64]:
-    judge = network if support is None else PooledRuntime(network, support, manifest.input)
+    judge = network if support is None else PooledRuntime(network, manifest.input, support)
     return log_odds(judge.predict(tensors).outputs, manifest.output)
 
 

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from edgeleuk.results.cells import Decision  # noqa: TC001 - msgspec looks at it
+from edgeleuk.results.kinds import Kind  # noqa: TC001 - as above
 from edgeleuk.version import RESEARCH_USE
 
 
@@ -33,19 +34,27 @@ class CalledCell(Printed, frozen=True, kw_only=True):
         Of the positive class; None where nothing was judged.
     reason : str or None
         Why the cell is ``uncertain``.
+    kind : Kind or None
+        None where the bundle knows no kinds, or cannot tell this cell's.
+    kind_probability : float or None
+        Of that kind.
     """
 
     decision: Decision
     probability: float | None
     reason: str | None
+    kind: Kind | None = None
+    kind_probability: float | None = None
 
 
 class CellCounts(Printed, frozen=True, kw_only=True):
-    """How many cells were called what, and why the uncertain ones are: by the value of `Check`."""
+    """How many cells were called what: other ones by their `Kind`, the uncertain ones by `Check`."""
 
     blast: int
     normal: int
+    other: int
     uncertain: int
+    other_by_kind: dict[str, int]
     uncertain_by_reason: dict[str, int]
 
 
@@ -56,7 +65,9 @@ class Sightings(Printed, frozen=True, kw_only=True):
     unique: int
     blast: int
     normal: int
+    other: int
     uncertain: int
+    other_by_kind: dict[str, int]
     uncertain_by_reason: dict[str, int]
     seen_before: int
     excluded: int
@@ -94,6 +105,7 @@ class Differential(Printed, frozen=True, kw_only=True):
     reason: str | None
     blast: CountedShare
     normal: CountedShare
+    other: CountedShare
     uncertain: CountedShare
 
 

@@ -17,7 +17,7 @@ from edgeleuk.bundle.golden import (
     Tolerance,
     encode_golden,
 )
-from edgeleuk.bundle.manifest import FEATURES, FOREST, LABELS, MODEL_FILES, SUPPORT
+from edgeleuk.bundle.manifest import FEATURES, FOREST, KIND, LABELS, MODEL_FILES, SUPPORT
 from edgeleuk.bundle.support_vectors import decode_support
 from edgeleuk.classifier.appearance import CellAppearance
 from edgeleuk.classifier.classifier import open_network
@@ -102,7 +102,7 @@ def make_golden(members: Mapping[str, bytes], contract: InputContract, rules: Ru
     log_odds = None
     if rules.forest is not None and cells.numbers is not None:
         log_odds = rules.forest.log_odds(cells.numbers)
-    hashed = {*MODEL_FILES, FOREST, FEATURES, LABELS, SUPPORT} & members.keys()
+    hashed = {*MODEL_FILES, FOREST, FEATURES, KIND, LABELS, SUPPORT} & members.keys()
     return encode_golden(
         GoldenVectors(
             tuple(crops),
@@ -118,6 +118,7 @@ def make_golden(members: Mapping[str, bytes], contract: InputContract, rules: Ru
                 output=rules.output,
                 envelope=rules.envelope,
                 gate=rules.gate,
+                kind=rules.kind,
                 members={name: hashlib.sha256(members[name]).hexdigest() for name in sorted(hashed)},
             ),
         )
@@ -142,7 +143,7 @@ def golden_answer(
     GoldenAnswer
         Without the calls that a difference within the tolerances could change.
     """
-    probabilities = probabilities_of(answer.outputs, rules, cells.numbers)
+    probabilities = probabilities_of(answer, rules, cells.numbers)
     low, high = _extremes(answer, cells, rules, outputs)
     calls = []
     for index, evidence in enumerate(evidence_of(answer, cells.areas_um2, cells.looks, rules, cells.numbers)):
@@ -189,7 +190,7 @@ def _kernels(
     if model.runtime == "litert":
         plain: ModelRuntime = PlainLiteRt(members[name], contract)
         if SUPPORT in members:
-            plain = PooledRuntime(plain, support, contract)
+            plain = PooledRuntime(plain, contract, support)
         with plain:
             kernels[PLAIN] = kept(plain.predict(cells.tensors), PLAIN_OUTPUTS, PLAIN_FEATURES)
     return kernels

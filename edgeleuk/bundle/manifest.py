@@ -10,6 +10,7 @@ from typing import Literal
 
 import msgspec
 
+from edgeleuk.bundle.descent import Descent  # noqa: TC001 - msgspec looks at it
 from edgeleuk.bundle.numbers import (
     Amount,
     Count,
@@ -40,6 +41,7 @@ FOREST = "forest.npz"
 SUPPORT = "support.npz"
 KIND = "kind.npz"
 BLAST = "blast.npz"
+REFERENCE = "reference.npz"
 INT8_TFLITE = "model.int8.tflite"
 INT8_ONNX = "model.int8.onnx"
 TENSORRT_ONNX = "model.int8.tensorrt.onnx"
@@ -479,6 +481,7 @@ class Manifest(Struct, frozen=True):
     intended_use: Text = RESEARCH_USE
     gate: OutOfDistribution | None = None
     kind: KindContract | None = None
+    descent: Descent = ()
 
     @property
     def model_names(self) -> tuple[str, ...]:

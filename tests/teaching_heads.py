@@ -85,7 +85,7 @@ def kind_contract(cells: DrawnCells) -> KindContract:
         sharpness=8.0,
         least=0.5,
         area_um2=(10.0, 500.0),
-        distance=5.0,
+        distances=(5.0,) * len(KINDS),
         cells=len(cells.values),
         slides=len(SEEDS),
     )

@@ -16,7 +16,6 @@ from edgeleuk.frames import CellCrop
 from edgeleuk.io.console import printable, progress_bar
 from edgeleuk.io.images import read_picture, write_png
 from edgeleuk.io.pictures.limit import allow_megapixels
-from edgeleuk.pipeline.scale import PictureScale, estimated_scale
 from edgeleuk.results import (
     CUT,
     SCALE_IMPLAUSIBLE,
@@ -31,10 +30,9 @@ from edgeleuk.results import (
 from edgeleuk.results.kinds import Kind  # noqa: TC001 - msgspec looks at it
 from edgeleuk.results.structs import CellCounts, Printed
 from edgeleuk.version import RESEARCH_USE
-from edgeleuk.vision.eyepiece import cut_by, is_field_on_black, with_glass_around
+from edgeleuk.vision.finding import find_cells, is_one_cell_on_black
 from edgeleuk.vision.looking import fault_of_picture
-from edgeleuk.vision.quality import is_cell_on_black
-from edgeleuk.vision.segmentation import nucleus_and_cell_mask, segment, worth_painting
+from edgeleuk.vision.segmentation import nucleus_and_cell_mask, worth_painting
 from edgeleuk.vision.stream import OF_THE_LIGHT
 
 if TYPE_CHECKING:
@@ -368,7 +366,7 @@ def classify_picture(
     pixels = picture.pixels
     # A cell without its field shows no red cells to measure: C-NMC's scale, unless told otherwise.
     crop_scale = px_per_um or classifier.manifest.input.crop_px_per_um
-    is_cell = is_cell_on_black(pixels) and not is_field_on_black(pixels, crop_scale)
+    is_cell = is_one_cell_on_black(pixels, crop_scale)
     entry = ImageResult(
         file=str(file),
         kind="cell" if is_cell else "field",
@@ -393,23 +391,6 @@ def classify_picture(
         for cell, prediction in zip(cells, predictions, strict=True)
     )
     return msgspec.structs.replace(entry, cells=found, px_per_um=scale)
-
-
-def find_cells(pixels: RgbImage, px_per_um: float | None) -> tuple[list[Cell], PictureScale]:
-    """Find the white cells of a picture, and its scale: the given one, else what the red cells tell."""
-    if is_field_on_black(pixels, px_per_um):
-        filled, around = with_glass_around(pixels)
-        cells, scale = _cells_and_scale(filled, px_per_um)
-        return [cut_by(around, cell) for cell in cells], scale
-    return _cells_and_scale(pixels, px_per_um)
-
-
-def _cells_and_scale(pixels: RgbImage, px_per_um: float | None) -> tuple[list[Cell], PictureScale]:
-    if px_per_um is not None:
-        return segment(pixels, px_per_um=px_per_um), PictureScale(px_per_um)
-    scale = estimated_scale(pixels)
-    cells = segment(pixels, px_per_um=scale.px_per_um)
-    return cells, scale.of_cells(cells)
 
 
 def _field_cell_facts(cell: Cell, prediction: Prediction | None, trouble: str | None) -> dict[str, Any]:

@@ -14,10 +14,13 @@ from edgeleuk.batch.archive import ArchiveResult
 from edgeleuk.batch.images import Classification, Segmentation
 from edgeleuk.capture.discovery import CameraList
 from edgeleuk.commands.bundle import BundleDescription, BundleVerification
+from edgeleuk.commands.labels import LabelsImported, LabelsWritten
 from edgeleuk.commands.probe import ProbeResult
 from edgeleuk.commands.replay import Replay
 from edgeleuk.control.store import ControlFile
 from edgeleuk.control.verdicts import ControlList, ControlRemoval, ControlResult
+from edgeleuk.labels.checking import LabelCheck
+from edgeleuk.labels.listing import LabelList
 from edgeleuk.results.schemas import write_schemas
 from edgeleuk.results.structs import RunSummary
 from edgeleuk.session.report import SessionReport
@@ -39,6 +42,10 @@ PRINTED: Mapping[str, type[Printed]] = {
     "verify-session": SessionVerification,
     "report": SessionReport,
     "replay": Replay,
+    "labels-list": LabelList,
+    "labels-written": LabelsWritten,
+    "labels-import": LabelsImported,
+    "labels-check": LabelCheck,
     "camera-list": CameraList,
     "camera-probe": ProbeResult,
     "control": ControlResult,

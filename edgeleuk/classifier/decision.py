@@ -280,16 +280,16 @@ def _named(evidence: CellEvidence, contract: KindContract) -> tuple[Kind, float]
             f"{reasons.AREA} {evidence.area_um2:.0f} um2 is outside that of all cells that taught the kinds,"
             f" {low:.0f} to {high:.0f}",
         )
-    distance = evidence.kind_distance
+    order = np.argsort(-evidence.kinds)
+    best, second = (contract.kinds[index] for index in order[:2])
+    distance, limit = evidence.kind_distance, contract.distances[order[0]]
     # `not <=` also catches NaN.
-    if distance is None or not distance <= contract.distance:
+    if distance is None or not distance <= limit:
         return Doubt(
             Check.FEATURES,
             f"{reasons.FEATURES} are {math.nan if distance is None else distance:.2f} away from all cells"
-            f" that taught the kinds, allowed {contract.distance:.2f}",
+            f" that taught the kinds, allowed {limit:.2f} of {best.value}",
         )
-    order = np.argsort(-evidence.kinds)
-    best, second = (contract.kinds[index] for index in order[:2])
     share = float(evidence.kinds[order[0]])
     # Lymphoid kinds may be hard to tell from each other; that a cell is one of them is what matters.
     lymphoid = math.fsum(

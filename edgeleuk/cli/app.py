@@ -24,6 +24,7 @@ from edgeleuk.cli.options import ConfigOption
 from edgeleuk.cli.run import run
 from edgeleuk.cli.session import export, replay, report
 from edgeleuk.cli.stage import scan, stage_app, virtual_microscope
+from edgeleuk.cli.teaching import teach
 from edgeleuk.cli.training import cross_validate, evaluate, train
 from edgeleuk.cli.voice import choose, global_options
 from edgeleuk.errors import EdgeleukError
@@ -71,7 +72,7 @@ def _options(
 
 
 for command in (
-    *(train, cross_validate, evaluate, convert, contract, calibrate, validate, compare),
+    *(train, cross_validate, evaluate, convert, contract, calibrate, validate, compare, teach),
     *(inspect, verify, run, classify, segment, replay, export, report, bench, scan, virtual_microscope),
 ):
     app.command(cls=Command)(command)

@@ -1,4 +1,4 @@
-"""A bundle with new heads is one like any other: it opens, says where it comes from, and passes its self-test."""
+"""A bundle with new heads is one like any other: it opens, tells its descent, and passes its self-test."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from edgeleuk.cli.batch import classify, segment
 from edgeleuk.cli.bundle import bench, inspect, verify
 from edgeleuk.cli.camera import camera_app
 from edgeleuk.cli.config import config_app
+from edgeleuk.cli.control import control_app
 from edgeleuk.cli.conversion import calibrate, compare, contract, convert, validate
 from edgeleuk.cli.groups import Command, command_group
 from edgeleuk.cli.labels import labels_app
@@ -40,6 +41,7 @@ app.add_typer(camera_app)
 app.add_typer(stage_app)
 app.add_typer(mcu_app)
 app.add_typer(config_app)
+app.add_typer(control_app)
 app.add_typer(labels_app)
 
 

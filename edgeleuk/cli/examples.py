@@ -101,6 +101,13 @@ EXAMPLES: dict[tuple[str, ...], tuple[str, str]] = {
         "mcu check small.edgeleuk --flash 2M --ram 1M --vela ethos-u55-128",
     ),
     ("mcu", "export"): ("mcu export default --out firmware", "mcu export default --out firmware --golden 4"),
+    ("control", "add"): (
+        "control add monday.db --slide lot-7",
+        "control add week/*.db --slide lot-7 --plot control.png",
+    ),
+    ("control", "check"): ("control check", "control check today.db --plot control.png"),
+    ("control", "list"): ("control list", "control list --slide lot-7 --json"),
+    ("control", "remove"): ("control remove monday.db", "control remove 1f0c9a2b7d3e --json"),
     ("labels", "list"): ("labels list lab.labels", "labels list monday.labels tuesday.labels --json"),
     ("labels", "set"): (
         "labels set night.db --cell 12 --label monocyte --by MM",

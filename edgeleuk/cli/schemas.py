@@ -17,6 +17,8 @@ from edgeleuk.commands.bundle import BundleDescription, BundleVerification
 from edgeleuk.commands.labels import LabelsImported, LabelsWritten
 from edgeleuk.commands.probe import ProbeResult
 from edgeleuk.commands.replay import Replay
+from edgeleuk.control.store import ControlFile
+from edgeleuk.control.verdicts import ControlList, ControlRemoval, ControlResult
 from edgeleuk.labels.checking import LabelCheck
 from edgeleuk.labels.listing import LabelList
 from edgeleuk.results.schemas import write_schemas
@@ -46,6 +48,11 @@ PRINTED: Mapping[str, type[Printed]] = {
     "labels-check": LabelCheck,
     "camera-list": CameraList,
     "camera-probe": ProbeResult,
+    "control": ControlResult,
+    "control-list": ControlList,
+    "control-remove": ControlRemoval,
+    # No command prints it: what the laboratory's file holds.
+    "control-file": ControlFile,
 }
 
 

@@ -165,10 +165,55 @@ class Truth(Printed, frozen=True, kw_only=True):
     not_a_cell: int
 
 
+class OutOfRange(Printed, frozen=True, kw_only=True):
+    """A measure of a run's first fields that has left the laboratory's range.
+
+    Attributes
+    ----------
+    measure, subject : str
+        Its name, and what it points to: light, focus, stain or scale.
+    mean : float
+        Of the control sessions.
+    distance : float
+        From it, in standard deviations.
+    """
+
+    measure: str
+    subject: str
+    mean: float
+    distance: float
+
+
+class ControlOfRun(Printed, frozen=True, kw_only=True):
+    """How a run's first fields stood to the laboratory's control sessions.
+
+    Attributes
+    ----------
+    file : str
+    slide : str or None
+        The control slide, where there is one of the run's bundle and scale.
+    sessions : int
+        Of that slide.
+    last_session : str or None
+        How the newest of them was judged.
+    state : str
+        ``no limits yet``, ``not reached``, ``in range`` or ``out of range``.
+    out_of_range : list
+    """
+
+    file: str
+    slide: str | None
+    sessions: int
+    last_session: str | None
+    state: str
+    out_of_range: list[OutOfRange]
+
+
 class RunSummary(Printed, frozen=True, kw_only=True):
     """What ``edgeleuk run --json`` and ``scan --json`` print, and what a session records at its end.
 
-    The last three but one are there once the run has ended.
+    The last ones, before the research-use sentence, are there once the run has ended; `control` where the run
+    was controlled.
     """
 
     schema_version: int
@@ -189,4 +234,5 @@ class RunSummary(Printed, frozen=True, kw_only=True):
     differential: Differential | UnsetType = UNSET
     corrected_blast_share: CorrectedShare | UnsetType = UNSET
     precision: CountPrecision | UnsetType = UNSET
+    control: ControlOfRun | UnsetType = UNSET
     research_use: str = RESEARCH_USE

@@ -112,7 +112,7 @@ class SessionWriter(CountingRows):
     summary : SessionSummary or None
         Set when the run has ended, well or not.
     noted : int
-        Events that it recorded by itself, as the disk filled.
+        Events beside the run's own: as the disk filled, and what listeners noted.
     """
 
     def __init__(
@@ -193,6 +193,11 @@ class SessionWriter(CountingRows):
             )
             append_link(connection, "event", row.lastrowid)
 
+    def note(self, kind: str, text: str) -> None:
+        """Add a line to the log that is not the run's own, as `record_event`."""
+        self.record_event(kind, text)
+        self.noted += 1
+
     def check(self) -> None:
         """See that the file is still there, whole, and changed by nobody else.
 
@@ -267,8 +272,7 @@ class SessionWriter(CountingRows):
                 cure="free some space and start a new session",
             )
         if self._pictures and free < self._guard.pictures_bytes:
-            self.record_event("disk", f"{free / MB:.0f} MB are free: results are recorded without pictures")
-            self.noted += 1
+            self.note("disk", f"{free / MB:.0f} MB are free: results are recorded without pictures")
         # With some room between, so that the two do not alternate.
         self._pictures = free >= self._guard.pictures_bytes * (1 if self._pictures else 1.1)
         return self._pictures

@@ -9,7 +9,7 @@ import numpy as np
 
 from edgeleuk.bundle.descent import Taught
 from edgeleuk.bundle.golden import GoldenVectors
-from edgeleuk.bundle.heads import KernelHead
+from edgeleuk.bundle.heads import HAND_CRAFTED, KernelHead
 from edgeleuk.bundle.manifest import INT8_TFLITE, VALIDATION, KindContract
 from edgeleuk.bundle.reference import Reference, encode_reference
 from edgeleuk.classifier.classifier import bundle_rules, open_network
@@ -72,11 +72,10 @@ def blast_head(cells: DrawnCells) -> KernelHead:
 
 
 def kind_head(cells: DrawnCells) -> KernelHead:
-    """Call drawn normal cells by their area: the larger half neutrophils, the largest monocytes."""
-    area = cells.values[:, -14]
+    """Call the smaller half lymphocytes, larger ones neutrophils, the largest monocytes."""
+    area = cells.values[:, -HAND_CRAFTED]
     order = np.argsort(np.argsort(area)) / len(area)
-    kind = np.where(cells.blast, 0, np.digitize(order, [0.25, 0.6]))
-    return fitted(cells.values, np.eye(len(KINDS))[kind])
+    return fitted(cells.values, np.eye(len(KINDS))[np.digitize(order, [0.5, 0.75])], gamma=0.1)
 
 
 def kind_contract(cells: DrawnCells) -> KindContract:

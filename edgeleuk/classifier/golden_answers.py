@@ -85,14 +85,16 @@ def golden_answer(
     seen = evidence_of(answer, cells.areas_um2, cells.looks, rules, cells.numbers)
     probabilities = np.array([evidence.probability for evidence in seen])
     low, high = _extremes(answer, cells, rules, outputs, features)
-    named = _named_within(answer, cells, rules, features, seen)
+    named = _named_within(answer, cells, rules, features)
     calls = []
     for index, evidence in enumerate(seen):
+        of_cell: list[Named] = [(shares[index], float(away[index])) for shares, away in named]
+        of_cell = of_cell or [(None, None)]
         around = {
             decide(_off_by(evidence, float(probability), factor, kinds), rules).decision.value
             for probability in (low[index], probabilities[index], high[index])
             for factor in (1 - CALL_MARGIN, 1.0, 1 + CALL_MARGIN)
-            for kinds in named[index]
+            for kinds in of_cell
         }
         calls.append(around.pop() if len(around) == 1 else "")
     return GoldenAnswer(
@@ -103,6 +105,7 @@ def golden_answer(
         # The last bits of exp and log are each machine's own.
         np.maximum(high - probabilities, probabilities - low) + 1e-9,
         tuple(calls),
+        *_kinds_within([shares for shares, _ in named]),
     )
 
 
@@ -199,18 +202,23 @@ def _extremes(
 
 
 def _named_within(
-    answer: Answer, cells: GoldenCells, rules: Rules, features: Tolerance, seen: list[CellEvidence]
-) -> list[list[Named]]:
-    """Return for each cell what the head for kinds says of it within the tolerances of its features."""
+    answer: Answer, cells: GoldenCells, rules: Rules, features: Tolerance
+) -> list[tuple[Floats, Floats]]:
+    """Return (n, K) kinds and (n,) distances, then those that the features' tolerances leave room for."""
     if rules.kind is None or rules.kind_head is None:
-        return [[(None, None)] for _ in seen]
-    ways = [
+        return []
+    return [
         (kind_probabilities(one.scores, rules.kind.sharpness), one.distances)
         for one in _moved(rules.kind_head, answer, cells, features)
     ]
-    return [
-        [(kinds[index], float(distances[index])) for kinds, distances in ways] for index in range(len(seen))
-    ]
+
+
+def _kinds_within(ways: list[Floats]) -> tuple[Floats | None, Floats | None]:
+    if not ways:
+        return None, None
+    kinds, *moved = ways
+    tolerances = np.maximum(np.abs(np.array(moved) - kinds).max(axis=0), LEAST_MOVE)
+    return kinds, np.minimum(tolerances, 1.0)
 
 
 def _moved(head: KernelHead, answer: Answer, cells: GoldenCells, features: Tolerance) -> list[HeadAnswers]:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from edgeleuk.errors import UsageError
 from edgeleuk.io.console import printable, progress_bar
 from edgeleuk.labels.contents import Statement, agreed, content_sha256
-from edgeleuk.labels.file import is_labels, open_labels, write_labels
+from edgeleuk.labels.file import is_labels, open_labels
 from edgeleuk.labels.importing import Imported, import_folder
 from edgeleuk.labels.listing import CONTRADICTED
-from edgeleuk.labels.merging import merge_labels, require_new
+from edgeleuk.labels.merging import merge_labels, require_new, write_new
 from edgeleuk.labels.sessions import Origin, label_cells, labels_beside, session_labels
 from edgeleuk.labels.spool import Spool
 from edgeleuk.labels.table import moment_of, read_words, write_csv
@@ -132,16 +132,15 @@ def import_pictures(
     require_new(out)
     with Spool() as spool, progress_bar("finding cells") as report:
         found = import_folder(folder, naming, spool, by=of.by, at=of.at, px_per_um=px_per_um, progress=report)
-        write_labels(out, found.cells, spool)
+        write_new(out, found.cells, spool)
     return _imported(out, found)
 
 
 def import_table(table: Path, cells: Path, out: Path, of: Author) -> LabelsImported:
     """Add the words of a table to the cells of a file of labels; see `read_words`."""
-    require_new(out, among=[cells])
     file = open_labels(cells)
     entries = read_words(table, file.cells, by=of.by, at=of.at, classes=of.classes)
-    write_labels(out, entries, file)
+    write_new(out, entries, file, among=[cells])
     return _imported(out, Imported(entries, {}, {}, 0, None, 0, 0))
 
 
@@ -161,8 +160,7 @@ def export_labels(source: Path, out: Path | None, csv: Path | None, bundle: str 
     if csv is not None:
         write_csv(entries, csv)
     elif out is not None:
-        require_new(out, among=[source] if is_labels(source) else [])
-        write_labels(out, entries, file)
+        write_new(out, entries, file, among=[source] if is_labels(source) else [])
     return written(out or csv, entries)
 
 

@@ -251,12 +251,11 @@ def _pairs(
     each = [prints[identity] for identity in identities]
     numbers = np.arange(len(each))
     for (i, j), alike in sorted(alike_pairs(each, numbers, each, numbers).items()):
-        if i < j:
-            pairs += [
-                (*sorted((first, second)), alike)  # type: ignore[misc]
-                for first in places[identities[i]]
-                for second in places[identities[j]]
-            ]
+        pairs += [
+            (min(first, second), max(first, second), alike)
+            for first in places[identities[i]]
+            for second in places[identities[j]]
+        ]
     return pairs
 
 

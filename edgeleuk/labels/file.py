@@ -31,6 +31,7 @@ from edgeleuk.frames import CellCrop
 from edgeleuk.io.atomic import part_of, require_replaceable, write_errors_of
 from edgeleuk.io.pictures.headers import read_header
 from edgeleuk.labels.contents import FORMAT, SCHEMA_VERSION, CellEntry, content_sha256, identity_of, joined
+from edgeleuk.session.verify import is_database
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -180,8 +181,14 @@ def open_labels(path: Path) -> LabelFile:
 
 
 def _require_plain(path: Path, descriptor: int) -> None:
+    """Refuse what is no file, and a session, which many will take for one of labels."""
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         raise UsageError("a file of labels is a file", got=f"{path}, which is a device or a pipe")
+    if is_database(path):
+        raise UsageError(
+            f"{path.name} is a session or another database, and no file of labels",
+            cure="write one with `edgeleuk labels export SESSION --out FILE.labels`",
+        )
 
 
 def is_labels(path: Path) -> bool:

@@ -10,11 +10,11 @@ from edgeleuk.labels.contents import joined
 from edgeleuk.labels.file import locked, open_labels, require_labels_place, write_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from edgeleuk.labels.contents import CellEntry
-    from edgeleuk.labels.file import LabelFile
+    from edgeleuk.labels.file import LabelFile, Pictures
 
 
 class Several:
@@ -66,6 +66,21 @@ def merge_labels(paths: Sequence[Path], out: Path) -> tuple[CellEntry, ...]:
         cells = joined(entry for file in files for entry in file.cells)
         write_labels(out, cells, Several(files))
     return cells
+
+
+def write_new(
+    out: Path, cells: Iterable[CellEntry], pictures: Pictures, *, among: Sequence[Path] = ()
+) -> None:
+    """Write a file of labels where none is, not even one that another process wrote meanwhile.
+
+    Raises
+    ------
+    UsageError
+        See `require_new`, `write_labels`.
+    """
+    with locked(out.parent):
+        require_new(out, among=among)
+        write_labels(out, cells, pictures)
 
 
 def require_new(out: Path, *, among: Sequence[Path] = ()) -> None:

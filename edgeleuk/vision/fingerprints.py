@@ -101,7 +101,8 @@ def alike_pairs(
     our_groups : (n,) int
         Cells of the same group are not compared.
     theirs, their_groups
-        As `ours`.
+        As `ours`; the very same sequence to look among themselves, where each pair is told once, the lower
+        number first.
 
     Returns
     -------
@@ -111,18 +112,21 @@ def alike_pairs(
     pairs: dict[tuple[int, int], float] = {}
     if not ours or not theirs:
         return pairs
+    alone = theirs is ours
     our_bits = _hashes([one.picture for one in ours])
     our_aspects = np.log([one.aspect for one in ours])
     for turn in range(8):
         their_bits = _hashes([_turned(one.picture, turn) for one in theirs])
         their_aspects = np.log([one.aspect for one in theirs]) * (-1 if turn % 2 else 1)
         for start in range(0, len(ours), _ROWS):
-            rows = slice(start, start + _ROWS)
-            near = our_bits[rows] @ their_bits.T >= 64 - 2 * MOST_BITS
-            near &= our_groups[rows, None] != their_groups
-            near &= np.abs(our_aspects[rows, None] - their_aspects) <= np.log(MOST_ASPECT)
+            rows, columns = slice(start, start + _ROWS), slice(start if alone else 0, None)
+            near = our_bits[rows] @ their_bits[columns].T >= 64 - 2 * MOST_BITS
+            near &= our_groups[rows, None] != their_groups[columns]
+            near &= np.abs(our_aspects[rows, None] - their_aspects[columns]) <= np.log(MOST_ASPECT)
+            if alone:
+                near = np.triu(near, 1)
             for row, column in np.argwhere(near):
-                i, j = start + int(row), int(column)
+                i, j = start + int(row), columns.start + int(column)
                 alike = _correlation(ours[i].texture, _turned(theirs[j].texture, turn))
                 if alike >= LEAST_CORRELATION:
                     pairs[i, j] = max(alike, pairs.get((i, j), 0.0))

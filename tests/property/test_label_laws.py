@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from labelled import START, crop
 
+from edgeleuk.errors import LabelsError
 from edgeleuk.labels import read_labels
 from edgeleuk.labels.contents import (
     CellEntry,
@@ -43,6 +44,7 @@ SOURCES = st.one_of(
         bundle_sha256=st.sampled_from([None, "2" * 64]),
     ),
 )
+WORD = Statement(at=START, by="A", label="band")
 CROPS = [crop(seed, 12) for seed in range(3)]
 
 
@@ -150,3 +152,32 @@ def test_agreement_knows_no_order(labels: list[str], seed: int) -> None:
     assert agreed(Random(seed).sample(labels, len(labels))) == found
     assert found is None or found in labels
     assert agreed(labels + labels[:1]) == found
+
+
+@settings(max_examples=80)
+@given(st.data())
+def test_a_changed_byte_is_a_sentence_or_changes_nothing(data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "lab.labels"
+        cells = [
+            CellEntry(identity=identity, px_per_um=7.5, slide="S1", sources=(), statements=(WORD,))
+            for identity in DRAWN.identities
+        ]
+        write_labels(path, cells, DRAWN)
+        changed = bytearray(path.read_bytes())
+        for _ in range(data.draw(st.integers(1, 3))):
+            changed[data.draw(st.integers(0, len(changed) - 1))] ^= data.draw(st.integers(1, 255))
+        cut = data.draw(st.sampled_from([0, 0, 9, len(changed) // 2]))
+        path.write_bytes(changed[: len(changed) - cut])
+        refused, crops = "", []
+        try:
+            found = read_labels([path])
+            crops = [cell.crop for cell in found]
+        except LabelsError as error:
+            refused = str(error)
+        if refused:
+            assert "\n" not in refused
+        else:
+            # Times and rights of a zip's members are nobody's.
+            assert found.sha256 == content_sha256(cells)
+            assert len(crops) == len(cells)

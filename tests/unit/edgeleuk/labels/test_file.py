@@ -215,10 +215,11 @@ def test_a_flipped_bit_in_a_picture_is_seen(lab: Path) -> None:
 @pytest.mark.parametrize(
     ("place", "sentence"),
     [("none.labels", "there is no such file of labels"), (".", "a file of labels is a file: got the folder"),
-     ("pipe", "a device or a pipe")],
+     ("pipe", "a device or a pipe"), ("s.db", "s.db is a session or another database, and no file of lab")],
 )  # fmt: skip
 def test_what_is_no_file(place: str, sentence: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "s.db").write_bytes(b"SQLite format 3\0" + b"\0" * 100)
     with pytest.raises(UsageError, match=sentence):
         read_labels([tmp_path / place])
 

@@ -99,7 +99,10 @@ def test_what_is_said_of_pictures(edgeleuk: Callable[..., Outcome], tmp_path: Pa
     segmented = validated("segment", edgeleuk("segment", field, "--out", "masks", "--json").out)
     assert len(segmented["files"][0]["cells"]) == len(classified["files"][0]["cells"])
     words = ("classify", field, "--jobs", 1, "--json", *RUNTIME)
-    assert validated("classify-folder", edgeleuk(*words).out)["pictures"]["classified"] == 1
+    folder = validated("classify-folder", edgeleuk(*words).out)
+    assert folder["pictures"]["classified"] == 1
+    assert folder["network_precision"] == classified["network_precision"] == "int8"
+    assert folder["count_precision"] == folder["precision"] != "int8"
 
 
 def test_what_is_said_of_a_bundle_and_of_cameras(edgeleuk: Callable[..., Outcome]) -> None:

@@ -108,6 +108,10 @@ EXAMPLES: dict[tuple[str, ...], tuple[str, str]] = {
     ("control", "check"): ("control check", "control check today.db --plot control.png"),
     ("control", "list"): ("control list", "control list --slide lot-7 --json"),
     ("control", "remove"): ("control remove monday.db", "control remove 1f0c9a2b7d3e --json"),
+    ("teach",): (
+        "teach default --labels lab.labels --laboratory 'Ward 7' --out lab.edgeleuk",
+        "teach lab.edgeleuk --labels monday.labels --labels tuesday.labels --out next.edgeleuk --json",
+    ),
     ("labels", "list"): ("labels list lab.labels", "labels list monday.labels tuesday.labels --json"),
     ("labels", "set"): (
         "labels set night.db --cell 12 --label monocyte --by MM",

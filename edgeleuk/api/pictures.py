@@ -10,9 +10,10 @@ import msgspec
 from edgeleuk.api.bundles import bundle_and_settings
 from edgeleuk.api.inputs import pictures_of
 from edgeleuk.api.results import ImageCell, ImageResult, segmented_image
-from edgeleuk.batch.images import classify_picture, find_cells
+from edgeleuk.batch.images import classify_picture
 from edgeleuk.classifier.self_test import open_tested_classifier
 from edgeleuk.frames import Box
+from edgeleuk.vision.finding import find_cells
 from edgeleuk.vision.looking import fault_of_picture
 
 if TYPE_CHECKING:
@@ -201,6 +202,8 @@ def _classified(given: Given, classifier: Classifier, settings: RunSettings) -> 
             called["probability"],
             called["reason"],
             found[number] if found else None,
+            called.get("kind"),
+            called.get("kind_probability"),
         )
         for number, called in enumerate(facts["cells"])
     )

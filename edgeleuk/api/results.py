@@ -74,13 +74,17 @@ class ImageCell:
     box : Box
         ``x y w h`` in pixels; the whole picture where that shows one cell on black.
     label : str
-        ``blast``, ``normal`` or ``uncertain``.
+        ``blast``, ``normal``, ``other`` or ``uncertain``.
     probability : float or None
         Of a blast; None where nothing was judged.
     reason : str or None
         Why the cell is ``uncertain``.
     found : Cell or None
         The cell with its mask; None in a picture of one cell on black.
+    kind : str or None
+        Such as ``neutrophil``: see `edgeleuk.results.kinds`. None where it is not known.
+    kind_probability : float or None
+        Of that kind.
 
     Examples
     --------
@@ -94,6 +98,8 @@ class ImageCell:
     probability: float | None
     reason: str | None
     found: Cell | None = field(default=None, repr=False)
+    kind: str | None = None
+    kind_probability: float | None = None
 
     @property
     def contour(self) -> npt.NDArray[np.int32]:
@@ -114,6 +120,8 @@ class ImageCell:
             "label": self.label,
             "probability": self.probability,
             "reason": self.reason,
+            "kind": self.kind,
+            "kind_probability": self.kind_probability,
         }
 
 
@@ -156,7 +164,7 @@ class ImageResult:
     @property
     def counts(self) -> Counted:
         """How many cells are called what, and why the uncertain ones are."""
-        return counted_of((cell.label, cell.reason) for cell in self.cells)
+        return counted_of((cell.label, cell.reason, cell.kind) for cell in self.cells)
 
     def annotated(self) -> RgbImage:
         """Return the picture with its results drawn on it, (H + legend, W, 3) uint8 RGB."""
@@ -263,7 +271,9 @@ class FrameResult(PipelineFrame):
     @property
     def counts(self) -> Counted:
         """How many cells of this frame are called what; a cell may stand in several frames."""
-        return counted_of((cell.prediction.decision.value, cell.prediction.reason) for cell in self.cells)
+        return counted_of(
+            (of.decision.value, of.reason, of.kind) for of in (cell.prediction for cell in self.cells)
+        )
 
     def annotated(self) -> RgbImage:
         """Return the frame with its results drawn on it, (H + legend, W, 3) uint8 RGB."""

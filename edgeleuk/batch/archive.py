@@ -435,11 +435,11 @@ def _facts(
         if (entry := found[picture.name]).error is not None
     ]
     cells = [cell for picture in pictures for cell in found[picture.name].cells]
-    counted = counted_of((decision, reason) for decision, _, reason in cells)
+    counted = counted_of((decision, reason, kind) for decision, _, reason, kind in cells)
     error = known_error(bundle, bundle.model_name(standard.runtime, standard.precision))
     called = None
     if not isinstance(error, str):
-        called = called_of(((probability, reason) for _, probability, reason in cells), error.threshold)
+        called = called_of(((probability, reason) for _, probability, reason, _ in cells), error.threshold)
     counting = counting_facts(counted, called, error)
     facts = {
         "bundle": bundle.manifest.name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -15,7 +16,6 @@ from edgeleuk.frames import CellCrop
 from edgeleuk.io.console import printable, progress_bar
 from edgeleuk.io.images import read_picture, write_png
 from edgeleuk.io.pictures.limit import allow_megapixels
-from edgeleuk.pipeline.scale import PictureScale, estimated_scale
 from edgeleuk.results import (
     CUT,
     SCALE_IMPLAUSIBLE,
@@ -27,12 +27,12 @@ from edgeleuk.results import (
     cells_text,
     counted_of,
 )
+from edgeleuk.results.kinds import Kind  # noqa: TC001 - msgspec looks at it
 from edgeleuk.results.structs import CellCounts, Printed
 from edgeleuk.version import RESEARCH_USE
-from edgeleuk.vision.eyepiece import cut_by, is_field_on_black, with_glass_around
+from edgeleuk.vision.finding import find_cells, is_one_cell_on_black
 from edgeleuk.vision.looking import fault_of_picture
-from edgeleuk.vision.quality import is_cell_on_black
-from edgeleuk.vision.segmentation import nucleus_and_cell_mask, segment, worth_painting
+from edgeleuk.vision.segmentation import nucleus_and_cell_mask, worth_painting
 from edgeleuk.vision.stream import OF_THE_LIGHT
 
 if TYPE_CHECKING:
@@ -83,6 +83,8 @@ class ImageCell(Printed, frozen=True, kw_only=True, omit_defaults=True):
     decision: Decision
     probability: float | None
     reason: str | None
+    kind: Kind | None = None
+    kind_probability: float | None = None
 
 
 class ImageResult(Printed, frozen=True, kw_only=True):
@@ -112,7 +114,7 @@ class ImageResult(Printed, frozen=True, kw_only=True):
     @property
     def counts(self) -> Counted:
         """How many cells are called what."""
-        return counted_of((cell.decision.value, cell.reason) for cell in self.cells)
+        return counted_of((cell.decision.value, cell.reason, cell.kind) for cell in self.cells)
 
 
 class ArchiveLine(Printed, frozen=True, kw_only=True):
@@ -232,7 +234,7 @@ def classify_files(
             report(done, len(files))
     _require_one(entries)
     cells = [cell for entry in entries for cell in entry.cells]
-    counted = counted_of((cell.decision.value, cell.reason) for cell in cells)
+    counted = counted_of((cell.decision.value, cell.reason, cell.kind) for cell in cells)
     return Classification(
         bundle=opened.manifest.name,
         bundle_sha256=opened.sha256,
@@ -361,7 +363,7 @@ def classify_picture(
     pixels = picture.pixels
     # A cell without its field shows no red cells to measure: C-NMC's scale, unless told otherwise.
     crop_scale = px_per_um or classifier.manifest.input.crop_px_per_um
-    is_cell = is_cell_on_black(pixels) and not is_field_on_black(pixels, crop_scale)
+    is_cell = is_one_cell_on_black(pixels, crop_scale)
     entry = ImageResult(
         file=str(file),
         kind="cell" if is_cell else "field",
@@ -387,23 +389,6 @@ def classify_picture(
     return msgspec.structs.replace(entry, cells=found, px_per_um=scale), cells
 
 
-def find_cells(pixels: RgbImage, px_per_um: float | None) -> tuple[list[Cell], PictureScale]:
-    """Find the white cells of a picture, and its scale: the given one, else what the red cells tell."""
-    if is_field_on_black(pixels, px_per_um):
-        filled, around = with_glass_around(pixels)
-        cells, scale = _cells_and_scale(filled, px_per_um)
-        return [cut_by(around, cell) for cell in cells], scale
-    return _cells_and_scale(pixels, px_per_um)
-
-
-def _cells_and_scale(pixels: RgbImage, px_per_um: float | None) -> tuple[list[Cell], PictureScale]:
-    if px_per_um is not None:
-        return segment(pixels, px_per_um=px_per_um), PictureScale(px_per_um)
-    scale = estimated_scale(pixels)
-    cells = segment(pixels, px_per_um=scale.px_per_um)
-    return cells, scale.of_cells(cells)
-
-
 def _field_cell_facts(cell: Cell, prediction: Prediction | None, trouble: str | None) -> dict[str, Any]:
     if cell.touches_border:
         return {"decision": Decision.UNCERTAIN, "probability": None, "reason": CUT}
@@ -416,6 +401,8 @@ def _field_cell_facts(cell: Cell, prediction: Prediction | None, trouble: str | 
 def _prediction_facts(prediction: Prediction) -> dict[str, Any]:
     return {
         "decision": prediction.decision,
-        "probability": prediction.probability,
+        "probability": None if math.isnan(prediction.probability) else prediction.probability,
         "reason": prediction.reason,
+        "kind": prediction.kind,
+        "kind_probability": prediction.kind_probability,
     }

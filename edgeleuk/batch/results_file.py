@@ -19,6 +19,7 @@ from edgeleuk.bundle.numbers import Count, Digest, Share  # noqa: TC001 - msgspe
 from edgeleuk.errors import IntegrityError, SessionError, UsageError
 from edgeleuk.io.closing import Closing
 from edgeleuk.results import Decision  # noqa: TC001 - msgspec looks at it
+from edgeleuk.results.kinds import Kind  # noqa: TC001 - as above
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -41,6 +42,8 @@ class _Cell(msgspec.Struct, frozen=True):
     decision: Decision
     probability: Share | None
     reason: str | None
+    kind: Kind | None = None
+    kind_probability: Share | None = None
 
 
 class _Line(msgspec.Struct, frozen=True):
@@ -60,14 +63,14 @@ class Entry(NamedTuple):
     Attributes
     ----------
     error : str or None
-    cells : tuple of (str, float or None, str or None)
-        Decision, probability and reason of each.
+    cells : tuple of (str, float or None, str or None, str or None)
+        Decision, probability, reason and kind of each.
     rejected : str or None
         Why it was not worth judging.
     """
 
     error: str | None
-    cells: tuple[tuple[str, float | None, str | None], ...]
+    cells: tuple[tuple[str, float | None, str | None, str | None], ...]
     rejected: str | None = None
 
 
@@ -159,8 +162,9 @@ def sealed(line: str) -> str:
 
 def entry_of(value: Mapping[str, Any]) -> Entry:
     """Return what is kept of a decoded line."""
-    cells = ((cell["decision"], cell["probability"], cell["reason"]) for cell in value["cells"])
-    return Entry(value["error"], tuple(cells), value.get("rejected"))
+    names = ("decision", "probability", "reason", "kind")
+    cells = tuple(tuple(cell.get(name) for name in names) for cell in value["cells"])
+    return Entry(value["error"], cells, value.get("rejected"))
 
 
 def open_ledger(path: Path, standard: Standard) -> Ledger:

@@ -10,6 +10,7 @@ from typing import Literal
 
 import msgspec
 
+from edgeleuk.bundle.descent import Descent  # noqa: TC001 - msgspec looks at it
 from edgeleuk.bundle.numbers import (
     Amount,
     Count,
@@ -21,11 +22,12 @@ from edgeleuk.bundle.numbers import (
     require_ordered,
     require_range,
 )
+from edgeleuk.results.kinds import Kind  # noqa: TC001 - msgspec looks at it
 from edgeleuk.version import RESEARCH_USE
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 # What later versions added has defaults, so that an earlier bundle reads as one without it.
-READABLE_VERSIONS = (1, 2, 3, 4, 5)
+READABLE_VERSIONS = (1, 2, 3, 4, 5, 6)
 
 MANIFEST = "manifest.json"
 LABELS = "labels.json"
@@ -37,6 +39,9 @@ TRAINING = "training.json"
 FEATURES = "features.npz"
 FOREST = "forest.npz"
 SUPPORT = "support.npz"
+KIND = "kind.npz"
+BLAST = "blast.npz"
+REFERENCE = "reference.npz"
 INT8_TFLITE = "model.int8.tflite"
 INT8_ONNX = "model.int8.onnx"
 TENSORRT_ONNX = "model.int8.tensorrt.onnx"
@@ -225,6 +230,7 @@ class Conformal(Struct, frozen=True):
 class OutputContract(Struct, frozen=True):
     """What the network's output means, and how a decision is made of it.
 
+    Where the bundle has a head for blasts, ``blast.npz``, its score takes the place of the network's output.
     The probability of the positive class is ``sigmoid(logit / temperature + forest_weight * forest + bias)``,
     where ``logit`` is the log odds of the positive class against all others, and ``forest`` the log odds that
     the bundle's forest gives.
@@ -385,6 +391,50 @@ class OutOfDistribution(Struct, frozen=True):
     features: FeatureLimit | None = None
 
 
+class KindContract(Struct, frozen=True):
+    """What the head for kinds names, and when it does not know: see ``kind.npz``.
+
+    A cell is ``uncertain`` where it lies too far from all cells that taught the head, or where neither one
+    kind nor the lymphoid ones together are probable enough.
+
+    Attributes
+    ----------
+    kinds : tuple of Kind
+        In the order of the head's scores.
+    sharpness : float
+        Of the softmax that makes probabilities of scores.
+    least : float
+        Probability from which on a kind is told.
+    area_um2 : (low, high)
+        Of the cells that taught it, with a margin.
+    distances : tuple of float
+        For each kind, the largest distance from the nearest cell that taught the head.
+    cells, slides : int
+        That taught it.
+    """
+
+    kinds: tuple[Kind, ...]
+    sharpness: float
+    least: Share
+    area_um2: tuple[float, float]
+    distances: tuple[float, ...]
+    cells: Count
+    slides: Count
+
+    def __post_init__(self) -> None:
+        if len(self.kinds) < 2 or len(set(self.kinds)) < len(self.kinds):
+            msg = f"expected two or more kinds that differ, got {', '.join(self.kinds) or 'none'}"
+            raise ValueError(msg)
+        require_range("sharpness", self.sharpness, *FACTORS)
+        require_ordered("area_um2", self.area_um2, 0, LARGEST_AREA)
+        if len(self.distances) != len(self.kinds):
+            msg = f"expected a distance for each of {len(self.kinds)} kinds, got {len(self.distances)}"
+            raise ValueError(msg)
+        for distance in self.distances:
+            require_range("distances", distance, 0, LARGEST_DISTANCE)
+        require_range("slides", self.slides, 0, self.cells)
+
+
 class Member(Struct, frozen=True):
     """Hash and size of one member of the bundle."""
 
@@ -434,6 +484,8 @@ class Manifest(Struct, frozen=True):
     data_citation: Text
     intended_use: Text = RESEARCH_USE
     gate: OutOfDistribution | None = None
+    kind: KindContract | None = None
+    descent: Descent = ()
 
     @property
     def model_names(self) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from edgeleuk.bundle.contents import Bundle
 from edgeleuk.bundle.manifest import (
     FEATURES,
     FOREST,
+    KIND,
     MANIFEST,
     READABLE_VERSIONS,
     REQUIRED_MEMBERS,
@@ -159,6 +160,8 @@ def _check_members(manifest: Manifest, members: dict[str, bytes], path: Path) ->
         wanted.add(FEATURES)
     if manifest.output.forest_weight:
         wanted.add(FOREST)
+    if manifest.kind is not None:
+        wanted.add(KIND)
     if missing := sorted(wanted - set(members)):
         raise BundleError(f"{path.name} lacks {', '.join(missing)}", cure=cure)
     if unknown := sorted(set(members) - set(manifest.members)):

@@ -10,12 +10,14 @@ import numpy as np
 from edgeleuk.bundle.acceptance import refuse_rejected
 from edgeleuk.bundle.features import decode_features
 from edgeleuk.bundle.forest import decode_forest
-from edgeleuk.bundle.manifest import FEATURES, FOREST, MODEL_FILES, SUPPORT
+from edgeleuk.bundle.heads import decode_head
+from edgeleuk.bundle.manifest import BLAST, FEATURES, FOREST, KIND, MODEL_FILES, SUPPORT
 from edgeleuk.bundle.support_vectors import decode_support
 from edgeleuk.classifier.appearance import appearance_of
 from edgeleuk.classifier.cell_features import numbers_of
 from edgeleuk.classifier.decision import (
     Rules,
+    answered_by,
     area_um2,
     consensus,
     decide,
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from edgeleuk.bundle.contents import Bundle
+    from edgeleuk.bundle.heads import KernelHead
     from edgeleuk.bundle.manifest import Abstain, InputContract, Manifest
     from edgeleuk.classifier.appearance import CellAppearance
     from edgeleuk.frames import Cell, CellCrop, RgbImage
@@ -73,7 +76,9 @@ class Classifier(Closing):
         self.rules = rules
         # Asked of no cell, so that a network of another bundle is refused when it is opened.
         answer = runtime.predict(np.empty((0, *manifest.input.shape), np.uint8))
-        if (width := answer.outputs.shape[1]) != rules.output.width:
+        if rules.blast_head is not None:
+            answered_by(rules.blast_head, answer, [])
+        elif (width := answer.outputs.shape[1]) != rules.output.width:
             raise BundleError(
                 "the network's answer does not fit the manifest",
                 got=f"{width} numbers",
@@ -82,6 +87,8 @@ class Classifier(Closing):
             )
         if rules.statistics is not None:
             feature_distances(answer, rules.statistics)
+        if rules.kind_head is not None:
+            answered_by(rules.kind_head, answer, [])
 
     def classify(self, crops: Sequence[CellCrop]) -> list[Prediction]:
         """Judge each crop.
@@ -125,7 +132,7 @@ class Classifier(Closing):
         if not crops:
             return np.empty(0)
         cells, answer = self._answered(crops)
-        return probabilities_of(answer.outputs, self.rules, _numbers(cells))
+        return probabilities_of(answer, self.rules, _numbers(cells))
 
     def close(self) -> None:
         """Free the network."""
@@ -156,7 +163,7 @@ class Classifier(Closing):
         return _Measured(
             area_um2(crop),
             appearance_of(cell) if self.rules.gate else None,
-            None if self.rules.forest is None else numbers_of(cell, self.manifest.input.px_per_um),
+            numbers_of(cell, self.manifest.input.px_per_um) if self.rules.wants_numbers else None,
         )
 
 
@@ -216,7 +223,23 @@ def bundle_rules(bundle: Bundle, abstain: Abstain = "band") -> Rules:
     features = manifest.gate is not None and manifest.gate.features is not None
     statistics = decode_features(bundle.members[FEATURES]) if features else None
     forest = decode_forest(bundle.members[FOREST]) if manifest.output.forest_weight else None
-    return Rules(manifest.output, manifest.envelope, manifest.gate, statistics, abstain, forest)
+    return Rules(
+        manifest.output,
+        manifest.envelope,
+        manifest.gate,
+        statistics,
+        abstain,
+        forest,
+        manifest.kind,
+        _head(bundle, KIND),
+        _head(bundle, BLAST),
+    )
+
+
+def _head(bundle: Bundle, name: str) -> KernelHead | None:
+    if name not in bundle.members:
+        return None
+    return decode_head(bundle.members[name], f"{name} in {bundle.path.name}")
 
 
 class OpenNetworks(dict[str, "ModelRuntime"], Closing):
@@ -244,7 +267,7 @@ def open_networks(members: Mapping[str, bytes], contract: InputContract, *, thre
 def open_network(
     members: Mapping[str, bytes], name: str, contract: InputContract, *, threads: int = 1
 ) -> ModelRuntime:
-    """Load one network of a bundle's members, with the support vectors that judge its map, if there are any.
+    """Load one network of a bundle's members, with what pools its map, where it ends in one.
 
     Raises
     ------
@@ -252,10 +275,20 @@ def open_network(
         As in `open_runtime` and `PooledRuntime`.
     """
     network = open_runtime(MODEL_FILES[name].runtime, members[name], contract, threads=threads)
-    if SUPPORT not in members:
-        return network
     try:
-        return PooledRuntime(network, decode_support(members[SUPPORT]), contract)
+        return with_pooling(network, members, contract)
     except BaseException:
         network.close()
         raise
+
+
+def with_pooling(
+    network: ModelRuntime, members: Mapping[str, bytes], contract: InputContract
+) -> ModelRuntime:
+    """Put behind a network what pools its map, where it ends in one."""
+    if SUPPORT in members:
+        return PooledRuntime(network, contract, decode_support(members[SUPPORT]))
+    # A trunk that gives no features by itself ends in a map, and a head judges what is pooled of it.
+    if BLAST in members and network.predict(np.empty((0, *contract.shape), np.uint8)).features is None:
+        return PooledRuntime(network, contract, features=decode_head(members[BLAST], BLAST).features)
+    return network

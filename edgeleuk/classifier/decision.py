@@ -7,14 +7,16 @@ features, its probability.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from edgeleuk.bundle.heads import HAND_CRAFTED, kind_probabilities
 from edgeleuk.errors import BundleError, UsageError
 from edgeleuk.inference.log_odds import log_odds
 from edgeleuk.results import Check, Decision, Prediction, reasons
+from edgeleuk.results.kinds import LYMPHOID, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +25,15 @@ if TYPE_CHECKING:
 
     from edgeleuk.bundle.features import FeatureStatistics
     from edgeleuk.bundle.forest import Forest
-    from edgeleuk.bundle.manifest import Abstain, Conformal, Envelope, OutOfDistribution, OutputContract
+    from edgeleuk.bundle.heads import HeadAnswers, KernelHead
+    from edgeleuk.bundle.manifest import (
+        Abstain,
+        Conformal,
+        Envelope,
+        KindContract,
+        OutOfDistribution,
+        OutputContract,
+    )
     from edgeleuk.classifier.appearance import CellAppearance
     from edgeleuk.frames import CellCrop
     from edgeleuk.inference import Answer
@@ -59,12 +69,18 @@ class CellEvidence(NamedTuple):
         None where nobody asks for it.
     distance : float or None
         Of the features; None where the network gives none.
+    kinds : (K,) float64 or None
+        Probability of each kind; None where the bundle has no head for them.
+    kind_distance : float or None
+        From the nearest cell that taught that head.
     """
 
     probability: float
     area_um2: float
     look: CellAppearance | None = None
     distance: float | None = None
+    kinds: npt.NDArray[np.float64] | None = None
+    kind_distance: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +98,18 @@ class Rules:
         What makes a cell uncertain by its probability: ``band``, ``conformal`` or ``off``.
     forest : Forest, optional
         On the cell's plain numbers; where the output contract gives it a weight.
+    kind : KindContract, optional
+    kind_head : KernelHead, optional
+        Names kinds; where there is a contract for it.
+    blast_head : KernelHead, optional
+        Its score takes the place of the network's output.
 
     Raises
     ------
     UsageError
         ``conformal`` is asked for where there are no conformal limits.
     BundleError
-        The forest has a weight and is not there.
+        The forest has a weight, or the kinds have a contract, and is not there.
     """
 
     output: OutputContract
@@ -97,8 +118,18 @@ class Rules:
     statistics: FeatureStatistics | None = None
     abstain: Abstain = "band"
     forest: Forest | None = None
+    kind: KindContract | None = None
+    kind_head: KernelHead | None = None
+    blast_head: KernelHead | None = None
+
+    @property
+    def wants_numbers(self) -> bool:
+        """Whether a cell is judged by its hand-crafted features, too."""
+        return any(one is not None for one in (self.forest, self.kind_head, self.blast_head))
 
     def __post_init__(self) -> None:
+        if (self.kind is None) != (self.kind_head is None):
+            raise BundleError("the head for kinds and its contract do not come together")
         if self.output.forest_weight and self.forest is None:
             raise BundleError("the network is to be joined by a forest, and there is none")
         if self.abstain == "conformal" and self.output.conformal is None:
@@ -111,13 +142,41 @@ class Rules:
 
 
 def probabilities_of(
-    outputs: npt.NDArray[np.float32], rules: Rules, numbers: Sequence[npt.NDArray[np.float64]] | None
+    answer: Answer, rules: Rules, numbers: Sequence[npt.NDArray[np.float64]] | None
 ) -> npt.NDArray[np.float64]:
-    """Return the (n,) probabilities of n cells from a network's (n, K) outputs and their (14,) numbers."""
-    of_forest = None
+    """Return the (n,) probabilities of n cells from a network's answer and their (14,) numbers.
+
+    Raises
+    ------
+    BundleError
+        The answer's features are not those that the head for blasts judges.
+    """
+    of_forest, outputs = None, answer.outputs
     if rules.forest is not None and numbers is not None:
         of_forest = rules.forest.log_odds(numbers)
+    if rules.blast_head is not None:
+        outputs = answered_by(rules.blast_head, answer, numbers or []).scores.astype(np.float32)
     return calibrated(outputs, rules.output, of_forest)
+
+
+def answered_by(head: KernelHead, answer: Answer, numbers: Sequence[npt.NDArray[np.float64]]) -> HeadAnswers:
+    """Let a head judge n cells by a network's answer and their (14,) numbers.
+
+    Raises
+    ------
+    BundleError
+        The network does not give the features that the head judges.
+    """
+    of_cells = np.asarray(numbers, np.float32).reshape(-1, HAND_CRAFTED)
+    features = np.empty((len(of_cells), 0), np.float32) if answer.features is None else answer.features
+    if features.shape[1] != head.features:
+        raise BundleError(
+            "the network does not give the features that a head judges",
+            got=f"{features.shape[1]} features",
+            allowed=head.features,
+            cure="teach the bundle again, or convert the network again",
+        )
+    return head.answer(np.hstack([features, of_cells]))
 
 
 def calibrated(
@@ -164,31 +223,85 @@ def evidence_of(
 ) -> list[CellEvidence]:
     """Put together what is known of n cells, from a network's answer and their measures.
 
-    `numbers` are those of the cells, (14,) each, where the rules have a forest.
+    `numbers` are those of the cells, (14,) each, where the rules want them.
 
     Raises
     ------
     BundleError
-        The answer's features are not those of the rules' statistics.
+        The answer's features are not those of the rules' statistics, or of the head for kinds.
     """
-    probabilities = probabilities_of(answer.outputs, rules, numbers)
+    probabilities = probabilities_of(answer, rules, numbers)
     distances: Sequence[float | None] = [None] * len(areas_um2)
     if rules.statistics is not None:
         distances = feature_distances(answer, rules.statistics)
-    return [
+    found = [
         CellEvidence(float(p), area, seen, distance)
         for p, area, seen, distance in zip(probabilities, areas_um2, looks, distances, strict=True)
+    ]
+    if rules.kind is None or rules.kind_head is None or numbers is None:
+        return found
+    answers = answered_by(rules.kind_head, answer, numbers)
+    shares = kind_probabilities(answers.scores, rules.kind.sharpness)
+    return [
+        evidence._replace(kinds=row, kind_distance=float(distance))
+        for evidence, row, distance in zip(found, shares, answers.distances, strict=True)
     ]
 
 
 def decide(evidence: CellEvidence, rules: Rules) -> Prediction:
-    """Call a cell by the threshold, or by its conformal set, unless something makes it uncertain."""
+    """Name a cell's kind, if the bundle knows any; call a lymphoid one blast or normal.
+
+    A cell is called by the threshold, or by its conformal set, unless something makes it uncertain.
+    """
+    kind = share = None
+    if rules.kind is not None and evidence.kinds is not None:
+        named = _named(evidence, rules.kind)
+        if isinstance(named, Doubt):
+            foreign = named.check is not Check.KIND
+            return Prediction(Decision.UNCERTAIN, math.nan, named.reason, foreign=foreign)
+        kind, share = named
+        if kind not in LYMPHOID:
+            return Prediction(Decision.OTHER, math.nan, kind=kind, kind_probability=share)
     probability = evidence.probability
     doubt = doubt_of(evidence, rules)
-    if doubt is not None:
-        foreign = doubt.check is not Check.PROBABILITY
-        return Prediction(Decision.UNCERTAIN, probability, doubt.reason, foreign=foreign)
-    return _called(probability, rules)
+    if doubt is None:
+        return replace(_called(probability, rules), kind=kind, kind_probability=share)
+    foreign = doubt.check is not Check.PROBABILITY
+    return Prediction(Decision.UNCERTAIN, probability, doubt.reason, foreign, kind, share)
+
+
+def _named(evidence: CellEvidence, contract: KindContract) -> tuple[Kind, float] | Doubt:
+    """Name a cell's kind, or say why it cannot be named."""
+    assert evidence.kinds is not None
+    low, high = contract.area_um2
+    if not low <= evidence.area_um2 <= high:
+        return Doubt(
+            Check.AREA,
+            f"{reasons.AREA} {evidence.area_um2:.0f} um2 is outside that of all cells that taught the kinds,"
+            f" {low:.0f} to {high:.0f}",
+        )
+    order = np.argsort(-evidence.kinds)
+    best, second = (contract.kinds[index] for index in order[:2])
+    distance, limit = evidence.kind_distance, contract.distances[order[0]]
+    # `not <=` also catches NaN.
+    if distance is None or not distance <= limit:
+        return Doubt(
+            Check.FEATURES,
+            f"{reasons.FEATURES} are {math.nan if distance is None else distance:.2f} away from all cells"
+            f" that taught the kinds, allowed {limit:.2f} of {best.value}",
+        )
+    share = float(evidence.kinds[order[0]])
+    # Lymphoid kinds may be hard to tell from each other; that a cell is one of them is what matters.
+    lymphoid = math.fsum(
+        float(p) for kind, p in zip(contract.kinds, evidence.kinds, strict=True) if kind in LYMPHOID
+    )
+    if share >= contract.least or (best in LYMPHOID and lymphoid >= contract.least):
+        return best, share
+    return Doubt(
+        Check.KIND,
+        f"{reasons.KIND} is {best.value} at {share:.2f} or {second.value} at {evidence.kinds[order[1]]:.2f},"
+        f" told from {contract.least:.2f} on",
+    )
 
 
 def consensus(views: Sequence[Prediction], rules: Rules) -> Prediction:
@@ -208,20 +321,45 @@ def consensus(views: Sequence[Prediction], rules: Rules) -> Prediction:
     Prediction
         One view's own, if there is but one; foreign if most views are, or half of them with the first.
     """
+    views = _of_one_kind(views)
     known = [view for view in views if not math.isnan(view.probability)]
     if len(known) < 2:
         return (known or views)[0]
     foreign = [view for view in known if view.foreign]
     if 2 * len(foreign) > len(known) or (2 * len(foreign) == len(known) and known[0].foreign):
         return foreign[0]
-    own = [view.probability for view in known if not view.foreign]
+    own_views = [view for view in known if not view.foreign]
+    own, first = [view.probability for view in own_views], own_views[0]
+    share = first.kind_probability
     # 1 and 0 are as sure as float64 can be, not infinitely sure.
     odds = [math.log(p / (1 - p)) for p in (min(max(p, _LEAST_P), 1 - _LEAST_P) for p in own)]
     probability = 0.5 * (1 + math.tanh(math.fsum(odds) / len(odds) / 2))
     doubt = _undecided(probability, rules.output, rules.abstain)
     if doubt is not None:
-        return Prediction(Decision.UNCERTAIN, probability, doubt.reason)
-    return _called(probability, rules)
+        return Prediction(
+            Decision.UNCERTAIN, probability, doubt.reason, kind=first.kind, kind_probability=share
+        )
+    return replace(_called(probability, rules), kind=first.kind, kind_probability=share)
+
+
+def _of_one_kind(views: Sequence[Prediction]) -> Sequence[Prediction]:
+    """Keep the views that agree on a cell's kind, that of the largest sum of probabilities.
+
+    Lymphoid kinds count as one. Views without a kind are left out, where there are others.
+    """
+    told: dict[Kind, float] = {}
+    for view in views:
+        if view.kind is not None:
+            group = _group_of(view.kind)
+            told[group] = told.get(group, 0.0) + (view.kind_probability or 0.0)
+    if not told:
+        return views
+    most = max(told, key=lambda kind: told[kind])
+    return [view for view in views if view.kind is not None and _group_of(view.kind) is most]
+
+
+def _group_of(kind: Kind) -> Kind:
+    return Kind.LYMPHOCYTE if kind in LYMPHOID else kind
 
 
 def doubt_of(evidence: CellEvidence, rules: Rules) -> Doubt | None:

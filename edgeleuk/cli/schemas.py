@@ -17,8 +17,13 @@ from edgeleuk.capture.discovery import CameraList
 from edgeleuk.commands.bundle import BundleDescription, BundleVerification
 from edgeleuk.commands.config import ExplainedSettings
 from edgeleuk.commands.flat_field import StoredBlank
+from edgeleuk.commands.labels import LabelsImported, LabelsWritten
 from edgeleuk.commands.probe import ProbeResult
 from edgeleuk.commands.replay import Replay
+from edgeleuk.control.store import ControlFile
+from edgeleuk.control.verdicts import ControlList, ControlRemoval, ControlResult
+from edgeleuk.labels.checking import LabelCheck
+from edgeleuk.labels.listing import LabelList
 from edgeleuk.results.exported import ExportedCell
 from edgeleuk.results.schemas import write_schemas
 from edgeleuk.results.structs import RunSummary
@@ -47,8 +52,17 @@ PRINTED: Mapping[str, type] = {
     "verify-session": SessionVerification,
     "report": SessionReport,
     "replay": Replay,
+    "labels-list": LabelList,
+    "labels-written": LabelsWritten,
+    "labels-import": LabelsImported,
+    "labels-check": LabelCheck,
     "camera-list": CameraList,
     "camera-probe": ProbeResult,
+    "control": ControlResult,
+    "control-list": ControlList,
+    "control-remove": ControlRemoval,
+    # No command prints it: what the laboratory's file holds.
+    "control-file": ControlFile,
     "camera-flat-field": StoredBlank,
     "bench": BenchResult,
     "export": ExportedCell,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from edgeleuk.io.console import printable, say, shows_progress
 from edgeleuk.io.images import write_png
-from edgeleuk.results import Check, Counted, Decision, check_of
+from edgeleuk.pipeline.counts import Tally
+from edgeleuk.results import Counted
 from edgeleuk.version import RESEARCH_USE
 from edgeleuk.vision.annotate import annotate
 
@@ -34,8 +34,7 @@ class LiveView:
         self.camera = printable(camera)
         self.simulated = simulated
         self.frames = 0
-        self.cells: Counter[Decision] = Counter()
-        self.doubts: Counter[Check] = Counter()
+        self.tally = Tally(Counted())
         self.recent: list[tuple[int, str, float, float, str]] = []
         self.started = time.monotonic()
         self.last: FrameResult | None = None
@@ -50,12 +49,10 @@ class LiveView:
             for cell in result.cells:
                 if cell.is_new:
                     prediction = cell.prediction
-                    self.cells[prediction.decision] += 1
-                    if prediction.decision is Decision.UNCERTAIN:
-                        self.doubts[check_of(prediction.reason)] += 1
+                    self.tally.add(prediction, 1)
                     row = (
                         cell.track,
-                        prediction.decision.value,
+                        prediction.decision.value if prediction.kind is None else prediction.kind.value,
                         prediction.probability,
                         cell.area_um2,
                         prediction.reason or "",
@@ -75,11 +72,7 @@ class LiveView:
     def line(self) -> str:
         """Everything in one line."""
         with self._lock:
-            of = self.cells
-            counted = Counted(
-                of[Decision.BLAST], of[Decision.NORMAL], of[Decision.UNCERTAIN], dict(self.doubts)
-            )
-            cells = counted.text()
+            cells = self.tally.counted.text()
             latency = f", {self.last.latency_ms:.0f} ms each" if self.last else ""
             rate = self.frames / max(time.monotonic() - self.started, 1e-9)
             return f"  {self.frames} frames, {rate:.1f} a second{latency}; {cells}"

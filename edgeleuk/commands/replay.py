@@ -109,9 +109,10 @@ def _replayed(reader: SessionReader, track: int, bundle: str) -> Replay:
     if len(looked_at) < len(views):
         again.append(View(0.0, Prediction(Decision.UNCERTAIN, math.nan, STUCK_DUST, foreign=True)))
     replayed = _facts(joined(again, classifier).prediction)
-    recorded = {name: row[name] for name in replayed}
+    # Sessions of earlier versions have no kinds.
+    recorded = {name: row.get(name) for name in replayed}
     views_equal = all(
-        _facts(found) == {name: view[name] for name in replayed}
+        _facts(found) == {name: view.get(name) for name in replayed}
         for view, found in zip(looked_at, alone, strict=True)
     )
     return Replay(
@@ -130,6 +131,8 @@ def _facts(prediction: Prediction) -> dict[str, object]:
         "decision": prediction.decision.value,
         "probability": None if math.isnan(prediction.probability) else prediction.probability,
         "reason": prediction.reason,
+        "kind": None if prediction.kind is None else prediction.kind.value,
+        "kind_probability": prediction.kind_probability,
     }
 
 
@@ -140,6 +143,7 @@ def replay_text(result: Replay) -> str:
     for name, one in (("recorded", result.recorded), ("replayed", result.replayed)):
         probability = "none" if one.probability is None else repr(one.probability)
         reason = f" ({one.reason})" if one.reason else ""
+        reason = f", {one.kind.value} {one.kind_probability!r}{reason}" if one.kind is not None else reason
         lines.append(f"{name:<9} {one.decision.value}, probability of blast {probability}{reason}")
     lines.append("equal, bit for bit" if result.equal else "NOT EQUAL")
     return "\n".join([*lines, RESEARCH_USE])

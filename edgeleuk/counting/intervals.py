@@ -230,8 +230,8 @@ def counting_facts(
     until_points : float, optional
         The half width that was asked for.
     """
-    counts = dict(zip(DECISIONS, (counted.blast, counted.normal, counted.uncertain), strict=True))
-    reason = counted.no_share
+    counts = {name: getattr(counted, name) for name in DECISIONS}
+    reason = counted.no_white_share
     return {
         "differential": {
             "n": counted.total,
@@ -296,6 +296,8 @@ def counting_text(facts: Mapping[str, Any]) -> list[str]:
         shares = (
             f"{counted[name]['share']:.1%} {name} ({counted[name]['low']:.1%} to {counted[name]['high']:.1%})"
             for name in DECISIONS
+            # Without a head for kinds there are no others.
+            if name != "other" or counted[name]["count"]
         )
         lines.append(f"shares    of {counted['n']} cells: " + ", ".join(shares) + ", exact 95 % intervals")
     if corrected["share"] is None:

@@ -1,4 +1,4 @@
-"""A network that ends in a map, and the support vectors that judge it, as one runtime."""
+"""A network that ends in a map, and what pools and judges that, as one runtime."""
 
 from __future__ import annotations
 
@@ -85,15 +85,18 @@ def map_geometry(numbers: int, features: int, contract: InputContract) -> MapGeo
 
 
 class PooledRuntime(Closing):
-    """Answers with the support vectors' log odds, its features being the pooled ones.
+    """Answers with the support vectors' log odds, or with nothing but the pooled features.
 
     Parameters
     ----------
     network : ModelRuntime
         Its outputs are the map, (n, P * C), the channels of a place side by side.
-    support : SupportVectors
     contract : InputContract
         With a ``mask`` or a ``nucleus`` channel.
+    support : SupportVectors, optional
+        Without them the output is 0, and a head judges the features.
+    features : int, optional
+        How many features are pooled; by default those of the support vectors.
 
     Attributes
     ----------
@@ -106,12 +109,21 @@ class PooledRuntime(Closing):
         As `map_geometry`.
     """
 
-    def __init__(self, network: ModelRuntime, support: SupportVectors, contract: InputContract) -> None:
+    def __init__(
+        self,
+        network: ModelRuntime,
+        contract: InputContract,
+        support: SupportVectors | None = None,
+        *,
+        features: int | None = None,
+    ) -> None:
+        width = support.mean.size if support is not None else features
+        assert width is not None
         self.name = network.name
         self.network = network
         self._support = support
         numbers = network.predict(np.empty((0, *contract.shape), np.uint8)).outputs.shape[1]
-        self._map = map_geometry(numbers, support.mean.size, contract)
+        self._map = map_geometry(numbers, width, contract)
 
     def predict(self, tensors: npt.NDArray[np.uint8]) -> Answer:
         """Run the network on (n, H, W, C) uint8 tensors and judge its maps."""
@@ -122,6 +134,8 @@ class PooledRuntime(Closing):
     def judge(self, answer: Answer, tensors: npt.NDArray[np.uint8]) -> Answer:
         """Judge the maps that the network answered to (n, H, W, C) uint8 tensors."""
         features = self._pooled(answer, tensors)
+        if self._support is None:
+            return Answer(np.zeros((len(features), 1), np.float32), features)
         return Answer(self._support.log_odds(features)[:, None], features)
 
     def close(self) -> None:

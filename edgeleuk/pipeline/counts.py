@@ -25,19 +25,23 @@ class Tally:
             }
         )
         self._doubts = Counter(before.doubts)
+        self._kinds = Counter(before.kinds)
 
     @property
     def counted(self) -> Counted:
         """What is said of them now."""
         of = self._decisions
         doubts = {check: n for check, n in self._doubts.items() if n}
-        return Counted(of[Decision.BLAST], of[Decision.NORMAL], of[Decision.UNCERTAIN], doubts)
+        kinds = {kind: n for kind, n in self._kinds.items() if n}
+        return Counted(of[Decision.BLAST], of[Decision.NORMAL], of[Decision.UNCERTAIN], doubts, kinds)
 
     def add(self, prediction: Prediction, step: int) -> None:
         """Count a cell once more by this, or with -1 once less."""
         self._decisions[prediction.decision] += step
         if prediction.decision is Decision.UNCERTAIN:
             self._doubts[check_of(prediction.reason)] += step
+        elif prediction.kind is not None and prediction.decision is Decision.OTHER:
+            self._kinds[prediction.kind] += step
 
 
 def require_conserved(summary: SessionSummary, rows: Counts, tallies: Tallies) -> None:

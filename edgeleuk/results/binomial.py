@@ -9,13 +9,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def clopper_pearson(count: float, total: float) -> tuple[float, float]:
-    """Exact 95 % interval of a binomial share; the beta distribution fills in between whole counts."""
+def clopper_pearson(count: float, total: float, alpha: float = 0.05) -> tuple[float, float]:
+    """Exact interval of a binomial share, 95 % where nothing else is asked for.
+
+    Parameters
+    ----------
+    count, total : float
+        0 <= count <= total. The beta distribution fills in between whole counts.
+    alpha : float
+        How often the interval may miss the share, at most.
+    """
     low, high = 0.0, 1.0
     if count > 0:
-        low = _root(lambda p: incomplete_beta(count, total - count + 1, p) - 0.025)
+        low = _root(lambda p: incomplete_beta(count, total - count + 1, p) - alpha / 2)
     if count < total:
-        high = _root(lambda p: incomplete_beta(count + 1, total - count, p) - 0.975)
+        high = _root(lambda p: incomplete_beta(count + 1, total - count, p) - (1 - alpha / 2))
     return low, high
 
 

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from edgeleuk.frames import Box, Cell
+    from edgeleuk.results.kinds import Kind
 
 
 class Decision(str, Enum):
-    """The three things a cell can be called."""
+    """What a cell can be called; ``other`` is of a known kind that is not asked for blasts."""
 
     BLAST = "blast"
     NORMAL = "normal"
+    OTHER = "other"
     UNCERTAIN = "uncertain"
 
 
@@ -30,17 +32,23 @@ class Prediction:
     ----------
     decision : Decision
     probability : float
-        Of the positive class, after the temperature; 0 to 1.
+        Of the positive class, after the temperature; 0 to 1. NaN of a cell that was not asked.
     reason : str or None
         Why the cell is ``uncertain``.
     foreign : bool
         The reason is that the network was never trained on such cells, so that its probability says nothing.
+    kind : Kind or None
+        None where the bundle knows no kinds, or cannot tell this cell's.
+    kind_probability : float or None
+        Of that kind.
     """
 
     decision: Decision
     probability: float
     reason: str | None = None
     foreign: bool = False
+    kind: Kind | None = None
+    kind_probability: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgeleuk.results.binomial import clopper_pearson
-from edgeleuk.results.cells import DECISIONS, Decision
+from edgeleuk.results.cells import Decision
+from edgeleuk.results.kinds import NOT_WHITE, Kind
 from edgeleuk.results.reasons import FOREIGN, NOT_JUDGED, Check, check_of
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 # Of foreign cells among all, the share above which no share of blasts is told.
 MOST_FOREIGN = 0.2
+_Named = TypeVar("_Named", Check, Kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,19 +69,33 @@ class Counted:
     Attributes
     ----------
     blast, normal, uncertain : int
+        Of the cells that may be blasts, and of those that nothing is known of.
     doubts : mapping of Check to int
         Why the uncertain ones are.
+    kinds : mapping of Kind to int
+        The cells of other kinds.
     """
 
     blast: int = 0
     normal: int = 0
     uncertain: int = 0
     doubts: Mapping[Check, int] = field(default_factory=dict)
+    kinds: Mapping[Kind, int] = field(default_factory=dict)
+
+    @property
+    def other(self) -> int:
+        """Cells of other kinds."""
+        return sum(self.kinds.values())
 
     @property
     def total(self) -> int:
         """All of them."""
-        return self.blast + self.normal + self.uncertain
+        return self.blast + self.normal + self.other + self.uncertain
+
+    @property
+    def white(self) -> int:
+        """Nucleated white cells whose kind is known."""
+        return self.blast + self.normal + sum(n for kind, n in self.kinds.items() if kind not in NOT_WHITE)
 
     @property
     def foreign(self) -> int:
@@ -88,8 +104,16 @@ class Counted:
 
     @property
     def no_share(self) -> str | None:
-        """Why no share of blasts may be told of them; None where one may."""
-        judged = self.total - sum(self.doubts.get(check, 0) for check in NOT_JUDGED)
+        """Why no share of blasts among the lymphoid cells may be told; None where one may."""
+        return self._too_foreign(self.total - self.other)
+
+    @property
+    def no_white_share(self) -> str | None:
+        """Why no share of all white cells may be told; None where one may."""
+        return self._too_foreign(self.total)
+
+    def _too_foreign(self, cells: int) -> str | None:
+        judged = cells - sum(self.doubts.get(check, 0) for check in NOT_JUDGED)
         if self.foreign <= MOST_FOREIGN * judged:
             return None
         why = doubts_text({check: n for check, n in self.doubts.items() if check in FOREIGN})
@@ -119,27 +143,38 @@ class Counted:
         return {
             "blast": self.blast,
             "normal": self.normal,
+            "other": self.other,
             "uncertain": self.uncertain,
+            "other_by_kind": {kind.value: n for kind, n in _frequent_first(self.kinds)},
             "uncertain_by_reason": {check.value: n for check, n in _frequent_first(self.doubts)},
         }
 
 
-def counted_of(cells: Iterable[tuple[str, str | None]]) -> Counted:
-    """Count cells by what they were called, and the uncertain ones by why.
+def counted_of(cells: Iterable[tuple[str, str | None, str | None]]) -> Counted:
+    """Count cells by what they were called: the uncertain ones by why, the others by their kind.
+
+    Parameters
+    ----------
+    cells : iterable of (decision, reason, kind)
 
     Examples
     --------
-    >>> counted_of([("blast", None), ("uncertain", "area 9 um2 is outside")]).to_json()["uncertain_by_reason"]
-    {'area': 1}
+    >>> cells = [("blast", None, None), ("other", None, "band"), ("uncertain", "area 9 um2 is outside", None)]
+    >>> counted_of(cells).text()
+    '1 blast, 0 normal, 1 other (band 1), 1 uncertain (area 1)'
     """
     decisions: Counter[str] = Counter()
     doubts: Counter[Check] = Counter()
-    for decision, reason in cells:
+    kinds: Counter[Kind] = Counter()
+    for decision, reason, kind in cells:
         decisions[decision] += 1
         if decision == Decision.UNCERTAIN:
             doubts[check_of(reason)] += 1
-    blast, normal, uncertain = (decisions[name] for name in DECISIONS)
-    return Counted(blast, normal, uncertain, doubts)
+        elif decision == Decision.OTHER:
+            kinds[Kind(kind)] += 1
+    return Counted(
+        decisions[Decision.BLAST], decisions[Decision.NORMAL], decisions[Decision.UNCERTAIN], doubts, kinds
+    )
 
 
 def cells_text(counts: Mapping[str, Any]) -> str:
@@ -150,9 +185,16 @@ def cells_text(counts: Mapping[str, Any]) -> str:
     >>> cells_text({"blast": 3, "normal": 9, "uncertain": 4, "uncertain_by_reason": {"area": 4}})
     '3 blast, 9 normal, 4 uncertain (area 4)'
     """
-    why = ", ".join(f"{name} {n}" for name, n in counts["uncertain_by_reason"].items())
-    calls = ", ".join(f"{counts[name]} {name}" for name in DECISIONS)
-    return calls + (f" ({why})" if why else "")
+    why = _in_brackets(counts["uncertain_by_reason"])
+    kinds = _in_brackets(counts.get("other_by_kind", {}))
+    of_kinds = f", {counts['other']} other{kinds}" if kinds else ""
+    return (
+        f"{counts['blast']} blast, {counts['normal']} normal{of_kinds}, {counts['uncertain']} uncertain{why}"
+    )
+
+
+def _in_brackets(counts: Mapping[str, int]) -> str:
+    return f" ({', '.join(f'{name} {n}' for name, n in counts.items())})" if counts else ""
 
 
 def doubts_text(doubts: Mapping[Check, int]) -> str:
@@ -166,7 +208,8 @@ def doubts_text(doubts: Mapping[Check, int]) -> str:
     return ", ".join(f"{check.value} {n}" for check, n in _frequent_first(doubts))
 
 
-def _frequent_first(doubts: Mapping[Check, int]) -> list[tuple[Check, int]]:
-    order = list(Check)
-    found = [(check, n) for check, n in doubts.items() if n]
+def _frequent_first(counts: Mapping[_Named, int]) -> list[tuple[_Named, int]]:
+    """Sort by count; of equal ones the first in the order of their class comes first."""
+    order = [*Check, *Kind]
+    found = [(name, n) for name, n in counts.items() if n]
     return sorted(found, key=lambda item: (-item[1], order.index(item[0])))

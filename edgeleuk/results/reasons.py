@@ -16,6 +16,7 @@ class Check(str, Enum):
     COLOUR = "colour"
     SHARPNESS = "sharpness"
     FEATURES = "features"
+    KIND = "kind"
     PROBABILITY = "probability"
     BORDER = "border"
     DUST = "dust"
@@ -23,7 +24,7 @@ class Check(str, Enum):
 
 
 # Those that a network and its training cells decide.
-OF_NETWORK = (Check.AREA, Check.COLOUR, Check.SHARPNESS, Check.FEATURES, Check.PROBABILITY)
+OF_NETWORK = (Check.AREA, Check.COLOUR, Check.SHARPNESS, Check.FEATURES, Check.KIND, Check.PROBABILITY)
 # Cells unlike those that the network was trained with: what it says of them means nothing.
 FOREIGN = (Check.SCALE, Check.AREA, Check.COLOUR, Check.SHARPNESS, Check.FEATURES, Check.OTHER)
 # Nothing was judged: a part of a cell, or no cell.
@@ -40,6 +41,7 @@ AREA = "area"
 COLOUR = "colour:"
 SHARPNESS = "sharpness"
 FEATURES = "features"
+KIND = "kind"
 BETWEEN = "probability between"
 BOTH_CLASSES = "both classes are"
 NO_CLASS = "no class is"
@@ -53,6 +55,7 @@ _BEGINNINGS = {
     f"{COLOUR} ": Check.COLOUR,
     f"{SHARPNESS} ": Check.SHARPNESS,
     f"{FEATURES} ": Check.FEATURES,
+    f"{KIND} ": Check.KIND,
     BETWEEN: Check.PROBABILITY,
     BOTH_CLASSES: Check.PROBABILITY,
     NO_CLASS: Check.PROBABILITY,

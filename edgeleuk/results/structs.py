@@ -11,6 +11,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from edgeleuk.results.cells import Decision  # noqa: TC001 - msgspec looks at it
+from edgeleuk.results.kinds import Kind  # noqa: TC001 - as above
 from edgeleuk.version import RESEARCH_USE
 
 
@@ -33,19 +34,27 @@ class CalledCell(Printed, frozen=True, kw_only=True):
         Of the positive class; None where nothing was judged.
     reason : str or None
         Why the cell is ``uncertain``.
+    kind : Kind or None
+        None where the bundle knows no kinds, or cannot tell this cell's.
+    kind_probability : float or None
+        Of that kind.
     """
 
     decision: Decision
     probability: float | None
     reason: str | None
+    kind: Kind | None = None
+    kind_probability: float | None = None
 
 
 class CellCounts(Printed, frozen=True, kw_only=True):
-    """How many cells were called what, and why the uncertain ones are: by the value of `Check`."""
+    """How many cells were called what: other ones by their `Kind`, the uncertain ones by `Check`."""
 
     blast: int
     normal: int
+    other: int
     uncertain: int
+    other_by_kind: dict[str, int]
     uncertain_by_reason: dict[str, int]
 
 
@@ -56,7 +65,9 @@ class Sightings(Printed, frozen=True, kw_only=True):
     unique: int
     blast: int
     normal: int
+    other: int
     uncertain: int
+    other_by_kind: dict[str, int]
     uncertain_by_reason: dict[str, int]
     seen_before: int
     excluded: int
@@ -94,6 +105,7 @@ class Differential(Printed, frozen=True, kw_only=True):
     reason: str | None
     blast: CountedShare
     normal: CountedShare
+    other: CountedShare
     uncertain: CountedShare
 
 
@@ -153,10 +165,55 @@ class Truth(Printed, frozen=True, kw_only=True):
     not_a_cell: int
 
 
+class OutOfRange(Printed, frozen=True, kw_only=True):
+    """A measure of a run's first fields that has left the laboratory's range.
+
+    Attributes
+    ----------
+    measure, subject : str
+        Its name, and what it points to: light, focus, stain or scale.
+    mean : float
+        Of the control sessions.
+    distance : float
+        From it, in standard deviations.
+    """
+
+    measure: str
+    subject: str
+    mean: float
+    distance: float
+
+
+class ControlOfRun(Printed, frozen=True, kw_only=True):
+    """How a run's first fields stood to the laboratory's control sessions.
+
+    Attributes
+    ----------
+    file : str
+    slide : str or None
+        The control slide, where there is one of the run's bundle and scale.
+    sessions : int
+        Of that slide.
+    last_session : str or None
+        How the newest of them was judged.
+    state : str
+        ``no limits yet``, ``not reached``, ``in range`` or ``out of range``.
+    out_of_range : list
+    """
+
+    file: str
+    slide: str | None
+    sessions: int
+    last_session: str | None
+    state: str
+    out_of_range: list[OutOfRange]
+
+
 class RunSummary(Printed, frozen=True, kw_only=True):
     """What ``edgeleuk run --json`` and ``scan --json`` print, and what a session records at its end.
 
-    The last three but one are there once the run has ended.
+    The last ones, before the research-use sentence, are there once the run has ended; `control` where the run
+    was controlled.
     """
 
     schema_version: int
@@ -177,4 +234,5 @@ class RunSummary(Printed, frozen=True, kw_only=True):
     differential: Differential | UnsetType = UNSET
     corrected_blast_share: CorrectedShare | UnsetType = UNSET
     precision: CountPrecision | UnsetType = UNSET
+    control: ControlOfRun | UnsetType = UNSET
     research_use: str = RESEARCH_USE

@@ -38,7 +38,9 @@ COLUMNS: dict[str, str] = {
     "nucleus_area_um2": "area of its nucleus, um2; empty where the scale is unknown",
     "px_per_um": "scale of the frame, pixels per micrometre; empty where it is unknown",
     "views": "how many views of the cell were judged",
-    "decision": "blast, normal or uncertain",
+    "decision": "blast, normal, other or uncertain",
+    "kind": "the cell's kind, such as neutrophil; empty where it is not known",
+    "kind_probability": "probability of that kind, 0 to 1; empty where it is not known",
     "probability": "calibrated probability of blast, 0 to 1; empty where none was computed",
     "reason": "why the cell is uncertain; empty otherwise",
     "simulated": "1 for cells of the virtual slide, 0 for photographs",
@@ -50,7 +52,7 @@ COLUMNS: dict[str, str] = {
 # what it drops before one.
 _FORMULAS = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
 _LED_BY = tuple("'\t\r\n\0")
-_ROUNDED = {"area_um2": 3, "nucleus_area_um2": 3, "px_per_um": 4, "probability": 6}
+_ROUNDED = {"area_um2": 3, "nucleus_area_um2": 3, "px_per_um": 4, "probability": 6, "kind_probability": 6}
 
 
 def export_csv(session: Path, out: Path | None = None) -> int:

@@ -36,6 +36,7 @@ CODES = {
     "cells": "Cells counted, each once",
     "blast": "Cells called blast",
     "normal": "Cells called normal",
+    "other": "Cells of other kinds",
     "uncertain": "Cells called uncertain",
     "blast-share": "Share of cells called blast among those called blast or normal",
     "blast-share-interval": "Exact 95 % interval of that share",

@@ -48,7 +48,9 @@ _TYPED = 4
 # SHA-256 over the tables of earlier schemas, so that theirs are compared, too.
 _TABLES_BEFORE = {
     2: "d052c91a16ea5811ae6343026115f2ec2f1bf512f8a44762c448e23fd3b391e0",
+    # The fourth has the tables of the third.
     3: "c3e1dfb656354c6b526441bd62c1d5790fb01429747787d22c5e5629993fabfc",
+    4: "c3e1dfb656354c6b526441bd62c1d5790fb01429747787d22c5e5629993fabfc",
 }
 _TABLES_QUERY = "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name"
 # What a column of a declared type may hold, as SQLite's typeof() names it.

@@ -29,7 +29,12 @@ if TYPE_CHECKING:
 
 # Of each decision: a page of some megabytes still opens on a phone.
 MOST_PICTURES = 200
-TITLES = {"uncertain": "Called uncertain", "blast": "Called blast", "normal": "Called normal"}
+TITLES = {
+    "uncertain": "Called uncertain",
+    "blast": "Called blast",
+    "normal": "Called normal",
+    "other": "Other kinds",
+}
 _STYLE = f"""
 {BODY_RULE}
 {RESEARCH_RULE}
@@ -97,4 +102,7 @@ def _figure(cell: Mapping[str, object], thumbnail: object) -> str:
     probability = cell["probability"]
     p = f"{probability:.3f}" if isinstance(probability, float) else "unknown"
     reason = f"<br>{escape(printable(str(cell['reason'])))}" if cell["reason"] else ""
-    return figure(picture, f"cell {cell['track']}, P(blast) {p}{reason}")
+    called = f"P(blast) {p}" if cell["kind"] is None else f"{cell['kind']}, P(blast) {p}"
+    if cell["decision"] == "other":
+        called = f"{cell['kind']} {cell['kind_probability']:.3f}"
+    return figure(picture, f"cell {cell['track']}, {escape(printable(called))}{reason}")

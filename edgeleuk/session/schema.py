@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from edgeleuk.counting.intervals import Called, called_of
 from edgeleuk.errors import EdgeleukError, SessionError
-from edgeleuk.results import DECISIONS, Check, Counted, check_of
+from edgeleuk.results import Counted, counted_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -18,7 +17,8 @@ if TYPE_CHECKING:
 
 # "EDLK" in the file's header tells `file` and us whose database it is.
 APPLICATION_ID = 0x45444C4B
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
+_WITH_KINDS = 5
 RESTORE = "restore it from a copy"
 
 SCHEMA = """
@@ -50,28 +50,34 @@ CREATE TABLE cells (
     x INTEGER NOT NULL, y INTEGER NOT NULL, w INTEGER NOT NULL, h INTEGER NOT NULL,
     area_px INTEGER NOT NULL, nucleus_area_px INTEGER NOT NULL,
     area_um2 REAL, nucleus_area_um2 REAL,
-    decision TEXT NOT NULL CHECK (decision IN ('blast', 'normal', 'uncertain')),
+    decision TEXT NOT NULL CHECK (decision IN ('blast', 'normal', 'other', 'uncertain')),
     probability REAL,
     reason TEXT,
     truth TEXT,
     thumbnail BLOB,
     crop BLOB,
     focus REAL NOT NULL,
-    is_foreign INTEGER NOT NULL
+    is_foreign INTEGER NOT NULL,
+    kind TEXT,
+    kind_probability REAL
 );
 CREATE TABLE views (
     track INTEGER NOT NULL REFERENCES cells (track),
     frame INTEGER NOT NULL REFERENCES frames (sequence),
     x INTEGER NOT NULL, y INTEGER NOT NULL, w INTEGER NOT NULL, h INTEGER NOT NULL,
     focus REAL NOT NULL,
-    decision TEXT NOT NULL CHECK (decision IN ('blast', 'normal', 'uncertain')),
+    decision TEXT NOT NULL CHECK (decision IN ('blast', 'normal', 'other', 'uncertain')),
     probability REAL,
     reason TEXT,
     is_foreign INTEGER NOT NULL,
     crop BLOB,
-    agreed_decision TEXT NOT NULL CHECK (agreed_decision IN ('blast', 'normal', 'uncertain')),
+    agreed_decision TEXT NOT NULL CHECK (agreed_decision IN ('blast', 'normal', 'other', 'uncertain')),
     agreed_probability REAL,
     agreed_reason TEXT,
+    kind TEXT,
+    kind_probability REAL,
+    agreed_kind TEXT,
+    agreed_kind_probability REAL,
     PRIMARY KEY (track, frame)
 ) WITHOUT ROWID;
 CREATE TABLE events (
@@ -85,10 +91,18 @@ CREATE TABLE summary (id INTEGER PRIMARY KEY, value TEXT NOT NULL);
 
 
 # What is said of a cell is what its views agreed on last.
-_AGREED = ", ".join(
-    f"CASE WHEN last.track IS NULL THEN cells.{name} ELSE last.agreed_{name} END AS {name}"
-    for name in ("decision", "probability", "reason")
-)
+_SAID = ("decision", "probability", "reason")
+_KIND = ("kind", "kind_probability")
+_WITHOUT_KIND = ", ".join(f"NULL AS {name}" for name in _KIND)
+
+
+def _agreed(names: tuple[str, ...]) -> str:
+    return ", ".join(
+        f"CASE WHEN last.track IS NULL THEN cells.{name} ELSE last.agreed_{name} END AS {name}"
+        for name in names
+    )
+
+
 _LAST_VIEW = (
     "LEFT JOIN views AS last ON last.track = cells.track"
     " AND last.frame = (SELECT MAX(frame) FROM views WHERE views.track = cells.track)"
@@ -106,12 +120,16 @@ class Counts(NamedTuple):
 
 
 def said(connection: sqlite3.Connection) -> str:
-    """Return a query for what is said of each cell: track, truth, decision, probability, reason, views."""
+    """Return a query for what is said of each cell.
+
+    Its columns are track, truth, decision, probability, reason, kind, kind_probability, views.
+    """
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version < 3:
         # Earlier schemas judged each cell once.
-        return "SELECT track, truth, decision, probability, reason, 1 AS views FROM cells"
-    return f"SELECT cells.track, cells.truth, {_AGREED}, {_VIEWS} FROM cells {_LAST_VIEW}"  # noqa: S608 - names from the lines above
+        return f"SELECT track, truth, {', '.join(_SAID)}, {_WITHOUT_KIND}, 1 AS views FROM cells"  # noqa: S608 - names from the lines above
+    kind = _agreed(_KIND) if version >= _WITH_KINDS else _WITHOUT_KIND
+    return f"SELECT cells.track, cells.truth, {_agreed(_SAID)}, {kind}, {_VIEWS} FROM cells {_LAST_VIEW}"  # noqa: S608 - as above
 
 
 def count_rows(connection: sqlite3.Connection) -> Counts:
@@ -139,24 +157,15 @@ def tally_rows(connection: sqlite3.Connection) -> Tallies:
         "SELECT COALESCE(SUM(detected), 0), COALESCE(SUM(seen_before), 0), COALESCE(SUM(excluded), 0)"
         " FROM frames"
     ).fetchone()
-    cells = dict(
-        connection.execute(f"SELECT decision, COUNT(*) FROM ({said(connection)}) GROUP BY decision")  # noqa: S608
-    )
-    blast, normal, uncertain = (cells.get(name, 0) for name in DECISIONS)
+    cells = connection.execute(f"SELECT decision, reason, kind FROM ({said(connection)})")  # noqa: S608
     detected, seen_before, excluded = frames
-    return Tallies(detected, seen_before, excluded, Counted(blast, normal, uncertain, _doubts(connection)))
+    return Tallies(detected, seen_before, excluded, counted_of(cells))
 
 
 def count_called(connection: sqlite3.Connection, threshold: float) -> Called:
     """Call the cells like the training cells by a threshold alone."""
     rows = connection.execute(f"SELECT probability, reason FROM ({said(connection)})")  # noqa: S608
     return called_of(rows, threshold)
-
-
-def _doubts(connection: sqlite3.Connection) -> Counter[Check]:
-    """Count the uncertain cells by why they are."""
-    rows = connection.execute(f"SELECT reason FROM ({said(connection)}) WHERE decision = 'uncertain'")  # noqa: S608
-    return Counter(check_of(reason) for (reason,) in rows)
 
 
 def companions(path: Path) -> tuple[Path, Path]:

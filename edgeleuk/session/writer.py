@@ -19,6 +19,7 @@ from edgeleuk.errors import SessionError
 from edgeleuk.io.clock import now
 from edgeleuk.io.console import recordable
 from edgeleuk.results import Decision, Prediction
+from edgeleuk.results.kinds import Kind
 from edgeleuk.session.counting_rows import CountingRows
 from edgeleuk.session.hash_chain import append_link
 from edgeleuk.session.intact import FileWatch
@@ -38,9 +39,10 @@ if TYPE_CHECKING:
     from edgeleuk.vision.tracking import EarlierField, Placed
 
 ALL_VIEWS = (
-    "SELECT focus, truth, decision, probability, reason, is_foreign, frame FROM cells WHERE track = ?"
-    " UNION ALL SELECT focus, NULL, decision, probability, reason, is_foreign, frame FROM views"
-    " WHERE track = ? ORDER BY frame"
+    "SELECT focus, truth, decision, probability, reason, is_foreign, kind, kind_probability, frame"
+    " FROM cells WHERE track = ?"
+    " UNION ALL SELECT focus, NULL, decision, probability, reason, is_foreign, kind, kind_probability, frame"
+    " FROM views WHERE track = ? ORDER BY frame"
 )
 MB = 1_000_000
 
@@ -110,7 +112,7 @@ class SessionWriter(CountingRows):
     summary : SessionSummary or None
         Set when the run has ended, well or not.
     noted : int
-        Events that it recorded by itself, as the disk filled.
+        Events beside the run's own: as the disk filled, and what listeners noted.
     """
 
     def __init__(
@@ -191,6 +193,11 @@ class SessionWriter(CountingRows):
             )
             append_link(connection, "event", row.lastrowid)
 
+    def note(self, kind: str, text: str) -> None:
+        """Add a line to the log that is not the run's own, as `record_event`."""
+        self.record_event(kind, text)
+        self.noted += 1
+
     def check(self) -> None:
         """See that the file is still there, whole, and changed by nobody else.
 
@@ -206,7 +213,7 @@ class SessionWriter(CountingRows):
         """Return all judged views of a cell in their order, and its truth; none of a cell not judged yet."""
         with explained(self.path):
             rows = self._connection.execute(ALL_VIEWS, (track, track)).fetchall()
-        views = [View(row[0], prediction_of(*row[2:6])) for row in rows]
+        views = [View(row[0], prediction_of(*row[2:8])) for row in rows]
         return views, rows[0][1] if rows else None
 
     def true_cells(self) -> dict[str, int]:
@@ -265,8 +272,7 @@ class SessionWriter(CountingRows):
                 cure="free some space and start a new session",
             )
         if self._pictures and free < self._guard.pictures_bytes:
-            self.record_event("disk", f"{free / MB:.0f} MB are free: results are recorded without pictures")
-            self.noted += 1
+            self.note("disk", f"{free / MB:.0f} MB are free: results are recorded without pictures")
         # With some room between, so that the two do not alternate.
         self._pictures = free >= self._guard.pictures_bytes * (1 if self._pictures else 1.1)
         return self._pictures
@@ -312,8 +318,9 @@ def _insert_first_views(
     """Insert the cells that were judged for the first time."""
     connection.executemany(
         "INSERT INTO cells (track, frame, x, y, w, h, area_px, nucleus_area_px, area_um2,"
-        " nucleus_area_um2, decision, probability, reason, truth, thumbnail, crop, focus, is_foreign)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " nucleus_area_um2, decision, probability, reason, kind, kind_probability, truth, thumbnail, crop,"
+        " focus, is_foreign)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             (
                 *(cell.track, sequence, *cell.box, cell.area_px, cell.nucleus_area_px),
@@ -333,9 +340,10 @@ def _insert_further_views(
 ) -> None:
     """Insert the views of cells that had been judged before."""
     connection.executemany(
-        "INSERT INTO views (track, frame, x, y, w, h, focus, decision, probability, reason,"
-        " is_foreign, crop, agreed_decision, agreed_probability, agreed_reason)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO views (track, frame, x, y, w, h, focus, decision, probability, reason, kind,"
+        " kind_probability, is_foreign, crop, agreed_decision, agreed_probability, agreed_reason,"
+        " agreed_kind, agreed_kind_probability)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             (
                 *(cell.track, sequence, *cell.box, cell.focus, *_columns(cell.prediction)),
@@ -347,14 +355,25 @@ def _insert_further_views(
     )
 
 
-def _columns(prediction: Prediction) -> tuple[str, float, str | None]:
-    return prediction.decision.value, prediction.probability, prediction.reason
+def _columns(prediction: Prediction) -> tuple[str, float, str | None, str | None, float | None]:
+    said, kind = prediction, prediction.kind
+    return said.decision.value, said.probability, said.reason, kind and kind.value, said.kind_probability
 
 
 def prediction_of(
-    decision: str, probability: float | None, reason: str | None, foreign: int = 0
+    decision: str,
+    probability: float | None,
+    reason: str | None,
+    foreign: int = 0,
+    kind: str | None = None,
+    kind_probability: float | None = None,
 ) -> Prediction:
     """Return the prediction of a row; SQLite keeps NaN as NULL."""
     return Prediction(
-        Decision(decision), math.nan if probability is None else probability, reason, bool(foreign)
+        Decision(decision),
+        math.nan if probability is None else probability,
+        reason,
+        bool(foreign),
+        None if kind is None else Kind(kind),
+        kind_probability,
     )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 COLOURS: dict[Decision, Colour] = {
     Decision.BLAST: (213, 94, 0),
     Decision.NORMAL: (0, 114, 178),
+    Decision.OTHER: (0, 158, 115),
     Decision.UNCERTAIN: (240, 228, 66),
 }
 EXCLUDED_COLOUR: Colour = (128, 128, 128)
@@ -72,7 +73,7 @@ def annotate(
     for cell in result.cells:
         _tag(picture, cell.box, _words(cell.prediction), COLOURS[cell.prediction.decision], letter)
     predictions = [cell.prediction for cell in result.cells]
-    counted = counted_of((of.decision.value, of.reason) for of in predictions)
+    counted = counted_of((of.decision.value, of.reason, of.kind) for of in predictions)
     counts = f"this field: {counted.text()}, {len(result.excluded)} cut"
     px_per_um = scale or result.px_per_um
     return np.vstack([picture, legend_band(width, letter, px_per_um, simulated=simulated, counts=counts)])
@@ -82,6 +83,8 @@ def _words(prediction: Prediction) -> str:
     """Say what a cell is called; of an uncertain one why, since its probability alone tells nothing."""
     if prediction.decision is Decision.UNCERTAIN:
         return f"uncertain: {check_of(prediction.reason).value}"
+    if prediction.kind is not None and prediction.decision is Decision.OTHER:
+        return f"{prediction.kind.value} {prediction.kind_probability or 0:.2f}"
     return f"{prediction.decision.value}, P(blast) {prediction.probability:.2f}"
 
 

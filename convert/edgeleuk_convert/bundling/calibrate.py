@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from edgeleuk.bundle.contracts import Answer
 from edgeleuk.bundle.manifest import Struct
 from edgeleuk.classifier.cell_features import morphology_numbers
 from edgeleuk.classifier.classifier import open_networks
@@ -212,7 +213,7 @@ class HeldOut:
             return answers(opened[key], self._seen.tensors)
 
     def _judge(self, outputs: npt.NDArray[np.float32]) -> Any:
-        probability = probabilities_of(outputs, self._rules, self._seen.numbers)
+        probability = probabilities_of(Answer(outputs), self._rules, self._seen.numbers)
         return judge(self._seen.cells, probability, self._rules.output.threshold)
 
 

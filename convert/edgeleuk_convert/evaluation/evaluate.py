@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeleuk.bundle.contracts import Answer
 from edgeleuk.classifier.decision import Rules, probabilities_of
 from edgeleuk.errors import DataRefusedError, IntegrityError
 from edgeleuk_calibration.probability import sigmoid
@@ -335,7 +336,7 @@ def keras_predictor(model: Path, record: TrainingRecord) -> Predict:
     def predict(crops: Sequence[CellCrop]) -> Floats:
         scaled, tensors = zip(*(cell_and_tensor(crop, record.input) for crop in crops), strict=True)
         numbers = [numbers_of(cell, record.input.px_per_um) for cell in scaled] if forest else None
-        return probabilities_of(keras_outputs(network, np.array(tensors)), rules, numbers)
+        return probabilities_of(Answer(keras_outputs(network, np.array(tensors))), rules, numbers)
 
     return predict
 

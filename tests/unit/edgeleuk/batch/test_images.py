@@ -9,13 +9,14 @@ import cv2
 import numpy as np
 import pytest
 
-from edgeleuk.batch.images import classify_picture, find_cells
+from edgeleuk.batch.images import classify_picture
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.classifier.self_test import open_tested_classifier
 from edgeleuk.io.images import read_image
 from edgeleuk.io.pictures.decoding import Decoded
 from edgeleuk.virtual.render import VirtualSlide
 from edgeleuk.vision.eyepiece import is_field_on_black
+from edgeleuk.vision.finding import find_cells
 from edgeleuk.vision.quality import is_cell_on_black
 
 if TYPE_CHECKING:

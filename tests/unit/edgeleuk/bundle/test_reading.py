@@ -122,11 +122,11 @@ DAMAGE: dict[str, tuple[Callable[[Members], bytes], str]] = {
     "a smuggled member": (lambda m: packed(m | {"run.py": b"print()"}), "does not name: got run.py"),
     "newer schema": (
         lambda m: packed(manifest_with(m, lambda man: man.update(schema_version=99))),
-        "another schema version: got 99, allowed 1 or 2 or 3 or 4 or 5; update edgeleuk",
+        "another schema version: got 99, allowed 1 or 2 or 3 or 4 or 5 or 6; update edgeleuk",
     ),
     "older schema": (
         lambda m: packed(manifest_with(m, lambda man: man.update(schema_version=0))),
-        "got 0, allowed 1 or 2 or 3 or 4 or 5; convert the network again",
+        "got 0, allowed 1 or 2 or 3 or 4 or 5 or 6; convert the network again",
     ),
     "unknown field": (
         lambda m: packed(manifest_with(m, lambda man: man.update(surprise=1))),

@@ -153,7 +153,7 @@ def test_the_forest_s_log_odds_are_weighed_and_added() -> None:
     rules = Rules(contract, RULES.envelope, forest=stump())
     numbers = np.zeros((2, 14))
     numbers[:, 0] = 3.9, 4.1
-    found = probabilities_of(np.array([[1.0], [1.0]], np.float32), rules, list(numbers))
+    found = probabilities_of(Answer(np.array([[1.0], [1.0]], np.float32)), rules, list(numbers))
     expected = [1 / (1 + math.exp(-(0.5 + 0.5 + 0.75 * odds))) for odds in (-1, 1)]
     assert found == pytest.approx(expected, abs=1e-6)
     with pytest.raises(ValueError, match="expected the forest's log odds"):

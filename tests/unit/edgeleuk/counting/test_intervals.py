@@ -217,7 +217,7 @@ class TestForeignCells:
             share, *(facts["differential"][decision.value] for decision in Decision),
             facts["corrected_blast_share"],
         ]  # fmt: skip
-        assert [of["share"] is not None for of in shares] == [told] * 5
+        assert [of["share"] is not None for of in shares] == [told] * 6
         assert (facts["precision"]["half_width_points"] is not None) == told
         assert precise_enough(counted, 50) == told
         lines = "\n".join([*share_text(share), *counting_text(facts)])

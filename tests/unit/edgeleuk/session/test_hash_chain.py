@@ -20,6 +20,7 @@ from edgeleuk.errors import SessionError, UsageError
 from edgeleuk.session import create_session, read_session
 from edgeleuk.session.hash_chain import _hash_value
 from edgeleuk.session.pictures import decode_crop, encode_crop
+from edgeleuk.session.schema import APPLICATION_ID, SCHEMA
 from edgeleuk.session.verify import is_database, verify_session
 from edgeleuk.session.writer import MB, DiskGuard
 
@@ -68,7 +69,7 @@ TOUCHED = {
     "a link that is no link": ("UPDATE chain SET link = 'x' WHERE id = 3", "frame 1"),
     "a link of nothing": ("UPDATE chain SET key = x'00' WHERE id = 3", "frame"),
     "a link of an unknown kind": ("UPDATE chain SET kind = x'00' WHERE id = 3", "is not as it was recorded"),
-    "a schema before": ("PRAGMA user_version = 3", "the settings"),
+    "a schema before": ("PRAGMA user_version = 3", "the tables"),
     "a lost cell": ("DELETE FROM cells WHERE track = 0", "frame 0"),
     "a lost frame": ("DELETE FROM frames WHERE sequence = 4", "frame 4"),
     "a lost link": ("DELETE FROM chain WHERE kind = 'frame' AND key = 1", "frame 2"),
@@ -114,8 +115,34 @@ def alter(path: Path, statement: str) -> None:
     connection.close()
 
 
+# What the fifth schema added to the tables of the third and the fourth.
+ADDED = (
+    ",\n    kind TEXT,\n    kind_probability REAL\n)",
+    "    kind TEXT,\n    kind_probability REAL,\n    agreed_kind TEXT,\n    agreed_kind_probability REAL,\n",
+    "'other', ",
+)
+
+
+def without_kinds(path: Path) -> None:
+    """Give a session the tables that it had before the fifth schema, with its rows."""
+    added, of_views, other = ADDED
+    before = SCHEMA.replace(added, "\n)").replace(of_views, "").replace(other, "")
+    new = path.with_suffix(".old")
+    connection = sqlite3.connect(new)
+    connection.executescript(before)
+    connection.execute("ATTACH ? AS five", (str(path),))
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    for (table,) in connection.execute("SELECT name FROM main.sqlite_schema WHERE type = 'table'").fetchall():
+        names = ", ".join(row[1] for row in connection.execute(f"PRAGMA main.table_info({table})"))
+        connection.execute(f"INSERT INTO main.{table} SELECT {names} FROM five.{table}")
+    connection.commit()
+    connection.close()
+    new.replace(path)
+
+
 def as_of_schema_3(path: Path) -> None:
-    """Chain a session as the third schema did: the same tables, rows hashed as JSON."""
+    """Chain a session as the third schema did: its tables, rows hashed as JSON."""
+    without_kinds(path)
     connection = sqlite3.connect(path)
     links = connection.execute("SELECT id, kind, key FROM chain ORDER BY id").fetchall()
     keys = {"frames": "sequence", "events": "id", "summary": "id"}

@@ -296,7 +296,8 @@ class TestCsv:
             "track": "0", "frame": "0", "captured_at": "2001-09-09T01:46:40.000+00:00", "source": "test://",
             "x": "3", "y": "4", "w": "120", "h": "90", "area_px": "10800", "nucleus_area_px": "10800",
             "area_um2": "100.500", "nucleus_area_um2": "60.250", "px_per_um": "13.0000", "views": "1",
-            "decision": "blast", "probability": "0.750000", "reason": "", "simulated": "0", "truth": "",
+            "decision": "blast", "kind": "", "kind_probability": "",
+            "probability": "0.750000", "reason": "", "simulated": "0", "truth": "",
             "bundle_sha256": "ab12", "research_use_only": RESEARCH_USE,
         }  # fmt: skip
         assert [rows[1][name] for name in ("probability", "reason", "px_per_um")] == [

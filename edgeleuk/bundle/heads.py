@@ -1,0 +1,169 @@
+"""``kind.npz`` and ``blast.npz``: heads that judge a cell by the trunk's features and the hand-crafted ones.
+
+A head is regularised least squares on a Gaussian kernel, with a column of weights for each answer. All
+answers share the kernel, so that the head for kinds costs as much as one of them. Source: Rifkin, Yeo and
+Poggio, "Regularized Least-Squares Classification", in Advances in Learning Theory, 2003.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from edgeleuk.bundle.arrays import arrays_of
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.float32]
+
+# What lies beyond makes sums that are no numbers, or takes a board minutes for a cell.
+LARGEST_VALUE, LARGEST_WEIGHT, LEAST_DEVIATION = 1e6, 1e9, 1e-9
+MOST_NUMBERS = 1 << 25
+# Behind the trunk's features come these: see `edgeleuk.classifier.cell_features`.
+HAND_CRAFTED = 14
+
+
+class HeadAnswers(NamedTuple):
+    """What the head says of n cells.
+
+    Attributes
+    ----------
+    scores : (n, K) float64
+        Of kinds: about 1 for that of the cell, about 0 for the others. Of the one answer of ``blast.npz``:
+        about 1 for a blast, about -1 for a normal cell.
+    distances : (n,) float64
+        From the nearest cell that taught the head: root mean square over the standardised features.
+    """
+
+    scores: npt.NDArray[np.float64]
+    distances: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KernelHead:
+    """K scores: ``sum of weights * exp(-gamma * |z - vector|^2 / D) + bias``, z standardised.
+
+    Attributes
+    ----------
+    mean, deviation : (D,) float32
+        ``z = (x - mean) / deviation``, where x is features and hand-crafted features, side by side.
+    vectors : (S, D) float16
+        The cells that taught it, standardised.
+    weights : (S, K) float32
+    bias : (K,) float32
+    gamma : float
+    """
+
+    mean: Floats
+    deviation: Floats
+    vectors: npt.NDArray[np.float16]
+    weights: Floats
+    bias: Floats
+    gamma: float
+    _rows: Floats = field(init=False, repr=False)
+    _lengths: Floats = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        width = self.mean.size
+        count, kinds = self.weights.shape if self.weights.ndim == 2 else (0, 0)
+        shapes = (self.mean.shape, self.deviation.shape, self.vectors.shape, self.bias.shape)
+        if shapes != ((width,), (width,), (count, width), (kinds,)) or not count or not kinds:
+            msg = f"expected shapes (D,), (D,), (S, D), (K,) and weights (S, K), got {shapes}"
+            raise ValueError(msg)
+        arrays = (self.mean, self.deviation, self.vectors, self.weights, self.bias)
+        if not all(np.isfinite(of).all() for of in arrays) or not (self.deviation >= LEAST_DEVIATION).all():
+            msg = f"expected finite numbers and deviations from {LEAST_DEVIATION:g} on"
+            raise ValueError(msg)
+        if not 0 < self.gamma <= LARGEST_VALUE:
+            msg = f"expected gamma above 0, at most {LARGEST_VALUE:g}, got {self.gamma}"
+            raise ValueError(msg)
+        if width < HAND_CRAFTED or self.vectors.size > MOST_NUMBERS:
+            msg = (
+                f"expected {HAND_CRAFTED} features or more and vectors of at most {MOST_NUMBERS} numbers, got"
+                f" {width} and {self.vectors.size}"
+            )
+            raise ValueError(msg)
+        largest = max(np.abs(of).max() for of in (self.mean, self.deviation, self.bias))
+        if largest > LARGEST_VALUE or np.abs(self.weights).max() > LARGEST_WEIGHT:
+            msg = f"expected numbers within {LARGEST_VALUE:g} and weights within {LARGEST_WEIGHT:g}"
+            raise ValueError(msg)
+        rows = self.vectors.astype(np.float32)
+        object.__setattr__(self, "_rows", rows)
+        object.__setattr__(self, "_lengths", (rows**2).sum(axis=1))
+
+    @property
+    def width(self) -> int:
+        """How many scores it gives."""
+        return self.bias.size
+
+    @property
+    def features(self) -> int:
+        """How many of its features are the trunk's."""
+        return self.mean.size - HAND_CRAFTED
+
+    def answer(self, cells: npt.ArrayLike) -> HeadAnswers:
+        """Judge cells by their features.
+
+        Parameters
+        ----------
+        cells : (n, D) array_like
+            Features of the trunk, then the hand-crafted ones.
+        """
+        z = (np.asarray(cells, np.float32).reshape(-1, self.mean.size) - self.mean) / self.deviation
+        # Each cell by itself, and without BLAS: a cell is judged alike in any company and on any threads.
+        found = [self._of_one(row) for row in z]
+        scores = np.array([scores for scores, _ in found], np.float64).reshape(-1, self.width)
+        return HeadAnswers(scores, np.array([distance for _, distance in found], np.float64))
+
+    def _of_one(self, z: Floats) -> tuple[Floats, float]:
+        near = np.einsum("sd,d->s", self._rows, z)
+        squares = np.maximum(np.einsum("d,d->", z, z) - 2 * near + self._lengths, 0) / np.float32(z.size)
+        kernel = np.exp(-np.float32(self.gamma) * squares)
+        scores = np.einsum("s,sk->k", kernel, self.weights) + self.bias
+        return scores, float(np.sqrt(squares.min()))
+
+
+def kind_probabilities(scores: npt.NDArray[np.float64], sharpness: float) -> npt.NDArray[np.float64]:
+    """Turn (n, K) scores into probabilities that sum to 1: the softmax of ``sharpness * scores``."""
+    raised = sharpness * (scores - scores.max(axis=1, keepdims=True))
+    shares = np.exp(raised)
+    found: npt.NDArray[np.float64] = shares / shares.sum(axis=1, keepdims=True)
+    return found
+
+
+def encode_head(head: KernelHead) -> bytes:
+    """Return a head's member; the same head gives the same bytes."""
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        mean=head.mean,
+        deviation=head.deviation,
+        vectors=head.vectors,
+        weights=head.weights,
+        bias=head.bias,
+        gamma=np.float64(head.gamma)[None],
+    )
+    return buffer.getvalue()
+
+
+def decode_head(data: bytes, what: str) -> KernelHead:
+    """Read a head's member, called `what` in errors; nothing in it is executed.
+
+    Raises
+    ------
+    BundleError
+        It is damaged, or holds something else.
+    """
+    with arrays_of(data, what, "teach it again") as arrays:
+        return KernelHead(
+            arrays.floats("mean", 1, np.float32),
+            arrays.floats("deviation", 1, np.float32),
+            arrays.floats("vectors", 2, np.float16),
+            arrays.floats("weights", 2, np.float32),
+            arrays.floats("bias", 1, np.float32),
+            arrays.number("gamma"),
+        )

@@ -10,7 +10,7 @@ import numpy as np
 from edgeleuk.control.limits import LEAST_SESSIONS, limits_now
 from edgeleuk.control.measures import MEASURES
 from edgeleuk.io.images import write_png
-from edgeleuk.vision.annotate import text_width, write_text
+from edgeleuk.vision.annotate import text_width, write_fitting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -202,8 +202,4 @@ def _x(place: int, points: int) -> int:
 
 
 def _write(picture: RgbImage, text: str, x: int, base: int, letter: float = LETTER) -> None:
-    """Write in black, smaller where it would not fit; OpenCV's letters are ASCII."""
-    shown = text.encode("ascii", "replace").decode()
-    wide = text_width(shown, letter)
-    size = letter * min(1.0, (WIDTH - x - 4) / wide) if wide else letter
-    write_text(picture, shown, (x, base), size, INK)
+    write_fitting(picture, text, (x, base), letter, INK)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edgeleuk.results.cells import Decision  # noqa: TC001 - msgspec looks at it
+from edgeleuk.results.kinds import Kind  # noqa: TC001 - the same
 from edgeleuk.results.structs import Printed
 
 
@@ -24,6 +25,8 @@ class ExportedCell(Printed, frozen=True, kw_only=True):
     px_per_um: float | None
     views: int
     decision: Decision
+    kind: Kind | None
+    kind_probability: float | None
     probability: float | None
     reason: str | None
     simulated: bool

@@ -178,7 +178,9 @@ def test_what_is_said_of_a_training() -> None:
     [{"views": "1"}, {"equal": 1}, {"recorded": None}, {"replayed": {"decision": "ill"}}],
 )
 def test_what_cannot_be_is_refused(wrong: dict[str, object]) -> None:
-    called = {"decision": "blast", "probability": 0.5, "reason": None}
+    called = {
+        "decision": "blast", "probability": 0.5, "reason": None, "kind": None, "kind_probability": None,
+    }  # fmt: skip
     value = {
         "schema_version": 1, "session": "s.db", "cell": 1, "bundle_sha256": "ab", "recorded": called,
         "replayed": called, "views": 1, "equal": True, "research_use": "",

@@ -152,13 +152,14 @@ class ArchiveLine(Printed, frozen=True, kw_only=True):
 
 
 class Classification(Printed, frozen=True, kw_only=True):
-    """What ``edgeleuk classify FILES --json`` prints."""
+    """What ``edgeleuk classify FILES --json`` prints; ``precision`` is the network's here, too."""
 
     schema_version: int = 1
     bundle: str
     bundle_sha256: str
     runtime: str
     precision: str
+    network_precision: str
     cells: CellCounts
     files: tuple[ImageResult, ...]
     research_use: str = RESEARCH_USE
@@ -224,14 +225,8 @@ def classify_files(
     ):
         for done, file in enumerate(files, start=1):
             picture = read_picture(file)
-            found: list[Cell] = []
-            entry = classify_picture(
-                file,
-                picture,
-                classifier,
-                settings.px_per_um,
-                gate=settings.quality_check,
-                on_cells=found.extend,
+            entry, found = classify_picture(
+                file, picture, classifier, settings.px_per_um, quality_check=settings.quality_check
             )
             entries.append(entry)
             if on_picture is not None:
@@ -245,6 +240,7 @@ def classify_files(
         bundle_sha256=opened.sha256,
         runtime=settings.runtime,
         precision=settings.precision,
+        network_precision=settings.precision,
         cells=msgspec.convert(counted.to_json(), CellCounts),
         files=tuple(entries),
     )
@@ -353,15 +349,16 @@ def classify_picture(
     classifier: Classifier,
     px_per_um: float | None,
     *,
-    gate: bool = True,
-    on_cells: Callable[[list[Cell]], None] = lambda _: None,
-) -> ImageResult:
-    """Classify every white cell of one picture; `on_cells` is told those of a field, in their order.
+    quality_check: bool = True,
+) -> tuple[ImageResult, list[Cell]]:
+    """Classify every white cell of one picture.
 
     Returns
     -------
-    ImageResult
+    result : ImageResult
         One that is not worth judging has no cells, and in ``rejected`` why; see `fault_of_picture`.
+    cells : list of Cell
+        Those of a field, in the order of the result's; none of a picture of one cell.
     """
     pixels = picture.pixels
     # A cell without its field shows no red cells to measure: C-NMC's scale, unless told otherwise.
@@ -370,18 +367,17 @@ def classify_picture(
     entry = ImageResult(
         file=str(file),
         kind="cell" if is_cell else "field",
-        rejected=fault_of_picture(pixels, judge_quality=gate),
+        rejected=fault_of_picture(pixels, judge_quality=quality_check),
         notes=tuple(picture.notes),
         cells=(),
     )
     if entry.rejected is not None:
-        return entry
+        return entry, []
     if is_cell:
         crop = CellCrop.on_black(pixels, crop_scale, whole=True)
         called = ImageCell(**_prediction_facts(classifier.classify([crop])[0]))
-        return msgspec.structs.replace(entry, cells=(called,))
+        return msgspec.structs.replace(entry, cells=(called,)), []
     cells, (scale, trouble) = find_cells(pixels, px_per_um)
-    on_cells(cells)
     if scale is None:
         predictions: list[Prediction | None] = [None] * len(cells)
     else:
@@ -390,7 +386,7 @@ def classify_picture(
         ImageCell(**_cell_facts(cell), **_field_cell_facts(cell, prediction, trouble))
         for cell, prediction in zip(cells, predictions, strict=True)
     )
-    return msgspec.structs.replace(entry, cells=found, px_per_um=scale)
+    return msgspec.structs.replace(entry, cells=found, px_per_um=scale), cells
 
 
 def _field_cell_facts(cell: Cell, prediction: Prediction | None, trouble: str | None) -> dict[str, Any]:

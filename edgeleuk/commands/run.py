@@ -298,7 +298,7 @@ def _watched(
                     classifier,
                     FieldTracker.resumed(writer.earlier_fields()),
                     correct=job.correct,
-                    gate=quality_check if settings.quality_check else accept,
+                    quality_check=quality_check if settings.quality_check else accept,
                     watch=watch.look,
                     crop=classifier.crop,
                 ),

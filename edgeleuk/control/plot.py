@@ -110,6 +110,10 @@ def _panel(picture: RgbImage, top: int, name: str, shown: Sequence[Judgement], l
     ]
     line = np.array([(x, y) for x, y, _ in dots], np.int32).reshape(-1, 1, 2)
     cv2.polylines(picture, [line], isClosed=False, color=POINT, thickness=1, lineType=cv2.LINE_AA)
+    # Marks lie over words, so that no word hides a session.
+    for x, y, point in dots:
+        if point.rules:
+            _name_rules(picture, x, y, point)
     for x, y, point in dots:
         _mark(picture, x, y, point)
 
@@ -154,7 +158,7 @@ def _lines(picture: RgbImage, middle: int, unit: float, measure: ControlledMeasu
 
 
 def _mark(picture: RgbImage, x: int, y: int, point: _Point) -> None:
-    """Draw a session, and the names of the rules that it breaks."""
+    """Draw a session."""
     if point.rules:
         colour = REFUSED if point.refuses else WARNING
         if point.refuses:
@@ -162,7 +166,6 @@ def _mark(picture: RgbImage, x: int, y: int, point: _Point) -> None:
         else:
             corners = np.array([(x, y - 8), (x - 7, y + 5), (x + 7, y + 5)], np.int32)
             cv2.fillPoly(picture, [corners.reshape(-1, 1, 2)], colour, cv2.LINE_AA)
-        _name_rules(picture, x, y, " ".join(point.rules))
     elif point.makes_limits:
         cv2.circle(picture, (x, y), 5, WHITE, cv2.FILLED, cv2.LINE_AA)
         cv2.circle(picture, (x, y), 5, POINT, 2, cv2.LINE_AA)
@@ -173,12 +176,13 @@ def _mark(picture: RgbImage, x: int, y: int, point: _Point) -> None:
         cv2.arrowedLine(picture, (x, y + step * 8), (x, y + step * 18), INK, 1, cv2.LINE_AA, tipLength=0.5)
 
 
-def _name_rules(picture: RgbImage, x: int, y: int, text: str) -> None:
-    """Write rules beside their point, on white, so that no line runs through them."""
+def _name_rules(picture: RgbImage, x: int, y: int, point: _Point) -> None:
+    """Write rules on the mean's side of their point, on white, so that no line runs through them."""
+    text = " ".join(point.rules)
     wide = text_width(text, SMALL)
-    left = x - wide - 14 if x + 14 + wide > WIDTH - RIGHT else x + 14
-    base = y + round(SMALL / 2)
-    corners = (left - 3, base - round(SMALL) - 3), (left + wide + 3, base + 3)
+    left = x - wide // 2
+    base = y + round(SMALL) + 12 if point.height > 0 else y - 12
+    corners = (left - 2, base - round(SMALL) - 2), (left + wide + 2, base + 2)
     cv2.rectangle(picture, *corners, WHITE, cv2.FILLED)
     _write(picture, text, left, base, SMALL)
 

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 
 from edgeleuk.bundle.manifest import CARD
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.classifier.classifier import open_classifier
+from edgeleuk_convert.commands.results import ContractResult
 from edgeleuk_convert.dataset.cnmc import load_cells, read_crop
 
 if TYPE_CHECKING:
@@ -88,6 +90,8 @@ def test_from_pip_install_to_run(folder: Path, few_cells: Path) -> None:
             "--json",
         ).stdout
     )
+    # As the published schema has it, and nothing besides.
+    assert msgspec.to_builtins(msgspec.convert(told, ContractResult)).keys() == told.keys()
     assert told["classes"] == ["blast", "normal"]
     assert told["input"]["framing"] == "picture"
     assert told["input"]["scale"] == pytest.approx(1 / 255)

@@ -54,7 +54,7 @@ def test_a_field_behind_a_round_mask_is_segmented(
 ) -> None:
     field, masked = behind_mask(radius)
     assert is_cell_on_black(masked)
-    found = classify_picture(Path("f.png"), Decoded(masked), classifier, px_per_um)
+    found, _ = classify_picture(Path("f.png"), Decoded(masked), classifier, px_per_um)
     assert (found.kind, found.rejected) == ("field", None)
     assert found.px_per_um == pytest.approx(13.1, rel=0.05)
     whole = [cell for cell in found.cells if not cell.touches_border]
@@ -66,7 +66,7 @@ def test_a_field_behind_a_round_mask_is_segmented(
 @pytest.mark.parametrize("radius", [INSIDE, BEYOND])
 def test_a_small_field_is_told_by_its_glass(classifier: Classifier, radius: float) -> None:
     _, masked = behind_mask(radius, 640, 480)
-    assert classify_picture(Path("f.png"), Decoded(masked), classifier, None).kind == "field"
+    assert classify_picture(Path("f.png"), Decoded(masked), classifier, None)[0].kind == "field"
 
 
 @pytest.mark.parametrize(

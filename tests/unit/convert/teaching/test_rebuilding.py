@@ -198,7 +198,8 @@ def narrower(head: KernelHead) -> KernelHead:
 
 def too_few_kinds(cells: DrawnCells) -> dict[str, object]:
     contract = kind_contract(cells)
-    return {"kind_contract": msgspec.structs.replace(contract, kinds=contract.kinds[:2])}
+    two = msgspec.structs.replace(contract, kinds=contract.kinds[:2], distances=contract.distances[:2])
+    return {"kind_contract": two}
 
 
 FAULTS: dict[str, tuple[Callable[[DrawnCells], dict[str, object]], str]] = {

@@ -1,4 +1,4 @@
-"""The heads that are shipped: from C-NMC's training subjects, and two laboratories' cells of named kinds.
+"""Put the head for kinds on the shipped bundle: from two laboratories' cells, and C-NMC's lymphoid ones.
 
     python tests/bench/shipped_heads.py PARENT.edgeleuk --cnmc DIR --kinds pbc.labels --kinds bcisc.labels
         --work DIR --out default.edgeleuk
@@ -9,45 +9,39 @@ What is measured is kept in the work folder, so that a run that was ended goes o
 from __future__ import annotations
 
 import argparse
+import hashlib
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
 from edgeleuk.bundle.contracts import Answer
 from edgeleuk.bundle.descent import Taught
 from edgeleuk.bundle.heads import kind_probabilities
-from edgeleuk.bundle.manifest import KindContract
+from edgeleuk.bundle.manifest import VALIDATION, KindContract
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.bundle.reference import Reference, encode_reference
 from edgeleuk.bundle.writing import write_bundle
 from edgeleuk.classifier.appearance import CellAppearance
-from edgeleuk.classifier.classifier import bundle_rules, open_networks
-from edgeleuk.io.console import say
+from edgeleuk.classifier.classifier import bundle_rules
 from edgeleuk.labels.label_set import read_labels
 from edgeleuk.results.kinds import Kind
-from edgeleuk_calibration.fit_output import fit_output
 from edgeleuk_convert.commands.read_cells import CNMC, read_cells
 from edgeleuk_convert.dataset.cnmc import read_crop
-from edgeleuk_convert.dataset.seen_cells import see_cells
-from edgeleuk_convert.dataset.splits import grouped_folds, halves
-from edgeleuk_convert.evaluation.int8_vs_float import compare
-from edgeleuk_convert.metrics.classification import auroc, balanced_weights, prior_weights
 from edgeleuk_convert.teaching.choices import Task, class_weights, parts_by_group
 from edgeleuk_convert.teaching.fitting import (
     AREA_MARGIN,
     AREA_QUANTILES,
-    SENSITIVITY,
     least_probability,
 )
 from edgeleuk_convert.teaching.kernels import fitted_by_landmarks, standard_of
 from edgeleuk_convert.teaching.measuring import MeasuredCells, measure
 from edgeleuk_convert.teaching.rebuilding import TaughtHeads, rebuilt
 from edgeleuk_convert.teaching.tasks import (
-    GAMMA_OF_BLAST,
     GAMMA_OF_KIND,
-    HAND_CRAFTED_OF_BLAST,
     HAND_CRAFTED_OF_KIND,
 )
 from edgeleuk_convert.teaching.validating import SHARPNESSES, balanced_accuracy
@@ -59,16 +53,16 @@ if TYPE_CHECKING:
 
     from edgeleuk.bundle.contents import Bundle
     from edgeleuk.bundle.heads import KernelHead
-    from edgeleuk.bundle.manifest import OutputContract
     from edgeleuk.frames import CellCrop
+    from edgeleuk.labels.label_set import LabelSet
     from edgeleuk_convert.dataset.cells import LabelledCell
     from edgeleuk_convert.teaching.measuring import Labelled
 
     Floats = npt.NDArray[np.float64]
 
-# Chosen on inner folds, by all subjects and by those of the hard official fold together: docs/models.md.
-RIDGE_OF_BLAST, RIDGE_OF_KIND = 3.0, 0.1
-LANDMARKS, OF_A_SUBJECT = 1500, 9
+# See docs/models.md.
+RIDGE_OF_KIND = 0.1
+OF_A_SUBJECT = 9
 FOLDS = 5
 # Of the distance within which 95 % of the cells of a kind have another slide's cell.
 DISTANCE_QUANTILE = 0.95
@@ -116,47 +110,37 @@ def main() -> None:
     asked.work.mkdir(parents=True, exist_ok=True)
     parent = read_bundle(asked.parent)
     seen_by_parent = set(parent.manifest.provenance.training_subjects)
-    cells = [cell for cell in read_cells(asked.cnmc, CNMC).labelled if cell.label is not None]
-    training = [cell for cell in cells if cell.subject in seen_by_parent]
-    held_out = [cell for cell in cells if cell.subject not in seen_by_parent]
-    blasts = measured(asked.work / "cnmc.npz", parent, _of_cnmc(training))
-    head, output, notes = blast_part(training, blasts)
-    kinds, contract, reference, more = kind_part(asked, parent, training, blasts)
-    rules = replace(
-        bundle_rules(parent), output=output, forest=None, blast_head=head, kind=contract, kind_head=kinds
-    )
-    facts = _validated(parent, rules, held_out)
+    training = [cell for cell in read_cells(asked.cnmc, CNMC).labelled if cell.subject in seen_by_parent]
+    lymphoid = measured(asked.work / "cnmc.npz", parent, _some_of_each_subject(training))
+    labelled = [read_labels([place]) for place in asked.kinds]
+    kinds, contract, reference, notes, facts = kind_part(asked, parent, lymphoid, labelled)
+    before = bundle_rules(parent)
     heads = TaughtHeads(
-        output=output,
-        envelope=rules.envelope,
-        gate=rules.gate,
-        statistics=rules.statistics,
-        blast=head,
+        output=before.output,
+        envelope=before.envelope,
+        gate=before.gate,
+        statistics=None,
+        blast=None,
         kind=kinds,
         kind_contract=contract,
         reference=encode_reference(reference),
-        validation=facts,
+        validation=msgspec.json.decode(parent.members[VALIDATION]) | {"kinds": facts},
     )
     taught = Taught(
         parent_sha256=parent.sha256,
         parent_name=parent.manifest.name,
         laboratory="edgeleuk",
-        labels_sha256=parent.sha256,
-        cells=len(training) + contract.cells,
+        labels_sha256=hashlib.sha256("".join(of.sha256 for of in labelled).encode()).hexdigest(),
+        cells=contract.cells,
         slides=contract.slides,
-        choice=f"blast: ridge {RIDGE_OF_BLAST:g}, {LANDMARKS} landmarks; kind: ridge {RIDGE_OF_KIND:g}",
-        heads=("kind", "blast"),
+        choice=f"kind: mirror images as well, ridge {RIDGE_OF_KIND:g}",
+        heads=("kind",),
         forced=False,
     )
-    manifest, members = rebuilt(parent, heads, taught, [*notes, *more], name=asked.out.stem)
+    manifest, members = rebuilt(parent, heads, taught, notes, name=asked.out.stem)
     write_bundle(asked.out, manifest, members)
-    for line in (*notes, *more):
-        say(line)
-    say(
-        str(
-            {key: facts["tflite_int8"][key] for key in ("auroc", "weighted_f1", "sensitivity", "specificity")}
-        )
-    )
+    for line in notes:
+        print(line)
 
 
 def measured(place: Path, bundle: Bundle, cells: Sequence[Labelled]) -> MeasuredCells:
@@ -176,56 +160,16 @@ def measured(place: Path, bundle: Bundle, cells: Sequence[Labelled]) -> Measured
         )  # fmt: skip
 
 
-def blast_part(
-    cells: Sequence[LabelledCell], seen: MeasuredCells
-) -> tuple[KernelHead, OutputContract, list[str]]:
-    """Fit the head for blasts, and its output contract to answers on groups that had not taught it."""
-    truth = np.array([cell.label == "blast" for cell in cells])
-    group = np.array([cell.group or "" for cell in cells])
-    subject = np.array([cell.subject or "" for cell in cells])
-    dealt = grouped_folds(cells, FOLDS, 0)
-    fold = np.array([dealt[name] for name in group])
-    scores = np.zeros(len(cells))
-    for part in range(FOLDS):
-        rows = fold != part
-        head = _blast_head(seen.cells[rows], truth[rows], group[rows])
-        scores[~rows] = head.answer(seen.cells[~rows]).scores[:, 0]
-    output = fit_output(
-        scores, None, truth, group, prior_weights(truth, subject), half=halves(cells, seed=0),
-        sensitivity=SENSITIVITY,
-    )  # fmt: skip
-    whole = auroc(truth, scores, balanced_weights(truth, subject))
-    subjects = len(set(subject.tolist()))
-    note = f"blasts: AUROC {whole:.3f} on {FOLDS} folds by group of {subjects} training subjects"
-    return _blast_head(seen.cells, truth, group), output, [note]
-
-
-def _blast_head(cells: Floats, truth: npt.NDArray[np.bool_], group: npt.NDArray[np.str_]) -> KernelHead:
-    weights = balanced_weights(truth, group) * len(truth)
-    standard = standard_of(cells, hand_crafted=HAND_CRAFTED_OF_BLAST)
-    rng = np.random.default_rng(0)
-    kept = np.sort(
-        rng.choice(len(truth), min(LANDMARKS, len(truth)), replace=False, p=weights / weights.sum())
-    )
-    # Three log odds for a score of 1: near the temperature that calibration then finds.
-    targets = np.where(truth, 3.0, -3.0)[:, None]
-    return fitted_by_landmarks(
-        standard.of(cells), targets, weights, standard, kept, gamma=GAMMA_OF_BLAST, ridge=RIDGE_OF_BLAST
-    )
-
-
 def kind_part(
-    asked: argparse.Namespace, parent: Bundle, training: Sequence[LabelledCell], blasts: MeasuredCells
-) -> tuple[KernelHead, KindContract, Reference, list[str]]:
+    asked: argparse.Namespace, parent: Bundle, lymphoid: MeasuredCells, labelled: Sequence[LabelSet]
+) -> tuple[KernelHead, KindContract, Reference, list[str], dict[str, Any]]:
     """Fit the head for kinds to cells and their mirror images; choose its limits on other slides' cells."""
-    del training
-    parts = [_some_of_each_subject(blasts)]
+    parts = [lymphoid]
     sources = ["cnmc"] * len(parts[0].label)
     turned: list[MeasuredCells] = []
-    for place in asked.kinds:
-        labelled = read_labels([place])
+    for place, of_place in zip(asked.kinds, labelled, strict=True):
         for turn in TURNED:
-            cells = [LazyCrop(_reader(c), c.label, c.slide, c.subject or c.slide, turn) for c in labelled]
+            cells = [LazyCrop(_reader(c), c.label, c.slide, c.subject or c.slide, turn) for c in of_place]
             found = measured(asked.work / f"{place.stem} {turn}.npz", parent, cells)
             (turned if turn != "as it is" else parts).append(found)
         sources += [place.stem] * len(parts[-1].label)
@@ -283,7 +227,17 @@ def kind_part(
         f" {(source == one).sum()} cells of {one}, by {FOLDS} folds"
         for one in dict.fromkeys(sources)
     ]
-    return head, contract, reference, notes
+    told = Counter(zip(truth.tolist(), called.tolist(), strict=True))
+    facts = {
+        "cells": len(truth),
+        "slides": contract.slides,
+        "balanced_accuracy": balanced_accuracy(truth, called),
+        "confusion": {
+            name: {other: n for at, other in enumerate(names) if (n := told[number, at])}
+            for number, name in enumerate(names)
+        },
+    }
+    return head, contract, reference, notes, facts
 
 
 def _kind_head(
@@ -315,24 +269,20 @@ def _loss(task: Task, scores: Floats, sharpness: float) -> float:
     return float(-(task.weights * np.log(np.maximum(shares, 1e-6))).sum())
 
 
-def _some_of_each_subject(seen: MeasuredCells) -> MeasuredCells:
-    rng = np.random.default_rng(0)
-    rows = np.zeros(len(seen.label), bool)
-    for subject in np.unique(seen.subject):
-        of = np.flatnonzero(seen.subject == subject)
-        rows[rng.choice(of, min(OF_A_SUBJECT, len(of)), replace=False)] = True
-    return seen.of(rows)
+def _some_of_each_subject(cells: Sequence[LabelledCell]) -> list[LazyCrop]:
+    rng, found = np.random.default_rng(0), []
+    for subject in sorted({cell.subject or "" for cell in cells}):
+        of = [cell for cell in cells if cell.subject == subject]
+        rows = sorted(rng.choice(len(of), min(OF_A_SUBJECT, len(of)), replace=False))
+        found += [
+            LazyCrop(_file_reader(of[row]), str(of[row].label), of[row].group or "", subject, "as it is")
+            for row in rows
+        ]
+    return found
 
 
 def _slides(parts: Sequence[MeasuredCells]) -> list[str]:
     return [str(slide) for one in parts for slide in one.slide]
-
-
-def _of_cnmc(cells: Sequence[LabelledCell]) -> list[LazyCrop]:
-    return [
-        LazyCrop(_file_reader(cell), str(cell.label), cell.group or "", cell.subject or "", "as it is")
-        for cell in cells
-    ]
 
 
 def _file_reader(cell: LabelledCell) -> Callable[[], CellCrop]:
@@ -343,18 +293,10 @@ def _reader(cell: Labelled) -> Callable[[], CellCrop]:
     return lambda: cell.crop
 
 
-def _validated(parent: Bundle, rules: Any, held_out: Sequence[LabelledCell]) -> dict[str, Any]:
-    """Judge every network on the subjects that no head has seen."""
-    # The networks of the trunk end in a map: they are pooled as with the head in its place.
-    seen = see_cells(held_out, parent.manifest.input)
-    with open_networks(parent.members, parent.manifest.input, threads=2) as models:
-        return compare(models, rules, seen)
-
-
 def _told(title: str) -> Callable[..., None]:
     def tell(done: int, total: int, *_: object) -> None:
         if done % 500 == 0 or done == total:
-            say(f"{title}: {done} of {total}")
+            print(f"{title}: {done} of {total}")
 
     return tell
 

@@ -52,6 +52,7 @@ from edgeleuk.results.structs import (
     CorrectedShare,
     CountPrecision,
     Differential,
+    DifferentialCount,
     Printed,
 )
 from edgeleuk.version import RESEARCH_USE, __version__
@@ -117,6 +118,7 @@ class ArchiveResult(Printed, frozen=True, kw_only=True):
     blast_share: BlastShare
     differential: Differential
     corrected_blast_share: CorrectedShare
+    white_cells: DifferentialCount | None = None
     research_use: str = RESEARCH_USE
     out: str | None = None
     files: tuple[ArchiveLine, ...] | UnsetType = UNSET

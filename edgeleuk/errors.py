@@ -11,7 +11,8 @@
     │   └── CameraError                 6   cannot be opened, died
     ├── IntegrityError                  7
     │   ├── BundleError                 7   truncated, wrong hash, newer schema
-    │   └── SessionError                7   damaged, foreign or full session file
+    │   ├── SessionError                7   damaged, foreign or full session file
+    │   └── LabelsError                 7   damaged or foreign file of labels
     └── InterruptedBeforeRecordError  130   stopped before anything was recorded
 """
 
@@ -114,6 +115,10 @@ class BundleError(IntegrityError):
 
 class SessionError(IntegrityError):
     """A session file is damaged, foreign, or can take no more records."""
+
+
+class LabelsError(IntegrityError):
+    """A file of labels is damaged, foreign, or of a schema this version does not know."""
 
 
 class InterruptedBeforeRecordError(EdgeleukError):

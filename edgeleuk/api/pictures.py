@@ -10,16 +10,17 @@ import msgspec
 from edgeleuk.api.bundles import bundle_and_settings
 from edgeleuk.api.inputs import pictures_of
 from edgeleuk.api.results import ImageCell, ImageResult, segmented_image
-from edgeleuk.batch.images import classify_picture, find_cells
+from edgeleuk.batch.images import classify_picture
 from edgeleuk.classifier.self_test import open_tested_classifier
 from edgeleuk.frames import Box
+from edgeleuk.vision.finding import find_cells
 from edgeleuk.vision.looking import fault_of_picture
 
 if TYPE_CHECKING:
     from edgeleuk.api.inputs import Given, OnePicture, Pictures
     from edgeleuk.api.results import SegmentedImage
     from edgeleuk.classifier.classifier import Classifier
-    from edgeleuk.frames import Cell, RgbImage
+    from edgeleuk.frames import RgbImage
     from edgeleuk.io.settings import RunSettings
 
 
@@ -188,15 +189,9 @@ def segment(rgb: Pictures, *, px_per_um: float | None = None, quality_check: boo
 
 
 def _classified(given: Given, classifier: Classifier, settings: RunSettings) -> ImageResult:
-    found: list[Cell] = []
     picture = given.decoded()
-    entry = classify_picture(
-        Path(given.name),
-        picture,
-        classifier,
-        settings.px_per_um,
-        gate=settings.quality_check,
-        on_cells=found.extend,
+    entry, found = classify_picture(
+        Path(given.name), picture, classifier, settings.px_per_um, quality_check=settings.quality_check
     )
     facts: dict[str, Any] = msgspec.to_builtins(entry)
     height, width = picture.pixels.shape[:2]

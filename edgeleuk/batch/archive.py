@@ -52,6 +52,7 @@ from edgeleuk.results.structs import (
     CorrectedShare,
     CountPrecision,
     Differential,
+    DifferentialCount,
     Printed,
 )
 from edgeleuk.version import RESEARCH_USE, __version__
@@ -91,8 +92,10 @@ class ArchiveResult(Printed, frozen=True, kw_only=True):
 
     Attributes
     ----------
-    precision : CountPrecision
-        Of the count; that of the network stands in each line.
+    precision, count_precision : CountPrecision
+        Of the count. Of pictures without a folder ``precision`` is the network's: the longer name is plain.
+    network_precision : str
+        Of the network; each line has it as ``precision``.
     rejected : dict of str to int
         Why pictures were not worth judging.
     out : str or None
@@ -105,7 +108,9 @@ class ArchiveResult(Printed, frozen=True, kw_only=True):
     bundle: str
     bundle_sha256: str
     runtime: str
+    network_precision: str
     precision: CountPrecision
+    count_precision: CountPrecision
     pictures: PictureCounts
     unreadable: tuple[UnreadablePicture, ...]
     rejected: dict[str, int]
@@ -113,6 +118,7 @@ class ArchiveResult(Printed, frozen=True, kw_only=True):
     blast_share: BlastShare
     differential: Differential
     corrected_blast_share: CorrectedShare
+    white_cells: DifferentialCount | None = None
     research_use: str = RESEARCH_USE
     out: str | None = None
     files: tuple[ArchiveLine, ...] | UnsetType = UNSET
@@ -436,11 +442,12 @@ def _facts(
     called = None
     if not isinstance(error, str):
         called = called_of(((probability, reason) for _, probability, reason, _ in cells), error.threshold)
+    counting = counting_facts(counted, called, error)
     facts = {
         "bundle": bundle.manifest.name,
         "bundle_sha256": bundle.sha256,
         "runtime": standard.runtime,
-        "precision": standard.precision,
+        "network_precision": standard.precision,
         "pictures": {
             "found": len(pictures),
             "classified": len(pictures) - resumed,
@@ -451,6 +458,7 @@ def _facts(
         "rejected": dict(Counter(reason for picture in pictures if (reason := found[picture.name].rejected))),
         "cells": counted.to_json(),
         "blast_share": counted.share_facts(),
-        **counting_facts(counted, called, error),
+        **counting,
+        "count_precision": counting["precision"],
     }
     return msgspec.convert(facts, ArchiveResult)

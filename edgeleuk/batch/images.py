@@ -16,7 +16,6 @@ from edgeleuk.frames import CellCrop
 from edgeleuk.io.console import printable, progress_bar
 from edgeleuk.io.images import read_picture, write_png
 from edgeleuk.io.pictures.limit import allow_megapixels
-from edgeleuk.pipeline.scale import PictureScale, estimated_scale
 from edgeleuk.results import (
     CUT,
     SCALE_IMPLAUSIBLE,
@@ -31,10 +30,9 @@ from edgeleuk.results import (
 from edgeleuk.results.kinds import Kind  # noqa: TC001 - msgspec looks at it
 from edgeleuk.results.structs import CellCounts, Printed
 from edgeleuk.version import RESEARCH_USE
-from edgeleuk.vision.eyepiece import cut_by, is_field_on_black, with_glass_around
+from edgeleuk.vision.finding import find_cells, is_one_cell_on_black
 from edgeleuk.vision.looking import fault_of_picture
-from edgeleuk.vision.quality import is_cell_on_black
-from edgeleuk.vision.segmentation import nucleus_and_cell_mask, segment, worth_painting
+from edgeleuk.vision.segmentation import nucleus_and_cell_mask, worth_painting
 from edgeleuk.vision.stream import OF_THE_LIGHT
 
 if TYPE_CHECKING:
@@ -154,13 +152,14 @@ class ArchiveLine(Printed, frozen=True, kw_only=True):
 
 
 class Classification(Printed, frozen=True, kw_only=True):
-    """What ``edgeleuk classify FILES --json`` prints."""
+    """What ``edgeleuk classify FILES --json`` prints; ``precision`` is the network's here, too."""
 
     schema_version: int = 1
     bundle: str
     bundle_sha256: str
     runtime: str
     precision: str
+    network_precision: str
     cells: CellCounts
     files: tuple[ImageResult, ...]
     research_use: str = RESEARCH_USE
@@ -226,14 +225,8 @@ def classify_files(
     ):
         for done, file in enumerate(files, start=1):
             picture = read_picture(file)
-            found: list[Cell] = []
-            entry = classify_picture(
-                file,
-                picture,
-                classifier,
-                settings.px_per_um,
-                gate=settings.quality_check,
-                on_cells=found.extend,
+            entry, found = classify_picture(
+                file, picture, classifier, settings.px_per_um, quality_check=settings.quality_check
             )
             entries.append(entry)
             if on_picture is not None:
@@ -247,6 +240,7 @@ def classify_files(
         bundle_sha256=opened.sha256,
         runtime=settings.runtime,
         precision=settings.precision,
+        network_precision=settings.precision,
         cells=msgspec.convert(counted.to_json(), CellCounts),
         files=tuple(entries),
     )
@@ -355,35 +349,35 @@ def classify_picture(
     classifier: Classifier,
     px_per_um: float | None,
     *,
-    gate: bool = True,
-    on_cells: Callable[[list[Cell]], None] = lambda _: None,
-) -> ImageResult:
-    """Classify every white cell of one picture; `on_cells` is told those of a field, in their order.
+    quality_check: bool = True,
+) -> tuple[ImageResult, list[Cell]]:
+    """Classify every white cell of one picture.
 
     Returns
     -------
-    ImageResult
+    result : ImageResult
         One that is not worth judging has no cells, and in ``rejected`` why; see `fault_of_picture`.
+    cells : list of Cell
+        Those of a field, in the order of the result's; none of a picture of one cell.
     """
     pixels = picture.pixels
     # A cell without its field shows no red cells to measure: C-NMC's scale, unless told otherwise.
     crop_scale = px_per_um or classifier.manifest.input.crop_px_per_um
-    is_cell = is_cell_on_black(pixels) and not is_field_on_black(pixels, crop_scale)
+    is_cell = is_one_cell_on_black(pixels, crop_scale)
     entry = ImageResult(
         file=str(file),
         kind="cell" if is_cell else "field",
-        rejected=fault_of_picture(pixels, judge_quality=gate),
+        rejected=fault_of_picture(pixels, judge_quality=quality_check),
         notes=tuple(picture.notes),
         cells=(),
     )
     if entry.rejected is not None:
-        return entry
+        return entry, []
     if is_cell:
         crop = CellCrop.on_black(pixels, crop_scale, whole=True)
         called = ImageCell(**_prediction_facts(classifier.classify([crop])[0]))
-        return msgspec.structs.replace(entry, cells=(called,))
+        return msgspec.structs.replace(entry, cells=(called,)), []
     cells, (scale, trouble) = find_cells(pixels, px_per_um)
-    on_cells(cells)
     if scale is None:
         predictions: list[Prediction | None] = [None] * len(cells)
     else:
@@ -392,24 +386,7 @@ def classify_picture(
         ImageCell(**_cell_facts(cell), **_field_cell_facts(cell, prediction, trouble))
         for cell, prediction in zip(cells, predictions, strict=True)
     )
-    return msgspec.structs.replace(entry, cells=found, px_per_um=scale)
-
-
-def find_cells(pixels: RgbImage, px_per_um: float | None) -> tuple[list[Cell], PictureScale]:
-    """Find the white cells of a picture, and its scale: the given one, else what the red cells tell."""
-    if is_field_on_black(pixels, px_per_um):
-        filled, around = with_glass_around(pixels)
-        cells, scale = _cells_and_scale(filled, px_per_um)
-        return [cut_by(around, cell) for cell in cells], scale
-    return _cells_and_scale(pixels, px_per_um)
-
-
-def _cells_and_scale(pixels: RgbImage, px_per_um: float | None) -> tuple[list[Cell], PictureScale]:
-    if px_per_um is not None:
-        return segment(pixels, px_per_um=px_per_um), PictureScale(px_per_um)
-    scale = estimated_scale(pixels)
-    cells = segment(pixels, px_per_um=scale.px_per_um)
-    return cells, scale.of_cells(cells)
+    return msgspec.structs.replace(entry, cells=found, px_per_um=scale), cells
 
 
 def _field_cell_facts(cell: Cell, prediction: Prediction | None, trouble: str | None) -> dict[str, Any]:

@@ -162,8 +162,8 @@ def _line(picture: Picture, classifier: Classifier, standard: Standard, on_pictu
             if data is None:
                 data = read_bytes(path)
             decoded = decode(data, path)
-            found = classify_picture(
-                path, decoded, classifier, standard.px_per_um, gate=standard.gate, on_cells=cells.extend
+            found, cells = classify_picture(
+                path, decoded, classifier, standard.px_per_um, quality_check=standard.gate
             )
             pixels = decoded.pixels
         except DataRefusedError as refused:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import UNSET
 
 from edgeleuk.bench.comparison import compared, comparison_text, read_result
 from edgeleuk.bench.limits import hold, parse_limits
@@ -20,6 +23,8 @@ from edgeleuk.io.images import require_picture
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from edgeleuk.bench.results import BenchResult
+
 
 @dataclass(frozen=True, slots=True)
 class Request(MeasureOptions):
@@ -31,13 +36,12 @@ class Request(MeasureOptions):
     out: Path | None = None
 
 
-def bench(bundle: str, request: Request) -> tuple[dict[str, Any], EdgeleukError | None]:
+def bench(bundle: str, request: Request) -> tuple[BenchResult, EdgeleukError | None]:
     """Measure this device.
 
     Returns
     -------
-    result : dict
-        As it goes into JSON.
+    result : BenchResult
     error : EdgeleukError or None
         A limit that was not kept; the result stands all the same.
 
@@ -62,7 +66,7 @@ def bench(bundle: str, request: Request) -> tuple[dict[str, Any], EdgeleukError 
     if request.plot is not None:
         save_plot(request.plot, result)
     if old is not None:
-        result["comparison"] = compared(result, old, str(request.compare))
+        result = msgspec.structs.replace(result, comparison=compared(result, old, str(request.compare)))
     try:
         hold(result, limits)
     except CheckFailedError as error:
@@ -70,10 +74,10 @@ def bench(bundle: str, request: Request) -> tuple[dict[str, Any], EdgeleukError 
     return result, None
 
 
-def result_text(result: dict[str, Any]) -> str:
+def result_text(result: BenchResult) -> str:
     """Say what was found, and how it compares."""
-    comparison = result.get("comparison")
-    return bench_text(result) + ("" if comparison is None else "\n" + comparison_text(comparison))
+    comparison = result.comparison
+    return bench_text(result) + ("" if comparison is UNSET else "\n" + comparison_text(comparison))
 
 
 def _require_folder(path: Path | None) -> None:

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from edgeleuk.bench.results import ComparedRow, Comparison
 from edgeleuk.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
+
+    from edgeleuk.bench.results import BenchResult
 
 SCHEMA_VERSION = 1
 # Two measurements are never closer than this.
@@ -84,91 +86,87 @@ def read_result(path: Path) -> Stored:
     return stored
 
 
-def compared(new: Mapping[str, Any], old: Stored, against: str) -> dict[str, Any]:
+def compared(new: BenchResult, old: Stored, against: str) -> Comparison:
     """Compare the rows that both results have, by new / old.
 
     Parameters
     ----------
-    new : mapping
-        As `edgeleuk.bench.measuring` makes it.
+    new : BenchResult
     old : Stored
     against : str
         Name of the old one's file.
 
-    Returns
-    -------
-    dict
-        ``against mismatches rows only_old only_new suspect``. A row is ``noise`` where it differs by less
-        than the rounds of either measurement did.
+    A row is ``noise`` where it differs by less than the rounds of either measurement did.
     """
     rows = []
     before = {(row.runtime, row.precision, row.threads): row for row in old.results}
-    keys = [(row["runtime"], row["precision"], row["threads"]) for row in new["results"]]
-    for key, row in zip(keys, new["results"], strict=True):
+    keys = [(row.runtime, row.precision, row.threads) for row in new.results]
+    for key, row in zip(keys, new.results, strict=True):
         was = before.get(key)
         if was is None:
             continue
-        ratio = row["p50_ms"] / was.p50_ms
-        noise = max(row["spread"], was.spread, LEAST_NOISE)
-        change = "noise" if abs(ratio - 1) <= noise else "faster" if ratio < 1 else "slower"
+        ratio = row.p50_ms / was.p50_ms
+        noise = max(row.spread, was.spread, LEAST_NOISE)
         rows.append(
-            {
-                **dict(zip(("runtime", "precision", "threads"), key, strict=True)),
-                "p50_ratio": round(ratio, 4),
-                "p95_ratio": round(row["p95_ms"] / was.p95_ms, 4),
-                "cells_per_s_ratio": round(row["cells_per_s"] / was.cells_per_s, 4),
-                "noise": round(noise, 4),
-                "change": change,
-            }
+            ComparedRow(
+                runtime=row.runtime,
+                precision=row.precision,
+                threads=row.threads,
+                p50_ratio=round(ratio, 4),
+                p95_ratio=round(row.p95_ms / was.p95_ms, 4),
+                cells_per_s_ratio=round(row.cells_per_s / was.cells_per_s, 4),
+                noise=round(noise, 4),
+                change="noise" if abs(ratio - 1) <= noise else "faster" if ratio < 1 else "slower",
+            )
         )
-    return {
-        "against": against,
-        "mismatches": _mismatches(new, old),
-        "suspect": [
+    return Comparison(
+        against=against,
+        mismatches=tuple(_mismatches(new, old)),
+        suspect=tuple(
             f"{which}: {', '.join(reasons)}"
-            for which, reasons in (("old", old.reasons), ("new", new["reasons"]))
+            for which, reasons in (("old", old.reasons), ("new", new.reasons))
             if reasons
-        ],
-        "rows": rows,
-        "only_old": [" ".join(map(str, key)) for key in before if key not in keys],
-        "only_new": [" ".join(map(str, key)) for key in keys if key not in before],
-    }
+        ),
+        rows=tuple(rows),
+        only_old=tuple(" ".join(map(str, key)) for key in before if key not in keys),
+        only_new=tuple(" ".join(map(str, key)) for key in keys if key not in before),
+    )
 
 
-def comparison_text(comparison: Mapping[str, Any]) -> str:
+def comparison_text(comparison: Comparison) -> str:
     """Say what a comparison found."""
-    lines = [f"compared  with {comparison['against']}, new / old"]
-    lines += [f"          MISMATCH: {mismatch}" for mismatch in comparison["mismatches"]]
-    lines += [f"          suspect: {reason}" for reason in comparison["suspect"]]
+    lines = [f"compared  with {comparison.against}, new / old"]
+    lines += [f"          MISMATCH: {mismatch}" for mismatch in comparison.mismatches]
+    lines += [f"          suspect: {reason}" for reason in comparison.suspect]
     lines += [
-        f"  {row['runtime']:<12} {row['precision']:<8} {row['threads']:>3}   p50 {row['p50_ratio']:.2f}"
-        f"  p95 {row['p95_ratio']:.2f}   {row['change']} (+-{row['noise'] * 100:.0f} %)"
-        for row in comparison["rows"]
+        f"  {row.runtime:<12} {row.precision:<8} {row.threads:>3}   p50 {row.p50_ratio:.2f}"
+        f"  p95 {row.p95_ratio:.2f}   {row.change} (+-{row.noise * 100:.0f} %)"
+        for row in comparison.rows
     ]
     lines += [
-        f"          measured only in the {which} one: {', '.join(comparison[f'only_{which}'])}"
-        for which in ("old", "new")
-        if comparison[f"only_{which}"]
+        f"          measured only in the {which} one: {', '.join(only)}"
+        for which, only in (("old", comparison.only_old), ("new", comparison.only_new))
+        if only
     ]
-    if not comparison["rows"]:
+    if not comparison.rows:
         lines.append("          nothing was measured in both")
     return "\n".join(lines)
 
 
-def _mismatches(new: Mapping[str, Any], old: Stored) -> list[str]:
-    machine, was = new["machine"], old.machine
+def _mismatches(new: BenchResult, old: Stored) -> list[str]:
+    machine, was = new.machine.to_json(), old.machine
     found = [
         f"{name} is {machine.get(name)}, was {was.get(name)}"
         for name in _SAME_MACHINE
         if machine.get(name) != was.get(name)
     ]
-    packages, before = machine.get("packages", {}), was.get("packages", {})
+    packages, before = new.machine.packages, was.get("packages", {})
     if isinstance(before, dict):
         found += [
             f"{name} is {packages.get(name, 'not there')}, was {before.get(name, 'not there')}"
             for name in sorted({*packages, *before})
             if packages.get(name) != before.get(name)
         ]
-    if new["bundle"]["sha256"] != old.bundle.sha256:
-        found.append(f"the bundle is {new['bundle']['name']}, was {old.bundle.name}, another file")
+    if new.bundle.sha256 != old.bundle.sha256:
+        found.append(f"the bundle is {new.bundle.name}, was {old.bundle.name}, another file")
     return found

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from edgeleuk.bench.report import network_name
 from edgeleuk.errors import CheckFailedError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
+
+    from edgeleuk.bench.results import BenchResult
 
 # Figures of the fastest row, and of the whole measurement.
 OF_FASTEST = ("p50_ms", "p90_ms", "p95_ms", "p99_ms", "cells_per_s", "load_ms", "first_inference_ms")
@@ -64,7 +66,7 @@ def parse_limits(texts: Iterable[str]) -> list[Limit]:
     return limits
 
 
-def hold(result: Mapping[str, Any], limits: Sequence[Limit]) -> None:
+def hold(result: BenchResult, limits: Sequence[Limit]) -> None:
     """Hold a result to limits.
 
     Raises
@@ -80,18 +82,19 @@ def hold(result: Mapping[str, Any], limits: Sequence[Limit]) -> None:
         elif not limit.allows(measured):
             broken.append(f"{limit.name} is {measured:g}, allowed {limit.words}")
     if broken:
-        which = network_name(result["fastest"])
+        which = network_name(result.fastest)
         raise CheckFailedError(
             f"a benchmark limit is not kept by the fastest ({which}): " + "; ".join(broken)
         )
 
 
-def figure(result: Mapping[str, Any], name: str) -> float | None:
+def figure(result: BenchResult, name: str) -> float | None:
     """Return one figure of a result; None where it was not measured."""
+    value: float | None
     if name == "fps":
-        value = result["pipeline"]["fps"]
+        value = result.pipeline.fps
     elif name == "classify_p95_ms":
-        value = result["classify"][0]["p95_ms"] if result["classify"] else None
+        value = result.classify[0].p95_ms if result.classify else None
     else:
-        value = (result["fastest"] if name in OF_FASTEST else result)[name]
+        value = getattr(result.fastest if name in OF_FASTEST else result, name)
     return None if value is None else float(value)

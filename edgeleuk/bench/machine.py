@@ -20,6 +20,7 @@ from typing import Any
 
 import msgspec
 
+from edgeleuk.bench.results import MachineFacts, StateFacts
 from edgeleuk.version import __version__
 
 ROOT = Path("/")
@@ -140,23 +141,26 @@ class MachineState:
     throttle_count: int | None = None
     tegrastats: str | None = None
 
-    def to_json(self) -> dict[str, Any]:
+    def printed(self) -> StateFacts:
         """Return what is printed; what has no source is ``unavailable``."""
         temperature = max((zone.celsius for zone in self.zones), default=None)
         bits = None if self.throttled is None else throttled_text(self.throttled)
-        return shown(
-            {
-                "load_1min": self.load_1min,
-                "temperature_c": temperature,
-                "zones": {zone.name: zone.celsius for zone in self.zones} or None,
-                "clock_mhz": mean(self.clocks_mhz),
-                "clocks_mhz": self.clocks_mhz or None,
-                "governor": ", ".join(self.governors) or None,
-                "throttled": None if self.throttled is None else hex(self.throttled),
-                "throttled_bits": bits,
-                "throttle_count": self.throttle_count,
-                "tegrastats": self.tegrastats,
-            }
+        return msgspec.convert(
+            shown(
+                {
+                    "load_1min": self.load_1min,
+                    "temperature_c": temperature,
+                    "zones": {zone.name: zone.celsius for zone in self.zones} or None,
+                    "clock_mhz": mean(self.clocks_mhz),
+                    "clocks_mhz": self.clocks_mhz or None,
+                    "governor": ", ".join(self.governors) or None,
+                    "throttled": None if self.throttled is None else hex(self.throttled),
+                    "throttled_bits": bits,
+                    "throttle_count": self.throttle_count,
+                    "tegrastats": self.tegrastats,
+                }
+            ),
+            StateFacts,
         )
 
 
@@ -280,9 +284,9 @@ def shown(values: dict[str, Any]) -> dict[str, Any]:
     return {name: UNAVAILABLE if value is None else value for name, value in values.items()}
 
 
-def machine_facts(machine: Machine) -> dict[str, Any]:
+def machine_facts(machine: Machine) -> MachineFacts:
     """Return what is printed of a machine."""
-    return shown(msgspec.to_builtins(machine)) | {"key": machine.key()}
+    return msgspec.convert(shown(msgspec.to_builtins(machine)) | {"key": machine.key()}, MachineFacts)
 
 
 def mean(values: tuple[float, ...]) -> float | None:

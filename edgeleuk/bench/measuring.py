@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
+
 from edgeleuk.bench.comparison import SCHEMA_VERSION
 from edgeleuk.bench.fresh import measure_fresh
 from edgeleuk.bench.machine import (
@@ -26,6 +28,7 @@ from edgeleuk.bench.networks import (
     time_cases,
 )
 from edgeleuk.bench.operators import MOST_ROWS, profile_operators
+from edgeleuk.bench.results import BenchResult
 from edgeleuk.bench.stages import DEFAULT_CAMERA, time_stages
 from edgeleuk.bench.store import keep
 from edgeleuk.bench.verdict import judge
@@ -90,7 +93,7 @@ class MeasureOptions:
         return self.runtime is None and self.precision is None
 
 
-def measure(bundle: Bundle, options: MeasureOptions, *, root: Path = ROOT) -> dict[str, Any]:
+def measure(bundle: Bundle, options: MeasureOptions, *, root: Path = ROOT) -> BenchResult:
     """Measure what this device does with a bundle.
 
     Parameters
@@ -99,11 +102,6 @@ def measure(bundle: Bundle, options: MeasureOptions, *, root: Path = ROOT) -> di
     options : MeasureOptions
     root : Path
         Where the kernel's files are.
-
-    Returns
-    -------
-    dict
-        As it goes into JSON.
 
     Raises
     ------
@@ -134,7 +132,7 @@ def measure(bundle: Bundle, options: MeasureOptions, *, root: Path = ROOT) -> di
     after = read_state(root)
     spreads = cases.spreads()
     verdict = judge(before, after, clocks_mhz=clocks, others=others, rounds=cases.rounds, spreads=spreads)
-    result = {
+    facts = {
         "schema_version": SCHEMA_VERSION,
         "edgeleuk": __version__,
         "bundle": {
@@ -143,18 +141,19 @@ def measure(bundle: Bundle, options: MeasureOptions, *, root: Path = ROOT) -> di
             "sha256": bundle.sha256,
         },
         "machine": machine_facts(machine),
-        "before": before.to_json(),
-        "after": after.to_json(),
+        "before": before.printed(),
+        "after": after.printed(),
         "seconds": options.seconds,
         "rounds": cases.rounds,
         "others_share": None if others is None else round(others, 4),
         **_figures(cases, fastest, stages, fresh),
         "operators": profiles,
-        "verdict": verdict.verdict.value,
-        "reasons": list(verdict.reasons),
+        "verdict": verdict.verdict,
+        "reasons": verdict.reasons,
     }
+    result = msgspec.convert(facts, BenchResult)
     stored = keep(bundle, machine, result) if options.everything else None
-    return {**result, "stored": None if stored is None else str(stored)}
+    return msgspec.structs.replace(result, stored=None if stored is None else str(stored))
 
 
 def _note_clock(clocks: list[float], root: Path) -> None:
@@ -299,12 +298,7 @@ def _profiles(bundle: Bundle, wanted: Sequence[Configuration]) -> dict[str, list
         )
     return {
         f"{one.runtime} {one.precision}": [
-            {
-                "op": row.op,
-                "calls": row.calls,
-                "ms": round(row.ms, 4),
-                "share": round(row.share, 4),
-            }
+            {**row._asdict(), "ms": round(row.ms, 4), "share": round(row.share, 4)}
             for row in profile_operators(bundle, one)[:MOST_ROWS]
         ]
         for one in onnx

@@ -304,7 +304,7 @@ def _timed_engine(classifier: Classifier, clock: _Clock, *, camera: bool) -> Eng
         segment=clock.timed("segment", engine.segment),
         crop=clock.timed("crop", engine.crop),
         estimate_scale=clock.timed("scale", engine.estimate_scale),
-        gate=clock.timed("quality_check", quality_check),
+        quality_check=clock.timed("quality_check", quality_check),
         watch=clock.timed("quality_check", StreamWatch(camera=camera).look),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -14,9 +14,8 @@ from edgeleuk.io.atomic import replace_file, write_errors_of
 from edgeleuk.io.console import say
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from edgeleuk.bench.machine import Machine
+    from edgeleuk.bench.results import BenchResult
     from edgeleuk.bundle.contents import Bundle
 
 START_SCHEMA_VERSION = 1
@@ -108,7 +107,7 @@ def kept_start(bundle: Bundle, machine: Machine, precision: str, threads: int) -
     return times
 
 
-def keep(bundle: Bundle, machine: Machine, result: Mapping[str, Any]) -> Path | None:
+def keep(bundle: Bundle, machine: Machine, result: BenchResult) -> Path | None:
     """Store a result; None where the cache cannot be written, which hinders nothing."""
     try:
         path = result_path(bundle, machine)
@@ -136,7 +135,7 @@ def kept(bundle: Bundle, machine: Machine) -> Stored | None:
     return stored if same else None
 
 
-def write_result(path: Path, result: Mapping[str, Any]) -> None:
+def write_result(path: Path, result: BenchResult) -> None:
     """Write a result whole, or not at all.
 
     Raises

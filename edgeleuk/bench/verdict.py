@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass
-from enum import Enum
 from typing import TYPE_CHECKING
 
 from edgeleuk.bench.machine import SINCE_START, THROTTLED_BITS
+from edgeleuk.bench.results import Validity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,13 +21,6 @@ CLOCK_FALL = 0.05
 # Middle half of the rounds' medians, as a share of their median.
 SPREAD = 0.15
 LEAST_ROUNDS = 3
-
-
-class Validity(str, Enum):
-    """What is said of a measurement."""
-
-    VALID = "valid"
-    SUSPECT = "suspect"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +40,7 @@ def judge(
     rounds: int,
     spreads: Mapping[str, float],
 ) -> Verdict:
-    """Judge a measurement by what handle_event the machine meanwhile.
+    """Judge a measurement by what happened to the machine meanwhile.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ import msgspec
 from edgeleuk.bundle.features import decode_features
 from edgeleuk.bundle.forest import decode_forest
 from edgeleuk.bundle.golden import decode_golden, require_fitting
-from edgeleuk.bundle.heads import decode_head
+from edgeleuk.bundle.heads import HAND_CRAFTED, decode_head
 from edgeleuk.bundle.manifest import (
     BLAST,
     CALIBRATION,
@@ -23,6 +23,7 @@ from edgeleuk.bundle.manifest import (
     GOLDEN,
     KIND,
     LABELS,
+    REFERENCE,
     SUPPORT,
     TRAINING,
     VALIDATION,
@@ -41,6 +42,7 @@ from edgeleuk.bundle.numbers import (
     decode_json,
     require_range,
 )
+from edgeleuk.bundle.reference import decode_reference
 from edgeleuk.bundle.support_vectors import decode_support
 from edgeleuk.bundle.validation import decode_validation
 from edgeleuk.errors import BundleError
@@ -48,9 +50,12 @@ from edgeleuk.errors import BundleError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from edgeleuk.bundle.golden import GoldenVectors
     from edgeleuk.bundle.manifest import Manifest
 
 _CURE = "convert the network again"
+# Kinds of output that the scores of a head for blasts may be.
+_SCORES = ("logit", "logits")
 
 
 class Labels(msgspec.Struct, frozen=True):
@@ -120,19 +125,62 @@ def require_plausible(manifest: Manifest, members: Mapping[str, bytes], bundle: 
     decode_validation(members[VALIDATION], bundle)
     if len(members[CARD]) > LARGEST_JSON:
         raise BundleError(f"{CARD} in {bundle} is too long", got=len(members[CARD]), allowed=LARGEST_JSON)
-    require_fitting(decode_golden(members[GOLDEN]), manifest.input)
+    golden = decode_golden(members[GOLDEN])
+    require_fitting(golden, manifest.input)
     for name, decode in ((FEATURES, decode_features), (FOREST, decode_forest), (SUPPORT, decode_support)):
         if name in members:
             decode(members[name])
+    require_fitting_heads(manifest, members, bundle, golden)
+
+
+def require_fitting_heads(
+    manifest: Manifest, members: Mapping[str, bytes], bundle: str, golden: GoldenVectors
+) -> None:
+    """Refuse heads, and cells that taught them, which do not fit the trunk, the contracts or each other.
+
+    Parameters
+    ----------
+    manifest : Manifest
+    members : mapping of str to bytes
+    bundle : str
+        Name of the file, for the error.
+    golden : GoldenVectors
+        Tell what the trunk gives.
+
+    Raises
+    ------
+    BundleError
+    """
     kinds = 0 if manifest.kind is None else len(manifest.kind.kinds)
-    for name, width in ((BLAST, manifest.output.width), (KIND, kinds)):
-        if name in members and (found := decode_head(members[name], f"{name} in {bundle}").width) != width:
+    answers = [answer.answer for kernels in golden.networks.values() for answer in kernels.values()]
+    given = {0 if answer.features is None else answer.features.shape[1] for answer in answers}
+
+    def require(name: str, unit: str, found: int, allowed: int) -> None:
+        if found != allowed:
             raise BundleError(
-                f"{name} in {bundle} and its manifest do not fit",
-                got=f"{found} scores",
-                allowed=width,
+                f"{name} in {bundle} and the bundle do not fit",
+                got=f"{found} {unit}",
+                allowed=allowed,
                 cure="teach it again",
             )
+
+    for name, width in ((BLAST, manifest.output.width), (KIND, kinds)):
+        if name in members:
+            head = decode_head(members[name], f"{name} in {bundle}")
+            require(name, "scores", head.width, width)
+            for features in sorted(given):
+                require(name, "features", head.features, features)
+    if BLAST in members and manifest.output.kind not in _SCORES:
+        raise BundleError(
+            f"{BLAST} in {bundle} and its manifest do not fit",
+            got=f"output of kind {manifest.output.kind}",
+            allowed=" or ".join(_SCORES),
+            cure="teach it again",
+        )
+    if REFERENCE in members:
+        reference = decode_reference(members[REFERENCE], f"{REFERENCE} in {bundle}")
+        for features in sorted(given):
+            require(REFERENCE, "features", reference.features.shape[1] - HAND_CRAFTED, features)
 
 
 def decode_training(data: bytes, bundle: str) -> Training:

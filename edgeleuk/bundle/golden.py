@@ -96,10 +96,12 @@ class GoldenAnswer:
     probabilities : (n,) float64 or None
         Calibrated; None in bundles that are older than they are.
     probability_tolerances : (n,) float64 or None
-        What the tolerances of the outputs and of the forest come to, for each cell.
+        What the tolerances of the outputs, of the features and of the forest come to, for each cell.
     decisions : tuple of str
         ``blast``, ``normal``, ``other`` or ``uncertain``; empty where the cell lies so close to a limit that
         a rounding could decide.
+    kinds, kind_tolerances : (n, K) float64 or None
+        Probabilities of kinds, and what the tolerances of the features come to; None without a head for them.
     """
 
     answer: Answer
@@ -108,6 +110,8 @@ class GoldenAnswer:
     probabilities: npt.NDArray[np.float64] | None = None
     probability_tolerances: npt.NDArray[np.float64] | None = None
     decisions: tuple[str, ...] = ()
+    kinds: npt.NDArray[np.float64] | None = None
+    kind_tolerances: npt.NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +157,9 @@ def encode_golden(vectors: GoldenVectors) -> bytes:
                 arrays[f"{prefix}.probability"] = golden.probabilities
                 arrays[f"{prefix}.probability.tolerance"] = golden.probability_tolerances
                 arrays[f"{prefix}.decision"] = np.array(golden.decisions)
+            if golden.kinds is not None and golden.kind_tolerances is not None:
+                arrays[f"{prefix}.kinds"] = golden.kinds
+                arrays[f"{prefix}.kinds.tolerance"] = golden.kind_tolerances
     if vectors.made_with is not None:
         arrays[MADE_WITH] = np.frombuffer(msgspec.json.encode(vectors.made_with, order="sorted"), np.uint8)
     buffer = io.BytesIO()
@@ -242,8 +249,8 @@ def _of_each_cell(name: str, arrays: Arrays, cells: int, dimensions: int = 1, ki
     return found
 
 
-def _shares(name: str, arrays: Arrays, cells: int) -> Any:
-    found = _of_each_cell(name, arrays, cells)
+def _shares(name: str, arrays: Arrays, cells: int, dimensions: int = 1) -> Any:
+    found = _of_each_cell(name, arrays, cells, dimensions)
     require_range(f"the least of {name}", float(found.min()), 0, 1)
     require_range(f"the largest of {name}", float(found.max()), 0, 1)
     return found
@@ -283,12 +290,19 @@ def _answer(prefix: str, arrays: Arrays, cells: int) -> GoldenAnswer:
     )
     if (name := f"{prefix}.probability") not in arrays:
         return golden
-    return replace(
+    golden = replace(
         golden,
         probabilities=_shares(name, arrays, cells),
         probability_tolerances=_shares(f"{name}.tolerance", arrays, cells),
         decisions=_decisions(f"{prefix}.decision", arrays, cells),
     )
+    if (name := f"{prefix}.kinds") not in arrays:
+        return golden
+    kinds, tolerances = (_shares(one, arrays, cells, 2) for one in (name, f"{name}.tolerance"))
+    if kinds.shape != tolerances.shape:
+        msg = f"{name} has shape {kinds.shape}, its tolerances {tolerances.shape}"
+        raise ValueError(msg)
+    return replace(golden, kinds=kinds, kind_tolerances=tolerances)
 
 
 def _decisions(name: str, arrays: Arrays, cells: int) -> tuple[str, ...]:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float32]
 
+# What lies beyond makes sums that are no numbers, or takes a board minutes for a cell.
+LARGEST_VALUE, LARGEST_WEIGHT, LEAST_DEVIATION = 1e6, 1e9, 1e-9
+MOST_NUMBERS = 1 << 25
 # Behind the trunk's features come these: see `edgeleuk.classifier.cell_features`.
 HAND_CRAFTED = 14
 
@@ -65,17 +68,28 @@ class KernelHead:
     _lengths: Floats = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        width, (count, kinds) = self.mean.size, self.weights.shape
+        width = self.mean.size
+        count, kinds = self.weights.shape if self.weights.ndim == 2 else (0, 0)
         shapes = (self.mean.shape, self.deviation.shape, self.vectors.shape, self.bias.shape)
         if shapes != ((width,), (width,), (count, width), (kinds,)) or not count or not kinds:
             msg = f"expected shapes (D,), (D,), (S, D), (K,) and weights (S, K), got {shapes}"
             raise ValueError(msg)
         arrays = (self.mean, self.deviation, self.vectors, self.weights, self.bias)
-        if not all(np.isfinite(of).all() for of in arrays) or not (self.deviation > 0).all():
-            msg = "expected finite numbers and deviations above 0"
+        if not all(np.isfinite(of).all() for of in arrays) or not (self.deviation >= LEAST_DEVIATION).all():
+            msg = f"expected finite numbers and deviations from {LEAST_DEVIATION:g} on"
             raise ValueError(msg)
-        if not 0 < self.gamma < np.inf:
-            msg = f"expected gamma above 0, got {self.gamma}"
+        if not 0 < self.gamma <= LARGEST_VALUE:
+            msg = f"expected gamma above 0, at most {LARGEST_VALUE:g}, got {self.gamma}"
+            raise ValueError(msg)
+        if width < HAND_CRAFTED or self.vectors.size > MOST_NUMBERS:
+            msg = (
+                f"expected {HAND_CRAFTED} features or more and vectors of at most {MOST_NUMBERS} numbers, got"
+                f" {width} and {self.vectors.size}"
+            )
+            raise ValueError(msg)
+        largest = max(np.abs(of).max() for of in (self.mean, self.deviation, self.bias))
+        if largest > LARGEST_VALUE or np.abs(self.weights).max() > LARGEST_WEIGHT:
+            msg = f"expected numbers within {LARGEST_VALUE:g} and weights within {LARGEST_WEIGHT:g}"
             raise ValueError(msg)
         rows = self.vectors.astype(np.float32)
         object.__setattr__(self, "_rows", rows)

@@ -10,6 +10,7 @@ from typing import Literal
 
 import msgspec
 
+from edgeleuk.bundle.descent import Descent  # noqa: TC001 - msgspec looks at it
 from edgeleuk.bundle.numbers import (
     Amount,
     Count,
@@ -40,6 +41,7 @@ FOREST = "forest.npz"
 SUPPORT = "support.npz"
 KIND = "kind.npz"
 BLAST = "blast.npz"
+REFERENCE = "reference.npz"
 INT8_TFLITE = "model.int8.tflite"
 INT8_ONNX = "model.int8.onnx"
 TENSORRT_ONNX = "model.int8.tensorrt.onnx"
@@ -405,8 +407,8 @@ class KindContract(Struct, frozen=True):
         Probability from which on a kind is told.
     area_um2 : (low, high)
         Of the cells that taught it, with a margin.
-    distance : float
-        Largest distance from the nearest cell that taught it.
+    distances : tuple of float
+        For each kind, the largest distance from the nearest cell that taught the head.
     cells, slides : int
         That taught it.
     """
@@ -415,7 +417,7 @@ class KindContract(Struct, frozen=True):
     sharpness: float
     least: Share
     area_um2: tuple[float, float]
-    distance: float
+    distances: tuple[float, ...]
     cells: Count
     slides: Count
 
@@ -425,7 +427,11 @@ class KindContract(Struct, frozen=True):
             raise ValueError(msg)
         require_range("sharpness", self.sharpness, *FACTORS)
         require_ordered("area_um2", self.area_um2, 0, LARGEST_AREA)
-        require_range("distance", self.distance, 0, LARGEST_DISTANCE)
+        if len(self.distances) != len(self.kinds):
+            msg = f"expected a distance for each of {len(self.kinds)} kinds, got {len(self.distances)}"
+            raise ValueError(msg)
+        for distance in self.distances:
+            require_range("distances", distance, 0, LARGEST_DISTANCE)
         require_range("slides", self.slides, 0, self.cells)
 
 
@@ -479,6 +485,7 @@ class Manifest(Struct, frozen=True):
     intended_use: Text = RESEARCH_USE
     gate: OutOfDistribution | None = None
     kind: KindContract | None = None
+    descent: Descent = ()
 
     @property
     def model_names(self) -> tuple[str, ...]:

@@ -276,13 +276,13 @@ def open_network(
     """
     network = open_runtime(MODEL_FILES[name].runtime, members[name], contract, threads=threads)
     try:
-        return _with_pooling(network, members, contract)
+        return with_pooling(network, members, contract)
     except BaseException:
         network.close()
         raise
 
 
-def _with_pooling(
+def with_pooling(
     network: ModelRuntime, members: Mapping[str, bytes], contract: InputContract
 ) -> ModelRuntime:
     """Put behind a network what pools its map, where it ends in one."""

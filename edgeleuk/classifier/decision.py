@@ -273,21 +273,6 @@ def decide(evidence: CellEvidence, rules: Rules) -> Prediction:
 def _named(evidence: CellEvidence, contract: KindContract) -> tuple[Kind, float] | Doubt:
     """Name a cell's kind, or say why it cannot be named."""
     assert evidence.kinds is not None
-    low, high = contract.area_um2
-    if not low <= evidence.area_um2 <= high:
-        return Doubt(
-            Check.AREA,
-            f"{reasons.AREA} {evidence.area_um2:.0f} um2 is outside that of all cells that taught the kinds,"
-            f" {low:.0f} to {high:.0f}",
-        )
-    distance = evidence.kind_distance
-    # `not <=` also catches NaN.
-    if distance is None or not distance <= contract.distance:
-        return Doubt(
-            Check.FEATURES,
-            f"{reasons.FEATURES} are {math.nan if distance is None else distance:.2f} away from all cells"
-            f" that taught the kinds, allowed {contract.distance:.2f}",
-        )
     order = np.argsort(-evidence.kinds)
     best, second = (contract.kinds[index] for index in order[:2])
     share = float(evidence.kinds[order[0]])
@@ -295,13 +280,38 @@ def _named(evidence: CellEvidence, contract: KindContract) -> tuple[Kind, float]
     lymphoid = math.fsum(
         float(p) for kind, p in zip(contract.kinds, evidence.kinds, strict=True) if kind in LYMPHOID
     )
-    if share >= contract.least or (best in LYMPHOID and lymphoid >= contract.least):
+    if best in LYMPHOID and lymphoid >= contract.least:
+        # Whether it is like those that taught the head for blasts is asked of it next.
         return best, share
-    return Doubt(
-        Check.KIND,
-        f"{reasons.KIND} is {best.value} at {share:.2f} or {second.value} at {evidence.kinds[order[1]]:.2f},"
-        f" told from {contract.least:.2f} on",
+    return _unlike_kinds(evidence, contract, order[0]) or (
+        (best, share)
+        if share >= contract.least
+        else Doubt(
+            Check.KIND,
+            f"{reasons.KIND} is {best.value} at {share:.2f} or {second.value} at"
+            f" {evidence.kinds[order[1]]:.2f}, told from {contract.least:.2f} on",
+        )
     )
+
+
+def _unlike_kinds(evidence: CellEvidence, contract: KindContract, most: int) -> Doubt | None:
+    """Ask whether the head for kinds was taught such cells at all; `most` is the most probable kind."""
+    low, high = contract.area_um2
+    if not low <= evidence.area_um2 <= high:
+        return Doubt(
+            Check.AREA,
+            f"{reasons.AREA} {evidence.area_um2:.0f} um2 is outside that of all cells that taught the kinds,"
+            f" {low:.0f} to {high:.0f}",
+        )
+    distance, limit = evidence.kind_distance, contract.distances[most]
+    # `not <=` also catches NaN.
+    if distance is None or not distance <= limit:
+        return Doubt(
+            Check.FEATURES,
+            f"{reasons.FEATURES} are {math.nan if distance is None else distance:.2f} away from all cells"
+            f" that taught the kinds, allowed {limit:.2f} of {contract.kinds[most].value}",
+        )
+    return None
 
 
 def consensus(views: Sequence[Prediction], rules: Rules) -> Prediction:

@@ -24,7 +24,7 @@ from edgeleuk.inference import available_runtimes
 from edgeleuk.inference.preprocessing import cell_and_tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from edgeleuk.bundle.manifest import Abstain, InputContract
     from edgeleuk.classifier.appearance import CellAppearance
     from edgeleuk.classifier.classifier import Classifier
-    from edgeleuk.classifier.decision import Rules
+    from edgeleuk.classifier.decision import CellEvidence, Rules
     from edgeleuk.inference import Answer, ModelRuntime
 
     Floats = npt.NDArray[np.float64]
@@ -81,7 +81,7 @@ class GoldenCells:
     looks : tuple of CellAppearance or None
         None where the bundle has no gate.
     numbers : tuple of (14,) float64, or None
-        None where the bundle has neither forest nor head for kinds.
+        None where the bundle has neither forest nor heads.
     """
 
     tensors: npt.NDArray[np.uint8]
@@ -333,6 +333,7 @@ def _decision_result(
             f"golden cell {cell} has probability {seen[cell].probability:.4f},"
             f" was {golden.probabilities[cell]:.4f}"
         )
+    wrong += _kinds_moved(seen, golden)
     largest = int(np.argmax(differences - golden.probability_tolerances))
     return [
         GoldenResult(
@@ -343,4 +344,22 @@ def _decision_result(
             float(golden.probability_tolerances[largest]),
             "; ".join(wrong),
         )
+    ]
+
+
+def _kinds_moved(seen: Sequence[CellEvidence], golden: GoldenAnswer) -> list[str]:
+    """Name the cell whose probabilities of kinds are furthest from those stored, if they are too far."""
+    if golden.kinds is None or golden.kind_tolerances is None:
+        return []
+    found = np.array([[] if one.kinds is None else one.kinds for one in seen])
+    if found.shape != golden.kinds.shape:
+        return [f"{found.shape[1]} kinds are named, were {golden.kinds.shape[1]}"]
+    differences = np.abs(found - golden.kinds)
+    far = ~(differences <= golden.kind_tolerances)
+    if not far.any():
+        return []
+    cell, kind = np.unravel_index(int(np.argmax(np.where(far, differences, -1))), far.shape)
+    return [
+        f"golden cell {cell} is of kind {kind + 1} with probability {found[cell, kind]:.4f},"
+        f" was {golden.kinds[cell, kind]:.4f}"
     ]

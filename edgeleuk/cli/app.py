@@ -16,13 +16,16 @@ from edgeleuk.cli.batch import classify, segment
 from edgeleuk.cli.bundle import bench, inspect, verify
 from edgeleuk.cli.camera import camera_app
 from edgeleuk.cli.config import config_app
+from edgeleuk.cli.control import control_app
 from edgeleuk.cli.conversion import calibrate, compare, contract, convert, validate
 from edgeleuk.cli.groups import Command, command_group
+from edgeleuk.cli.labels import labels_app
 from edgeleuk.cli.mcu import mcu_app
 from edgeleuk.cli.options import ConfigOption
 from edgeleuk.cli.run import run
 from edgeleuk.cli.session import export, replay, report
 from edgeleuk.cli.stage import scan, stage_app, virtual_microscope
+from edgeleuk.cli.teaching import teach
 from edgeleuk.cli.training import cross_validate, evaluate, train
 from edgeleuk.cli.voice import choose, global_options
 from edgeleuk.errors import EdgeleukError
@@ -38,6 +41,8 @@ app.add_typer(camera_app)
 app.add_typer(stage_app)
 app.add_typer(mcu_app)
 app.add_typer(config_app)
+app.add_typer(control_app)
+app.add_typer(labels_app)
 
 
 def _version(value: bool) -> None:
@@ -69,7 +74,7 @@ def _options(
 
 
 for command in (
-    *(train, cross_validate, evaluate, convert, contract, calibrate, validate, compare),
+    *(train, cross_validate, evaluate, convert, contract, calibrate, validate, compare, teach),
     *(inspect, verify, run, classify, segment, replay, export, report, bench, scan, virtual_microscope),
 ):
     app.command(cls=Command)(command)

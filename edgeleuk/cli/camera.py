@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -13,13 +13,6 @@ from edgeleuk.cli.output import emit
 from edgeleuk.io.atomic import overwrite
 
 camera_app = command_group("camera", "Prepare a camera.")
-
-
-def _blank_text(result: dict[str, Any]) -> str:
-    return (
-        f"blank     {result['blank']}: {result['width']}x{result['height']}, mean of {result['frames']}"
-        f" pictures, darkest at {result['darkest_relative_to_mean']} of the mean"
-    )
 
 
 @camera_app.command("flat-field", cls=Command)
@@ -44,7 +37,7 @@ def flat_field(
 
     of_command = command_settings({"camera": camera}, command="camera flat-field")
     result = blanks.take_blank(of_command.camera, out, frames)
-    emit(result, _blank_text, as_json=as_json)
+    emit(result, blanks.blank_text, as_json=as_json)
 
 
 @camera_app.command("list", cls=Command)

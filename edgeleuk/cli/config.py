@@ -24,7 +24,8 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Print every setting, its value, and where it comes from: flag, environment, file or default."""
-    from edgeleuk.io.config import explained_settings, explained_text, use_config
+    from edgeleuk.commands.config import explained_settings, explained_text
+    from edgeleuk.io.config import use_config
 
     if config is not None:
         use_config(config)

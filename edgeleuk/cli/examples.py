@@ -101,5 +101,34 @@ EXAMPLES: dict[tuple[str, ...], tuple[str, str]] = {
         "mcu check small.edgeleuk --flash 2M --ram 1M --vela ethos-u55-128",
     ),
     ("mcu", "export"): ("mcu export default --out firmware", "mcu export default --out firmware --golden 4"),
+    ("control", "add"): (
+        "control add monday.db --slide lot-7",
+        "control add week/*.db --slide lot-7 --plot control.png",
+    ),
+    ("control", "check"): ("control check", "control check today.db --plot control.png"),
+    ("control", "list"): ("control list", "control list --slide lot-7 --json"),
+    ("control", "remove"): ("control remove monday.db", "control remove 1f0c9a2b7d3e --json"),
+    ("teach",): (
+        "teach default --labels lab.labels --laboratory 'Ward 7' --out lab.edgeleuk",
+        "teach lab.edgeleuk --labels monday.labels --labels tuesday.labels --out next.edgeleuk --json",
+    ),
+    ("labels", "list"): ("labels list lab.labels", "labels list monday.labels tuesday.labels --json"),
+    ("labels", "set"): (
+        "labels set night.db --cell 12 --label monocyte --by MM",
+        "labels set night.db --from labels.csv --by MM --slide S7 --subject P3",
+    ),
+    ("labels", "import"): (
+        "labels import PICTURES --slide-from folder --by MM --out lab.labels",
+        "labels import CROPS --names '{label}_{slide}-*' --by MM --out lab.labels",
+    ),
+    ("labels", "export"): (
+        "labels export night.db --out night_checked.labels",
+        "labels export lab.labels --csv lab.csv",
+    ),
+    ("labels", "merge"): (
+        "labels merge monday.labels tuesday.labels --out lab.labels",
+        "labels merge lab.labels night_checked.labels --out lab.labels",
+    ),
+    ("labels", "check"): ("labels check lab.labels", "labels check one.labels other.labels --json"),
     ("config", "show"): ("config show", "config show --config night.toml --json"),
 }

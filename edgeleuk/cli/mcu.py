@@ -32,11 +32,12 @@ def mcu_check(
     from edgeleuk.bundle.reading import read_bundle
     from edgeleuk.deploy.microcontroller import beside_network, deployed_model
     from edgeleuk_firmware_bridge.commands import mcu as mcu_commands
+    from edgeleuk_firmware_bridge.commands.results import FITS
 
     read = read_bundle(bundle)
     facts = mcu_commands.check(deployed_model(read), beside_network(read), flash=flash, ram=ram, vela=vela)
     emit(facts, mcu_commands.check_text, as_json=as_json)
-    if facts["verdict"] != mcu_commands.FITS:
+    if facts.verdict != FITS:
         raise typer.Exit(3)
 
 

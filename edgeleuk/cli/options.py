@@ -150,6 +150,14 @@ UntilCellsOption = Annotated[
 ScanCameraOption = Annotated[
     str | None, typer.Option("--camera", metavar="URI", help="As for `run` [default: the only one].")
 ]
+ControlOption = Annotated[
+    str | None,
+    typer.Option(
+        "--control",
+        metavar="FILE",
+        help="The laboratory's control sessions, or `default` for the file in your own folder.",
+    ),
+]
 SizeOption = Annotated[
     str | None,
     typer.Option(

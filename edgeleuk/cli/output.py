@@ -18,7 +18,7 @@ def emit(result: T, text: Callable[[T], str], *, as_json: bool) -> None:
     Parameters
     ----------
     result : object
-        Printed as JSON by its own ``to_json()``, where it has one.
+        Printed as JSON by its own ``to_json()``; a dataclass, which has none, field by field.
     text : callable
         Says the same for people.
     as_json : bool

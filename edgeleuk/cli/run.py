@@ -12,6 +12,7 @@ from edgeleuk.cli.options import (
     AbstainOption,
     BundleOption,
     ConfigOption,
+    ControlOption,
     FastestOption,
     ForceOption,
     JsonOption,
@@ -102,6 +103,14 @@ def run(
     backlash_um: ScanBacklashOption = None,
     stage_config: StageConfigOption = None,
     lamp: LampOption = None,
+    control: ControlOption = None,
+    control_required: Annotated[
+        bool | None,
+        typer.Option(
+            "--control-required/--control-advised",
+            help="Refuse what is out of the laboratory's range, with exit code 3 [default: warn].",
+        ),
+    ] = None,
     config: ConfigOption = None,
     picture: Annotated[
         Path | None,
@@ -138,6 +147,8 @@ def run(
         "every_frame": every_frame,
         "until_points": until_points,
         "until_cells": until_cells,
+        "control": control,
+        "control_required": control_required,
     }
     if config is not None:
         use_config(config)
@@ -168,6 +179,8 @@ def run(
                 # GRBL counts millimetres of its own.
                 step_known=step_known or focus is None or focus.capabilities.protocol == "grbl",
                 video=save_video,
+                control=settings.control,
+                control_required=settings.control_required,
             ),
         )
     emit(summary, running.summary_text, as_json=as_json)

@@ -1,7 +1,7 @@
 """JSON schemas of what commands print: ``python -m edgeleuk.cli.schemas [FOLDER]`` writes them.
 
-They are made from the structs that the commands return, and stand in ``docs/schema``, those of the
-workstation beside them: see `edgeleuk_convert.commands.schemas`.
+They are made from the structs and dataclasses that the commands return, and stand in ``docs/schema``,
+those of the workstation beside them: see `edgeleuk_convert.commands.schemas`.
 """
 
 from __future__ import annotations
@@ -12,22 +12,37 @@ from typing import TYPE_CHECKING
 
 from edgeleuk.batch.archive import ArchiveResult
 from edgeleuk.batch.images import Classification, Segmentation
+from edgeleuk.bench.results import BenchResult
 from edgeleuk.capture.discovery import CameraList
 from edgeleuk.commands.bundle import BundleDescription, BundleVerification
+from edgeleuk.commands.config import ExplainedSettings
+from edgeleuk.commands.flat_field import StoredBlank
+from edgeleuk.commands.labels import LabelsImported, LabelsWritten
 from edgeleuk.commands.probe import ProbeResult
 from edgeleuk.commands.replay import Replay
+from edgeleuk.control.store import ControlFile
+from edgeleuk.control.verdicts import ControlList, ControlRemoval, ControlResult
+from edgeleuk.labels.checking import LabelCheck
+from edgeleuk.labels.listing import LabelList
+from edgeleuk.results.exported import ExportedCell
 from edgeleuk.results.schemas import write_schemas
 from edgeleuk.results.structs import RunSummary
 from edgeleuk.session.report import SessionReport
 from edgeleuk.session.verify import SessionVerification
+from edgeleuk.stage.mapping import PrintedMapping
+from edgeleuk_firmware_bridge.commands.results import (
+    BoardCheck,
+    ExportedNetwork,
+    StageInfo,
+    StagePosition,
+    UnlockedStage,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from edgeleuk.results.structs import Printed
-
 # Name of the schema -> what the command prints with --json.
-PRINTED: Mapping[str, type[Printed]] = {
+PRINTED: Mapping[str, type] = {
     "run": RunSummary,
     "classify": Classification,
     "classify-folder": ArchiveResult,
@@ -37,8 +52,29 @@ PRINTED: Mapping[str, type[Printed]] = {
     "verify-session": SessionVerification,
     "report": SessionReport,
     "replay": Replay,
+    "labels-list": LabelList,
+    "labels-written": LabelsWritten,
+    "labels-import": LabelsImported,
+    "labels-check": LabelCheck,
     "camera-list": CameraList,
     "camera-probe": ProbeResult,
+    "control": ControlResult,
+    "control-list": ControlList,
+    "control-remove": ControlRemoval,
+    # No command prints it: what the laboratory's file holds.
+    "control-file": ControlFile,
+    "camera-flat-field": StoredBlank,
+    "bench": BenchResult,
+    "export": ExportedCell,
+    "config-show": ExplainedSettings,
+    "stage-info": StageInfo,
+    "stage-move": StagePosition,
+    "stage-home": StagePosition,
+    "stage-stop": StagePosition,
+    "stage-unlock": UnlockedStage,
+    "stage-map": PrintedMapping,
+    "mcu-check": BoardCheck,
+    "mcu-export": ExportedNetwork,
 }
 
 

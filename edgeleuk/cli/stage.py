@@ -260,6 +260,8 @@ def scan(
                 picture=picture,
                 show=not as_json,
                 resume=resume,
+                control=settings.control,
+                control_required=settings.control_required,
             ),
         )
     emit(summary, running.summary_text, as_json=as_json)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
+import numpy as np
 
 from edgeleuk.bundle.checking import decode_training
-from edgeleuk.bundle.manifest import MODEL_FILES, TRAINING, Manifest
+from edgeleuk.bundle.heads import decode_head
+from edgeleuk.bundle.manifest import BLAST, KIND, MODEL_FILES, REFERENCE, TRAINING, Manifest
+from edgeleuk.bundle.reference import decode_reference
 from edgeleuk.bundle.validation import read_validation
 from edgeleuk.classifier.self_test import MOVED, NOT_INSTALLED
 from edgeleuk.io.console import printable
@@ -20,12 +23,58 @@ if TYPE_CHECKING:
     from edgeleuk.bundle.manifest import InputContract, OutputContract
     from edgeleuk.classifier.self_test import GoldenResult
 
+# Of a line of descent, that are drawn each to the right of its parent.
+_MOST_STEPS = 10
+
 
 class AcceptanceVerdict(Printed, frozen=True, kw_only=True):
     """What the validation said of a bundle when it was made."""
 
     verdict: str
     reasons: tuple[str, ...]
+
+
+class HeadDescription(Printed, frozen=True, kw_only=True):
+    """One head on the trunk's features.
+
+    Attributes
+    ----------
+    name : str
+        ``blast`` or ``kind``.
+    answers : tuple of str
+        What it tells apart.
+    vectors : int
+        Cells that it holds.
+    features : int
+        Of the trunk, that it judges beside the hand-crafted ones.
+    cells, slides : int or None
+        That taught it; None where nobody wrote that down.
+    """
+
+    name: str
+    answers: tuple[str, ...]
+    vectors: int
+    features: int
+    cells: int | None
+    slides: int | None
+
+
+class ReferenceDescription(Printed, frozen=True, kw_only=True):
+    """The cells that a bundle carries for teaching.
+
+    Attributes
+    ----------
+    cells, groups : int
+    labels : dict of str to int
+        Cells of each label.
+    citations : dict of str to str
+        By source.
+    """
+
+    cells: int
+    groups: int
+    labels: dict[str, int]
+    citations: dict[str, str]
 
 
 class BundleDescription(Printed, frozen=True, kw_only=True):
@@ -39,6 +88,8 @@ class BundleDescription(Printed, frozen=True, kw_only=True):
     stamp : str or None
         What the training record was stamped with: that test cells leaked.
     manifest : Manifest
+    heads : tuple of HeadDescription
+    reference : ReferenceDescription or None
     """
 
     schema_version: int = 1
@@ -48,6 +99,8 @@ class BundleDescription(Printed, frozen=True, kw_only=True):
     validation: AcceptanceVerdict
     stamp: str | None
     manifest: Manifest
+    heads: tuple[HeadDescription, ...] = ()
+    reference: ReferenceDescription | None = None
 
 
 class GoldenComparison(Printed, frozen=True, kw_only=True):
@@ -89,6 +142,53 @@ def bundle_facts(bundle: Bundle) -> BundleDescription:
         validation=AcceptanceVerdict(verdict=said.verdict, reasons=tuple(said.reasons)),
         stamp=training_stamp(bundle),
         manifest=bundle.manifest,
+        heads=head_descriptions(bundle),
+        reference=_reference_description(bundle),
+    )
+
+
+def head_descriptions(bundle: Bundle) -> tuple[HeadDescription, ...]:
+    """Tell of each head what it tells apart and what taught it.
+
+    Raises
+    ------
+    BundleError
+        A head is damaged.
+    """
+    manifest, described = bundle.manifest, []
+    answers = {BLAST: manifest.output.labels, KIND: ()}
+    # Of whoever taught a head last.
+    of_taught = {head: (step.cells, step.slides) for step in manifest.descent for head in step.heads}
+    if manifest.kind is not None:
+        answers[KIND] = tuple(kind.value for kind in manifest.kind.kinds)
+        of_taught["kind"] = manifest.kind.cells, manifest.kind.slides
+    for member, told_apart in answers.items():
+        if member in bundle.members:
+            head, name = decode_head(bundle.members[member], member), member.removesuffix(".npz")
+            cells, slides = of_taught.get(name, (None, None))
+            described.append(
+                HeadDescription(
+                    name=name,
+                    answers=told_apart,
+                    vectors=len(head.vectors),
+                    features=head.features,
+                    cells=cells,
+                    slides=slides,
+                )
+            )
+    return tuple(described)
+
+
+def _reference_description(bundle: Bundle) -> ReferenceDescription | None:
+    if REFERENCE not in bundle.members:
+        return None
+    found = decode_reference(bundle.members[REFERENCE])
+    counts = np.bincount(found.labels, minlength=len(found.label_texts)).tolist()
+    return ReferenceDescription(
+        cells=len(found.features),
+        groups=len(np.unique(found.groups)),
+        labels=dict(zip(found.label_texts, counts, strict=True)),
+        citations=dict(zip(found.source_texts, found.citations, strict=True)),
     )
 
 
@@ -144,11 +244,46 @@ def facts_text(bundle: Bundle) -> str:
             f" {_forest_text(output)}threshold {output.threshold:.3f}, {abstain}",
             f"envelope  cells of {low_high[0]:.0f} to {low_high[1]:.0f} um2",
             f"gate      {_out_of_distribution_text(manifest)}",
+            *_heads_text(bundle),
+            *_descent_text(bundle),
             f"int8      {_verdict_text(bundle)}",
             f"licence   {printable(manifest.licence)}",
             f"data      {printable(manifest.data_citation)}",
         ]
     )
+
+
+def _heads_text(bundle: Bundle) -> list[str]:
+    lines = []
+    for head in head_descriptions(bundle):
+        taught = "" if head.cells is None else f", taught by {head.cells} cells of {head.slides} slides"
+        answers = ", ".join(map(printable, head.answers))
+        lines.append(f"head      {head.name}: {answers}; {head.vectors} vectors{taught}")
+    if (reference := _reference_description(bundle)) is not None:
+        labels = ", ".join(f"{count} {printable(label)}" for label, count in reference.labels.items())
+        lines.append(f"carries   {reference.cells} cells for teaching: {labels}")
+    return lines
+
+
+def _descent_text(bundle: Bundle) -> list[str]:
+    """Draw the line of descent, the oldest first, each below its parent."""
+    descent = bundle.manifest.descent
+    if not descent:
+        return []
+    names = [*(step.parent_name for step in descent[1:]), bundle.manifest.name]
+    lines = [f"descent   {printable(descent[0].parent_name)}  sha256 {descent[0].parent_sha256[:16]}"]
+    for depth, (step, name) in enumerate(zip(descent, names, strict=True)):
+        facts = [
+            f"taught by {printable(step.laboratory)}",
+            f"{step.cells} cells of {step.slides} slides (labels {step.labels_sha256[:16]})",
+            printable(step.choice),
+            *([printable(step.at)] if step.at else []),
+            *(["FORCED: not shown to be better than its parent"] if step.forced else []),
+        ]
+        # A long line of descent is not to run out of the terminal.
+        indent = " " * (10 + 3 * min(depth, _MOST_STEPS))
+        lines.append(f"{indent}-> {printable(name)}  {', '.join(facts)}")
+    return lines
 
 
 def _verdict_text(bundle: Bundle) -> str:

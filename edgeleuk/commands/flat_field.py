@@ -12,6 +12,7 @@ from edgeleuk.capture import FrameRejectedError, decoded, open_reader, open_sour
 from edgeleuk.capture.discovery import find_camera
 from edgeleuk.errors import DataRefusedError, UsageError
 from edgeleuk.io.images import require_picture, write_png
+from edgeleuk.results.structs import Printed
 from edgeleuk.vision.flatfield import FlatField, average_blank, blank_fault
 
 if TYPE_CHECKING:
@@ -27,7 +28,19 @@ _CURES = {
 }
 
 
-def take_blank(camera: str | None, out: Path, frames: int) -> dict[str, object]:
+class StoredBlank(Printed, frozen=True, kw_only=True):
+    """What ``camera flat-field`` prints: the blank, and its darkest pixel relative to the mean."""
+
+    schema_version: int
+    blank: str
+    camera: str
+    frames: int
+    width: int
+    height: int
+    darkest_relative_to_mean: float
+
+
+def take_blank(camera: str | None, out: Path, frames: int) -> StoredBlank:
     """Average `frames` pictures of empty glass into a PNG of 16 bits; None means the only camera found.
 
     Raises
@@ -64,15 +77,23 @@ def take_blank(camera: str | None, out: Path, frames: int) -> dict[str, object]:
     blank = average_blank(pictures)
     write_png(out, blank)
     height, width = blank.shape[:2]
-    return {
-        "schema_version": 1,
-        "blank": str(out),
-        "camera": uri,
-        "frames": len(pictures),
-        "width": width,
-        "height": height,
-        "darkest_relative_to_mean": round(float((blank / blank.mean(axis=(0, 1))).min()), 3),
-    }
+    return StoredBlank(
+        schema_version=1,
+        blank=str(out),
+        camera=uri,
+        frames=len(pictures),
+        width=width,
+        height=height,
+        darkest_relative_to_mean=round(float((blank / blank.mean(axis=(0, 1))).min()), 3),
+    )
+
+
+def blank_text(stored: StoredBlank) -> str:
+    """Say what was stored."""
+    return (
+        f"blank     {stored.blank}: {stored.width}x{stored.height}, mean of {stored.frames}"
+        f" pictures, darkest at {stored.darkest_relative_to_mean} of the mean"
+    )
 
 
 def open_correction(file: Path) -> Callable[[RgbImage], RgbImage]:

@@ -19,6 +19,8 @@ from edgeleuk.classifier.self_test import open_tested_classifier
 from edgeleuk.commands.flat_field import open_correction
 from edgeleuk.commands.live_view import LiveView, shown
 from edgeleuk.commands.save_video import AnnotatedVideo, require_video
+from edgeleuk.control.store import control_path
+from edgeleuk.control.watch import ControlWatch, control_text, laboratory_range, require_control
 from edgeleuk.counting.intervals import (
     counting_facts,
     counting_text,
@@ -51,10 +53,12 @@ if TYPE_CHECKING:
     from edgeleuk.bundle.contents import Bundle
     from edgeleuk.capture import FrameReader, FrameSource
     from edgeleuk.classifier.classifier import Classifier
+    from edgeleuk.control.watch import LaboratoryRange
     from edgeleuk.counting.intervals import KnownError
     from edgeleuk.frames import RgbImage
     from edgeleuk.io.settings import RunSettings
     from edgeleuk.results import Counted, FrameResult, SessionSummary
+    from edgeleuk.session.resume_state import ResumeState
     from edgeleuk.session.writer import SessionWriter
 
     FieldListener = Callable[[FrameResult, RgbImage], None]
@@ -110,11 +114,15 @@ class RunOptions:
         Given the camera once it is open, returns who else is told of each judged field.
     stop : threading.Event, optional
         Ends the run when it is set; by default signals do.
+    control : str, optional
+        The laboratory's file of control sessions, or ``default``; see `edgeleuk.control`.
+    control_required : bool
+        Refuse to begin without limits, and end the run where its first fields are out of range.
 
     Raises
     ------
     UsageError
-        The frames are out of range, or there is no session to go on with.
+        The frames are out of range, there is no session to go on with, or no file to control by.
     """
 
     session: Path | None = None
@@ -129,12 +137,16 @@ class RunOptions:
     video: Path | None = None
     listener: Callable[[FrameSource], FieldListener] | None = None
     stop: threading.Event | None = None
+    control: str | None = None
+    control_required: bool = False
 
     def __post_init__(self) -> None:
         if self.frames is not None and self.frames < 1:
             raise UsageError("the number of frames is out of range", got=self.frames, allowed="1 or more")
         if self.resume and self.session is None:
             raise UsageError("the session to go on with is not given", cure="pass it with --session")
+        if self.control_required and self.control is None:
+            raise UsageError("the control sessions are not given", cure="pass their file with --control")
 
 
 class _Job(NamedTuple):
@@ -163,6 +175,14 @@ class _Job(NamedTuple):
             # Readers of before know it by this name.
             "gate": self.settings.quality_check,
         }
+
+
+class _Watching(NamedTuple):
+    """Who looks at every run, and from where on."""
+
+    view: LiveView
+    control: ControlWatch
+    resume_from: ResumeState
 
 
 def run(
@@ -200,11 +220,32 @@ def run(
         ) as classifier,
         open_camera(job.uri, policy, control_settings(settings)) as source,
         stop_on_signals() if options.stop is None else nullcontext(options.stop) as stop,
+        nullcontext(_laboratory(job, source)) as laboratory,
         open_session(job.path, job.facts(source)) as writer,
     ):
         view = LiveView(source.uri, simulated=is_simulated_source(source))
-        error = _watched(job, classifier, source, writer, view, stop)
-        return _finished(job, writer, view, error)
+        resume_from = writer.resume_state()
+        control = ControlWatch(
+            writer, laboratory, required=options.control_required, first=resume_from.next_sequence
+        )
+        watching = _Watching(view, control, resume_from)
+        error = _watched(job, classifier, source, writer, watching, stop)
+        return _finished(job, writer, watching, error)
+
+
+def _laboratory(job: _Job, source: FrameSource) -> LaboratoryRange | None:
+    """Read what the run is to be held against, before its session is begun."""
+    if job.options.control is None:
+        return None
+    found = laboratory_range(
+        control_path(job.options.control),
+        job.bundle.sha256,
+        job.settings.px_per_um,
+        simulated=is_simulated_source(source),
+    )
+    if job.options.control_required:
+        require_control(found)
+    return found
 
 
 def _prepared(camera: str | None, bundle: str, settings: RunSettings, options: RunOptions) -> _Job:
@@ -231,17 +272,17 @@ def _watched(
     classifier: Classifier,
     source: FrameSource,
     writer: SessionWriter,
-    view: LiveView,
+    watching: _Watching,
     stop: threading.Event,
 ) -> EdgeleukError | None:
     """Run the pipeline to its end; return what ended it before its time."""
     settings, options = job.settings, job.options
     walk, focus = options.walk, options.focus
-    resume_from = writer.resume_state()
+    view, control, resume_from = watching
     watch = StreamWatch(camera=source.live or is_simulated(source.uri))
     with ExitStack() as stack, shown(view, show=options.show):
         try:
-            listeners: list[FieldListener] = [view.update]
+            listeners: list[FieldListener] = [view.update, control.seen]
             if options.listener is not None:
                 listeners.append(options.listener(source))
             if walk is not None:
@@ -257,7 +298,7 @@ def _watched(
                     classifier,
                     FieldTracker.resumed(writer.earlier_fields()),
                     correct=job.correct,
-                    gate=quality_check if settings.quality_check else accept,
+                    quality_check=quality_check if settings.quality_check else accept,
                     watch=watch.look,
                     crop=classifier.crop,
                 ),
@@ -267,7 +308,7 @@ def _watched(
                     px_per_um=settings.px_per_um,
                     waiting=MOST_WAITING if settings.every_frame else 1,
                     read=open_reader if focus is None else _in_focus(focus, stop, options.step_known),
-                    enough=_enough(settings),
+                    enough=_enough(settings, control),
                     resume_from=resume_from,
                 ),
                 on_frame=_all(listeners),
@@ -275,17 +316,19 @@ def _watched(
             )
         except EdgeleukError as caught:
             return caught
-    return None
+    return control.error
 
 
 def _finished(
-    job: _Job, writer: SessionWriter, view: LiveView, error: EdgeleukError | None
+    job: _Job, writer: SessionWriter, watching: _Watching, error: EdgeleukError | None
 ) -> tuple[SessionSummary, EdgeleukError | None]:
     """Add the intervals to the summary, and write the picture."""
     summary = writer.summary
     if summary is None:
         assert error is not None
         raise error
+    view, control, _ = watching
+    summary = replace(summary, control=control.outcome)
     try:
         summary = replace(summary, counting=_counting(summary, writer, job.known_error, job.settings))
     except EdgeleukError as unread:
@@ -326,11 +369,13 @@ def _in_focus(
     return read
 
 
-def _enough(settings: RunSettings) -> Callable[[Counted], str | None]:
-    """End a run when the share of blasts is known well enough, or so many cells are counted."""
+def _enough(settings: RunSettings, control: ControlWatch) -> Callable[[Counted], str | None]:
+    """End a run when enough is known of the share of blasts, or counted, or when it must not count."""
     points, cells = settings.until_points, settings.until_cells
 
     def enough(counted: Counted) -> str | None:
+        if control.ends is not None:
+            return control.ends
         if points is not None and precise_enough(counted, points):
             return f"the exact 95 % interval is within +-{points:g} points"
         if cells is not None and counted.total >= cells:
@@ -365,6 +410,8 @@ def summary_text(summary: SessionSummary) -> str:
     lines += share_text(summary.counted.share_facts())
     if summary.counting is not None:
         lines += counting_text(summary.counting)
+    if summary.control is not None:
+        lines.append(control_text(summary.control))
     if summary.latency_ms:
         lines.append(
             "latency   " + ", ".join(f"{name} {ms:.0f} ms" for name, ms in summary.latency_ms.items())

@@ -17,7 +17,6 @@ from edgeleuk.frames import Box
 from edgeleuk.io.closing import Closing
 from edgeleuk.io.console import say
 from edgeleuk.io.images import read_image, write_png
-from edgeleuk.pipeline.scale import estimated_scale
 from edgeleuk.results import SCALE_UNKNOWN, Decision
 from edgeleuk.session.reader import read_session
 from edgeleuk.stage.autofocus import autofocus
@@ -26,6 +25,7 @@ from edgeleuk.stage.mosaic import Mosaic
 from edgeleuk.stage.resuming import Begun, EarlierCell, EarlierScan, field_of, focus_again, read_earlier_scan
 from edgeleuk.stage.scanning import FocusKeeper, ScanPlan, ScanSource
 from edgeleuk.stage.synchronous_camera import NewestFrameCamera
+from edgeleuk.vision.picture_scale import estimated_scale
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

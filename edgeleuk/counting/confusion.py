@@ -27,9 +27,8 @@ import numpy as np
 
 from edgeleuk.counting.differential import UNCERTAIN, WHITE_KINDS, by_final_name
 from edgeleuk.counting.intervals import LEAST_CELLS
-from edgeleuk.results.differential import CorrectedWhiteCells
 from edgeleuk.results.kinds import NOT_WHITE
-from edgeleuk.results.structs import Interval
+from edgeleuk.results.structs import CorrectedWhiteCells, Interval
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 from edgeleuk.counting.multinomial import simultaneous_intervals
 from edgeleuk.results import Proportion
-from edgeleuk.results.differential import DifferentialCount, Erythroblasts, ShareOfCells, WhiteCells
 from edgeleuk.results.kinds import BLAST, NORMAL, NOT_WHITE, Kind
-from edgeleuk.results.structs import CountedShare
+from edgeleuk.results.structs import CountedShare, DifferentialCount, Erythroblasts, ShareOfCells, WhiteCells
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -9,7 +9,11 @@ import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+from edgeleuk.counting.differential import differential, differential_text, final_counts
 from edgeleuk.results import DECISIONS, FOREIGN, Check, Counted, Proportion, check_of, clopper_pearson
+from edgeleuk.results.structs import DifferentialCount
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -243,7 +247,17 @@ def counting_facts(
         },
         "corrected_blast_share": _corrected_facts(counted, called, error),
         "precision": _precision_facts(counted, until_points),
+        "white_cells": _white_facts(counted),
     }
+
+
+def _white_facts(counted: Counted) -> dict[str, Any] | None:
+    """Return the differential of the white cells; None where no kinds are told apart."""
+    if not counted.kinds:
+        return None
+    return differential(
+        final_counts(counted), no_white_share=counted.no_white_share, no_lymphoid_share=counted.no_share
+    ).to_json()
 
 
 def precise_enough(counted: Counted, points: float) -> bool:
@@ -319,6 +333,8 @@ def counting_text(facts: Mapping[str, Any]) -> list[str]:
             + (f"about {needed:,} more cells" if needed else "no more cells are needed")
             + f" for +-{points:g}"
         )
+    if facts.get("white_cells") is not None:
+        lines += differential_text(msgspec.convert(facts["white_cells"], DifferentialCount))
     return lines
 
 

@@ -6,13 +6,15 @@ As plain values: the firmware bridge knows no bundle and writes C of them; the c
 from __future__ import annotations
 
 import importlib.metadata
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeleuk.bundle.acceptance import refuse_rejected
 from edgeleuk.bundle.golden import decode_golden
-from edgeleuk.bundle.manifest import FEATURES, FOREST, GOLDEN, SUPPORT
+from edgeleuk.bundle.heads import HAND_CRAFTED, decode_head
+from edgeleuk.bundle.manifest import BLAST, FEATURES, FOREST, GOLDEN, KIND, SUPPORT
 from edgeleuk.bundle.support_vectors import decode_support
 from edgeleuk.deploy.deployment import Constant, Deployment
 from edgeleuk.errors import BundleError, UsageError
@@ -26,8 +28,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from edgeleuk.bundle.contents import Bundle
+    from edgeleuk.bundle.heads import KernelHead
     from edgeleuk.bundle.manifest import Manifest
     from edgeleuk.bundle.support_vectors import SupportVectors
+    from edgeleuk.inference import ModelRuntime
     from edgeleuk.inference.quantization import Scales
 
     Raw = list[npt.NDArray[np.generic]]
@@ -51,7 +55,13 @@ def deployed_model(bundle: Bundle) -> bytes:
 
 def beside_network(bundle: Bundle) -> tuple[tuple[str, int], ...]:
     """Tell what a firmware needs beside the network to make a call: names, and bytes as in the bundle."""
-    parts = (("support vectors", SUPPORT), ("forest", FOREST), ("statistics of the features", FEATURES))
+    parts = (
+        ("support vectors", SUPPORT),
+        ("forest", FOREST),
+        ("head for blasts", BLAST),
+        ("head for kinds", KIND),
+        ("statistics of the features", FEATURES),
+    )
     return tuple((name, len(bundle.members[member])) for name, member in parts if member in bundle.members)
 
 
@@ -81,7 +91,7 @@ def deployment_of(bundle: Bundle, golden: int) -> Deployment:
         )
     model, manifest = deployed_model(bundle), bundle.manifest
     _refuse_what_firmware_lacks(manifest)
-    support = decode_support(bundle.members[SUPPORT]) if SUPPORT in bundle.members else None
+    judge = _Judge.of(bundle)
     tensors = _golden_tensors(bundle)[:golden]
     with ReferenceLiteRtRuntime(model, manifest.input) as slow, LiteRtRuntime(model, manifest.input) as fast:
         table = slow.as_fed(np.arange(256, dtype=np.uint8))
@@ -89,9 +99,10 @@ def deployment_of(bundle: Bundle, golden: int) -> Deployment:
         answers = [slow.raw_outputs(one) for one in fed]
         steps = max(_steps(slow, fast.raw_outputs(one)) for one, slow in zip(fed, answers, strict=True))
         widths = [answer.shape[-1] for answer in answers[0]]
-        geometry = None if support is None else map_geometry(min(widths), support.mean.size, manifest.input)
+        geometry = judge.geometry(widths, manifest)
         moved = np.abs(
-            _log_odds(slow, support, manifest, tensors) - _log_odds(fast, support, manifest, tensors)
+            judge.log_odds(slow, geometry, manifest, tensors)
+            - judge.log_odds(fast, geometry, manifest, tensors)
         )
     return Deployment(
         manifest.name,
@@ -103,7 +114,7 @@ def deployment_of(bundle: Bundle, golden: int) -> Deployment:
         tuple(int(value) for value in table),
         (*_input_constants(manifest), *_map_constants(geometry), *_decision_constants(manifest)),
         _meanings(widths, manifest, geometry),
-        _left_over(manifest, support),
+        _left_over(manifest, judge),
         tuple(one.tobytes() for one in fed),
         tuple(tuple(output.tobytes() for output in outputs) for outputs in answers),
         f"the reference kernels of {_litert()}",
@@ -131,14 +142,51 @@ def _steps(slow: Raw, fast: Raw) -> int:
     )
 
 
-def _log_odds(
-    network: LiteRtRuntime,
-    support: SupportVectors | None,
-    manifest: Manifest,
-    tensors: npt.NDArray[np.uint8],
-) -> npt.NDArray[np.float64]:
-    judge = network if support is None else PooledRuntime(network, manifest.input, support)
-    return log_odds(judge.predict(tensors).outputs, manifest.output)
+@dataclass(frozen=True, slots=True)
+class _Judge:
+    """What makes log odds of a network's answer, and names kinds: nothing of it is exported."""
+
+    support: SupportVectors | None
+    blast: KernelHead | None
+    kind: KernelHead | None
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> _Judge:
+        members = bundle.members
+        blast, kind = (
+            decode_head(members[name], f"{name} in {bundle.path.name}") if name in members else None
+            for name in (BLAST, KIND)
+        )
+        return cls(decode_support(members[SUPPORT]) if SUPPORT in members else None, blast, kind)
+
+    def geometry(self, widths: list[int], manifest: Manifest) -> MapGeometry | None:
+        """Return how the network's map lies, where it ends in one; `widths` are those of its outputs."""
+        if self.support is not None:
+            return map_geometry(min(widths), self.support.mean.size, manifest.input)
+        # Whoever gives features itself has a second output for them.
+        if self.blast is not None and len(widths) == 1:
+            return map_geometry(widths[0], self.blast.features, manifest.input)
+        return None
+
+    def log_odds(
+        self,
+        network: LiteRtRuntime,
+        geometry: MapGeometry | None,
+        manifest: Manifest,
+        tensors: npt.NDArray[np.uint8],
+    ) -> npt.NDArray[np.float64]:
+        """Judge tensors; for a head, their hand-crafted features are those of its mean cell."""
+        judged: ModelRuntime = network
+        if geometry is not None:
+            features = None if self.blast is None else self.blast.features
+            judged = PooledRuntime(network, manifest.input, self.support, features=features)
+        answer = judged.predict(tensors)
+        if self.blast is None:
+            return log_odds(answer.outputs, manifest.output)
+        seen = np.empty((len(tensors), 0), np.float32) if answer.features is None else answer.features
+        mean_cell = np.broadcast_to(self.blast.mean[self.blast.features :], (len(tensors), HAND_CRAFTED))
+        scores = self.blast.answer(np.hstack([seen, mean_cell])).scores
+        return log_odds(scores.astype(np.float32), manifest.output)
 
 
 def _litert() -> str:
@@ -241,9 +289,20 @@ def _meanings(widths: list[int], manifest: Manifest, geometry: MapGeometry | Non
     return tuple(meanings)
 
 
-def _left_over(manifest: Manifest, support: SupportVectors | None) -> tuple[str, ...]:
-    output, steps = manifest.output, []
-    if support is not None:
+def _left_over(manifest: Manifest, judge: _Judge) -> tuple[str, ...]:
+    output, support, steps = manifest.output, judge.support, []
+    if judge.kind is not None and manifest.kind is not None:
+        steps.append(
+            f"name the kind, of {len(manifest.kind.kinds)}, by the head for kinds, which is not exported;"
+            " what is not lymphoid is no more judged"
+        )
+    if judge.blast is not None:
+        steps.append(
+            f"judge the {judge.blast.features} features, pooled as edgeleuk/bundle/support_vectors.py does"
+            f" where the network ends in a map, and {HAND_CRAFTED} hand-crafted ones by the head for blasts,"
+            " which is not exported: log odds"
+        )
+    elif support is not None:
         steps += [
             "pool the map, as edgeleuk/bundle/support_vectors.py: mean and spread of channels in each mask",
             f"judge the {support.mean.size} pooled features by {len(support.weights)} support vectors, which"

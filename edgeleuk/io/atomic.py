@@ -33,6 +33,11 @@ def overwrite(*, force: bool) -> None:
     _FORCE.set(force)
 
 
+def is_forced() -> bool:
+    """Whether the command at hand may overwrite files; see `overwrite`."""
+    return _FORCE.get()
+
+
 def bears(*marks: bytes) -> Callable[[Path], bool]:
     """Return a test of whether one of the marks stands in the head of a file."""
 

@@ -1,4 +1,4 @@
-"""Which file of settings a command reads, and where each of its settings comes from."""
+"""Which file of settings a command reads."""
 
 from __future__ import annotations
 
@@ -55,44 +55,3 @@ def command_settings(
     from edgeleuk.io.settings import Settings, load_with_sources
 
     return load_with_sources(Settings, file=file or config_file(), flags=flags, command=command)[0]
-
-
-def explained_settings(flags: Mapping[str, object] | None = None) -> dict[str, object]:
-    """Return every setting with its value and its source.
-
-    Returns
-    -------
-    dict
-        As ``edgeleuk config show --json`` prints it. A source is ``flag``, ``environment``, ``file`` or
-        ``default``.
-
-    Raises
-    ------
-    UsageError
-        See `load_settings`.
-    """
-    from edgeleuk.io.settings import Settings, load_with_sources
-
-    file = config_file()
-    settings, sources = load_with_sources(Settings, file=file, flags=flags, command="config show")
-    names = sorted(Settings.__struct_fields__)
-    return {
-        "schema_version": 1,
-        "file": None if file is None else str(file),
-        "settings": {
-            name: {"value": getattr(settings, name), "source": sources.get(name, "default")} for name in names
-        },
-    }
-
-
-def explained_text(facts: dict[str, object]) -> str:
-    """Say the same for people: a line for each setting."""
-    settings = facts["settings"]
-    assert isinstance(settings, dict)
-    width = max(map(len, settings))
-    lines = [f"file  {facts['file'] or 'none'}"]
-    for name, entry in settings.items():
-        value = entry["value"]
-        shown = "-" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-        lines.append(f"{name:{width}}  {shown}  ({entry['source']})")
-    return "\n".join(lines)

@@ -137,6 +137,11 @@ class Settings(RunSettings, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         URL of a stage.
     stage_config : str or None
         TOML file that says how the stage is built.
+    control : str or None
+        The laboratory's file of control sessions, or ``default`` for the one in the user's own folder; a run
+        is held against them.
+    control_required : bool
+        Refuse a run without limits, and end one whose first fields are out of range.
     """
 
     camera: str | None = None
@@ -144,6 +149,8 @@ class Settings(RunSettings, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     session: str | None = None
     stage: str | None = None
     stage_config: str | None = None
+    control: str | None = None
+    control_required: bool = False
 
     def of_run(self) -> RunSettings:
         """Return the settings of the run alone."""

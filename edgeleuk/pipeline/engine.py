@@ -64,7 +64,7 @@ def unchanged(pixels: RgbImage) -> RgbImage:
 
 
 def accept(_: RgbImage) -> str | None:
-    """Let every frame pass; a quality gate returns the reason to reject one."""
+    """Let every frame pass; a quality check returns the reason to reject one."""
     return None
 
 
@@ -89,7 +89,7 @@ class Engine:
         pixels -> Scale or None; one that is not plausible is refused with that reason.
     correct : callable
         pixels -> pixels, before anything is judged: takes the lamp and the lens out.
-    gate : callable
+    quality_check : callable
         pixels -> reason to reject the frame, or None. Asked about what `watch` lets pass.
     watch : callable
         pixels -> Look. Sees every frame that was decoded: it has to compare them with each other.
@@ -101,5 +101,5 @@ class Engine:
     crop: Callable[[RgbImage, Cell, float], CellCrop] = crop_cell
     estimate_scale: Callable[[RgbImage], Scale | None] = measure_scale
     correct: Callable[[RgbImage], RgbImage] = unchanged
-    gate: Callable[[RgbImage], str | None] = accept
+    quality_check: Callable[[RgbImage], str | None] = accept
     watch: Callable[[RgbImage], PictureCheck] = see_nothing

@@ -147,7 +147,7 @@ class LookAhead(Closing):
         reason, notices = self._engine.watch(frame.pixels)
         if reason is None:
             frame = replace(frame, pixels=self._engine.correct(frame.pixels))
-            reason = self._engine.gate(frame.pixels)
+            reason = self._engine.quality_check(frame.pixels)
         if reason is not None:
             return Field(frame.sequence, frame, reason, frame.captured_at, frame.source, notices)
         scale = self._scale.of(frame)

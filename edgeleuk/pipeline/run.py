@@ -2,7 +2,7 @@
 
 ::
 
-    reader.take -> decode -> watch -> correct -> gate -> scale -> segment
+    reader.take -> decode -> watch -> correct -> quality_check -> scale -> segment
         -> track -> crop -> classify -> record -> on_frame
 
 The first line is one frame ahead of the second, on a thread of its own (`edgeleuk.pipeline.prefetch`); the

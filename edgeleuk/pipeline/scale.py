@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import statistics
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from edgeleuk.frames import zoom_between
 from edgeleuk.results import SCALE_IMPLAUSIBLE, SCALE_UNKNOWN
-from edgeleuk.vision.scale import is_plausible, measure_scale
+from edgeleuk.vision.picture_scale import are_possible, areas_px
+from edgeleuk.vision.scale import is_plausible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -20,8 +21,6 @@ _SCALE_EVERY_FIELD_UNTIL = 15
 _MOST_TRIES_IN_A_ROW = 45
 _SCALE_EVERY = 10
 _SCALE_WINDOW = 31
-# White cells are 35 to 500 um2 large; two or three that touch may be taken for one.
-_LEAST_AREA_UM2, _MOST_AREA_UM2 = 20.0, 1000.0
 _AREAS_WINDOW = 60
 
 
@@ -32,38 +31,6 @@ class Scale(Protocol):
     def px_per_um(self) -> float:
         """Pixels per micrometre."""
         ...
-
-
-class PictureScale(NamedTuple):
-    """Scale of one picture.
-
-    Attributes
-    ----------
-    px_per_um : float or None
-    trouble : str or None
-        Why there is none.
-    """
-
-    px_per_um: float | None
-    trouble: str | None = None
-
-    def of_cells(self, cells: Iterable[Cell]) -> PictureScale:
-        """Refuse an estimated scale by which the cells of the picture have an impossible area."""
-        if self.px_per_um is None or _are_possible(_areas_px(cells), self.px_per_um):
-            return self
-        return PictureScale(None, SCALE_IMPLAUSIBLE)
-
-
-def estimated_scale(pixels: RgbImage) -> PictureScale:
-    """Estimate the scale of one picture, (H, W, 3) uint8, RGB; `PictureScale.of_cells` has to confirm it."""
-    found = measure_scale(pixels)
-    if found is None:
-        return PictureScale(None, SCALE_UNKNOWN)
-    return (
-        PictureScale(found.px_per_um)
-        if is_plausible(found.px_per_um)
-        else PictureScale(None, SCALE_IMPLAUSIBLE)
-    )
 
 
 class ScaleKeeper:
@@ -105,8 +72,8 @@ class ScaleKeeper:
         """Return the scale that `of` gave, or None where the white cells of the fields contradict it."""
         if scale is None or not self._estimated:
             return scale
-        self._areas_px.extend(_areas_px(cells))
-        if _are_possible(self._areas_px, scale):
+        self._areas_px.extend(areas_px(cells))
+        if are_possible(self._areas_px, scale):
             return scale
         self.trouble = SCALE_IMPLAUSIBLE
         return None
@@ -135,16 +102,3 @@ class ScaleKeeper:
                 self._estimates.append(estimate.px_per_um)
         self._fields += 1
         return statistics.median(self._estimates) if self._estimates else None
-
-
-def _areas_px(cells: Iterable[Cell]) -> list[float]:
-    """Areas of the whole cells."""
-    return [float(cell.area_px) for cell in cells if not cell.touches_border]
-
-
-def _are_possible(areas_px: Iterable[float], px_per_um: float) -> bool:
-    """Whether white cells may be so large; without one nothing speaks against it."""
-    areas = list(areas_px)
-    if not areas:
-        return True
-    return _LEAST_AREA_UM2 <= statistics.median(areas) / px_per_um**2 <= _MOST_AREA_UM2

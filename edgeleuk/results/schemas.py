@@ -1,4 +1,4 @@
-"""JSON schemas, made from the structs that commands print."""
+"""JSON schemas, made from the structs and dataclasses that commands print."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from edgeleuk.results.structs import Printed
-
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
-def schema_of(printed: type[Printed]) -> dict[str, Any]:
+def schema_of(printed: type) -> dict[str, Any]:
     """Return the JSON schema of what a command prints.
 
     Examples
@@ -40,13 +38,13 @@ def _described(schema: Any) -> Any:
     return [_described(value) for value in schema] if isinstance(schema, list) else schema
 
 
-def schema_text(printed: type[Printed]) -> str:
+def schema_text(printed: type) -> str:
     """Return the schema as it stands in its file."""
     encoded = msgspec.json.encode(schema_of(printed), order="sorted")
     return msgspec.json.format(encoded, indent=1).decode() + "\n"
 
 
-def write_schemas(printed: Mapping[str, type[Printed]], folder: Path) -> list[Path]:
+def write_schemas(printed: Mapping[str, type], folder: Path) -> list[Path]:
     """Write ``NAME.json`` for each; return what was written."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []

@@ -138,6 +138,57 @@ class CountPrecision(Printed, frozen=True, kw_only=True):
     reason: str | None
 
 
+class WhiteCells(Printed, frozen=True, kw_only=True):
+    """The nucleated white cells by kind: shares of all `n` that were called, or why none is told.
+
+    The intervals are simultaneous: in 95 of 100 counts all shares are inside.
+    """
+
+    n: int
+    reason: str | None
+    kinds: dict[str, CountedShare]
+
+
+class ShareOfCells(CountedShare, frozen=True, kw_only=True):
+    """A share of `n` cells with its exact 95 % interval, or why it is not told."""
+
+    n: int
+    reason: str | None
+
+
+class Erythroblasts(Printed, frozen=True, kw_only=True):
+    """Erythroblasts, which are in no denominator, and per 100 white cells; None of no white cell."""
+
+    count: int
+    per_100_white_cells: float | None
+
+
+class DifferentialCount(Printed, frozen=True, kw_only=True):
+    """A differential count, and blasts in per cent of the white cells, beside those of lymphoid cells.
+
+    `uncertain` cells, `erythroblasts` and what is `beside` are in no denominator.
+    """
+
+    white_cells: WhiteCells
+    blasts_of_white_cells: ShareOfCells
+    blasts_of_lymphoid_cells: ShareOfCells
+    uncertain: int
+    erythroblasts: Erythroblasts
+    beside: dict[str, int]
+
+
+class CorrectedWhiteCells(Printed, frozen=True, kw_only=True):
+    """The shares of `n` white cells, corrected for known confusions, or why they are not.
+
+    `effective` tells for each true kind how many independent held-out cells the confusions are known from.
+    """
+
+    n: int
+    reason: str | None
+    kinds: dict[str, Interval]
+    effective: dict[str, float]
+
+
 class FrameCounts(Printed, frozen=True, kw_only=True):
     """The frames of a session; None where it was cut off before they were counted."""
 
@@ -165,10 +216,55 @@ class Truth(Printed, frozen=True, kw_only=True):
     not_a_cell: int
 
 
+class OutOfRange(Printed, frozen=True, kw_only=True):
+    """A measure of a run's first fields that has left the laboratory's range.
+
+    Attributes
+    ----------
+    measure, subject : str
+        Its name, and what it points to: light, focus, stain or scale.
+    mean : float
+        Of the control sessions.
+    distance : float
+        From it, in standard deviations.
+    """
+
+    measure: str
+    subject: str
+    mean: float
+    distance: float
+
+
+class ControlOfRun(Printed, frozen=True, kw_only=True):
+    """How a run's first fields stood to the laboratory's control sessions.
+
+    Attributes
+    ----------
+    file : str
+    slide : str or None
+        The control slide, where there is one of the run's bundle and scale.
+    sessions : int
+        Of that slide.
+    last_session : str or None
+        How the newest of them was judged.
+    state : str
+        ``no limits yet``, ``not reached``, ``in range`` or ``out of range``.
+    out_of_range : list
+    """
+
+    file: str
+    slide: str | None
+    sessions: int
+    last_session: str | None
+    state: str
+    out_of_range: list[OutOfRange]
+
+
 class RunSummary(Printed, frozen=True, kw_only=True):
     """What ``edgeleuk run --json`` and ``scan --json`` print, and what a session records at its end.
 
-    The last three but one are there once the run has ended.
+    The last ones, before the research-use sentence, are there once the run has ended; `control` where the run
+    was controlled.
     """
 
     schema_version: int
@@ -189,4 +285,5 @@ class RunSummary(Printed, frozen=True, kw_only=True):
     differential: Differential | UnsetType = UNSET
     corrected_blast_share: CorrectedShare | UnsetType = UNSET
     precision: CountPrecision | UnsetType = UNSET
+    control: ControlOfRun | UnsetType = UNSET
     research_use: str = RESEARCH_USE

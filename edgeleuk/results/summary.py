@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from edgeleuk.results.counts import Counted
+    from edgeleuk.results.structs import ControlOfRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,8 @@ class SessionSummary:
         For simulated sources: what was really there, and how it was called.
     counting : mapping or None
         What `edgeleuk.counting.intervals.counting_facts` makes of the counts, once a run has ended.
+    control : ControlOfRun or None
+        How its first fields stood to the laboratory's control sessions.
     """
 
     session: str
@@ -73,6 +76,7 @@ class SessionSummary:
     events: int = 0
     truth: Mapping[str, object] | None = None
     counting: Mapping[str, object] | None = None
+    control: ControlOfRun | None = None
 
     @property
     def unique(self) -> int:
@@ -117,6 +121,7 @@ class SessionSummary:
             "events": self.events,
             "truth": None if self.truth is None else dict(self.truth),
             **(self.counting or {}),
+            **({} if self.control is None else {"control": self.control.to_json()}),
         }
         return msgspec.convert(facts, RunSummary)
 

@@ -15,7 +15,7 @@ from edgeleuk.io.uris import public_uri
 from edgeleuk.session.hash_chain import append_link
 from edgeleuk.session.intact import PATIENCE_S
 from edgeleuk.session.reader import read_session
-from edgeleuk.session.schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, companions, explained
+from edgeleuk.session.schema import APPLICATION_ID, CONTINUED, SCHEMA, SCHEMA_VERSION, companions, explained
 from edgeleuk.session.writer import DEFAULT_GUARD, DiskGuard, SessionWriter
 
 if TYPE_CHECKING:
@@ -129,11 +129,11 @@ def resume_session(
     if not path.exists():
         return create_session(path, settings, guard=guard)
     with read_session(path) as reader:
-        if reader.schema != SCHEMA_VERSION:
+        if reader.schema not in CONTINUED:
             raise SessionError(
                 f"{path} was recorded by an earlier edgeleuk and cannot be continued",
                 got=f"schema {reader.schema}",
-                allowed=SCHEMA_VERSION,
+                allowed=" or ".join(map(str, CONTINUED)),
                 cure="start a new session",
             )
         for key in SAME_SETTINGS:

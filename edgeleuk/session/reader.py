@@ -139,6 +139,22 @@ class SessionReader(CountingRows):
         with explained(self.path):
             return verify_chain(self._connection)
 
+    def chain_end(self) -> str | None:
+        """Return the last link of the hash chain, as it stands there; None where there is no chain."""
+        if self.schema < 2:
+            return None
+        with explained(self.path):
+            row = self._connection.execute("SELECT link FROM chain ORDER BY id DESC LIMIT 1").fetchone()
+        return None if row is None else bytes(row[0]).hex()
+
+    def has_link(self, link: str) -> bool:
+        """Whether that was once the end of the hash chain, as it stands there."""
+        if self.schema < 2:
+            return False
+        with explained(self.path):
+            found = self._connection.execute("SELECT 1 FROM chain WHERE link = ?", (bytes.fromhex(link),))
+            return found.fetchone() is not None
+
     def cell(self, track: int) -> dict[str, object]:
         """Return the row of one cell, its pictures with it.
 

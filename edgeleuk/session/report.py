@@ -25,6 +25,7 @@ from edgeleuk.results.structs import (
     CorrectedShare,
     CountPrecision,
     Differential,
+    DifferentialCount,
     FrameCounts,
     Printed,
     Sightings,
@@ -100,6 +101,7 @@ class SessionReport(Printed, frozen=True, kw_only=True):
     differential: Differential
     corrected_blast_share: CorrectedShare
     precision: CountPrecision
+    white_cells: DifferentialCount | None = None
     events: EventCounts
     gaps: list[Gap]
     research_use: str = RESEARCH_USE

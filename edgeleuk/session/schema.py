@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 # "EDLK" in the file's header tells `file` and us whose database it is.
 APPLICATION_ID = 0x45444C4B
 SCHEMA_VERSION = 5
+# Sessions of these may be continued: the fifth only adds what a bundle without a head for kinds leaves empty.
+CONTINUED = (4, SCHEMA_VERSION)
 _WITH_KINDS = 5
 RESTORE = "restore it from a copy"
 
@@ -130,6 +132,12 @@ def said(connection: sqlite3.Connection) -> str:
         return f"SELECT track, truth, {', '.join(_SAID)}, {_WITHOUT_KIND}, 1 AS views FROM cells"  # noqa: S608 - names from the lines above
     kind = _agreed(_KIND) if version >= _WITH_KINDS else _WITHOUT_KIND
     return f"SELECT cells.track, cells.truth, {_agreed(_SAID)}, {kind}, {_VIEWS} FROM cells {_LAST_VIEW}"  # noqa: S608 - as above
+
+
+def has_kinds(connection: sqlite3.Connection) -> bool:
+    """Whether a session has columns for the kinds of cells."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return bool(version >= _WITH_KINDS)
 
 
 def count_rows(connection: sqlite3.Connection) -> Counts:

@@ -25,9 +25,7 @@ from edgeleuk.session.hash_chain import append_link
 from edgeleuk.session.intact import FileWatch
 from edgeleuk.session.pictures import encode_crop, encode_texture, thumbnail
 from edgeleuk.session.resume_state import earlier_fields, last_record_at, read_resume_state
-from edgeleuk.session.schema import (
-    explained,
-)
+from edgeleuk.session.schema import explained, has_kinds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -38,12 +36,19 @@ if TYPE_CHECKING:
     from edgeleuk.session.resume_state import ResumeState
     from edgeleuk.vision.tracking import EarlierField, Placed
 
-ALL_VIEWS = (
-    "SELECT focus, truth, decision, probability, reason, is_foreign, kind, kind_probability, frame"
-    " FROM cells WHERE track = ?"
-    " UNION ALL SELECT focus, NULL, decision, probability, reason, is_foreign, kind, kind_probability, frame"
-    " FROM views WHERE track = ? ORDER BY frame"
-)
+_KINDS = ("kind", "kind_probability")
+_AGREED_KINDS = ("agreed_kind", "agreed_kind_probability")
+
+
+def _all_views(*, kinds: bool) -> str:
+    names = ", ".join(_KINDS) if kinds else "NULL AS kind, NULL AS kind_probability"
+    said = f"decision, probability, reason, is_foreign, {names}, frame"
+    return (
+        f"SELECT focus, truth, {said} FROM cells WHERE track = ?"  # noqa: S608 - names from the lines above
+        f" UNION ALL SELECT focus, NULL, {said} FROM views WHERE track = ? ORDER BY frame"
+    )
+
+
 MB = 1_000_000
 
 
@@ -112,7 +117,7 @@ class SessionWriter(CountingRows):
     summary : SessionSummary or None
         Set when the run has ended, well or not.
     noted : int
-        Events that it recorded by itself, as the disk filled.
+        Events beside the run's own: as the disk filled, and what listeners noted.
     """
 
     def __init__(
@@ -193,6 +198,11 @@ class SessionWriter(CountingRows):
             )
             append_link(connection, "event", row.lastrowid)
 
+    def note(self, kind: str, text: str) -> None:
+        """Add a line to the log that is not the run's own, as `record_event`."""
+        self.record_event(kind, text)
+        self.noted += 1
+
     def check(self) -> None:
         """See that the file is still there, whole, and changed by nobody else.
 
@@ -207,7 +217,8 @@ class SessionWriter(CountingRows):
     def views(self, track: int) -> tuple[list[View], str | None]:
         """Return all judged views of a cell in their order, and its truth; none of a cell not judged yet."""
         with explained(self.path):
-            rows = self._connection.execute(ALL_VIEWS, (track, track)).fetchall()
+            query = _all_views(kinds=has_kinds(self._connection))
+            rows = self._connection.execute(query, (track, track)).fetchall()
         views = [View(row[0], prediction_of(*row[2:8])) for row in rows]
         return views, rows[0][1] if rows else None
 
@@ -267,8 +278,7 @@ class SessionWriter(CountingRows):
                 cure="free some space and start a new session",
             )
         if self._pictures and free < self._guard.pictures_bytes:
-            self.record_event("disk", f"{free / MB:.0f} MB are free: results are recorded without pictures")
-            self.noted += 1
+            self.note("disk", f"{free / MB:.0f} MB are free: results are recorded without pictures")
         # With some room between, so that the two do not alternate.
         self._pictures = free >= self._guard.pictures_bytes * (1 if self._pictures else 1.1)
         return self._pictures
@@ -312,20 +322,19 @@ def _insert_first_views(
     crops: Mapping[int, bytes | None],
 ) -> None:
     """Insert the cells that were judged for the first time."""
-    connection.executemany(
-        "INSERT INTO cells (track, frame, x, y, w, h, area_px, nucleus_area_px, area_um2,"
-        " nucleus_area_um2, decision, probability, reason, kind, kind_probability, truth, thumbnail, crop,"
-        " focus, is_foreign)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [
-            (
-                *(cell.track, sequence, *cell.box, cell.area_px, cell.nucleus_area_px),
-                *(cell.area_um2, cell.nucleus_area_um2, *_columns(cell.prediction)),
-                *(cell.truth, small, crops[cell.track], cell.focus, cell.prediction.foreign),
-            )
-            for cell, small in zip(cells, thumbnails, strict=True)
-        ],
+    names = (
+        *("track", "frame", "x", "y", "w", "h", "area_px", "nucleus_area_px", "area_um2", "nucleus_area_um2"),
+        *("decision", "probability", "reason", "truth", "thumbnail", "crop", "focus", "is_foreign"),
     )
+    rows = [
+        (
+            *(cell.track, sequence, *cell.box, cell.area_px, cell.nucleus_area_px),
+            *(cell.area_um2, cell.nucleus_area_um2, *_columns(cell.prediction)),
+            *(cell.truth, small, crops[cell.track], cell.focus, cell.prediction.foreign),
+        )
+        for cell, small in zip(cells, thumbnails, strict=True)
+    ]
+    _insert(connection, "cells", (names, rows), (_KINDS, [_kinds(cell.prediction) for cell in cells]))
 
 
 def _insert_further_views(
@@ -335,25 +344,54 @@ def _insert_further_views(
     crops: Mapping[int, bytes | None],
 ) -> None:
     """Insert the views of cells that had been judged before."""
-    connection.executemany(
-        "INSERT INTO views (track, frame, x, y, w, h, focus, decision, probability, reason, kind,"
-        " kind_probability, is_foreign, crop, agreed_decision, agreed_probability, agreed_reason,"
-        " agreed_kind, agreed_kind_probability)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [
-            (
-                *(cell.track, sequence, *cell.box, cell.focus, *_columns(cell.prediction)),
-                *(cell.prediction.foreign, crops[cell.track], *_columns(cell.agreed)),
-            )
-            for cell in judged
-            if cell.agreed is not None
-        ],
+    names = (
+        *("track", "frame", "x", "y", "w", "h", "focus", "decision", "probability", "reason", "is_foreign"),
+        *("crop", "agreed_decision", "agreed_probability", "agreed_reason"),
     )
+    further = [(cell, cell.agreed) for cell in judged if cell.agreed is not None]
+    rows = [
+        (
+            *(cell.track, sequence, *cell.box, cell.focus, *_columns(cell.prediction)),
+            *(cell.prediction.foreign, crops[cell.track], *_columns(agreed)),
+        )
+        for cell, agreed in further
+    ]
+    kinds = [(*_kinds(cell.prediction), *_kinds(agreed)) for cell, agreed in further]
+    _insert(connection, "views", (names, rows), ((*_KINDS, *_AGREED_KINDS), kinds))
 
 
-def _columns(prediction: Prediction) -> tuple[str, float, str | None, str | None, float | None]:
-    said, kind = prediction, prediction.kind
-    return said.decision.value, said.probability, said.reason, kind and kind.value, said.kind_probability
+def _insert(
+    connection: sqlite3.Connection,
+    table: str,
+    columns: tuple[tuple[str, ...], Sequence[tuple[object, ...]]],
+    of_kinds: tuple[tuple[str, ...], Sequence[tuple[object, ...]]],
+) -> None:
+    """Insert rows, with the kinds of cells where the session has columns for them.
+
+    Raises
+    ------
+    SessionError
+        It has none, and a kind is known.
+    """
+    names, rows = columns
+    if has_kinds(connection):
+        names = (*names, *of_kinds[0])
+        rows = [(*row, *kinds) for row, kinds in zip(rows, of_kinds[1], strict=True)]
+    elif any(value is not None for kinds in of_kinds[1] for value in kinds):
+        raise SessionError(
+            "an earlier edgeleuk began the session, and it has no place for the kinds of cells",
+            cure="start a new session",
+        )
+    marks = ", ".join("?" * len(names))
+    connection.executemany(f"INSERT INTO {table} ({', '.join(names)}) VALUES ({marks})", rows)  # noqa: S608 - names from above
+
+
+def _columns(prediction: Prediction) -> tuple[str, float, str | None]:
+    return prediction.decision.value, prediction.probability, prediction.reason
+
+
+def _kinds(prediction: Prediction) -> tuple[str | None, float | None]:
+    return prediction.kind and prediction.kind.value, prediction.kind_probability
 
 
 def prediction_of(

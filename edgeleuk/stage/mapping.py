@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeleuk.errors import HardwareError
+from edgeleuk.results.structs import Printed
 from edgeleuk.vision.registration import Spectrum, Texture, refine, register
 
 if TYPE_CHECKING:
@@ -20,6 +21,18 @@ if TYPE_CHECKING:
 _WAY = 0.35
 # Residuals above this share of a move mean that the moves and the pictures do not belong together.
 _MOST_RESIDUAL = 0.05
+
+
+class PrintedMapping(Printed, frozen=True, kw_only=True):
+    """What ``edgeleuk stage map --json`` prints; see `Mapping`."""
+
+    schema_version: int
+    matrix_px_per_um: tuple[tuple[float, float], tuple[float, float]]
+    px_per_um: float
+    angle_degrees: float
+    backlash_um: tuple[float, float]
+    residual_px: float
+    moves: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +71,21 @@ class Mapping:
         x, y = np.linalg.solve(np.array(self.matrix), np.array([x_px, y_px]))
         return float(x), float(y)
 
+    def printed(self) -> PrintedMapping:
+        """Return what ``edgeleuk stage map --json`` prints."""
+        return PrintedMapping(
+            schema_version=1,
+            matrix_px_per_um=self.matrix,
+            px_per_um=self.px_per_um,
+            angle_degrees=self.angle_degrees,
+            backlash_um=self.backlash_um,
+            residual_px=self.residual_px,
+            moves=self.moves,
+        )
+
     def to_json(self) -> dict[str, object]:
         """Return the object of ``edgeleuk stage map --json``."""
-        return {
-            "schema_version": 1,
-            "matrix_px_per_um": [list(row) for row in self.matrix],
-            "px_per_um": self.px_per_um,
-            "angle_degrees": self.angle_degrees,
-            "backlash_um": list(self.backlash_um),
-            "residual_px": self.residual_px,
-            "moves": self.moves,
-        }
+        return self.printed().to_json()
 
 
 def calibrate(camera: SynchronousCamera, stage: Mover, px_per_um: float) -> Mapping:

@@ -201,5 +201,13 @@ def write_text(picture: RgbImage, text: str, base: tuple[int, int], letter: floa
     cv2.putText(picture, text, base, _FONT, letter / _CAPITAL_PX, ink, _thickness(letter), cv2.LINE_AA)
 
 
+def write_fitting(picture: RgbImage, text: str, base: tuple[int, int], letter: float, ink: Colour) -> None:
+    """Write a text, smaller where it would not fit before the right border; OpenCV's letters are ASCII."""
+    shown = text.encode("ascii", "replace").decode()
+    wide = text_width(shown, letter)
+    size = letter * min(1.0, (picture.shape[1] - base[0] - 4) / wide) if wide else letter
+    write_text(picture, shown, base, size, ink)
+
+
 def _thickness(letter: float) -> int:
     return max(1, round(letter / 8))

@@ -62,7 +62,7 @@ def _time(times: dict[str, list[float]]) -> None:
 
 
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
-    machine_info["edgeleuk"] = machine_facts(read_machine())
+    machine_info["edgeleuk"] = machine_facts(read_machine()).to_json()
 
 
 def pytest_benchmark_update_json(

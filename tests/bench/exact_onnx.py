@@ -149,7 +149,7 @@ def main() -> int:
     rows = networks()
     crops = None if before is None else crop_to_prediction(before.resolve())
     exact = all(rows[name]["from_stored"] == 0 for name in rows if "exact" in name)
-    machine = machine_facts(read_machine())
+    machine = machine_facts(read_machine()).to_json()
     print(json.dumps({"schema_version": 1, "machine": machine, "networks": rows, "crops": crops}))
     for name, row in rows.items():
         differs = "" if row["from_stored"] is None else f", {row['from_stored']:.4g} from the stored answers"

@@ -124,9 +124,9 @@ def main() -> int:
                 _ask(rows[key], processes, asked.fields, asked.fields + len(truth.boxes))
     facts = {
         "schema_version": 1,
-        "machine": machine_facts(read_machine()),
-        "before": before.to_json(),
-        "after": read_state().to_json(),
+        "machine": machine_facts(read_machine()).to_json(),
+        "before": before.printed().to_json(),
+        "after": read_state().printed().to_json(),
         "others_share": others_share(cpu, read_cpu_time()),
         "rounds": asked.rounds,
         "cells": asked.cells,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 
@@ -106,13 +107,13 @@ class TestOtherStates:
                 stage.move(30_000.0, wait=False)
                 board.receive(b"\x18")
             facts = commands.stage_info(server.url, None)
-            assert facts["state"] == "Alarm"
-            assert "locked" in facts
+            assert facts.state == "Alarm"
+            assert facts.locked is not None
             assert "does not tell which" in commands.stage_text(facts)
-            facts = commands.stage_unlock(server.url, None)
-            assert facts["unlocked"] is True
-            assert "steps may be lost" in commands.stage_text(facts)
-            assert commands.stage_info(server.url, None)["locked"] is None
+            freed = commands.stage_unlock(server.url, None)
+            assert freed.unlocked is True
+            assert "steps may be lost" in commands.stage_text(freed)
+            assert commands.stage_info(server.url, None).locked is None
             assert "it was not locked" in commands.stage_text(commands.stage_unlock(server.url, None))
 
     @pytest.mark.parametrize(("word", "state"), [(b"$SLP\n", "Sleep"), (b"$C\n", "Check")])
@@ -171,9 +172,9 @@ class TestStop:
                 time.sleep(0.8)
             told_at = board.position().x
             facts = commands.stage_stop(server.url, None)
-            assert facts["steps"]["x"] == board.position().x
+            assert facts.steps.x == board.position().x
             # It went on for a while.
-            assert told_at + 1000 < facts["steps"]["x"] < 59_000
+            assert told_at + 1000 < facts.steps.x < 59_000
             assert board.receive(b"?").startswith(b"<Idle")
 
     def test_it_stops_what_another_program_began(self) -> None:
@@ -181,8 +182,8 @@ class TestStop:
         board.receive(b"G1 X60 F3000\n")
         with serve_tcp(board) as server:
             facts = commands.stage_stop(server.url, None)
-            assert 0 < facts["steps"]["x"] == board.position().x < 60_000
-            assert commands.stage_info(server.url, None)["locked"] is None
+            assert 0 < facts.steps.x == board.position().x < 60_000
+            assert commands.stage_info(server.url, None).locked is None
 
     def test_a_sangaboard_that_homes_is_told_until_it_stands(self) -> None:
         board = SangaboardSimulator(step_delay_us=1000, endstops=True, retreat=3000)
@@ -247,7 +248,7 @@ class TestFarAway:
             facts = commands.stage_move(
                 server.url, None, place, settings=settings, may_go_far=lambda _: bool(far)
             )
-            assert list(facts["position_um"].values()) == [um or 0.0 for um in place]
+            assert dataclasses.astuple(facts.position_um) == tuple(um or 0.0 for um in place)
         assert len(asked) == bool(far)
 
     def test_the_way_is_told(self) -> None:

@@ -19,25 +19,33 @@ import struct
 import sys
 import tempfile
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import atheris
 
 with atheris.instrument_imports(include=["edgeleuk.bundle"]):
+    from edgeleuk.bundle.descent import Taught
     from edgeleuk.bundle.features import FeatureStatistics, encode_features
     from edgeleuk.bundle.forest import Forest, encode_forest
     from edgeleuk.bundle.golden import GoldenAnswer, GoldenVectors, Tolerance, encode_golden
+    from edgeleuk.bundle.heads import KernelHead, encode_head
     from edgeleuk.bundle.manifest import (
+        BLAST,
         CALIBRATION,
         FEATURES,
         FOREST,
         GOLDEN,
+        KIND,
         MANIFEST,
+        REFERENCE,
         SUPPORT,
         TRAINING,
         VALIDATION,
+        KindContract,
     )
     from edgeleuk.bundle.reading import decode_bundle, decode_manifest, read_bundle
+    from edgeleuk.bundle.reference import Reference, encode_reference
     from edgeleuk.bundle.support_vectors import SupportVectors, encode_support
     from edgeleuk.bundle.writing import bundle_bytes, describe_members
 
@@ -47,6 +55,7 @@ import numpy as np
 from edgeleuk.bundle.contracts import Answer
 from edgeleuk.errors import BundleError
 from edgeleuk.frames import CellCrop
+from edgeleuk.results.kinds import Kind
 
 SECONDS_EACH, MEGABYTES = 10, 1024
 LONGEST = 1 << 16
@@ -71,6 +80,8 @@ def small_members() -> dict[str, bytes]:
     answer = GoldenAnswer(
         Answer(ones[None], ones[None]), Tolerance(0.1, 0.1), Tolerance(0.1, 0.1), shares, shares, ("blast",)
     )
+    both = np.full((1, 2), 0.5)
+    answer = replace(answer, kinds=both, kind_tolerances=both)
     contract = msgspec.structs.replace(shipped.manifest.input, height=8, width=8)
     vectors = GoldenVectors(
         (CellCrop.on_black(np.full((8, 8, 3), 9, np.uint8), 18.5),),
@@ -82,6 +93,20 @@ def small_members() -> dict[str, bytes]:
         np.array([0, -1, -1], np.int16), np.zeros(3), np.array([1, 0, 0], np.int32),
         np.array([2, 0, 0], np.int32), np.ones(3, np.float32), np.zeros(1, np.int32),
     )  # fmt: skip
+    row = np.ones(15, np.float32)
+    one, two = (
+        KernelHead(row, row, row[None].astype(np.float16), np.ones((1, width), np.float32), row[:width], 1.0)
+        for width in (1, 2)
+    )
+    kind = KindContract(
+        kinds=(Kind.LYMPHOCYTE, Kind.NEUTROPHIL), sharpness=8.0, least=0.5, area_um2=(10.0, 500.0),
+        distances=(2.0, 2.0), cells=24, slides=4,
+    )  # fmt: skip
+    taught = Taught(
+        parent_sha256="ab" * 32, parent_name="default", laboratory="lab", labels_sha256="cd" * 32, cells=24,
+        slides=4, choice="a new head", heads=("blast", "kind"), at="2026-11-29",
+    )  # fmt: skip
+    manifest = msgspec.structs.replace(shipped.manifest, input=contract, kind=kind, descent=(taught,))
     members = {name: data[:200] for name, data in shipped.members.items()}
     return members | {
         # The first of many entries say as much as all of them.
@@ -93,7 +118,12 @@ def small_members() -> dict[str, bytes]:
         FEATURES: encode_features(FeatureStatistics(ones, ones[None], 1.0)),
         FOREST: encode_forest(forest),
         SUPPORT: encode_support(SupportVectors(ones, ones, ones[None].astype(np.float16), ones, 0.0)),
-        MANIFEST: msgspec.json.encode(msgspec.structs.replace(shipped.manifest, input=contract)),
+        BLAST: encode_head(one),
+        KIND: encode_head(two),
+        REFERENCE: encode_reference(
+            Reference.compact(row[None], ["blast"], ["drawn"], [0], {"drawn": "by the project"})
+        ),
+        MANIFEST: msgspec.json.encode(manifest),
     }
 
 
@@ -130,7 +160,7 @@ class Bundles:
         self.members = small_members()
         self.manifest = decode_manifest(self.members.pop(MANIFEST), PATH)
         self.whole = bundle_bytes(self._fitting(self.members), self.members)
-        arrays = (GOLDEN, FEATURES, FOREST, SUPPORT)
+        arrays = (GOLDEN, FEATURES, FOREST, SUPPORT, BLAST, KIND, REFERENCE)
         self.files = {name: npys(self.members[name]) for name in arrays}
         texts = ("labels.json", CALIBRATION, TRAINING, VALIDATION)
         # What may be replaced: everything, the manifest, a member, or a file within one.

@@ -8,7 +8,10 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
+
+from edgeleuk.cli.schemas import PRINTED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +40,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def result(folder: Path) -> Any:
     done = bench(folder, *WORDS, "--json", "--ops", "--out", "old.json", "--plot", "plot.png")
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    told = json.loads(done.stdout)
+    # As the published schema has it, and nothing besides.
+    assert json.loads(msgspec.json.encode(msgspec.json.decode(done.stdout, type=PRINTED["bench"]))) == told
+    return told
 
 
 def test_it_has_what_others_rely_on(result: Any) -> None:
@@ -98,6 +104,7 @@ def test_it_compares_and_holds_to_limits(result: Any, folder: Path) -> None:
     assert "peak_rss_mb" not in done.stderr
     told = json.loads(done.stdout)
     assert told["stored"] is None
+    assert msgspec.json.decode(done.stdout, type=PRINTED["bench"]).to_json()["comparison"] is not None
     assert told["comparison"]["mismatches"] == []
     (row,) = told["comparison"]["rows"]
     assert row["p50_ratio"] > 0

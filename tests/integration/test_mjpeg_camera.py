@@ -163,7 +163,7 @@ def test_a_camera_process_that_is_killed(tmp_path: Path) -> None:
                 process.kill()
 
         with pytest.raises(CameraError, match=r"died|closed the stream"):
-            run_camera(path, f"{address}/stream", Nothing().engine(gate=kill_at_five))
+            run_camera(path, f"{address}/stream", Nothing().engine(quality_check=kill_at_five))
     with read_session(path) as reader:
         assert reader.counts().processed >= 5
 

@@ -276,7 +276,7 @@ class TestCounting:
         uri = pictures(tmp_path / "p", 4)
         (tmp_path / "p" / "2.png").write_bytes(b"no picture")
         reasons = iter([None, "out of focus", None])
-        engine = Seen([[], []]).engine(gate=lambda _: next(reasons))
+        engine = Seen([[], []]).engine(quality_check=lambda _: next(reasons))
         summary = run_on(uri, engine, tmp_path / "s.db", px_per_um=2.0)
         laws_hold(summary, tmp_path / "s.db")
         assert summary.rejected_by_reason == {"out of focus": 1, "unreadable file": 1}
@@ -364,7 +364,7 @@ class Blank:
 class TestLive:
     def test_the_virtual_slide_in_real_time(self, tmp_path: Path) -> None:
         uri = "virtual://?seed=2&width=160&height=120&fps=60&frames=20"
-        engine = full_engine(gate=lambda _: time.sleep(0.1))
+        engine = full_engine(quality_check=lambda _: time.sleep(0.1))
         summary = run_on(uri, engine, tmp_path / "s.db")
         laws_hold(summary, tmp_path / "s.db")
         assert (summary.captured, summary.ended) == (20, "the source has ended")

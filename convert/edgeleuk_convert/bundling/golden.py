@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeleuk.bundle.golden import (
-    PLAIN,
-    USUAL,
-    GoldenAnswer,
-    GoldenVectors,
-    MadeWith,
-    Tolerance,
-    encode_golden,
-)
-from edgeleuk.bundle.manifest import FEATURES, FOREST, KIND, LABELS, MODEL_FILES, SUPPORT
+from edgeleuk.bundle.golden import PLAIN, USUAL, GoldenAnswer, GoldenVectors, Tolerance, encode_golden
+from edgeleuk.bundle.manifest import MODEL_FILES, SUPPORT
 from edgeleuk.bundle.support_vectors import decode_support
-from edgeleuk.classifier.appearance import CellAppearance
-from edgeleuk.classifier.classifier import open_network
-from edgeleuk.classifier.decision import calibrated, decide, evidence_of, probabilities_of
-from edgeleuk.classifier.self_test import FOREST_TOLERANCE, GoldenCells, measure_golden
+from edgeleuk.classifier.classifier import open_network, with_pooling
+from edgeleuk.classifier.decision import decide, evidence_of
+from edgeleuk.classifier.golden_answers import golden_answer, made_with
+from edgeleuk.classifier.self_test import measure_golden
 from edgeleuk.frames import CellCrop
 from edgeleuk.inference.litert import LiteRtRuntime
 from edgeleuk.inference.pooled import PooledRuntime
@@ -33,14 +24,11 @@ from edgeleuk_convert.quantization.tflite import output_steps
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import numpy.typing as npt
-
     from edgeleuk.bundle.manifest import InputContract
     from edgeleuk.bundle.support_vectors import SupportVectors
-    from edgeleuk.classifier.decision import CellEvidence, Rules
-    from edgeleuk.inference import Answer, ModelRuntime
-
-    Floats = npt.NDArray[np.float64]
+    from edgeleuk.classifier.decision import Rules
+    from edgeleuk.classifier.self_test import GoldenCells
+    from edgeleuk.inference import Answer
 
 INT8_TFLITE = "model.int8.tflite"
 # Cells to choose from, and how many are kept of those most clearly of each class.
@@ -61,8 +49,6 @@ ONNX_FEATURES = Tolerance(2.5, 0.03)
 # LiteRT without XNNPACK (and tflite-runtime 2.14) rounds otherwise, and not the same on both.
 PLAIN_OUTPUTS, PLAIN_FEATURES = Tolerance(4.5, 2.5), Tolerance(12.0, 1.6)
 FLOAT = Tolerance(1e-3, 1e-3)
-# Colour, sharpness and distance of a golden cell have to be this far from their limits to fix its call.
-CALL_MARGIN = 0.03
 
 
 class PlainLiteRt(LiteRtRuntime):
@@ -102,65 +88,11 @@ def make_golden(members: Mapping[str, bytes], contract: InputContract, rules: Ru
     log_odds = None
     if rules.forest is not None and cells.numbers is not None:
         log_odds = rules.forest.log_odds(cells.numbers)
-    hashed = {*MODEL_FILES, FOREST, FEATURES, KIND, LABELS, SUPPORT} & members.keys()
+    networks = {
+        name: _kernels(name, members, contract, cells, rules) for name in MODEL_FILES if name in members
+    }
     return encode_golden(
-        GoldenVectors(
-            tuple(crops),
-            cells.tensors,
-            {
-                name: _kernels(name, members, contract, cells, rules)
-                for name in MODEL_FILES
-                if name in members
-            },
-            log_odds,
-            MadeWith(
-                input=contract,
-                output=rules.output,
-                envelope=rules.envelope,
-                gate=rules.gate,
-                kind=rules.kind,
-                members={name: hashlib.sha256(members[name]).hexdigest() for name in sorted(hashed)},
-            ),
-        )
-    )
-
-
-def golden_answer(
-    answer: Answer, cells: GoldenCells, rules: Rules, outputs: Tolerance, features: Tolerance
-) -> GoldenAnswer:
-    """Store an answer with the probabilities and the calls that come of it.
-
-    Parameters
-    ----------
-    answer : Answer
-    cells : GoldenCells
-    rules : Rules
-    outputs, features : Tolerance
-        Of the answer, in its units.
-
-    Returns
-    -------
-    GoldenAnswer
-        Without the calls that a difference within the tolerances could change.
-    """
-    probabilities = probabilities_of(answer, rules, cells.numbers)
-    low, high = _extremes(answer, cells, rules, outputs)
-    calls = []
-    for index, evidence in enumerate(evidence_of(answer, cells.areas_um2, cells.looks, rules, cells.numbers)):
-        around = {
-            decide(_off_by(evidence, float(probability), factor), rules).decision.value
-            for probability in (low[index], probabilities[index], high[index])
-            for factor in (1 - CALL_MARGIN, 1.0, 1 + CALL_MARGIN)
-        }
-        calls.append(around.pop() if len(around) == 1 else "")
-    return GoldenAnswer(
-        answer,
-        outputs,
-        features,
-        probabilities,
-        # The last bits of exp and log are each machine's own.
-        np.maximum(high - probabilities, probabilities - low) + 1e-9,
-        tuple(calls),
+        GoldenVectors(tuple(crops), cells.tensors, networks, log_odds, made_with(members, contract, rules))
     )
 
 
@@ -169,7 +101,7 @@ def _kernels(
 ) -> dict[str, GoldenAnswer]:
     model = MODEL_FILES[name]
     with open_network(members, name, contract) as runtime:
-        answer = runtime.predict(cells.tensors)
+        answer, is_map = runtime.predict(cells.tensors), isinstance(runtime, PooledRuntime)
     if model.precision == "float32":
         return {USUAL: golden_answer(answer, cells, rules, FLOAT, FLOAT)}
     # The ONNX network has steps of like size.
@@ -177,6 +109,9 @@ def _kernels(
     if SUPPORT in members:
         support = decode_support(members[SUPPORT])
         steps = (_step_of_log_odds(support, answer, steps[0]), steps[0])
+    elif is_map:
+        # A head judges the pooled features, and the output is 0.
+        steps = (0.0, steps[0])
 
     def kept(of: Answer, *tolerances: Tolerance) -> GoldenAnswer:
         outputs, features = (
@@ -188,10 +123,7 @@ def _kernels(
     features = USUAL_FEATURES if model.runtime == "litert" else ONNX_FEATURES
     kernels = {USUAL: kept(answer, USUAL_OUTPUTS, features)}
     if model.runtime == "litert":
-        plain: ModelRuntime = PlainLiteRt(members[name], contract)
-        if SUPPORT in members:
-            plain = PooledRuntime(plain, contract, support)
-        with plain:
+        with with_pooling(PlainLiteRt(members[name], contract), members, contract) as plain:
             kernels[PLAIN] = kept(plain.predict(cells.tensors), PLAIN_OUTPUTS, PLAIN_FEATURES)
     return kernels
 
@@ -238,34 +170,3 @@ def _tight(crop: CellCrop) -> CellCrop:
     top, left = (max(int(along[0]) - _MARGIN_PX, 0) for along in (rows, columns))
     pixels = crop.pixels[top : int(rows[-1]) + _MARGIN_PX, left : int(columns[-1]) + _MARGIN_PX]
     return CellCrop.on_black(np.ascontiguousarray(pixels), crop.px_per_um)
-
-
-def _extremes(answer: Answer, cells: GoldenCells, rules: Rules, outputs: Tolerance) -> tuple[Floats, Floats]:
-    """Return the least and the greatest probability of each cell that the tolerances leave room for."""
-    log_odds = None
-    if rules.forest is not None and cells.numbers is not None:
-        log_odds = rules.forest.log_odds(cells.numbers)
-    reached = []
-    for column in range(answer.outputs.shape[1]):
-        # One class goes one way while all others go the other.
-        for sign in (-1, 1):
-            moved = answer.outputs.astype(np.float64) - sign * outputs.largest
-            moved[:, column] += 2 * sign * outputs.largest
-            reached += [
-                calibrated(
-                    moved[:, 0] if moved.shape[1] == 1 else moved,
-                    rules.output,
-                    None if log_odds is None else log_odds + by,
-                )
-                for by in (-FOREST_TOLERANCE, FOREST_TOLERANCE)
-            ]
-    return np.min(reached, axis=0), np.max(reached, axis=0)
-
-
-def _off_by(evidence: CellEvidence, probability: float, factor: float) -> CellEvidence:
-    look, distance = evidence.look, evidence.distance
-    return evidence._replace(
-        probability=probability,
-        look=None if look is None else CellAppearance(*(value * factor for value in look)),
-        distance=None if distance is None else distance * factor,
-    )

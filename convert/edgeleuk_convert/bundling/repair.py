@@ -64,6 +64,8 @@ MEASURED_IMAGES = 32
 # Layers whose output stays in float, try after try; half of a network at most.
 FLOAT_LAYERS = (1, 2, 4, 8, 16, 32)
 TIMED_IMAGES, TIMED_ROUNDS = 20, 9
+# Float networks that are kept for the next try: to make one takes longer than to quantize it.
+KEPT_NETWORKS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +207,7 @@ class _Bench:
         self._progress = progress
         self._judged: dict[bytes, AcceptanceVerdict] = {}
         self._ranges: dict[bytes, Ranges] = {}
+        self._floats: dict[bytes, bytes] = {}
         self.members = [
             name for name in (TFLITE_MEMBER, ONNX_MEMBER, TENSORRT_MEMBER) if name in converted.networks
         ]
@@ -417,18 +420,28 @@ class _Bench:
         tensorrt = name == TENSORRT_MEMBER
 
         def quantize(model: Any) -> bytes:
-            twin = to_tflite_float32(with_features(model))
+            twin = self._float_network(model, to_tflite_float32)
             # The same layers, whatever numbers another conversion may have given them.
             pairs = matched(numbered, tflite_graph(twin))
             kept = [number for number, counterpart in pairs.items() if counterpart in in_float]
             ranges = self._ranges_of(twin, clipped=clipped, symmetric=tensorrt)
             if name != TFLITE_MEMBER:
-                float_onnx = to_onnx_float32(with_features(model))
+                float_onnx = self._float_network(model, to_onnx_float32)
                 return to_onnx_mixed(float_onnx, twin, ranges, kept, self.real, tensorrt=tensorrt)
             ends = real_ends(self.contract.scale, self.contract.offset)
             return to_tflite_mixed(twin, ranges, kept, ends)
 
         return quantizer.build_with(name, quantize)
+
+    def _float_network(self, model: Any, convert: Callable[[Any], bytes]) -> bytes:
+        """Convert a network, or take what was made of the same weights: every try begins with the same."""
+        weights = (of.tobytes() for of in model.get_weights())
+        digest = _digest(convert.__name__.encode(), *weights)
+        found = self._floats.pop(digest, None) or convert(with_features(model))
+        self._floats[digest] = found
+        while len(self._floats) > KEPT_NETWORKS:
+            del self._floats[next(iter(self._floats))]
+        return found
 
     def _ranges_of(self, twin: bytes, *, clipped: bool, symmetric: bool) -> Ranges:
         digest = _digest(twin, bytes([clipped, symmetric]))

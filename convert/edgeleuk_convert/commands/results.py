@@ -8,6 +8,7 @@ from msgspec import UNSET, UnsetType
 
 from edgeleuk.bundle.manifest import InputContract, OutputContract  # noqa: TC001 - msgspec looks at them
 from edgeleuk.results.structs import Printed
+from edgeleuk_convert.evaluation.cross_validation import Scores  # noqa: TC001 - msgspec looks at it
 from edgeleuk_convert.quantization.agreement import Agreement  # noqa: TC001 - msgspec looks at it
 
 
@@ -320,36 +321,13 @@ class CalibrationResult(Printed, frozen=True, kw_only=True):
     stamp: str | None
 
 
-class MethodScores(Printed, frozen=True, kw_only=True):
-    """A method on all folds; see `edgeleuk_convert.evaluation.cross_validation.Scores`.
-
-    Attributes
-    ----------
-    title : str
-    parameters : int or None
-        None for what is no network.
-    folds, mean, interval_95, seeds
-        Metrics of each fold, their mean over the folds with its interval, and the mean for each seed.
-    cost : dict or None
-        What the network takes as float and as int8; None for what is no network.
-    """
-
-    title: str
-    parameters: int | None
-    folds: tuple[dict[str, float], ...]
-    mean: dict[str, float]
-    interval_95: dict[str, tuple[float, float]]
-    seeds: tuple[dict[str, float], ...]
-    cost: dict[str, int | float] | None
-
-
 class CrossValidationResult(Printed, frozen=True, kw_only=True):
     """All methods on the same folds, as ``comparison.json`` holds them.
 
     Attributes
     ----------
     cells, subjects, groups : int
-    scores : dict of str to MethodScores
+    scores : dict of str to Scores
         Baselines first, then architectures.
     curve : tuple of (int, float, float)
         Training groups, and the forest's mean AUROC and weighted F1 with so many.
@@ -359,5 +337,5 @@ class CrossValidationResult(Printed, frozen=True, kw_only=True):
     cells: int
     subjects: int
     groups: int
-    scores: dict[str, MethodScores]
+    scores: dict[str, Scores]
     curve: tuple[tuple[int, float, float], ...]

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from edgeleuk_convert.commands.results import CrossValidationResult, EvaluationR
 from edgeleuk_convert.environment import quiet_tensorflow, require_writable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from types import FrameType
 
     from edgeleuk_convert.commands.read_cells import DataOptions
@@ -144,12 +145,12 @@ def _train(
     from edgeleuk_convert.training.trainer import train as train_network
 
     place = ["before the first epoch"]
-    with training_progress() as report, _interrupts() as interrupted:
+    with training_progress() as report, _interrupts() as interrupts:
 
         def tell(at: TrainingProgress) -> None:
-            if interrupted():
-                raise KeyboardInterrupt
+            interrupts.now()
             report(at)
+            interrupts.wait = at.stage in STAGES
             if at.stage in STAGES:
                 place[0] = f"in epoch {at.epoch} of {at.epochs} ({STAGES[at.stage]})"
 
@@ -173,23 +174,50 @@ def _train(
             ) from None
 
 
+@dataclass
+class _Interrupts:
+    """What ends a training: Ctrl-C or SIGTERM, held back while TensorFlow is at work.
+
+    An exception that a signal raises within TensorFlow may be swallowed by a finalizer, come out as another
+    error of the C code that called Python (7 of 336 did, when steps were interrupted at random), or end in an
+    abort.
+
+    Attributes
+    ----------
+    wait : bool
+        The first one waits for `now`, which every step of a training calls; the second never waits.
+    """
+
+    wait: bool = False
+    asked: bool = False
+
+    def now(self) -> None:
+        """End the training where that was asked for."""
+        if self.asked:
+            raise KeyboardInterrupt
+
+
 @contextmanager
-def _interrupts() -> Iterator[Callable[[], bool]]:
-    """Remember Ctrl-C: an interrupt that falls into a finalizer of TensorFlow's is swallowed there."""
-    asked = threading.Event()
+def _interrupts() -> Iterator[_Interrupts]:
+    """Hold back within this what else would interrupt at once; see `_Interrupts`."""
+    interrupts = _Interrupts()
+    before: dict[int, Any] = {}
 
     def ask(number: int, frame: FrameType | None) -> None:
-        asked.set()
-        signal.default_int_handler(number, frame)
+        first, interrupts.asked = not interrupts.asked, True
+        if not (first and interrupts.wait):
+            before[number](number, frame)
 
-    if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set
-        return
-    before = signal.signal(signal.SIGINT, ask)
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if callable(handler := signal.getsignal(number)):
+                before[number] = handler
+                signal.signal(number, ask)
     try:
-        yield asked.is_set
+        yield interrupts
     finally:
-        signal.signal(signal.SIGINT, before)
+        for known, kept in before.items():
+            signal.signal(known, kept)
 
 
 def cross_validate(

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from math import hypot
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeleuk.vision.finding import nearest_the_middle
 from edgeleuk.vision.segmentation import segment
 
 if TYPE_CHECKING:
-    from edgeleuk.frames import Cell, Mask, RgbImage
+    from edgeleuk.frames import Mask, RgbImage
 
 
 def cell_mask(pixels: RgbImage) -> Mask:
@@ -28,15 +28,9 @@ def cell_mask(pixels: RgbImage) -> Mask:
         255 inside the cell, 0 outside.
     """
     height, width = pixels.shape[:2]
-    cells = segment(pixels)
-    if not cells:
+    cell = nearest_the_middle(segment(pixels), pixels.shape)
+    if cell is None:
         return np.full((height, width), 255, np.uint8)
-
-    def off_centre(cell: Cell) -> float:
-        x, y = cell.box.centre
-        return hypot(x - width / 2, y - height / 2)
-
-    cell = min(cells, key=off_centre)
     mask: Mask = np.zeros((height, width), np.uint8)
     mask[cell.box.slices] = np.where(cell.mask > 0, np.uint8(255), np.uint8(0))
     return mask

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgeleuk.errors import DataRefusedError
-from edgeleuk_convert.dataset.class_names import WELL_KNOWN, plain
+from edgeleuk.io.tables import read_table
+from edgeleuk.io.walking import CNMC_SUFFIXES, PICTURE_SUFFIXES, files_under
+from edgeleuk.results.class_names import plain
+from edgeleuk_convert.dataset.class_names import WELL_KNOWN
 from edgeleuk_convert.dataset.cnmc_layouts import (
     FOLDER_LABELS,
     find_images,
@@ -15,8 +18,6 @@ from edgeleuk_convert.dataset.cnmc_layouts import (
     parse_uid,
 )
 from edgeleuk_convert.dataset.own_pictures import find_own_pictures
-from edgeleuk_convert.dataset.tables import read_table
-from edgeleuk_convert.dataset.walking import CNMC_SUFFIXES, PICTURE_SUFFIXES, files_under
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -8,26 +8,21 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from edgeleuk.errors import DataRefusedError, UsageError
-from edgeleuk_convert.dataset.class_names import WELL_KNOWN, compared, plain
+from edgeleuk.io.tables import read_table, require_table, rows_of_pictures
+from edgeleuk.io.walking import files_under
+from edgeleuk.results.class_folders import folder_beside_class, folders_above, place_of, without_masks
+from edgeleuk.results.class_names import compared, plain
+from edgeleuk_convert.dataset.class_names import WELL_KNOWN
 from edgeleuk_convert.dataset.cnmc_layouts import Named, natural_key, parse_uid
-from edgeleuk_convert.dataset.tables import read_table, require_table, rows_of_pictures
-from edgeleuk_convert.dataset.walking import files_under
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from edgeleuk.io.tables import Row
     from edgeleuk_convert.dataset.class_names import Label
-    from edgeleuk_convert.dataset.tables import Row
 
 MASKS = "masks"
-# Folders that hold parts of a set, not a subject's pictures.
-_CONTAINER = re.compile(
-    r"(training|train|validation|valid|val|testing|test|fold|split|part|set|batch|data|dataset|images?|imgs?|"
-    r"pictures?|photos?|cells?|crops?|original|segmented|augmented|raw|processed|all images|phase)"
-    r"( ?(set|data|images?|imgs?|pictures?|cells?))? ?\d*$"
-)
-_MASK = re.compile(r"[-_ ]mask$", re.IGNORECASE)
 _PARTS_OF_NAME = re.compile(r"[-_ .()]+")
 _NAMED_AT_MOST = 8
 
@@ -81,7 +76,7 @@ def find_own_pictures(
     UsageError
         A name of `classes` does not occur.
     """
-    pictures, masks = _without_masks(paths)
+    pictures, masks = without_masks(paths)
     rows = _rows(folder, pictures, table)
     known = compared(classes) if classes else compared(also_known) | WELL_KNOWN
     sorted_out = _Classes(folder, known, rows, explicit=bool(classes), strict=table is not None)
@@ -99,7 +94,7 @@ def find_own_pictures(
         for path in labelled
         if (hit := hits[path]) is not None
     ]
-    left_out = Counter(_place(path, folder) for path in others)
+    left_out = Counter(place_of(path, folder) for path in others)
     return named, OwnFacts(
         dict(sorted(left_out.items())) | ({MASKS: masks} if masks else {}),
         source,
@@ -150,7 +145,7 @@ class _Classes:
     def _texts(self, path: Path, said: str | None) -> Iterator[tuple[str, int | None]]:
         if said is not None:
             yield said, None
-        folders = _folders(path, self.folder)
+        folders = folders_above(path, self.folder)
         for part in range(len(folders) - 1, -1, -1):
             yield folders[part], part
         if uid := parse_uid(path.stem):
@@ -160,28 +155,6 @@ class _Classes:
         return [
             _Hit(text, self.known[plain(text)], part) for text, part in texts if plain(text) in self.known
         ]
-
-
-def _folders(path: Path, folder: Path) -> tuple[str, ...]:
-    """Return the folders above a picture; the data folder itself where there are none."""
-    return path.relative_to(folder).parts[:-1] or (folder.name,)
-
-
-def _place(path: Path, folder: Path) -> str:
-    return path.parent.relative_to(folder).as_posix() if path.parent != folder else folder.name
-
-
-def _without_masks(paths: Sequence[Path]) -> tuple[list[Path], int]:
-    """Leave out ``NAME_mask.png`` where there is a picture NAME beside it."""
-    stems = {(path.parent, path.stem) for path in paths}
-    pictures = [
-        path for path in paths if (path.parent, _MASK.sub("", path.stem)) not in stems or not _is_mask(path)
-    ]
-    return pictures, len(paths) - len(pictures)
-
-
-def _is_mask(path: Path) -> bool:
-    return _MASK.search(path.stem) is not None
 
 
 def _rows(folder: Path, pictures: Sequence[Path], table: Path | None) -> dict[Path, Row]:
@@ -205,7 +178,7 @@ def _require_occurring(
         raise UsageError(
             "--classes names classes that do not occur",
             got=", ".join(missing),
-            allowed=_counted(_place(path, folder) for path in pictures),
+            allowed=_counted(place_of(path, folder) for path in pictures),
         )
 
 
@@ -214,7 +187,7 @@ def _unknown_classes(
 ) -> DataRefusedError:
     """Say which names are there to be mapped, with their counts."""
     labels = [row.label for path in others if (row := rows.get(path)) is not None and row.label is not None]
-    names = list(labels or (_place(path, folder) for path in others))
+    names = list(labels or (place_of(path, folder) for path in others))
     one_place = len(set(names)) == 1
     words = _words(others) if one_place else ""
     return DataRefusedError(
@@ -267,7 +240,7 @@ def _subjects(
     for below in (True, False):
         found: dict[Path, str] = {}
         for path in paths:
-            name = _subject_folder(_folders(path, folder), class_part[path], below=below)
+            name = folder_beside_class(folders_above(path, folder), class_part[path], WELL_KNOWN, below=below)
             if name is not None:
                 # A number alone is often counted anew in each class.
                 found[path] = f"{labels[path]} {name}" if below and name.isdigit() else name
@@ -275,15 +248,3 @@ def _subjects(
         if len(set(found.values())) >= (2 if below else 3):
             return found, "folders"
     return {}, None
-
-
-def _subject_folder(folders: Sequence[str], class_part: int | None, *, below: bool) -> str | None:
-    """Return the folder next to the class's, inside it or around it, that is no part of a data set."""
-    if class_part is None:
-        near: Iterable[str] = () if below else reversed(folders)
-    else:
-        near = folders[class_part + 1 :] if below else reversed(folders[:class_part])
-    candidates = [
-        name for name in near if not _CONTAINER.match(plain(name)) and plain(name) not in WELL_KNOWN
-    ]
-    return candidates[0] if candidates else None

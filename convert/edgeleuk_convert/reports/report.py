@@ -14,6 +14,7 @@ import numpy as np
 
 from edgeleuk.classifier.cell_features import morphology_numbers
 from edgeleuk.errors import UsageError
+from edgeleuk.vision.fingerprints import Fingerprint, fingerprint
 from edgeleuk_convert.dataset import leakage
 from edgeleuk_convert.dataset.measuring import measure
 from edgeleuk_convert.environment import replace_file
@@ -165,7 +166,7 @@ class _Measured:
     cells: tuple[LabelledCell, ...]
     numbers: Floats
     rows: dict[Path, int]
-    prints: dict[Path, leakage.Fingerprint]
+    prints: dict[Path, Fingerprint]
 
     def of(self, cells: Sequence[LabelledCell]) -> Floats:
         """Return the numbers of some of the cells, in their order."""
@@ -217,8 +218,8 @@ def model_split_gap(model: str, grouped: Evaluation, random: Evaluation) -> Spli
     return SplitGap(f"{model}, trained again", grouped.metrics, random.metrics, grouped.cells, random.cells)
 
 
-def _numbers_and_print(crop: CellCrop) -> tuple[Floats, leakage.Fingerprint]:
-    return morphology_numbers(crop), leakage.fingerprint(crop.pixels)
+def _numbers_and_print(crop: CellCrop) -> tuple[Floats, Fingerprint]:
+    return morphology_numbers(crop), fingerprint(crop.pixels)
 
 
 def make_folder(folder: Path) -> None:

@@ -8,6 +8,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from edgeleuk.errors import HardwareError, UsageError
+from edgeleuk_firmware_bridge.commands.results import (
+    BoardLock,
+    BoardState,
+    Micrometres,
+    MotorSteps,
+    StageInfo,
+    StagePosition,
+    UnlockedStage,
+)
 from edgeleuk_firmware_bridge.simulation.faults import FaultyWire, parse_fault
 from edgeleuk_firmware_bridge.simulation.grbl import GrblSimulator
 from edgeleuk_firmware_bridge.simulation.sangaboard import SangaboardSimulator
@@ -32,26 +41,22 @@ SIMULATORS: dict[str, Callable[[], SimulatedBoard]] = {
 }
 
 
-def stage_info(url: str, protocol: str | None, settings: StageSettings | None = None) -> dict[str, Any]:
-    """Return what a stage says of itself: ``schema_version stage protocol firmware board state ...``.
-
-    ``locked`` is None where the board would move, else what holds it: ``code meaning cure``.
-    """
+def stage_info(url: str, protocol: str | None, settings: StageSettings | None = None) -> StageInfo:
+    """Return what a stage says of itself."""
     with open_stage(url, protocol, settings) as stage:
         told, status = stage.capabilities, stage.status()
-        return {
+        lock = BoardLock(code=status.code, meaning=status.meaning, cure=status.cure)
+        return StageInfo(
             **_where(url, stage),
-            "protocol": told.protocol,
-            "firmware": told.firmware,
-            "board": told.board,
-            "state": status.state,
-            "locked": {"code": status.code, "meaning": status.meaning, "cure": status.cure}
-            if status.locked
-            else None,
-            "can_home": told.can_home,
-            "can_stop": told.can_stop,
-            "channels": {channel: stage.lamp.level(channel) for channel in told.channels},
-        }
+            protocol=told.protocol,
+            firmware=told.firmware,
+            board=told.board,
+            state=status.state,
+            locked=lock if status.locked else None,
+            can_home=told.can_home,
+            can_stop=told.can_stop,
+            channels={channel: stage.lamp.level(channel) for channel in told.channels},
+        )
 
 
 def stage_move(
@@ -63,7 +68,7 @@ def stage_move(
     settings: StageSettings | None = None,
     may_go_far: Callable[[str], bool] = lambda _: False,
     on_way: Callable[[Position], object] | None = None,
-) -> dict[str, Any]:
+) -> StagePosition:
     """Move a stage, and return where it then is; an interrupt stops it.
 
     Parameters
@@ -96,7 +101,7 @@ def stage_move(
         stage.on_way = on_way
         with _stopped_by_an_interrupt(stage):
             stage.move(x, y, z)
-        return _where(url, stage)
+        return StagePosition(**_where(url, stage))
 
 
 def check_reach(stage: DrivenStage, place: Place, *, may_go_far: Callable[[str], bool]) -> None:
@@ -185,66 +190,61 @@ def opened(url: str, protocol: str | None, settings: StageSettings | None = None
     return stage
 
 
-def stage_home(url: str, protocol: str | None, settings: StageSettings | None = None) -> dict[str, Any]:
+def stage_home(url: str, protocol: str | None, settings: StageSettings | None = None) -> StagePosition:
     """Home a stage, and return where it then is; an interrupt stops it."""
     with open_stage(url, protocol, settings) as stage:
         with _stopped_by_an_interrupt(stage):
             stage.home()
-        return _where(url, stage)
+        return StagePosition(**_where(url, stage))
 
 
-def stage_unlock(url: str, protocol: str | None, settings: StageSettings | None = None) -> dict[str, Any]:
+def stage_unlock(url: str, protocol: str | None, settings: StageSettings | None = None) -> UnlockedStage:
     """Let a board move again after an alarm; what it was comes with where it stands, under ``was``."""
     with open_stage(url, protocol, settings) as stage:
         status = stage.status()
         unlocked = stage.unlock()
-        return {
-            **_where(url, stage),
-            "unlocked": unlocked,
-            "was": {"state": status.state, "code": status.code, "meaning": status.meaning},
-        }
+        was = BoardState(state=status.state, code=status.code, meaning=status.meaning)
+        return UnlockedStage(**_where(url, stage), unlocked=unlocked, was=was)
 
 
-def stage_stop(url: str, protocol: str | None, settings: StageSettings | None = None) -> dict[str, Any]:
+def stage_stop(url: str, protocol: str | None, settings: StageSettings | None = None) -> StagePosition:
     """Stop a stage, wait until it stands, and return where."""
     with open_stage(url, protocol, settings) as stage:
         stage.stop()
         stage.stand()
-        return _where(url, stage)
+        return StagePosition(**_where(url, stage))
 
 
-def stage_text(facts: dict[str, Any]) -> str:
+def stage_text(facts: StagePosition) -> str:
     """Return what a command found, for people."""
-    x, y, z = (facts["position_um"][axis] for axis in "xyz")
-    lines = [f"position  x {x:g}  y {y:g}  z {z:g} um"]
-    if "protocol" in facts:
-        lamps = ", ".join(f"{name} {level:.2f}" for name, level in facts["channels"].items()) or "none"
-        can = [word for word, key in (("home", "can_home"), ("stop", "can_stop")) if facts[key]]
+    at = facts.position_um
+    lines = [f"position  x {at.x:g}  y {at.y:g}  z {at.z:g} um"]
+    if isinstance(facts, StageInfo):
+        lamps = ", ".join(f"{name} {level:.2f}" for name, level in facts.channels.items()) or "none"
+        can = [word for word, able in (("home", facts.can_home), ("stop", facts.can_stop)) if able]
         lines = [
-            f"stage     {facts['stage']}",
-            f"board     {facts['protocol']}: {facts['firmware']} {facts['board']}".rstrip(),
+            f"stage     {facts.stage}",
+            f"board     {facts.protocol}: {facts.firmware} {facts.board}".rstrip(),
             *_state_lines(facts),
             *lines,
             f"can       {', '.join(['move', *can])}",
             f"lamps     {lamps}",
         ]
-    if "unlocked" in facts:
-        was = facts["was"]
-        state = f"{was['state']}: {was['meaning']}" if was["meaning"] else was["state"]
-        lines.insert(
-            0, f"unlocked  it was in the state {state}" if facts["unlocked"] else "it was not locked"
-        )
-        if facts["unlocked"]:
+    if isinstance(facts, UnlockedStage):
+        was = facts.was
+        state = f"{was.state}: {was.meaning}" if was.meaning else was.state
+        lines.insert(0, f"unlocked  it was in the state {state}" if facts.unlocked else "it was not locked")
+        if facts.unlocked:
             lines.append("steps may be lost: look where the stage stands before it moves")
     return "\n".join(lines)
 
 
-def _state_lines(facts: dict[str, Any]) -> list[str]:
-    locked = facts["locked"]
+def _state_lines(facts: StageInfo) -> list[str]:
+    locked = facts.locked
     if locked is None:
-        return [f"state     {facts['state']}"]
-    code = "" if locked["code"] is None else f" {locked['code']}"
-    return [f"state     {facts['state']}{code}: {locked['meaning']}", f"          {locked['cure']}"]
+        return [f"state     {facts.state}"]
+    code = "" if locked.code is None else f" {locked.code}"
+    return [f"state     {facts.state}{code}: {locked.meaning}", f"          {locked.cure}"]
 
 
 def stage_simulate(
@@ -301,6 +301,6 @@ def _where(url: str, stage: DrivenStage) -> dict[str, Any]:
     return {
         "schema_version": 1,
         "stage": url,
-        "position_um": dict(zip("xyz", stage.position(), strict=True)),
-        "steps": dict(zip("xyz", stage.steps(), strict=True)),
+        "position_um": Micrometres(**dict(zip("xyz", stage.position(), strict=True))),
+        "steps": MotorSteps(**dict(zip("xyz", stage.steps(), strict=True))),
     }

@@ -17,7 +17,7 @@ from edgeleuk_convert.bundling.repair_report import repair_text
 from edgeleuk_convert.quantization.equalization import equalized, pairs
 from edgeleuk_convert.quantization.graph import tflite_graph
 from edgeleuk_convert.quantization.mixed_precision import best_range, surroundings
-from edgeleuk_convert.quantization.prepare import REFERENCE_MEMBER
+from edgeleuk_convert.quantization.prepare import REFERENCE_MEMBER, prepare_for_int8
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -122,15 +122,23 @@ def test_float_layers_mend_what_equalization_cannot() -> None:
 
 
 def test_where_nothing_helps_the_nearest_is_kept_and_said() -> None:
+    import keras
+    from keras import layers
+
+    # As few layers as there can be: two to equalize, one that may stay in float.
+    keras.utils.set_random_seed(4)
+    image = keras.Input(planting.CONTRACT.shape)
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3, 2, activation="relu")(image))
+    model = keras.Model(image, layers.Dense(1)(x))
     tensors, _ = planting.drawn_cells(5000, 24)
-    before = convert_networks(
-        planting.trained(), planting.record(), tensors, progress=lambda _: None, strict=False
-    )
+    before = convert_networks(model, planting.record(), tensors, progress=lambda _: None, strict=False)
     after, report = repair(
         tensors, before, lambda _: AcceptanceVerdict("fail", ("never",)), progress=lambda _: None,
     )  # fmt: skip
     assert report["needed"]
     assert report["step"] is None
+    assert [tried["step"] for tried in report["tried"]] == ["none", "ranges", "equalization", "bias", "float"]
+    assert {tried["verdict"] for tried in report["tried"]} == {"fail"}
     assert set(after.networks) == set(before.networks)
     assert "nothing helped" in repair_text(report)
 
@@ -187,10 +195,9 @@ def test_a_chosen_range_is_within_what_was_seen_and_holds_zero(seed: int, outlie
 
 
 def test_float_layers_take_what_reads_them_along() -> None:
-    tensors, _ = planting.drawn_cells(5000, 24)
-    model = planting.trained()
-    networks = convert_networks(model, planting.record(), tensors, progress=lambda _: None).networks
-    graph = tflite_graph(networks[REFERENCE_MEMBER])
+    record = planting.record()
+    prepared = prepare_for_int8(planting.untrained(), record.input, record.output)
+    graph = tflite_graph(prepared.reference()[REFERENCE_MEMBER])
     names = {node.name: number for number, node in enumerate(graph.nodes)}
     around = surroundings(graph, [names["stream_conv"]])
     assert {graph.nodes[number].name for number in around} == {"stream_conv", "inner_conv", "join"}

@@ -26,6 +26,7 @@ RGB: npt.NDArray[np.uint8] = np.clip(
     128 + 300 * cv2.GaussianBlur(np.random.default_rng(0).normal(size=(40, 60, 3)), (0, 0), 4), 0, 255
 ).astype(np.uint8)
 PICTURE = Image.fromarray(RGB)
+SPREAD = "store 8 bits, or spread the values over 16"
 
 
 def encoded(picture: Image.Image, kind: str, **options: Any) -> bytes:
@@ -87,20 +88,27 @@ def test_what_becomes_rgb(
 @pytest.mark.parametrize(
     ("name", "data", "reason"),
     [
-        ("empty.jpg", b"", "empty file"),
-        ("text.tif", b"no picture", "no image, or damaged"),
+        ("empty.jpg", b"", "empty"),
+        ("text.tif", b"no picture", "no image, or a damaged one"),
         ("pages.tif", encoded(PICTURE, "TIFF", save_all=True, append_images=[PICTURE] * 2),
-         "3 pages: store each as a file"),
-        ("float.tif", by_opencv(".tif", (RGB / 255).astype(np.float32)), "32-bit values: store 8 bits"),
+         "2 further pages of the TIFF not looked at: store each as a file"),
+        ("float.tif", by_opencv(".tif", (RGB / 255).astype(np.float32)),
+         "has samples of 32 bits; store 8 bits"),
         ("twelve.tif", by_opencv(".tif", RGB.astype(np.uint16) * 16),
-         f"16-bit values that end at {16 * int(RGB.max())}: store 8 bits"),
+         f"has 12 bits in 16: values that end at {16 * int(RGB.max())}; {SPREAD}"),
         ("twelve.png", by_opencv(".png", RGB.astype(np.uint16)),
-         f"16-bit values that end at {RGB.max()}: store 8 bits"),
+         f"has 8 bits in 16: values that end at {RGB.max()}; {SPREAD}"),
     ],
 )  # fmt: skip
 def test_what_is_refused(tmp_path: Path, name: str, data: bytes, reason: str) -> None:
     (tmp_path / name).write_bytes(data)
     assert decode(tmp_path / name) == reason
+
+
+def test_a_picture_beyond_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "large.png").write_bytes(encoded(PICTURE, "PNG"))
+    monkeypatch.setattr("edgeleuk.io.pictures.limit._most_megapixels", 0.001)
+    assert decode(tmp_path / "large.png") == "too large: 60x40, 0 megapixels"
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".tif"])

@@ -12,11 +12,11 @@ import numpy.typing as npt
 import pytest
 
 from edgeleuk.errors import DataRefusedError
+from edgeleuk.vision.fingerprints import fingerprint
 from edgeleuk_convert.dataset.cells import CellSet, Label, LabelledCell
 from edgeleuk_convert.dataset.leakage import (
     check_split,
     find_leaks,
-    fingerprint,
     fingerprints,
     join_near_duplicates,
     near_duplicates,

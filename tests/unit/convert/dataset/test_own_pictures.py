@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from edgeleuk.errors import DataRefusedError, EdgeleukError, UsageError
+from edgeleuk.results.class_names import plain
 from edgeleuk_convert.dataset.cell_in_picture import cell_mask
 from edgeleuk_convert.dataset.cells import CNMC_PX_PER_UM
-from edgeleuk_convert.dataset.class_names import of_labels, parse_classes, plain
+from edgeleuk_convert.dataset.class_names import of_labels, parse_classes
 from edgeleuk_convert.dataset.cnmc import PICTURE, load_cells, read_crop
 from edgeleuk_convert.dataset.decoding import decode
 from edgeleuk_convert.dataset.finding import find_pictures

@@ -60,7 +60,7 @@ def test_a_folder_becomes_csv(field: Path, tmp_path: Path) -> None:
     done = run("folder_to_csv.py", field.parent, tmp_path / "a.csv")
     assert done.returncode == 0, done.stderr
     lines = (tmp_path / "a.csv").read_text().splitlines()
-    assert lines[0] == "file,x,y,w,h,label,probability,reason"
+    assert lines[0] == "file,x,y,w,h,label,probability,reason,kind"
     assert done.stdout.startswith(f"{len(lines) - 1} cells")
 
 

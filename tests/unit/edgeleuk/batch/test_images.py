@@ -9,13 +9,14 @@ import cv2
 import numpy as np
 import pytest
 
-from edgeleuk.batch.images import classify_picture, find_cells
+from edgeleuk.batch.images import classify_picture
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.classifier.self_test import open_tested_classifier
 from edgeleuk.io.images import read_image
 from edgeleuk.io.pictures.decoding import Decoded
 from edgeleuk.virtual.render import VirtualSlide
 from edgeleuk.vision.eyepiece import is_field_on_black
+from edgeleuk.vision.finding import find_cells
 from edgeleuk.vision.quality import is_cell_on_black
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def test_a_field_behind_a_round_mask_is_segmented(
 ) -> None:
     field, masked = behind_mask(radius)
     assert is_cell_on_black(masked)
-    found = classify_picture(Path("f.png"), Decoded(masked), classifier, px_per_um)
+    found, _ = classify_picture(Path("f.png"), Decoded(masked), classifier, px_per_um)
     assert (found.kind, found.rejected) == ("field", None)
     assert found.px_per_um == pytest.approx(13.1, rel=0.05)
     whole = [cell for cell in found.cells if not cell.touches_border]
@@ -65,7 +66,7 @@ def test_a_field_behind_a_round_mask_is_segmented(
 @pytest.mark.parametrize("radius", [INSIDE, BEYOND])
 def test_a_small_field_is_told_by_its_glass(classifier: Classifier, radius: float) -> None:
     _, masked = behind_mask(radius, 640, 480)
-    assert classify_picture(Path("f.png"), Decoded(masked), classifier, None).kind == "field"
+    assert classify_picture(Path("f.png"), Decoded(masked), classifier, None)[0].kind == "field"
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,7 @@ def test_a_raspberry_pi(tmp_path: Path, path: Path) -> None:
     assert state.governors == ("ondemand",)
     assert state.load_1min == 0.52
     assert state.throttled == 0x50005
-    shown = state.to_json()
+    shown = state.printed().to_json()
     assert shown["temperature_c"] == 61.45
     assert shown["clock_mhz"] == 1950.0
     assert shown["throttled"] == "0x50005"
@@ -139,7 +139,7 @@ def test_names_of_arm_cores(tmp_path: Path, path: Path, implementer: str, part: 
 )
 def test_what_a_processor_has_for_int8(tmp_path: Path, path: Path, told: str, found: str) -> None:
     machine = read_machine(planted(tmp_path, {"proc/cpuinfo": f"{told}\n"}))
-    assert machine_facts(machine)["int8_dot_product"] == found
+    assert machine_facts(machine).int8_dot_product == found
 
 
 def test_vcgencmd_is_asked_before_the_file(tmp_path: Path, path: Path) -> None:
@@ -183,11 +183,11 @@ def test_tegrastats_goes_on_for_ever(tmp_path: Path, path: Path) -> None:
 def test_what_has_no_source_is_unavailable(tmp_path: Path, path: Path, files: dict[str, str]) -> None:
     root = planted(tmp_path, files)
     state = read_state(root)
-    shown = state.to_json()
+    shown = state.printed().to_json()
     for key in ("load_1min", "temperature_c", "zones", "clock_mhz", "clocks_mhz", "governor", "throttled"):
         assert shown[key] == UNAVAILABLE, key
     assert shown["throttle_count"] == UNAVAILABLE
-    facts = machine_facts(read_machine(root))
+    facts = machine_facts(read_machine(root)).to_json()
     for key in ("cpu", "board", "memory_mb", "power_mode"):
         assert facts[key] == UNAVAILABLE, key
     assert read_cpu_time(root).total_s is None

@@ -243,11 +243,11 @@ def test_a_machine_that_says_nothing_but_that_it_is_throttled(
     (root / "sys/class/thermal/thermal_zone0/temp").write_text("odd")
     options = measuring.MeasureOptions("litert", "int8", threads=1, seconds=1, camera=CAMERA)
     result = measuring.measure(shipped, options, root=root)
-    assert result["verdict"] == "suspect"
-    assert "throttled: throttled" in result["reasons"]
-    assert result["machine"]["cpu"] == result["before"]["temperature_c"] == UNAVAILABLE
-    assert result["after"]["throttled_bits"] == ["throttled"]
-    assert result["others_share"] is None
+    assert result.verdict == "suspect"
+    assert "throttled: throttled" in result.reasons
+    assert result.machine.cpu == result.before.temperature_c == UNAVAILABLE
+    assert result.after.throttled_bits == ("throttled",)
+    assert result.others_share is None
     assert "temperature unavailable" in bench_text(result)
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -15,6 +15,7 @@ from edgeleuk.bench.machine import NO_DOT_PRODUCT, SLOW_INT8
 from edgeleuk.bench.operators import added_up
 from edgeleuk.bench.plot import WIDTH, draw, nice_step, save_plot
 from edgeleuk.bench.report import bench_text
+from edgeleuk.bench.results import BenchResult, Validity
 from edgeleuk.bench.store import write_result
 from edgeleuk.errors import CheckFailedError, UsageError
 
@@ -45,18 +46,24 @@ def row(runtime: str, precision: str, threads: int, ms: float, **more: Any) -> d
 def state() -> dict[str, Any]:
     return {
         "temperature_c": "unavailable",
+        "zones": "unavailable",
         "clock_mhz": 2400.0,
+        "clocks_mhz": [2400.0],
         "governor": "performance",
         "load_1min": 0.5,
+        "throttled": "0x0",
         "throttled_bits": [],
+        "throttle_count": 0,
+        "tegrastats": "unavailable",
     }
 
 
-def result() -> dict[str, Any]:
+def printed() -> dict[str, Any]:
     rows = [row("litert", "int8", 1, 10.0), row("onnxruntime", "int8", 1, 20.0)]
     names = ("capture", "decode", "segment", "classify")
     return {
         "schema_version": 1,
+        "edgeleuk": "0.2.0",
         "bundle": {"name": "default", "file": "default.edgeleuk", "sha256": "ab" * 32},
         "machine": {
             "cpu": "A",
@@ -74,6 +81,9 @@ def result() -> dict[str, Any]:
         },
         "before": state(),
         "after": state(),
+        "seconds": 20.0,
+        "rounds": 10,
+        "others_share": 0.37,
         "results": rows,
         "fastest": rows[0],
         "classify": [row("litert", "int8", 1, 30.0)],
@@ -84,19 +94,27 @@ def result() -> dict[str, Any]:
             "precision": "int8",
             "threads": 1,
             "camera": "virtual://",
+            "pictures": "as they came",
             "frames": 10,
+            "rejected": 0,
             "cells": 3,
             "fps": 50.0,
             "frame_ms": 20.0,
             "work_ms": 30.0,
+            "latency_ms": {"p50": 25.0, "p95": 30.0, "p99": 31.0},
         },
         "operators": {"onnxruntime int8": [{"op": "Conv", "calls": 33.0, "ms": 19.5, "share": 0.97}]},
         "start_ms": 300.0,
         "cold_start_ms": None,
+        "cold_start_camera": "virtual://",
         "peak_rss_mb": 160.0,
         "verdict": "suspect",
         "reasons": ["other load: 37 % of the cores"],
     }
+
+
+def result() -> BenchResult:
+    return msgspec.convert(printed(), BenchResult)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +175,7 @@ def test_limits_that_are_none(text: str, said: str) -> None:
 
 
 def old(tmp_path: Path, change: Any = None) -> Any:
-    stored = result()
+    stored = printed()
     if change is not None:
         change(stored)
     write_result(tmp_path / "old.json", stored)
@@ -166,9 +184,9 @@ def old(tmp_path: Path, change: Any = None) -> Any:
 
 def test_the_same_twice_is_noise(tmp_path: Path) -> None:
     comparison = compared(result(), old(tmp_path), "old.json")
-    assert comparison["mismatches"] == []
-    assert [one["change"] for one in comparison["rows"]] == ["noise", "noise"]
-    assert all(one["p50_ratio"] == one["p95_ratio"] == 1 for one in comparison["rows"])
+    assert comparison.mismatches == ()
+    assert [one.change for one in comparison.rows] == ["noise", "noise"]
+    assert all(one.p50_ratio == one.p95_ratio == 1 for one in comparison.rows)
 
 
 @pytest.mark.parametrize(
@@ -186,8 +204,8 @@ def test_faster_slower_and_noise(tmp_path: Path, before_ms: float, spread: float
         stored["results"][0] = row("litert", "int8", 1, before_ms, spread=spread)
 
     comparison = compared(result(), old(tmp_path, altered), "old.json")
-    assert comparison["rows"][0]["change"] == change
-    assert comparison["rows"][0]["p50_ratio"] == pytest.approx(10 / before_ms, abs=1e-4)
+    assert comparison.rows[0].change == change
+    assert comparison.rows[0].p50_ratio == pytest.approx(10 / before_ms, abs=1e-4)
     assert change in comparison_text(comparison)
 
 
@@ -199,13 +217,13 @@ def test_another_machine_is_marked(tmp_path: Path) -> None:
         stored["results"].pop()
 
     comparison = compared(result(), old(tmp_path, altered), "old.json")
-    assert comparison["mismatches"] == [
+    assert comparison.mismatches == (
         "cpu is A, was B",
         "numpy is 2.4.6, was 1.26",
         "onnxruntime is not there, was 1.20",
         "the bundle is default, was other, another file",
-    ]
-    assert comparison["only_new"] == ["onnxruntime int8 1"]
+    )
+    assert comparison.only_new == ("onnxruntime int8 1",)
     text = comparison_text(comparison)
     assert "MISMATCH: cpu is A, was B" in text
     assert "suspect: old: other load: 37 %" in text
@@ -216,7 +234,7 @@ def test_nothing_in_common(tmp_path: Path) -> None:
         stored["results"] = [row("litert", "int8", 64, 10.0)]
 
     comparison = compared(result(), old(tmp_path, altered), "old.json")
-    assert comparison["only_old"] == ["litert int8 64"]
+    assert comparison.only_old == ("litert int8 64",)
     assert "nothing was measured in both" in comparison_text(comparison)
 
 
@@ -228,14 +246,14 @@ def test_nothing_in_common(tmp_path: Path) -> None:
         (b"[]", "is no result of edgeleuk bench"),
         (b'{"schema_version": 1}', "is no result of edgeleuk bench.*results"),
         (
-            json.dumps({**result(), "schema_version": 99}).encode(),
+            json.dumps({**printed(), "schema_version": 99}).encode(),
             "another schema version: got 99, allowed 1",
         ),
         (
-            json.dumps({**result(), "results": [row("litert", "int8", 1, 1.0, p50_ms=0)]}).encode(),
+            json.dumps({**printed(), "results": [row("litert", "int8", 1, 1.0, p50_ms=0)]}).encode(),
             "expected p50_ms above 0",
         ),
-        (json.dumps({**result(), "results": [{"runtime": "litert"}]}).encode(), "missing required field"),
+        (json.dumps({**printed(), "results": [{"runtime": "litert"}]}).encode(), "missing required field"),
     ],
 )
 def test_results_that_are_none(tmp_path: Path, content: bytes, said: str) -> None:
@@ -275,21 +293,22 @@ def test_the_text_tells_everything() -> None:
     ):
         assert word in text
     assert text.endswith("verdict   SUSPECT: other load: 37 % of the cores")
-    valid = {**result(), "verdict": "valid", "reasons": [], "operators": None}
+    valid = msgspec.structs.replace(result(), verdict=Validity.VALID, reasons=(), operators=None)
     assert bench_text(valid).endswith("verdict   VALID")
 
 
 def test_the_text_says_where_int8_is_not_faster() -> None:
-    slow = deepcopy(result())
+    slow = printed()
     slow["machine"]["int8_dot_product"] = NO_DOT_PRODUCT
-    assert f"int8      {SLOW_INT8}\n" in bench_text(slow)
+    assert f"int8      {SLOW_INT8}\n" in bench_text(msgspec.convert(slow, BenchResult))
     assert SLOW_INT8 not in bench_text(result())
 
 
 def test_the_picture_grows_with_the_rows(tmp_path: Path) -> None:
-    few, many = result(), deepcopy(result())
-    many["results"] = many["results"] * 3
-    many["machine"]["cpu"] = "Prozessor \N{GREEK SMALL LETTER MU}"
+    few, larger = result(), printed()
+    larger["results"] *= 3
+    larger["machine"]["cpu"] = "Prozessor \N{GREEK SMALL LETTER MU}"
+    many = msgspec.convert(larger, BenchResult)
     assert draw(few).shape[1] == WIDTH
     assert draw(many).shape[0] > draw(few).shape[0]
     assert len(np.unique(draw(few).reshape(-1, 3), axis=0)) > 4

@@ -16,18 +16,22 @@ from edgeleuk.bundle.checking import require_plausible
 from edgeleuk.bundle.features import decode_features
 from edgeleuk.bundle.forest import decode_forest
 from edgeleuk.bundle.golden import decode_golden, require_fitting
+from edgeleuk.bundle.heads import KernelHead, decode_head, encode_head
 from edgeleuk.bundle.manifest import (
     CALIBRATION,
     FEATURES,
     FOREST,
     GOLDEN,
+    KIND,
     LABELS,
     MANIFEST,
+    REFERENCE,
     SUPPORT,
     TRAINING,
     VALIDATION,
 )
 from edgeleuk.bundle.reading import decode_manifest, read_bundle
+from edgeleuk.bundle.reference import Reference, decode_reference, encode_reference
 from edgeleuk.bundle.support_vectors import decode_support
 from edgeleuk.bundle.validation import decode_validation
 from edgeleuk.bundle.writing import describe_members, write_bundle
@@ -67,6 +71,14 @@ def manifest_of(bundle: Bundle) -> bytes:
 
 # --- the manifest -----------------------------------------------------------------------------------------
 
+TAUGHT = {
+    "parent_sha256": "ab" * 32, "parent_name": "default", "laboratory": "lab", "labels_sha256": "cd" * 32,
+    "cells": 24, "slides": 4, "choice": "a new head",
+}  # fmt: skip
+KINDS = {
+    "kinds": ["lymphocyte", "neutrophil"], "sharpness": 8.0, "least": 0.5, "area_um2": [10.0, 500.0],
+    "distances": [2.0, 2.0], "cells": 24, "slides": 4,
+}  # fmt: skip
 MANIFEST_VALUES: dict[str, tuple[object, ...]] = {
     "schema_version": (-1, 4.5, "4", 10**30),
     "name": ("", "x" * 2000, 5),
@@ -95,7 +107,19 @@ MANIFEST_VALUES: dict[str, tuple[object, ...]] = {
     "gate.features.cells": (-1, 1.5),
     "gate.features.subjects": (-1, 1001),
     "provenance.parameters": (-1, 10**18, 1.5),
-}
+    "kind": (
+        KINDS | {"kinds": []}, KINDS | {"kinds": ["lymphocyte"]}, KINDS | {"kinds": ["lymphocyte"] * 2},
+        KINDS | {"kinds": ["lymphocyte", "blast"]}, KINDS | {"sharpness": 0}, KINDS | {"sharpness": 1e300},
+        KINDS | {"least": 1.5}, KINDS | {"area_um2": [500.0, 10.0]}, KINDS | {"slides": 25},
+        KINDS | {"distances": [-1, 1]}, KINDS | {"distances": [1.0]}, KINDS | {"surprise": 1},
+    ),
+    "descent": (
+        5, [5], [TAUGHT] * 1001, [TAUGHT | {"parent_sha256": "ab"}], [TAUGHT | {"labels_sha256": "x" * 64}],
+        [TAUGHT | {"laboratory": ""}], [TAUGHT | {"cells": -1}], [TAUGHT | {"slides": 25}],
+        [TAUGHT | {"at": "yesterday"}], [TAUGHT | {"choice": None}], [TAUGHT | {"heads": [""]}],
+        [TAUGHT | {"forced": "no"}], [TAUGHT | {"surprise": 1}],
+    ),
+}  # fmt: skip
 
 
 def refused_values(table: dict[str, tuple[object, ...]]) -> list[Any]:
@@ -112,6 +136,16 @@ def test_a_number_of_the_manifest(shipped: Bundle, place: str, value: object) ->
         decode_manifest(changed(manifest_of(shipped), place, value), shipped.path)
     assert len(str(caught.value)) < 500
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("at", [None, "2026-11-29", "2026-11-29T12:00:00+00:00", "2026-11-29T12:00:00Z"])
+def test_a_line_of_descent_is_read(shipped: Bundle, at: str | None) -> None:
+    manifest = decode_manifest(
+        changed(changed(manifest_of(shipped), "descent", [TAUGHT, TAUGHT | {"at": at}]), "kind", KINDS),
+        shipped.path,
+    )
+    assert [step.at for step in manifest.descent] == [None, at]
+    assert manifest.kind is not None
 
 
 @pytest.mark.parametrize(
@@ -327,6 +361,28 @@ def with_array(name: str, value: Any) -> Callable[[dict[str, Any]], Any]:
 
 
 NAN = float("nan")
+
+
+def kinds_of_cells(change: Callable[[Any], Any]) -> Callable[[dict[str, Any]], Any]:
+    def put(arrays: dict[str, Any]) -> None:
+        kinds = np.full((8, 2), 0.5)
+        arrays["model.int8.tflite.kinds"] = change(kinds)
+        arrays["model.int8.tflite.kinds.tolerance"] = kinds / 10
+
+    return put
+
+
+def of_heads() -> dict[str, bytes]:
+    """Return members that the shipped bundle may lack: a head of two answers and three cells for teaching."""
+    ones = np.ones(20, np.float32)
+    head = KernelHead(
+        ones, ones, np.ones((4, 20), np.float16), np.ones((4, 2), np.float32), np.zeros(2, np.float32), 1.0
+    )
+    rows = np.arange(60.0).reshape(3, 20)
+    cells = Reference.compact(rows, ["a", "b", "a"], ["s"] * 3, [7, 7, 8], {"s": "cited"})
+    return {KIND: encode_head(head), REFERENCE: encode_reference(cells)}
+
+
 ARRAYS: dict[str, dict[str, Callable[[dict[str, Any]], Any]]] = {
     FOREST: {
         "a limit that is no number": with_value("limit", (0,), NAN),
@@ -388,6 +444,71 @@ ARRAYS: dict[str, dict[str, Callable[[dict[str, Any]], Any]]] = {
         "a weight beyond float32": lambda a: a.update(weights=np.full(2028, 1e300)),
         "other counts": with_array("weights", np.ones(3, np.float32)),
     },
+    KIND: {
+        "a mean that is no number": with_value("mean", (3,), NAN),
+        "an endless deviation": with_value("deviation", (3,), float("inf")),
+        "a deviation of 0": with_value("deviation", (0,), 0),
+        "a deviation next to nothing": with_value("deviation", (0,), 1e-30),
+        "a deviation beyond all": with_value("deviation", (0,), 1e30),
+        "a mean beyond all": with_value("mean", (0,), 1e30),
+        "an endless vector": with_value("vectors", (0, 0), float("inf")),
+        "a weight that is no number": with_value("weights", (0, 0), NAN),
+        "a weight beyond all": with_value("weights", (0, 0), 1e20),
+        "a bias that is no number": with_value("bias", (0,), NAN),
+        "a bias for one answer less": with_array("bias", np.zeros(1, np.float32)),
+        "weights of one dimension": with_array("weights", np.ones(4, np.float32)),
+        "weights of other cells": with_array("weights", np.ones((3, 2), np.float32)),
+        "no vectors": lambda a: a.update(
+            vectors=np.zeros((0, 20), np.float16), weights=np.zeros((0, 2), np.float32)
+        ),
+        "no answers": lambda a: a.update(bias=np.zeros(0, np.float32), weights=np.zeros((4, 0), np.float32)),
+        "vectors of another width": with_array("vectors", np.ones((4, 19), np.float16)),
+        "fewer features than are hand-crafted": lambda a: a.update(
+            mean=a["mean"][:13], deviation=a["deviation"][:13], vectors=a["vectors"][:, :13]
+        ),
+        "no gamma": with_array("gamma", np.zeros(1)),
+        "a gamma that is no number": with_array("gamma", np.full(1, NAN)),
+        "a gamma beyond all": with_array("gamma", np.full(1, 1e30)),
+        "two gammas": with_array("gamma", np.ones(2)),
+        "a size that is not there": with_array("vectors", header((10**9, 462), "<f2")),
+        "vectors in words": with_array("vectors", np.array([["x"]])),
+        "an array less": lambda a: a.pop("bias"),
+    },
+    REFERENCE: {
+        "a scale that is no number": with_value("scale", (0,), NAN),
+        "a scale of 0": with_value("scale", (0,), 0),
+        "a scale beyond all": with_value("scale", (0,), 1e30),
+        "an offset beyond all": with_value("offset", (0,), -1e30),
+        "an endless offset": with_value("offset", (0,), float("inf")),
+        "features of another width": with_array("features", np.zeros((3, 19), np.int8)),
+        "features of other cells": with_array("features", np.zeros((5, 20), np.int8)),
+        "real features": with_array("features", np.zeros((3, 20))),
+        "features beyond a byte": with_array("features", np.full((3, 20), 300)),
+        "no cells": lambda a: a.update(
+            {name: a[name][:0] for name in ("features", "labels", "sources", "groups")}
+        ),
+        "a label beyond the list": with_value("labels", (0,), 9),
+        "a label before the list": with_value("labels", (0,), -1),
+        "a source beyond the list": with_value("sources", (0,), 2**31 - 1),
+        "a group below 0": with_value("groups", (0,), -1),
+        "groups that wrap round": with_array("groups", np.full(3, 2**40)),
+        "no texts": lambda a: a.pop("texts"),
+        "texts that are no JSON": with_array("texts", np.frombuffer(b"{]", np.uint8)),
+        "a source that nobody cites": with_array(
+            "texts", np.frombuffer(b'{"labels":["a","b"],"sources":["s"],"citations":[]}', np.uint8)
+        ),
+        "one label twice": with_array(
+            "texts", np.frombuffer(b'{"labels":["a","a"],"sources":["s"],"citations":["c"]}', np.uint8)
+        ),
+        "a label without a name": with_array(
+            "texts", np.frombuffer(b'{"labels":["a",""],"sources":["s"],"citations":["c"]}', np.uint8)
+        ),
+        "a size that is not there": with_array("features", header((10**9, 20), "|i1")),
+        "more cells than are allowed": lambda a: a.update(
+            {name: np.zeros(100_001, np.int32) for name in ("labels", "sources", "groups")},
+            features=np.zeros((100_001, 20), np.int8),
+        ),
+    },
     GOLDEN: {
         "no cells": with_array("tensors", np.zeros((0, 304, 304, 5), np.uint8)),
         "other tensors": with_array("tensors", np.zeros((8, 10, 10, 5), np.uint8)),
@@ -415,6 +536,10 @@ ARRAYS: dict[str, dict[str, Callable[[dict[str, Any]], Any]]] = {
         "calls as numbers": with_array("model.int8.tflite.decision", np.zeros(8)),
         "an unknown call": with_array("model.int8.tflite.decision", np.array(["ill"] * 8)),
         "calls of other cells": with_array("model.int8.tflite.decision", np.array(["blast"])),
+        "kinds that are no numbers": kinds_of_cells(lambda kinds: kinds * NAN),
+        "kinds of other cells": kinds_of_cells(lambda kinds: kinds[:3]),
+        "a kind above 1": kinds_of_cells(lambda kinds: kinds + 1),
+        "kinds of one dimension": kinds_of_cells(lambda kinds: kinds[:, 0]),
         "log odds that are no numbers": with_value("forest.npz", (0,), NAN),
         "no JSON in it": with_array("made_with", np.frombuffer(b"{]", np.uint8)),
         "another JSON in it": with_array("made_with", np.frombuffer(b'{"input": 5}', np.uint8)),
@@ -427,9 +552,11 @@ ARRAYS: dict[str, dict[str, Callable[[dict[str, Any]], Any]]] = {
     ("member", "fault"), [(member, fault) for member in ARRAYS for fault in ARRAYS[member]]
 )
 def test_a_number_in_an_array(shipped: Bundle, member: str, fault: str) -> None:
-    arrays = arrays_in(shipped.members[member])
+    arrays = arrays_in({**shipped.members, **of_heads()}[member])
     ARRAYS[member][fault](arrays)
-    with pytest.raises(BundleError, match=r"cannot be read|do not fit the input contract") as caught:
+    with pytest.raises(
+        BundleError, match=r"cannot be read|do not fit the input contract|is too large"
+    ) as caught:
         decoded(shipped, member, packed(arrays))
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 500
@@ -439,13 +566,20 @@ def decoded(bundle: Bundle, member: str, data: bytes) -> None:
     if member == GOLDEN:
         require_fitting(decode_golden(data), bundle.manifest.input)
     else:
-        {FOREST: decode_forest, FEATURES: decode_features, SUPPORT: decode_support}[member](data)
+        decode: dict[str, Callable[[bytes], object]] = {
+            FOREST: decode_forest,
+            FEATURES: decode_features,
+            SUPPORT: decode_support,
+            KIND: lambda head: decode_head(head, KIND),
+            REFERENCE: decode_reference,
+        }
+        decode[member](data)
 
 
 @pytest.mark.parametrize("member", list(ARRAYS))
 def test_arrays_that_are_in_order_are_taken(shipped: Bundle, member: str) -> None:
     for compression in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        decoded(shipped, member, packed(arrays_in(shipped.members[member]), compression))
+        decoded(shipped, member, packed(arrays_in({**shipped.members, **of_heads()}[member]), compression))
 
 
 @pytest.mark.parametrize("member", list(ARRAYS))

@@ -18,17 +18,22 @@ from edgeleuk.bundle.contents import Bundle
 from edgeleuk.bundle.features import FeatureStatistics, encode_features
 from edgeleuk.bundle.forest import Forest, encode_forest
 from edgeleuk.bundle.golden import GoldenVectors, encode_golden
+from edgeleuk.bundle.heads import HAND_CRAFTED, KernelHead, encode_head
 from edgeleuk.bundle.manifest import (
+    BLAST,
     CALIBRATION,
     FEATURES,
     FOREST,
     GOLDEN,
+    KIND,
     MANIFEST,
+    REFERENCE,
     SUPPORT,
     TRAINING,
     VALIDATION,
 )
 from edgeleuk.bundle.reading import read_bundle
+from edgeleuk.bundle.reference import Reference, encode_reference
 from edgeleuk.bundle.support_vectors import SupportVectors, encode_support
 from edgeleuk.bundle.writing import bundle_bytes, describe_members, write_bundle
 from edgeleuk.classifier.self_test import replay
@@ -102,6 +107,33 @@ def twice(members: Members) -> bytes:
     return buffer.getvalue()
 
 
+def with_member(members: Members, name: str, data: bytes, **changes: object) -> Members:
+    """Put a member in, and into the manifest's list, too."""
+
+    def know(manifest: dict[str, object]) -> None:
+        described = describe_members({name: data})[name]
+        manifest["members"][name] = msgspec.to_builtins(described)  # type: ignore[index]
+        for key, value in changes.items():
+            old = manifest.get(key)
+            manifest[key] = old | value if isinstance(old, dict) and isinstance(value, dict) else value
+
+    return manifest_with(members | {name: data}, know)
+
+
+def head(features: int, answers: int) -> KernelHead:
+    ones = np.ones(features + HAND_CRAFTED, np.float32)
+    weights = np.ones((1, answers), np.float32)
+    return KernelHead(ones, ones, ones[None].astype(np.float16), weights, weights[0], 1.0)
+
+
+def reference(width: int) -> Reference:
+    return Reference.compact(np.ones((1, width)), ["blast"], ["drawn"], [0], {"drawn": "by the project"})
+
+
+KINDS = {
+    "kinds": ["lymphocyte", "neutrophil"], "sharpness": 8.0, "least": 0.5, "area_um2": [10.0, 500.0],
+    "distances": [2.0, 2.0], "cells": 24, "slides": 4,
+}  # fmt: skip
 GATE = {
     "appearance": dict.fromkeys(("red_to_green", "blue_to_green", "red_to_blue", "sharpness"), (0.5, 2.0)),
     "features": {"limit": 1.5, "cells": 100, "subjects": 10},
@@ -143,6 +175,42 @@ DAMAGE: dict[str, tuple[Callable[[Members], bytes], str]] = {
     "a weight without its forest": (
         lambda m: packed(unnamed(m, FOREST, lambda man: man["output"].update(forest_weight=0.5))),  # type: ignore[attr-defined]
         "lacks forest.npz",
+    ),
+    "kinds without their head": (
+        lambda m: packed(manifest_with(m, lambda man: man.update(kind=KINDS))),
+        "lacks kind.npz",
+    ),
+    "a head for kinds that the manifest does not know": (
+        lambda m: packed(with_member(m, KIND, encode_head(head(448, 2)))),
+        "kind.npz in x.edgeleuk and the bundle do not fit: got 2 scores, allowed 0; teach it again",
+    ),
+    "a head for kinds of other features": (
+        lambda m: packed(with_member(m, KIND, encode_head(head(447, 2)), kind=KINDS)),
+        "kind.npz in x.edgeleuk and the bundle do not fit: got 447 features, allowed 448",
+    ),
+    "a head for blasts of other features": (
+        lambda m: packed(with_member(m, BLAST, encode_head(head(1, 1)))),
+        "blast.npz in x.edgeleuk and the bundle do not fit: got 1 features, allowed 448",
+    ),
+    "a head for blasts of two answers": (
+        lambda m: packed(with_member(m, BLAST, encode_head(head(448, 2)))),
+        "blast.npz in x.edgeleuk and the bundle do not fit: got 2 scores, allowed 1",
+    ),
+    "a head for blasts whose scores are to be probabilities": (
+        lambda m: packed(with_member(m, BLAST, encode_head(head(448, 1)), output={"kind": "probability"})),
+        "blast.npz in x.edgeleuk and its manifest do not fit: got output of kind probability",
+    ),
+    "a damaged head": (
+        lambda m: packed(with_member(m, BLAST, b"hello")),
+        "blast.npz in x.edgeleuk cannot be read: got File is not a zip file; teach it again",
+    ),
+    "cells for teaching of other features": (
+        lambda m: packed(with_member(m, REFERENCE, encode_reference(reference(30)))),
+        "reference.npz in x.edgeleuk and the bundle do not fit: got 16 features, allowed 448",
+    ),
+    "cells for teaching that are too many": (
+        lambda m: packed(with_member(m, REFERENCE, bytes(1_000_001))),
+        "reference.npz in x.edgeleuk is too large: got 1000001, allowed 1000000; teach it again",
     ),
     "manifest is no JSON": (lambda m: packed(m | {MANIFEST: b"{"}), "cannot be read"),
 }

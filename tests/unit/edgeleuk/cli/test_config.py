@@ -40,7 +40,7 @@ def test_each_layer_wins_over_those_below(
     monkeypatch.setenv("EDGELEUK_THREADS", "4")
     assert shown(edgeleuk(*show), "threads") == (4, "environment")
     assert shown(edgeleuk(*show, "--flag", "threads=5"), "threads") == (5, "flag")
-    assert "threads          4  (environment)" in edgeleuk("config", "show").out
+    assert "threads 4 (environment)" in " ".join(edgeleuk("config", "show").out.split())
 
 
 def test_the_file_holds_camera_bundle_and_session(edgeleuk: Callable[..., Outcome], tmp_path: Path) -> None:

@@ -13,12 +13,17 @@ import pytest
 
 from edgeleuk.cli.schemas import PRINTED as OF_DEVICE
 from edgeleuk.io.images import write_png
+from edgeleuk.results.exported import ExportedCell
 from edgeleuk.results.schemas import schema_text, write_schemas
+from edgeleuk.session.export import COLUMNS
+from edgeleuk.stage.mapping import Mapping
 from edgeleuk.virtual.render import VirtualSlide
 from edgeleuk_convert.commands.schemas import PRINTED as OF_WORKSTATION
 from edgeleuk_convert.commands.train import evaluation_text
 from edgeleuk_convert.evaluation.evaluate import Evaluation
 from edgeleuk_convert.metrics.classification import Judged, interval_95, point_metrics
+from edgeleuk_firmware_bridge.simulation.grbl import GrblSimulator
+from edgeleuk_firmware_bridge.simulation.serving import serve_tcp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,6 +79,10 @@ def test_what_is_said_of_a_session(edgeleuk: Callable[..., Outcome], session: st
     verified = validated("verify-session", edgeleuk("verify", session, "--json").out)
     assert verified["cells"] == summary["cells"]["unique"]
     assert validated("replay", edgeleuk("replay", session, "--cell", 1, "--json").out)["equal"]
+    assert list(COLUMNS) == list(ExportedCell.__struct_fields__)
+    lines = edgeleuk("export", session, "--jsonl").out.splitlines()
+    cells = [validated("export", line) for line in lines]
+    assert len(cells) == summary["cells"]["unique"]
 
 
 def test_what_is_said_of_pictures(edgeleuk: Callable[..., Outcome], tmp_path: Path) -> None:
@@ -90,7 +99,10 @@ def test_what_is_said_of_pictures(edgeleuk: Callable[..., Outcome], tmp_path: Pa
     segmented = validated("segment", edgeleuk("segment", field, "--out", "masks", "--json").out)
     assert len(segmented["files"][0]["cells"]) == len(classified["files"][0]["cells"])
     words = ("classify", field, "--jobs", 1, "--json", *RUNTIME)
-    assert validated("classify-folder", edgeleuk(*words).out)["pictures"]["classified"] == 1
+    folder = validated("classify-folder", edgeleuk(*words).out)
+    assert folder["pictures"]["classified"] == 1
+    assert folder["network_precision"] == classified["network_precision"] == "int8"
+    assert folder["count_precision"] == folder["precision"] != "int8"
 
 
 def test_what_is_said_of_a_bundle_and_of_cameras(edgeleuk: Callable[..., Outcome]) -> None:
@@ -99,6 +111,43 @@ def test_what_is_said_of_a_bundle_and_of_cameras(edgeleuk: Callable[..., Outcome
     assert "cameras" in validated("camera-list", edgeleuk("camera", "list", "--json").out)
     probed = edgeleuk("camera", "probe", f"{CAMERA}&width=320&height=240&fps=20", "--seconds", 0.3, "--json")
     assert validated("camera-probe", probed.out)["width"] == 320
+
+
+def test_what_is_said_of_a_blank_and_of_settings(edgeleuk: Callable[..., Outcome], tmp_path: Path) -> None:
+    (tmp_path / "glass").mkdir()
+    write_png(tmp_path / "glass" / "0.png", np.full((480, 640, 3), (215, 200, 185), np.uint8), "--out")
+    taken = edgeleuk("camera", "flat-field", "dir://glass", "--out", "blank.png", "--json")
+    assert validated("camera-flat-field", taken.out)["darkest_relative_to_mean"] == 1.0
+    shown = validated("config-show", edgeleuk("config", "show", "--flag", "threads=3", "--json").out)
+    assert shown["settings"]["threads"] == {"value": 3, "source": "flag"}
+    assert shown["settings"]["lock"] == {"value": True, "source": "default"}
+
+
+def test_what_is_said_of_a_stage(edgeleuk: Callable[..., Outcome]) -> None:
+    with serve_tcp(GrblSimulator(settings={22: 1.0}, homing_s=0.0)) as server:
+        at = ("--stage", server.url, "--json")
+        assert validated("stage-info", edgeleuk("stage", "info", *at).out)["locked"]["meaning"]
+        unlocked = validated("stage-unlock", edgeleuk("stage", "unlock", *at).out)
+        assert unlocked["was"]["state"] == "Alarm"
+        moved = validated("stage-move", edgeleuk("stage", "move", "--x", 30, *at).out)
+        assert moved["position_um"] == {"x": 30.0, "y": 0.0, "z": 0.0}
+        assert validated("stage-stop", edgeleuk("stage", "stop", *at).out) == moved
+        assert validated("stage-home", edgeleuk("stage", "home", *at).out)["stage"] == server.url
+        assert validated("stage-info", edgeleuk("stage", "info", *at).out)["locked"] is None
+    mapping = Mapping(((12.0, 0.5), (-0.5, 12.0)), (3.0, 2.0), 0.1, 6)
+    assert validated("stage-map", json.dumps(mapping.to_json()))["moves"] == 6
+
+
+def test_what_is_said_of_a_network_of_others(edgeleuk: Callable[..., Outcome]) -> None:
+    manifest = validated("inspect", edgeleuk("inspect", "--json").out)["manifest"]
+    told = {
+        "schema_version": 1, "way": "pixels / 255", "input": manifest["input"], "output": manifest["output"],
+        "classes": ["blast", "normal"], "rescales_itself": False, "auroc": 0.9, "interval_95": [0.8, 0.95],
+        "cells": 40, "groups": 4, "told_apart": False,
+        "runners_up": [{"way": "BGR", "auroc": 0.89, "told_apart_by": None}],
+        "model": "a.keras", "stamp": None, "notes": [], "contract": "a.toml",
+    }  # fmt: skip
+    assert validated("contract", json.dumps(told)) == told
 
 
 def test_what_is_said_of_a_training() -> None:
@@ -129,7 +178,9 @@ def test_what_is_said_of_a_training() -> None:
     [{"views": "1"}, {"equal": 1}, {"recorded": None}, {"replayed": {"decision": "ill"}}],
 )
 def test_what_cannot_be_is_refused(wrong: dict[str, object]) -> None:
-    called = {"decision": "blast", "probability": 0.5, "reason": None}
+    called = {
+        "decision": "blast", "probability": 0.5, "reason": None, "kind": None, "kind_probability": None,
+    }  # fmt: skip
     value = {
         "schema_version": 1, "session": "s.db", "cell": 1, "bundle_sha256": "ab", "recorded": called,
         "replayed": called, "views": 1, "equal": True, "research_use": "",

@@ -47,7 +47,7 @@ def test_a_blank_divided_by_itself_is_even() -> None:
 def test_a_blank_is_taken_and_used(tmp_path: Path) -> None:
     uri = folder_of(tmp_path / "glass", shaded(), shaded())
     facts = take_blank(uri, tmp_path / "blank.png", 16)
-    assert (facts["frames"], facts["width"], facts["height"]) == (2, 640, 480)
+    assert (facts.frames, facts.width, facts.height) == (2, 640, 480)
     assert np.ptp(open_correction(tmp_path / "blank.png")(shaded()).reshape(-1, 3), axis=0).max() <= 1
 
 

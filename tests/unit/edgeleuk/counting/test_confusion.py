@@ -25,7 +25,7 @@ from edgeleuk.results.schemas import schema_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgeleuk.results.differential import CorrectedWhiteCells
+    from edgeleuk.results.structs import CorrectedWhiteCells
 
 TWO = Confusion(("blast", "lymphocyte"), ((190, 10), (20, 180)), (100, 100))
 THREE = Confusion(

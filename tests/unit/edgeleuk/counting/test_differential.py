@@ -19,9 +19,9 @@ from edgeleuk.counting.differential import (
 )
 from edgeleuk.counting.multinomial import simultaneous_intervals
 from edgeleuk.results import Counted, Proportion
-from edgeleuk.results.differential import DifferentialCount
 from edgeleuk.results.kinds import LABELS, NOT_WHITE, Kind
 from edgeleuk.results.schemas import schema_of
+from edgeleuk.results.structs import DifferentialCount
 
 SMEAR = {
     "blast": 6,

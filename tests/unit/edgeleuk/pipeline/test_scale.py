@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from edgeleuk.frames import Box, Cell, Frame
-from edgeleuk.pipeline.scale import PictureScale, ScaleKeeper, estimated_scale
+from edgeleuk.pipeline.scale import ScaleKeeper
 from edgeleuk.results import SCALE_IMPLAUSIBLE, SCALE_UNKNOWN
+from edgeleuk.vision.picture_scale import PictureScale, estimated_scale
 
 
 class Estimate(NamedTuple):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import flatbuffers
+import msgspec
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema  # noqa: TID253 - needs nothing but flatbuffers
@@ -37,6 +38,7 @@ from edgeleuk.bundle.reading import decode_bundle, read_bundle
 from edgeleuk.bundle.writing import bundle_bytes, describe_members
 from edgeleuk.deploy.microcontroller import MODEL, beside_network, deployed_model, deployment_of
 from edgeleuk.errors import BundleError, CheckFailedError, UsageError
+from edgeleuk_firmware_bridge.commands.results import BoardCheck, ExportedNetwork
 from edgeleuk_firmware_bridge.mcu import export as mcu
 from edgeleuk_firmware_bridge.mcu import tflm
 from edgeleuk_firmware_bridge.mcu import vela as mcu_vela
@@ -683,6 +685,8 @@ class TestCommands:
         file.write_bytes(bundle_bytes(small.manifest, small.members))
         outcome = edgeleuk("mcu", "check", file, "--flash", "1M", "--ram", "256K", "--json")
         facts = json.loads(outcome.out)
+        # As the published schema has it, and nothing besides.
+        assert json.loads(msgspec.json.encode(msgspec.json.decode(outcome.out, type=BoardCheck))) == facts
         assert (outcome.code, facts["verdict"]) == (0, "fits")
         assert facts["flash"]["bytes"] == len(small.members[MODEL])
         assert facts["flash"]["left_bytes"] + facts["flash"]["bytes"] == 1 << 20
@@ -690,6 +694,10 @@ class TestCommands:
         outcome = edgeleuk("mcu", "export", file, "--out", "out")
         assert outcome.code == 0
         assert "the answer: " in outcome.out
+        outcome = edgeleuk("mcu", "export", file, "--out", "out", "--json")
+        written = msgspec.json.decode(outcome.out, type=ExportedNetwork)
+        assert json.loads(msgspec.json.encode(written)) == json.loads(outcome.out)
+        assert written.flash.bytes == facts["flash"]["bytes"]
         assert edgeleuk("mcu", "check", file, "--flash", "1K", "--ram", "1M").code == 3
 
     @needs_tflm

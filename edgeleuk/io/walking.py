@@ -17,7 +17,9 @@ PICTURE_SUFFIXES = (*CNMC_SUFFIXES, ".jpg", ".jpeg", ".tif", ".tiff")
 _IGNORED_FOLDERS = {"__macosx"}
 
 
-def files_under(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+def files_under(
+    folder: Path, suffixes: tuple[str, ...], cure: str = "give --data an existing folder"
+) -> list[Path]:
     """List the files with one of these endings, in no particular order.
 
     Hidden files and folders are left out, and so are macOS's ``__MACOSX`` and ``._NAME``. Links to folders
@@ -32,7 +34,7 @@ def files_under(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
         raise DataRefusedError(
             "the data folder is a file" if folder.is_file() else "the data folder does not exist",
             got=folder,
-            cure="give --data an existing folder",
+            cure=cure,
         )
     return [path for path in _files(folder) if path.suffix.lower() in suffixes and path.is_file()]
 

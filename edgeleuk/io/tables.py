@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from edgeleuk.errors import DataRefusedError
-from edgeleuk_convert.dataset.walking import PICTURE_SUFFIXES
+from edgeleuk.io.walking import PICTURE_SUFFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -25,25 +25,42 @@ LABEL_COLUMNS = (
     "label", "labels", "class", "classes", "classname", "classlabel", "category", "diagnosis", "celltype",
     "target", "kind", "type",
 )  # fmt: skip
-SUBJECT_COLUMNS = (
+PERSON_COLUMNS = (
     "subject", "subjects", "subjectid", "subjectname", "patient", "patients", "patientid", "patientname",
-    "donor", "donorid", "person", "case", "caseid", "child", "group", "slide", "slideid", "smear",
+    "donor", "donorid", "person", "case", "caseid", "child", "group",
 )  # fmt: skip
+SLIDE_COLUMNS = ("slide", "slideid", "smear")
+SUBJECT_COLUMNS = (*PERSON_COLUMNS, *SLIDE_COLUMNS)
 _NAMED_AT_MOST = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of a table: a file, and what the table says of it."""
+    """One line of a table: a file, and what the table says of it.
+
+    Attributes
+    ----------
+    line : int
+        Counted from 1.
+    file : str
+    label : str or None
+    subject : str or None
+        Whose cells they are; where no column says so, the slide.
+    slide : str or None
+    person : str or None
+        As `subject`, without a slide in its place.
+    """
 
     line: int
     file: str
     label: str | None
     subject: str | None
+    slide: str | None = None
+    person: str | None = None
 
 
 def read_table(table: Path) -> list[Row] | None:
-    """Read a CSV with a column of files and one of labels, of subjects, or both.
+    """Read a CSV with a column of files and one of labels, of subjects or slides, or several of them.
 
     Commas, semicolons or tabs; UTF-8 or UTF-16 with or without a mark, else Western Windows text.
 
@@ -71,9 +88,9 @@ def read_table(table: Path) -> list[Row] | None:
     columns = {
         re.sub(r"[^a-z]", "", name.lower()): number for number, name in reversed(list(enumerate(header)))
     }
-    file, label, subject = (
+    file, label, subject, slide, person = (
         next((columns[name] for name in names if name in columns), None)
-        for names in (FILE_COLUMNS, LABEL_COLUMNS, SUBJECT_COLUMNS)
+        for names in (FILE_COLUMNS, LABEL_COLUMNS, SUBJECT_COLUMNS, SLIDE_COLUMNS, PERSON_COLUMNS)
     )
     if file is None or (label is None and subject is None):
         return None
@@ -82,7 +99,7 @@ def read_table(table: Path) -> list[Row] | None:
         return (row[column].strip() or None) if column is not None and column < len(row) else None
 
     return [
-        Row(line, name, value(row, label), value(row, subject))
+        Row(line, name, *(value(row, column) for column in (label, subject, slide, person)))
         for line, row in enumerate(rows, start=2 + skipped)
         if (name := value(row, file)) is not None
     ]

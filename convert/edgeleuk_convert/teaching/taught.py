@@ -1,0 +1,339 @@
+"""All of teaching but the reading of labels and the writing of the bundle: measure, choose, hold, fit."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+import numpy as np
+
+from edgeleuk.classifier.classifier import bundle_rules
+from edgeleuk.classifier.decision import decide, evidence_of
+from edgeleuk.errors import DataRefusedError
+from edgeleuk.results import Decision
+from edgeleuk.results.structs import Printed
+from edgeleuk_convert.evaluation.int8_vs_float import network_facts
+from edgeleuk_convert.metrics.classification import Judged, auroc
+from edgeleuk_convert.teaching.accepting import NOBODY, accept
+from edgeleuk_convert.teaching.choices import AS_IT_IS, choices_for
+from edgeleuk_convert.teaching.curve import learning_curve
+from edgeleuk_convert.teaching.fitting import (
+    blast_contract,
+    blast_gate,
+    blast_head,
+    kind_contract,
+    recalibrated,
+)
+from edgeleuk_convert.teaching.tasks import (
+    blast_task,
+    kind_of,
+    kind_task,
+    known_of_blasts,
+    known_of_kinds,
+)
+from edgeleuk_convert.teaching.validating import validate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy.typing as npt
+
+    from edgeleuk.bundle.contents import Bundle
+    from edgeleuk.bundle.reference import Reference
+    from edgeleuk.classifier.decision import CellEvidence, Rules
+    from edgeleuk.results import Prediction
+    from edgeleuk_convert.teaching.choices import Task
+    from edgeleuk_convert.teaching.kernels import Floats
+    from edgeleuk_convert.teaching.measuring import MeasuredCells
+    from edgeleuk_convert.teaching.tasks import TaskRows
+    from edgeleuk_convert.teaching.validating import Measured, Validated
+
+    Calls = npt.NDArray[np.int64]
+
+Head = Literal["kind", "blast"]
+# A lymphoid cell that was called another kind: not a guess, but wrong.
+WRONG = -2
+
+
+class Figure(Printed, frozen=True, kw_only=True):
+    """A figure with its 95 % interval, by draws of slides and of cells within them."""
+
+    value: float
+    low: float
+    high: float
+
+
+class LabelledClass(Printed, frozen=True, kw_only=True):
+    """How many cells of how many slides were labelled so, and how many of them are called right."""
+
+    cells: int
+    slides: int
+    right: int
+
+
+class CurveEntry(Printed, frozen=True, kw_only=True):
+    """Balanced accuracy with so many labels."""
+
+    labels: int
+    balanced_accuracy: float
+
+
+class HeadResult(Printed, frozen=True, kw_only=True):
+    """What teaching one head came to; all figures are of slides that had not taught it.
+
+    Attributes
+    ----------
+    head : str
+        ``kind`` or ``blast``.
+    choice : str
+        The way that was taken.
+    before, after, gain : Figure
+        Balanced accuracy; a cell that was not called counts as a guess.
+    auroc_before, auroc_after : float or None
+        Of blasts.
+    losses : dict of str to float
+        Balanced log loss of each way that was tried.
+    confusion : dict of str to dict of str to int
+        Label to what its cells are called.
+    weakest : str
+        The class of which more labels would help most.
+    worth_of_50_more : float or None
+        What 50 labels more may add to the balanced accuracy.
+    reasons : tuple of str
+        Why the head is refused; empty where it is not.
+    """
+
+    head: Head
+    choice: str
+    cells: int
+    slides: int
+    classes: dict[str, LabelledClass]
+    before: Figure
+    after: Figure
+    gain: Figure
+    auroc_before: float | None
+    auroc_after: float | None
+    losses: dict[str, float]
+    confusion: dict[str, dict[str, int]]
+    curve: tuple[CurveEntry, ...]
+    weakest: str
+    worth_of_50_more: float | None
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Teaching:
+    """What the labels made of a bundle's judgement.
+
+    Attributes
+    ----------
+    results : tuple of HeadResult
+    before, rules : Rules
+        What the bundle judged cells by, and what the taught one does.
+    subjects : tuple of str
+        Those that taught.
+    facts : dict
+        What its ``validation.json`` gets beside what is there.
+    """
+
+    results: tuple[HeadResult, ...]
+    before: Rules
+    rules: Rules
+    facts: dict[str, Any]
+    subjects: tuple[str, ...]
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why it is refused; empty where it is not."""
+        return tuple(f"{of.head}: {reason}" for of in self.results for reason in of.reasons)
+
+
+def teach_heads(
+    bundle: Bundle,
+    cells: MeasuredCells,
+    reference: Reference | None,
+    *,
+    seed: int = 0,
+    progress: Callable[[str], None],
+) -> Teaching:
+    """Teach a bundle's heads by measured cells.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    cells : MeasuredCells
+    reference : Reference or None
+    seed : int
+        Of parts and draws.
+    progress : callable
+        Told what begins.
+
+    Raises
+    ------
+    DataRefusedError
+        The labels tell nothing apart: all are of one class.
+    """
+    rules = before = bundle_rules(bundle)
+    evidence = evidence_of(cells.answer, cells.areas_um2.tolist(), cells.looks, rules, list(cells.numbers))
+    predictions = [decide(one, rules) for one in evidence]
+    results: list[HeadResult] = []
+    facts: dict[str, Any] = {}
+    asked = blast_task(cells)
+    several_kinds = len({kind_of(label) for label in cells.label}) > 1
+    if asked is None and not several_kinds:
+        raise DataRefusedError(
+            "the labels tell nothing apart",
+            got=f"{len(cells.label)} cells, all {cells.label[0]}",
+            allowed="two kinds of cells or more, or blast and normal",
+            cure="label cells of another class as well",
+        )
+    if several_kinds:
+        progress("kinds")
+        task = kind_task(cells, () if rules.kind is None else rules.kind.kinds).task
+        known = known_of_kinds(task, rules, rules.kind, reference)
+        sharpness = 8.0 if rules.kind is None else rules.kind.sharpness
+        found = validate(task, choices_for(task, known, sharpness), seed=seed)
+        calls = [NOBODY if said.kind is None else task.classes.index(said.kind.value) for said in predictions]
+        result = _result("kind", task, found, np.array(calls), seed)
+        contract = kind_contract(task, found, cells.areas_um2, rules.kind)
+        rules = replace(rules, kind=contract, kind_head=found.choice.make.head(task, found.choice.ridge))
+        facts["kinds"] = _kind_facts(result)
+        results.append(result)
+    if asked is not None:
+        progress("blasts")
+        rules, result, of_blasts = _blasts(rules, cells, asked, evidence, predictions, reference, seed)
+        results.append(result)
+        facts |= of_blasts
+    return Teaching(tuple(results), before, rules, facts, tuple(sorted(set(cells.subject.tolist()))))
+
+
+def _blasts(
+    rules: Rules,
+    cells: MeasuredCells,
+    asked: TaskRows,
+    evidence: Sequence[CellEvidence],
+    predictions: Sequence[Prediction],
+    reference: Reference | None,
+    seed: int,
+) -> tuple[Rules, HeadResult, dict[str, Any]]:
+    task, rows = asked
+    before = np.array([one.probability for one in evidence])[rows]
+    found = validate(task, choices_for(task, known_of_blasts(task, before, reference), 1.0), seed=seed)
+    said = [prediction for prediction, kept in zip(predictions, rows, strict=True) if kept]
+    result = _result("blast", task, found, np.array([_CALLS[one.decision] for one in said]), seed)
+    result = msgspec.structs.replace(
+        result,
+        auroc_before=auroc(task.truth == 1, before),
+        auroc_after=auroc(task.truth == 1, found.nested[:, 1]),
+    )
+    if found.choice.name != AS_IT_IS:
+        contract = blast_contract(task, found)
+        head = blast_head(task, found)
+        if head is None:
+            contract = recalibrated(rules.output, contract)
+        else:
+            rules = replace(rules, blast_head=head, forest=None)
+        rules = replace(rules, output=contract)
+    envelope, gate, statistics = blast_gate(cells.of(rows), seed)
+    rules = replace(rules, envelope=envelope, gate=gate, statistics=statistics)
+    return rules, result, _blast_facts(task, found, rules, cells.areas_um2[rows], cells.subject[rows])
+
+
+_CALLS = {Decision.BLAST: 1, Decision.NORMAL: 0, Decision.UNCERTAIN: NOBODY, Decision.OTHER: WRONG}
+
+
+def _result(head: Head, task: Task, found: Validated, before: Calls, seed: int) -> HeadResult:
+    held = accept(task, before, found.nested, seed=seed)
+    curve = learning_curve(task, found, seed=seed)
+    called = found.nested.argmax(axis=1)
+    classes, confusion = {}, {}
+    for number in np.unique(task.truth).tolist():
+        rows, name = task.truth == number, task.classes[number]
+        classes[name] = LabelledClass(
+            cells=int(rows.sum()),
+            slides=len(np.unique(task.slide[rows])),
+            right=int((called[rows] == number).sum()),
+        )
+        calls = Counter(task.classes[call] for call in called[rows])
+        confusion[name] = {other: calls[other] for other in task.classes if calls[other]}
+    choice, ridge = found.choice.name, found.choice.ridge
+    return HeadResult(
+        head=head,
+        choice=choice if ridge is None else f"{choice}, ridge {ridge:g}",
+        cells=len(task.truth),
+        slides=len(np.unique(task.slide)),
+        classes=classes,
+        before=_figure(held.before),
+        after=_figure(held.after),
+        gain=_figure(held.gain),
+        auroc_before=None,
+        auroc_after=None,
+        losses={name: round(loss, 4) for name, loss in found.losses.items()},
+        confusion=confusion,
+        curve=tuple(
+            CurveEntry(labels=point.labels, balanced_accuracy=point.balanced_accuracy)
+            for point in curve.points
+        ),
+        weakest=curve.weakest,
+        worth_of_50_more=curve.worth,
+        reasons=held.reasons,
+    )
+
+
+def _figure(of: Measured) -> Figure:
+    return Figure(value=of.value, low=of.low, high=of.high)
+
+
+def _kind_facts(result: HeadResult) -> dict[str, Any]:
+    return {
+        "cells": result.cells,
+        "slides": result.slides,
+        "balanced_accuracy": msgspec.to_builtins(result.after),
+        "confusion": result.confusion,
+    }
+
+
+def _blast_facts(
+    task: Task, found: Validated, rules: Rules, areas_um2: Floats, subject: npt.NDArray[np.str_]
+) -> dict[str, Any]:
+    """Return what validation says of blasts, as for the networks of a conversion."""
+    probability, threshold = found.nested[:, 1], rules.output.threshold
+    judged = Judged(task.truth == 1, probability, probability >= threshold, areas_um2, subject, task.slide)
+    of_network = network_facts(judged, Counter())
+    del of_network["uncertain"], of_network["uncertain_by_reason"]
+    # The heads are the same for all; the trunk of another runtime was not measured.
+    networks = dict.fromkeys(("tflite_int8", "onnx_int8", "reference"), of_network)
+    return {"threshold": threshold, **networks}
+
+
+def teaching_text(results: Sequence[HeadResult]) -> list[str]:
+    """Say for people what the labels made of the heads."""
+    lines = []
+    for of in results:
+        counts = ", ".join(f"{name} {one.cells} ({one.slides} slides)" for name, one in of.classes.items())
+        lines += [
+            f"{of.head} head: {of.cells} cells of {of.slides} slides: {counts}",
+            f"  taken     {of.choice}",
+            f"  before    balanced accuracy {_said(of.before)}; a cell that is not called counts as a guess",
+            f"  after     balanced accuracy {_said(of.after)}, on slides that had not taught it",
+            f"  gain      {of.gain.value:+.3f} ({of.gain.low:+.3f} to {of.gain.high:+.3f})",
+        ]
+        if of.auroc_before is not None and of.auroc_after is not None:
+            lines.append(f"  AUROC     {of.auroc_before:.3f} before, {of.auroc_after:.3f} after")
+        lines.append(
+            "  labels    "
+            + ", ".join(f"{point.balanced_accuracy:.3f} with {point.labels}" for point in of.curve)
+        )
+        if of.worth_of_50_more is not None:
+            lines.append(
+                f"            50 more are worth about {of.worth_of_50_more:.2f}; {of.weakest} is called right"
+                " least often"
+            )
+        lines += [f"  refused   {reason}" for reason in of.reasons]
+    return lines
+
+
+def _said(figure: Figure) -> str:
+    return f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"

@@ -1,0 +1,48 @@
+"""The command that teaches a bundle a laboratory's own labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgeleuk.cli.options import JsonOption, SeedOption
+from edgeleuk.cli.output import emit
+
+
+def teach(
+    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="A .edgeleuk file, or `default`.")],
+    labels: Annotated[
+        list[Path],
+        typer.Option(
+            "--labels", metavar="FILE.labels", help="Labelled cells; several times for several files."
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE.edgeleuk", help="The taught bundle.")],
+    laboratory: Annotated[
+        str | None, typer.Option("--laboratory", metavar="NAME", help="Whose cells they are.")
+    ] = None,
+    runtime: Annotated[
+        str | None, typer.Option("--runtime", help="Runtime that measures the cells: litert or onnxruntime.")
+    ] = None,
+    seed: SeedOption = None,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Make it also where it is not shown to be better; the bundle says so."),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Teach a bundle by labelled cells, on this device, and hold it against what it was."""
+    from edgeleuk.labels.label_set import read_labels
+    from edgeleuk_convert.commands import teach as teach_commands
+
+    result = teach_commands.teach(
+        bundle,
+        read_labels(labels),
+        out,
+        teach_commands.TeachOptions(laboratory=laboratory, runtime=runtime, seed=seed or 0, force=force),
+    )
+    emit(result, teach_commands.teach_text, as_json=as_json)
+    if result.verdict == "fail":
+        raise typer.Exit(3)

@@ -1,0 +1,303 @@
+"""What people call the cells of a session: kept in ``NAME.labels`` beside it, which carries the crops."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from edgeleuk.bundle.reading import read_bundle
+from edgeleuk.errors import DataRefusedError, IntegrityError, LabelsError, SessionError, UsageError
+from edgeleuk.labels.contents import CellEntry, SessionSource, Statement, following, identity_of, named
+from edgeleuk.labels.file import ENDING, LabelFile, locked, open_labels, require_labels_place, write_labels
+from edgeleuk.labels.spool import Spool
+from edgeleuk.session.pictures import decode_crop
+from edgeleuk.session.reader import read_session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from edgeleuk.frames import CellCrop
+    from edgeleuk.labels.contents import Source
+    from edgeleuk.session.reader import SessionReader
+
+_NAMED_AT_MOST = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Of which slide and subject a session's cells are.
+
+    Attributes
+    ----------
+    slide : str or None
+        None: as it was said before, else the session's own name.
+    subject : str or None
+        None: as it was said before, else unknown.
+    """
+
+    slide: str | None = None
+    subject: str | None = None
+
+
+def labels_beside(session: Path) -> Path:
+    """Return where the labels of a session's cells are kept: ``night.labels`` beside ``night.db``."""
+    return session.with_suffix(ENDING)
+
+
+def label_cells(
+    session: Path,
+    words: Sequence[tuple[int, Statement]],
+    origin: Origin,
+    *,
+    bundle: str | None = None,
+    in_order: bool = True,
+) -> tuple[CellEntry, ...]:
+    """Record what a person calls cells of a session, beside what was said before.
+
+    Parameters
+    ----------
+    session : Path
+        Is not changed.
+    words : sequence of (int, Statement)
+        Number of the cell, and what it is called.
+    origin : Origin
+    bundle : str, optional
+        The bundle that must have judged the cells.
+    in_order : bool
+        Each word is said after the same person's earlier ones on the cell; see `following`.
+
+    Returns
+    -------
+    tuple of CellEntry
+        All that is said of the session's cells now.
+
+    Raises
+    ------
+    UsageError
+        There is no such cell.
+    DataRefusedError
+        Cells have no pixels in the session.
+    IntegrityError
+        Another bundle judged the session.
+    LabelsError
+        What lies beside the session are labels of another of the same name.
+    """
+    place = labels_beside(session)
+    if place == session:
+        raise UsageError("a session is not a file of labels", got=session)
+    with read_session(session) as reader, locked(session.parent), Spool() as spool:
+        _require_bundle(reader, bundle)
+        require_labels_place(place)
+        before = open_labels(place) if place.exists() else None
+        others, own = _parted(reader, before)
+        own = _moved(own, origin)
+        slide = next((entry.slide for entry in own), origin.slide or session.stem)
+        subject = next((entry.subject for entry in own), origin.subject)
+        statements = {entry.identity: list(entry.statements) for entry in own}
+        said = []
+        for (cell, word), crop in zip(words, _crops(reader, words), strict=True):
+            identity = spool.add(crop)
+            earlier = statements.setdefault(identity, [])
+            earlier.append(following(word, earlier) if in_order else word)
+            said.append(
+                CellEntry(
+                    identity=identity,
+                    px_per_um=crop.px_per_um,
+                    slide=slide,
+                    subject=subject,
+                    sources=(_source(reader, cell),),
+                    statements=(earlier[-1],),
+                )
+            )
+        write_labels(place, [*others, *own, *said], _Both(spool, before))
+    return tuple(entry for entry in open_labels(place).cells if _cell_in(entry, session.name) is not None)
+
+
+def session_labels(session: Path, *, bundle: str | None = None) -> tuple[LabelFile, tuple[CellEntry, ...]]:
+    """Return what was said of a session's cells, each compared with the session's own pixels.
+
+    Raises
+    ------
+    DataRefusedError
+        Nobody labelled a cell of it, or the pixels of labelled cells are not in the session.
+    IntegrityError, LabelsError, UsageError
+        As `label_cells`.
+    """
+    place = labels_beside(session)
+    with read_session(session) as reader:
+        _require_bundle(reader, bundle)
+        if not place.exists():
+            raise DataRefusedError(
+                f"nobody labelled a cell of {session.name}",
+                got=f"no {place.name} beside it",
+                cure="label cells with `edgeleuk labels set`",
+            )
+        file = open_labels(place)
+        _, own = _parted(reader, file)
+        if not own:
+            raise DataRefusedError(
+                f"nobody labelled a cell of {session.name}",
+                got=f"{len(file.cells)} cells of others in {place.name}",
+                cure="label cells with `edgeleuk labels set`",
+            )
+        lost = [
+            cell
+            for entry in own
+            if (cell := _cell_in(entry, session.name)) is not None
+            and not _shows(reader, cell, entry.identity)
+        ]
+    if lost:
+        raise _without_pixels(lost, session.name, "other pixels than those that were labelled")
+    return file, own
+
+
+class _Both:
+    """Pictures that are new, and those that were there before."""
+
+    def __init__(self, spool: Spool, before: LabelFile | None) -> None:
+        self._spool = spool
+        self._before = before
+
+    def png(self, identity: str) -> bytes:
+        if self._before is not None and identity in self._before.digests:
+            return self._before.png(identity)
+        return self._spool.png(identity)
+
+
+def _require_bundle(reader: SessionReader, bundle: str | None) -> None:
+    if bundle is None:
+        return
+    opened, judged_by = read_bundle(bundle), reader.settings.get("bundle_sha256")
+    if opened.sha256 != judged_by:
+        raise IntegrityError(
+            f"another bundle judged {reader.path.name}",
+            got=f"{opened.path.name}, {opened.sha256[:16]}",
+            allowed=f"{reader.settings.get('bundle')}, {str(judged_by)[:16]}",
+            cure="pass the bundle of the session, or leave --bundle out",
+        )
+
+
+def _parted(
+    reader: SessionReader, before: LabelFile | None
+) -> tuple[tuple[CellEntry, ...], tuple[CellEntry, ...]]:
+    """Part the entries of a file into those of others, and those of this session.
+
+    Raises
+    ------
+    LabelsError
+        They are of another session of the same name.
+    """
+    entries = () if before is None else before.cells
+    name = reader.path.name
+    for entry in entries:
+        for source in entry.sources:
+            if _belies(reader, source):
+                raise LabelsError(
+                    f"{labels_beside(reader.path).name} is about another session called {name}",
+                    got=f"{named(source)} with another hash chain",
+                    cure="move one of them to another folder",
+                )
+    own = tuple(entry for entry in entries if _cell_in(entry, name) is not None)
+    return tuple(entry for entry in entries if _cell_in(entry, name) is None), own
+
+
+def _belies(reader: SessionReader, source: Source) -> bool:
+    """Whether a source names this session, and an end that its hash chain never had."""
+    return (
+        isinstance(source, SessionSource)
+        and source.session == reader.path.name
+        and source.chain_end is not None
+        and not reader.has_link(source.chain_end)
+    )
+
+
+def _cell_in(entry: CellEntry, session: str) -> int | None:
+    """Return the number of a cell in a session, if it is from there."""
+    return next(
+        (
+            source.cell
+            for source in entry.sources
+            if isinstance(source, SessionSource) and source.session == session
+        ),
+        None,
+    )
+
+
+def _moved(own: Iterable[CellEntry], origin: Origin) -> tuple[CellEntry, ...]:
+    """Say of all cells of a session what is now known of its slide and its subject."""
+    return tuple(
+        msgspec.structs.replace(
+            entry, slide=origin.slide or entry.slide, subject=origin.subject or entry.subject
+        )
+        for entry in own
+    )
+
+
+def _source(reader: SessionReader, cell: int) -> SessionSource:
+    bundle = reader.settings.get("bundle_sha256")
+    return SessionSource(
+        session=reader.path.name,
+        chain_end=reader.chain_end(),
+        cell=cell,
+        bundle_sha256=bundle if isinstance(bundle, str) else None,
+    )
+
+
+def _crops(reader: SessionReader, words: Iterable[tuple[int, Statement]]) -> list[CellCrop]:
+    """Return the recorded crop of each cell.
+
+    Raises
+    ------
+    DataRefusedError
+        Some have none.
+    """
+    crops, without, unscaled = [], [], []
+    for cell, _ in words:
+        row = reader.cell(cell)
+        data, scale = row.get("crop"), row["px_per_um"]
+        if not isinstance(data, bytes):
+            without.append(cell)
+        elif not isinstance(scale, float) or not scale > 0:
+            unscaled.append(cell)
+        else:
+            crops.append(_decoded(reader, cell, data, scale))
+    for cells, lacking in ((without, "no pixels"), (unscaled, "no scale")):
+        if cells:
+            raise _without_pixels(cells, reader.path.name, lacking)
+    return crops
+
+
+def _decoded(reader: SessionReader, cell: int, data: bytes, scale: float) -> CellCrop:
+    try:
+        return decode_crop(data, scale)
+    except (ValueError, IndexError, TypeError) as error:
+        raise SessionError(f"{reader.path} is damaged", got=f"the picture of cell {cell}") from error
+
+
+def _shows(reader: SessionReader, cell: int, identity: str) -> bool:
+    """Whether the pixels of a labelled cell are in the session."""
+    try:
+        row = reader.cell(cell)
+    except UsageError:
+        return False
+    data, scale = row.get("crop"), row["px_per_um"]
+    return (
+        isinstance(data, bytes)
+        and isinstance(scale, float)
+        and identity_of(_decoded(reader, cell, data, scale)) == identity
+    )
+
+
+def _without_pixels(cells: Sequence[int], session: str, lacking: str) -> DataRefusedError:
+    listed = ", ".join(map(str, cells[:_NAMED_AT_MOST]))
+    more = f" and {len(cells) - _NAMED_AT_MOST} more" if len(cells) > _NAMED_AT_MOST else ""
+    one = len(cells) == 1
+    return DataRefusedError(
+        f"cell{'' if one else 's'} {listed}{more} of {session} {'has' if one else 'have'} {lacking}"
+        if lacking.startswith("no ")
+        else f"cell{'' if one else 's'} {listed}{more} of {session} show{'s' if one else ''} {lacking}",
+        cure="label cells whose pictures were recorded; `edgeleuk export SESSION --csv` lists the cells",
+    )

@@ -52,7 +52,7 @@ def accept(task: Task, before: Ints, nested: Floats, *, seed: int = 0) -> Accept
     seed : int
         Of the draws of slides and cells.
     """
-    guess = 1 / len(task.classes)
+    guess = 1 / len(np.unique(task.truth))
     right_before = np.where(before == NOBODY, guess, before == task.truth)
     right_after = (nested.argmax(axis=1) == task.truth).astype(np.float64)
 
@@ -82,8 +82,8 @@ def accept(task: Task, before: Ints, nested: Floats, *, seed: int = 0) -> Accept
 
 def _too_few(task: Task) -> list[str]:
     found = []
-    for number, name in enumerate(task.classes):
-        rows = task.truth == number
+    for number in np.unique(task.truth).tolist():
+        rows, name = task.truth == number, task.classes[number]
         cells, slides = int(rows.sum()), len(np.unique(task.slide[rows]))
         if cells < LEAST_CELLS or slides < LEAST_SLIDES:
             found.append(

@@ -1,0 +1,136 @@
+"""`edgeleuk teach` as it is typed: another laboratory's cells, a bundle of its own, and what is refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from outcome import Outcome
+
+from edgeleuk.bundle.reading import read_bundle
+from edgeleuk.cli.app import main
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NAMES = "{label}_{slide}-*"
+
+
+@pytest.fixture
+def edgeleuk(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., Outcome]:
+    """Run the command line in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["edgeleuk", *map(str, words)])
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        return Outcome(code, *capfd.readouterr())
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def pictures(edgeleuk_data: Path) -> dict[str, list[Path]]:
+    """Another laboratory's pictures by kind; the set names no slides, so that they are dealt to four."""
+    found: dict[str, list[Path]] = {}
+    with (edgeleuk_data / "wbc_masks" / "kinds.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            if row["path"].startswith("jiangxi"):
+                found.setdefault(row["kind"], []).append(edgeleuk_data / "wbc_masks" / row["path"])
+    return found
+
+
+def labelled(pictures: dict[str, list[Path]], folder: Path, kinds: tuple[str, ...], most: int) -> Path:
+    folder.mkdir()
+    for kind in kinds:
+        for number, picture in enumerate(pictures[kind][:most]):
+            shutil.copyfile(picture, folder / f"{kind}_{number % 4}-{number}.png")
+    out = folder.with_suffix(".labels")
+    words = ("labels", "import", folder, "--names", NAMES, "--by", "A", "--px-per-um", 6.2, "--out", out)
+    command = [sys.executable, "-m", "edgeleuk", *map(str, words)]
+    subprocess.run(command, check=True, capture_output=True)
+    return out
+
+
+@pytest.fixture(scope="module")
+def labels(pictures: dict[str, list[Path]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("labels") / "ward"
+    return labelled(pictures, folder, ("neutrophil", "monocyte", "lymphocyte"), 40)
+
+
+def taught(done: Outcome) -> Any:
+    return json.loads(done.out)
+
+
+def test_a_laboratory_gets_its_own_bundle(
+    edgeleuk: Callable[..., Outcome], labels: Path, pictures: dict[str, list[Path]]
+) -> None:
+    words = ("--labels", labels, "--laboratory", "Ward 7", "--out", "lab.edgeleuk", "--json")
+    done = edgeleuk("teach", "default", *words)
+    assert done.code == 0, done.err
+    said = taught(done)
+    (head,) = said["heads"]
+    assert (said["verdict"], said["reasons"], head["head"]) == ("pass", [], "kind")
+    assert head["after"]["value"] > head["before"]["value"] + 0.2
+    assert head["gain"]["low"] > 0
+    assert sum(head["confusion"]["neutrophil"].values()) == head["classes"]["neutrophil"]["cells"]
+    bundle = read_bundle(Path("lab.edgeleuk"))
+    (*_, step) = bundle.manifest.descent
+    assert (step.laboratory, step.forced, step.labels_sha256) == ("Ward 7", False, said["labels_sha256"])
+    assert step.parent_sha256 == read_bundle("default").sha256
+    assert edgeleuk("verify", "lab.edgeleuk").code == 0
+    # Cells that nobody showed it, through all that `classify` does.
+    unseen = pictures["neutrophil"][60:80]
+    scale = ("--px-per-um", 6.2, "--json")
+    for name, least in (("lab.edgeleuk", 0.6), ("default", 0.0)):
+        found = taught(edgeleuk("classify", *unseen, "--bundle", name, *scale))
+        cells = found["cells"]
+        told = cells["other_by_kind"].get("neutrophil", 0)
+        whole = sum(cells[name] for name in ("blast", "normal", "other", "uncertain"))
+        whole -= cells["uncertain_by_reason"].get("border", 0)
+        assert told >= least * whole > 0 or not least
+        assert cells["blast"] == 0
+
+
+def test_too_few_cells_make_a_rejected_bundle_unless_somebody_insists(
+    edgeleuk: Callable[..., Outcome], pictures: dict[str, list[Path]], tmp_path: Path
+) -> None:
+    few = labelled(pictures, tmp_path / "few", ("neutrophil", "lymphocyte"), 15)
+    done = edgeleuk("teach", "default", "--labels", few, "--out", "lab.edgeleuk")
+    assert done.code == 3
+    assert "20 cells of 2 slides of each class are the least" in done.out
+    assert not Path("lab.edgeleuk").exists()
+    refused = edgeleuk("classify", *pictures["monocyte"][:1], "--bundle", "lab.rejected.edgeleuk")
+    assert refused.code == 3
+    assert "rejected" in refused.err
+    assert edgeleuk("teach", "default", "--labels", few, "--out", "lab.edgeleuk", "--force").code == 0
+    assert read_bundle(Path("lab.edgeleuk")).manifest.descent[-1].forced
+    assert edgeleuk("verify", "lab.edgeleuk").code == 0
+
+
+def test_what_cannot_be_taught_is_refused_and_nothing_is_written(
+    edgeleuk: Callable[..., Outcome], labels: Path, pictures: dict[str, list[Path]], tmp_path: Path
+) -> None:
+    one = labelled(pictures, tmp_path / "one", ("neutrophil",), 3)
+    before = sorted(tmp_path.iterdir())
+    for words, code, sentence in (
+        (("--labels", one), 4, "the labels tell nothing apart: got 3 cells, all neutrophil"),
+        (("--labels", "no.labels"), 2, "there is no such"),
+        (("--labels", labels, "--runtime", "magic"), 2, "magic"),
+    ):
+        done = edgeleuk("teach", "default", *words, "--out", "lab.edgeleuk")
+        assert (done.code, done.out) == (code, ""), done
+        assert sentence in done.err
+    assert sorted(tmp_path.iterdir()) == before

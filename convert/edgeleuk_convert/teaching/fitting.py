@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from edgeleuk.bundle.heads import KernelHead, kind_probabilities
-from edgeleuk.bundle.manifest import Envelope, KindContract, OutOfDistribution
+from edgeleuk.bundle.manifest import LARGEST_BIAS, Envelope, KindContract, OutOfDistribution
 from edgeleuk.results.kinds import Kind
 from edgeleuk_calibration.fit_output import fit_output
 from edgeleuk_calibration.out_of_distribution import fit_appearance, fit_features
@@ -55,17 +55,17 @@ def blast_head(task: Task, validated: Validated) -> KernelHead | None:
     return replace(head, weights=weights.astype(np.float32), bias=bias.astype(np.float32))
 
 
-def recalibrated(before: OutputContract, fitted: OutputContract) -> OutputContract:
-    """Put a contract that was fitted to a bundle's probabilities behind that bundle's own."""
-    slope = 1 / fitted.temperature
+def recalibrated(before: OutputContract, fitted: OutputContract, sharpness: float) -> OutputContract:
+    """Put a contract that was fitted to a bundle's log odds, times `sharpness`, behind that bundle's own."""
+    slope = sharpness / fitted.temperature
     return msgspec.structs.replace(
         fitted,
         kind=before.kind,
         labels=before.labels,
         positive=before.positive,
         temperature=before.temperature / slope,
-        forest_weight=before.forest_weight * slope,
-        bias=before.bias * slope + fitted.bias,
+        forest_weight=min(before.forest_weight * slope, LARGEST_BIAS),
+        bias=float(np.clip(before.bias * slope + fitted.bias, -LARGEST_BIAS, LARGEST_BIAS)),
     )
 
 

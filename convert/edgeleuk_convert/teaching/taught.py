@@ -13,11 +13,12 @@ from edgeleuk.classifier.classifier import bundle_rules
 from edgeleuk.classifier.decision import decide, evidence_of
 from edgeleuk.errors import DataRefusedError
 from edgeleuk.results import Decision
+from edgeleuk.results.kinds import LYMPHOID
 from edgeleuk.results.structs import Printed
 from edgeleuk_convert.evaluation.int8_vs_float import network_facts
 from edgeleuk_convert.metrics.classification import Judged, auroc
-from edgeleuk_convert.teaching.accepting import NOBODY, accept
-from edgeleuk_convert.teaching.choices import AS_IT_IS, choices_for
+from edgeleuk_convert.teaching.accepting import LEAST_CELLS, NOBODY, accept
+from edgeleuk_convert.teaching.choices import AS_IT_IS, JOINED, choices_for
 from edgeleuk_convert.teaching.curve import learning_curve
 from edgeleuk_convert.teaching.fitting import (
     blast_contract,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from edgeleuk.bundle.contents import Bundle
+    from edgeleuk.bundle.manifest import KindContract
     from edgeleuk.bundle.reference import Reference
     from edgeleuk.classifier.decision import CellEvidence, Rules
     from edgeleuk.results import Prediction
@@ -181,7 +183,8 @@ def teach_heads(
     results: list[HeadResult] = []
     facts: dict[str, Any] = {}
     asked = blast_task(cells)
-    several_kinds = len({kind_of(label) for label in cells.label}) > 1
+    kinds = {kind_of(label) for label in cells.label}
+    several_kinds = len(kinds - LYMPHOID) + bool(kinds & LYMPHOID) > 1
     if asked is None and not several_kinds:
         raise DataRefusedError(
             "the labels tell nothing apart",
@@ -201,12 +204,33 @@ def teach_heads(
         rules = replace(rules, kind=contract, kind_head=found.choice.make.head(task, found.choice.ridge))
         facts["kinds"] = _kind_facts(result)
         results.append(result)
+    elif rules.kind is not None and reference is not None:
+        rules = _shown_lymphoid(rules, rules.kind, cells, reference, seed)
     if asked is not None:
         progress("blasts")
         rules, result, of_blasts = _blasts(rules, cells, asked, evidence, predictions, reference, seed)
         results.append(result)
         facts |= of_blasts
     return Teaching(tuple(results), before, rules, facts, tuple(sorted(set(cells.subject.tolist()))))
+
+
+def _shown_lymphoid(
+    rules: Rules, contract: KindContract, cells: MeasuredCells, reference: Reference, seed: int
+) -> Rules:
+    """Show the head for kinds the laboratory's lymphoid cells, beside the reference: no other was labelled.
+
+    Else cells of another stain might be given another kind, and would never be asked for blasts.
+    """
+    task = kind_task(cells, contract.kinds).task
+    choices = choices_for(task, known_of_kinds(task, rules, contract, reference), contract.sharpness)
+    joined = [choice for choice in choices if choice.name.startswith(JOINED)]
+    if not joined:
+        return rules
+    # Cells of one kind tell nothing of how sure to be: that stays as it was.
+    found = validate(task, [replace(joined[-1], sharpness=contract.sharpness)], seed=seed)
+    shown = kind_contract(task, found, cells.areas_um2, contract)
+    shown = msgspec.structs.replace(shown, least=contract.least)
+    return replace(rules, kind=shown, kind_head=found.choice.make.head(task, found.choice.ridge))
 
 
 def _blasts(
@@ -232,12 +256,13 @@ def _blasts(
         contract = blast_contract(task, found)
         head = blast_head(task, found)
         if head is None:
-            contract = recalibrated(rules.output, contract)
+            contract = recalibrated(rules.output, contract, found.sharpness)
         else:
             rules = replace(rules, blast_head=head, forest=None)
         rules = replace(rules, output=contract)
-    envelope, gate, statistics = blast_gate(cells.of(rows), seed)
-    rules = replace(rules, envelope=envelope, gate=gate, statistics=statistics)
+    if rows.sum() >= LEAST_CELLS:
+        envelope, gate, statistics = blast_gate(cells.of(rows), seed)
+        rules = replace(rules, envelope=envelope, gate=gate, statistics=statistics)
     return rules, result, _blast_facts(task, found, rules, cells.areas_um2[rows], cells.subject[rows])
 
 

@@ -10,11 +10,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from outcome import Outcome
 
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.cli.app import main
+from edgeleuk_convert.commands.schemas import PRINTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,13 +76,19 @@ def taught(done: Outcome) -> Any:
     return json.loads(done.out)
 
 
+def validated(done: Outcome) -> Any:
+    """Hold what was printed against its published schema."""
+    msgspec.json.decode(done.out, type=PRINTED["teach"], strict=True)
+    return taught(done)
+
+
 def test_a_laboratory_gets_its_own_bundle(
     edgeleuk: Callable[..., Outcome], labels: Path, pictures: dict[str, list[Path]]
 ) -> None:
     words = ("--labels", labels, "--laboratory", "Ward 7", "--out", "lab.edgeleuk", "--json")
     done = edgeleuk("teach", "default", *words)
     assert done.code == 0, done.err
-    said = taught(done)
+    said = validated(done)
     (head,) = said["heads"]
     assert (said["verdict"], said["reasons"], head["head"]) == ("pass", [], "kind")
     assert head["after"]["value"] > head["before"]["value"] + 0.2
@@ -129,8 +137,9 @@ def test_what_cannot_be_taught_is_refused_and_nothing_is_written(
         (("--labels", one), 4, "the labels tell nothing apart: got 3 cells, all neutrophil"),
         (("--labels", "no.labels"), 2, "there is no such"),
         (("--labels", labels, "--runtime", "magic"), 2, "magic"),
+        (("--labels", labels, "--out", "nowhere/lab.edgeleuk"), 2, "nowhere"),
     ):
-        done = edgeleuk("teach", "default", *words, "--out", "lab.edgeleuk")
+        done = edgeleuk("teach", "default", "--out", "lab.edgeleuk", *words)
         assert (done.code, done.out) == (code, ""), done
         assert sentence in done.err
     assert sorted(tmp_path.iterdir()) == before

@@ -20,6 +20,7 @@ from edgeleuk_convert.commands.results import (
     TrainingResult,
     ValidationResult,
 )
+from edgeleuk_convert.commands.teach import TeachResult
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,6 +37,7 @@ PRINTED: Mapping[str, type[Printed]] = {
     "validate": ValidationResult,
     "compare": BundleComparison,
     "contract": ContractResult,
+    "teach": TeachResult,
 }
 
 

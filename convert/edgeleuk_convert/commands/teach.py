@@ -19,6 +19,7 @@ from edgeleuk.io.console import printable, progress_bar, say
 from edgeleuk.results.structs import Printed
 from edgeleuk.version import RESEARCH_USE
 from edgeleuk_convert.commands.convert import rejected_path
+from edgeleuk_convert.environment import require_writable
 from edgeleuk_convert.teaching.measuring import measure
 from edgeleuk_convert.teaching.rebuilding import TaughtHeads, rebuilt
 from edgeleuk_convert.teaching.taught import HeadResult, Teaching, teach_heads, teaching_text
@@ -120,6 +121,7 @@ def teach(bundle: str, labels: Labels, out: Path, options: TeachOptions) -> Teac
     UsageError, BundleError, MissingDependencyError
         See `read_bundle`, `require_bundle_place` and `measure`.
     """
+    require_writable(out)
     require_bundle_place(out)
     opened = read_bundle(bundle)
     cells = list(labels)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import numpy as np
 
+from edgeleuk.bundle.contents import Bundle
 from edgeleuk.bundle.descent import Taught
 from edgeleuk.bundle.golden import GoldenVectors
 from edgeleuk.bundle.heads import HAND_CRAFTED, KernelHead
-from edgeleuk.bundle.manifest import INT8_TFLITE, VALIDATION, KindContract
+from edgeleuk.bundle.manifest import GOLDEN, INT8_TFLITE, KIND, REFERENCE, VALIDATION, KindContract
+from edgeleuk.bundle.reading import decode_bundle
 from edgeleuk.bundle.reference import Reference, encode_reference
+from edgeleuk.bundle.writing import bundle_bytes, describe_members
 from edgeleuk.classifier.classifier import bundle_rules, open_network
+from edgeleuk.classifier.golden_answers import golden_anew
 from edgeleuk.classifier.self_test import measure_golden
 from edgeleuk.results.kinds import Kind
 from edgeleuk.virtual.cells import single_cell
@@ -20,8 +25,6 @@ from edgeleuk_convert.teaching.rebuilding import TaughtHeads
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-
-    from edgeleuk.bundle.contents import Bundle
 
 KINDS = (Kind.LYMPHOCYTE, Kind.NEUTROPHIL, Kind.MONOCYTE)
 SEEDS = range(500, 512)
@@ -45,6 +48,16 @@ def drawn_cells(bundle: Bundle) -> DrawnCells:
     assert features is not None
     assert cells.numbers is not None
     return DrawnCells(np.hstack([features, cells.numbers]), np.array(labels) == "blast")
+
+
+def without_heads(bundle: Bundle) -> Bundle:
+    """Return a bundle as it was before anybody taught it."""
+    members = {name: bundle.members[name] for name in bundle.members.keys() - {KIND, REFERENCE}}
+    manifest = msgspec.structs.replace(bundle.manifest, kind=None, descent=())
+    plain = Bundle(bundle.path, bundle.sha256, manifest, members)
+    members[GOLDEN] = golden_anew(bundle, members, bundle_rules(plain))
+    manifest = msgspec.structs.replace(manifest, members=describe_members(members))
+    return decode_bundle(bundle_bytes(manifest, members), Path("plain.edgeleuk"))
 
 
 def fitted(

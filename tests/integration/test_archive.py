@@ -286,7 +286,7 @@ class TestLedger:
     def test_a_line_that_was_changed(self, tmp_path: Path, place: str, by: str, says: str) -> None:
         (tmp_path / "r").write_text(sealed(self.judged()) + "\n")
         with open_ledger(tmp_path / "r", STANDARD) as ledger:
-            assert ledger.done["a.png"].entry.cells == (("blast", 0.75, None),)
+            assert ledger.done["a.png"].entry.cells == (("blast", 0.75, None, None),)
         written = (tmp_path / "r").read_text()
         assert written.count(place) == 1
         changed = written.replace(place, by)

@@ -84,7 +84,7 @@ def test_the_bundle_verifies_on_every_runtime(bundle: Path) -> None:
 
 def test_the_bundle_says_what_its_gate_lets_pass(bundle: Path) -> None:
     manifest = as_json("inspect", bundle)["manifest"]
-    assert manifest["schema_version"] == 5
+    assert manifest["schema_version"] == 6
     assert manifest["gate"]["features"]["cells"] > 50
     assert "features.npz" in manifest["members"]
     assert "sharpness" in edgeleuk("inspect", bundle)
@@ -160,7 +160,7 @@ def test_validate_compares_int8_with_float(bundle: Path, few_cells: Path) -> Non
     assert done.returncode == (3 if result["verdict"] == "fail" else 0)
     for key in ("reference", "tflite_int8", "onnx_int8"):
         by_reason = result[key]["uncertain_by_reason"]
-        assert set(by_reason) == {"area", "colour", "sharpness", "features", "probability"}
+        assert set(by_reason) == {"area", "colour", "sharpness", "features", "kind", "probability"}
         assert sum(by_reason.values()) == pytest.approx(result[key]["uncertain"])
         assert result[key]["uncertain"] < 0.5
     for key in ("tflite_int8", "onnx_int8"):

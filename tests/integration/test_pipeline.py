@@ -43,6 +43,7 @@ from edgeleuk.results import (
     Prediction,
     SessionSummary,
 )
+from edgeleuk.results.kinds import Kind
 from edgeleuk.session import SessionWriter, create_session, export_csv, read_session
 from edgeleuk.vision.annotate import COLOURS, annotate
 from edgeleuk.vision.stream import StreamWatch
@@ -500,15 +501,16 @@ class TestAnnotated:
         predictions = [
             Prediction(Decision.BLAST, 0.93), Prediction(Decision.NORMAL, 0.1),
             Prediction(Decision.UNCERTAIN, math.nan, "scale unknown"),
+            Prediction(Decision.OTHER, math.nan, kind=Kind.BAND, kind_probability=0.9),
         ]  # fmt: skip
         side = height // 4
         mask = cv2.circle(np.zeros((side, side), np.uint8), (side // 2, side // 2), side // 2 - 1, 255, -1)
-        boxes = [Box(width * place // 4, 0 if place == 1 else height // 2, side, side) for place in range(4)]
-        judged = zip(range(3), boxes[:3], predictions, strict=True)
+        boxes = [Box(width * place // 5, 0 if place == 1 else height // 2, side, side) for place in range(5)]
+        judged = zip(range(4), boxes[:4], predictions, strict=True)
         return FrameResult(
             0, 0.0, "test://", width, height, 13.0,
             tuple(CellResult(track, True, box, 1.0, 1.0, prediction) for track, box, prediction in judged),
-            (ExcludedCell(3, boxes[3], CUT),),
+            (ExcludedCell(4, boxes[4], CUT),),
             tuple(Cell(box, np.asarray(mask, np.uint8)) for box in boxes), 5.0,
         )  # fmt: skip
 

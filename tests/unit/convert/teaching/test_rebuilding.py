@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 import pytest
-from teaching_heads import blast_head, drawn_cells, fitted, kind_contract, kind_head, taught, taught_heads
+from teaching_heads import (
+    blast_head,
+    drawn_cells,
+    fitted,
+    kind_contract,
+    kind_head,
+    taught,
+    taught_heads,
+    without_heads,
+)
 
 from edgeleuk.bundle.contents import Bundle
 from edgeleuk.bundle.contracts import Answer
@@ -51,7 +60,7 @@ NOTES = ("AUROC .9 of 12 cells",)
 
 @pytest.fixture(scope="module")
 def shipped() -> Bundle:
-    return read_bundle("default")
+    return without_heads(read_bundle("default"))
 
 
 @pytest.fixture(scope="module")

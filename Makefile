@@ -79,8 +79,9 @@ bench-peers: $(PEERS)/.everything
 	$(PEERS)/bin/python tests/bench/peers.py
 
 # Compares the networks on every fold (goes on where it was stopped), then trains and converts the shipped one.
-# DATA is a C-NMC folder. Takes about two hours on 2 idle cores; the table is $(RUNS)/comparison.md.
+# DATA is a C-NMC folder, KINDS holds PBC and BCISC. Takes about two hours on 2 idle cores; the table is $(RUNS)/comparison.md.
 DATA ?= ../shared/data/cnmc
+KINDS ?= ../shared/data/white_cells
 RUNS ?= runs/models
 SHIPPED := efficientnet-lite0-frozen
 models: install
@@ -88,7 +89,12 @@ models: install
 	$(BIN)/edgeleuk cross-validate --data $(DATA) --out $(RUNS) --folds 3 --seeds 2 --architecture $(SHIPPED) \
 	  --architecture efficientnet-lite0-narrow --architecture resnet --architecture inception --architecture baseline
 	$(BIN)/edgeleuk train --data $(DATA) --architecture $(SHIPPED) --answers $(RUNS) --out $(RUNS)/default.keras
-	$(BIN)/edgeleuk convert $(RUNS)/default.keras --int8 --repair --calibration $(DATA) --out edgeleuk/models/default.edgeleuk
+	$(BIN)/edgeleuk convert $(RUNS)/default.keras --int8 --repair --calibration $(DATA) --out $(RUNS)/parent.edgeleuk
+	$(BIN)/edgeleuk labels import $(KINDS)/pbc --slide-from pbc --by PBC --out $(RUNS)/pbc.labels --force
+	$(BIN)/edgeleuk labels import $(KINDS)/bcisc/crops --names '{label}_{slide}-*' --by BCISC \
+	  --out $(RUNS)/bcisc.labels --force
+	$(BIN)/python tests/bench/shipped_heads.py $(RUNS)/parent.edgeleuk --cnmc $(DATA) --kinds $(RUNS)/pbc.labels \
+	  --kinds $(RUNS)/bcisc.labels --work $(RUNS)/heads --out edgeleuk/models/default.edgeleuk
 	$(BIN)/edgeleuk verify edgeleuk/models/default.edgeleuk
 
 $(BIN)/python:

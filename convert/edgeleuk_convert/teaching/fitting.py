@@ -15,10 +15,9 @@ from edgeleuk_calibration.fit_output import fit_output
 from edgeleuk_calibration.out_of_distribution import fit_appearance, fit_features
 from edgeleuk_convert.metrics.classification import prior_weights
 from edgeleuk_convert.teaching.choices import parts_by_group
+from edgeleuk_convert.teaching.kernels import Standard, squared_distances
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
     from edgeleuk.bundle.features import FeatureStatistics
     from edgeleuk.bundle.manifest import OutputContract
     from edgeleuk_convert.teaching.choices import Task
@@ -124,18 +123,19 @@ def least_probability(task: Task, shares: Floats) -> float:
 def nearest(task: Task, validated: Validated) -> Floats:
     """Return how far each cell is from the nearest of another slide, or of the reference: (n,)."""
     made = validated.choice.make
-    z = made.standard.of(task.cells) if made.kept is None else _standardised(made.kept, task.cells)
+    kept = made.kept
+    z = (made.standard if kept is None else _standard_of_head(kept)).of(task.cells)
     others = np.empty((0, z.shape[1])) if made.reference is None else made.reference.z
-    if made.kept is not None:
-        others = made.kept.vectors.astype(np.float64)
-    squares = _squares(z, z)
+    if kept is not None:
+        others = kept.vectors.astype(np.float64)
+    squares = squared_distances(z, z)
     squares[task.slide[:, None] == task.slide[None, :]] = np.inf
     if len(np.unique(task.slide)) < 2 and not len(others):
-        squares = _squares(z, z)
+        squares = squared_distances(z, z)
         np.fill_diagonal(squares, np.inf)
     best = squares.min(axis=1)
     if len(others):
-        best = np.minimum(best, _squares(z, others).min(axis=1))
+        best = np.minimum(best, squared_distances(z, others).min(axis=1))
     found: Floats = np.sqrt(best / z.shape[1])
     return found
 
@@ -154,11 +154,5 @@ def blast_gate(
     return envelope, OutOfDistribution(appearance=appearance, features=limit), statistics
 
 
-def _standardised(head: KernelHead, cells: Floats) -> Floats:
-    found: Floats = (cells - head.mean) / head.deviation
-    return found
-
-
-def _squares(one: Floats, other: Floats) -> npt.NDArray[np.float64]:
-    found: Floats = np.maximum((one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1) - 2 * one @ other.T, 0)
-    return found
+def _standard_of_head(head: KernelHead) -> Standard:
+    return Standard(head.mean.astype(np.float64), head.deviation.astype(np.float64))

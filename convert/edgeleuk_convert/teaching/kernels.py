@@ -63,8 +63,13 @@ def standard_of(cells: Floats, weights: Floats | None = None, *, hand_crafted: f
 
 def kernel(one: Floats, other: Floats, gamma: float) -> Floats:
     """Return the (n, m) kernel of (n, D) and (m, D) standardised features."""
-    squares = (one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1) - 2 * one @ other.T
-    found: Floats = np.exp(-gamma / one.shape[1] * np.maximum(squares, 0))
+    found: Floats = np.exp(-gamma / one.shape[1] * squared_distances(one, other))
+    return found
+
+
+def squared_distances(one: Floats, other: Floats) -> Floats:
+    """Return the (n, m) squared distances of (n, D) and (m, D) features."""
+    found: Floats = np.maximum((one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1) - 2 * one @ other.T, 0)
     return found
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from edgeleuk.results.kinds import BLAST, LYMPHOID, NORMAL, Kind
+from edgeleuk.results.kinds import BLAST, NORMAL, Kind
 from edgeleuk_convert.teaching.choices import Known, ReferenceCells, Task
 
 if TYPE_CHECKING:
@@ -48,13 +48,12 @@ def blast_of(label: str) -> int:
     return 0 if label == Kind.LYMPHOCYTE else -1
 
 
-def kind_task(cells: MeasuredCells, also: Sequence[Kind]) -> TaskRows:
+def kind_task(cells: MeasuredCells, also: Sequence[Kind]) -> Task:
     """Make the task of telling kinds apart; `also` are kinds that the bundle knows."""
     kinds = [kind_of(label) for label in cells.label]
     names = tuple(kind.value for kind in Kind if kind in {*kinds, *also})
     truth = np.array([names.index(kind.value) for kind in kinds], np.int64)
-    task = Task(names, cells.cells, truth, cells.slide, HAND_CRAFTED_OF_KIND, GAMMA_OF_KIND)
-    return TaskRows(task, np.ones(len(kinds), bool))
+    return Task(names, cells.cells, truth, cells.slide, HAND_CRAFTED_OF_KIND, GAMMA_OF_KIND)
 
 
 def blast_task(cells: MeasuredCells) -> TaskRows | None:
@@ -112,8 +111,3 @@ def _reference_cells(task: Task, reference: Reference, names: Sequence[str]) -> 
     index = np.array([task.classes.index(name) if name in task.classes else -1 for name in names], np.int64)
     source = np.array(reference.source_texts)[reference.sources]
     return ReferenceCells(values, index[reference.labels], reference.groups.astype(np.str_), source)
-
-
-def is_lymphoid(label: str) -> bool:
-    """Whether a labelled cell is asked for blasts."""
-    return kind_of(label) in LYMPHOID

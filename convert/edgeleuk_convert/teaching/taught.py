@@ -194,7 +194,7 @@ def teach_heads(
         )
     if several_kinds:
         progress("kinds")
-        task = kind_task(cells, () if rules.kind is None else rules.kind.kinds).task
+        task = kind_task(cells, () if rules.kind is None else rules.kind.kinds)
         known = known_of_kinds(task, rules, rules.kind, reference)
         sharpness = 8.0 if rules.kind is None else rules.kind.sharpness
         found = validate(task, choices_for(task, known, sharpness), seed=seed)
@@ -221,7 +221,7 @@ def _shown_lymphoid(
 
     Else cells of another stain might be given another kind, and would never be asked for blasts.
     """
-    task = kind_task(cells, contract.kinds).task
+    task = kind_task(cells, contract.kinds)
     choices = choices_for(task, known_of_kinds(task, rules, contract, reference), contract.sharpness)
     joined = [choice for choice in choices if choice.name.startswith(JOINED)]
     if not joined:

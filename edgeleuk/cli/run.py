@@ -28,7 +28,7 @@ from edgeleuk.cli.options import (
     UntilCellsOption,
     UntilPointsOption,
 )
-from edgeleuk.cli.output import emit
+from edgeleuk.cli.output import emit_run
 from edgeleuk.cli.stage import opened_stage, scan_backlash
 from edgeleuk.errors import UsageError
 from edgeleuk.io.atomic import overwrite
@@ -165,7 +165,7 @@ def run(
             focus = stack.enter_context(
                 opened_stage(stage, None, stage_config, um_per_step, play_um, lamp=lamp)
             )
-        summary, error = running.run(
+        outcome = running.run(
             settings.camera,
             settings.bundle,
             settings.of_run(),
@@ -183,6 +183,4 @@ def run(
                 control_required=settings.control_required,
             ),
         )
-    emit(summary, running.summary_text, as_json=as_json)
-    if error is not None:
-        raise error
+    emit_run(outcome, as_json=as_json)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from edgeleuk.doctor.findings import failure, ok, warning
+from edgeleuk.doctor.findings import counted, failure, ok, warning
 
 if TYPE_CHECKING:
     from edgeleuk.doctor.findings import Finding
@@ -123,7 +123,7 @@ def wear(machine: Machine) -> list[Finding]:
 
 def disk_errors(machine: Machine) -> list[Finding]:
     """Look for what the kernel says of disks that fail."""
-    counted = {
+    of_systems = {
         path.parent.name: int(text)
         for path, text in machine.texts("sys/fs/ext4", "*/errors_count").items()
         if text.isdecimal() and int(text) and not path.parent.name.startswith("loop")
@@ -131,11 +131,11 @@ def disk_errors(machine: Machine) -> list[Finding]:
     lines = machine.kernel_log()
     said = [found[0] for line in lines or () if (found := _DISK_ERRORS.search(line))]
     if said:
-        text = f"the kernel reports {len(said)} errors of a disk, as: {said[0]}"
+        text = f"the kernel reports {counted(len(said), 'error')} of a disk, as: {said[0]}"
         return [failure("errors", text, f"back it up now; then {_REPLACE}")]
-    if counted:
-        name, number = next(iter(counted.items()))
-        text = f"the file system of {name} has {number} errors"
+    if of_systems:
+        name, number = next(iter(of_systems.items()))
+        text = f"the file system of {name} has {counted(number, 'error')}"
         return [
             warning(
                 "errors",

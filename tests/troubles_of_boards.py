@@ -168,6 +168,22 @@ BOARD_FAULTS = (
         programs=kernel("I/O error, dev mmcblk0, sector 123456 op 0x1:(WRITE) flags 0x800"),
     ),
     Fault(
+        "errors of another disk",
+        LAPTOP,
+        ("disk", "errors", "warning"),
+        "I/O error, dev sda",
+        "another disk",
+        programs=kernel("I/O error, dev sda, sector 2048 op 0x0:(READ) flags 0x0"),
+    ),
+    Fault(
+        "a card that does not answer",
+        PI_4,
+        ("disk", "errors", "failure"),
+        "mmc0: Timeout waiting",
+        "back it up",
+        programs=kernel("mmc0: Timeout waiting for hardware cmd interrupt."),
+    ),
+    Fault(
         "errors of the file system",
         LAPTOP,
         ("disk", "errors", "warning"),
@@ -207,6 +223,14 @@ BOARD_FAULTS = (
         "too low since the start",
         "supply",
         programs={"vcgencmd get_throttled": says("throttled=0x10000")},
+    ),
+    Fault(
+        "under-voltage that only the kernel tells",
+        PI_4,
+        ("power", "supply", "warning"),
+        "too low since the start",
+        "supply",
+        programs={**kernel("hwmon hwmon1: Undervoltage detected!"), "vcgencmd get_throttled": None},
     ),
     Fault(
         "throttled",

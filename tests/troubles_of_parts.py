@@ -221,6 +221,17 @@ PART_FAULTS = (
         ),
     ),
     Fault(
+        "no room on the bus for this camera",
+        JETSON,
+        ("camera", "/dev/video0", "failure"),
+        "no room",
+        "MJPG",
+        programs=refused(
+            f"camera probe {CAMERA_URI} --seconds 1",
+            "the camera /dev/video0 failed: got No space left on device; plug it out and in again",
+        ),
+    ),
+    Fault(
         "damaged pictures",
         JETSON,
         ("camera", "/dev/video0", "warning"),

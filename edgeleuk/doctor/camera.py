@@ -152,6 +152,9 @@ def _sends(machine: Machine, title: str, uri: str | None, name: str) -> Finding:
 def _failed(title: str, error: str) -> Finding:
     """Take a sentence with its cure apart; who uses a camera already is no fault of it."""
     text, _, cure = error.partition("; ")
+    if "No space left on device" in text:
+        _, meaning, bandwidth_cure = _USB_ERRORS[0]
+        return failure(title, f"{text}: {meaning}", bandwidth_cure)
     if "is in use" in text:
         return warning(title, f"{text}: no picture was taken of it", cure or "close the other program")
     return failure(

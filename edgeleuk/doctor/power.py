@@ -56,7 +56,8 @@ def supply(machine: Machine) -> list[Finding]:
                 _SUPPLY,
             )
         ]
-    if bits is not None and bits >> _UNDER_VOLTAGE + SINCE_START & 1:
+    told = any(re.search(r"[Uu]nder-?voltage detected", line) for line in machine.kernel_log() or ())
+    if told or (bits is not None and bits >> _UNDER_VOLTAGE + SINCE_START & 1):
         return [warning("supply", "the voltage was too low since the start", _SUPPLY)]
     cut = {
         path.name.partition("_")[0]: int(count)

@@ -51,6 +51,7 @@ _TABLES_BEFORE = {
     # The fourth has the tables of the third.
     3: "c3e1dfb656354c6b526441bd62c1d5790fb01429747787d22c5e5629993fabfc",
     4: "c3e1dfb656354c6b526441bd62c1d5790fb01429747787d22c5e5629993fabfc",
+    5: "bfb86f87f4ce1660de7a0f788f33e373c6ee79383a61027c8e28d486516f5f16",
 }
 _TABLES_QUERY = "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name"
 # What a column of a declared type may hold, as SQLite's typeof() names it.

@@ -42,7 +42,7 @@ _QUERIES = {
 }
 
 # Columns that are left out unless they are asked for.
-_PICTURES = ("thumbnail", "crop")
+_PICTURES = ("thumbnail", "crop", "contours")
 _ONE_CELL = _QUERIES["cells"].replace("ORDER BY cells.track", "WHERE cells.track = ?")
 
 
@@ -112,8 +112,8 @@ class SessionReader(CountingRows):
     def rows(self, table: str, *, thumbnails: bool = False) -> Iterator[dict[str, object]]:
         """Yield the rows of ``frames``, ``cells``, ``events`` or ``true_cells`` in the order of their keys.
 
-        Rows of ``cells`` carry ``captured_at``, ``source`` and ``px_per_um`` of their frame; the pictures
-        are left out unless `thumbnails` are asked for.
+        Rows of ``cells`` carry ``captured_at``, ``source`` and ``px_per_um`` of their frame; pictures
+        and outlines are left out unless `thumbnails` are asked for.
         """
         if table not in _QUERIES:
             msg = f"expected one of {', '.join(_QUERIES)}, got {table}"

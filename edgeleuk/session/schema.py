@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 
 # "EDLK" in the file's header tells `file` and us whose database it is.
 APPLICATION_ID = 0x45444C4B
-SCHEMA_VERSION = 5
-# Sessions of these may be continued: the fifth only adds what a bundle without a head for kinds leaves empty.
-CONTINUED = (4, SCHEMA_VERSION)
+SCHEMA_VERSION = 6
+# Sessions of these may be continued: the fifth only adds what a bundle without a head for kinds leaves empty,
+# the sixth the outlines of cells.
+CONTINUED = (4, 5, SCHEMA_VERSION)
 _WITH_KINDS = 5
+_WITH_CONTOURS = 6
 RESTORE = "restore it from a copy"
 
 SCHEMA = """
@@ -61,7 +63,8 @@ CREATE TABLE cells (
     focus REAL NOT NULL,
     is_foreign INTEGER NOT NULL,
     kind TEXT,
-    kind_probability REAL
+    kind_probability REAL,
+    contours BLOB
 );
 CREATE TABLE views (
     track INTEGER NOT NULL REFERENCES cells (track),
@@ -138,6 +141,12 @@ def has_kinds(connection: sqlite3.Connection) -> bool:
     """Whether a session has columns for the kinds of cells."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     return bool(version >= _WITH_KINDS)
+
+
+def has_contours(connection: sqlite3.Connection) -> bool:
+    """Whether a session has a column for the outlines of cells; see `edgeleuk.session.contours`."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return bool(version >= _WITH_CONTOURS)
 
 
 def count_rows(connection: sqlite3.Connection) -> Counts:

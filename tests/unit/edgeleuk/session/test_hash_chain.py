@@ -115,9 +115,9 @@ def alter(path: Path, statement: str) -> None:
     connection.close()
 
 
-# What the fifth schema added to the tables of the third and the fourth.
+# What the fifth and the sixth schema added to the tables of the third and the fourth.
 ADDED = (
-    ",\n    kind TEXT,\n    kind_probability REAL\n)",
+    ",\n    kind TEXT,\n    kind_probability REAL,\n    contours BLOB\n)",
     "    kind TEXT,\n    kind_probability REAL,\n    agreed_kind TEXT,\n    agreed_kind_probability REAL,\n",
     "'other', ",
 )

@@ -26,7 +26,7 @@ from edgeleuk.session.hash_chain import append_link
 from edgeleuk.session.intact import FileWatch
 from edgeleuk.session.pictures import encode_crop, encode_texture, thumbnail
 from edgeleuk.session.resume_state import earlier_fields, last_record_at, read_resume_state
-from edgeleuk.session.schema import explained, has_contours, has_kinds
+from edgeleuk.session.schema import explained, has_contours, has_kinds, transaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -290,17 +290,10 @@ class SessionWriter(CountingRows):
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        self._file.check()
         with explained(self.path, give_up=self._file.give_up):
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-                self._connection.execute("COMMIT")
-            except BaseException:
-                # A full disk may have rolled back already.
-                with contextlib.suppress(sqlite3.Error):
-                    self._connection.execute("ROLLBACK")
-                raise
+            self._file.check()
+            with transaction(self._connection) as connection:
+                yield connection
 
 
 def _insert_frame(

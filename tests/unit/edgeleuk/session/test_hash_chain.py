@@ -20,7 +20,7 @@ from edgeleuk.errors import SessionError, UsageError
 from edgeleuk.session import create_session, read_session
 from edgeleuk.session.hash_chain import _hash_value
 from edgeleuk.session.pictures import decode_crop, encode_crop
-from edgeleuk.session.schema import APPLICATION_ID, SCHEMA
+from edgeleuk.session.schema import APPLICATION_ID, REVIEWS, SCHEMA
 from edgeleuk.session.verify import is_database, verify_session
 from edgeleuk.session.writer import MB, DiskGuard
 
@@ -126,7 +126,7 @@ ADDED = (
 def without_kinds(path: Path) -> None:
     """Give a session the tables that it had before the fifth schema, with its rows."""
     added, of_views, other = ADDED
-    before = SCHEMA.replace(added, "\n)").replace(of_views, "").replace(other, "")
+    before = SCHEMA.replace(added, "\n)").replace(of_views, "").replace(other, "").replace(f"{REVIEWS};", "")
     new = path.with_suffix(".old")
     connection = sqlite3.connect(new)
     connection.executescript(before)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from edgeleuk.results import Counted
 
 UNCERTAIN = "uncertain"
+# Of fewer cells no share is corrected: the known error would be most of what it tells.
+LEAST_CELLS = 20
 # The white cells as a laboratory's sheet lists them.
 WHITE_KINDS = (
     BLAST,

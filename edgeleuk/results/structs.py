@@ -161,10 +161,15 @@ class ShareOfCells(CountedShare, frozen=True, kw_only=True):
 
 
 class Erythroblasts(Printed, frozen=True, kw_only=True):
-    """Erythroblasts, which are in no denominator, and per 100 white cells; None of no white cell."""
+    """Erythroblasts, which are in no denominator, and per 100 white cells; None of no white cell.
+
+    `low` and `high` are the exact 95 % interval of that ratio.
+    """
 
     count: int
     per_100_white_cells: float | None
+    low: float | None = None
+    high: float | None = None
 
 
 class DifferentialCount(Printed, frozen=True, kw_only=True):

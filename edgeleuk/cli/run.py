@@ -26,6 +26,7 @@ from edgeleuk.cli.options import (
     ThreadsOption,
     UmPerStepOption,
     UntilCellsOption,
+    UntilOfOption,
     UntilPointsOption,
 )
 from edgeleuk.cli.output import emit_run
@@ -91,6 +92,7 @@ def run(
         ),
     ] = None,
     until_points: UntilPointsOption = None,
+    until_of: UntilOfOption = None,
     until_cells: UntilCellsOption = None,
     stage: Annotated[
         str | None,
@@ -146,6 +148,7 @@ def run(
         "lock": lock,
         "every_frame": every_frame,
         "until_points": until_points,
+        "until_of": until_of,
         "until_cells": until_cells,
         "control": control,
         "control_required": control_required,

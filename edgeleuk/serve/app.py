@@ -59,6 +59,8 @@ def create_app(state: LiveState | None, *, access: Access, routers: Sequence[API
         app.include_router(live_router(state))
     for router in routers:
         app.include_router(router)
+        if state is not None and any(getattr(one, "path", "") == "/review" for one in router.routes):
+            state.has_review = True
 
     @app.get("/docs", include_in_schema=False)
     def docs() -> HTMLResponse:

@@ -48,6 +48,7 @@ def document_of(state: LiveState, quality: FieldQuality | None) -> dict[str, Any
         "session": facts.session.name,
         "bundle": facts.bundle,
         "simulated": facts.simulated,
+        "has_review": state.has_review,
         "sample": found.said.get("sample"),
         "operator": found.said.get("operator"),
         "silent_s": found.silent_s,

@@ -162,6 +162,8 @@ class LiveState:
         How many look at the pictures: without any none is made.
     listeners : int
         How many hear the state.
+    has_review : bool
+        Whether the page of review is served beside it, on ``/review``.
     """
 
     def __init__(
@@ -178,6 +180,7 @@ class LiveState:
         self.documents: Newest[bytes] = Newest()
         self.pictures: Newest[bytes] = Newest()
         self.viewers = self.listeners = 0
+        self.has_review = False
         self.changed = threading.Event()
         self._note = note
         self._stop = stop

@@ -176,6 +176,7 @@ function show() {
   showFrames();
   showStage();
   takeEvents();
+  by("to-review").hidden = !state.has_review;
   write("research", state.research_use);
   write("where", [state.session, state.camera, state.bundle].join(" · "));
   for (const name of ["sample", "operator"]) {
@@ -265,5 +266,3 @@ onLanguage(show);
 await begin();
 wire();
 connect("/api/live", "/api/state", heard, changed);
-// The other page is there where it is served.
-fetch("/review", { method: "HEAD" }).then((answer) => { by("to-review").hidden = answer.status === 404; }, () => {});

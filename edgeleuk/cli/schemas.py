@@ -24,6 +24,7 @@ from edgeleuk.control.store import ControlFile
 from edgeleuk.control.verdicts import ControlList, ControlRemoval, ControlResult
 from edgeleuk.labels.checking import LabelCheck
 from edgeleuk.labels.listing import LabelList
+from edgeleuk.reports.comparison import SessionComparison
 from edgeleuk.results.exported import ExportedCell
 from edgeleuk.results.schemas import write_schemas
 from edgeleuk.results.structs import RunSummary
@@ -51,6 +52,7 @@ PRINTED: Mapping[str, type] = {
     "verify-bundle": BundleVerification,
     "verify-session": SessionVerification,
     "report": SessionReport,
+    "report-compare": SessionComparison,
     "replay": Replay,
     "labels-list": LabelList,
     "labels-written": LabelsWritten,

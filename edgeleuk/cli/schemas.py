@@ -25,6 +25,7 @@ from edgeleuk.control.verdicts import ControlList, ControlRemoval, ControlResult
 from edgeleuk.doctor.findings import Examination
 from edgeleuk.labels.checking import LabelCheck
 from edgeleuk.labels.listing import LabelList
+from edgeleuk.reports.comparison import SessionComparison
 from edgeleuk.results.exported import ExportedCell
 from edgeleuk.results.schemas import write_schemas
 from edgeleuk.results.structs import RunSummary
@@ -52,6 +53,7 @@ PRINTED: Mapping[str, type] = {
     "verify-bundle": BundleVerification,
     "verify-session": SessionVerification,
     "report": SessionReport,
+    "report-compare": SessionComparison,
     "replay": Replay,
     "labels-list": LabelList,
     "labels-written": LabelsWritten,

@@ -25,6 +25,7 @@ from edgeleuk.cli.options import (
     StageOption,
     UmPerStepOption,
     UntilCellsOption,
+    UntilOfOption,
     UntilPointsOption,
     YesOption,
 )
@@ -216,6 +217,7 @@ def scan(
     stage_config: StageConfigOption = None,
     lamp: LampOption = None,
     until_points: UntilPointsOption = None,
+    until_of: UntilOfOption = None,
     until_cells: UntilCellsOption = None,
     config: ConfigOption = None,
     picture: Annotated[
@@ -238,6 +240,7 @@ def scan(
         "bundle": bundle,
         "session": session and str(session),
         "until_points": until_points,
+        "until_of": until_of,
         "until_cells": until_cells,
     }
     settings = command_settings(flags, file=config, command="scan")

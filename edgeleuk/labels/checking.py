@@ -12,10 +12,10 @@ import numpy as np
 from edgeleuk.errors import DataRefusedError
 from edgeleuk.io.console import printable
 from edgeleuk.labels.contents import agreed, content_sha256, joined, named
-from edgeleuk.labels.file import open_labels
 from edgeleuk.labels.kappa import Kappa, cohens_kappa
 from edgeleuk.labels.listing import people_of
 from edgeleuk.labels.merging import Several
+from edgeleuk.labels.opening import open_any_labels
 from edgeleuk.results.kinds import LABELS
 from edgeleuk.results.structs import Printed
 from edgeleuk.vision.fingerprints import alike_pairs, fingerprint
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from edgeleuk.errors import EdgeleukError
     from edgeleuk.labels.contents import CellEntry, Statement
-    from edgeleuk.labels.file import LabelFile
+    from edgeleuk.labels.opening import Labels
     from edgeleuk.vision.fingerprints import Fingerprint
 
     Progress = Callable[[int, int], None]
@@ -164,9 +164,9 @@ def check_labels(
     Raises
     ------
     UsageError, LabelsError
-        See `open_labels`; every picture is decoded and compared with its hash.
+        See `open_any_labels`; every picture is decoded and compared with its hash.
     """
-    files = [open_labels(path) for path in paths]
+    files = [open_any_labels(path) for path in paths]
     entries = joined(entry for file in files for entry in file.cells)
     pairs = _pairs(entries, _prints(entries, files, progress))
     people = people_of(entries)
@@ -214,7 +214,7 @@ def _error(found: LabelCheck) -> DataRefusedError | None:
 
 
 def _prints(
-    entries: Sequence[CellEntry], files: Sequence[LabelFile], progress: Progress
+    entries: Sequence[CellEntry], files: Sequence[Labels], progress: Progress
 ) -> dict[str, Fingerprint]:
     """Decode every picture once, and take its fingerprint."""
     pictures = Several(files)

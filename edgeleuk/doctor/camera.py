@@ -183,24 +183,25 @@ def bus(machine: Machine) -> list[Finding]:
 
 def ribbon(machine: Machine) -> list[Finding]:
     """See whether a camera on a ribbon cable can be used; there is no line where none can be."""
-    if not machine.is_pi():
+    is_wanted = (machine.camera or "").startswith("picamera:")
+    if not machine.is_pi() or (machine.is_container() and not is_wanted):
         return []
     sensors = _sensors(machine)
+    # Who uses another camera can do without.
+    state = failure if is_wanted or (sensors and machine.camera is None) else warning
     library, error, _ = machine.probe("picamera", timeout_s=PROBE_S)
     reason = error or (library or {}).get("error", "")
-    if reason:
+    if reason or not library:
         cure = (library or {}).get("cure") or "try `python3 -c 'import picamera2'`"
-        sentence = reason.partition("; ")[0]
-        state = failure if sensors or (machine.camera or "").startswith("picamera:") else warning
-        return [state("ribbon", sentence, cure)]
+        return [state("ribbon", reason.partition("; ")[0] or "picamera2 says nothing", cure)]
     if not sensors:
         return [ok("ribbon", "no camera is on the ribbon cable")]
     if library["installed"]:
         return [ok("ribbon", f"{sensors[0]}, through picamera2")]
     if (machine.root / _PICAMERA).exists():
         text = f"{sensors[0]} is there, but this environment does not see the system's picamera2"
-        return [failure("ribbon", text, "make it anew: `python3 -m venv --system-site-packages .venv`")]
-    return [failure("ribbon", f"{sensors[0]} is there, but picamera2 is not", _NO_PI)]
+        return [state("ribbon", text, "make it anew: `python3 -m venv --system-site-packages .venv`")]
+    return [state("ribbon", f"{sensors[0]} is there, but picamera2 is not", _NO_PI)]
 
 
 def _sensors(machine: Machine) -> list[str]:

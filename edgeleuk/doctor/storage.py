@@ -19,7 +19,10 @@ WRITE_S = 30.0
 # An eMMC tells its wear in tenths; JEDEC 84-B50, EXT_CSD 267 to 269.
 _WORN, _WORN_OUT = 0x09, 0x0B
 _RESERVE_SHORT, _RESERVE_GONE = 2, 3
-_FORGETS = {"tmpfs": "it lies in memory", "overlay": "it lies on an overlay over the disk"}
+_FORGETS = {
+    "tmpfs": "it lies in memory",
+    "overlay": "it lies on an overlay, over a disk that is not written to",
+}
 # SQLite's write-ahead log needs a shared memory that these do not have, or they lose names and rights.
 _UNFIT = ("vfat", "exfat", "msdos", "ntfs", "ntfs3", "fuseblk", "nfs", "nfs4", "cifs", "smb3", "9p")
 # What the kernel says of a disk that fails; not of loops, which are files.
@@ -104,7 +107,10 @@ def wear(machine: Machine) -> list[Finding]:
         life = max((int(word, 16) for word in re.findall(r"0x[0-9a-fA-F]+", text)), default=0)
         reserve = int(machine.text(str(path.parent.relative_to(machine.root) / "pre_eol_info")) or "0", 16)
         name = path.parts[-3]
-        used = f"{name} has used up {'more than 100' if life >= _WORN_OUT else life * 10} % of its life"
+        if not life:
+            continue
+        share = "more than 100" if life >= _WORN_OUT else f"up to {life * 10}"
+        used = f"{name} has used up {share} % of its life"
         if life >= _WORN_OUT or reserve >= _RESERVE_GONE:
             return [failure("wear", used, _REPLACE)]
         if life >= _WORN or reserve >= _RESERVE_SHORT:

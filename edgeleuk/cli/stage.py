@@ -31,7 +31,7 @@ from edgeleuk.cli.options import (
     UntilPointsOption,
     YesOption,
 )
-from edgeleuk.cli.output import emit
+from edgeleuk.cli.output import emit, emit_run
 from edgeleuk.errors import UsageError
 from edgeleuk.io.atomic import overwrite
 
@@ -258,7 +258,7 @@ def scan(
         here = opened.position()
         far_corner = (here.x_um + plan.width_um, here.y_um + plan.height_um, None)
         commands.check_reach(opened, far_corner, may_go_far=lambda far: yes or _asked(far))
-        summary, error = scanning.scan(
+        outcome = scanning.scan(
             settings.camera,
             settings.bundle,
             settings.of_run(),
@@ -273,9 +273,7 @@ def scan(
                 control_required=settings.control_required,
             ),
         )
-    emit(summary, running.summary_text, as_json=as_json)
-    if error is not None:
-        raise error
+    emit_run(outcome, as_json=as_json)
 
 
 def virtual_microscope(

@@ -85,6 +85,8 @@ def test_each_runtime_classifies_pictures_alone_and_in_processes(
     for jobs in (1, 2):
         outcome = edgeleuk(*words, "--out", f"{jobs}.jsonl", "--jobs", jobs)
         assert outcome.code == 0, outcome.err
+        # Those of other kinds, too.
+        assert "cells     4: " in outcome.out
         found.append(sorted(Path(f"{jobs}.jsonl").read_text(encoding="utf-8").splitlines()[1:]))
     assert found[0] == found[1]
     assert "lymphocyte" in "".join(found[0])

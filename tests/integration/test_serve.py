@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -132,7 +130,7 @@ def test_a_run_is_shown_asked_and_ended(tmp_path: Path) -> None:
     assert note.startswith("two lines")
     assert "\x00" not in note
     assert [(one["kind"], one["text"]) for one in last["events"]] == events
-    assert not verify_session(session).problems
+    assert verify_session(session).broken is None
 
 
 def _last(live: Any) -> dict[str, Any]:
@@ -172,6 +170,8 @@ def test_a_page_that_comes_back_has_lost_no_event(tmp_path: Path) -> None:
     with page(*words, "--serve", "0") as found:
         with connect(found.live) as live:
             until_frames(live, 1)
+        # Without frames in between it takes a tenth of a second each.
+        found.ask("pause")
         for number in range(60):
             assert found.ask("note", text=f"note {number}").json() == {"done": True}
         with connect(found.live) as live:
@@ -208,26 +208,6 @@ def test_a_page_for_the_network_has_a_token_and_a_code(tmp_path: Path) -> None:
     assert "warning: without --tls-cert" in said
 
 
-def test_it_does_not_begin_where_the_page_cannot_be_served(tmp_path: Path) -> None:
-    session = tmp_path / "s.db"
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        cases = (
-            (("--serve", port), f"the page cannot be served on 127.0.0.1:{port}"),
-            (("--serve", "here"), "where to serve the page cannot be read"),
-            (("--serve", 0, "--tls-key", "k.pem"), "a key without its certificate"),
-            (("--serve", 0, "--tls-cert", tmp_path / "no.pem"), "the certificate and its key cannot be used"),
-            (("--tls-cert", tmp_path / "no.pem"), "a certificate is of use with --serve alone"),
-        )
-        for words, sentence in cases:
-            command = [*EDGELEUK, "--camera", SMALL, "--session", str(session), *map(str, words)]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            assert done.returncode == 2
-            assert done.stderr.startswith(f"error: {sentence}")
-            assert len(done.stderr.splitlines()) == 1
-    assert not session.exists()
-
-
 @pytest.fixture
 def stand() -> Iterator[tuple[str, str]]:
     """A virtual microscope, camera and board, in a process of its own."""
@@ -249,11 +229,10 @@ def test_the_stage_is_moved_from_the_page(tmp_path: Path, stand: tuple[str, str]
         assert told["stage"]["has_lamp"] is True
         assert found.ask("move", x_um=12.5).json() == {"done": True}
         assert found.ask("lamp", level=0.5).json() == {"done": True}
-        until_s = time.monotonic() + 30
-        while told["stage"]["lamp"] is None and time.monotonic() < until_s:
+        # Of the lamp the board tells 1/255 of its power.
+        while told["stage"]["lamp"] != pytest.approx(0.5, abs=0.01):
             told = json.loads(live.recv(60))
         assert told["stage"]["place_um"] == [12.5, 0.0, 0.0]
-        assert told["stage"]["lamp"] == pytest.approx(0.5, abs=0.01)
         assert found.ask("autofocus").json() == {"done": True}
         found.process.send_signal(signal.SIGTERM)
         found.finish()

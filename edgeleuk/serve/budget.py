@@ -1,4 +1,4 @@
-"""How much of the processor the page may take: little where the run needs all of it, more where some is idle."""
+"""How much of the processor the page may take: little where the run needs it, more where some is idle."""
 
 from __future__ import annotations
 

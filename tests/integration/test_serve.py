@@ -126,7 +126,7 @@ def test_a_run_is_shown_asked_and_ended(tmp_path: Path) -> None:
         ("sample", "slide 7"),
         ("stopped", "by the page"),
     ]
-    (note,) = [text for kind, text in events if kind == "note"]
+    (note,) = [str(text) for kind, text in events if kind == "note"]
     assert note.startswith("two lines")
     assert "\x00" not in note
     assert [(one["kind"], one["text"]) for one in last["events"]] == events

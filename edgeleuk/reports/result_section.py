@@ -13,7 +13,7 @@ from edgeleuk.results import DECISIONS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from edgeleuk.reports.beside import Quality, Reviewed, ReviewedShare
+    from edgeleuk.reports.beside import MeasureRow, Quality, Reviewed, ReviewedShare
     from edgeleuk.reports.facts import SessionFacts
     from edgeleuk.results.structs import CountedShare, Differential, DifferentialCount
 
@@ -171,11 +171,19 @@ def _blasts(facts: SessionFacts) -> str:
     corrected = report.corrected_blast_share
     name = "the same, corrected for the network's known error"
     rows.append((name, corrected.n, corrected.share, corrected.low, corrected.high, corrected.reason))
-    cells = []
-    for title, n, share, low, high, reason in rows:
-        written = _written(share, low, high) if share is not None else [f"none: {escape(str(reason))}", ""]
-        cells.append(row([title, f"{n:,}", *written]))
-    return table(["blasts", "n", "share", "95 % interval"], cells, caption="Share of blasts, each by itself")
+    cells = [
+        row([title, f"{n:,}", *(_written(share, low, high) if reason is None else ["no share", ""])])
+        for title, n, share, low, high, reason in rows
+    ]
+    reasons = dict.fromkeys(reason for *_, reason in rows if reason is not None)
+    return "\n".join(
+        [
+            table(
+                ["blasts", "n", "share", "95 % interval"], cells, caption="Share of blasts, each by itself"
+            ),
+            *(f'<p class="note">No share: {escape(printable(reason))}.</p>' for reason in reasons),
+        ]
+    )
 
 
 def stopping_rule(facts: SessionFacts) -> str:
@@ -213,11 +221,11 @@ def _quality(facts: SessionFacts, quality: Quality) -> str:
         f" {len(facts.report.gaps):,} gaps. {quality.verdict}"
     )
     controlled = any(one.control or one.said for one in quality.rows)
-    head = ["", "measure", "this session", *(["control sessions", "verdict"] if controlled else [])]
+    head = ["", "this session", *(["control sessions", "verdict"] if controlled else [])]
     rows = [
-        row([escape(text) for text in (one if controlled else one[:3])])
+        row([escape(text) for text in (_measure(one), *(one[2:] if controlled else one[2:3]))])
         for one in quality.rows
-    ]  # fmt: skip
+    ]
     return "\n".join(
         part
         for part in (
@@ -227,6 +235,11 @@ def _quality(facts: SessionFacts, quality: Quality) -> str:
         )
         if part
     )
+
+
+def _measure(of: MeasureRow) -> str:
+    """Name a measure, and what it tells of where its name does not."""
+    return of.title if of.subject in of.title else f"{of.title} ({of.subject})"
 
 
 def _minute(at: str | None) -> str:

@@ -22,6 +22,7 @@ from edgeleuk.commands.probe import ProbeResult
 from edgeleuk.commands.replay import Replay
 from edgeleuk.control.store import ControlFile
 from edgeleuk.control.verdicts import ControlList, ControlRemoval, ControlResult
+from edgeleuk.doctor.findings import Examination
 from edgeleuk.labels.checking import LabelCheck
 from edgeleuk.labels.listing import LabelList
 from edgeleuk.reports.comparison import SessionComparison
@@ -67,6 +68,7 @@ PRINTED: Mapping[str, type] = {
     "control-file": ControlFile,
     "camera-flat-field": StoredBlank,
     "bench": BenchResult,
+    "doctor": Examination,
     "export": ExportedCell,
     "config-show": ExplainedSettings,
     "stage-info": StageInfo,

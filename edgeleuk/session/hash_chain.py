@@ -20,7 +20,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from edgeleuk.errors import SessionError
-from edgeleuk.session.schema import SCHEMA
+from edgeleuk.session.schema import REVIEWS, SCHEMA, has_reviews
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,6 +38,7 @@ _COVERED = {
     ),
     "event": ("SELECT * FROM events WHERE id = ?",),
     "summary": ("SELECT * FROM summary WHERE id = ?",),
+    "review": ("SELECT * FROM reviews WHERE id = ?",),
 }
 # So many of a frame's had sessions of the second schema.
 _FRAME_TABLES_BEFORE_3 = 3
@@ -51,12 +52,15 @@ _TABLES_BEFORE = {
     # The fourth has the tables of the third.
     3: "c3e1dfb656354c6b526441bd62c1d5790fb01429747787d22c5e5629993fabfc",
     4: "c3e1dfb656354c6b526441bd62c1d5790fb01429747787d22c5e5629993fabfc",
+    5: "bfb86f87f4ce1660de7a0f788f33e373c6ee79383a61027c8e28d486516f5f16",
 }
 _TABLES_QUERY = "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name"
 # What a column of a declared type may hold, as SQLite's typeof() names it.
 _HELD = {"INTEGER": ("integer",), "REAL": ("real",), "TEXT": ("text",), "BLOB": ("blob",)}
 # Tables by whose rows the links are counted, so that no record stands beside the chain.
-_TABLES = {"frame": "frames", "event": "events", "summary": "summary"}
+_TABLES = {"frame": "frames", "event": "events", "summary": "summary", "review": "reviews"}
+# What a review adds to the tables of an earlier schema, whose links are hashed as those of today.
+_REVIEWS = ("reviews", REVIEWS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +88,9 @@ def append_link(connection: sqlite3.Connection, kind: str, key: int | None) -> N
     ----------
     connection : sqlite3.Connection
     kind : str
-        ``settings``, ``frame``, ``event`` or ``summary``.
+        ``settings``, ``frame``, ``event``, ``summary`` or ``review``.
     key : int or None
-        Of the frame, the event or the summary.
+        Of the frame, the event, the summary or the review.
     """
     row = connection.execute("SELECT link FROM chain ORDER BY id DESC LIMIT 1").fetchone()
     link = _link(connection, b"" if row is None else row[0], kind, key)
@@ -114,12 +118,47 @@ def verify_chain(connection: sqlite3.Connection) -> ChainResult:
     return found if found.broken else replace(found, broken=_beside_the_chain(connection, version))
 
 
+def head_of(connection: sqlite3.Connection) -> tuple[int, bytes]:
+    """Return the number of the last link, and the link."""
+    row = connection.execute("SELECT id, link FROM chain ORDER BY id DESC LIMIT 1").fetchone()
+    return (0, b"") if row is None else (int(row[0]), bytes(row[1]))
+
+
+def are_sound_after(connection: sqlite3.Connection, known: tuple[int, bytes]) -> bool:
+    """Whether the links after a known one follow from it, and reviews are among them.
+
+    It tells in a moment what others may do to a session while it is recorded. Earlier records are not looked
+    at again: `verify_chain` does.
+
+    Parameters
+    ----------
+    connection : sqlite3.Connection
+        Of a session of a schema whose values are hashed with their types.
+    known : (int, bytes)
+        As of `head_of`.
+    """
+    number, before = known
+    kinds = _kinds_of_links(connection)
+    there = connection.execute("SELECT link FROM chain WHERE id = ?", (number,)).fetchone()
+    if there is None or there[0] != before:
+        return False
+    new = connection.execute("SELECT kind, key, link FROM chain WHERE id > ? ORDER BY id", (number,))
+    reviews = 0
+    for kind, key, link in new.fetchall():
+        if not _is_of_a_link(kind, key, kinds) or _link(connection, before, kind, key) != link:
+            return False
+        before = link
+        reviews += kind == "review"
+    return reviews > 0
+
+
 def _followed(connection: sqlite3.Connection, version: int) -> ChainResult:
     """Compute the links in their order, up to the first that is another."""
     link_of = _link if version >= _TYPED else _link_before_4
+    kinds = _kinds_of_links(connection)
     before, number = b"", 0
     for number, (kind, key, link) in enumerate(_links(connection), start=1):
-        if not _is_of_a_link(kind, key) or link_of(connection, before, kind, key) != link:
+        if not _is_of_a_link(kind, key, kinds) or link_of(connection, before, kind, key) != link:
             what = SETTINGS_BROKEN if kind == "settings" else f"{_named(kind, key)} is not as it was recorded"
             return ChainResult(number - 1, before.hex(), what)
         before = link
@@ -130,7 +169,10 @@ def _followed(connection: sqlite3.Connection, version: int) -> ChainResult:
 
 def _beside_the_chain(connection: sqlite3.Connection, version: int) -> str | None:
     """Name a record that no link covers; None where there is none."""
+    kinds = _kinds_of_links(connection)
     for kind, table in _TABLES.items():
+        if kind not in kinds:
+            continue
         missing = connection.execute(
             f"SELECT COUNT(*), MIN({_key_of(table)}) FROM {table} WHERE {_key_of(table)} NOT IN"  # noqa: S608 - names from the table above
             " (SELECT key FROM chain WHERE kind = ?)",
@@ -155,11 +197,16 @@ def _version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-def _is_of_a_link(kind: object, key: object) -> bool:
+def _kinds_of_links(connection: sqlite3.Connection) -> frozenset[str]:
+    """Return of what there may be links: of reviews only where there is a table of them."""
+    return frozenset(_COVERED) if has_reviews(connection) else frozenset(_COVERED) - {"review"}
+
+
+def _is_of_a_link(kind: object, key: object, kinds: frozenset[str]) -> bool:
     """Whether a link can be of that: a table takes values of any type."""
     if kind == "settings":
         return key is None
-    return isinstance(kind, str) and kind in _COVERED and isinstance(key, int)
+    return isinstance(kind, str) and kind in kinds and isinstance(key, int)
 
 
 def has_its_tables(connection: sqlite3.Connection, version: int) -> bool:
@@ -174,6 +221,8 @@ def has_its_tables(connection: sqlite3.Connection, version: int) -> bool:
         return connection.execute(strange).fetchone() is None
     found = connection.execute(_TABLES_QUERY).fetchall()
     if version in _TABLES_BEFORE:
+        if version >= _TYPED:
+            found = [row for row in found if row != _REVIEWS]
         return hashlib.sha256(repr(found).encode()).hexdigest() == _TABLES_BEFORE[version]
     return found == _tables_of_a_new_one()
 

@@ -221,7 +221,7 @@ def test_what_is_no_file(place: str, sentence: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "s.db").write_bytes(b"SQLite format 3\0" + b"\0" * 100)
     with pytest.raises(UsageError, match=sentence):
-        read_labels([tmp_path / place])
+        open_labels(tmp_path / place)
 
 
 def test_nothing_half_written_where_a_picture_cannot_be_read(lab: Path, tmp_path: Path) -> None:

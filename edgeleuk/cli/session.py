@@ -102,20 +102,19 @@ def _report_one(
 ) -> None:
     from edgeleuk.session.report import report_text, session_report
 
-    facts = session_report(session)
-    if html is not None or pdf is not None:
+    if html is None and pdf is None:
+        facts = session_report(session)
+    else:
         from edgeleuk.commands.report import page_options, write_pages
 
-        write_pages(session, html, pdf, page_options(*beside))
+        facts = write_pages(session, html, pdf, page_options(*beside))
     emit(facts, report_text, as_json=as_json)
     if facts.chain and facts.chain.broken:
         raise typer.Exit(7)
 
 
 def _report_two(sessions: tuple[Path, Path], html: Path | None, pdf: Path | None, *, as_json: bool) -> None:
-    from edgeleuk.commands.compare_sessions import compare_sessions, write_comparison
+    from edgeleuk.commands.compare_sessions import write_comparison
     from edgeleuk.reports.comparison import comparison_text
 
-    found = compare_sessions(*sessions)
-    write_comparison(found, sessions, html, pdf)
-    emit(found, comparison_text, as_json=as_json)
+    emit(write_comparison(sessions, html, pdf), comparison_text, as_json=as_json)

@@ -25,6 +25,7 @@ from edgeleuk.control.verdicts import ControlList, ControlRemoval, ControlResult
 from edgeleuk.labels.checking import LabelCheck
 from edgeleuk.labels.listing import LabelList
 from edgeleuk.results.exported import ExportedCell
+from edgeleuk.results.queued import Queue
 from edgeleuk.results.schemas import write_schemas
 from edgeleuk.results.structs import RunSummary
 from edgeleuk.session.report import SessionReport
@@ -56,6 +57,7 @@ PRINTED: Mapping[str, type] = {
     "labels-written": LabelsWritten,
     "labels-import": LabelsImported,
     "labels-check": LabelCheck,
+    "labels-next": Queue,
     "camera-list": CameraList,
     "camera-probe": ProbeResult,
     "control": ControlResult,

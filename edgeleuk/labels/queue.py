@@ -90,7 +90,8 @@ def queue(
     taken: list[int] = []
     for number in range(1, min(count, len(rows)) + 1):
         settled = weights @ left**2 / (np.diag(left) + RIDGE)
-        late = np.bincount(of_row[taken], minlength=slides) < number // (2 * slides)
+        # Begun early enough for each slide to be served in its turn.
+        late = np.bincount(of_row[taken], minlength=slides) < (number + slides - 1) // (2 * slides)
         settled += np.where(late[of_row], settled.max() + 1, 0)
         settled[taken] = -np.inf
         best = int(np.argmax(settled))

@@ -118,6 +118,10 @@ EXAMPLES: dict[tuple[str, ...], tuple[str, str]] = {
         "labels set night.db --cell 12 --label monocyte --by MM",
         "labels set night.db --from labels.csv --by MM --slide S7 --subject P3",
     ),
+    ("labels", "next"): (
+        "labels next night.db",
+        "labels next monday.db tuesday.db --bundle lab.edgeleuk --labels lab.labels --count 20 --json",
+    ),
     ("labels", "import"): (
         "labels import PICTURES --slide-from folder --by MM --out lab.labels",
         "labels import CROPS --names '{label}_{slide}-*' --by MM --out lab.labels",

@@ -27,6 +27,7 @@ from edgeleuk.labels.checking import LabelCheck
 from edgeleuk.labels.listing import LabelList
 from edgeleuk.reports.comparison import SessionComparison
 from edgeleuk.results.exported import ExportedCell
+from edgeleuk.results.queued import Queue
 from edgeleuk.results.schemas import write_schemas
 from edgeleuk.results.structs import RunSummary
 from edgeleuk.session.report import SessionReport
@@ -59,6 +60,7 @@ PRINTED: Mapping[str, type] = {
     "labels-written": LabelsWritten,
     "labels-import": LabelsImported,
     "labels-check": LabelCheck,
+    "labels-next": Queue,
     "camera-list": CameraList,
     "camera-probe": ProbeResult,
     "control": ControlResult,

@@ -300,8 +300,8 @@ def cross_validated_text(of: CrossValidated) -> str:
     """Say what a network that has seen every subject is worth."""
     folds = f"{of.folds} folds by group" + (f", {of.inner_folds} folds within each" * bool(of.inner_folds))
     lines = [
-        f"no subject is held out; by cross-validation ({folds}), on {of.cells} cells of {of.subjects} subjects"
-        f" in {of.groups} groups, mean of the folds:"
+        f"no subject is held out; by cross-validation ({folds}), on {of.cells} cells of {of.subjects}"
+        f" subjects in {of.groups} groups, mean of the folds:"
     ]
     for key, title in (METRIC_TITLES | {"hard_auroc": "AUROC on the hard subjects"}).items():
         if key in of.mean:

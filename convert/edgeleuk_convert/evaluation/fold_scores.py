@@ -9,6 +9,7 @@ import numpy as np
 
 from edgeleuk.classifier.decision import calibrated
 from edgeleuk_convert.dataset.splits import HARD_FOLD
+from edgeleuk_convert.evaluation.costs import Cost  # noqa: TC001 - msgspec looks at it
 from edgeleuk_convert.evaluation.evaluate import judge
 from edgeleuk_convert.metrics.classification import METRICS, Judged, metrics_of_resamples
 from edgeleuk_convert.training.out_of_fold import Answers, out_of_fold_output
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from edgeleuk.bundle.manifest import OutputContract
     from edgeleuk_convert.dataset.cells import LabelledCell
-    from edgeleuk_convert.evaluation.costs import Cost
 
 
 # The AUROC on the cells of the hard official fold alone.

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 import numpy as np
 
-from edgeleuk.bundle.manifest import Envelope, OutputContract
+from edgeleuk.bundle.manifest import OutputContract
 from edgeleuk.errors import CheckFailedError, UsageError
 from edgeleuk.io.atomic import part_of
 from edgeleuk.io.settings import to_toml
@@ -45,6 +45,7 @@ from edgeleuk_convert.training.checkpoint import (
     write_history,
     write_log,
 )
+from edgeleuk_convert.training.envelope import envelope_of
 from edgeleuk_convert.training.forest import fit_forest, write_forest
 from edgeleuk_convert.training.out_of_fold import Answers, out_of_fold_output
 from edgeleuk_convert.training.plan import TrainingProgress, TrainingSettings
@@ -69,8 +70,6 @@ if TYPE_CHECKING:
 
 # Of the AUROC on a few inner groups; a later average, at a lower rate, is the better one at a draw.
 AUROC_NOISE = 0.02
-ENVELOPE_PERCENTILES = (0.5, 99.5)
-ENVELOPE_MARGIN = 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +89,7 @@ class AlreadyMade:
         Of a cross-validation of the same settings: temperature, bias, threshold and band then come from
         those on the cells to learn from, and no first training is needed for them.
     features : callable, optional
-        Returns what a network that is taken as it is sees of some cells, (n, F) float32, where that is known.
+        Of a network that is taken as it is: returns what it sees of some cells, (n, F) float32.
     cross_validated : CrossValidated or None
         What the same training is worth on subjects it has not seen, for a record that holds nobody out.
     """
@@ -198,12 +197,12 @@ class _Training:
         identity = fingerprint(settings.flat(), settings.contract, split)
         self._inner = Checkpoint(out.with_stem(f"{out.stem}.inner"), identity)
         self._checkpoint = Checkpoint(out, identity)
-        if made.features is not None and architecture(settings.architecture).support_vectors:
-            frozen = FrozenNetwork(settings, None, features=made.features(self._seen))
-            self._begin = _support_beginner(frozen, settings)
-        else:
+        if made.features is None:
             tensors = reader.tensors(self._seen, settings.contract, progress=tell.of("prepare"))
             self._begin = _beginner(settings, tensors, tell.of("look"))
+        else:
+            known = FrozenNetwork(settings, None, features=made.features(self._seen))
+            self._begin = _support_beginner(known, settings)
 
     def output(self, answers: Sequence[Answers]) -> tuple[OutputContract, CalibratedBy]:
         """Find temperature, threshold and band, by answers at hand or by a first training; say by which."""
@@ -271,14 +270,6 @@ def _split(cells: CellSet, settings: TrainingSettings) -> Split:
     if settings.held_out:
         return split_by_subjects(cells.cells, settings.held_out, seed=settings.split_seed)
     return holdout(cells.cells, folds=settings.folds, fold=settings.fold, seed=settings.split_seed)
-
-
-def envelope_of(cells: Sequence[LabelledCell]) -> Envelope:
-    """Find the areas beyond which a cell is none of those that were seen."""
-    # A picture in which no cell is found tells no area.
-    areas = [cell.area_um2 for cell in cells if cell.cell_found] or [cell.area_um2 for cell in cells]
-    low, high = map(float, np.percentile(areas, ENVELOPE_PERCENTILES))
-    return Envelope(area_um2=(round(low * (1 - ENVELOPE_MARGIN), 2), round(high * (1 + ENVELOPE_MARGIN), 2)))
 
 
 def predict_logits(model: Keras, tensors: Tensors) -> Floats:

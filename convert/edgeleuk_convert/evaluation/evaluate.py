@@ -179,7 +179,7 @@ def require_unseen(
             allowed="cells of other subjects",
             cure=cure
             or f"read what {folds} folds of a cross-validation found, with `edgeleuk inspect`, or judge the"
-            " bundle with subjects held out that `make models` leaves in runs/held-out.edgeleuk",
+            " bundle with subjects held out that `make models` leaves in runs/models/held-out.edgeleuk",
         )
     raise DataRefusedError(
         "every labelled cell shares a subject, a group or an image with the training",

@@ -9,7 +9,7 @@ import numpy as np
 
 from edgeleuk.bundle.manifest import Struct
 from edgeleuk.errors import DataRefusedError, IntegrityError, UsageError
-from edgeleuk_calibration.fit_output import fit_output
+from edgeleuk_calibration.fit_output import better_plain, fit_output
 from edgeleuk_convert.dataset.splits import halves
 from edgeleuk_convert.environment import replace_file
 from edgeleuk_convert.metrics.classification import prior_weights
@@ -176,15 +176,16 @@ def out_of_fold_output(
             got=f"{len(of)} answers on the cells to learn from",
             cure="cross-validate on the same images",
         )
-    return fit_output(
+    group = np.array([cell.group or "" for cell in of])
+    facts = (
         np.array([one.logits[cell.sha256] for cell, one in known]),
         np.array([one.forest[cell.sha256] for cell, one in known]) if forest else None,
         truth,
-        np.array([cell.group or "" for cell in of]),
+        group,
         prior_weights(truth, np.array([cell.subject or "" for cell in of])),
-        half=halves(of, seed=0),
-        sensitivity=sensitivity,
     )
+    half = halves(of, seed=0)
+    return fit_output(*facts, half=half, sensitivity=sensitivity, plain=better_plain(*facts, half=half))
 
 
 def _decoded(path: Path) -> Answers:

@@ -49,7 +49,7 @@ def record_cells(
             inside = np.where(mask > 0, np.uint8(255), np.uint8(0))
             pixels = random.integers(1, 256, (height, width, 3), np.uint8) * (inside > 0)[:, :, None]
             crop = CellCrop(pixels, inside, scale or 1.0) if kept else None
-            area, nucleus = np.count_nonzero(mask), np.count_nonzero(mask == NUCLEUS)
+            area, nucleus = (int(np.count_nonzero(part)) for part in (mask, mask == NUCLEUS))
             judged = JudgedCell(
                 track, box, area, nucleus, 100.5, 60.25, PREDICTIONS[track % 4], crop, mask=mask
             )

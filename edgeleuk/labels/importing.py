@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from edgeleuk.frames import RgbImage
+    from edgeleuk.labels.contents import Source
     from edgeleuk.labels.naming import NamedPicture, Naming
     from edgeleuk.labels.spool import Spool
 
@@ -143,7 +144,7 @@ def import_folder(
             else:
                 source = PictureSource(path=path_in(picture.path, folder), sha256=cell.pixels_sha256)
                 said = Statement(at=at, by=by, label=picture.label)
-                entries.append(_entry(picture, cell.crop, spool.add(cell.crop), source, said))
+                entries.append(entry_of(picture, cell.crop, spool.add(cell.crop), (source,), (said,)))
     if not entries:
         reason, files = max(left_out.items(), key=lambda item: len(item[1]))
         raise DataRefusedError(
@@ -234,17 +235,22 @@ def _reaches(box: Box, x: float, y: float) -> bool:
     return box.x <= x <= box.x + box.w and box.y <= y <= box.y + box.h
 
 
-def _entry(
-    picture: NamedPicture, crop: CellCrop, identity: str, source: PictureSource, said: Statement
+def entry_of(
+    picture: NamedPicture,
+    crop: CellCrop,
+    identity: str,
+    sources: tuple[Source, ...],
+    statements: tuple[Statement, ...],
 ) -> CellEntry:
+    """Return what is said of the cell of a picture."""
     return CellEntry(
         identity=identity,
         px_per_um=crop.px_per_um,
         whole=crop.whole,
         slide=picture.slide,
         subject=picture.subject,
-        sources=(source,),
-        statements=(said,),
+        sources=sources,
+        statements=statements,
     )
 
 

@@ -16,7 +16,6 @@ from edgeleuk.io.images import read_image
 from edgeleuk.labels.contents import (
     CellEntry,
     PictureSource,
-    SessionSource,
     Statement,
     following,
     identity_of,
@@ -30,7 +29,7 @@ from edgeleuk.labels.formats.label_studio import read_label_studio
 from edgeleuk.labels.formats.outlines import lies_within, mask_of, tight_box
 from edgeleuk.labels.formats.picture_folder import PictureFolder
 from edgeleuk.labels.formats.yolo import read_yolo
-from edgeleuk.labels.importing import CUT, Imported, cell_in_the_middle, path_in, scales_of
+from edgeleuk.labels.importing import CUT, Imported, cell_in_the_middle, entry_of, path_in, scales_of
 from edgeleuk.labels.naming import NamedPicture, place_pictures
 from edgeleuk.labels.words import labels_meant
 from edgeleuk.results.class_names import compared, plain
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeleuk.frames import RgbImage
+    from edgeleuk.labels.contents import Source
     from edgeleuk.labels.formats.cells import ExchangedCell
     from edgeleuk.labels.formats.marks import Mark
     from edgeleuk.labels.formats.outlines import Bools
@@ -387,7 +387,7 @@ def _entry(
             raise UsageError("nobody says who labelled the cells", got=mark.where, cure="pass --by NAME")
         said = Statement(at=mark.at or origins.at, by=by, label=label)
         statements.append(said if mark.at is not None else following(said, statements))
-    sources: tuple[PictureSource | SessionSource, ...]
+    sources: tuple[Source, ...]
     if facts is not None and facts.identity == identity:
         sources = facts.sources
     else:
@@ -395,12 +395,4 @@ def _entry(
             path=path_in(picture.path, folder), sha256=pixels_sha256(read_image(picture.path))
         )
         sources = (source,)
-    return CellEntry(
-        identity=identity,
-        px_per_um=crop.px_per_um,
-        whole=crop.whole,
-        slide=picture.slide,
-        subject=picture.subject,
-        sources=sources,
-        statements=tuple(sorted(statements)),
-    )
+    return entry_of(picture, crop, identity, sources, tuple(sorted(statements)))

@@ -101,7 +101,7 @@ def test_shapely(night: Path, tmp_path: Path) -> None:
 
 
 def test_label_studio_tasks_fit_their_own_config(night: Path, tmp_path: Path) -> None:
-    """Names, types and labels of every region are those of the config, as Label Studio asks of what it takes."""
+    """Names, types and labels of every region are those of the config, as Label Studio asks."""
     export_folder(night, "label-studio", tmp_path / "out")
     config = ET.parse(tmp_path / "out" / "config.xml").getroot()
     tag, picture = config.find("PolygonLabels"), config.find("Image")

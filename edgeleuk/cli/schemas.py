@@ -16,6 +16,7 @@ from edgeleuk.bench.results import BenchResult
 from edgeleuk.capture.discovery import CameraList
 from edgeleuk.commands.bundle import BundleDescription, BundleVerification
 from edgeleuk.commands.config import ExplainedSettings
+from edgeleuk.commands.exchange import CellsExported
 from edgeleuk.commands.flat_field import StoredBlank
 from edgeleuk.commands.labels import LabelsImported, LabelsWritten
 from edgeleuk.commands.probe import ProbeResult
@@ -72,6 +73,7 @@ PRINTED: Mapping[str, type] = {
     "bench": BenchResult,
     "doctor": Examination,
     "export": ExportedCell,
+    "export-folder": CellsExported,
     "config-show": ExplainedSettings,
     "stage-info": StageInfo,
     "stage-move": StagePosition,

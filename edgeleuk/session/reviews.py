@@ -1,7 +1,7 @@
 """What people call the cells of a session: each word a row with its link in the hash chain.
 
-They may do so during the run and after it. The machine's call is never written over: a correction is a further
-row, and so is what takes a row back.
+They may do so during the run and after it. The machine's call is never written over: a correction is a
+further row, and so is what takes a row back.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ from edgeleuk.labels.listing import LabelList
 from edgeleuk.results.exported import ExportedCell
 from edgeleuk.results.schemas import write_schemas
 from edgeleuk.results.structs import RunSummary
+from edgeleuk.review.state import ReviewState
 from edgeleuk.session.report import SessionReport
 from edgeleuk.session.verify import SessionVerification
 from edgeleuk.stage.mapping import PrintedMapping
@@ -52,6 +53,7 @@ PRINTED: Mapping[str, type] = {
     "verify-session": SessionVerification,
     "report": SessionReport,
     "replay": Replay,
+    "review": ReviewState,
     "labels-list": LabelList,
     "labels-written": LabelsWritten,
     "labels-import": LabelsImported,

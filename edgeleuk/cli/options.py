@@ -167,3 +167,16 @@ SizeOption = Annotated[
 OutputOption = Annotated[
     str | None, typer.Option("--output", metavar="NAME", help="Which output, for a network with several.")
 ]
+ServeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--serve", metavar="[HOST:]PORT", help="Show it in a browser; 0 takes a free port [host: 127.0.0.1]."
+    ),
+]
+TlsCertOption = Annotated[
+    Path | None, typer.Option("--tls-cert", metavar="FILE", help="Serve by TLS with this certificate (PEM).")
+]
+TlsKeyOption = Annotated[
+    Path | None,
+    typer.Option("--tls-key", metavar="FILE", help="Its key [default: in the certificate's file]."),
+]

@@ -22,8 +22,11 @@ from edgeleuk.cli.options import (
     QualityCheckOption,
     ScaleOption,
     ScanBacklashOption,
+    ServeOption,
     StageConfigOption,
     ThreadsOption,
+    TlsCertOption,
+    TlsKeyOption,
     UmPerStepOption,
     UntilCellsOption,
     UntilPointsOption,
@@ -94,7 +97,7 @@ def run(
     until_cells: UntilCellsOption = None,
     stage: Annotated[
         str | None,
-        typer.Option("--stage", metavar="URL", help="With --autofocus: what moves the focus."),
+        typer.Option("--stage", metavar="URL", help="With --autofocus or --serve: what moves the focus."),
     ] = None,
     autofocus: Annotated[
         bool, typer.Option("--autofocus", help="Find the focus, and find it again when it is lost.")
@@ -120,6 +123,9 @@ def run(
         Path | None,
         typer.Option("--save-video", metavar="FILE.mp4", help="Every judged field, annotated."),
     ] = None,
+    serve: ServeOption = None,
+    tls_cert: TlsCertOption = None,
+    tls_key: TlsKeyOption = None,
     as_json: JsonOption = False,
     force: ForceOption = False,
 ) -> None:
@@ -127,6 +133,7 @@ def run(
     overwrite(force=force)
     from edgeleuk.commands import run as running
     from edgeleuk.io.config import command_settings, use_config
+    from edgeleuk.serve.address import serve_options
 
     flags = {
         "camera": camera,
@@ -154,13 +161,16 @@ def run(
         use_config(config)
     settings = command_settings(flags)
     # A stage that the settings name is only used where it is asked for.
-    if (stage is not None and not autofocus) or (autofocus and (stage or settings.stage) is None):
+    moved = autofocus or (stage is not None and serve is not None)
+    if (stage is not None and not moved) or (autofocus and (stage or settings.stage) is None):
         raise UsageError("a stage and --autofocus belong together", cure="pass both, or neither")
+    if serve is None and (tls_cert or tls_key) is not None:
+        raise UsageError("a certificate is of use with --serve alone", cure="pass --serve [HOST:]PORT, too")
     with ExitStack() as stack:
         focus = None
         told = stage_config or settings.stage_config
         step_known = told is not None or um_per_step is not None
-        if autofocus:
+        if moved:
             play_um = scan_backlash(told, backlash_um)
             focus = stack.enter_context(
                 opened_stage(stage, None, stage_config, um_per_step, play_um, lamp=lamp)
@@ -181,6 +191,8 @@ def run(
                 video=save_video,
                 control=settings.control,
                 control_required=settings.control_required,
+                serve=None if serve is None else serve_options(serve, tls_cert, tls_key),
+                autofocus=autofocus,
             ),
         )
     emit(summary, running.summary_text, as_json=as_json)

@@ -19,6 +19,7 @@ from edgeleuk.classifier.self_test import open_tested_classifier
 from edgeleuk.commands.flat_field import open_correction
 from edgeleuk.commands.live_view import LiveView, shown
 from edgeleuk.commands.save_video import AnnotatedVideo, require_video
+from edgeleuk.commands.serving import RunPage, attended
 from edgeleuk.control.store import control_path
 from edgeleuk.control.watch import ControlWatch, control_text, laboratory_range, require_control
 from edgeleuk.counting.intervals import (
@@ -38,6 +39,7 @@ from edgeleuk.io.signals import stop_on_signals
 from edgeleuk.pipeline.engine import Engine, accept, unchanged
 from edgeleuk.pipeline.run import PipelineOptions
 from edgeleuk.pipeline.run import run as run_pipeline
+from edgeleuk.serve.live import RunFacts
 from edgeleuk.session import read_session
 from edgeleuk.session.open import create_session, require_no_folder, resume_session
 from edgeleuk.stage.watching import FocusingReader
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
     from edgeleuk.frames import RgbImage
     from edgeleuk.io.settings import RunSettings
     from edgeleuk.results import Counted, FrameResult, SessionSummary
+    from edgeleuk.serve.address import ServeOptions
     from edgeleuk.session.resume_state import ResumeState
     from edgeleuk.session.writer import SessionWriter
 
@@ -118,6 +121,10 @@ class RunOptions:
         The laboratory's file of control sessions, or ``default``; see `edgeleuk.control`.
     control_required : bool
         Refuse to begin without limits, and end the run where its first fields are out of range.
+    serve : ServeOptions, optional
+        Where the run is shown in a browser; see `edgeleuk.serve`.
+    autofocus : bool
+        Whether `focus` keeps the camera in focus by itself, or only moves when the page asks for it.
 
     Raises
     ------
@@ -139,6 +146,8 @@ class RunOptions:
     stop: threading.Event | None = None
     control: str | None = None
     control_required: bool = False
+    serve: ServeOptions | None = None
+    autofocus: bool = True
 
     def __post_init__(self) -> None:
         if self.frames is not None and self.frames < 1:
@@ -183,6 +192,7 @@ class _Watching(NamedTuple):
     view: LiveView
     control: ControlWatch
     resume_from: ResumeState
+    page: RunPage | None
 
 
 def run(
@@ -211,6 +221,7 @@ def run(
     open_session = resume_session if options.resume else create_session
     # Until the camera is open there is nothing to finish; from then on, even the picture is.
     with (
+        nullcontext() if options.serve is None else RunPage(options.serve) as page,
         open_tested_classifier(
             job.bundle,
             runtime=settings.runtime,
@@ -228,7 +239,7 @@ def run(
         control = ControlWatch(
             writer, laboratory, required=options.control_required, first=resume_from.next_sequence
         )
-        watching = _Watching(view, control, resume_from)
+        watching = _Watching(view, control, resume_from, page)
         error = _watched(job, classifier, source, writer, watching, stop)
         return _finished(job, writer, watching, error)
 
@@ -278,7 +289,7 @@ def _watched(
     """Run the pipeline to its end; return what ended it before its time."""
     settings, options = job.settings, job.options
     walk, focus = options.walk, options.focus
-    view, control, resume_from = watching
+    view, control, resume_from, page = watching
     watch = StreamWatch(camera=source.live or is_simulated(source.uri))
     with ExitStack() as stack, shown(view, show=options.show):
         try:
@@ -290,6 +301,19 @@ def _watched(
             if options.video is not None:
                 film = AnnotatedVideo(options.video, simulated=is_simulated_source(source))
                 listeners.append(stack.enter_context(film).seen)
+            read = open_reader if focus is None else _in_focus(focus, stop, options)
+            state = None
+            if page is not None:
+                facts = RunFacts(
+                    recordable(source.uri),
+                    job.path,
+                    job.bundle.manifest.name,
+                    simulated=is_simulated_source(source),
+                    until_points=settings.until_points,
+                )
+                state = stack.enter_context(page.of_run(facts, writer, stop, focus))
+                listeners.append(state.seen)
+                read = attended(read, state)
             if walk is not None:
                 source = stack.enter_context(walk.over(source, stop, resume_from.next_sequence))
             run_pipeline(
@@ -307,9 +331,10 @@ def _watched(
                     frames=options.frames,
                     px_per_um=settings.px_per_um,
                     waiting=MOST_WAITING if settings.every_frame else 1,
-                    read=open_reader if focus is None else _in_focus(focus, stop, options.step_known),
+                    read=read,
                     enough=_enough(settings, control),
                     resume_from=resume_from,
+                    attendant=state,
                 ),
                 on_frame=_all(listeners),
                 stop=stop,
@@ -327,7 +352,7 @@ def _finished(
     if summary is None:
         assert error is not None
         raise error
-    view, control, _ = watching
+    view, control, _, _ = watching
     summary = replace(summary, control=control.outcome)
     try:
         summary = replace(summary, counting=_counting(summary, writer, job.known_error, job.settings))
@@ -361,10 +386,11 @@ def _all(listeners: list[FieldListener]) -> FieldListener:
 
 
 def _in_focus(
-    stage: Mover, stop: threading.Event, step_known: bool
+    stage: Mover, stop: threading.Event, options: RunOptions
 ) -> Callable[[FrameSource, int], FrameReader]:
     def read(source: FrameSource, waiting: int) -> FrameReader:
-        return FocusingReader(source, waiting, stage, stop, step_known=step_known)
+        known, unasked = options.step_known, options.autofocus
+        return FocusingReader(source, waiting, stage, stop, step_known=known, unasked=unasked)
 
     return read
 

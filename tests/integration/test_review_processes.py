@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 READER = """
 import sys
+import time
 from pathlib import Path
 from edgeleuk.review import ReviewDesk
 from edgeleuk.review.desk import word
@@ -29,8 +30,9 @@ with ReviewDesk(path) as desk:
             desk.record([word(cell.track, "band", reader, token, is_drawn=True)])
             done += 1
             print(token, flush=True)
+        time.sleep(0.05)
 """
-FRAMES = 25
+FRAMES = 10
 
 
 def started(*words: object) -> subprocess.Popen[str]:
@@ -44,7 +46,7 @@ def test_a_run_and_two_readers(tmp_path: Path) -> None:
     )
     while _cells(session) < 2:
         assert run.poll() is None
-    readers = [started("-c", READER, session, name, 1000) for name in ("A", "B")]
+    readers = [started("-c", READER, session, name, 60) for name in ("A", "B")]
     told: list[list[str]] = [[], []]
     for reader, lines in zip(readers, told, strict=True):
         assert reader.stdout is not None

@@ -7,18 +7,24 @@ from typing import TYPE_CHECKING
 
 from edgeleuk.counting.intervals import KnownError, known_error_of
 from edgeleuk.errors import UsageError
+from edgeleuk.frames import Box
 from edgeleuk.io.closing import Closing
 from edgeleuk.labels.words import label_meant, name_given
 from edgeleuk.results import Decision
+from edgeleuk.review.context import RecordedField, context_of, recorded_cells
 from edgeleuk.review.queue import MachineCall, Queue
 from edgeleuk.review.state import review_state
 from edgeleuk.review.words import words_of
+from edgeleuk.session.pictures import decode_crop
 from edgeleuk.session.reviews import WORDS, Word, open_for_review, standing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from edgeleuk.frames import CellCrop
+    from edgeleuk.review.context import Context
+    from edgeleuk.review.queue import Why
     from edgeleuk.review.state import ReviewState
     from edgeleuk.review.words import Words
     from edgeleuk.session.reviews import Review, ReviewedSession
@@ -60,6 +66,7 @@ class ReviewDesk(Closing):
         self._queue = Queue((), self.seed, self._threshold)
         self._reviews: list[Review] = []
         self._words: Words = {}
+        self._state: ReviewState | None = None
 
     def close(self) -> None:
         """Close the session."""
@@ -70,7 +77,9 @@ class ReviewDesk(Closing):
         """Say where the review stands."""
         with self._lock:
             self._keep_up()
-            return review_state(str(self.path), self.seed, self._queue, self._words)
+            if self._state is None:
+                self._state = review_state(str(self.path), self.seed, self._queue, self._words)
+            return self._state
 
     def queue(self, reader: str, offset: int = 0, limit: int = 20) -> list[MachineCall]:
         """Return the next cells for a reader: those that this one did not call anything."""
@@ -120,6 +129,63 @@ class ReviewDesk(Closing):
         with self._lock:
             return self._session.cell(track)
 
+    def crop(self, track: int) -> CellCrop | None:
+        """Return the crop of a cell; None where it, or its scale, was not recorded.
+
+        Raises
+        ------
+        UsageError
+            There is no such cell.
+        """
+        row = self.row(track)
+        data, scale = row.get("crop"), row["px_per_um"]
+        if not isinstance(data, bytes) or not isinstance(scale, float) or not scale > 0:
+            return None
+        return decode_crop(data, scale)
+
+    def context(self, track: int) -> Context | None:
+        """Return what lies around a cell, None where nothing of it was kept.
+
+        Raises
+        ------
+        UsageError
+            There is no such cell.
+        """
+        row = self.row(track)
+        with self._lock:
+            (source, width, height, texture), cells = self._session.field(int(str(row["frame"])))
+        field = RecordedField(
+            str(source),
+            int(str(width)),
+            int(str(height)),
+            texture if isinstance(texture, bytes) else None,
+            recorded_cells(cells),
+        )
+        return context_of(field, Box(*(int(str(row[side])) for side in "xywh")))
+
+    def why(self, track: int) -> Why:
+        """Say why a cell is worth a look; see `call` for the error."""
+        self.call(track)
+        with self._lock:
+            return self._queue.stratum_of(track).why
+
+    def words_on(self, track: int) -> dict[str, str]:
+        """Return what each reader calls a cell."""
+        with self._lock:
+            self._keep_up()
+            return {reader: said.label for reader, said in self._words.get(track, {}).items()}
+
+    def said(self, reader: str) -> dict[int, str]:
+        """Return what a reader calls the cells."""
+        with self._lock:
+            self._keep_up()
+            return {track: said[reader].label for track, said in self._words.items() if reader in said}
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What the run was started with."""
+        return self._session.settings
+
     def _keep_up(self) -> None:
         """Read what was recorded since."""
         recorded = self._session.recorded()
@@ -127,11 +193,13 @@ class ReviewDesk(Closing):
             self._cells = {cell.track: cell for cell in map(_call, self._session.calls())}
             self._queue = Queue(self._cells.values(), self.seed, self._threshold)
             self._recorded = recorded
+            self._state = None
         last = self._reviews[-1].number if self._reviews else 0
         more = self._session.reviews(after=last)
         if more:
             self._reviews += more
             self._words = words_of(self._reviews)
+            self._state = None
 
 
 def _call(row: tuple[object, ...]) -> MachineCall:

@@ -216,6 +216,27 @@ class ReviewedSession(SessionReader):
                 f" ({said(self._connection)}) AS said JOIN cells ON cells.track = said.track"
             ).fetchall()
 
+    def field(self, frame: int) -> tuple[tuple[object, ...], list[tuple[int, int, int, int, object]]]:
+        """Return what is kept of a field.
+
+        Returns
+        -------
+        (source, width, height, texture), list of (x, y, w, h, crop)
+            The second are the cells that were cut out of it.
+        """
+        with explained(self.path):
+            of_field = self._connection.execute(
+                "SELECT source, width, height, jpeg FROM frames LEFT JOIN textures ON frame = sequence"
+                " WHERE sequence = ?",
+                (frame,),
+            ).fetchone()
+            cells = self._connection.execute(
+                "SELECT x, y, w, h, crop FROM cells WHERE frame = ?1 UNION ALL"
+                " SELECT x, y, w, h, crop FROM views WHERE frame = ?1",
+                (frame,),
+            ).fetchall()
+        return of_field, cells
+
     def record(self, words: Sequence[Word]) -> list[Review]:
         """Record words, all or none of them; on the disk when this returns.
 

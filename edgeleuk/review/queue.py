@@ -17,6 +17,7 @@ import hashlib
 import math
 from dataclasses import dataclass
 from enum import Enum
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from edgeleuk.counting.differential import UNCERTAIN, by_final_name
@@ -172,12 +173,22 @@ class Queue:
             for stratum, tracks in self.strata.items()
             for turn, track in enumerate(tracks)
         ]
-        self.tracks = tuple(track for *_, track in sorted(turns))
-        self._stratum_of = {track: stratum for stratum, tracks in self.strata.items() for track in tracks}
+        turns.sort()
+        self.tracks = tuple(track for *_, track in turns)
+        self._shown = tuple(track for rank, *_, track in turns if rank < _RANK[Why.NO_PICTURE])
+        self._places = {
+            track: (stratum, turn)
+            for stratum, tracks in self.strata.items()
+            for turn, track in enumerate(tracks)
+        }
 
     def stratum_of(self, track: int) -> Stratum:
         """Return where a cell stands."""
-        return self._stratum_of[track]
+        return self._places[track][0]
+
+    def places_of(self, tracks: Iterable[int]) -> list[tuple[int, Stratum, int]]:
+        """Return of cells their stratum and their turn in it; of cells that are not in the queue, nothing."""
+        return [(track, *self._places[track]) for track in tracks if track in self._places]
 
     def asked(self) -> int:
         """Count the cells that are asked for: the doubtful ones, and a sample of the others."""
@@ -189,12 +200,8 @@ class Queue:
 
     def after(self, done: Mapping[int, object], offset: int = 0, limit: int | None = None) -> list[int]:
         """Return the next cells with a picture that are not done."""
-        left = [
-            track
-            for track in self.tracks
-            if track not in done and self._stratum_of[track].why is not Why.NO_PICTURE
-        ]
-        return left[offset:] if limit is None else left[offset : offset + limit]
+        left = (track for track in self._shown if track not in done)
+        return list(islice(left, offset, None if limit is None else offset + limit))
 
 
 _RANK = {one: rank for rank, one in enumerate(Why)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -75,33 +74,31 @@ def looks_of(queue: Queue, words: Words) -> dict[Stratum, Looks]:
     Drawn are the cells that the queue showed in their turn, up to the first that was passed over. All
     others that somebody looked at count as chosen: they are known, and say nothing of the rest.
     """
-    found = {}
-    for stratum, tracks in queue.strata.items():
-        turn = prefix(tracks, words)
-        drawn: Counter[str] = Counter()
-        chosen: Counter[str] = Counter()
-        for number, track in enumerate(tracks):
-            if track in words:
-                in_turn = number < turn and any(said.is_drawn for said in words[track].values())
-                (drawn if in_turn else chosen)[counted_name(words[track])] += 1
-        found[stratum] = Looks(len(tracks), drawn, chosen)
+    in_turn = {stratum: prefix(tracks, words) for stratum, tracks in queue.strata.items()}
+    found = {stratum: Looks(len(tracks)) for stratum, tracks in queue.strata.items()}
+    for track, stratum, turn in queue.places_of(words):
+        was_drawn = turn < in_turn[stratum] and _is_drawn(words[track])
+        looks = found[stratum]
+        (looks.drawn if was_drawn else looks.chosen)[counted_name(words[track])] += 1
     return found
+
+
+def _is_drawn(words: Mapping[str, Said]) -> bool:
+    return any(said.is_drawn for said in words.values())
 
 
 def passed_over(queue: Queue, words: Words) -> list[int]:
     """Return the cells before the last one that was drawn in their stratum, that nobody looked at."""
-    found = []
-    for tracks in queue.strata.values():
-        last = max(
-            (
-                turn
-                for turn, track in enumerate(tracks)
-                if any(said.is_drawn for said in words.get(track, {}).values())
-            ),
-            default=-1,
-        )
-        found += [track for track in tracks[: last + 1] if track not in words]
-    return found
+    last: dict[Stratum, int] = {}
+    for track, stratum, turn in queue.places_of(words):
+        if _is_drawn(words[track]):
+            last[stratum] = max(turn, last.get(stratum, 0))
+    return [
+        track
+        for stratum, turn in last.items()
+        for track in queue.strata[stratum][:turn]
+        if track not in words
+    ]
 
 
 def agreements_of(words: Words) -> list[Agreement]:

@@ -18,6 +18,7 @@ from edgeleuk.cli.camera import camera_app
 from edgeleuk.cli.config import config_app
 from edgeleuk.cli.control import control_app
 from edgeleuk.cli.conversion import calibrate, compare, contract, convert, validate
+from edgeleuk.cli.doctor import doctor
 from edgeleuk.cli.groups import Command, command_group
 from edgeleuk.cli.labels import labels_app
 from edgeleuk.cli.mcu import mcu_app
@@ -87,6 +88,7 @@ for command in (
         export,
         report,
         bench,
+        doctor,
         scan,
         virtual_microscope,
     ),

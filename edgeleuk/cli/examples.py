@@ -55,6 +55,7 @@ EXAMPLES: dict[tuple[str, ...], tuple[str, str]] = {
     ("export",): ("export night.db --csv --out night.csv", "export night.db --fhir"),
     ("report",): ("report night.db", "report night.db --html night.html"),
     ("bench",): ("bench", "bench --bundle resnet.edgeleuk --out device.json --limit p95_ms=20"),
+    ("doctor",): ("doctor", "doctor --stage serial:///dev/ttyUSB0 --bundle report.zip"),
     ("scan",): (
         "scan --area 2x1 --stage serial:///dev/ttyUSB0 --session slide.db",
         "scan --area 5x5 --stage socket://HOST:7011 --camera http://HOST/stream --until-cells 200",

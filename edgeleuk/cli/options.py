@@ -144,6 +144,14 @@ UntilPointsOption = Annotated[
         "--until-points", metavar="W", help="End when the share of blasts is known to +-W points (95 %)."
     ),
 ]
+UntilOfOption = Annotated[
+    str | None,
+    typer.Option(
+        "--until-of",
+        metavar="CELLS",
+        help="Blasts of `white` or of `lymphoid` cells [default: white, if the bundle names kinds].",
+    ),
+]
 UntilCellsOption = Annotated[
     int | None, typer.Option("--until-cells", metavar="N", help="End when N cells are counted.")
 ]

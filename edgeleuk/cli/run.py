@@ -29,9 +29,10 @@ from edgeleuk.cli.options import (
     TlsKeyOption,
     UmPerStepOption,
     UntilCellsOption,
+    UntilOfOption,
     UntilPointsOption,
 )
-from edgeleuk.cli.output import emit
+from edgeleuk.cli.output import emit_run
 from edgeleuk.cli.stage import opened_stage, scan_backlash
 from edgeleuk.errors import UsageError
 from edgeleuk.io.atomic import overwrite
@@ -94,6 +95,7 @@ def run(
         ),
     ] = None,
     until_points: UntilPointsOption = None,
+    until_of: UntilOfOption = None,
     until_cells: UntilCellsOption = None,
     stage: Annotated[
         str | None,
@@ -153,6 +155,7 @@ def run(
         "lock": lock,
         "every_frame": every_frame,
         "until_points": until_points,
+        "until_of": until_of,
         "until_cells": until_cells,
         "control": control,
         "control_required": control_required,
@@ -175,7 +178,7 @@ def run(
             focus = stack.enter_context(
                 opened_stage(stage, None, stage_config, um_per_step, play_um, lamp=lamp)
             )
-        summary, error = running.run(
+        outcome = running.run(
             settings.camera,
             settings.bundle,
             settings.of_run(),
@@ -195,6 +198,4 @@ def run(
                 autofocus=autofocus,
             ),
         )
-    emit(summary, running.summary_text, as_json=as_json)
-    if error is not None:
-        raise error
+    emit_run(outcome, as_json=as_json)

@@ -22,8 +22,10 @@ from edgeleuk.commands.probe import ProbeResult
 from edgeleuk.commands.replay import Replay
 from edgeleuk.control.store import ControlFile
 from edgeleuk.control.verdicts import ControlList, ControlRemoval, ControlResult
+from edgeleuk.doctor.findings import Examination
 from edgeleuk.labels.checking import LabelCheck
 from edgeleuk.labels.listing import LabelList
+from edgeleuk.reports.comparison import SessionComparison
 from edgeleuk.results.exported import ExportedCell
 from edgeleuk.results.schemas import write_schemas
 from edgeleuk.results.structs import RunSummary
@@ -52,6 +54,7 @@ PRINTED: Mapping[str, type] = {
     "verify-bundle": BundleVerification,
     "verify-session": SessionVerification,
     "report": SessionReport,
+    "report-compare": SessionComparison,
     "replay": Replay,
     "review": ReviewState,
     "labels-list": LabelList,
@@ -67,6 +70,7 @@ PRINTED: Mapping[str, type] = {
     "control-file": ControlFile,
     "camera-flat-field": StoredBlank,
     "bench": BenchResult,
+    "doctor": Examination,
     "export": ExportedCell,
     "config-show": ExplainedSettings,
     "stage-info": StageInfo,

@@ -25,10 +25,11 @@ from edgeleuk.cli.options import (
     StageOption,
     UmPerStepOption,
     UntilCellsOption,
+    UntilOfOption,
     UntilPointsOption,
     YesOption,
 )
-from edgeleuk.cli.output import emit
+from edgeleuk.cli.output import emit, emit_run
 from edgeleuk.errors import UsageError
 from edgeleuk.io.atomic import overwrite
 
@@ -216,6 +217,7 @@ def scan(
     stage_config: StageConfigOption = None,
     lamp: LampOption = None,
     until_points: UntilPointsOption = None,
+    until_of: UntilOfOption = None,
     until_cells: UntilCellsOption = None,
     config: ConfigOption = None,
     picture: Annotated[
@@ -238,6 +240,7 @@ def scan(
         "bundle": bundle,
         "session": session and str(session),
         "until_points": until_points,
+        "until_of": until_of,
         "until_cells": until_cells,
     }
     settings = command_settings(flags, file=config, command="scan")
@@ -249,7 +252,7 @@ def scan(
         here = opened.position()
         far_corner = (here.x_um + plan.width_um, here.y_um + plan.height_um, None)
         commands.check_reach(opened, far_corner, may_go_far=lambda far: yes or _asked(far))
-        summary, error = scanning.scan(
+        outcome = scanning.scan(
             settings.camera,
             settings.bundle,
             settings.of_run(),
@@ -264,9 +267,7 @@ def scan(
                 control_required=settings.control_required,
             ),
         )
-    emit(summary, running.summary_text, as_json=as_json)
-    if error is not None:
-        raise error
+    emit_run(outcome, as_json=as_json)
 
 
 def virtual_microscope(

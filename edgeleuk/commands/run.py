@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import msgspec
 
 from edgeleuk.bench.choosing import Held, settled
-from edgeleuk.bundle.known_error import known_error
+from edgeleuk.bundle.known_error import known_error, known_kinds
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.capture import ReconnectPolicy, is_simulated, is_simulated_source, open_camera, open_reader
 from edgeleuk.capture.discovery import control_settings, find_camera
@@ -27,6 +27,7 @@ from edgeleuk.counting.intervals import (
     counting_text,
     precise_enough,
     share_text,
+    share_to_know,
     sightings_text,
     way_on_text,
 )
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from edgeleuk.capture import FrameReader, FrameSource
     from edgeleuk.classifier.classifier import Classifier
     from edgeleuk.control.watch import LaboratoryRange
+    from edgeleuk.counting.confusion import KnownKinds
     from edgeleuk.counting.intervals import KnownError
     from edgeleuk.frames import RgbImage
     from edgeleuk.io.settings import RunSettings
@@ -168,6 +170,7 @@ class _Job(NamedTuple):
     settings: RunSettings
     correct: Callable[[RgbImage], RgbImage]
     known_error: KnownError | str
+    known_kinds: KnownKinds
     options: RunOptions
 
     def facts(self, source: FrameSource) -> dict[str, Any]:
@@ -180,6 +183,7 @@ class _Job(NamedTuple):
             "bundle": self.bundle.manifest.name,
             "bundle_sha256": self.bundle.sha256,
             "known_error": {"reason": known} if isinstance(known, str) else known.to_json(),
+            "known_kinds": self.known_kinds.to_json(),
             **msgspec.to_builtins(self.settings),
             # Readers of before know it by this name.
             "gate": self.settings.quality_check,
@@ -275,7 +279,15 @@ def _prepared(camera: str | None, bundle: str, settings: RunSettings, options: R
     opened = read_bundle(bundle)
     settings = settled(settings, opened, _held(path) if options.resume else None)
     error_rates = known_error(opened, opened.model_name(settings.runtime, settings.precision))
-    return _Job(uri, path, picture, opened, settings, correct, error_rates, options)
+    kinds = known_kinds(opened)
+    if settings.until_of == "white" and not kinds.asked:
+        raise UsageError(
+            "the bundle names no kinds of cells",
+            got="--until-of white",
+            allowed="lymphoid",
+            cure="pass --until-of lymphoid, or a bundle that names kinds",
+        )
+    return _Job(uri, path, picture, opened, settings, correct, error_rates, kinds, options)
 
 
 def _watched(
@@ -332,7 +344,7 @@ def _watched(
                     px_per_um=settings.px_per_um,
                     waiting=MOST_WAITING if settings.every_frame else 1,
                     read=read,
-                    enough=_enough(settings, control),
+                    enough=_enough(settings, control, job.known_kinds),
                     resume_from=resume_from,
                     attendant=state,
                 ),
@@ -355,7 +367,7 @@ def _finished(
     view, control, _, _ = watching
     summary = replace(summary, control=control.outcome)
     try:
-        summary = replace(summary, counting=_counting(summary, writer, job.known_error, job.settings))
+        summary = replace(summary, counting=_counting(summary, writer, job))
     except EdgeleukError as unread:
         # The counts themselves are known, and what ended the run matters more.
         error = error or unread
@@ -395,14 +407,17 @@ def _in_focus(
     return read
 
 
-def _enough(settings: RunSettings, control: ControlWatch) -> Callable[[Counted], str | None]:
+def _enough(
+    settings: RunSettings, control: ControlWatch, kinds: KnownKinds
+) -> Callable[[Counted], str | None]:
     """End a run when enough is known of the share of blasts, or counted, or when it must not count."""
     points, cells = settings.until_points, settings.until_cells
+    share_of = share_to_know(settings.until_of, kinds)
 
     def enough(counted: Counted) -> str | None:
         if control.ends is not None:
             return control.ends
-        if points is not None and precise_enough(counted, points):
+        if points is not None and precise_enough(counted, points, share_of):
             return f"the exact 95 % interval is within +-{points:g} points"
         if cells is not None and counted.total >= cells:
             return f"{cells} cells are counted"
@@ -411,11 +426,17 @@ def _enough(settings: RunSettings, control: ControlWatch) -> Callable[[Counted],
     return enough
 
 
-def _counting(
-    summary: SessionSummary, writer: SessionWriter, error: KnownError | str, settings: RunSettings
-) -> dict[str, Any]:
+def _counting(summary: SessionSummary, writer: SessionWriter, job: _Job) -> dict[str, Any]:
+    error, settings = job.known_error, job.settings
     called = None if isinstance(error, str) else writer.called(error.threshold)
-    return counting_facts(summary.counted, called, error, until_points=settings.until_points)
+    return counting_facts(
+        summary.counted,
+        called,
+        error,
+        until_points=settings.until_points,
+        until_of=settings.until_of,
+        kinds=job.known_kinds,
+    )
 
 
 def summary_text(summary: SessionSummary) -> str:

@@ -6,12 +6,13 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Literal
 
 import cv2
+import msgspec
 import numpy as np
 
 from edgeleuk.errors import DataRefusedError
 from edgeleuk.io.console import printable
 from edgeleuk.labels.contents import agreed, content_sha256, joined, named
-from edgeleuk.labels.kappa import cohens_kappa
+from edgeleuk.labels.kappa import Kappa, cohens_kappa
 from edgeleuk.labels.listing import people_of
 from edgeleuk.labels.merging import Several
 from edgeleuk.labels.opening import open_any_labels
@@ -90,26 +91,15 @@ class OwnContradiction(Printed, frozen=True, kw_only=True):
     labels: tuple[str, str]
 
 
-class Agreement(Printed, frozen=True, kw_only=True):
-    """How two people agree on cells that both labelled: Cohen's kappa with its 95 % interval.
+class Agreement(Kappa, frozen=True, kw_only=True):
+    """How two people agree on cells that both labelled.
 
     Attributes
     ----------
     people : two of str
-    cells : int
-    observed, expected : float
-        Share of cells on which they agree, and on which they would by chance.
-    kappa, low, high : float or None
-        None where both use one label alone.
     """
 
     people: tuple[str, str]
-    cells: int
-    observed: float
-    expected: float
-    kappa: float | None
-    low: float | None
-    high: float | None
 
 
 class FewCells(Printed, frozen=True, kw_only=True):
@@ -298,7 +288,7 @@ def _agreements(entries: Iterable[CellEntry], people: Sequence[str]) -> Iterable
             if cell in words[other]
         ]
         if both:
-            yield Agreement(people=(one, other), **cohens_kappa(both)._asdict())
+            yield Agreement(people=(one, other), **msgspec.structs.asdict(cohens_kappa(both)))
 
 
 def _few(entries: Sequence[CellEntry]) -> Iterable[FewCells]:

@@ -356,6 +356,7 @@ class _Run:
                 truth,
                 focus,
                 None if before is None else judgement.prediction,
+                cell.mask,
             )
             judged.append(_JudgedView(recorded, before, judgement))
         return judged

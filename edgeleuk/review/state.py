@@ -263,10 +263,12 @@ def counts_text(counts: ReviewCounts) -> list[str]:
     ):
         machine = "" if share.machine is None else f"machine {share.machine:.1%}, "
         found_share = share.reviewed
-        told = (
-            f"reviewed {found_share.share:.1%} ({found_share.low:.1%} to {found_share.high:.1%})"
-            if found_share.share is not None
-            else f"no reviewed share: {printable(str(found_share.reason))}"
-        )
+        if found_share.share is not None:
+            told = f"reviewed {found_share.share:.1%} ({found_share.low:.1%} to {found_share.high:.1%})"
+        elif found_share.reason in reasons:
+            told = "no reviewed share, for that reason"
+        else:
+            told = f"no reviewed share: {printable(str(found_share.reason))}"
+            reasons.add(found_share.reason)
         lines.append(f"share     {what}: {machine}{told}")
     return lines

@@ -46,7 +46,9 @@ _QUERIES = {
 }
 
 # Columns that are left out unless they are asked for.
-_PICTURES = ("thumbnail", "crop")
+_PICTURES = ("thumbnail", "crop", "contours")
+# Earlier sessions did not keep where a field lies.
+_WITH_TEXTURES = 3
 _ONE_CELL = _QUERIES["cells"].replace("ORDER BY cells.track", "WHERE cells.track = ?")
 
 
@@ -117,9 +119,9 @@ class SessionReader(CountingRows):
         """Yield the rows of a table in the order of their keys.
 
         It is ``frames``, ``cells``, ``events``, ``true_cells`` or ``reviews``. Rows of ``cells`` carry
-        ``captured_at``, ``source`` and ``px_per_um`` of their frame; the pictures are left out unless
-        `thumbnails` are asked for. Rows of ``reviews`` carry their ``link``; a session of an earlier schema
-        that nobody reviewed has none.
+        ``captured_at``, ``source`` and ``px_per_um`` of their frame; pictures and outlines are left out
+        unless `thumbnails` are asked for. Rows of ``reviews`` carry their ``link``; a session of an earlier
+        schema that nobody reviewed has none.
         """
         if table not in _QUERIES:
             msg = f"expected one of {', '.join(_QUERIES)}, got {table}"
@@ -141,6 +143,22 @@ class SessionReader(CountingRows):
         with explained(self.path):
             cursor = self._connection.execute(_QUERIES[table].format(said=said(self._connection)))
             return [name for name in dict.fromkeys(_names(cursor)) if name not in _PICTURES]
+
+    def kept_fields(self) -> Iterator[dict[str, object]]:
+        """Yield the fields whose place and texture are kept, in order; none of an early schema.
+
+        Each has ``sequence``, ``width``, ``height``, ``area``, ``left_px``, ``top_px`` and ``jpeg``.
+        """
+        if self.schema < _WITH_TEXTURES:
+            return
+        with explained(self.path):
+            cursor = self._connection.execute(
+                "SELECT sequence, width, height, area, left_px, top_px, jpeg FROM frames JOIN textures"
+                " ON textures.frame = sequence WHERE area IS NOT NULL ORDER BY sequence"
+            )
+            names = _names(cursor)
+            for row in cursor:
+                yield dict(zip(names, row, strict=True))
 
     def verify(self) -> ChainResult:
         """Compute the hash chain again; see `verify_chain`."""

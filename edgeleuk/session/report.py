@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from edgeleuk.counting.confusion import known_kinds_of
 from edgeleuk.counting.intervals import (
+    ShareOf,
     counting_facts,
     counting_text,
     known_error_of,
@@ -23,6 +25,7 @@ from edgeleuk.results import cells_text
 from edgeleuk.results.structs import (
     BlastShare,
     CorrectedShare,
+    CorrectedWhiteCells,
     CountPrecision,
     Differential,
     DifferentialCount,
@@ -44,6 +47,8 @@ if TYPE_CHECKING:
 GAPS = ("gap", "lost", "back")
 # Of those, how many the text shows; the JSON has all.
 MOST_SHOWN = 10
+# What a session may have recorded of the share to know.
+_SHARE_OF: dict[str, ShareOf] = {"white": "white", "lymphoid": "lymphoid"}
 CUT_OFF = "cut off, or still being recorded"
 
 
@@ -102,6 +107,7 @@ class SessionReport(Printed, frozen=True, kw_only=True):
     corrected_blast_share: CorrectedShare
     precision: CountPrecision
     white_cells: DifferentialCount | None = None
+    corrected_white_cells: CorrectedWhiteCells | None = None
     events: EventCounts
     gaps: list[Gap]
     research_use: str = RESEARCH_USE
@@ -142,7 +148,7 @@ def report_facts(reader: SessionReader) -> SessionReport:
     camera = settings.get("camera")
     camera = public_uri(camera) if isinstance(camera, str) else None
     error = known_error_of(settings.get("known_error"))
-    until = settings.get("until_points")
+    until, until_of = settings.get("until_points"), settings.get("until_of")
     of_summary: Any = summary.get("frames", {})
     facts = {
         "session": str(reader.path),
@@ -176,6 +182,8 @@ def report_facts(reader: SessionReader) -> SessionReport:
             None if isinstance(error, str) else reader.called(error.threshold),
             error,
             until_points=until if isinstance(until, float) else None,
+            until_of=_SHARE_OF.get(until_of) if isinstance(until_of, str) else None,
+            kinds=known_kinds_of(settings.get("known_kinds")),
         ),
         "events": {"n": len(events), "by_kind": dict(Counter(str(e["kind"]) for e in events).most_common())},
         "gaps": [

@@ -21,6 +21,7 @@ SCHEMA_VERSION = 6
 # Sessions of these may be continued: later ones only add what may be left empty.
 CONTINUED = (4, 5, SCHEMA_VERSION)
 _WITH_KINDS = 5
+_WITH_CONTOURS = 6
 RESTORE = "restore it from a copy"
 
 # What people call the cells: a session of the fourth or the fifth schema takes it with its first review.
@@ -73,7 +74,8 @@ CREATE TABLE cells (
     focus REAL NOT NULL,
     is_foreign INTEGER NOT NULL,
     kind TEXT,
-    kind_probability REAL
+    kind_probability REAL,
+    contours BLOB
 );
 CREATE TABLE views (
     track INTEGER NOT NULL REFERENCES cells (track),
@@ -151,6 +153,12 @@ def has_kinds(connection: sqlite3.Connection) -> bool:
     """Whether a session has columns for the kinds of cells."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     return bool(version >= _WITH_KINDS)
+
+
+def has_contours(connection: sqlite3.Connection) -> bool:
+    """Whether a session has a column for the outlines of cells; see `edgeleuk.session.contours`."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return bool(version >= _WITH_CONTOURS)
 
 
 def has_reviews(connection: sqlite3.Connection) -> bool:

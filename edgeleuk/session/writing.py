@@ -35,8 +35,7 @@ def whole_file(out: Path, session: Path, flag: str = "--out") -> Iterator[TextIO
     UsageError
         `out` is the session, a file that edgeleuk did not make, or cannot be written.
     """
-    if out.exists() and out.samefile(session):
-        raise UsageError("the export would overwrite the session", got=out, cure=f"choose another {flag}")
+    require_not_session(out, session, flag)
     require_replaceable(out, _is_ours, flag)
     with (
         write_errors_of(out, f"choose another {flag}"),
@@ -44,3 +43,14 @@ def whole_file(out: Path, session: Path, flag: str = "--out") -> Iterator[TextIO
         io.TextIOWrapper(binary, encoding="utf-8", newline="") as file,
     ):
         yield file
+
+
+def require_not_session(out: Path, session: Path, flag: str = "--out") -> None:
+    """Refuse an output that is the session itself.
+
+    Raises
+    ------
+    UsageError
+    """
+    if out.exists() and session.exists() and out.samefile(session):
+        raise UsageError("the export would overwrite the session", got=out, cure=f"choose another {flag}")

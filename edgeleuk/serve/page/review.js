@@ -240,7 +240,7 @@ function showState() {
   if (!state) return;
   const mine = (state.readers.find((one) => one.reader === reader) || { cells: 0 }).cells;
   write("done", number(mine));
-  write("of", t("review.of", { n: number(state.asked), cells: number(state.cells) }));
+  write("of", t("review.of", { n: number(state.asked), left: number(state.left), cells: number(state.cells) }));
   by("bar").max = Math.max(1, state.asked);
   by("bar").value = state.asked - state.left;
   write("passed", state.passed_over ? t("review.passed", { n: number(state.passed_over) }) : "");

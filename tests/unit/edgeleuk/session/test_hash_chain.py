@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from earlier_tables import TABLES_OF
 from hypothesis import given
 from hypothesis import strategies as st
 from sessions import CROP, WRITER, record, summary
@@ -20,7 +21,7 @@ from edgeleuk.errors import SessionError, UsageError
 from edgeleuk.session import create_session, read_session
 from edgeleuk.session.hash_chain import _hash_value
 from edgeleuk.session.pictures import decode_crop, encode_crop
-from edgeleuk.session.schema import APPLICATION_ID, REVIEWS, SCHEMA
+from edgeleuk.session.schema import APPLICATION_ID
 from edgeleuk.session.verify import is_database, verify_session
 from edgeleuk.session.writer import MB, DiskGuard
 
@@ -115,21 +116,11 @@ def alter(path: Path, statement: str) -> None:
     connection.close()
 
 
-# What the fifth schema added to the tables of the third and the fourth.
-ADDED = (
-    ",\n    kind TEXT,\n    kind_probability REAL\n)",
-    "    kind TEXT,\n    kind_probability REAL,\n    agreed_kind TEXT,\n    agreed_kind_probability REAL,\n",
-    "'other', ",
-)
-
-
 def without_kinds(path: Path) -> None:
     """Give a session the tables that it had before the fifth schema, with its rows."""
-    added, of_views, other = ADDED
-    before = SCHEMA.replace(added, "\n)").replace(of_views, "").replace(other, "").replace(f"{REVIEWS};", "")
     new = path.with_suffix(".old")
     connection = sqlite3.connect(new)
-    connection.executescript(before)
+    connection.executescript(TABLES_OF[4])
     connection.execute("ATTACH ? AS five", (str(path),))
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     for (table,) in connection.execute("SELECT name FROM main.sqlite_schema WHERE type = 'table'").fetchall():

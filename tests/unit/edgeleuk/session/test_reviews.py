@@ -6,28 +6,18 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 import pytest
+from earlier_tables import TABLES_OF
 from sessions import record, summary
 
 from edgeleuk.errors import EdgeleukError, SessionError, UsageError
 from edgeleuk.session import create_session, read_session, resume_session
 from edgeleuk.session.reviews import Word, open_for_review, reviews_of, standing
-from edgeleuk.session.schema import REVIEWS, SCHEMA
 from edgeleuk.session.verify import verify_session
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 SETTINGS = {"camera": "test://"}
-_FIVE = SCHEMA.replace(f"{REVIEWS};", "")
-_KINDS = ",\n    kind TEXT,\n    kind_probability REAL\n)"
-_KINDS_OF_VIEWS = (
-    "    kind TEXT,\n    kind_probability REAL,\n    agreed_kind TEXT,\n    agreed_kind_probability REAL,\n"
-)
-# The tables of earlier schemas: without what later ones added.
-TABLES_OF = {
-    5: _FIVE,
-    4: _FIVE.replace(_KINDS, "\n)").replace(_KINDS_OF_VIEWS, "").replace("'other', ", ""),
-}
 
 
 @pytest.fixture

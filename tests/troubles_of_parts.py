@@ -104,7 +104,7 @@ PART_FAULTS = (
         PI_4,
         ("software", "litert", "failure"),
         "illegal instruction",
-        "pip install 'ai-edge-litert<2'",
+        "pip install 'ai-edge-litert<1.4.0'",
         programs={"python -m edgeleuk.doctor.probe runtime litert": Said(-4, "")},
     ),
     Fault(
@@ -351,7 +351,7 @@ PART_FAULTS = (
         PI_4,
         ("stage", "ports", "failure"),
         "/dev/ttyAMA0",
-        "usermod -aG tty $USER",
+        "sudo raspi-config",
         files={"dev/ttyAMA0": ""},
         programs={"stat -c %G /dev/ttyAMA0": says("tty"), "test -r /dev/ttyAMA0": CLOSED},
         changes={"stage": "serial:///dev/ttyAMA0"},

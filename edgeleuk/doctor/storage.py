@@ -30,7 +30,8 @@ _DISK_ERRORS = re.compile(
     r"I/O error, dev ((?:mmcblk|sd|nvme|vd)\w*)|EXT4-fs error \(device ((?:mmcblk|sd|nvme|vd)\w*)"
     r"|(mmc(?:blk)?\d+)\w*: .*(?:error -\d+|[Tt]imeout waiting|timed? ?out)"
 )
-_REPLACE = "copy what is on it, and replace it by a card for dash cameras (A2, high endurance) or an SSD"
+_NEW_CARD = "a card for dash cameras (A2, high endurance) or an SSD"
+_REPLACE = f"copy what is on it, and replace it by {_NEW_CARD}"
 
 
 class _Disk(NamedTuple):
@@ -110,7 +111,7 @@ def wear(machine: Machine) -> list[Finding]:
         if not life:
             continue
         share = "more than 100" if life >= _WORN_OUT else f"up to {life * 10}"
-        used = f"{name} has used up {share} % of its life"
+        used = f"{name} has used {share} % of its life"
         if life >= _WORN_OUT or reserve >= _RESERVE_GONE:
             return [failure("wear", used, _REPLACE)]
         if life >= _WORN or reserve >= _RESERVE_SHORT:
@@ -143,8 +144,8 @@ def disk_errors(machine: Machine) -> list[Finding]:
         # Others may have been pulled out.
         mine = any(device and device.replace("mmcblk", "mmc").startswith(name) for name in named)
         if mine:
-            return [failure("errors", text, f"back it up now; then {_REPLACE}")]
-        return [warning("errors", text, f"sessions are on another disk; if you need this one, {_REPLACE}")]
+            return [failure("errors", text, f"copy what is on it now, and replace it by {_NEW_CARD}")]
+        return [warning("errors", text, f"sessions are on another disk; do not trust this one: {_REPLACE}")]
     if of_systems:
         name, number = next(iter(of_systems.items()))
         text = f"the file system of {name} has {counted(number, 'error')}"
@@ -152,7 +153,7 @@ def disk_errors(machine: Machine) -> list[Finding]:
             warning(
                 "errors",
                 text,
-                "let it be repaired at the next start: sudo touch /forcefsck, or fsck.mode=force",
+                "restart once with fsck.mode=force in the kernel's command line (/boot/firmware/cmdline.txt)",
             )
         ]
     if lines is None:

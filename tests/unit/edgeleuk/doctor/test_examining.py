@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from dataclasses import fields
+from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,13 +23,15 @@ from edgeleuk.doctor.diagnosis import read_settings
 from edgeleuk.doctor.findings import Finding, examination, examination_text, failure, in_group, ok, warning
 from edgeleuk.doctor.machine import Machine, this_machine
 from edgeleuk.doctor.probe import main
+from edgeleuk.doctor.system import LEAST_GLIBC, PYTHONS
 from edgeleuk.errors import CheckFailedError, HardwareError
 from edgeleuk.io.programs import Said
 from edgeleuk_firmware_bridge.commands.results import StageInfo
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[4]
 
 
 def nothing_runs(words: Sequence[str], timeout_s: float) -> Said | None:
@@ -203,6 +208,21 @@ def test_programs_see_the_settings_and_a_stage_that_was_given(
     assert str(machine.folder) == "runs"
     shown = "import os; print(os.environ['EDGELEUK_STAGE'])"
     assert machine.output(machine.python, "-c", shown, timeout_s=60.0) == "socket://HOST:7011"
+
+
+def test_the_wheels_of_the_device_need_no_newer_glibc_than_doctor_asks_for() -> None:
+    needed = {}
+    for name in ("ai-edge-litert", "av", "msgspec", "numpy", "onnxruntime", "simplejpeg"):
+        tags = metadata.distribution(name).read_text("WHEEL") or ""
+        found = [(int(one), int(other)) for one, other in re.findall(r"manylinux_(\d+)_(\d+)_", tags)]
+        # A wheel with several tags runs on the oldest.
+        needed[name] = min(found, default=(0, 0))
+    assert max(needed.values()) <= LEAST_GLIBC, needed
+
+
+def test_doctor_knows_the_pythons_that_the_project_is_made_for() -> None:
+    text = (ROOT / "pyproject.toml").read_text()
+    assert tuple(re.findall(r"Programming Language :: Python :: (3\.\d+)", text)) == PYTHONS
 
 
 def test_recordings_speak_as_the_commands_do() -> None:

@@ -162,8 +162,7 @@ def run(
     moved = autofocus or (stage is not None and serve is not None)
     if (stage is not None and not moved) or (autofocus and (stage or settings.stage) is None):
         raise UsageError("a stage and --autofocus belong together", cure="pass both, or neither")
-    if serve is None and (tls_cert or tls_key) is not None:
-        raise UsageError("a certificate is of use with --serve alone", cure="pass --serve [HOST:]PORT, too")
+    page = serve_options(serve, tls_cert, tls_key)
     with ExitStack() as stack:
         focus = None
         told = stage_config or settings.stage_config
@@ -189,7 +188,7 @@ def run(
                 video=save_video,
                 control=settings.control,
                 control_required=settings.control_required,
-                serve=None if serve is None else serve_options(serve, tls_cert, tls_key),
+                serve=page,
                 autofocus=autofocus,
             ),
         )

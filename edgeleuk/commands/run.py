@@ -219,13 +219,18 @@ def run(
     error : EdgeleukError or None
         What ended the run before its time; all that the summary counts is recorded all the same.
     """
-    job = _prepared(camera, bundle, settings, options)
-    settings = job.settings
+    # A port that is taken is told before anything takes time.
+    with nullcontext() if options.serve is None else RunPage(options.serve) as page:
+        return _run(_prepared(camera, bundle, settings, options), page)
+
+
+def _run(job: _Job, page: RunPage | None) -> tuple[SessionSummary, EdgeleukError | None]:
+    """Open what is needed, and watch."""
+    settings, options = job.settings, job.options
     policy = ReconnectPolicy(tries=settings.reconnects)
     open_session = resume_session if options.resume else create_session
     # Until the camera is open there is nothing to finish; from then on, even the picture is.
     with (
-        nullcontext() if options.serve is None else RunPage(options.serve) as page,
         open_tested_classifier(
             job.bundle,
             runtime=settings.runtime,

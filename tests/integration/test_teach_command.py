@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+from labelled import entry, file_of, said
 from outcome import Outcome
 
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.cli.app import main
+from edgeleuk.labels.spool import Spool
+from edgeleuk.virtual.cells import single_cell
 from edgeleuk_convert.commands.schemas import PRINTED
 
 if TYPE_CHECKING:
@@ -88,15 +91,15 @@ def test_a_laboratory_gets_its_own_bundle(
     words = ("--labels", labels, "--laboratory", "Ward 7", "--out", "lab.edgeleuk", "--json")
     done = edgeleuk("teach", "default", *words)
     assert done.code == 0, done.err
-    said = validated(done)
-    (head,) = said["heads"]
-    assert (said["verdict"], said["reasons"], head["head"]) == ("pass", [], "kind")
+    printed = validated(done)
+    (head,) = printed["heads"]
+    assert (printed["verdict"], printed["reasons"], head["head"]) == ("pass", [], "kind")
     assert head["after"]["value"] > head["before"]["value"] + 0.2
     assert head["gain"]["low"] > 0
     assert sum(head["confusion"]["neutrophil"].values()) == head["classes"]["neutrophil"]["cells"]
     bundle = read_bundle(Path("lab.edgeleuk"))
     (*_, step) = bundle.manifest.descent
-    assert (step.laboratory, step.forced, step.labels_sha256) == ("Ward 7", False, said["labels_sha256"])
+    assert (step.laboratory, step.forced, step.labels_sha256) == ("Ward 7", False, printed["labels_sha256"])
     assert step.parent_sha256 == read_bundle("default").sha256
     assert edgeleuk("verify", "lab.edgeleuk").code == 0
     corrected_by_its_own_cells(edgeleuk, pictures)
@@ -137,6 +140,37 @@ def corrected_by_its_own_cells(edgeleuk: Callable[..., Outcome], pictures: dict[
     share, raw = corrected["kinds"]["neutrophil"], facts["white_cells"]["white_cells"]["kinds"]["neutrophil"]
     # Four slides tell little of how often kinds are confused.
     assert 0 < share["low"] < raw["low"] < share["share"] <= share["high"]
+
+
+def test_blasts_are_taught_where_a_forest_had_a_say_and_what_to_label_next_is_told(
+    edgeleuk: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    forest = read_bundle("default").manifest.output.forest_weight
+    with Spool() as spool:
+        cells = [(number, ("blast", "normal")[number % 2]) for number in range(48)]
+        entries = [
+            entry(
+                spool, number, said(label), slide=f"S{number // 2 % 3}", of=single_cell(label, 700 + number)
+            )
+            for number, label in cells
+        ]
+        file_of(tmp_path / "drawn.labels", spool, entries)
+    run = ("run", "--camera", "virtual://?seed=9", "--frames", 3, "--runtime", "litert")
+    assert edgeleuk(*run, "--session", "night.db").code == 0
+    words = ("teach", "default", "--labels", "drawn.labels", "--out", "lab.edgeleuk", "--runtime", "litert")
+    done = edgeleuk(*words, "--force", "--next", "night.db", "--json")
+    assert done.code == 0, done.err
+    found = validated(done)
+    (head,) = found["heads"]
+    assert head["head"] == "blast"
+    # A head of its own took the forest's place, or nothing did.
+    kept = read_bundle(Path("lab.edgeleuk")).manifest.output.forest_weight
+    assert (kept == 0) is (not forest or not head["choice"].startswith("the head"))
+    assert found["next"]["bundle"] == "lab"
+    assert found["next"]["cells"]
+    missed = edgeleuk(*words, "--next", "none.db")
+    assert (missed.code, missed.out) == (2, "")
+    assert "there is no such session file" in missed.err
 
 
 def test_too_few_cells_make_a_rejected_bundle_unless_somebody_insists(

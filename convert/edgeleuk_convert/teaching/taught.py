@@ -269,10 +269,10 @@ def _blasts(
         probability = calibrated(np.log(odds / (1 - odds)), contract)
         head = blast_head(task, found)
         if head is None:
-            contract = recalibrated(rules.output, contract, found.sharpness)
+            rules = replace(rules, output=recalibrated(rules.output, contract, found.sharpness))
         else:
-            rules = replace(rules, blast_head=head, forest=None)
-        rules = replace(rules, output=contract)
+            # At once: an output that a forest has a weight in is nothing without one.
+            rules = replace(rules, output=contract, blast_head=head, forest=None)
     if rows.sum() >= LEAST_CELLS:
         envelope, gate, statistics = blast_gate(cells.of(rows), seed)
         rules = replace(rules, envelope=envelope, gate=gate, statistics=statistics)

@@ -43,8 +43,8 @@ _SCALE_SIDE = 200
 _ENOUGH_SIDE = 160
 _MANY_RED_CELLS = 12
 _FEW_ENOUGH_PX = 480
-# Chromatin lets blue pass: in nuclei of five sets its density was .46 of that of green at most. Thick red cells
-# may be as dense as nuclei. Theirs was .75 at least.
+# Chromatin lets blue pass: in nuclei of five sets its density was .46 of that of green at most. Thick red
+# cells may be as dense as nuclei. Theirs was .75 at least.
 _MOST_BLUE_OF_GREEN = 0.6
 # Nuclei that touch dent their common outline.
 _LEAST_SOLIDITY = 0.94

@@ -87,11 +87,8 @@ def test_red_cells_as_dense_as_nuclei_are_left_out() -> None:
     """Colours as measured in a field of BCISC, whose thick red cells look grey."""
     field = np.full((480, 640, 3), (134, 179, 114), np.uint8)
     for x, y in RED_CELLS:
-        cv2.circle(field, (x, y), round(3.75 * PX_PER_UM), (70, 72, 39), -1)
-    cv2.circle(field, (300, 240), 48, (97, 105, 82), -1)
-    cv2.circle(field, (300, 240), 32, (60, 30, 56), -1)
-    (cell,) = segment(cv2.GaussianBlur(field, (0, 0), 1.0).astype(np.uint8), px_per_um=PX_PER_UM)
-    assert cell.box.centre == pytest.approx((300, 240), abs=3)
+        cv2.circle(field, (x, y), round(3.75 * PX_PER_UM), (57, 61, 29), -1)
+    assert segment(cv2.GaussianBlur(field, (0, 0), 1.0).astype(np.uint8), px_per_um=PX_PER_UM) == []
 
 
 def test_no_white_cell_is_an_empty_list() -> None:

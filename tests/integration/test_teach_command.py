@@ -102,6 +102,7 @@ def test_a_laboratory_gets_its_own_bundle(
     assert (step.laboratory, step.forced, step.labels_sha256) == ("Ward 7", False, printed["labels_sha256"])
     assert step.parent_sha256 == read_bundle("default").sha256
     assert edgeleuk("verify", "lab.edgeleuk").code == 0
+    corrected_by_its_own_cells(edgeleuk, pictures)
     # Cells that nobody showed it, through all that `classify` does.
     unseen = pictures["neutrophil"][60:80]
     scale = ("--px-per-um", 6.2, "--json")
@@ -113,6 +114,32 @@ def test_a_laboratory_gets_its_own_bundle(
         whole -= cells["uncertain_by_reason"].get("border", 0)
         assert told >= least * whole > 0 or not least
         assert cells["blast"] == 0
+
+
+def corrected_by_its_own_cells(edgeleuk: Callable[..., Outcome], pictures: dict[str, list[Path]]) -> None:
+    """The taught bundle knows how often it confuses kinds here, and corrects a folder of them by it."""
+    bundle = read_bundle("lab.edgeleuk")
+    confusion = json.loads(bundle.members["validation.json"])["confusion"]
+    # The head for blasts was not taught: it may know none of these lymphocytes.
+    assert {"neutrophil", "monocyte"} <= set(confusion["kinds"])
+    of_neutrophils = dict(zip(confusion["kinds"], confusion["counts"], strict=True))["neutrophil"]
+    # The uncertain ones are not in it.
+    assert 20 < sum(of_neutrophils) <= 40
+    card = bundle.members["card.md"].decode()
+    _, _, own = card.partition("## Accuracy in Ward 7\n")
+    assert "neutrophil cells that were called: " in own
+    assert "figures of `default`" in card
+    Path("ward").mkdir()
+    for kind, most in (("neutrophil", 25), ("monocyte", 8)):
+        for picture in pictures[kind][-most:]:
+            shutil.copyfile(picture, Path("ward") / f"{kind}-{picture.name}")
+    words = ("classify", "ward", "--bundle", "lab.edgeleuk", "--px-per-um", 6.2)
+    facts = taught(edgeleuk(*words, "--json"))
+    corrected = facts["corrected_white_cells"]
+    assert (corrected["reason"], corrected["n"]) == (None, facts["white_cells"]["white_cells"]["n"])
+    share, raw = corrected["kinds"]["neutrophil"], facts["white_cells"]["white_cells"]["kinds"]["neutrophil"]
+    # Four slides tell little of how often kinds are confused.
+    assert 0 < share["low"] < raw["low"] < share["share"] <= share["high"]
 
 
 def test_blasts_are_taught_where_a_forest_had_a_say_and_what_to_label_next_is_told(

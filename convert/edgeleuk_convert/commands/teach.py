@@ -23,7 +23,7 @@ from edgeleuk_convert.commands.convert import rejected_path
 from edgeleuk_convert.environment import require_writable
 from edgeleuk_convert.teaching.measuring import measure
 from edgeleuk_convert.teaching.rebuilding import TaughtHeads, rebuilt
-from edgeleuk_convert.teaching.taught import HeadResult, Teaching, teach_heads, teaching_text
+from edgeleuk_convert.teaching.taught import HeadResult, Teaching, card_notes, teach_heads, teaching_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -155,7 +155,7 @@ def teach(bundle: str, labels: Labels, out: Path, options: TeachOptions) -> Teac
         forced=verdict == "forced",
     )
     heads = _heads(opened, teaching, verdict)
-    manifest, members = rebuilt(opened, heads, facts, teaching_text(teaching.results), name=out.stem)
+    manifest, members = rebuilt(opened, heads, facts, card_notes(teaching), name=out.stem)
     place = rejected_path(out) if verdict == "fail" else out
     write_bundle(place, manifest, members)
     return TeachResult(

@@ -14,6 +14,7 @@ from edgeleuk.session import JudgedCell
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from edgeleuk.frames import Mask
     from edgeleuk.session import SessionWriter
 
 BOX = Box(3, 4, 120, 90)
@@ -22,12 +23,18 @@ CROP = CellCrop(PIXELS, np.full((90, 120), 255, np.uint8), 13.0)
 BLAST = Prediction(Decision.BLAST, 0.75)
 
 
-def record(session: SessionWriter, number: int, prediction: Prediction = BLAST, **changes: object) -> None:
+def record(
+    session: SessionWriter,
+    number: int,
+    prediction: Prediction = BLAST,
+    mask: Mask | None = None,
+    **changes: object,
+) -> None:
     """Record frame `number` with one new cell, of the same number."""
     cell = CellResult(number, True, BOX, 100.5, 60.25, prediction)
     found = Cell(BOX, np.full((90, 120), 255, np.uint8))
     result = FrameResult(number, 1e9 + number, "test://", 640, 480, 13.0, (cell,), (), (found,), 12.5)
-    judged = JudgedCell(number, BOX, 10800, 10800, 100.5, 60.25, prediction, CROP, None)
+    judged = JudgedCell(number, BOX, 10800, 10800, 100.5, 60.25, prediction, CROP, mask=mask)
     session.record_frame(replace(result, **changes), [judged])  # type: ignore[arg-type]
 
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeleuk.labels.contents import CellEntry
-    from edgeleuk.labels.file import LabelFile
     from edgeleuk.labels.naming import Naming
+    from edgeleuk.labels.opening import Labels
 
 
 class LabelsWritten(Printed, frozen=True, kw_only=True):
@@ -133,7 +133,7 @@ def import_pictures(
     with Spool() as spool, progress_bar("finding cells") as report:
         found = import_folder(folder, naming, spool, by=of.by, at=of.at, px_per_um=px_per_um, progress=report)
         write_new(out, found.cells, spool)
-    return _imported(out, found)
+    return imported(out, found)
 
 
 def import_table(table: Path, cells: Path, out: Path, of: Author) -> LabelsImported:
@@ -141,7 +141,7 @@ def import_table(table: Path, cells: Path, out: Path, of: Author) -> LabelsImpor
     file = open_labels(cells)
     entries = read_words(table, file.cells, by=of.by, at=of.at, classes=of.classes)
     write_new(out, entries, file, among=[cells])
-    return _imported(out, Imported(entries, {}, {}, 0, None, 0, 0))
+    return imported(out, Imported(entries, {}, {}, 0, None, 0, 0))
 
 
 def export_labels(source: Path, out: Path | None, csv: Path | None, bundle: str | None) -> LabelsWritten:
@@ -156,7 +156,8 @@ def export_labels(source: Path, out: Path | None, csv: Path | None, bundle: str 
     """
     if (out is None) == (csv is None):
         raise UsageError("one thing has to be asked for", allowed="--out FILE.labels or --csv FILE")
-    file, entries = _labels_of(source, bundle)
+    file = _labels_of(source, bundle)
+    entries = file.cells
     if csv is not None:
         write_csv(entries, csv)
     elif out is not None:
@@ -164,13 +165,12 @@ def export_labels(source: Path, out: Path | None, csv: Path | None, bundle: str 
     return written(out or csv, entries)
 
 
-def _labels_of(source: Path, bundle: str | None) -> tuple[LabelFile, Sequence[CellEntry]]:
+def _labels_of(source: Path, bundle: str | None) -> Labels:
     if is_database(source):
         return session_labels(source, bundle=bundle)
     if bundle is not None:
         raise UsageError("--bundle belongs to a session", got=source)
-    file = open_labels(source)
-    return file, file.cells
+    return open_labels(source)
 
 
 def merge(paths: Sequence[Path], out: Path) -> LabelsWritten:
@@ -247,7 +247,8 @@ def _by_label(entries: Iterable[CellEntry]) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
-def _imported(out: Path, found: Imported) -> LabelsImported:
+def imported(out: Path, found: Imported) -> LabelsImported:
+    """Sum up what was imported."""
     return LabelsImported(
         **{name: getattr(written(out, found.cells), name) for name in LabelsWritten.__struct_fields__},
         left_out={reason: tuple(files) for reason, files in sorted(found.left_out.items())},

@@ -20,18 +20,19 @@ from edgeleuk.io.clock import now
 from edgeleuk.io.console import recordable
 from edgeleuk.results import Decision, Prediction
 from edgeleuk.results.kinds import Kind
+from edgeleuk.session.contours import encode_contours
 from edgeleuk.session.counting_rows import CountingRows
 from edgeleuk.session.hash_chain import append_link
 from edgeleuk.session.intact import FileWatch
 from edgeleuk.session.pictures import encode_crop, encode_texture, thumbnail
 from edgeleuk.session.resume_state import earlier_fields, last_record_at, read_resume_state
-from edgeleuk.session.schema import explained, has_kinds
+from edgeleuk.session.schema import explained, has_contours, has_kinds, transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from edgeleuk.frames import Box, CellCrop, TrueCell
+    from edgeleuk.frames import Box, CellCrop, Mask, TrueCell
     from edgeleuk.results import FrameResult, SessionSummary
     from edgeleuk.session.resume_state import ResumeState
     from edgeleuk.vision.tracking import EarlierField, Placed
@@ -93,6 +94,8 @@ class JudgedCell:
         See `edgeleuk.vision.focus.focus_of`.
     agreed : Prediction or None
         What is said of the cell from now on; None for its first view, whose own prediction stands alone.
+    mask : (h, w) uint8, optional
+        Of the box's size, as of `Cell`: of the first view its outlines are kept.
     """
 
     track: int
@@ -106,6 +109,7 @@ class JudgedCell:
     truth: str | None = None
     focus: float = 0.0
     agreed: Prediction | None = None
+    mask: Mask | None = None
 
 
 class SessionWriter(CountingRows):
@@ -118,6 +122,9 @@ class SessionWriter(CountingRows):
         Set when the run has ended, well or not.
     noted : int
         Events beside the run's own: as the disk filled, and what listeners noted.
+    heard : callable, optional
+        Told of each event once it is recorded: its number in the session, its time,
+        its kind and its text.
     """
 
     def __init__(
@@ -131,6 +138,7 @@ class SessionWriter(CountingRows):
         self._pictures = True
         self._file = FileWatch(path, connection, lock)
         self.noted = 0
+        self.heard: Callable[[int, float, str, str], object] | None = None
 
     def record_frame(
         self,
@@ -162,10 +170,11 @@ class SessionWriter(CountingRows):
         # Encoded before the transaction: nobody has to wait for it.
         crops = {cell.track: encode_crop(cell.crop) if kept and cell.crop else None for cell in judged}
         thumbnails = [thumbnail(cell.crop.pixels) if kept and cell.crop else None for cell in first]
+        contours = [None if cell.mask is None else encode_contours(cell.mask) for cell in first]
         texture = None if placed is None or placed.texture is None else encode_texture(placed.texture)
         with self._transaction() as connection:
             _insert_frame(connection, result, len(first), placed)
-            _insert_first_views(connection, result.sequence, first, thumbnails, crops)
+            _insert_first_views(connection, result.sequence, first, (thumbnails, contours), crops)
             _insert_further_views(connection, result.sequence, judged, crops)
             if texture is not None:
                 connection.execute("INSERT INTO textures VALUES (?, ?)", (result.sequence, texture))
@@ -191,12 +200,12 @@ class SessionWriter(CountingRows):
 
     def record_event(self, kind: str, text: str, at: float | None = None) -> None:
         """Add a line to the session's log; `at` tells when on the session's clock, by default now."""
+        at, text = now() if at is None else at, recordable(text)
         with self._transaction() as connection:
-            row = connection.execute(
-                "INSERT INTO events (at, kind, text) VALUES (?, ?, ?)",
-                (now() if at is None else at, kind, recordable(text)),
-            )
+            row = connection.execute("INSERT INTO events (at, kind, text) VALUES (?, ?, ?)", (at, kind, text))
             append_link(connection, "event", row.lastrowid)
+        if self.heard is not None:
+            self.heard(int(row.lastrowid or 0), at, kind, text)
 
     def note(self, kind: str, text: str) -> None:
         """Add a line to the log that is not the run's own, as `record_event`."""
@@ -285,17 +294,10 @@ class SessionWriter(CountingRows):
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        self._file.check()
         with explained(self.path, give_up=self._file.give_up):
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-                self._connection.execute("COMMIT")
-            except BaseException:
-                # A full disk may have rolled back already.
-                with contextlib.suppress(sqlite3.Error):
-                    self._connection.execute("ROLLBACK")
-                raise
+            self._file.check()
+            with transaction(self._connection) as connection:
+                yield connection
 
 
 def _insert_frame(
@@ -318,15 +320,16 @@ def _insert_first_views(
     connection: sqlite3.Connection,
     sequence: int,
     cells: Sequence[JudgedCell],
-    thumbnails: Sequence[bytes | None],
+    shown: tuple[Sequence[bytes | None], Sequence[bytes | None]],
     crops: Mapping[int, bytes | None],
 ) -> None:
-    """Insert the cells that were judged for the first time."""
-    names = (
+    """Insert the cells that were judged for the first time, `shown` by thumbnails and outlines."""
+    thumbnails, contours = shown
+    names: tuple[str, ...] = (
         *("track", "frame", "x", "y", "w", "h", "area_px", "nucleus_area_px", "area_um2", "nucleus_area_um2"),
         *("decision", "probability", "reason", "truth", "thumbnail", "crop", "focus", "is_foreign"),
     )
-    rows = [
+    rows: list[tuple[object, ...]] = [
         (
             *(cell.track, sequence, *cell.box, cell.area_px, cell.nucleus_area_px),
             *(cell.area_um2, cell.nucleus_area_um2, *_columns(cell.prediction)),
@@ -334,6 +337,9 @@ def _insert_first_views(
         )
         for cell, small in zip(cells, thumbnails, strict=True)
     ]
+    if has_contours(connection):
+        names = (*names, "contours")
+        rows = [(*row, outlines) for row, outlines in zip(rows, contours, strict=True)]
     _insert(connection, "cells", (names, rows), (_KINDS, [_kinds(cell.prediction) for cell in cells]))
 
 

@@ -19,6 +19,7 @@ from edgeleuk.inference.preprocessing import to_batch
 from edgeleuk.inference.quantization import Affine, dequantize, quantize
 from edgeleuk.results import CellResult, Decision, FrameResult, Prediction
 from edgeleuk.session import JudgedCell, create_session
+from edgeleuk.session.contours import MOST_BYTES, encode_contours
 from edgeleuk.virtual.render import VirtualSlide
 from edgeleuk.vision.crops import crop_cell
 from edgeleuk.vision.quality import quality_check
@@ -147,8 +148,16 @@ def test_record_a_frame_of_4_cells(
             results = tuple(CellResult(track, True, box, 100.0, 60.0, BLAST) for track in tracks)
             found = (Cell(box, mask),) * 4
             result = FrameResult(number, 1e9, "test://", 1280, 960, 13.0, results, (), found, 12.5)
-            judged = [JudgedCell(track, box, 10800, 7000, 100.0, 60.0, BLAST, crops[0]) for track in tracks]
+            judged = [
+                JudgedCell(track, box, 10800, 7000, 100.0, 60.0, BLAST, crops[0], mask=mask)
+                for track in tracks
+            ]
             session.record_frame(result, judged)
 
         benchmark(record)
         assert session.counts().cells == 4 * next(numbers)
+
+
+def test_encode_contours_of_a_field(benchmark: BenchmarkFixture, cells: list[Cell]) -> None:
+    data = benchmark(lambda: [encode_contours(cell.mask) for cell in cells])
+    assert max(map(len, data)) <= MOST_BYTES

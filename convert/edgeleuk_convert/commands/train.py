@@ -129,10 +129,9 @@ def train(
 
 
 def _on_held_out(cells: CellSet, out: Path, record: TrainingRecord) -> Evaluation:
-    """Judge a network on the subjects that its training held out."""
+    """Judge a network on what was held out; of a split that was allowed to leak, on all of it."""
     from edgeleuk_convert.evaluation.evaluate import evaluate_cells, keras_predictor
 
-    # Not what is unseen by group: of a split that was allowed to leak, all that was held out is judged.
     tested = set(record.held_out_subjects)
     return evaluate_cells(
         keras_predictor(out, record),

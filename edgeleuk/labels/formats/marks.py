@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from edgeleuk.labels.formats.outlines import Bools, Polygon, Ring
 
 LEAST_POINTS = 3
+NO_AREA = "a shape of its kind is not read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,8 @@ class Mark:
         When.
     is_relative : bool
         Polygons and box are in parts of the picture's width and height, not in pixels.
+    fault : str or None
+        Why it is left out, where it outlines no cell.
     is_said : bool
         Somebody said it in the tool that wrote the file, even where it calls the cell as it was exported.
     """
@@ -57,6 +60,7 @@ class Mark:
     at: datetime | None = None
     is_relative: bool = False
     is_said: bool = False
+    fault: str | None = None
 
     @property
     def bounds(self) -> tuple[float, float, float, float] | None:

@@ -31,7 +31,7 @@ from edgeleuk.batch.save import AnnotatedPictures
 from edgeleuk.batch.worker import Picture, Standard
 from edgeleuk.bench.choosing import Held, settled
 from edgeleuk.bundle.acceptance import refuse_rejected
-from edgeleuk.bundle.known_error import known_error
+from edgeleuk.bundle.known_error import known_error, known_kinds
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.capture.base import PICTURE_SUFFIXES, natural_key
 from edgeleuk.counting.intervals import (
@@ -50,6 +50,7 @@ from edgeleuk.results.structs import (
     BlastShare,
     CellCounts,
     CorrectedShare,
+    CorrectedWhiteCells,
     CountPrecision,
     Differential,
     DifferentialCount,
@@ -119,6 +120,7 @@ class ArchiveResult(Printed, frozen=True, kw_only=True):
     differential: Differential
     corrected_blast_share: CorrectedShare
     white_cells: DifferentialCount | None = None
+    corrected_white_cells: CorrectedWhiteCells | None = None
     research_use: str = RESEARCH_USE
     out: str | None = None
     files: tuple[ArchiveLine, ...] | UnsetType = UNSET
@@ -285,11 +287,13 @@ def archive_text(result: ArchiveResult) -> str:
     lines += [f"unreadable {printable(entry.file)}: {printable(entry.error)}" for entry in named]
     if (rest := len(result.unreadable) - len(named)) > 0:
         lines.append(f"unreadable and {rest} more")
-    lines.append(f"cells     {cells.blast + cells.normal + cells.uncertain}: {cells_text(cells.to_json())}")
+    all_cells = cells.blast + cells.normal + cells.other + cells.uncertain
+    lines.append(f"cells     {all_cells}: {cells_text(cells.to_json())}")
     lines += way_on_text(cells.uncertain_by_reason)
     facts = result.to_json()
     lines += share_text(facts["blast_share"])
-    lines += counting_text(facts)
+    # Reasons may be a bundle's own words.
+    lines += map(printable, counting_text(facts))
     if result.out is not None:
         lines.append(f"results   {printable(result.out)}")
     return "\n".join([*lines, RESEARCH_USE])
@@ -442,7 +446,7 @@ def _facts(
     called = None
     if not isinstance(error, str):
         called = called_of(((probability, reason) for _, probability, reason, _ in cells), error.threshold)
-    counting = counting_facts(counted, called, error)
+    counting = counting_facts(counted, called, error, kinds=known_kinds(bundle))
     facts = {
         "bundle": bundle.manifest.name,
         "bundle_sha256": bundle.sha256,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 import numpy as np
 
-from edgeleuk.bench.machine import NO_DOT_PRODUCT, SLOW_INT8, read_machine
+from edgeleuk.bench.machine import SLOW_INT8, read_machine
 from edgeleuk.bench.networks import Configuration, configurations, network_case, open_networks, time_cases
 from edgeleuk.bench.store import (
     START_SCHEMA_VERSION,
@@ -22,6 +22,7 @@ from edgeleuk.bundle.acceptance import refuse_rejected
 from edgeleuk.classifier.self_test import OK
 from edgeleuk.errors import BundleError, CheckFailedError, MissingDependencyError
 from edgeleuk.io.console import say
+from edgeleuk.io.kernel import NO_DOT_PRODUCT
 
 if TYPE_CHECKING:
     from edgeleuk.bench.machine import Machine

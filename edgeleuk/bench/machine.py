@@ -10,8 +10,6 @@ import hashlib
 import math
 import os
 import platform
-import shutil
-import subprocess
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -21,37 +19,32 @@ from typing import Any
 import msgspec
 
 from edgeleuk.bench.results import MachineFacts, StateFacts
+from edgeleuk.io.kernel import (
+    Zone,
+    board_name,
+    cpu_name,
+    cpuinfo_values,
+    first_number,
+    first_text,
+    int8_dot_product,
+    kernel_text,
+    memory_mb,
+    read_zones,
+    sorted_folders,
+    system_name,
+    throttled_bits,
+    throttled_text,
+)
+from edgeleuk.io.programs import run_program
 from edgeleuk.version import __version__
 
 ROOT = Path("/")
 UNAVAILABLE = "unavailable"
 # A command of a board that hangs must not hang us.
 COMMAND_TIMEOUT_S = 3.0
+FIRST_LINE_S = 1.0
 PACKAGES = ("ai-edge-litert", "tflite-runtime", "onnxruntime", "numpy", "opencv-python-headless")
-# Bits of `vcgencmd get_throttled`: what is so now; 16 higher, what was so since the board was started.
-# Source: the Raspberry Pi documentation, "vcgencmd".
-THROTTLED_BITS = {
-    0: "under-voltage",
-    1: "clock capped",
-    2: "throttled",
-    3: "soft temperature limit",
-}
-SINCE_START = 16
-# What multiplies bytes and adds them in 32 bits in one step, as the kernel names it: x86, then arm64.
-DOT_PRODUCTS = ("avx512_vnni", "avx_vnni", "asimddp")
-NO_DOT_PRODUCT = "none"
 SLOW_INT8 = "int8 is not faster here: no VNNI / dotprod"
-# arm64 tells numbers alone. Source: Linux, arch/arm64/include/asm/cputype.h.
-ARM = "0x41"
-ARM_PARTS = {
-    "0xd03": "Cortex-A53",
-    "0xd05": "Cortex-A55",
-    "0xd07": "Cortex-A57",
-    "0xd08": "Cortex-A72",
-    "0xd0b": "Cortex-A76",
-    "0xd0c": "Neoverse-N1",
-    "0xd42": "Cortex-A78AE",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,15 +95,6 @@ class Machine:
             self.int8_dot_product,
         )
         return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()[:16]
-
-
-@dataclass(frozen=True, slots=True)
-class Zone:
-    """One thermometer: its name, what it shows, and from where on the kernel slows down (degrees C)."""
-
-    name: str
-    celsius: float
-    slows_from: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,38 +167,32 @@ class CpuTime:
 def read_machine(root: Path = ROOT) -> Machine:
     """Read what machine this is."""
     return Machine(
-        cpu=_cpu_name(root),
-        board=_first(
-            root,
-            "proc/device-tree/model",
-            "sys/firmware/devicetree/base/model",
-            "sys/devices/virtual/dmi/id/product_name",
-            "sys/class/dmi/id/product_name",
-        ),
+        cpu=cpu_name(root),
+        board=board_name(root),
         architecture=platform.machine(),
         cores=len(os.sched_getaffinity(0)),
-        memory_mb=_memory_mb(root),
-        system=_system(root),
+        memory_mb=memory_mb(root),
+        system=system_name(root),
         kernel=platform.release(),
         python=platform.python_version(),
         power_mode=_power_mode(),
         packages={"edgeleuk": __version__} | _versions(),
-        int8_dot_product=_int8_dot_product(root),
+        int8_dot_product=int8_dot_product(root),
     )
 
 
 def read_state(root: Path = ROOT) -> MachineState:
     """Read how the machine fares."""
-    load = _number(_first(root, "proc/loadavg"), 0, 1e6)
+    load = first_number(first_text(root, "proc/loadavg"), 0, 1e6)
     return MachineState(
         load_1min=load,
-        zones=_zones(root),
+        zones=read_zones(root),
         clocks_mhz=read_clocks(root),
         governors=tuple(
             dict.fromkeys(
                 governor
                 for folder in _cpufreq(root)
-                if (governor := _first(folder, "scaling_governor")) is not None
+                if (governor := first_text(folder, "scaling_governor")) is not None
             )
         ),
         throttled=_throttled(root),
@@ -225,11 +203,11 @@ def read_state(root: Path = ROOT) -> MachineState:
 
 def read_clocks(root: Path = ROOT) -> tuple[float, ...]:
     """Read the clock of each core in MHz; cheap enough to be asked in between."""
-    khz = [_number(_first(folder, "scaling_cur_freq"), 1e3, 2e7) for folder in _cpufreq(root)]
+    khz = [first_number(first_text(folder, "scaling_cur_freq"), 1e3, 2e7) for folder in _cpufreq(root)]
     clocks = [value / 1000 for value in khz if value is not None]
     if not clocks:
         # x86 without cpufreq, as in a virtual machine.
-        mhz = [_number(value, 1, 2e4) for value in _cpuinfo(root, "cpu MHz")]
+        mhz = [first_number(value, 1, 2e4) for value in cpuinfo_values(root, "cpu MHz")]
         clocks = [value for value in mhz if value is not None]
     return tuple(clocks)
 
@@ -238,9 +216,9 @@ def read_cpu_time(root: Path = ROOT) -> CpuTime:
     """Read how busy the cores were since the machine was started, and this process with its children."""
     times = os.times()
     own = times.user + times.system + times.children_user + times.children_system
-    words = (_text(root / "proc/stat") or "").partition("\n")[0].split()
+    words = (kernel_text(root / "proc/stat") or "").partition("\n")[0].split()
     # cpu user nice system idle iowait irq softirq steal; what follows is in user already.
-    ticks = [_number(word, 0, 1e18) for word in words[1:9]]
+    ticks = [first_number(word, 0, 1e18) for word in words[1:9]]
     known = [tick for tick in ticks if tick is not None]
     if words[:1] != ["cpu"] or len(known) < len(ticks) or len(known) < 4:
         return CpuTime(None, None, own)
@@ -264,21 +242,6 @@ def others_share(before: CpuTime, after: CpuTime) -> float | None:
     return min(max(others / total, 0.0), 1.0)
 
 
-def throttled_text(bits: int) -> list[str]:
-    """Name the bits of a Raspberry Pi's throttling.
-
-    Examples
-    --------
-    >>> throttled_text(0x50005)
-    ['under-voltage', 'throttled', 'under-voltage since the start', 'throttled since the start']
-    """
-    now = [name for bit, name in THROTTLED_BITS.items() if bits >> bit & 1]
-    then = [
-        f"{name} since the start" for bit, name in THROTTLED_BITS.items() if bits >> bit + SINCE_START & 1
-    ]
-    return now + then
-
-
 def shown(values: dict[str, Any]) -> dict[str, Any]:
     """Put ``unavailable`` where there is None."""
     return {name: UNAVAILABLE if value is None else value for name, value in values.items()}
@@ -294,69 +257,6 @@ def mean(values: tuple[float, ...]) -> float | None:
     return round(math.fsum(values) / len(values), 1) if values else None
 
 
-def _text(path: Path) -> str | None:
-    """Read a file of the kernel's; None where that cannot be done."""
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    # The device tree ends its strings with a zero.
-    return text.replace("\0", "").strip() or None
-
-
-def _first(root: Path, *names: str) -> str | None:
-    return next((text for name in names if (text := _text(root / name)) is not None), None)
-
-
-def _number(text: str | None, least: float, most: float) -> float | None:
-    """Read the first word as a number; None if it is none, or none that can be."""
-    with suppress(ValueError, IndexError):
-        value = float((text or "").split()[0])
-        if least <= value <= most:
-            return value
-    return None
-
-
-def _cpuinfo(root: Path, *keys: str) -> list[str]:
-    lines = (_text(root / "proc/cpuinfo") or "").splitlines()
-    pairs = [line.partition(":") for line in lines]
-    return [value.strip() for key in keys for name, _, value in pairs if name.strip() == key]
-
-
-def _cpu_name(root: Path) -> str | None:
-    named = _cpuinfo(root, "model name", "Model name", "Hardware")
-    if named and named[0]:
-        return named[0]
-    implementer, part = (_cpuinfo(root, key)[:1] for key in ("CPU implementer", "CPU part"))
-    if not implementer or not part:
-        return None
-    known = ARM_PARTS.get(part[0].lower()) if implementer[0].lower() == ARM else None
-    return known or f"implementer {implementer[0]}, part {part[0]}"
-
-
-def _int8_dot_product(root: Path) -> str | None:
-    """Look it up among the first core's features; None where none are told."""
-    told = _cpuinfo(root, "flags", "Features")
-    if not told:
-        return None
-    features = set(told[0].split())
-    return next((name for name in DOT_PRODUCTS if name in features), NO_DOT_PRODUCT)
-
-
-def _memory_mb(root: Path) -> int | None:
-    lines = (_text(root / "proc/meminfo") or "").splitlines()
-    kib = next((line.partition(":")[2] for line in lines if line.startswith("MemTotal:")), None)
-    value = _number(kib, 1, 1e12)
-    return None if value is None else round(value * 1024 / 1e6)
-
-
-def _system(root: Path) -> str | None:
-    lines = (_text(root / "etc/os-release") or "").splitlines()
-    return next(
-        (line.partition("=")[2].strip('"') or None for line in lines if line.startswith("PRETTY_NAME=")), None
-    )
-
-
 def _versions() -> dict[str, str]:
     found = {}
     for package in PACKAGES:
@@ -365,53 +265,19 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _folders(parent: Path, pattern: str) -> list[Path]:
-    try:
-        return sorted(parent.glob(pattern))
-    except OSError:
-        return []
-
-
 def _cpufreq(root: Path) -> list[Path]:
-    return _folders(root / "sys/devices/system/cpu", "cpu[0-9]*/cpufreq")
-
-
-def _zones(root: Path) -> tuple[Zone, ...]:
-    zones = []
-    for folder in _folders(root / "sys/class/thermal", "thermal_zone*"):
-        # In thousandths. Zones that are switched off show 0 K, or numbers beyond any board.
-        value = _number(_first(folder, "temp"), -60_000, 200_000)
-        if value is None:
-            continue
-        trips = [
-            limit / 1000
-            for kind in _folders(folder, "trip_point_*_type")
-            if _text(kind) == "passive"
-            and (limit := _number(_text(kind.with_name(kind.name[:-4] + "temp")), 1, 200_000)) is not None
-        ]
-        name = _first(folder, "type") or folder.name
-        zones.append(Zone(name, value / 1000, min(trips, default=None)))
-    return tuple(zones)
+    return sorted_folders(root / "sys/devices/system/cpu", "cpu[0-9]*/cpufreq")
 
 
 def _throttle_count(root: Path) -> int | None:
-    files = _folders(root / "sys/devices/system/cpu", "cpu[0-9]*/thermal_throttle/*_throttle_count")
-    counts = [count for file in files if (count := _number(_text(file), 0, 1e18)) is not None]
+    files = sorted_folders(root / "sys/devices/system/cpu", "cpu[0-9]*/thermal_throttle/*_throttle_count")
+    counts = [count for file in files if (count := first_number(kernel_text(file), 0, 1e18)) is not None]
     return int(math.fsum(counts)) if counts else None
 
 
 def _throttled(root: Path) -> int | None:
     said = _output(["vcgencmd", "get_throttled"])
-    text = (
-        said.partition("=")[2]
-        if said
-        else _first(root, "sys/devices/platform/soc/soc:firmware/get_throttled")
-    )
-    with suppress(ValueError):
-        bits = int((text or "").strip(), 16)
-        if 0 <= bits < 1 << 32:
-            return bits
-    return None
+    return throttled_bits(said or first_text(root, "sys/devices/platform/soc/soc:firmware/get_throttled"))
 
 
 def _power_mode() -> str | None:
@@ -422,41 +288,11 @@ def _power_mode() -> str | None:
 
 def _output(words: list[str]) -> str | None:
     """Run a command and return what it says; None where there is none, or it fails."""
-    path = shutil.which(words[0])
-    if path is None:
-        return None
-    try:
-        done = subprocess.run(  # noqa: S603 - the board's own command, without anything of the user's
-            [path, *words[1:]],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=COMMAND_TIMEOUT_S,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return (done.stdout.decode(errors="replace").strip() or None) if done.returncode == 0 else None
+    said = run_program(words, COMMAND_TIMEOUT_S)
+    return (said.out.strip() or None) if said and said.code == 0 else None
 
 
 def _first_line(words: list[str]) -> str | None:
     """Return the first line of a command that goes on for ever."""
-    path = shutil.which(words[0])
-    if path is None:
-        return None
-    timeout = shutil.which("timeout")
-    said: bytes | None = None
-    try:
-        done = subprocess.run(  # noqa: S603 - as above
-            [*([timeout, "1"] if timeout else []), path, *words[1:]],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=COMMAND_TIMEOUT_S,
-            check=False,
-        )
-        said = done.stdout
-    except subprocess.TimeoutExpired as late:
-        said = late.stdout
-    except OSError:
-        return None
-    lines = (said or b"").decode(errors="replace").splitlines()
-    return next((line.strip() for line in lines if line.strip()), None)
+    said = run_program(words, FIRST_LINE_S)
+    return next((line.strip() for line in said.out.splitlines() if line.strip()), None) if said else None

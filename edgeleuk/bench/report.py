@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeleuk.bench.machine import NO_DOT_PRODUCT, SLOW_INT8, UNAVAILABLE
+from edgeleuk.bench.machine import SLOW_INT8, UNAVAILABLE
+from edgeleuk.io.kernel import NO_DOT_PRODUCT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,8 +6,8 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeleuk.bench.machine import SINCE_START, THROTTLED_BITS
 from edgeleuk.bench.results import Validity
+from edgeleuk.io.kernel import SINCE_START, THROTTLED_BITS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

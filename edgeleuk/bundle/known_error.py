@@ -1,4 +1,4 @@
-"""How often a bundle's network was right on held-out cells, as its ``validation.json`` says."""
+"""How often a bundle was right on held-out cells, as its ``validation.json`` says."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ from typing import TYPE_CHECKING
 
 from edgeleuk.bundle.manifest import MODEL_FILES
 from edgeleuk.bundle.validation import read_validation
+from edgeleuk.counting.confusion import KnownKinds
 from edgeleuk.counting.intervals import KnownError, Rate, effective_cells
 
 if TYPE_CHECKING:
     from edgeleuk.bundle.contents import Bundle
     from edgeleuk.bundle.validation import Network
+
+NOT_OF_THIS_LABORATORY = (
+    "the bundle carries no figures of cells held out in your laboratory, as one of `edgeleuk teach` does"
+)
 
 
 def known_error(bundle: Bundle, model: str) -> KnownError | str:
@@ -47,6 +52,19 @@ def known_error(bundle: Bundle, model: str) -> KnownError | str:
         effective = effective_cells(share, cells, found.groups, _interval(found, name))
         rates.append(Rate(share, round(cells, 6), effective))
     return KnownError(said.threshold, *rates)
+
+
+def known_kinds(bundle: Bundle) -> KnownKinds:
+    """Read which kinds a bundle names, and how often it confuses them in the laboratory that taught it.
+
+    Raises
+    ------
+    BundleError
+        The validation cannot be read.
+    """
+    contract, said = bundle.manifest.kind, read_validation(bundle).confusion
+    known = NOT_OF_THIS_LABORATORY if said is None else said.known()
+    return KnownKinds(() if contract is None else tuple(kind.value for kind in contract.kinds), known)
 
 
 def _interval(network: Network, metric: str) -> tuple[float, float] | None:

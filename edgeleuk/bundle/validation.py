@@ -14,6 +14,7 @@ from edgeleuk.bundle.numbers import (
     Amount,
     Change,
     Count,
+    Name,
     Number,
     Share,
     Text,
@@ -21,6 +22,7 @@ from edgeleuk.bundle.numbers import (
     require_ordered,
     require_range,
 )
+from edgeleuk.counting.confusion import Confusion
 
 if TYPE_CHECKING:
     from edgeleuk.bundle.contents import Bundle
@@ -214,6 +216,28 @@ class Repair(msgspec.Struct, frozen=True):
     cost: dict[str, Cost] = {}
 
 
+class KnownConfusion(msgspec.Struct, frozen=True):
+    """How often held-out cells of a laboratory were called which kind; see `Confusion`.
+
+    Attributes
+    ----------
+    kinds, counts, effective : tuple
+        Empty where there is a `reason` why it is not known.
+    """
+
+    kinds: tuple[Text, ...] = ()
+    counts: tuple[tuple[Amount, ...], ...] = ()
+    effective: tuple[Amount, ...] = ()
+    reason: Name | None = None
+
+    def __post_init__(self) -> None:
+        self.known()
+
+    def known(self) -> Confusion | str:
+        """Return the matrix, or the reason why there is none."""
+        return self.reason or Confusion(self.kinds, self.counts, self.effective)
+
+
 class Audit(msgspec.Struct, frozen=True):
     """What a network's file was found to hold."""
 
@@ -233,6 +257,8 @@ class Validation(msgspec.Struct, frozen=True):
     threshold : float or None
         Probability at and above which a cell was called positive.
     tflite_int8, onnx_int8, tensorrt_int8, reference : Network or None
+    confusion : KnownConfusion or None
+        Of the kinds of cells, in a bundle that a laboratory taught.
     """
 
     verdict: Verdict
@@ -246,6 +272,7 @@ class Validation(msgspec.Struct, frozen=True):
     limits: Limits | None = None
     repair: Repair | None = None
     audit: tuple[Audit, ...] = ()
+    confusion: KnownConfusion | None = None
 
     def __post_init__(self) -> None:
         networks = self.networks()

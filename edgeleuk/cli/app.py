@@ -18,10 +18,12 @@ from edgeleuk.cli.camera import camera_app
 from edgeleuk.cli.config import config_app
 from edgeleuk.cli.control import control_app
 from edgeleuk.cli.conversion import calibrate, compare, contract, convert, validate
+from edgeleuk.cli.doctor import doctor
 from edgeleuk.cli.groups import Command, command_group
 from edgeleuk.cli.labels import labels_app
 from edgeleuk.cli.mcu import mcu_app
 from edgeleuk.cli.options import ConfigOption
+from edgeleuk.cli.review import review
 from edgeleuk.cli.run import run
 from edgeleuk.cli.session import export, replay, report
 from edgeleuk.cli.stage import scan, stage_app, virtual_microscope
@@ -75,7 +77,21 @@ def _options(
 
 for command in (
     *(train, cross_validate, evaluate, convert, contract, calibrate, validate, compare, teach),
-    *(inspect, verify, run, classify, segment, replay, export, report, bench, scan, virtual_microscope),
+    *(
+        inspect,
+        verify,
+        run,
+        classify,
+        segment,
+        replay,
+        review,
+        export,
+        report,
+        bench,
+        doctor,
+        scan,
+        virtual_microscope,
+    ),
 ):
     app.command(cls=Command)(command)
 

@@ -1,4 +1,4 @@
-"""The commands about what people call cells: `labels list`, `set`, `import`, `export`, `merge`, `check`."""
+"""The commands about what people call cells: `labels list`, `set`, `next`, `import`, `export` and others."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from edgeleuk.cli.groups import Command, command_group
-from edgeleuk.cli.options import ForceOption, JsonOption, MegapixelsOption
+from edgeleuk.cli.options import BundleOption, ForceOption, JsonOption, MegapixelsOption, RuntimeOption
 from edgeleuk.cli.output import emit
 from edgeleuk.errors import UsageError
 from edgeleuk.io.atomic import overwrite
@@ -86,6 +86,35 @@ def set_(
         )
     result = labels.set_labels(session, words, of, labels.origin(slide, subject), bundle=bundle)
     emit(result, labels.written_text, as_json=as_json)
+
+
+@labels_app.command("next", cls=Command)
+def next_(
+    sessions: Annotated[
+        list[Path], typer.Argument(metavar="SESSIONS...", help="Files that `run` recorded, a slide each.")
+    ],
+    bundle: BundleOption = None,
+    labels: Annotated[
+        list[Path] | None,
+        typer.Option("--labels", metavar="FILE.labels", help="Cells that are labelled already; as often."),
+    ] = None,
+    count: Annotated[
+        int | None, typer.Option("--count", metavar="N", help="At most so many cells [default: 50].")
+    ] = None,
+    runtime: RuntimeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell which cells to label next: those whose labels would teach the bundle most."""
+    from edgeleuk.commands import next_cells
+
+    result = next_cells.next_cells(
+        sessions,
+        bundle or "default",
+        labels=labels or (),
+        count=next_cells.COUNT if count is None else count,
+        runtime=runtime,
+    )
+    emit(result, next_cells.queue_text, as_json=as_json)
 
 
 @labels_app.command("import", cls=Command)

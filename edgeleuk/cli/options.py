@@ -144,6 +144,14 @@ UntilPointsOption = Annotated[
         "--until-points", metavar="W", help="End when the share of blasts is known to +-W points (95 %)."
     ),
 ]
+UntilOfOption = Annotated[
+    str | None,
+    typer.Option(
+        "--until-of",
+        metavar="CELLS",
+        help="Blasts of `white` or of `lymphoid` cells [default: white, if the bundle names kinds].",
+    ),
+]
 UntilCellsOption = Annotated[
     int | None, typer.Option("--until-cells", metavar="N", help="End when N cells are counted.")
 ]
@@ -158,6 +166,13 @@ ControlOption = Annotated[
         help="The laboratory's control sessions, or `default` for the file in your own folder.",
     ),
 ]
+ControlRequiredOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--control-required/--control-advised",
+        help="Refuse what is out of the laboratory's range, with exit code 3 [default: warn].",
+    ),
+]
 SizeOption = Annotated[
     str | None,
     typer.Option(
@@ -166,4 +181,17 @@ SizeOption = Annotated[
 ]
 OutputOption = Annotated[
     str | None, typer.Option("--output", metavar="NAME", help="Which output, for a network with several.")
+]
+ServeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--serve", metavar="[HOST:]PORT", help="Show it in a browser; 0 takes a free port [host: 127.0.0.1]."
+    ),
+]
+TlsCertOption = Annotated[
+    Path | None, typer.Option("--tls-cert", metavar="FILE", help="Serve by TLS with this certificate (PEM).")
+]
+TlsKeyOption = Annotated[
+    Path | None,
+    typer.Option("--tls-key", metavar="FILE", help="Its key [default: in the certificate's file]."),
 ]

@@ -9,6 +9,9 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from edgeleuk.errors import EdgeleukError
+    from edgeleuk.results import SessionSummary
+
 T = TypeVar("T")
 
 
@@ -30,3 +33,19 @@ def emit(result: T, text: Callable[[T], str], *, as_json: bool) -> None:
 
     to_json = getattr(result, "to_json", None)
     print_json(result if to_json is None else to_json())
+
+
+def emit_run(outcome: tuple[SessionSummary, EdgeleukError | None], *, as_json: bool) -> None:
+    """Print what a run came to, then raise what ended it before its time.
+
+    Raises
+    ------
+    EdgeleukError
+        What ended the run.
+    """
+    from edgeleuk.commands.run import summary_text
+
+    summary, error = outcome
+    emit(summary, summary_text, as_json=as_json)
+    if error is not None:
+        raise error

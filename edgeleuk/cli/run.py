@@ -13,6 +13,7 @@ from edgeleuk.cli.options import (
     BundleOption,
     ConfigOption,
     ControlOption,
+    ControlRequiredOption,
     FastestOption,
     ForceOption,
     JsonOption,
@@ -22,13 +23,17 @@ from edgeleuk.cli.options import (
     QualityCheckOption,
     ScaleOption,
     ScanBacklashOption,
+    ServeOption,
     StageConfigOption,
     ThreadsOption,
+    TlsCertOption,
+    TlsKeyOption,
     UmPerStepOption,
     UntilCellsOption,
+    UntilOfOption,
     UntilPointsOption,
 )
-from edgeleuk.cli.output import emit
+from edgeleuk.cli.output import emit_run
 from edgeleuk.cli.stage import opened_stage, scan_backlash
 from edgeleuk.errors import UsageError
 from edgeleuk.io.atomic import overwrite
@@ -91,10 +96,11 @@ def run(
         ),
     ] = None,
     until_points: UntilPointsOption = None,
+    until_of: UntilOfOption = None,
     until_cells: UntilCellsOption = None,
     stage: Annotated[
         str | None,
-        typer.Option("--stage", metavar="URL", help="With --autofocus: what moves the focus."),
+        typer.Option("--stage", metavar="URL", help="With --autofocus or --serve: what moves the focus."),
     ] = None,
     autofocus: Annotated[
         bool, typer.Option("--autofocus", help="Find the focus, and find it again when it is lost.")
@@ -104,13 +110,7 @@ def run(
     stage_config: StageConfigOption = None,
     lamp: LampOption = None,
     control: ControlOption = None,
-    control_required: Annotated[
-        bool | None,
-        typer.Option(
-            "--control-required/--control-advised",
-            help="Refuse what is out of the laboratory's range, with exit code 3 [default: warn].",
-        ),
-    ] = None,
+    control_required: ControlRequiredOption = None,
     config: ConfigOption = None,
     picture: Annotated[
         Path | None,
@@ -120,6 +120,9 @@ def run(
         Path | None,
         typer.Option("--save-video", metavar="FILE.mp4", help="Every judged field, annotated."),
     ] = None,
+    serve: ServeOption = None,
+    tls_cert: TlsCertOption = None,
+    tls_key: TlsKeyOption = None,
     as_json: JsonOption = False,
     force: ForceOption = False,
 ) -> None:
@@ -127,6 +130,7 @@ def run(
     overwrite(force=force)
     from edgeleuk.commands import run as running
     from edgeleuk.io.config import command_settings, use_config
+    from edgeleuk.serve.address import serve_options
 
     flags = {
         "camera": camera,
@@ -146,6 +150,7 @@ def run(
         "lock": lock,
         "every_frame": every_frame,
         "until_points": until_points,
+        "until_of": until_of,
         "until_cells": until_cells,
         "control": control,
         "control_required": control_required,
@@ -154,18 +159,20 @@ def run(
         use_config(config)
     settings = command_settings(flags)
     # A stage that the settings name is only used where it is asked for.
-    if (stage is not None and not autofocus) or (autofocus and (stage or settings.stage) is None):
+    moved = autofocus or (stage is not None and serve is not None)
+    if (stage is not None and not moved) or (autofocus and (stage or settings.stage) is None):
         raise UsageError("a stage and --autofocus belong together", cure="pass both, or neither")
+    page = serve_options(serve, tls_cert, tls_key)
     with ExitStack() as stack:
         focus = None
         told = stage_config or settings.stage_config
         step_known = told is not None or um_per_step is not None
-        if autofocus:
+        if moved:
             play_um = scan_backlash(told, backlash_um)
             focus = stack.enter_context(
                 opened_stage(stage, None, stage_config, um_per_step, play_um, lamp=lamp)
             )
-        summary, error = running.run(
+        outcome = running.run(
             settings.camera,
             settings.bundle,
             settings.of_run(),
@@ -181,8 +188,8 @@ def run(
                 video=save_video,
                 control=settings.control,
                 control_required=settings.control_required,
+                serve=page,
+                autofocus=autofocus,
             ),
         )
-    emit(summary, running.summary_text, as_json=as_json)
-    if error is not None:
-        raise error
+    emit_run(outcome, as_json=as_json)

@@ -23,11 +23,15 @@ from edgeleuk.commands.probe import ProbeResult
 from edgeleuk.commands.replay import Replay
 from edgeleuk.control.store import ControlFile
 from edgeleuk.control.verdicts import ControlList, ControlRemoval, ControlResult
+from edgeleuk.doctor.findings import Examination
 from edgeleuk.labels.checking import LabelCheck
 from edgeleuk.labels.listing import LabelList
+from edgeleuk.reports.comparison import SessionComparison
 from edgeleuk.results.exported import ExportedCell
+from edgeleuk.results.queued import Queue
 from edgeleuk.results.schemas import write_schemas
 from edgeleuk.results.structs import RunSummary
+from edgeleuk.review.state import ReviewState
 from edgeleuk.session.report import SessionReport
 from edgeleuk.session.verify import SessionVerification
 from edgeleuk.stage.mapping import PrintedMapping
@@ -52,11 +56,14 @@ PRINTED: Mapping[str, type] = {
     "verify-bundle": BundleVerification,
     "verify-session": SessionVerification,
     "report": SessionReport,
+    "report-compare": SessionComparison,
     "replay": Replay,
+    "review": ReviewState,
     "labels-list": LabelList,
     "labels-written": LabelsWritten,
     "labels-import": LabelsImported,
     "labels-check": LabelCheck,
+    "labels-next": Queue,
     "camera-list": CameraList,
     "camera-probe": ProbeResult,
     "control": ControlResult,
@@ -66,6 +73,7 @@ PRINTED: Mapping[str, type] = {
     "control-file": ControlFile,
     "camera-flat-field": StoredBlank,
     "bench": BenchResult,
+    "doctor": Examination,
     "export": ExportedCell,
     "export-folder": CellsExported,
     "config-show": ExplainedSettings,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edgeleuk.cli.options import BundleOption, ForceOption, JsonOption
+from edgeleuk.cli.options import BundleOption, ControlOption, ForceOption, JsonOption
 from edgeleuk.cli.output import emit
 from edgeleuk.errors import UsageError
 from edgeleuk.io.atomic import overwrite
@@ -87,21 +87,66 @@ def export(
 
 
 def report(
-    session: Annotated[Path, typer.Argument(metavar="SESSION", help="A file that `run` recorded.")],
+    session: Annotated[
+        Path | None, typer.Argument(metavar="[SESSION]", help="A file that `run` recorded.")
+    ] = None,
     html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Write a page with a picture of each cell.")
+        Path | None, typer.Option("--html", metavar="FILE", help="Write a page that can be filed.")
+    ] = None,
+    pdf: Annotated[
+        Path | None, typer.Option("--pdf", metavar="FILE", help="Print the page on A4, by Chromium.")
+    ] = None,
+    bundle: Annotated[
+        str | None,
+        typer.Option("--bundle", metavar="FILE", help="The session's bundle [default: the shipped one]."),
+    ] = None,
+    control: ControlOption = None,
+    pictures: Annotated[
+        int | None,
+        typer.Option("--pictures", metavar="N", help="Of each kind of cell on the page, 0 for none [40]."),
+    ] = None,
+    compare: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option("--compare", metavar="A B", help="Two sessions of one slide, side by side."),
     ] = None,
     as_json: JsonOption = False,
     force: ForceOption = False,
 ) -> None:
-    """Sum up a session: counts with intervals, frames by reason, events, gaps."""
+    """Sum up a session, or hold two of one slide side by side: counts with intervals, frames, events."""
     overwrite(force=force)
-    from edgeleuk.session.html_report import write_page
+    if (session is None) == (compare is None):
+        raise UsageError("one session, or --compare with two, has to be named", cure="pass SESSION")
+    if session is not None:
+        _report_one(session, html, pdf, (bundle, control, pictures), as_json=as_json)
+    elif compare is not None:
+        if bundle is not None or control is not None or pictures is not None:
+            raise UsageError("--bundle, --control and --pictures are of one session's page")
+        _report_two(compare, html, pdf, as_json=as_json)
+
+
+def _report_one(
+    session: Path,
+    html: Path | None,
+    pdf: Path | None,
+    beside: tuple[str | None, str | None, int | None],
+    *,
+    as_json: bool,
+) -> None:
     from edgeleuk.session.report import report_text, session_report
 
-    facts = session_report(session)
-    if html is not None:
-        write_page(session, html)
+    if html is None and pdf is None:
+        facts = session_report(session)
+    else:
+        from edgeleuk.commands.report import page_options, write_pages
+
+        facts = write_pages(session, html, pdf, page_options(*beside))
     emit(facts, report_text, as_json=as_json)
     if facts.chain and facts.chain.broken:
         raise typer.Exit(7)
+
+
+def _report_two(sessions: tuple[Path, Path], html: Path | None, pdf: Path | None, *, as_json: bool) -> None:
+    from edgeleuk.commands.compare_sessions import write_comparison
+    from edgeleuk.reports.comparison import comparison_text
+
+    emit(write_comparison(sessions, html, pdf), comparison_text, as_json=as_json)

@@ -246,19 +246,25 @@ def facts_text(bundle: Bundle) -> str:
             f"gate      {_out_of_distribution_text(manifest)}",
             *_heads_text(bundle),
             *_descent_text(bundle),
-            f"int8      {_verdict_text(bundle)}",
+            f"int8      {verdict_text(bundle)}",
             f"licence   {printable(manifest.licence)}",
             f"data      {printable(manifest.data_citation)}",
         ]
     )
 
 
-def _heads_text(bundle: Bundle) -> list[str]:
+def head_lines(bundle: Bundle) -> list[str]:
+    """Say in a line of each head what it tells apart and what taught it."""
     lines = []
     for head in head_descriptions(bundle):
         taught = "" if head.cells is None else f", taught by {head.cells} cells of {head.slides} slides"
         answers = ", ".join(map(printable, head.answers))
-        lines.append(f"head      {head.name}: {answers}; {head.vectors} vectors{taught}")
+        lines.append(f"{head.name}: {answers}; {head.vectors} vectors{taught}")
+    return lines
+
+
+def _heads_text(bundle: Bundle) -> list[str]:
+    lines = [f"head      {line}" for line in head_lines(bundle)]
     if (reference := _reference_description(bundle)) is not None:
         labels = ", ".join(f"{count} {printable(label)}" for label, count in reference.labels.items())
         lines.append(f"carries   {reference.cells} cells for teaching: {labels}")
@@ -267,12 +273,23 @@ def _heads_text(bundle: Bundle) -> list[str]:
 
 def _descent_text(bundle: Bundle) -> list[str]:
     """Draw the line of descent, the oldest first, each below its parent."""
+    lines = descent_lines(bundle)
+    # A long line of descent is not to run out of the terminal.
+    indents = (" " * (10 + 3 * min(depth, _MOST_STEPS)) + "-> " for depth in range(len(lines)))
+    return [
+        *(f"descent   {line}" for line in lines[:1]),
+        *(indent + line for indent, line in zip(indents, lines[1:], strict=False)),
+    ]
+
+
+def descent_lines(bundle: Bundle) -> list[str]:
+    """Say in a line of each step of the line of descent how it came about, the oldest first."""
     descent = bundle.manifest.descent
     if not descent:
         return []
     names = [*(step.parent_name for step in descent[1:]), bundle.manifest.name]
-    lines = [f"descent   {printable(descent[0].parent_name)}  sha256 {descent[0].parent_sha256[:16]}"]
-    for depth, (step, name) in enumerate(zip(descent, names, strict=True)):
+    lines = [f"{printable(descent[0].parent_name)}  sha256 {descent[0].parent_sha256[:16]}"]
+    for step, name in zip(descent, names, strict=True):
         facts = [
             f"taught by {printable(step.laboratory)}",
             f"{step.cells} cells of {step.slides} slides (labels {step.labels_sha256[:16]})",
@@ -280,13 +297,12 @@ def _descent_text(bundle: Bundle) -> list[str]:
             *([printable(step.at)] if step.at else []),
             *(["FORCED: not shown to be better than its parent"] if step.forced else []),
         ]
-        # A long line of descent is not to run out of the terminal.
-        indent = " " * (10 + 3 * min(depth, _MOST_STEPS))
-        lines.append(f"{indent}-> {printable(name)}  {', '.join(facts)}")
+        lines.append(f"{printable(name)}  {', '.join(facts)}")
     return lines
 
 
-def _verdict_text(bundle: Bundle) -> str:
+def verdict_text(bundle: Bundle) -> str:
+    """Say what the validation said of int8."""
     said = read_validation(bundle)
     words = {
         "pass": "keeps to the limits of its gate",

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeleuk.labels.contents import CellEntry
-    from edgeleuk.labels.file import LabelFile
     from edgeleuk.labels.naming import Naming
+    from edgeleuk.labels.opening import Labels
 
 
 class LabelsWritten(Printed, frozen=True, kw_only=True):
@@ -156,7 +156,8 @@ def export_labels(source: Path, out: Path | None, csv: Path | None, bundle: str 
     """
     if (out is None) == (csv is None):
         raise UsageError("one thing has to be asked for", allowed="--out FILE.labels or --csv FILE")
-    file, entries = _labels_of(source, bundle)
+    file = _labels_of(source, bundle)
+    entries = file.cells
     if csv is not None:
         write_csv(entries, csv)
     elif out is not None:
@@ -164,13 +165,12 @@ def export_labels(source: Path, out: Path | None, csv: Path | None, bundle: str 
     return written(out or csv, entries)
 
 
-def _labels_of(source: Path, bundle: str | None) -> tuple[LabelFile, Sequence[CellEntry]]:
+def _labels_of(source: Path, bundle: str | None) -> Labels:
     if is_database(source):
         return session_labels(source, bundle=bundle)
     if bundle is not None:
         raise UsageError("--bundle belongs to a session", got=source)
-    file = open_labels(source)
-    return file, file.cells
+    return open_labels(source)
 
 
 def merge(paths: Sequence[Path], out: Path) -> LabelsWritten:

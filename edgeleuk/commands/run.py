@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import msgspec
 
 from edgeleuk.bench.choosing import Held, settled
-from edgeleuk.bundle.known_error import known_error
+from edgeleuk.bundle.known_error import known_error, known_kinds
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.capture import ReconnectPolicy, is_simulated, is_simulated_source, open_camera, open_reader
 from edgeleuk.capture.discovery import control_settings, find_camera
@@ -19,6 +19,7 @@ from edgeleuk.classifier.self_test import open_tested_classifier
 from edgeleuk.commands.flat_field import open_correction
 from edgeleuk.commands.live_view import LiveView, shown
 from edgeleuk.commands.save_video import AnnotatedVideo, require_video
+from edgeleuk.commands.serving import RunPage, attended
 from edgeleuk.control.store import control_path
 from edgeleuk.control.watch import ControlWatch, control_text, laboratory_range, require_control
 from edgeleuk.counting.intervals import (
@@ -26,6 +27,7 @@ from edgeleuk.counting.intervals import (
     counting_text,
     precise_enough,
     share_text,
+    share_to_know,
     sightings_text,
     way_on_text,
 )
@@ -38,6 +40,7 @@ from edgeleuk.io.signals import stop_on_signals
 from edgeleuk.pipeline.engine import Engine, accept, unchanged
 from edgeleuk.pipeline.run import PipelineOptions
 from edgeleuk.pipeline.run import run as run_pipeline
+from edgeleuk.serve.live import RunFacts
 from edgeleuk.session import read_session
 from edgeleuk.session.open import create_session, require_no_folder, resume_session
 from edgeleuk.stage.watching import FocusingReader
@@ -54,10 +57,12 @@ if TYPE_CHECKING:
     from edgeleuk.capture import FrameReader, FrameSource
     from edgeleuk.classifier.classifier import Classifier
     from edgeleuk.control.watch import LaboratoryRange
+    from edgeleuk.counting.confusion import KnownKinds
     from edgeleuk.counting.intervals import KnownError
     from edgeleuk.frames import RgbImage
     from edgeleuk.io.settings import RunSettings
     from edgeleuk.results import Counted, FrameResult, SessionSummary
+    from edgeleuk.serve.address import ServeOptions
     from edgeleuk.session.resume_state import ResumeState
     from edgeleuk.session.writer import SessionWriter
 
@@ -118,6 +123,10 @@ class RunOptions:
         The laboratory's file of control sessions, or ``default``; see `edgeleuk.control`.
     control_required : bool
         Refuse to begin without limits, and end the run where its first fields are out of range.
+    serve : ServeOptions, optional
+        Where the run is shown in a browser; see `edgeleuk.serve`.
+    autofocus : bool
+        Whether `focus` keeps the camera in focus by itself, or only moves when the page asks for it.
 
     Raises
     ------
@@ -139,6 +148,8 @@ class RunOptions:
     stop: threading.Event | None = None
     control: str | None = None
     control_required: bool = False
+    serve: ServeOptions | None = None
+    autofocus: bool = True
 
     def __post_init__(self) -> None:
         if self.frames is not None and self.frames < 1:
@@ -159,6 +170,7 @@ class _Job(NamedTuple):
     settings: RunSettings
     correct: Callable[[RgbImage], RgbImage]
     known_error: KnownError | str
+    known_kinds: KnownKinds
     options: RunOptions
 
     def facts(self, source: FrameSource) -> dict[str, Any]:
@@ -171,6 +183,7 @@ class _Job(NamedTuple):
             "bundle": self.bundle.manifest.name,
             "bundle_sha256": self.bundle.sha256,
             "known_error": {"reason": known} if isinstance(known, str) else known.to_json(),
+            "known_kinds": self.known_kinds.to_json(),
             **msgspec.to_builtins(self.settings),
             # Readers of before know it by this name.
             "gate": self.settings.quality_check,
@@ -183,6 +196,7 @@ class _Watching(NamedTuple):
     view: LiveView
     control: ControlWatch
     resume_from: ResumeState
+    page: RunPage | None
 
 
 def run(
@@ -205,8 +219,14 @@ def run(
     error : EdgeleukError or None
         What ended the run before its time; all that the summary counts is recorded all the same.
     """
-    job = _prepared(camera, bundle, settings, options)
-    settings = job.settings
+    # A port that is taken is told before anything takes time.
+    with nullcontext() if options.serve is None else RunPage(options.serve) as page:
+        return _run(_prepared(camera, bundle, settings, options), page)
+
+
+def _run(job: _Job, page: RunPage | None) -> tuple[SessionSummary, EdgeleukError | None]:
+    """Open what is needed, and watch."""
+    settings, options = job.settings, job.options
     policy = ReconnectPolicy(tries=settings.reconnects)
     open_session = resume_session if options.resume else create_session
     # Until the camera is open there is nothing to finish; from then on, even the picture is.
@@ -228,7 +248,7 @@ def run(
         control = ControlWatch(
             writer, laboratory, required=options.control_required, first=resume_from.next_sequence
         )
-        watching = _Watching(view, control, resume_from)
+        watching = _Watching(view, control, resume_from, page)
         error = _watched(job, classifier, source, writer, watching, stop)
         return _finished(job, writer, watching, error)
 
@@ -264,7 +284,15 @@ def _prepared(camera: str | None, bundle: str, settings: RunSettings, options: R
     opened = read_bundle(bundle)
     settings = settled(settings, opened, _held(path) if options.resume else None)
     error_rates = known_error(opened, opened.model_name(settings.runtime, settings.precision))
-    return _Job(uri, path, picture, opened, settings, correct, error_rates, options)
+    kinds = known_kinds(opened)
+    if settings.until_of == "white" and not kinds.asked:
+        raise UsageError(
+            "the bundle names no kinds of cells",
+            got="--until-of white",
+            allowed="lymphoid",
+            cure="pass --until-of lymphoid, or a bundle that names kinds",
+        )
+    return _Job(uri, path, picture, opened, settings, correct, error_rates, kinds, options)
 
 
 def _watched(
@@ -278,7 +306,7 @@ def _watched(
     """Run the pipeline to its end; return what ended it before its time."""
     settings, options = job.settings, job.options
     walk, focus = options.walk, options.focus
-    view, control, resume_from = watching
+    view, control, resume_from, page = watching
     watch = StreamWatch(camera=source.live or is_simulated(source.uri))
     with ExitStack() as stack, shown(view, show=options.show):
         try:
@@ -290,6 +318,19 @@ def _watched(
             if options.video is not None:
                 film = AnnotatedVideo(options.video, simulated=is_simulated_source(source))
                 listeners.append(stack.enter_context(film).seen)
+            read = open_reader if focus is None else _in_focus(focus, stop, options)
+            state = None
+            if page is not None:
+                facts = RunFacts(
+                    recordable(source.uri),
+                    job.path,
+                    job.bundle.manifest.name,
+                    simulated=is_simulated_source(source),
+                    until_points=settings.until_points,
+                )
+                state = stack.enter_context(page.of_run(facts, writer, stop, focus))
+                listeners.append(state.seen)
+                read = attended(read, state)
             if walk is not None:
                 source = stack.enter_context(walk.over(source, stop, resume_from.next_sequence))
             run_pipeline(
@@ -307,9 +348,10 @@ def _watched(
                     frames=options.frames,
                     px_per_um=settings.px_per_um,
                     waiting=MOST_WAITING if settings.every_frame else 1,
-                    read=open_reader if focus is None else _in_focus(focus, stop, options.step_known),
-                    enough=_enough(settings, control),
+                    read=read,
+                    enough=_enough(settings, control, job.known_kinds),
                     resume_from=resume_from,
+                    attendant=state,
                 ),
                 on_frame=_all(listeners),
                 stop=stop,
@@ -327,10 +369,10 @@ def _finished(
     if summary is None:
         assert error is not None
         raise error
-    view, control, _ = watching
+    view, control, _, _ = watching
     summary = replace(summary, control=control.outcome)
     try:
-        summary = replace(summary, counting=_counting(summary, writer, job.known_error, job.settings))
+        summary = replace(summary, counting=_counting(summary, writer, job))
     except EdgeleukError as unread:
         # The counts themselves are known, and what ended the run matters more.
         error = error or unread
@@ -361,22 +403,26 @@ def _all(listeners: list[FieldListener]) -> FieldListener:
 
 
 def _in_focus(
-    stage: Mover, stop: threading.Event, step_known: bool
+    stage: Mover, stop: threading.Event, options: RunOptions
 ) -> Callable[[FrameSource, int], FrameReader]:
     def read(source: FrameSource, waiting: int) -> FrameReader:
-        return FocusingReader(source, waiting, stage, stop, step_known=step_known)
+        known, unasked = options.step_known, options.autofocus
+        return FocusingReader(source, waiting, stage, stop, step_known=known, unasked=unasked)
 
     return read
 
 
-def _enough(settings: RunSettings, control: ControlWatch) -> Callable[[Counted], str | None]:
+def _enough(
+    settings: RunSettings, control: ControlWatch, kinds: KnownKinds
+) -> Callable[[Counted], str | None]:
     """End a run when enough is known of the share of blasts, or counted, or when it must not count."""
     points, cells = settings.until_points, settings.until_cells
+    share_of = share_to_know(settings.until_of, kinds)
 
     def enough(counted: Counted) -> str | None:
         if control.ends is not None:
             return control.ends
-        if points is not None and precise_enough(counted, points):
+        if points is not None and precise_enough(counted, points, share_of):
             return f"the exact 95 % interval is within +-{points:g} points"
         if cells is not None and counted.total >= cells:
             return f"{cells} cells are counted"
@@ -385,11 +431,17 @@ def _enough(settings: RunSettings, control: ControlWatch) -> Callable[[Counted],
     return enough
 
 
-def _counting(
-    summary: SessionSummary, writer: SessionWriter, error: KnownError | str, settings: RunSettings
-) -> dict[str, Any]:
+def _counting(summary: SessionSummary, writer: SessionWriter, job: _Job) -> dict[str, Any]:
+    error, settings = job.known_error, job.settings
     called = None if isinstance(error, str) else writer.called(error.threshold)
-    return counting_facts(summary.counted, called, error, until_points=settings.until_points)
+    return counting_facts(
+        summary.counted,
+        called,
+        error,
+        until_points=settings.until_points,
+        until_of=settings.until_of,
+        kinds=job.known_kinds,
+    )
 
 
 def summary_text(summary: SessionSummary) -> str:
@@ -409,7 +461,8 @@ def summary_text(summary: SessionSummary) -> str:
         lines.insert(3, "rejected  " + ", ".join(f"{count} {reason}" for reason, count in reasons))
     lines += share_text(summary.counted.share_facts())
     if summary.counting is not None:
-        lines += counting_text(summary.counting)
+        # Reasons may be a bundle's own words.
+        lines += map(printable, counting_text(summary.counting))
     if summary.control is not None:
         lines.append(control_text(summary.control))
     if summary.latency_ms:

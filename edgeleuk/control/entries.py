@@ -26,8 +26,8 @@ class Measured(Printed, frozen=True, kw_only=True, forbid_unknown_fields=True):
     n: int
 
 
-class ControlEntry(Printed, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One control session.
+class ControlSession(Printed, frozen=True, kw_only=True):
+    """Which control session it is, and of what.
 
     Attributes
     ----------
@@ -37,15 +37,13 @@ class ControlEntry(Printed, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         Last link of its hash chain.
     slide : str
         Name of the control slide, or of the lot.
-    recorded_at, added_at : str
-        Its first field, and when it came into the file: ISO 8601, UTC.
+    recorded_at : str
+        Its first field: ISO 8601, UTC.
     bundle, bundle_sha256 : str
     px_per_um : float or None
         The scale that the run was given; None where the camera or the red cells told it.
     simulated : bool
     fields, cells : int
-    measures : dict
-        By the names of `edgeleuk.control.measures.MEASURES`; what could not be measured is left out.
     uncertain_by_reason : dict
         How many cells were uncertain, by the check that made them so.
     """
@@ -54,15 +52,28 @@ class ControlEntry(Printed, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     sha256: str
     slide: str
     recorded_at: str
-    added_at: str
     bundle: str
     bundle_sha256: str
     px_per_um: float | None
     simulated: bool
     fields: int
     cells: int
-    measures: dict[str, Measured]
     uncertain_by_reason: dict[str, int]
+
+
+class ControlEntry(ControlSession, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One control session that is kept.
+
+    Attributes
+    ----------
+    added_at : str
+        When it came into the file: ISO 8601, UTC.
+    measures : dict
+        By the names of `edgeleuk.control.measures.MEASURES`; what could not be measured is left out.
+    """
+
+    added_at: str
+    measures: dict[str, Measured]
 
     @property
     def group(self) -> ControlGroup:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from edgeleuk.control.entries import ControlSession
 from edgeleuk.control.limits import LEAST_SESSIONS, Finding, by_group, judge
 from edgeleuk.control.measures import ALL_MEASURES, MEASURES
 from edgeleuk.control.watch import findings_text, too_few_text
@@ -55,13 +56,11 @@ class HeldMeasure(Printed, frozen=True, kw_only=True):
     rules: list[str]
 
 
-class ControlVerdict(Printed, frozen=True, kw_only=True):
+class ControlVerdict(ControlSession, frozen=True, kw_only=True):
     """One control session, held against those before it.
 
     Attributes
     ----------
-    session, sha256, slide, recorded_at, bundle, bundle_sha256, px_per_um, simulated, fields, cells
-        See `edgeleuk.control.entries.ControlEntry`.
     kept : bool
         Whether it stands in the file.
     number : int
@@ -70,28 +69,15 @@ class ControlVerdict(Printed, frozen=True, kw_only=True):
         So many of them make limits.
     state : str
     measures : dict
-    uncertain_by_reason : dict
-        How many cells were uncertain, by the check that made them so.
     missing : list of str
         Measures that have limits and that the session lacks.
     """
 
-    session: str
-    sha256: str
-    slide: str
-    recorded_at: str
-    bundle: str
-    bundle_sha256: str
-    px_per_um: float | None
-    simulated: bool
-    fields: int
-    cells: int
     kept: bool
     number: int
     needed: int
     state: State
     measures: dict[str, HeldMeasure]
-    uncertain_by_reason: dict[str, int]
     missing: list[str]
 
 
@@ -149,16 +135,7 @@ def verdicts_of(entries: Sequence[ControlEntry], *, kept: bool = True) -> list[C
 def _verdict(judged: Judgement, number: int, *, kept: bool) -> ControlVerdict:
     entry = judged.entry
     return ControlVerdict(
-        session=entry.session,
-        sha256=entry.sha256,
-        slide=entry.slide,
-        recorded_at=entry.recorded_at,
-        bundle=entry.bundle,
-        bundle_sha256=entry.bundle_sha256,
-        px_per_um=entry.px_per_um,
-        simulated=entry.simulated,
-        fields=entry.fields,
-        cells=entry.cells,
+        **{name: getattr(entry, name) for name in ControlSession.__struct_fields__},
         kept=kept,
         number=number,
         needed=LEAST_SESSIONS,
@@ -166,7 +143,6 @@ def _verdict(judged: Judgement, number: int, *, kept: bool) -> ControlVerdict:
         measures={
             name: _held(name, entry.measures[name], judged) for name in ALL_MEASURES if name in entry.measures
         },
-        uncertain_by_reason=entry.uncertain_by_reason,
         missing=list(judged.missing),
     )
 

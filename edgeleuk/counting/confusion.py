@@ -25,9 +25,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeleuk.counting.differential import UNCERTAIN, WHITE_KINDS, by_final_name
-from edgeleuk.counting.intervals import LEAST_CELLS
-from edgeleuk.results.kinds import NOT_WHITE
+from edgeleuk.counting.differential import LEAST_CELLS, UNCERTAIN, WHITE_KINDS, by_final_name
+from edgeleuk.results.kinds import NOT_WHITE, Kind
 from edgeleuk.results.structs import CorrectedWhiteCells, Interval
 
 if TYPE_CHECKING:
@@ -98,6 +97,43 @@ class Confusion:
     def to_json(self) -> dict[str, object]:
         """Return the object that a bundle or a session records."""
         return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownKinds:
+    """What a bundle tells of the kinds of cells.
+
+    Attributes
+    ----------
+    asked : tuple of str
+        Kinds that it can name; empty where it names none.
+    confusion : Confusion or str
+        How often it confuses them in the laboratory that taught it, or why that is not known.
+    """
+
+    asked: tuple[str, ...] = ()
+    confusion: Confusion | str = "nothing was recorded of how often kinds are confused"
+
+    def to_json(self) -> dict[str, object]:
+        """Return the object that a session records."""
+        known = self.confusion
+        confusion = {"reason": known} if isinstance(known, str) else known.to_json()
+        return {"asked": list(self.asked), "confusion": confusion}
+
+
+def known_kinds_of(recorded: object) -> KnownKinds:
+    """Read what a session recorded; one of an earlier version recorded nothing.
+
+    Examples
+    --------
+    >>> known_kinds_of(None).asked
+    ()
+    """
+    if not isinstance(recorded, dict) or not isinstance(recorded.get("asked"), list | tuple):
+        return KnownKinds()
+    names = {*WHITE_KINDS, *_NOT_WHITE, Kind.BLAST_LIKE.value}
+    asked = tuple(name for name in recorded["asked"] if isinstance(name, str) and name in names)
+    return KnownKinds(asked, confusion_of(recorded.get("confusion")))
 
 
 def confusion_of(recorded: object) -> Confusion | str:

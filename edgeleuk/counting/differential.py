@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from edgeleuk.results import Counted
 
 UNCERTAIN = "uncertain"
+# Of fewer cells no share is corrected: the known error would be most of what it tells.
+LEAST_CELLS = 20
 # The white cells as a laboratory's sheet lists them.
 WHITE_KINDS = (
     BLAST,
@@ -111,10 +113,7 @@ def differential(
         blasts_of_white_cells=_share(Proportion(blasts, n), reason),
         blasts_of_lymphoid_cells=_share(Proportion(blasts, lymphoid), no_lymphoid),
         uncertain=of_name.get(UNCERTAIN, 0),
-        erythroblasts=Erythroblasts(
-            count=erythroblasts,
-            per_100_white_cells=None if reason is not None else 100 * erythroblasts / n,
-        ),
+        erythroblasts=_erythroblasts(erythroblasts, n, reason),
         beside={
             kind.value: of_name[kind.value]
             for kind in Kind
@@ -201,6 +200,15 @@ def _shares(counts: Mapping[str, int], *, told: bool) -> dict[str, CountedShare]
         name: CountedShare(count=count, share=count / total, low=low, high=high)
         for (name, count), (low, high) in zip(counts.items(), intervals, strict=True)
     }
+
+
+def _erythroblasts(count: int, white_cells: int, reason: str | None) -> Erythroblasts:
+    """Return their ratio to white cells; it is the odds of a share, and so is its interval."""
+    if reason is not None:
+        return Erythroblasts(count=count, per_100_white_cells=None)
+    share = Proportion(count, count + white_cells)
+    low, high = (100 * end / (1 - end) for end in (share.low, share.high))
+    return Erythroblasts(count=count, per_100_white_cells=100 * count / white_cells, low=low, high=high)
 
 
 def _share(of: Proportion, reason: str | None) -> ShareOfCells:

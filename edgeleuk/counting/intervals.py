@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from edgeleuk.counting.differential import differential, differential_text, final_counts
+from edgeleuk.counting.confusion import KnownKinds, corrected_shares, corrected_text
+from edgeleuk.counting.differential import LEAST_CELLS, differential, differential_text, final_counts
 from edgeleuk.results import DECISIONS, FOREIGN, Check, Counted, Proportion, check_of, clopper_pearson
-from edgeleuk.results.structs import DifferentialCount
+from edgeleuk.results.structs import CorrectedWhiteCells, DifferentialCount
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 # Half width of the interval, in points of a percentage, that "cells needed" is told for.
 DEFAULT_POINTS = 5.0
 Z_95 = 1.959963984540054
-# Of fewer cells no share is corrected: the known error would be most of what it tells.
-LEAST_CELLS = 20
 # What can be done about cells that are uncertain, by why they are.
 WAYS_ON: Mapping[Check, str] = {
     Check.SCALE: "pass the pixels per micrometre as --px-per-um, from a stage micrometer",
@@ -33,6 +32,9 @@ WAYS_ON: Mapping[Check, str] = {
     Check.PROBABILITY: "the network cannot decide: look at these cells, or set --abstain",
 }
 MOST_CELLS = 1_000_000_000
+# Which cells a share of blasts is of.
+ShareOf = Literal["white", "lymphoid"]
+_NO_KINDS = KnownKinds()
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +223,8 @@ def counting_facts(
     error: KnownError | str,
     *,
     until_points: float | None = None,
+    until_of: ShareOf | None = None,
+    kinds: KnownKinds = _NO_KINDS,
 ) -> dict[str, Any]:
     """Return all of these as JSON.
 
@@ -233,6 +237,10 @@ def counting_facts(
         Or why it is not known.
     until_points : float, optional
         The half width that was asked for.
+    until_of : str, optional
+        The share whose precision is told; see `share_to_know`.
+    kinds : KnownKinds
+        What the bundle tells of them.
     """
     counts = {name: getattr(counted, name) for name in DECISIONS}
     reason = counted.no_white_share
@@ -246,25 +254,54 @@ def counting_facts(
             },
         },
         "corrected_blast_share": _corrected_facts(counted, called, error),
-        "precision": _precision_facts(counted, until_points),
-        "white_cells": _white_facts(counted),
+        "precision": _precision_facts(counted, until_points, share_to_know(until_of, kinds)),
+        **_white_facts(counted, kinds),
     }
 
 
-def _white_facts(counted: Counted) -> dict[str, Any] | None:
-    """Return the differential of the white cells; None where no kinds are told apart."""
-    if not counted.kinds:
-        return None
-    return differential(
-        final_counts(counted), no_white_share=counted.no_white_share, no_lymphoid_share=counted.no_share
-    ).to_json()
+def _white_facts(counted: Counted, kinds: KnownKinds) -> dict[str, Any]:
+    """Return the differential of the white cells, raw and corrected; None where no kinds are told apart."""
+    if not counted.kinds and not kinds.asked:
+        return {"white_cells": None, "corrected_white_cells": None}
+    counts, reason = final_counts(counted), counted.no_white_share
+    raw = differential(counts, asked=kinds.asked, no_white_share=reason, no_lymphoid_share=counted.no_share)
+    corrected = corrected_shares(counts, reason or kinds.confusion)
+    return {"white_cells": raw.to_json(), "corrected_white_cells": corrected.to_json()}
 
 
-def precise_enough(counted: Counted, points: float) -> bool:
-    """Whether the share of blasts is known to plus or minus so many points."""
-    if counted.no_share is not None:
-        return False
-    return half_width_points(Proportion(counted.blast, counted.blast + counted.normal)) <= points
+def share_to_know(until_of: ShareOf | None, kinds: KnownKinds) -> ShareOf:
+    """Return which share of blasts a count is to know well: what was asked for, or what laboratories use.
+
+    That is the share of all nucleated white cells, where the bundle names their kinds.
+
+    Examples
+    --------
+    >>> share_to_know(None, KnownKinds(("band",))), share_to_know(None, KnownKinds())
+    ('white', 'lymphoid')
+    """
+    return until_of or ("white" if kinds.asked else "lymphoid")
+
+
+def precise_enough(counted: Counted, points: float, of: ShareOf = "lymphoid") -> bool:
+    """Whether the share of blasts is known to plus or minus so many points.
+
+    Parameters
+    ----------
+    counted : Counted
+    points : float
+        Half the width of the exact 95 % interval.
+    of : str
+        Blasts of the ``lymphoid`` cells, or of all nucleated ``white`` cells.
+    """
+    blasts, reason = _blasts_of(counted, of)
+    return reason is None and half_width_points(blasts) <= points
+
+
+def _blasts_of(counted: Counted, of: ShareOf) -> tuple[Proportion, str | None]:
+    """Return a share of blasts, and why it may not be told."""
+    if of == "white":
+        return Proportion(counted.blast, counted.white), counted.no_white_share
+    return Proportion(counted.blast, counted.blast + counted.normal), counted.no_share
 
 
 def sightings_text(cells: Mapping[str, Any]) -> str:
@@ -327,15 +364,21 @@ def counting_text(facts: Mapping[str, Any]) -> list[str]:
             f" these ({'; '.join(rates)})"
         )
     if precision["half_width_points"] is not None:
-        needed, points = precision["cells_needed"], precision["points"]
-        lines.append(
-            f"precision +-{precision['half_width_points']:.1f} points; "
-            + (f"about {needed:,} more cells" if needed else "no more cells are needed")
-            + f" for +-{points:g}"
-        )
+        lines.append(_precision_text(precision))
     if facts.get("white_cells") is not None:
         lines += differential_text(msgspec.convert(facts["white_cells"], DifferentialCount))
+    if facts.get("corrected_white_cells") is not None:
+        lines += corrected_text(msgspec.convert(facts["corrected_white_cells"], CorrectedWhiteCells))
     return lines
+
+
+def _precision_text(precision: Mapping[str, Any]) -> str:
+    """Say how well a share of blasts is known, and how many more cells it takes."""
+    needed, white = precision["cells_needed"], precision.get("of") == "white"
+    cells, of_white = ("white cells", " of blasts among white cells") if white else ("cells", "")
+    more = f"about {needed:,} more {cells}" if needed else f"no more {cells} are needed"
+    half_width, points = precision["half_width_points"], precision["points"]
+    return f"precision +-{half_width:.1f} points{of_white}; {more} for +-{points:g}"
 
 
 def _corrected_facts(counted: Counted, called: Called | None, error: KnownError | str) -> dict[str, Any]:
@@ -361,12 +404,12 @@ def _corrected_facts(counted: Counted, called: Called | None, error: KnownError 
     }
 
 
-def _precision_facts(counted: Counted, until_points: float | None) -> dict[str, Any]:
+def _precision_facts(counted: Counted, until_points: float | None, of: ShareOf) -> dict[str, Any]:
     points = DEFAULT_POINTS if until_points is None else until_points
-    facts = {"until_points": until_points, "points": points}
-    if counted.no_share is not None:
-        return facts | {"half_width_points": None, "cells_needed": None, "reason": counted.no_share}
-    blasts = Proportion(counted.blast, counted.blast + counted.normal)
+    facts = {"until_points": until_points, "points": points, "of": of}
+    blasts, reason = _blasts_of(counted, of)
+    if reason is not None:
+        return facts | {"half_width_points": None, "cells_needed": None, "reason": reason}
     needed = cells_needed(blasts, points)
     return facts | {"half_width_points": half_width_points(blasts), "cells_needed": needed, "reason": None}
 

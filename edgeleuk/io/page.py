@@ -10,7 +10,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 # Rules that the pages have in common; each page adds what is its own.
 BODY_RULE = (
@@ -29,7 +29,9 @@ _PAGE = """<!DOCTYPE html>
 </style>
 </head>
 <body>
+<main>
 {body}
+</main>
 </body>
 </html>
 """
@@ -40,8 +42,8 @@ def whole_page(title: str, style: str, parts: Iterable[str]) -> str:
 
     Examples
     --------
-    >>> whole_page("a < b", BODY_RULE, ["<p>1</p>", "", "<p>2</p>"]).splitlines()[-5:-2]
-    ['<body>', '<p>1</p>', '<p>2</p>']
+    >>> whole_page("a < b", BODY_RULE, ["<p>1</p>", "", "<p>2</p>"]).splitlines()[-6:-2]
+    ['<main>', '<p>1</p>', '<p>2</p>', '</main>']
     >>> "<title>edgeleuk: a &lt; b</title>" in whole_page("a < b", BODY_RULE, [])
     True
     """
@@ -68,23 +70,48 @@ def figure(picture: str, caption: str) -> str:
     return f"<figure>{picture}<figcaption>{caption}</figcaption></figure>"
 
 
-def section(title: str, *parts: str) -> str:
-    """Return a heading and what stands below it; `title` is text, `parts` are HTML."""
-    return "\n".join([f"<h2>{escape(title)}</h2>", *(part for part in parts if part)])
+def section(title: str, *parts: str, css: str = "") -> str:
+    """Return a heading and what stands below it; `title` is text, `parts` are HTML, `css` a class."""
+    return "\n".join([f"<h2{_class(css)}>{escape(title)}</h2>", *(part for part in parts if part)])
 
 
-def table(head: Iterable[str], rows: Iterable[str]) -> str:
-    """Return a table that scrolls by itself; `head` and `rows` are HTML."""
-    cells = "".join(f"<th>{name}</th>" for name in head)
-    return f'<div class="wide"><table><tr>{cells}</tr>\n' + "\n".join(rows) + "\n</table></div>"
+def table(head: Iterable[str], rows: Iterable[str], *, caption: str = "", css: str = "") -> str:
+    """Return a table that scrolls by itself, with the keyboard too; `head` and `rows` are HTML.
+
+    Parameters
+    ----------
+    head, rows : iterable of str
+        A column without a name has no heading.
+    caption : str
+        Text above it.
+    css : str
+        A class.
+    """
+    cells = "".join(f'<th scope="col">{name}</th>' if name else "<td></td>" for name in head)
+    above = f"<caption>{escape(caption)}</caption>" if caption else ""
+    return (
+        f'<div class="wide" tabindex="0"><table{_class(css)}>{above}'
+        f"<thead><tr>{cells}</tr></thead>\n<tbody>" + "\n".join(rows) + "\n</tbody></table></div>"
+    )
 
 
 def row(cells: Iterable[str], *, css: str = "") -> str:
-    """Return a row of a table; `cells` are HTML."""
-    return f"<tr{css and f' class={css!r}'}>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+    """Return a row of a table, the first cell of which names it; `cells` are HTML."""
+    first, *others = cells
+    named = f'<th scope="row">{first}</th>' if first else "<td></td>"
+    return f"<tr{_class(css)}>{named}" + "".join(f"<td>{cell}</td>" for cell in others) + "</tr>"
+
+
+def described(lines: Mapping[str, str]) -> str:
+    """Return names with what is said of each; both are HTML."""
+    return "<dl>" + "".join(f"<dt>{name}</dt><dd>{text}</dd>" for name, text in lines.items()) + "</dl>"
 
 
 def image(content: bytes, alternative: str, kind: str = "png") -> str:
     """Return a picture that is part of the page; `alternative` is text."""
     data = base64.b64encode(content).decode()
     return f'<img alt="{escape(alternative)}" src="data:image/{kind};base64,{data}">'
+
+
+def _class(css: str) -> str:
+    return f' class="{css}"' if css else ""

@@ -74,6 +74,9 @@ class RunSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     until_points : float or None
         End the run when the exact 95 % interval of the share of blasts is plus or minus so many points of a
         percentage; None counts on.
+    until_of : str or None
+        Of which cells that share is: ``white``, all nucleated white cells, or ``lymphoid``, those called
+        blast or normal. None takes the white ones where the bundle names kinds.
     until_cells : int or None
         End the run when so many cells are counted; None counts on.
     """
@@ -93,6 +96,7 @@ class RunSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     lock: bool = True
     every_frame: bool = False
     until_points: float | None = None
+    until_of: Literal["white", "lymphoid"] | None = None
     until_cells: int | None = None
 
     def __post_init__(self) -> None:

@@ -6,15 +6,16 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Literal
 
 import cv2
+import msgspec
 import numpy as np
 
 from edgeleuk.errors import DataRefusedError
 from edgeleuk.io.console import printable
 from edgeleuk.labels.contents import agreed, content_sha256, joined, named
-from edgeleuk.labels.file import open_labels
-from edgeleuk.labels.kappa import cohens_kappa
+from edgeleuk.labels.kappa import Kappa, cohens_kappa
 from edgeleuk.labels.listing import people_of
 from edgeleuk.labels.merging import Several
+from edgeleuk.labels.opening import open_any_labels
 from edgeleuk.results.kinds import LABELS
 from edgeleuk.results.structs import Printed
 from edgeleuk.vision.fingerprints import alike_pairs, fingerprint
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from edgeleuk.errors import EdgeleukError
     from edgeleuk.labels.contents import CellEntry, Statement
-    from edgeleuk.labels.file import LabelFile
+    from edgeleuk.labels.opening import Labels
     from edgeleuk.vision.fingerprints import Fingerprint
 
     Progress = Callable[[int, int], None]
@@ -90,26 +91,15 @@ class OwnContradiction(Printed, frozen=True, kw_only=True):
     labels: tuple[str, str]
 
 
-class Agreement(Printed, frozen=True, kw_only=True):
-    """How two people agree on cells that both labelled: Cohen's kappa with its 95 % interval.
+class Agreement(Kappa, frozen=True, kw_only=True):
+    """How two people agree on cells that both labelled.
 
     Attributes
     ----------
     people : two of str
-    cells : int
-    observed, expected : float
-        Share of cells on which they agree, and on which they would by chance.
-    kappa, low, high : float or None
-        None where both use one label alone.
     """
 
     people: tuple[str, str]
-    cells: int
-    observed: float
-    expected: float
-    kappa: float | None
-    low: float | None
-    high: float | None
 
 
 class FewCells(Printed, frozen=True, kw_only=True):
@@ -174,9 +164,9 @@ def check_labels(
     Raises
     ------
     UsageError, LabelsError
-        See `open_labels`; every picture is decoded and compared with its hash.
+        See `open_any_labels`; every picture is decoded and compared with its hash.
     """
-    files = [open_labels(path) for path in paths]
+    files = [open_any_labels(path) for path in paths]
     entries = joined(entry for file in files for entry in file.cells)
     pairs = _pairs(entries, _prints(entries, files, progress))
     people = people_of(entries)
@@ -224,7 +214,7 @@ def _error(found: LabelCheck) -> DataRefusedError | None:
 
 
 def _prints(
-    entries: Sequence[CellEntry], files: Sequence[LabelFile], progress: Progress
+    entries: Sequence[CellEntry], files: Sequence[Labels], progress: Progress
 ) -> dict[str, Fingerprint]:
     """Decode every picture once, and take its fingerprint."""
     pictures = Several(files)
@@ -298,7 +288,7 @@ def _agreements(entries: Iterable[CellEntry], people: Sequence[str]) -> Iterable
             if cell in words[other]
         ]
         if both:
-            yield Agreement(people=(one, other), **cohens_kappa(both)._asdict())
+            yield Agreement(people=(one, other), **msgspec.structs.asdict(cohens_kappa(both)))
 
 
 def _few(entries: Sequence[CellEntry]) -> Iterable[FewCells]:

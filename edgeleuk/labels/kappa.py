@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from edgeleuk.results.binomial import clopper_pearson
 from edgeleuk.results.kinds import BLAST, LYMPHOID, NORMAL, Kind
+from edgeleuk.results.structs import Printed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-class Kappa(NamedTuple):
+class Kappa(Printed, frozen=True, kw_only=True):
     """Agreement of two people.
 
     Attributes
@@ -58,10 +59,10 @@ def cohens_kappa(pairs: Sequence[tuple[str, str]]) -> Kappa:
     observed = agreed / n
     expected = sum(first[label] * second[label] for label in first) / n**2
     if expected >= 1:
-        return Kappa(n, observed, 1.0, None, None, None)
+        return Kappa(cells=n, observed=observed, expected=1.0, kappa=None, low=None, high=None)
     low, high = clopper_pearson(agreed, n)
     kappa, least, most = ((share - expected) / (1 - expected) for share in (observed, low, high))
-    return Kappa(n, observed, expected, kappa, max(-1.0, least), most)
+    return Kappa(cells=n, observed=observed, expected=expected, kappa=kappa, low=max(-1.0, least), high=most)
 
 
 def _comparable(one: str, other: str) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from edgeleuk.errors import DataRefusedError
 from edgeleuk.labels.contents import agreed, content_sha256, joined, named
-from edgeleuk.labels.file import LabelFile, open_labels
+from edgeleuk.labels.opening import open_any_labels
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from edgeleuk.frames import CellCrop
     from edgeleuk.labels.contents import CellEntry, Source
+    from edgeleuk.labels.opening import Labels
 
 _NAMED_AT_MOST = 3
 
@@ -53,7 +54,7 @@ class LabelledCell:
     px_per_um: float
     sources: tuple[Source, ...]
     _entry: CellEntry
-    _file: LabelFile
+    _file: Labels
 
     @property
     def crop(self) -> CellCrop:
@@ -89,7 +90,7 @@ class LabelSet:
 def read_labels(
     paths: Sequence[Path], *, by: str | None = None, allow_contradictions: bool = False
 ) -> LabelSet:
-    """Read files of labels as one.
+    """Read files of labels, and the labels of sessions, as one.
 
     Parameters
     ----------
@@ -113,7 +114,7 @@ def read_labels(
     DataRefusedError
         People contradict one another, or nobody of that name said anything.
     """
-    files = [open_labels(path) for path in paths]
+    files = [open_any_labels(path) for path in paths]
     entries = joined(entry for file in files for entry in file.cells)
     sha256 = content_sha256(entries)
     if by is not None:
@@ -135,7 +136,7 @@ def read_labels(
     return LabelSet(tuple(cells), sha256, tuple(contradictions))
 
 
-def _labelled(entry: CellEntry, label: str, file: LabelFile) -> LabelledCell:
+def _labelled(entry: CellEntry, label: str, file: Labels) -> LabelledCell:
     said = entry.newest.values()
     newest = max(said)
     return LabelledCell(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from edgeleuk.io.console import printable
 from edgeleuk.labels.contents import agreed, content_sha256, joined
-from edgeleuk.labels.file import open_labels
+from edgeleuk.labels.opening import open_any_labels
 from edgeleuk.results.kinds import LABELS
 from edgeleuk.results.structs import Printed
 
@@ -95,9 +95,9 @@ def list_labels(paths: Sequence[Path]) -> LabelList:
     Raises
     ------
     UsageError, LabelsError
-        See `open_labels`.
+        See `open_any_labels`.
     """
-    entries = joined(entry for path in paths for entry in open_labels(path).cells)
+    entries = joined(entry for path in paths for entry in open_any_labels(path).cells)
     return summed(entries, paths)
 
 

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 from edgeleuk.errors import UsageError
 from edgeleuk.io.atomic import is_forced
 from edgeleuk.labels.contents import joined
-from edgeleuk.labels.file import locked, open_labels, require_labels_place, write_labels
+from edgeleuk.labels.file import locked, require_labels_place, write_labels
+from edgeleuk.labels.opening import open_any_labels
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from edgeleuk.labels.contents import CellEntry
-    from edgeleuk.labels.file import LabelFile, Pictures
+    from edgeleuk.labels.file import Pictures
+    from edgeleuk.labels.opening import Labels
 
 
 class Several:
@@ -23,15 +25,15 @@ class Several:
     Where two programs encoded the same pixels in two ways, one of the pictures is taken, always the same.
     """
 
-    def __init__(self, files: Sequence[LabelFile]) -> None:
-        self._file_of: dict[str, LabelFile] = {}
+    def __init__(self, files: Sequence[Labels]) -> None:
+        self._file_of: dict[str, Labels] = {}
         for file in files:
             for identity, digest in file.digests.items():
                 other = self._file_of.get(identity)
                 if other is None or digest < other.digests[identity]:
                     self._file_of[identity] = file
 
-    def file_of(self, identity: str) -> LabelFile:
+    def file_of(self, identity: str) -> Labels:
         """Return the file that has the picture of a cell."""
         return self._file_of[identity]
 
@@ -62,7 +64,7 @@ def merge_labels(paths: Sequence[Path], out: Path) -> tuple[CellEntry, ...]:
     """
     require_new(out, among=paths)
     with locked(out.parent):
-        files = [open_labels(path) for path in paths]
+        files = [open_any_labels(path) for path in paths]
         cells = joined(entry for file in files for entry in file.cells)
         write_labels(out, cells, Several(files))
     return cells

@@ -1,19 +1,35 @@
-"""What people call the cells of a session: kept in ``NAME.labels`` beside it, which carries the crops."""
+"""What people call the cells of a session: reviews in it, and words in ``NAME.labels`` beside it.
+
+Each word stands where it was said: `review` records in the session, `labels set` beside it.
+`session_labels` reads both as one.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.errors import DataRefusedError, IntegrityError, LabelsError, SessionError, UsageError
-from edgeleuk.labels.contents import CellEntry, SessionSource, Statement, following, identity_of, named
-from edgeleuk.labels.file import ENDING, LabelFile, locked, open_labels, require_labels_place, write_labels
+from edgeleuk.labels.contents import CellEntry, SessionSource, Statement, following, joined, named
+from edgeleuk.labels.file import (
+    ENDING,
+    LabelFile,
+    decode_png,
+    locked,
+    open_labels,
+    require_labels_place,
+    write_labels,
+)
 from edgeleuk.labels.spool import Spool
+from edgeleuk.results.kinds import LABELS
 from edgeleuk.session.pictures import decode_crop
 from edgeleuk.session.reader import read_session
+from edgeleuk.session.reviews import reviews_of, standing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -22,6 +38,7 @@ if TYPE_CHECKING:
     from edgeleuk.frames import CellCrop
     from edgeleuk.labels.contents import Source
     from edgeleuk.session.reader import SessionReader
+    from edgeleuk.session.reviews import Review
 
 _NAMED_AT_MOST = 8
 
@@ -108,7 +125,7 @@ def label_cells(
                     px_per_um=crop.px_per_um,
                     slide=slide,
                     subject=subject,
-                    sources=(_source(reader, cell),),
+                    sources=(_source(reader, cell, reader.chain_end()),),
                     statements=(earlier[-1],),
                 )
             )
@@ -116,42 +133,127 @@ def label_cells(
     return tuple(entry for entry in open_labels(place).cells if _cell_in(entry, session.name) is not None)
 
 
-def session_labels(session: Path, *, bundle: str | None = None) -> tuple[LabelFile, tuple[CellEntry, ...]]:
-    """Return what was said of a session's cells, each compared with the session's own pixels.
+class SessionLabels:
+    """What was said of a session's cells, with their pixels; made by `session_labels`.
+
+    Attributes
+    ----------
+    path : Path
+        The session.
+    cells : tuple of CellEntry
+        Sorted by their keys.
+    digests : dict of str to str
+        By the identity of each cell the SHA-256 of its PNG.
+    """
+
+    def __init__(self, path: Path, cells: tuple[CellEntry, ...], spool: Spool) -> None:
+        self.path = path
+        self.cells = cells
+        self._spool = spool
+        self.digests = {
+            entry.identity: hashlib.sha256(spool.png(entry.identity)).hexdigest() for entry in cells
+        }
+
+    def png(self, identity: str) -> bytes:
+        """Return the PNG of a cell; see `edgeleuk.labels.file.Pictures`."""
+        return self._spool.png(identity)
+
+    def crop(self, entry: CellEntry) -> CellCrop:
+        """Decode the crop of a cell."""
+        return decode_png(self.png(entry.identity), entry, self.path)
+
+
+def session_labels(session: Path, *, bundle: str | None = None) -> SessionLabels:
+    """Return what was said of a session's cells, in it and beside it, with the session's own pixels.
+
+    Of reviews the words count that nobody took back. A review that says ``uncertain`` names no label, and
+    one of a cell whose pixels were not recorded cannot be handed on: both are left out.
 
     Raises
     ------
     DataRefusedError
-        Nobody labelled a cell of it, or the pixels of labelled cells are not in the session.
+        Nobody labelled a cell of it, or the session shows other pixels than were labelled beside it.
     IntegrityError, LabelsError, UsageError
         As `label_cells`.
     """
     place = labels_beside(session)
+    spool = Spool()
     with read_session(session) as reader:
         _require_bundle(reader, bundle)
-        if not place.exists():
-            raise DataRefusedError(
-                f"nobody labelled a cell of {session.name}",
-                got=f"no {place.name} beside it",
-                cure="label cells with `edgeleuk labels set`",
-            )
-        file = open_labels(place)
-        _, own = _parted(reader, file)
-        if not own:
-            raise DataRefusedError(
-                f"nobody labelled a cell of {session.name}",
-                got=f"{len(file.cells)} cells of others in {place.name}",
-                cure="label cells with `edgeleuk labels set`",
-            )
-        lost = [
-            cell
-            for entry in own
-            if (cell := _cell_in(entry, session.name)) is not None
-            and not _shows(reader, cell, entry.identity)
-        ]
+        before = open_labels(place) if place.exists() and place != session else None
+        _, beside = _parted(reader, before)
+        lost = []
+        for entry in beside:
+            cell = _cell_in(entry, session.name)
+            if cell is not None and _spooled(reader, cell, spool, entry.identity) is None:
+                lost.append(cell)
+        reviewed = _reviewed(reader, beside, spool)
     if lost:
         raise _without_pixels(lost, session.name, "other pixels than those that were labelled")
-    return file, own
+    cells = joined([*beside, *reviewed])
+    if not cells:
+        raise DataRefusedError(
+            f"nobody labelled a cell of {session.name}",
+            got=f"no {place.name} beside it, and no review in it"
+            if before is None
+            else f"{len(before.cells)} cells of others in {place.name}",
+            cure="label cells with `edgeleuk review` or `edgeleuk labels set`",
+        )
+    return SessionLabels(session, cells, spool)
+
+
+def _reviewed(reader: SessionReader, beside: Sequence[CellEntry], spool: Spool) -> list[CellEntry]:
+    """Return what reviews say of the cells whose pixels were recorded."""
+    found = reviews_of(reader)
+    if found and (broken := reader.verify().broken):
+        raise SessionError(f"{reader.path} is damaged", got=broken, cure="restore it from a copy")
+    links = {review.number: link for review, link in found}
+    words: dict[int, list[Review]] = {}
+    for review in standing(review for review, _ in found):
+        if review.label in LABELS:
+            words.setdefault(review.track, []).append(review)
+    # Slide and subject are told with `labels set`, for all cells of the session.
+    slide = next((entry.slide for entry in beside), reader.path.stem)
+    subject = next((entry.subject for entry in beside), None)
+    entries = []
+    for cell, said in words.items():
+        crop = _spooled(reader, cell, spool)
+        if crop is None:
+            continue
+        entries.append(
+            CellEntry(
+                identity=crop[0],
+                px_per_um=crop[1],
+                slide=slide,
+                subject=subject,
+                # The first of them, or a further word would make another source of the same cell.
+                sources=(_source(reader, cell, links[said[0].number]),),
+                statements=tuple(
+                    Statement(
+                        at=datetime.fromtimestamp(review.at, timezone.utc),
+                        by=review.reader,
+                        label=str(review.label),
+                    )
+                    for review in said
+                ),
+            )
+        )
+    return entries
+
+
+def _spooled(
+    reader: SessionReader, cell: int, spool: Spool, identity: str | None = None
+) -> tuple[str, float] | None:
+    """Keep the crop of a cell; return its identity and scale, None where it has none, or another identity."""
+    try:
+        row = reader.cell(cell)
+    except UsageError:
+        return None
+    data, scale = row.get("crop"), row["px_per_um"]
+    if not isinstance(data, bytes) or not isinstance(scale, float) or not scale > 0:
+        return None
+    found = spool.add(_decoded(reader, cell, data, scale))
+    return None if identity not in (None, found) else (found, scale)
 
 
 class _Both:
@@ -236,11 +338,11 @@ def _moved(own: Iterable[CellEntry], origin: Origin) -> tuple[CellEntry, ...]:
     )
 
 
-def _source(reader: SessionReader, cell: int) -> SessionSource:
+def _source(reader: SessionReader, cell: int, link: str | None) -> SessionSource:
     bundle = reader.settings.get("bundle_sha256")
     return SessionSource(
         session=reader.path.name,
-        chain_end=reader.chain_end(),
+        chain_end=link,
         cell=cell,
         bundle_sha256=bundle if isinstance(bundle, str) else None,
     )
@@ -275,20 +377,6 @@ def _decoded(reader: SessionReader, cell: int, data: bytes, scale: float) -> Cel
         return decode_crop(data, scale)
     except (ValueError, IndexError, TypeError) as error:
         raise SessionError(f"{reader.path} is damaged", got=f"the picture of cell {cell}") from error
-
-
-def _shows(reader: SessionReader, cell: int, identity: str) -> bool:
-    """Whether the pixels of a labelled cell are in the session."""
-    try:
-        row = reader.cell(cell)
-    except UsageError:
-        return False
-    data, scale = row.get("crop"), row["px_per_um"]
-    return (
-        isinstance(data, bytes)
-        and isinstance(scale, float)
-        and identity_of(_decoded(reader, cell, data, scale)) == identity
-    )
 
 
 def _without_pixels(cells: Sequence[int], session: str, lacking: str) -> DataRefusedError:

@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from edgeleuk.capture import is_simulated, is_simulated_source, open_reader
 from edgeleuk.counting.consensus import ConsensusTable, View, is_worth_a_view
@@ -58,6 +58,21 @@ if TYPE_CHECKING:
 BEFORE = "before the run was resumed"
 
 
+class Attendant(Protocol):
+    """Somebody who attends to a run while it goes on; all is called on the run's own thread."""
+
+    def tick(self, so_far: Callable[[], SessionSummary]) -> None:
+        """Do what there is to do now: between two frames, and ten times a second while none comes.
+
+        `so_far` tells what the run has come to until now.
+        """
+        ...
+
+    def rejected(self, pixels: RgbImage, reason: str) -> None:
+        """Look at a frame that is not used; it is recorded."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class PipelineOptions:
     """How a source is watched, and when that ends.
@@ -77,6 +92,7 @@ class PipelineOptions:
     resume_from : ResumeState
         What the session holds already: counts go on from there, and so do the numbers of the frames of a
         live source; of others, pictures that are recorded are passed over.
+    attendant : Attendant, optional
     """
 
     frames: int | None = None
@@ -85,6 +101,7 @@ class PipelineOptions:
     read: Callable[[FrameSource, int], FrameReader] = open_reader
     enough: Callable[[Counted], str | None] | None = None
     resume_from: ResumeState = field(default_factory=ResumeState)
+    attendant: Attendant | None = None
 
 
 def run(
@@ -127,7 +144,7 @@ def run(
         `stop` was set before the first frame was done.
     """
     options = options or PipelineOptions()
-    work = _Run(source, engine, session, options.px_per_um, options.resume_from)
+    work = _Run(source, engine, session, options)
     try:
         with options.read(source, options.waiting) as reader, work.look_ahead(reader, stop):
             ended = work.loop(options.frames, options.enough, on_frame, stop)
@@ -168,13 +185,14 @@ class _Run:
         source: FrameSource,
         engine: Engine,
         session: SessionWriter,
-        px_per_um: float | None,
-        resume_from: ResumeState,
+        options: PipelineOptions,
     ) -> None:
+        resume_from = options.resume_from
         self._source = source
         self._engine = engine
         self._session = session
-        self._scale = ScaleKeeper(px_per_um, engine.estimate_scale)
+        self._attendant = options.attendant
+        self._scale = ScaleKeeper(options.px_per_um, engine.estimate_scale)
         self._latency = LatencyHistogram()
         for latency in resume_from.latencies_ms:
             self._latency.add(latency)
@@ -216,7 +234,7 @@ class _Run:
         """Process frames until something ends it; return what did."""
         ended = None
         while ended is None and (frames is None or self.processed < frames):
-            field = self.ahead.field(self._log_events)
+            field = self.ahead.field(self._meanwhile)
             if field is None:
                 return "stopped by the user" if stop.is_set() else "the source has ended"
             if frames is None or self.processed + 1 < frames:
@@ -245,6 +263,8 @@ class _Run:
             self._log(notice.kind, notice.text)
         if frame is None or field.reason is not None:
             self._reject(sequence, field.at, field.where, field.reason or "")
+            if frame is not None and self._attendant is not None:
+                self._attendant.rejected(frame.pixels, field.reason or "")
         else:
             frame = replace(frame, sequence=sequence)
             result, judged = self._judge(frame, field.px_per_um, field.cells, field.scale_trouble)
@@ -367,6 +387,14 @@ class _Run:
                     self._tally.add(judgement.prediction, step)
                     if judgement.truth is not None:
                         self._called[judgement.truth, judgement.prediction.decision] += step
+
+    def _meanwhile(self) -> None:
+        self._log_events()
+        if self._attendant is not None:
+            self._attendant.tick(self._so_far)
+
+    def _so_far(self) -> SessionSummary:
+        return self._summary("")
 
     def _log_events(self) -> None:
         if (jumped := jump_s()) is not None:

@@ -5,7 +5,7 @@ Each is a struct with ``to_json``; its JSON schema stands in ``docs/schema``; se
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -129,10 +129,14 @@ class CorrectedShare(Interval, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class CountPrecision(Printed, frozen=True, kw_only=True):
-    """How well the share of blasts is known, in points, and how many more cells it takes."""
+    """How well the share of blasts is known, in points, and how many more cells it takes.
+
+    `of` says which cells the share is of, and which cells are needed.
+    """
 
     until_points: float | None
     points: float
+    of: Literal["white", "lymphoid"] = "lymphoid"
     half_width_points: float | None
     cells_needed: int | None
     reason: str | None
@@ -157,10 +161,15 @@ class ShareOfCells(CountedShare, frozen=True, kw_only=True):
 
 
 class Erythroblasts(Printed, frozen=True, kw_only=True):
-    """Erythroblasts, which are in no denominator, and per 100 white cells; None of no white cell."""
+    """Erythroblasts, which are in no denominator, and per 100 white cells; None of no white cell.
+
+    `low` and `high` are the exact 95 % interval of that ratio.
+    """
 
     count: int
     per_100_white_cells: float | None
+    low: float | None = None
+    high: float | None = None
 
 
 class DifferentialCount(Printed, frozen=True, kw_only=True):
@@ -285,5 +294,7 @@ class RunSummary(Printed, frozen=True, kw_only=True):
     differential: Differential | UnsetType = UNSET
     corrected_blast_share: CorrectedShare | UnsetType = UNSET
     precision: CountPrecision | UnsetType = UNSET
+    white_cells: DifferentialCount | UnsetType | None = UNSET
+    corrected_white_cells: CorrectedWhiteCells | UnsetType | None = UNSET
     control: ControlOfRun | UnsetType = UNSET
     research_use: str = RESEARCH_USE

@@ -20,10 +20,12 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from edgeleuk.errors import SessionError
-from edgeleuk.session.schema import SCHEMA
+from edgeleuk.session.schema import REVIEWS, SCHEMA, has_reviews
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    _Rows = tuple[list[str], list[tuple[object, ...]]]
 
 # What a link of each kind covers: queries by the key of the link.
 _COVERED = {
@@ -38,7 +40,10 @@ _COVERED = {
     ),
     "event": ("SELECT * FROM events WHERE id = ?",),
     "summary": ("SELECT * FROM summary WHERE id = ?",),
+    "review": ("SELECT * FROM reviews WHERE id = ?",),
 }
+# What tells the rows apart of tables that no index finds by their frame, in the order of the queries above.
+_KEYS = {"cells": ("track",), "true_cells": ("identity",), "views": ("track", "frame"), "moves": ("id",)}
 # So many of a frame's had sessions of the second schema.
 _FRAME_TABLES_BEFORE_3 = 3
 TABLES_BROKEN = "the tables are not as they were made"
@@ -57,7 +62,9 @@ _TABLES_QUERY = "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER
 # What a column of a declared type may hold, as SQLite's typeof() names it.
 _HELD = {"INTEGER": ("integer",), "REAL": ("real",), "TEXT": ("text",), "BLOB": ("blob",)}
 # Tables by whose rows the links are counted, so that no record stands beside the chain.
-_TABLES = {"frame": "frames", "event": "events", "summary": "summary"}
+_TABLES = {"frame": "frames", "event": "events", "summary": "summary", "review": "reviews"}
+# What a review adds to the tables of an earlier schema, whose links are hashed as those of today.
+_REVIEWS = ("reviews", REVIEWS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +92,9 @@ def append_link(connection: sqlite3.Connection, kind: str, key: int | None) -> N
     ----------
     connection : sqlite3.Connection
     kind : str
-        ``settings``, ``frame``, ``event`` or ``summary``.
+        ``settings``, ``frame``, ``event``, ``summary`` or ``review``.
     key : int or None
-        Of the frame, the event or the summary.
+        Of the frame, the event, the summary or the review.
     """
     row = connection.execute("SELECT link FROM chain ORDER BY id DESC LIMIT 1").fetchone()
     link = _link(connection, b"" if row is None else row[0], kind, key)
@@ -115,12 +122,47 @@ def verify_chain(connection: sqlite3.Connection) -> ChainResult:
     return found if found.broken else replace(found, broken=_beside_the_chain(connection, version))
 
 
+def head_of(connection: sqlite3.Connection) -> tuple[int, bytes]:
+    """Return the number of the last link, and the link."""
+    row = connection.execute("SELECT id, link FROM chain ORDER BY id DESC LIMIT 1").fetchone()
+    return (0, b"") if row is None else (int(row[0]), bytes(row[1]))
+
+
+def are_sound_after(connection: sqlite3.Connection, known: tuple[int, bytes]) -> bool:
+    """Whether the links after a known one follow from it, and reviews are among them.
+
+    It tells in a moment what others may do to a session while it is recorded. Earlier records are not looked
+    at again: `verify_chain` does.
+
+    Parameters
+    ----------
+    connection : sqlite3.Connection
+        Of a session of a schema whose values are hashed with their types.
+    known : (int, bytes)
+        As of `head_of`.
+    """
+    number, before = known
+    kinds = _kinds_of_links(connection)
+    there = connection.execute("SELECT link FROM chain WHERE id = ?", (number,)).fetchone()
+    if there is None or there[0] != before:
+        return False
+    new = connection.execute("SELECT kind, key, link FROM chain WHERE id > ? ORDER BY id", (number,))
+    reviews = 0
+    for kind, key, link in new.fetchall():
+        if not _is_of_a_link(kind, key, kinds) or _link(connection, before, kind, key) != link:
+            return False
+        before = link
+        reviews += kind == "review"
+    return reviews > 0
+
+
 def _followed(connection: sqlite3.Connection, version: int) -> ChainResult:
     """Compute the links in their order, up to the first that is another."""
-    link_of = _link if version >= _TYPED else _link_before_4
+    link_of = _RowsOfFrames().link if version >= _TYPED else _link_before_4
+    kinds = _kinds_of_links(connection)
     before, number = b"", 0
     for number, (kind, key, link) in enumerate(_links(connection), start=1):
-        if not _is_of_a_link(kind, key) or link_of(connection, before, kind, key) != link:
+        if not _is_of_a_link(kind, key, kinds) or link_of(connection, before, kind, key) != link:
             what = SETTINGS_BROKEN if kind == "settings" else f"{_named(kind, key)} is not as it was recorded"
             return ChainResult(number - 1, before.hex(), what)
         before = link
@@ -131,7 +173,10 @@ def _followed(connection: sqlite3.Connection, version: int) -> ChainResult:
 
 def _beside_the_chain(connection: sqlite3.Connection, version: int) -> str | None:
     """Name a record that no link covers; None where there is none."""
+    kinds = _kinds_of_links(connection)
     for kind, table in _TABLES.items():
+        if kind not in kinds:
+            continue
         missing = connection.execute(
             f"SELECT COUNT(*), MIN({_key_of(table)}) FROM {table} WHERE {_key_of(table)} NOT IN"  # noqa: S608 - names from the table above
             " (SELECT key FROM chain WHERE kind = ?)",
@@ -156,11 +201,16 @@ def _version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-def _is_of_a_link(kind: object, key: object) -> bool:
+def _kinds_of_links(connection: sqlite3.Connection) -> frozenset[str]:
+    """Return of what there may be links: of reviews only where there is a table of them."""
+    return frozenset(_COVERED) if has_reviews(connection) else frozenset(_COVERED) - {"review"}
+
+
+def _is_of_a_link(kind: object, key: object, kinds: frozenset[str]) -> bool:
     """Whether a link can be of that: a table takes values of any type."""
     if kind == "settings":
         return key is None
-    return isinstance(kind, str) and kind in _COVERED and isinstance(key, int)
+    return isinstance(kind, str) and kind in kinds and isinstance(key, int)
 
 
 def has_its_tables(connection: sqlite3.Connection, version: int) -> bool:
@@ -175,6 +225,8 @@ def has_its_tables(connection: sqlite3.Connection, version: int) -> bool:
         return connection.execute(strange).fetchone() is None
     found = connection.execute(_TABLES_QUERY).fetchall()
     if version in _TABLES_BEFORE:
+        if version >= _TYPED:
+            found = [row for row in found if row != _REVIEWS]
         return hashlib.sha256(repr(found).encode()).hexdigest() == _TABLES_BEFORE[version]
     return found == _tables_of_a_new_one()
 
@@ -210,15 +262,60 @@ def _covered(version: int, kind: str) -> tuple[str, ...]:
     return _COVERED[kind][:_FRAME_TABLES_BEFORE_3] if version < 3 else _COVERED[kind]
 
 
-def _link(connection: sqlite3.Connection, before: bytes, kind: str, key: int | None) -> bytes:
+def _read(connection: sqlite3.Connection, query: str, key: int | None) -> _Rows:
+    """Return the names of the columns, and the rows that a link covers."""
+    cursor = connection.execute(query, (key,))
+    rows = cursor.fetchall()
+    return [column[0] for column in cursor.description], rows
+
+
+class _RowsOfFrames:
+    """Reads rows by their frame, which no index tells: their keys are looked up once for all links."""
+
+    def __init__(self) -> None:
+        self._keys: dict[str, dict[object, list[tuple[object, ...]]]] = {}
+        self._names: dict[str, list[str]] = {}
+
+    def link(self, connection: sqlite3.Connection, before: bytes, kind: str, key: int | None) -> bytes:
+        """Return the link, as `_link`."""
+        return _link(connection, before, kind, key, self._read)
+
+    def _read(self, connection: sqlite3.Connection, query: str, key: int | None) -> _Rows:
+        table = query.split()[3]
+        of_row = _KEYS.get(table)
+        if of_row is None:
+            return _read(connection, query, key)
+        if query not in self._keys:
+            # Only now: what a run records meanwhile is not seen as long as the links are being read.
+            self._look_up(connection, query, table, ", ".join(of_row))
+        one = f"SELECT * FROM {table} WHERE " + " AND ".join(f"{name} = ?" for name in of_row)  # noqa: S608 - names from the table above
+        rows: list[tuple[object, ...]] = []
+        for keys in self._keys[query].get(key, ()):
+            rows += connection.execute(one, keys).fetchall()
+        return self._names[query], rows
+
+    def _look_up(self, connection: sqlite3.Connection, query: str, table: str, names: str) -> None:
+        of_frames: dict[object, list[tuple[object, ...]]] = {}
+        for frame, *keys in connection.execute(f"SELECT frame, {names} FROM {table} ORDER BY {names}"):  # noqa: S608 - as above
+            of_frames.setdefault(frame, []).append(tuple(keys))
+        self._keys[query] = of_frames
+        # The columns' names stand there without a row as well.
+        self._names[query] = _read(connection, query, None)[0]
+
+
+def _link(
+    connection: sqlite3.Connection,
+    before: bytes,
+    kind: str,
+    key: int | None,
+    read: Callable[[sqlite3.Connection, str, int | None], _Rows] = _read,
+) -> bytes:
     """Hash the link before, the kind and the rows, as they read back from the file."""
     whole = hashlib.sha256(b"edgeleuk session, link of schema 4\0")
-    for value in (before, kind, key):
-        _hash_value(whole, value)
+    for of_link in (before, kind, key):
+        _hash_value(whole, of_link)
     for query in _COVERED[kind]:
-        cursor = connection.execute(query, (key,))
-        rows = cursor.fetchall()
-        names = [column[0] for column in cursor.description]
+        names, rows = read(connection, query, key)
         for count_or_name in (len(rows), len(names), *names):
             _hash_value(whole, count_or_name)
         for row in rows:

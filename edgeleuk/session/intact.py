@@ -9,7 +9,7 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 from edgeleuk.errors import SessionError
-from edgeleuk.session.hash_chain import verify_chain
+from edgeleuk.session.hash_chain import are_sound_after, head_of, verify_chain
 from edgeleuk.session.schema import companions, count_rows
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class FileWatch:
         self._lock = lock
         self._size = 0
         self._others = self._writes_of_others()
+        self._head = self._end_of_chain()
         self.broken: SessionError | None = None
 
     def check(self) -> None:
@@ -128,12 +129,21 @@ class FileWatch:
         return f"{held} are rescued in {copy}"
 
     def _written_by_others(self) -> SessionError | None:
-        now = self._writes_of_others()
-        if now == self._others:
-            return None
-        self._others = now
-        # Reading and folding the log in look alike to it; what counts is whether the records stand.
-        broken = verify_chain(self._connection).broken
+        # One look at the file, or a review that comes in between would be taken for another change.
+        self._connection.execute("BEGIN")
+        try:
+            before, self._head = self._head, self._end_of_chain()
+            now = self._writes_of_others()
+            if now == self._others:
+                return None
+            self._others = now
+            # People may review the cells meanwhile. Of all else only the whole chain tells whether the
+            # records stand: reading and folding the log in look alike to it.
+            if are_sound_after(self._connection, before):
+                return None
+            broken = verify_chain(self._connection).broken
+        finally:
+            self._connection.execute("COMMIT")
         if broken is None:
             return None
         return SessionError(
@@ -141,6 +151,13 @@ class FileWatch:
             got=broken,
             cure="see which program writes there, and start a new session",
         )
+
+    def _end_of_chain(self) -> tuple[int, bytes]:
+        try:
+            return head_of(self._connection)
+        except sqlite3.OperationalError:
+            # A new session has no tables yet.
+            return 0, b""
 
     def _writes_of_others(self) -> int:
         return int(self._connection.execute("PRAGMA data_version").fetchone()[0])

@@ -69,7 +69,7 @@ def create_session(
     try:
         with explained(path):
             _hold(path, lock)
-            connection = _connected(path)
+            connection = connected(path)
             go_on_from(0.0)
             writer = SessionWriter(path, connection, lock, guard)
             with writer._transaction():  # noqa: SLF001 - its own maker
@@ -163,7 +163,7 @@ def resume_session(
     try:
         with explained(path):
             _hold(path, lock)
-            writer = SessionWriter(path, _connected(path), lock, guard)
+            writer = SessionWriter(path, connected(path), lock, guard)
     except BaseException:
         os.close(lock)
         raise
@@ -185,8 +185,20 @@ def _hold(path: Path, lock: int) -> None:
         ) from None
 
 
-def _connected(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, timeout=PATIENCE_S)
+def connected(path: Path, *, patience_s: float = PATIENCE_S, any_thread: bool = False) -> sqlite3.Connection:
+    """Open a session's file for writing.
+
+    Parameters
+    ----------
+    path : Path
+    patience_s : float
+        How long is waited while others write.
+    any_thread : bool
+        Whoever uses it sees to it that only one thread does at a time.
+    """
+    connection = sqlite3.connect(
+        path, isolation_level=None, timeout=patience_s, check_same_thread=not any_thread
+    )
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")

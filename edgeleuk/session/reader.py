@@ -18,6 +18,7 @@ from edgeleuk.session.schema import (
     SCHEMA_VERSION,
     companions,
     explained,
+    has_reviews,
     said,
 )
 
@@ -31,7 +32,8 @@ _VIEWS = (
 )
 _LAST_SUMMARY = (
     "SELECT value FROM summary JOIN chain ON chain.kind = 'summary' AND chain.key = summary.id"
-    " WHERE chain.id = (SELECT MAX(id) FROM chain)"
+    # Whoever reviews a session that came to its end does not go on with the run.
+    " WHERE chain.id = (SELECT id FROM chain WHERE kind <> 'review' ORDER BY id DESC LIMIT 1)"
 )
 _QUERIES = {
     "frames": "SELECT * FROM frames ORDER BY sequence",
@@ -39,10 +41,14 @@ _QUERIES = {
     " ON said.track = cells.track JOIN frames ON frames.sequence = cells.frame ORDER BY cells.track",
     "events": "SELECT * FROM events ORDER BY id",
     "true_cells": "SELECT * FROM true_cells ORDER BY identity",
+    "reviews": "SELECT reviews.*, link FROM reviews JOIN chain ON chain.kind = 'review'"
+    " AND chain.key = reviews.id ORDER BY reviews.id",
 }
 
 # Columns that are left out unless they are asked for.
 _PICTURES = ("thumbnail", "crop", "contours")
+# Earlier sessions did not keep where a field lies.
+_WITH_TEXTURES = 3
 _ONE_CELL = _QUERIES["cells"].replace("ORDER BY cells.track", "WHERE cells.track = ?")
 
 
@@ -110,15 +116,19 @@ class SessionReader(CountingRows):
                 raise TypeError(msg)
 
     def rows(self, table: str, *, thumbnails: bool = False) -> Iterator[dict[str, object]]:
-        """Yield the rows of ``frames``, ``cells``, ``events`` or ``true_cells`` in the order of their keys.
+        """Yield the rows of a table in the order of their keys.
 
-        Rows of ``cells`` carry ``captured_at``, ``source`` and ``px_per_um`` of their frame; pictures
-        and outlines are left out unless `thumbnails` are asked for.
+        It is ``frames``, ``cells``, ``events``, ``true_cells`` or ``reviews``. Rows of ``cells`` carry
+        ``captured_at``, ``source`` and ``px_per_um`` of their frame; pictures and outlines are left out
+        unless `thumbnails` are asked for. Rows of ``reviews`` carry their ``link``; a session of an earlier
+        schema that nobody reviewed has none.
         """
         if table not in _QUERIES:
             msg = f"expected one of {', '.join(_QUERIES)}, got {table}"
             raise ValueError(msg)
         with explained(self.path):
+            if table == "reviews" and not has_reviews(self._connection):
+                return
             cursor = self._connection.execute(_QUERIES[table].format(said=said(self._connection)))
             names = _names(cursor)
             for row in cursor:
@@ -133,6 +143,22 @@ class SessionReader(CountingRows):
         with explained(self.path):
             cursor = self._connection.execute(_QUERIES[table].format(said=said(self._connection)))
             return [name for name in dict.fromkeys(_names(cursor)) if name not in _PICTURES]
+
+    def kept_fields(self) -> Iterator[dict[str, object]]:
+        """Yield the fields whose place and texture are kept, in order; none of an early schema.
+
+        Each has ``sequence``, ``width``, ``height``, ``area``, ``left_px``, ``top_px`` and ``jpeg``.
+        """
+        if self.schema < _WITH_TEXTURES:
+            return
+        with explained(self.path):
+            cursor = self._connection.execute(
+                "SELECT sequence, width, height, area, left_px, top_px, jpeg FROM frames JOIN textures"
+                " ON textures.frame = sequence WHERE area IS NOT NULL ORDER BY sequence"
+            )
+            names = _names(cursor)
+            for row in cursor:
+                yield dict(zip(names, row, strict=True))
 
     def verify(self) -> ChainResult:
         """Compute the hash chain again; see `verify_chain`."""

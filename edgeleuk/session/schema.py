@@ -18,14 +18,25 @@ if TYPE_CHECKING:
 # "EDLK" in the file's header tells `file` and us whose database it is.
 APPLICATION_ID = 0x45444C4B
 SCHEMA_VERSION = 6
-# Sessions of these may be continued: the fifth only adds what a bundle without a head for kinds leaves empty,
-# the sixth the outlines of cells.
+# Sessions of these may be continued: later ones only add what may be left empty.
 CONTINUED = (4, 5, SCHEMA_VERSION)
 _WITH_KINDS = 5
 _WITH_CONTOURS = 6
 RESTORE = "restore it from a copy"
 
-SCHEMA = """
+# What people call the cells: a session of the fourth or the fifth schema takes it with its first review.
+REVIEWS = """CREATE TABLE reviews (
+    id INTEGER PRIMARY KEY,
+    track INTEGER NOT NULL REFERENCES cells (track),
+    label TEXT,
+    reader TEXT NOT NULL,
+    at REAL NOT NULL,
+    undoes INTEGER REFERENCES reviews (id),
+    is_drawn INTEGER NOT NULL,
+    token TEXT NOT NULL UNIQUE,
+    note TEXT
+)"""
+SCHEMA = f"""
 CREATE TABLE chain (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, key INTEGER, link BLOB NOT NULL);
 CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE frames (
@@ -92,6 +103,7 @@ CREATE TABLE true_cells (
     identity INTEGER PRIMARY KEY, label TEXT NOT NULL, frame INTEGER NOT NULL REFERENCES frames (sequence)
 );
 CREATE TABLE summary (id INTEGER PRIMARY KEY, value TEXT NOT NULL);
+{REVIEWS};
 """
 
 
@@ -149,6 +161,12 @@ def has_contours(connection: sqlite3.Connection) -> bool:
     return bool(version >= _WITH_CONTOURS)
 
 
+def has_reviews(connection: sqlite3.Connection) -> bool:
+    """Whether a session has the table of what people call its cells."""
+    found = connection.execute("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'reviews'")
+    return found.fetchone() is not None
+
+
 def count_rows(connection: sqlite3.Connection) -> Counts:
     """Count what is on the disk."""
     row = connection.execute(
@@ -188,6 +206,20 @@ def count_called(connection: sqlite3.Connection, threshold: float) -> Called:
 def companions(path: Path) -> tuple[Path, Path]:
     """Return the paths of SQLite's log and its index."""
     return path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")
+
+
+@contextlib.contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """Write all or nothing of what the body does; nobody else writes meanwhile."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield connection
+        connection.execute("COMMIT")
+    except BaseException:
+        # A full disk may have rolled back already.
+        with contextlib.suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+        raise
 
 
 @contextlib.contextmanager

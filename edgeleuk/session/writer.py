@@ -26,10 +26,10 @@ from edgeleuk.session.hash_chain import append_link
 from edgeleuk.session.intact import FileWatch
 from edgeleuk.session.pictures import encode_crop, encode_texture, thumbnail
 from edgeleuk.session.resume_state import earlier_fields, last_record_at, read_resume_state
-from edgeleuk.session.schema import explained, has_contours, has_kinds
+from edgeleuk.session.schema import explained, has_contours, has_kinds, transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from edgeleuk.frames import Box, CellCrop, Mask, TrueCell
@@ -122,6 +122,9 @@ class SessionWriter(CountingRows):
         Set when the run has ended, well or not.
     noted : int
         Events beside the run's own: as the disk filled, and what listeners noted.
+    heard : callable, optional
+        Told of each event once it is recorded: its number in the session, its time,
+        its kind and its text.
     """
 
     def __init__(
@@ -135,6 +138,7 @@ class SessionWriter(CountingRows):
         self._pictures = True
         self._file = FileWatch(path, connection, lock)
         self.noted = 0
+        self.heard: Callable[[int, float, str, str], object] | None = None
 
     def record_frame(
         self,
@@ -196,12 +200,12 @@ class SessionWriter(CountingRows):
 
     def record_event(self, kind: str, text: str, at: float | None = None) -> None:
         """Add a line to the session's log; `at` tells when on the session's clock, by default now."""
+        at, text = now() if at is None else at, recordable(text)
         with self._transaction() as connection:
-            row = connection.execute(
-                "INSERT INTO events (at, kind, text) VALUES (?, ?, ?)",
-                (now() if at is None else at, kind, recordable(text)),
-            )
+            row = connection.execute("INSERT INTO events (at, kind, text) VALUES (?, ?, ?)", (at, kind, text))
             append_link(connection, "event", row.lastrowid)
+        if self.heard is not None:
+            self.heard(int(row.lastrowid or 0), at, kind, text)
 
     def note(self, kind: str, text: str) -> None:
         """Add a line to the log that is not the run's own, as `record_event`."""
@@ -290,17 +294,10 @@ class SessionWriter(CountingRows):
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        self._file.check()
         with explained(self.path, give_up=self._file.give_up):
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-                self._connection.execute("COMMIT")
-            except BaseException:
-                # A full disk may have rolled back already.
-                with contextlib.suppress(sqlite3.Error):
-                    self._connection.execute("ROLLBACK")
-                raise
+            self._file.check()
+            with transaction(self._connection) as connection:
+                yield connection
 
 
 def _insert_frame(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # An export or a page says so near its beginning; a table without cells has its header alone.
-_is_ours = bears(RESEARCH_USE.encode(), b"research_use_only")
+is_our_page = bears(RESEARCH_USE.encode(), b"research_use_only")
 
 
 @contextlib.contextmanager
@@ -35,12 +35,22 @@ def whole_file(out: Path, session: Path, flag: str = "--out") -> Iterator[TextIO
     UsageError
         `out` is the session, a file that edgeleuk did not make, or cannot be written.
     """
-    if out.exists() and out.samefile(session):
-        raise UsageError("the export would overwrite the session", got=out, cure=f"choose another {flag}")
-    require_replaceable(out, _is_ours, flag)
+    require_not_session(out, session, flag)
+    require_replaceable(out, is_our_page, flag)
     with (
         write_errors_of(out, f"choose another {flag}"),
         part_of(out) as (_, binary),
         io.TextIOWrapper(binary, encoding="utf-8", newline="") as file,
     ):
         yield file
+
+
+def require_not_session(out: Path, session: Path, flag: str = "--out") -> None:
+    """Refuse an output that is the session itself.
+
+    Raises
+    ------
+    UsageError
+    """
+    if out.exists() and session.exists() and out.samefile(session):
+        raise UsageError("the export would overwrite the session", got=out, cure=f"choose another {flag}")

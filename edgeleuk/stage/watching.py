@@ -57,6 +57,8 @@ class FocusingReader(Closing):
     step_known : bool
         Whether somebody told the length of a step. If not, the focus is looked for up to nine times as far
         as it would be with steps of 1 um.
+    unasked : bool
+        Whether it looks for the focus by itself; else only when `look_for_focus` is called.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class FocusingReader(Closing):
         clock: Callable[[], float] = time.monotonic,
         *,
         step_known: bool = True,
+        unasked: bool = True,
     ) -> None:
         self._reader: FrameReader = open_reader(source, waiting)
         self._eye = NewestFrameCamera(source, stop, self._reader)
@@ -81,7 +84,8 @@ class FocusingReader(Closing):
         self._corrected = False
         self._most_widened = 1 if step_known else _MOST_WIDENED
         self._widened = 1
-        self._begun = False
+        self._begun = not unasked
+        self._unasked = unasked
         self._next_look_s = self._not_before_s = 0.0
         self._pause_s = _FIRST_PAUSE_S
         self._place_um: tuple[float, float] | None = None
@@ -104,7 +108,8 @@ class FocusingReader(Closing):
             self._begun = True
             self._bring_into_focus(self._search)
         item = self._reader.take(stop, meanwhile)
-        if item is None or self._stage is None or self._clock() < self._next_look_s:
+        idle = self._stage is None or not self._unasked or self._clock() < self._next_look_s
+        if item is None or idle:
             return item
         self._next_look_s = self._clock() + LOOK_EVERY_S
         try:
@@ -116,6 +121,18 @@ class FocusingReader(Closing):
         # It was taken before the stage moved.
         self._taken += 1
         return self._reader.take(stop, meanwhile)
+
+    def look_for_focus(self) -> None:
+        """Look for the focus now; on the thread that takes the frames, between two of them.
+
+        Raises
+        ------
+        HardwareError
+            The stage has failed before.
+        """
+        if self._stage is None:
+            raise HardwareError("the stage has failed before", cure="start the run again")
+        self._bring_into_focus(self._search)
 
     def events(self) -> list[SourceEvent]:
         """Take what handle_event the camera and the focus since the last call."""

@@ -26,11 +26,12 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT)]
 
-from edgeleuk.bench.machine import NO_DOT_PRODUCT, read_machine  # noqa: E402
+from edgeleuk.bench.machine import read_machine  # noqa: E402
 from edgeleuk.bundle.golden import golden_crops_of  # noqa: E402
 from edgeleuk.bundle.reading import read_bundle  # noqa: E402
 from edgeleuk.commands import run as running  # noqa: E402
 from edgeleuk.inference.preprocessing import to_batch  # noqa: E402
+from edgeleuk.io.kernel import NO_DOT_PRODUCT  # noqa: E402
 from edgeleuk.io.settings import RunSettings  # noqa: E402
 from edgeleuk.virtual.render import VirtualSlide  # noqa: E402
 

@@ -19,13 +19,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from common import damaged, folder_in_memory, fuzz, is_deliberate, silenced
 
-with atheris.instrument_imports(include=["edgeleuk.session"]):
+with atheris.instrument_imports(include=["edgeleuk.session", "edgeleuk.reports"]):
     from sessions import record, summary
 
+    from edgeleuk.commands.report import write_page
     from edgeleuk.session import create_session, export_csv, read_session
     from edgeleuk.session.export import export_jsonl
     from edgeleuk.session.fhir import export_fhir
-    from edgeleuk.session.html_report import write_page
     from edgeleuk.session.open import resume_session
     from edgeleuk.session.report import report_text, session_report
     from edgeleuk.session.verify import verification_text, verify_session

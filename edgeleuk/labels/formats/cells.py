@@ -185,7 +185,7 @@ class Outlined:
 def words_of(session: Path) -> dict[int, CellEntry]:
     """Return what people said of a session's cells, by the cells' numbers; the one place that asks."""
     try:
-        _, entries = session_labels(session)
+        entries = session_labels(session).cells
     except DataRefusedError as error:
         if str(error).startswith(f"nobody labelled a cell of {session.name}"):
             return {}

@@ -167,7 +167,7 @@ def test_layers_are_shown_when_there_are_some_the_worst_first(
     facts, page = report(tmp_path, answers, data, layers=[("bad", 2.5), ("good", 40.0)])
     assert [one["name"] for one in facts["layers"]] == ["bad", "good"]
     assert "signal to quantization noise of every layer" in page
-    assert page.index("<td>bad</td>") < page.index("<td>good</td>")
+    assert page.index('<th scope="row">bad</th>') < page.index('<th scope="row">good</th>')
     facts, page = report(tmp_path, answers, data)
     assert "layers" not in facts
     assert "Layers, the worst first" not in page

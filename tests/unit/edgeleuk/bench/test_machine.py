@@ -11,7 +11,6 @@ from edgeleuk.bench.machine import (
     COMMAND_TIMEOUT_S,
     UNAVAILABLE,
     CpuTime,
-    Zone,
     machine_facts,
     others_share,
     read_clocks,
@@ -19,6 +18,7 @@ from edgeleuk.bench.machine import (
     read_machine,
     read_state,
 )
+from edgeleuk.io.kernel import Zone
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,7 +17,7 @@ from weights import flipped, some_weights
 from edgeleuk.bench import choosing, measuring, networks
 from edgeleuk.bench.choosing import choose_runtime
 from edgeleuk.bench.fresh import FreshTimes
-from edgeleuk.bench.machine import NO_DOT_PRODUCT, SLOW_INT8, UNAVAILABLE, read_machine
+from edgeleuk.bench.machine import SLOW_INT8, UNAVAILABLE, read_machine
 from edgeleuk.bench.networks import Case, Configuration, Timing, configurations, thread_counts, time_cases
 from edgeleuk.bench.operators import profile_operators
 from edgeleuk.bench.report import bench_text
@@ -30,6 +30,7 @@ from edgeleuk.bundle.writing import describe_members, write_bundle
 from edgeleuk.classifier.classifier import open_classifier
 from edgeleuk.errors import CameraError, CheckFailedError, MissingDependencyError, UsageError
 from edgeleuk.io.images import write_png
+from edgeleuk.io.kernel import NO_DOT_PRODUCT
 from edgeleuk.virtual.render import VirtualSlide
 
 if TYPE_CHECKING:

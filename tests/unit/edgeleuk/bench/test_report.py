@@ -11,13 +11,14 @@ import pytest
 
 from edgeleuk.bench.comparison import compared, comparison_text, read_result
 from edgeleuk.bench.limits import Limit, hold, parse_limits
-from edgeleuk.bench.machine import NO_DOT_PRODUCT, SLOW_INT8
+from edgeleuk.bench.machine import SLOW_INT8
 from edgeleuk.bench.operators import added_up
 from edgeleuk.bench.plot import WIDTH, draw, nice_step, save_plot
 from edgeleuk.bench.report import bench_text
 from edgeleuk.bench.results import BenchResult, Validity
 from edgeleuk.bench.store import write_result
 from edgeleuk.errors import CheckFailedError, UsageError
+from edgeleuk.io.kernel import NO_DOT_PRODUCT
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from edgeleuk.bench.machine import MachineState, Zone
+from edgeleuk.bench.machine import MachineState
 from edgeleuk.bench.verdict import judge, spread_of
+from edgeleuk.io.kernel import Zone
 
 QUIET: dict[str, Any] = {
     "before": MachineState(),

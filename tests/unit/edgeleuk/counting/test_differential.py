@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import msgspec
@@ -198,3 +199,15 @@ def test_an_unknown_kind_is_not_asked_for() -> None:
 
 def test_it_has_a_schema() -> None:
     assert schema_of(DifferentialCount)["$ref"] == "#/$defs/DifferentialCount"
+
+
+@given(st.integers(0, 500), st.integers(1, 500))
+def test_the_interval_of_erythroblasts_is_that_of_the_share_they_are_the_odds_of(count: int, n: int) -> None:
+    of = differential({"neutrophil": n, "erythroblast": count}).erythroblasts
+    assert of.per_100_white_cells == pytest.approx(100 * count / n)
+    assert of.low <= of.per_100_white_cells <= of.high < math.inf
+    assert (of.low == 0) == (count == 0)
+    share = Proportion(count, count + n)
+    assert [end / (100 + end) for end in (of.low, of.high)] == pytest.approx([share.low, share.high])
+    foreign = differential({"neutrophil": n}, no_white_share="why").erythroblasts
+    assert (foreign.low, foreign.high) == (None, None)

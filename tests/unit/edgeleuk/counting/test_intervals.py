@@ -8,9 +8,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from teaching_heads import without_heads
 
-from edgeleuk.bundle.known_error import known_error
+from edgeleuk.bundle.known_error import known_error, known_kinds
 from edgeleuk.bundle.reading import read_bundle
+from edgeleuk.bundle.writing import write_bundle
+from edgeleuk.counting.confusion import Confusion, KnownKinds, corrected_shares, known_kinds_of
+from edgeleuk.counting.differential import final_counts
 from edgeleuk.counting.intervals import (
     Called,
     KnownError,
@@ -25,6 +31,7 @@ from edgeleuk.counting.intervals import (
     known_error_of,
     precise_enough,
     share_text,
+    share_to_know,
     way_on_text,
 )
 from edgeleuk.errors import BundleError
@@ -40,8 +47,11 @@ from edgeleuk.results import (
     cells_text,
     check_of,
 )
+from edgeleuk.results.kinds import Kind
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from outcome import Call
 
     from edgeleuk.bundle.contents import Bundle
@@ -306,6 +316,9 @@ def test_a_run_ends_when_the_share_is_known(edgeleuk: Call) -> None:
     assert facts["ended"] == "the exact 95 % interval is within +-30 points"
     assert facts["precision"]["until_points"] == 30
     assert facts["precision"]["cells_needed"] == 0
+    # The shipped bundle names kinds.
+    assert facts["precision"]["of"] == "white"
+    assert facts["white_cells"]["blasts_of_white_cells"]["n"] >= facts["blast_share"]["n"]
     # Not one frame more than was needed.
     assert 3 < facts["cells"]["blast"] + facts["cells"]["normal"] < 40
     foreign = sum(
@@ -313,7 +326,157 @@ def test_a_run_ends_when_the_share_is_known(edgeleuk: Call) -> None:
     )
     assert facts["corrected_blast_share"]["n"] == facts["cells"]["unique"] - foreign
     reported = json.loads(edgeleuk("report", "s.db", "--json").out)
-    for key in ("differential", "corrected_blast_share", "precision", "blast_share"):
+    kinds = ("white_cells", "corrected_white_cells")
+    for key in ("differential", "corrected_blast_share", "precision", "blast_share", *kinds):
         assert reported[key] == facts[key]
     for points in ("0", "51"):
         assert edgeleuk("run", "--camera", camera, "--until-points", points).code == 2
+
+
+NEUTROPHILS = Counted(10, 40, 10, {Check.PROBABILITY: 10}, {Kind.NEUTROPHIL: 50, Kind.ERYTHROBLAST: 30})
+KINDS = KnownKinds(("neutrophil", "lymphocyte", "blast-like", "monocyte", "erythroblast"))
+
+
+class TestShareToKnow:
+    """Blasts of all nucleated white cells, where kinds are named; of lymphoid ones else, or if asked for."""
+
+    @pytest.mark.parametrize(
+        ("until_of", "kinds", "of", "count", "total"),
+        [
+            (None, KnownKinds(), "lymphoid", 10, 50),
+            (None, KINDS, "white", 10, 100),
+            ("lymphoid", KINDS, "lymphoid", 10, 50),
+            ("white", KnownKinds(), "white", 10, 100),
+        ],
+    )
+    def test_its_precision(
+        self, until_of: str | None, kinds: KnownKinds, of: str, count: int, total: int
+    ) -> None:
+        facts = counting_facts(NEUTROPHILS, None, "unknown", until_of=until_of, kinds=kinds)["precision"]
+        share = Proportion(count, total)
+        assert (facts["of"], facts["cells_needed"]) == (of, cells_needed(share))
+        half_width = half_width_points(share)
+        assert facts["half_width_points"] == half_width
+        for points, enough in ((half_width + 1e-9, True), (half_width - 1e-9, False)):
+            assert precise_enough(NEUTROPHILS, points, share_to_know(until_of, kinds)) == enough
+
+    @given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 400), st.integers(0, 400), st.floats(1, 50))
+    def test_cells_that_are_no_white_cells_never_count(
+        self, blast: int, normal: int, neutrophils: int, others: int, points: float
+    ) -> None:
+        kinds = {Kind.NEUTROPHIL: neutrophils}
+        alone = Counted(blast, normal, kinds=kinds)
+        with_others = Counted(blast, normal, kinds={**kinds, Kind.ERYTHROBLAST: others, Kind.SMUDGE: others})
+        assert precise_enough(alone, points, "white") == precise_enough(with_others, points, "white")
+        # Without other white cells both shares are one.
+        if not neutrophils:
+            assert precise_enough(alone, points, "white") == precise_enough(alone, points)
+
+    def test_foreign_cells_leave_no_share_of_white_cells_that_is_precise(self) -> None:
+        counted = Counted(10, 40, 60, {Check.COLOUR: 60}, {Kind.NEUTROPHIL: 50})
+        assert not precise_enough(counted, 50, "white")
+        facts = counting_facts(counted, None, "unknown", kinds=KINDS)
+        assert facts["precision"]["reason"] == counted.no_white_share is not None
+        assert facts["precision"]["half_width_points"] is None
+
+    def test_in_words(self) -> None:
+        lines = counting_text(counting_facts(NEUTROPHILS, None, "unknown", kinds=KINDS, until_points=3))
+        needed = cells_needed(Proportion(10, 100), 3)
+        assert (
+            f"precision +-6.4 points of blasts among white cells; about {needed} more white cells for +-3"
+            in lines
+        )
+
+    def test_a_run_ends_by_what_was_asked_for(self, edgeleuk: Call) -> None:
+        camera = "virtual://?seed=1&width=640&height=480&white_cells_per_field=3"
+        words = ("--session", "s.db", "--until-points", 30, "--until-of", "lymphoid", "--json")
+        facts = json.loads(edgeleuk("run", "--camera", camera, *words).out)
+        precision = facts["precision"]
+        assert (precision["of"], precision["cells_needed"]) == ("lymphoid", 0)
+        assert precision["half_width_points"] == 50 * (
+            facts["blast_share"]["high"] - facts["blast_share"]["low"]
+        )
+        assert json.loads(edgeleuk("report", "s.db", "--json").out)["precision"] == precision
+
+
+class TestCorrectedWhiteCells:
+    """The differential, corrected by cells that a laboratory held out."""
+
+    KNOWN = replace(
+        KINDS,
+        confusion=Confusion(
+            ("blast", "lymphocyte", "neutrophil", "erythroblast"),
+            ((95, 5, 0, 0), (10, 90, 0, 0), (0, 0, 98, 2), (0, 2, 0, 98)),
+            (50, 50, 50, 50),
+        ),
+    )
+
+    def test_beside_the_raw_one_with_intervals(self) -> None:
+        facts = counting_facts(NEUTROPHILS, None, "unknown", kinds=self.KNOWN)
+        raw, corrected = facts["white_cells"], facts["corrected_white_cells"]
+        # Kinds that could have been called are in the table too, and the intervals reckon with them.
+        assert raw["white_cells"]["kinds"]["monocyte"]["count"] == 0
+        assert corrected["reason"] is None
+        expected = corrected_shares(final_counts(NEUTROPHILS), self.KNOWN.confusion)
+        assert corrected == expected.to_json()
+        text = "\n".join(counting_text(facts))
+        assert text.index("their shares with simultaneous") < text.index(
+            "corrected shares of 100 white cells"
+        )
+
+    @pytest.mark.parametrize(
+        ("counted", "kinds", "reason"),
+        [
+            (NEUTROPHILS, KINDS, "nothing was recorded of how often kinds are confused"),
+            (NEUTROPHILS, replace(KINDS, confusion="why"), "why"),
+            (Counted(1, 1, kinds={Kind.BAND: 50}), KNOWN, "not known how often band is confused"),
+            (Counted(kinds={Kind.NEUTROPHIL: 9}), KNOWN, "only 9 white cells were called"),
+            (Counted(9, 9, 30, {Check.COLOUR: 30}), KNOWN, "unlike the training cells (colour 30)"),
+        ],
+    )
+    def test_or_why_not(self, counted: Counted, kinds: KnownKinds, reason: str) -> None:
+        facts = counting_facts(counted, None, "unknown", kinds=kinds)
+        corrected = facts["corrected_white_cells"]
+        assert (corrected["kinds"], reason in corrected["reason"]) == ({}, True)
+        assert f"corrected no shares: {corrected['reason']}" in counting_text(facts)
+
+    def test_where_no_kinds_are_named_there_is_neither(self) -> None:
+        facts = counting_facts(COUNTS, None, "unknown")
+        assert (facts["white_cells"], facts["corrected_white_cells"]) == (None, None)
+
+    @pytest.mark.parametrize("known", [KNOWN, KINDS, KnownKinds()])
+    def test_a_session_records_what_the_bundle_tells(self, known: KnownKinds) -> None:
+        assert known_kinds_of(json.loads(json.dumps(known.to_json()))) == known
+
+    @pytest.mark.parametrize("recorded", [None, 3, {}, {"asked": 3}, {"asked": ["magic", 3]}])
+    def test_what_else_may_stand_there(self, recorded: object) -> None:
+        found = known_kinds_of(recorded)
+        assert found.asked == ()
+        assert isinstance(found.confusion, str)
+
+    def test_what_a_bundle_tells(self) -> None:
+        shipped = known_kinds(read_bundle("default"))
+        assert {"neutrophil", "blast-like"} <= set(shipped.asked)
+        assert "held out in your laboratory" in str(shipped.confusion)
+        matrix = self.KNOWN.confusion
+        assert known_kinds(bundle_with(confusion=matrix.to_json())).confusion == matrix
+        assert known_kinds(bundle_with(confusion={"reason": "why"})).confusion == "why"
+        for broken in (
+            {},
+            {"reason": "a" * 1001},
+            {"kinds": ["blast"], "counts": [[1, 2]], "effective": [1]},
+            {"kinds": "blast"},
+        ):
+            with pytest.raises(BundleError, match=r"validation in .* cannot be read"):
+                known_kinds(bundle_with(confusion=broken))
+
+
+def test_white_cells_are_asked_of_a_bundle_that_names_kinds(edgeleuk: Call, tmp_path: Path) -> None:
+    path = tmp_path / "plain.edgeleuk"
+    plain = without_heads(read_bundle("default"))
+    write_bundle(path, plain.manifest, plain.members)
+    words = ("--bundle", path, "--until-points", 30, "--until-of", "white", "--session", "s.db")
+    outcome = edgeleuk("run", "--camera", "virtual://?seed=1", *words)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "the bundle names no kinds of cells: got --until-of white, allowed lymphoid" in outcome.err
+    assert not (tmp_path / "s.db").exists()

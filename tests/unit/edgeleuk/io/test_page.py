@@ -8,6 +8,7 @@ import pytest
 
 from edgeleuk.io.page import (
     BODY_RULE,
+    described,
     figure,
     heading,
     image,
@@ -30,10 +31,18 @@ TEXT, ESCAPED = "<b>&", "&lt;b&gt;&amp;"
         (stamped(TEXT), f'<p class="stamp">{ESCAPED}</p>'),
         (stamped(None), ""),
         (section(TEXT, "<p>1</p>", ""), f"<h2>{ESCAPED}</h2>\n<p>1</p>"),
-        (row(["1", "<i>2</i>"], css="model"), "<tr class='model'><td>1</td><td><i>2</i></td></tr>"),
+        (row(["1", "<i>2</i>"], css="model"),
+         '<tr class="model"><th scope="row">1</th><td><i>2</i></td></tr>'),
+        (row(["", "2"]), "<tr><td></td><td>2</td></tr>"),
+        (described({"<i>a</i>": "b"}), "<dl><dt><i>a</i></dt><dd>b</dd></dl>"),
+        (section("a", "<p>1</p>", css="page"), '<h2 class="page">a</h2>\n<p>1</p>'),
         (figure("<img>", "a<br>b"), "<figure><img><figcaption>a<br>b</figcaption></figure>"),
-        (table(["n"], ["<tr></tr>"]),
-         '<div class="wide"><table><tr><th>n</th></tr>\n<tr></tr>\n</table></div>'),
+        (table(["", "n"], ["<tr></tr>"]),
+         '<div class="wide" tabindex="0"><table><thead><tr><td></td><th scope="col">n</th></tr></thead>\n'
+         "<tbody><tr></tr>\n</tbody></table></div>"),
+        (table(["n"], [], caption=TEXT, css="text"),
+         f'<div class="wide" tabindex="0"><table class="text"><caption>{ESCAPED}</caption><thead><tr>'
+         '<th scope="col">n</th></tr></thead>\n<tbody>\n</tbody></table></div>'),
     ],
 )  # fmt: skip
 def test_what_the_parts_are(made: str, expected: str) -> None:
@@ -49,5 +58,5 @@ def test_a_picture_is_part_of_the_page() -> None:
 def test_a_page_needs_nothing_else() -> None:
     page = whole_page(TEXT, BODY_RULE, ["<p>1</p>", "", "<p>2</p>"])
     assert f"<title>edgeleuk: {ESCAPED}</title>" in page
-    assert page.endswith("<body>\n<p>1</p>\n<p>2</p>\n</body>\n</html>\n")
+    assert page.endswith("<body>\n<main>\n<p>1</p>\n<p>2</p>\n</main>\n</body>\n</html>\n")
     assert not any(word in page for word in ("<script", "<link", "http"))

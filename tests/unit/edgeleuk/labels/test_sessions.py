@@ -9,14 +9,16 @@ import pytest
 from labelled import crop, entry, file_of, said
 from sessions import CROP, record
 
-from edgeleuk.errors import DataRefusedError, IntegrityError, LabelsError, UsageError
+from edgeleuk.errors import DataRefusedError, IntegrityError, LabelsError, SessionError, UsageError
 from edgeleuk.labels import read_labels
 from edgeleuk.labels.contents import SessionSource, identity_of
 from edgeleuk.labels.file import open_labels
+from edgeleuk.labels.merging import merge_labels
 from edgeleuk.labels.sessions import Origin, label_cells, labels_beside, session_labels
 from edgeleuk.labels.spool import Spool
 from edgeleuk.session import create_session
 from edgeleuk.session.reader import read_session
+from edgeleuk.session.reviews import Word, open_for_review
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,7 +93,7 @@ def test_labels_while_the_session_goes_on(tmp_path: Path) -> None:
     record(writer, 1)
     label_cells(night, [(1, said("band", "B"))], NOTHING)
     writer.close()
-    _, own = session_labels(night)
+    own = session_labels(night).cells
     assert {source.cell for source in own[0].sources if isinstance(source, SessionSource)} == {0, 1}
 
 
@@ -153,3 +155,57 @@ def test_what_lies_beside_is_not_written_over(night: Path) -> None:
     with pytest.raises(UsageError, match="edgeleuk did not make it"):
         label_cells(night, [(1, said("band"))], NOTHING)
     assert labels_beside(night).read_text() == "my notes"
+
+
+class TestReviews:
+    """Labels straight from a session: what stands in it, and what was said beside it, each word once."""
+
+    @pytest.fixture
+    def reviewed(self, night: Path) -> Path:
+        with open_for_review(night) as desk:
+            desk.record(
+                [
+                    Word(1, "band", "A", "a-1"),
+                    Word(1, "monocyte", "A", "a-2"),
+                    Word(2, "uncertain", "A", "a-3"),
+                    Word(2, "band", "A", "a-4"),
+                ]
+            )
+            desk.undo("A", "u-1", "a-4")
+        return night
+
+    def test_the_words_that_stand_are_labels(self, reviewed: Path) -> None:
+        (entry,) = session_labels(reviewed).cells
+        assert [(said.by, said.label) for said in entry.statements] == [("A", "band"), ("A", "monocyte")]
+        assert entry.newest["A"].label == "monocyte"
+        assert (entry.slide, entry.subject) == ("night", None)
+        (cell,) = read_labels([reviewed])
+        assert (cell.label, identity_of(cell.crop)) == ("monocyte", entry.identity)
+
+    def test_the_source_names_the_reviews_own_link(self, reviewed: Path) -> None:
+        def source() -> object:
+            return session_labels(reviewed).cells[0].sources
+
+        before = source()
+        with open_for_review(reviewed) as desk:
+            desk.record([Word(1, "blast", "B", "b-1")])
+        assert source() == before
+
+    def test_words_in_it_and_beside_it_are_one(self, reviewed: Path, tmp_path: Path) -> None:
+        once = session_labels(reviewed)
+        merge_labels([reviewed], tmp_path / "all.labels")
+        label_cells(reviewed, [(1, said("lymphocyte", "B"))], Origin("S8", "P1"))
+        both = session_labels(reviewed).cells
+        assert [(entry.slide, entry.subject, len(entry.statements)) for entry in both] == [("S8", "P1", 3)]
+        # What was handed on before is not doubled where it comes back.
+        again = merge_labels([reviewed, tmp_path / "all.labels", reviewed], tmp_path / "more.labels")
+        assert sum(len(entry.statements) for entry in again) == 3 + len(once.cells[0].statements)
+        assert merge_labels([tmp_path / "all.labels", reviewed], tmp_path / "same.labels") == again
+
+    def test_changed_reviews_are_no_labels(self, reviewed: Path) -> None:
+        connection = sqlite3.connect(reviewed)
+        connection.execute("UPDATE reviews SET label = 'blast'")
+        connection.commit()
+        connection.close()
+        with pytest.raises(SessionError, match="review 1 is not as it was recorded"):
+            session_labels(reviewed)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 import pytest
+from earlier_tables import TABLES_OF
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -17,7 +18,6 @@ from edgeleuk.frames import CYTOPLASM, NUCLEUS
 from edgeleuk.session import create_session, read_session
 from edgeleuk.session.contours import MOST_BYTES, decode_contours, encode_contours
 from edgeleuk.session.open import resume_session
-from edgeleuk.session.schema import SCHEMA
 from edgeleuk.session.verify import verify_session
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def test_a_session_keeps_outlines_and_not_with_its_table(tmp_path: Path) -> None
 def test_a_session_of_the_fifth_schema_goes_on_without_outlines(tmp_path: Path) -> None:
     path = tmp_path / "five.db"
     connection = sqlite3.connect(path)
-    connection.executescript(schema_5())
+    connection.executescript(TABLES_OF[5])
     connection.close()
     create_session(tmp_path / "six.db", {}).close()
     adopt(tmp_path / "six.db", path)
@@ -158,12 +158,6 @@ def test_a_session_of_the_fifth_schema_goes_on_without_outlines(tmp_path: Path) 
         assert "contours" not in reader.cell(0)
         assert len(list(reader.rows("cells"))) == 1
     assert verify_session(path).broken is None
-
-
-def schema_5() -> str:
-    """Return the tables as they were before outlines and reviews were kept."""
-    tables = [table for table in SCHEMA.split(";") if "TABLE reviews" not in table]
-    return ";".join(tables).replace(",\n    contours BLOB\n)", "\n)")
 
 
 def adopt(new: Path, path: Path) -> None:

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sessions import BLAST, record, summary
 
+from edgeleuk.commands.report import write_page
+from edgeleuk.counting.confusion import Confusion, KnownKinds
 from edgeleuk.counting.intervals import KnownError, Rate
-from edgeleuk.errors import SessionError, UsageError
+from edgeleuk.errors import SessionError
 from edgeleuk.results import Decision, Prediction
+from edgeleuk.results.kinds import Kind
 from edgeleuk.session import create_session
-from edgeleuk.session.fhir import CODE_SYSTEM, CODES, export_fhir, fhir_bundle
-from edgeleuk.session.html_report import write_page
+from edgeleuk.session.fhir import CODE_SYSTEM, CODES, LOINC, SNOMED_CT, UCUM, export_fhir, fhir_bundle
 from edgeleuk.session.report import report_text, session_report
 from edgeleuk.version import RESEARCH_USE
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from outcome import Call
 
 KNOWN = KnownError(0.6, Rate(0.95, 200, 100), Rate(0.9, 200, 100))
+LOINC_CODES = {"blast": "26446-5", "neutrophil": "26511-6", "lymphocyte": "26478-8", "monocyte": "26485-3"}
 # No output may say what a count means for anybody.
 CLINICAL = re.compile(
     r"diagnosis|leuk(a)?emia\b|patient|abnormal|malignan|consistent with|suggest", re.IGNORECASE
@@ -52,6 +55,26 @@ def make(path: Path, *, cells: int = 10, finished: bool = True, known: object = 
         session.record_event("scenario", "freeze", 1e9 + 61)
         if finished:
             session.finish(summary(path))
+    return path
+
+
+def make_kinds(
+    path: Path, *, bands: bool = False, foreign: int = 0, confusion: Confusion | str = "why not"
+) -> Path:
+    """Record 5 blasts, 15 lymphocytes, 20 neutrophils and 5 erythroblasts, of a bundle that names more."""
+    asked = ("neutrophil", "lymphocyte", "monocyte", "erythroblast", *(("band",) if bands else ()))
+    known = KnownKinds(asked, confusion).to_json()
+    kinds = [Kind.NEUTROPHIL] * 20 + [Kind.ERYTHROBLAST] * 5 + [Kind.BAND] * bands
+    predictions = [
+        *[Prediction(Decision.BLAST, 0.9, kind=Kind.BLAST_LIKE, kind_probability=0.9)] * 5,
+        *[Prediction(Decision.NORMAL, 0.1, kind=Kind.LYMPHOCYTE, kind_probability=0.9)] * 15,
+        *(Prediction(Decision.OTHER, math.nan, kind=kind, kind_probability=0.9) for kind in kinds),
+        *[Prediction(Decision.UNCERTAIN, math.nan, "colour: red/blue 1.3 is outside", foreign=True)]
+        * foreign,
+    ]
+    with create_session(path, {"camera": "test://", "known_kinds": known}) as session:
+        for number, prediction in enumerate(predictions):
+            record(session, number, prediction)
     return path
 
 
@@ -92,6 +115,24 @@ class TestReport:
             assert words in text
         assert not CLINICAL.search(text.replace(RESEARCH_USE, ""))
 
+    def test_what_light_focus_and_control_said(self, tmp_path: Path) -> None:
+        optics = "glass 210.00 +- 1.00 of 255, evenness 0.9500 +- 0.0100, sharpness 0.5 +- 0.02, 5 fields"
+        control = "focus left the laboratory's range: sharpness 0.383"
+        with create_session(tmp_path / "s.db", {}) as session:
+            record(session, 0)
+            session.record_event("optics", optics, 1e9 + 5)
+            for number in range(12):
+                session.record_event("control", f"{control} {number}", 1e9 + 6)
+        report = session_report(tmp_path / "s.db")
+        assert [(check.kind, check.text) for check in report.checks[:2]] == [
+            ("optics", optics), ("control", f"{control} 0"),
+        ]  # fmt: skip
+        lines = report_text(report).splitlines()
+        assert f"optics    2001-09-09T01:46:45.000+00:00 {optics}" in lines
+        assert f"control   2001-09-09T01:46:46.000+00:00 {control} 9" in lines
+        assert "control   and 2 more" in lines
+        assert not report.gaps
+
     @pytest.mark.parametrize("cells", [0, 3])
     def test_a_session_that_was_cut_off(self, tmp_path: Path, cells: int) -> None:
         facts = session_report(make(tmp_path / "s.db", cells=cells, finished=False))
@@ -120,44 +161,6 @@ class TestReport:
         with pytest.raises(SessionError, match="is not exported, its records were changed"):
             export_fhir(path, tmp_path / "s.json")
         assert not (tmp_path / "s.json").exists()
-
-
-class TestPage:
-    def test_the_most_uncertain_come_first(self, edgeleuk: Call, tmp_path: Path) -> None:
-        path = make(tmp_path / "s.db")
-        assert edgeleuk("report", path, "--html", "s.html").code == 0
-        page = (tmp_path / "s.html").read_text()
-        assert page.count(RESEARCH_USE) >= 2
-        assert page.count('src="data:image/jpeg;base64,') == 11
-        # Of the uncertain: that without a probability, then by the distance from 0.6.
-        assert re.findall(r"cell (\d+), P\(blast\) (\S+?)<", page)[:3] == [
-            ("10", "unknown"),
-            ("4", "0.580"),
-            ("3", "0.660"),
-        ]
-        assert "probability between &lt;0.5 &amp; 0.7&gt;" in page
-        assert not re.search(r"<script|https?://", page)
-        assert not CLINICAL.search(page.replace(RESEARCH_USE, ""))
-
-    def test_many_cells_and_no_pictures(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("edgeleuk.session.html_report.MOST_PICTURES", 2)
-        path = make(tmp_path / "s.db")
-        connection = sqlite3.connect(path)
-        connection.execute("UPDATE cells SET thumbnail = NULL")
-        connection.commit()
-        connection.close()
-        write_page(path, tmp_path / "s.html")
-        page = (tmp_path / "s.html").read_text()
-        assert "Called normal: 4, the 2 most uncertain" in page
-        assert page.count("<p>no picture</p>") == 6
-
-    @pytest.mark.parametrize(
-        ("out", "says"), [("nowhere/s.html", "cannot be written"), ("s.db", "overwrite the session")]
-    )
-    def test_refusals(self, tmp_path: Path, out: str, says: str) -> None:
-        path = make(tmp_path / "s.db")
-        with pytest.raises(UsageError, match=f"{says}.*choose another --html"):
-            write_page(path, tmp_path / out)
 
 
 def refused_codes(model: Any) -> Iterator[str]:
@@ -216,6 +219,8 @@ class TestFhir:
         facts = session_report(tmp_path / "s.db")
         write_page(tmp_path / "s.db", tmp_path / "s.html")
         found = [report_text(facts), (tmp_path / "s.html").read_text(), json.dumps(fhir_bundle(facts))]
+        # A style has per cents of its own.
+        found[1] = re.sub(r"<style>.*?</style>", "", found[1], flags=re.DOTALL)
         for text in found:
             assert "33 of 33 cells are unlike the training cells (colour 21, area 12)" in text
             # The sentence's own limit, and no share.
@@ -225,9 +230,14 @@ class TestFhir:
 
     def test_no_patient_no_interpretation_no_foreign_code(self, tmp_path: Path) -> None:
         text = json.dumps(fhir_bundle(session_report(make(tmp_path / "s.db"))))
-        for word in ("subject", "interpretation", "loinc", "snomed", "referenceRange", "performer"):
+        text += json.dumps(fhir_bundle(session_report(make_kinds(tmp_path / "kinds.db"))))
+        for word in ("subject", "interpretation", "referencerange", "performer"):
             assert word not in text.lower()
-        assert set(re.findall(r'"system": "(.*?)"', text)) == {CODE_SYSTEM, "http://unitsofmeasure.org"}
+        # Only what was verified of other systems: shares of kinds.
+        assert set(re.findall(r'"system": "(.*?)"', text)) == {CODE_SYSTEM, UCUM, LOINC, SNOMED_CT}
+        assert set(re.findall(r'"system": "http://loinc.org", "code": "(.*?)"', text)) == {
+            *LOINC_CODES.values(), "19048-8",
+        }  # fmt: skip
         assert not CLINICAL.search(text.replace(RESEARCH_USE, ""))
 
     @pytest.mark.parametrize(
@@ -249,6 +259,71 @@ class TestFhir:
         spoil(bundle["entry"][0]["resource"])
         with pytest.raises((ValueError, AssertionError)):
             self.validated(bundle)
+
+    @pytest.mark.parametrize("bands", [False, True])
+    def test_the_kinds(self, tmp_path: Path, bands: bool) -> None:
+        path = make_kinds(tmp_path / "s.db", bands=bands)
+        bundle = fhir_bundle(session_report(path))
+        self.validated(bundle)
+        main, _, *kinds = (entry["resource"] for entry in bundle["entry"])
+        assert [one["reference"] for one in main["hasMember"]] == [f"urn:uuid:{one['id']}" for one in kinds]
+        assert len({one["id"] for one in kinds}) == len(kinds)
+        coded = {coding["code"]: one for one in kinds for coding in one["code"]["coding"]}
+        facts = session_report(path).to_json()["white_cells"]
+        n = facts["white_cells"]["n"]
+        assert n == 40 + bands
+        for kind, code in (
+            LOINC_CODES.items() if not bands else [("neutrophil", "26505-8"), ("band", "26508-2")]
+        ):
+            observation, of = coded[code], facts["white_cells"]["kinds"][kind]
+            assert observation["code"]["text"] == f"{kind} cells per 100 nucleated white cells"
+            assert observation["valueQuantity"]["value"] == pytest.approx(100 * of["share"], abs=1e-4)
+            components = self.components(observation)
+            assert [components[name]["valueInteger"] for name in ("kind-cells", "white-cells")] == [
+                of["count"],
+                n,
+            ]
+            ends = components["kind-interval"]["valueRange"]
+            assert [ends[end]["value"] for end in ("low", "high")] == pytest.approx(
+                [100 * of["low"], 100 * of["high"]], abs=1e-4
+            )
+        # A segmented neutrophil is less than SNOMED CT's neutrophil.
+        assert ("271035003" in coded) != bands
+        ratio = coded["19048-8"]
+        assert (ratio["valueQuantity"]["value"], ratio["valueQuantity"]["code"]) == (
+            round(500 / n, 4), "/100{WBCs}",
+        )  # fmt: skip
+        assert "blast-of-white-interval" in self.components(coded["26446-5"])
+        assert not CLINICAL.search(json.dumps(bundle).replace(RESEARCH_USE, ""))
+
+    def components(self, observation: dict[str, Any]) -> dict[str, Any]:
+        return {one["code"]["coding"][0]["code"]: one for one in observation["component"]}
+
+    def test_corrected_kinds_stand_beside_the_raw_ones(self, tmp_path: Path) -> None:
+        kinds = ("blast", "lymphocyte", "neutrophil", "erythroblast")
+        rows = tuple(tuple(90.0 if a == b else 2.0 for b in kinds) for a in kinds)
+        path = make_kinds(tmp_path / "s.db", confusion=Confusion(kinds, rows, (50.0,) * 4))
+        report = session_report(path)
+        assert "corrected shares of 40 white cells" in report_text(report)
+        bundle = fhir_bundle(report)
+        self.validated(bundle)
+        corrected = report.to_json()["corrected_white_cells"]["kinds"]
+        assert set(corrected) == set(kinds) - {"erythroblast"}
+        for entry in bundle["entry"][2:]:
+            of_kind = entry["resource"]
+            kind = of_kind["code"]["text"].partition(" cells")[0]
+            components = self.components(of_kind)
+            assert ("corrected-kind-share" in components) == (kind in corrected)
+            if kind in corrected:
+                share = components["corrected-kind-share"]["valueQuantity"]["value"]
+                assert share == pytest.approx(100 * corrected[kind]["share"], abs=1e-4)
+
+    def test_foreign_cells_leave_a_reason_in_place_of_every_kinds_share(self, tmp_path: Path) -> None:
+        bundle = fhir_bundle(session_report(make_kinds(tmp_path / "s.db", foreign=30)))
+        self.validated(bundle)
+        for entry in bundle["entry"][2:]:
+            assert "valueQuantity" not in entry["resource"]
+            assert "are unlike the training cells" in entry["resource"]["dataAbsentReason"]["text"]
 
     def test_the_command(self, edgeleuk: Call, tmp_path: Path) -> None:
         path = make(tmp_path / "s.db")

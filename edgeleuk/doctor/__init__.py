@@ -1,0 +1,3 @@
+"""Examines this machine for edgeleuk: what is missing, what is broken, and what helps."""
+
+from __future__ import annotations

@@ -1,0 +1,109 @@
+"""Bounds on connections: how many there may be, and how long one may take to say what it wants."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from uvicorn.server import ServerState
+
+# A page keeps two connections, and opens some for pictures.
+MOST_CONNECTIONS = 96
+HEADERS_WITHIN_S = 10.0
+
+
+class _Connections:
+    """The connections of one server, and those of them that have asked for nothing yet."""
+
+    def __init__(self) -> None:
+        self.silent: dict[BoundedProtocol, asyncio.TimerHandle] = {}
+        self._open: set[asyncio.Transport] = set()
+
+    def admit(self, transport: asyncio.Transport) -> bool:
+        """Take in a new connection; at the limit another gives way, or this one."""
+        if len(self._open) >= MOST_CONNECTIONS:
+            self._clear_up()
+        if len(self._open) >= MOST_CONNECTIONS:
+            oldest = next(iter(self.silent), None)
+            if oldest is None:
+                transport.abort()
+                return False
+            oldest.give_up()
+        self._open.add(transport)
+        return True
+
+    def drop(self, transport: asyncio.Transport) -> None:
+        """Count a connection no more."""
+        self._open.discard(transport)
+
+    def _clear_up(self) -> None:
+        """Forget connections that are closed, and end those that are to be and are not read from.
+
+        A WebSocket has its connection from here, and this hears no more of it.
+        """
+        for one in [one for one in self._open if one.is_closing()]:
+            one.abort()
+            self._open.discard(one)
+
+
+_OF_SERVER: WeakKeyDictionary[ServerState, _Connections] = WeakKeyDictionary()
+
+
+class BoundedProtocol(H11Protocol):
+    """HTTP/1.1 whose connections are counted.
+
+    At the limit the connection that has waited longest without having asked for anything gives way, so that
+    connections which are opened and left do not keep anybody out. Where all have asked, the new one is
+    closed.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._all = _OF_SERVER.setdefault(self.server_state, _Connections())
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """See `asyncio.Protocol.connection_made`."""
+        super().connection_made(transport)
+        if self._all.admit(transport):
+            self._expect()
+
+    def give_up(self) -> None:
+        """End the connection at once."""
+        self._heard()
+        self._all.drop(self.transport)
+        self.transport.abort()
+
+    def handle_events(self) -> None:
+        """Handle what has come; a request is whole once its headers are."""
+        before = self.scope
+        super().handle_events()
+        if self.scope is not before:
+            self._heard()
+
+    def on_response_complete(self) -> None:
+        """Expect the next request."""
+        super().on_response_complete()
+        # It has to come whole, too: one that is begun ends the keep-alive timer. One that came along with
+        # this is under way already.
+        if not self.transport.is_closing() and self.cycle.response_complete:
+            self._expect()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.Protocol.connection_lost`."""
+        self._heard()
+        self._all.drop(self.transport)
+        super().connection_lost(exc)
+
+    def _expect(self) -> None:
+        self._heard()
+        self._all.silent[self] = self.loop.call_later(HEADERS_WITHIN_S, self.give_up)
+
+    def _heard(self) -> None:
+        timer = self._all.silent.pop(self, None)
+        if timer is not None:
+            timer.cancel()

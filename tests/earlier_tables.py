@@ -1,0 +1,14 @@
+"""The tables of sessions of earlier schemas: those of today without what later ones added."""
+
+from __future__ import annotations
+
+from edgeleuk.session.schema import REVIEWS, SCHEMA
+
+_KINDS = ",\n    kind TEXT,\n    kind_probability REAL\n)"
+_KINDS_OF_VIEWS = (
+    "    kind TEXT,\n    kind_probability REAL,\n    agreed_kind TEXT,\n    agreed_kind_probability REAL,\n"
+)
+_FIFTH = SCHEMA.replace(f"{REVIEWS};", "").replace(",\n    contours BLOB\n)", "\n)")
+# The fourth has the tables of the third.
+_FOURTH = _FIFTH.replace(_KINDS, "\n)").replace(_KINDS_OF_VIEWS, "").replace("'other', ", "")
+TABLES_OF = {5: _FIFTH, 4: _FOURTH, 3: _FOURTH}

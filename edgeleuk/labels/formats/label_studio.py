@@ -187,7 +187,7 @@ def _mark(task: _Task, annotation: _Annotation, result: _Result, where: str) -> 
     if kind == "rectanglelabels":
         try:
             x, y, w, h = (float(value[name]) / 100 for name in ("x", "y", "width", "height"))
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             raise DataRefusedError(f"{where} has a rectangle that lacks a number") from None
         return mark.with_box((x, y, x + w, y + h))
     if kind == "brushlabels":

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from edgeleuk.labels.formats.outlines import Bools, Polygon, Ring
 
 LEAST_POINTS = 3
+# No picture is so large, in any unit; what is farther, or no number, is no coordinate.
+_FARTHEST = 1e9
 NO_AREA = "a shape of its kind is not read"
 
 
@@ -142,4 +144,4 @@ def checked_ring(ring: Ring, where: str) -> Ring:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _FARTHEST

@@ -13,6 +13,7 @@ from edgeleuk.cli.options import (
     BundleOption,
     ConfigOption,
     ControlOption,
+    ControlRequiredOption,
     FastestOption,
     ForceOption,
     JsonOption,
@@ -109,13 +110,7 @@ def run(
     stage_config: StageConfigOption = None,
     lamp: LampOption = None,
     control: ControlOption = None,
-    control_required: Annotated[
-        bool | None,
-        typer.Option(
-            "--control-required/--control-advised",
-            help="Refuse what is out of the laboratory's range, with exit code 3 [default: warn].",
-        ),
-    ] = None,
+    control_required: ControlRequiredOption = None,
     config: ConfigOption = None,
     picture: Annotated[
         Path | None,

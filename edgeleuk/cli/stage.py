@@ -13,6 +13,8 @@ from edgeleuk.cli.options import (
     BacklashOption,
     BundleOption,
     ConfigOption,
+    ControlOption,
+    ControlRequiredOption,
     ForceOption,
     JsonOption,
     LampOption,
@@ -222,6 +224,8 @@ def scan(
     until_points: UntilPointsOption = None,
     until_of: UntilOfOption = None,
     until_cells: UntilCellsOption = None,
+    control: ControlOption = None,
+    control_required: ControlRequiredOption = None,
     config: ConfigOption = None,
     picture: Annotated[
         Path | None, typer.Option("--picture", metavar="PNG", help="The slide [default: beside the session].")
@@ -246,6 +250,8 @@ def scan(
         "camera": camera,
         "bundle": bundle,
         "session": session and str(session),
+        "control": control,
+        "control_required": control_required,
         "until_points": until_points,
         "until_of": until_of,
         "until_cells": until_cells,

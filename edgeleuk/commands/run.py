@@ -461,7 +461,8 @@ def summary_text(summary: SessionSummary) -> str:
         lines.insert(3, "rejected  " + ", ".join(f"{count} {reason}" for reason, count in reasons))
     lines += share_text(summary.counted.share_facts())
     if summary.counting is not None:
-        lines += counting_text(summary.counting)
+        # Reasons may be a bundle's own words.
+        lines += map(printable, counting_text(summary.counting))
     if summary.control is not None:
         lines.append(control_text(summary.control))
     if summary.latency_ms:

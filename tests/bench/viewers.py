@@ -152,8 +152,8 @@ def measured(source: HeldFields, port: int, pairs: int, seconds: float) -> list[
             found.append((both[False], both[True]))
             alone, with_them = found[-1]
             print(
-                f"  {alone.ms:7.1f} ms alone, {with_them.ms:7.1f} ms watched; of processors"
-                f" {alone.cpu_ms:7.1f} and {with_them.cpu_ms:7.1f}",
+                f"  {alone.ms:7.1f} ms alone, {with_them.ms:7.1f} ms watched;"
+                f" of processors {alone.cpu_ms:7.1f} and {with_them.cpu_ms:7.1f}",
                 file=sys.stderr,
             )
         watching.stdin.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeleuk.commands.report import write_outputs
+from edgeleuk.commands.report import require_outputs, write_outputs
 from edgeleuk.counting.difference import share_difference
 from edgeleuk.counting.differential import UNCERTAIN, WHITE_KINDS
 from edgeleuk.errors import DataRefusedError, UsageError
@@ -71,11 +71,20 @@ def compare_sessions(path_a: Path, path_b: Path) -> SessionComparison:
     )
 
 
-def write_comparison(
-    found: SessionComparison, sessions: tuple[Path, Path], html: Path | None, pdf: Path | None
-) -> None:
-    """Write it as HTML, as PDF, or both; see `write_outputs`."""
-    write_outputs(lambda: comparison_page(found), sessions, html, pdf)
+def write_comparison(sessions: tuple[Path, Path], html: Path | None, pdf: Path | None) -> SessionComparison:
+    """Compare two sessions, write it as HTML, as PDF, or both, and return it.
+
+    Raises
+    ------
+    UsageError, SessionError, DataRefusedError
+        See `compare_sessions`.
+    UsageError, MissingDependencyError, CheckFailedError
+        See `require_outputs` and `write_outputs`.
+    """
+    require_outputs(sessions, html, pdf)
+    found = compare_sessions(*sessions)
+    write_outputs(comparison_page(found), html, pdf)
+    return found
 
 
 def _read(path: Path) -> tuple[SessionReport, ComparedSession]:

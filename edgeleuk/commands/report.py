@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,10 +26,10 @@ from edgeleuk.reports.pdf import find_chromium, is_our_pdf, print_page
 from edgeleuk.reports.session_page import session_page
 from edgeleuk.results.structs import ControlOfRun
 from edgeleuk.session.reader import read_session
-from edgeleuk.session.writing import require_not_session, whole_file
+from edgeleuk.session.writing import is_our_page, require_not_session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from edgeleuk.bundle.contents import Bundle
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from edgeleuk.control.entries import Measured
     from edgeleuk.control.limits import Limits
     from edgeleuk.session.reader import SessionReader
+    from edgeleuk.session.report import SessionReport
 
 # Subjects of a measure that tell of the optics, not of the slide's cells.
 _OPTICS = ("light", "focus", "stain", "scale")
@@ -101,49 +103,72 @@ def write_page(session: Path, out: Path, options: PageOptions = _PLAIN) -> None:
     write_pages(session, out, None, options)
 
 
-def write_pages(session: Path, html: Path | None, pdf: Path | None, options: PageOptions = _PLAIN) -> None:
-    """Write a session's page as HTML, as PDF, or both; see `write_outputs` and `page_of`."""
-    write_outputs(lambda: page_of(session, options), (session,), html, pdf)
+def write_pages(
+    session: Path, html: Path | None, pdf: Path | None, options: PageOptions = _PLAIN
+) -> SessionReport:
+    """Write a session's page as HTML, as PDF, or both, and return what it sums up.
+
+    Raises
+    ------
+    UsageError, MissingDependencyError, CheckFailedError
+        See `require_outputs` and `write_outputs`.
+    UsageError, SessionError, BundleError, IntegrityError
+        See `page_of`.
+    """
+    require_outputs((session,), html, pdf)
+    page, report = _page_and_report(session, options)
+    write_outputs(page, html, pdf)
+    return report
 
 
-def write_outputs(
-    make: Callable[[], str], sessions: Sequence[Path], html: Path | None, pdf: Path | None
-) -> None:
-    """Write what `make` makes, once all that can be refused before has been looked at.
+def require_outputs(sessions: Sequence[Path], html: Path | None, pdf: Path | None) -> None:
+    """Refuse what can be refused before a page is made.
 
     Parameters
     ----------
-    make : callable
-        Returns a page.
     sessions : sequence of Path
         That are never overwritten.
     html, pdf : Path, optional
-        Each takes the place of what was there when it is complete.
 
     Raises
     ------
     UsageError
         A file cannot be written, or is not ours.
+    MissingDependencyError
+        A PDF is asked for, and there is no Chromium.
+    """
+    for out, flag, is_ours in ((html, "--html", is_our_page), (pdf, "--pdf", is_our_pdf)):
+        if out is not None:
+            for session in sessions:
+                require_not_session(out, session, flag)
+            require_replaceable(out, is_ours, flag)
+            if not out.parent.is_dir():
+                raise UsageError(
+                    f"{out} cannot be written", got="no such folder", cure=f"choose another {flag}"
+                )
+    if pdf is not None:
+        find_chromium()
+
+
+def write_outputs(page: str, html: Path | None, pdf: Path | None) -> None:
+    """Write a page as HTML, as PDF, or both; each takes the place of what was there when it is complete.
+
+    Raises
+    ------
+    UsageError
+        A file cannot be written.
     MissingDependencyError, CheckFailedError
         See `print_page`.
     """
-    for session in sessions:
-        for out, flag in ((html, "--html"), (pdf, "--pdf")):
-            if out is not None:
-                require_not_session(out, session, flag)
-    if pdf is not None:
-        require_replaceable(pdf, is_our_pdf, "--pdf")
-        find_chromium()
-    if html is None and pdf is None:
-        return
-    page = make()
     if html is not None:
-        with whole_file(html, sessions[0], "--html") as file:
-            file.write(page)
+        _replace(html, page.encode(), "--html")
     if pdf is not None:
-        printed = print_page(page)
-        with write_errors_of(pdf, "choose another --pdf"), part_of(pdf) as (_, binary):
-            binary.write(printed)
+        _replace(pdf, print_page(page), "--pdf")
+
+
+def _replace(out: Path, data: bytes, flag: str) -> None:
+    with write_errors_of(out, f"choose another {flag}"), part_of(out) as (_, file):
+        file.write(data)
 
 
 def page_of(session: Path, options: PageOptions = _PLAIN) -> str:
@@ -156,6 +181,10 @@ def page_of(session: Path, options: PageOptions = _PLAIN) -> str:
     SessionError, BundleError, IntegrityError
         The session, the bundle or the control sessions are damaged.
     """
+    return _page_and_report(session, options)[0]
+
+
+def _page_and_report(session: Path, options: PageOptions) -> tuple[str, SessionReport]:
     with read_session(session) as reader:
         facts = session_facts(reader)
         model = _model(facts.report.bundle_sha256, options.bundle)
@@ -164,7 +193,7 @@ def page_of(session: Path, options: PageOptions = _PLAIN) -> str:
             model=model if isinstance(model, Model) else None,
             no_model="" if isinstance(model, Model) else model,
         )
-        return session_page(reader, facts, beside, options.pictures)
+        return session_page(reader, facts, beside, options.pictures), facts.report
 
 
 def _quality(reader: SessionReader, control: Path | None) -> Quality:
@@ -244,16 +273,19 @@ def _model(recorded: str | None, named: str | None) -> Model | str:
     UsageError, BundleError
         A bundle was named that cannot be read, or is not the session's.
     """
-    bundle = read_bundle(DEFAULT_PATH if named is None else named)
-    if bundle.sha256 == recorded:
-        return _facts_of(bundle)
     if named is not None:
+        bundle = read_bundle(named)
+        if bundle.sha256 == recorded:
+            return _facts_of(bundle)
         raise UsageError(
             "the bundle is another than the session's",
             got=bundle.sha256[:16],
             allowed=str(recorded)[:16],
             cure="pass the --bundle that the session was recorded with",
         )
+    # To open it takes longer than to hash it.
+    if hashlib.sha256(DEFAULT_PATH.read_bytes()).hexdigest() == recorded:
+        return _facts_of(read_bundle(DEFAULT_PATH))
     return (
         "The bundle's file is not at hand: card, validation and line of descent are not shown."
         " Pass it with --bundle."

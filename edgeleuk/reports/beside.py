@@ -82,19 +82,10 @@ class Model(NamedTuple):
     card: str
 
 
-class ReviewedShare(NamedTuple):
-    """A share after a person's review.
+class Estimate(NamedTuple):
+    """A number after a person's review, with its 95 % interval; None where there is none."""
 
-    Attributes
-    ----------
-    cells : float
-        Estimated, where not every cell was looked at.
-    share, low, high : float or None
-        0 to 1.
-    """
-
-    cells: float
-    share: float | None
+    value: float | None
     low: float | None
     high: float | None
 
@@ -107,17 +98,22 @@ class Reviewed(NamedTuple):
     looked_at, cells : int
         Cells that a person looked at, of all.
     readers : sequence of str
-    kinds : mapping of str to ReviewedShare
-        By the names of the differential.
-    method : str
-        How the intervals are made, in a sentence.
+        Who did.
+    counts : mapping of str to Estimate
+        By the names of the differential: how many cells there are.
+    of_white, of_lymphoid : Estimate
+        Share of blasts, 0 to 1.
+    notes : sequence of str
+        What is to be known of them, a sentence each.
     """
 
     looked_at: int
     cells: int
     readers: Sequence[str]
-    kinds: Mapping[str, ReviewedShare]
-    method: str
+    counts: Mapping[str, Estimate]
+    of_white: Estimate
+    of_lymphoid: Estimate
+    notes: Sequence[str]
 
 
 class Beside(NamedTuple):

@@ -1,5 +1,7 @@
 """Simple pictures as SVG within a page: shares with their intervals, and values over time.
 
+On a narrow screen they scroll, so that what is written in them stays readable.
+
 They are told apart by form as well as by colour, which the page's style gives them.
 """
 
@@ -151,7 +153,8 @@ def _lasted(seconds: float) -> str:
 
 
 def _svg(parts: Sequence[str], height: int, title: str) -> str:
+    drawn = "".join(parts)
     return (
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(title)}">'
-        f"{''.join(parts)}</svg>"
+        f'<div class="wide" tabindex="0"><svg class="chart" viewBox="0 0 {WIDTH} {height}" role="img"'
+        f' aria-label="{escape(title)}">{drawn}</svg></div>'
     )

@@ -13,9 +13,16 @@ from edgeleuk.results import DECISIONS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from edgeleuk.reports.beside import Quality, Reviewed, ReviewedShare
+    from edgeleuk.reports.beside import Estimate, MeasureRow, Quality, Reviewed
     from edgeleuk.reports.facts import SessionFacts
-    from edgeleuk.results.structs import CountedShare, Differential, DifferentialCount
+    from edgeleuk.results.structs import (
+        BlastShare,
+        CorrectedShare,
+        CountedShare,
+        Differential,
+        DifferentialCount,
+        ShareOfCells,
+    )
 
 NOT_RECORDED = "not recorded"
 _MOST_NOTES = 4
@@ -27,7 +34,7 @@ def result(facts: SessionFacts, quality: Quality, reviewed: Reviewed | None) -> 
         "Result",
         _whose(facts),
         _differential(facts, reviewed),
-        _blasts(facts),
+        _blasts(facts, reviewed),
         "<h3>Stopping rule</h3>",
         f"<p>{escape(stopping_rule(facts))}</p>",
         _quality(facts, quality),
@@ -84,7 +91,7 @@ def _differential(facts: SessionFacts, reviewed: Reviewed | None) -> str:
     caption = f"{n:,} {what}" + (f"; {intervals}" if told else "")
     parts = [_counts_table(shares, caption, reviewed)]
     if told:
-        parts.append(_bars(shares, what, reviewed))
+        parts.append(_bars(shares, what))
     else:
         parts.append(f"<p><strong>No shares:</strong> {escape(reason or 'no cell was counted')}.</p>")
     parts.append(f'<p class="note">{escape(_review_text(reviewed))} {escape(_in_no_share(facts))}</p>')
@@ -97,20 +104,23 @@ def _of_decisions(of: Differential) -> dict[str, CountedShare]:
 
 def _counts_table(shares: Mapping[str, CountedShare], caption: str, reviewed: Reviewed | None) -> str:
     head = ["", "machine", "share", "95 % interval"]
+    # A person may have found what the machine did not call.
+    after: Mapping[str, Estimate] = {} if reviewed is None else reviewed.counts
     if reviewed is not None:
-        head += ["reviewed", "share", "95 % interval"]
+        head += ["after review", "95 % interval"]
+        caption = f"{caption}. After review: cells of this session"
     rows = []
-    for name, of in shares.items():
-        cells = [escape(name), f"{of.count:,}", *_written(of.share, of.low, of.high)]
-        if reviewed is not None:
-            after = reviewed.kinds.get(name)
-            cells += ["", "", ""] if after is None else _reviewed_cells(after)
-        rows.append(row(cells))
+    for name in (*shares, *(name for name in after if name not in shares)):
+        of = shares.get(name)
+        cells = ["0", "", ""] if of is None else [f"{of.count:,}", *_written(of.share, of.low, of.high)]
+        rows.append(row([escape(name), *cells, *(_estimated(after.get(name)) if reviewed else ())]))
     return table(head, rows, caption=caption)
 
 
-def _reviewed_cells(of: ReviewedShare) -> list[str]:
-    return [f"{of.cells:,.0f}", *_written(of.share, of.low, of.high)]
+def _estimated(of: Estimate | None) -> list[str]:
+    if of is None or of.value is None or of.low is None or of.high is None:
+        return ["", ""]
+    return [f"{of.value:,.0f}", f"{of.low:,.0f} to {of.high:,.0f}"]
 
 
 def _written(share: float | None, low: float | None, high: float | None) -> list[str]:
@@ -119,15 +129,12 @@ def _written(share: float | None, low: float | None, high: float | None) -> list
     return [f"{share:.1%}", f"{low:.1%} to {high:.1%}"]
 
 
-def _bars(shares: Mapping[str, CountedShare], what: str, reviewed: Reviewed | None) -> str:
-    bars = []
-    for name, of in shares.items():
-        after = None if reviewed is None else reviewed.kinds.get(name)
-        second = None
-        if after is not None and after.share is not None and after.low is not None and after.high is not None:
-            second = (after.share, after.low, after.high)
-        if of.share is not None and of.low is not None and of.high is not None:
-            bars.append(SharedBar(name, of.share, of.low, of.high, second))
+def _bars(shares: Mapping[str, CountedShare], what: str) -> str:
+    bars = [
+        SharedBar(name, of.share, of.low, of.high)
+        for name, of in shares.items()
+        if of.share is not None and of.low is not None and of.high is not None
+    ]
     return interval_bars(bars, f"Shares of {what} with their intervals; the table above has the numbers")
 
 
@@ -135,7 +142,8 @@ def _review_text(reviewed: Reviewed | None) -> str:
     if reviewed is None:
         return "These are the machine's counts: the session holds no person's review."
     readers = ", ".join(reviewed.readers) or "nobody named"
-    return f"Reviewed: {reviewed.looked_at:,} of {reviewed.cells:,} cells, by {readers}. {reviewed.method}"
+    looked = f"Reviewed: {reviewed.looked_at:,} of {reviewed.cells:,} cells, by {readers}."
+    return printable(" ".join([looked, *reviewed.notes]))
 
 
 def _in_no_share(facts: SessionFacts) -> str:
@@ -159,23 +167,31 @@ def _in_no_share(facts: SessionFacts) -> str:
     ).strip()
 
 
-def _blasts(facts: SessionFacts) -> str:
+def _blasts(facts: SessionFacts, reviewed: Reviewed | None) -> str:
     report = facts.report
-    rows = []
+    rows: list[tuple[str, ShareOfCells | BlastShare | CorrectedShare, Estimate | None]] = []
     if (white := report.white_cells) is not None:
-        of = white.blasts_of_white_cells
-        rows.append(("of white cells", of.n, of.share, of.low, of.high, of.reason))
-    lymphoid = report.blast_share
+        rows.append(("of white cells", white.blasts_of_white_cells, reviewed and reviewed.of_white))
     of_called = "of cells called blast or normal"
-    rows.append((of_called, lymphoid.n, lymphoid.share, lymphoid.low, lymphoid.high, lymphoid.reason))
-    corrected = report.corrected_blast_share
-    name = "the same, corrected for the network's known error"
-    rows.append((name, corrected.n, corrected.share, corrected.low, corrected.high, corrected.reason))
-    cells = []
-    for title, n, share, low, high, reason in rows:
-        written = _written(share, low, high) if share is not None else [f"none: {escape(str(reason))}", ""]
-        cells.append(row([title, f"{n:,}", *written]))
-    return table(["blasts", "n", "share", "95 % interval"], cells, caption="Share of blasts, each by itself")
+    rows.append((of_called, report.blast_share, reviewed and reviewed.of_lymphoid))
+    corrected = "the same, corrected for the network's known error"
+    rows.append((corrected, report.corrected_blast_share, None))
+    cells: list[str] = []
+    reasons: dict[str, None] = {}
+    for title, of, after in rows:
+        said = _written(of.share, of.low, of.high) if of.reason is None else ["no share", ""]
+        if of.reason is not None:
+            reasons[of.reason] = None
+        more = [] if reviewed is None else _written(*(after or (None, None, None)))
+        cells.append(row([title, f"{of.n:,}", *said, *more]))
+    head = ["blasts", "n", "share", "95 % interval"]
+    head += [] if reviewed is None else ["after review", "95 % interval"]
+    return "\n".join(
+        [
+            table(head, cells, caption="Share of blasts, each by itself"),
+            *(f'<p class="note">No share: {escape(printable(reason))}.</p>' for reason in reasons),
+        ]
+    )
 
 
 def stopping_rule(facts: SessionFacts) -> str:
@@ -213,11 +229,11 @@ def _quality(facts: SessionFacts, quality: Quality) -> str:
         f" {len(facts.report.gaps):,} gaps. {quality.verdict}"
     )
     controlled = any(one.control or one.said for one in quality.rows)
-    head = ["", "measure", "this session", *(["control sessions", "verdict"] if controlled else [])]
+    head = ["", "this session", *(["control sessions", "verdict"] if controlled else [])]
     rows = [
-        row([escape(text) for text in (one if controlled else one[:3])])
+        row([escape(text) for text in (_measure(one), *(one[2:] if controlled else one[2:3]))])
         for one in quality.rows
-    ]  # fmt: skip
+    ]
     return "\n".join(
         part
         for part in (
@@ -227,6 +243,11 @@ def _quality(facts: SessionFacts, quality: Quality) -> str:
         )
         if part
     )
+
+
+def _measure(of: MeasureRow) -> str:
+    """Name a measure, and what it tells of where its name does not."""
+    return of.title if of.subject in of.title else f"{of.title} ({of.subject})"
 
 
 def _minute(at: str | None) -> str:

@@ -23,7 +23,9 @@ from edgeleuk.errors import SessionError
 from edgeleuk.session.schema import REVIEWS, SCHEMA, has_reviews
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    _Rows = tuple[list[str], list[tuple[object, ...]]]
 
 # What a link of each kind covers: queries by the key of the link.
 _COVERED = {
@@ -40,6 +42,8 @@ _COVERED = {
     "summary": ("SELECT * FROM summary WHERE id = ?",),
     "review": ("SELECT * FROM reviews WHERE id = ?",),
 }
+# What tells the rows apart of tables that no index finds by their frame, in the order of the queries above.
+_KEYS = {"cells": ("track",), "true_cells": ("identity",), "views": ("track", "frame"), "moves": ("id",)}
 # So many of a frame's had sessions of the second schema.
 _FRAME_TABLES_BEFORE_3 = 3
 TABLES_BROKEN = "the tables are not as they were made"
@@ -154,7 +158,7 @@ def are_sound_after(connection: sqlite3.Connection, known: tuple[int, bytes]) ->
 
 def _followed(connection: sqlite3.Connection, version: int) -> ChainResult:
     """Compute the links in their order, up to the first that is another."""
-    link_of = _link if version >= _TYPED else _link_before_4
+    link_of = _RowsOfFrames().link if version >= _TYPED else _link_before_4
     kinds = _kinds_of_links(connection)
     before, number = b"", 0
     for number, (kind, key, link) in enumerate(_links(connection), start=1):
@@ -258,15 +262,60 @@ def _covered(version: int, kind: str) -> tuple[str, ...]:
     return _COVERED[kind][:_FRAME_TABLES_BEFORE_3] if version < 3 else _COVERED[kind]
 
 
-def _link(connection: sqlite3.Connection, before: bytes, kind: str, key: int | None) -> bytes:
+def _read(connection: sqlite3.Connection, query: str, key: int | None) -> _Rows:
+    """Return the names of the columns, and the rows that a link covers."""
+    cursor = connection.execute(query, (key,))
+    rows = cursor.fetchall()
+    return [column[0] for column in cursor.description], rows
+
+
+class _RowsOfFrames:
+    """Reads rows by their frame, which no index tells: their keys are looked up once for all links."""
+
+    def __init__(self) -> None:
+        self._keys: dict[str, dict[object, list[tuple[object, ...]]]] = {}
+        self._names: dict[str, list[str]] = {}
+
+    def link(self, connection: sqlite3.Connection, before: bytes, kind: str, key: int | None) -> bytes:
+        """Return the link, as `_link`."""
+        return _link(connection, before, kind, key, self._read)
+
+    def _read(self, connection: sqlite3.Connection, query: str, key: int | None) -> _Rows:
+        table = query.split()[3]
+        of_row = _KEYS.get(table)
+        if of_row is None:
+            return _read(connection, query, key)
+        if query not in self._keys:
+            # Only now: what a run records meanwhile is not seen as long as the links are being read.
+            self._look_up(connection, query, table, ", ".join(of_row))
+        one = f"SELECT * FROM {table} WHERE " + " AND ".join(f"{name} = ?" for name in of_row)  # noqa: S608 - names from the table above
+        rows: list[tuple[object, ...]] = []
+        for keys in self._keys[query].get(key, ()):
+            rows += connection.execute(one, keys).fetchall()
+        return self._names[query], rows
+
+    def _look_up(self, connection: sqlite3.Connection, query: str, table: str, names: str) -> None:
+        of_frames: dict[object, list[tuple[object, ...]]] = {}
+        for frame, *keys in connection.execute(f"SELECT frame, {names} FROM {table} ORDER BY {names}"):  # noqa: S608 - as above
+            of_frames.setdefault(frame, []).append(tuple(keys))
+        self._keys[query] = of_frames
+        # The columns' names stand there without a row as well.
+        self._names[query] = _read(connection, query, None)[0]
+
+
+def _link(
+    connection: sqlite3.Connection,
+    before: bytes,
+    kind: str,
+    key: int | None,
+    read: Callable[[sqlite3.Connection, str, int | None], _Rows] = _read,
+) -> bytes:
     """Hash the link before, the kind and the rows, as they read back from the file."""
     whole = hashlib.sha256(b"edgeleuk session, link of schema 4\0")
-    for value in (before, kind, key):
-        _hash_value(whole, value)
+    for of_link in (before, kind, key):
+        _hash_value(whole, of_link)
     for query in _COVERED[kind]:
-        cursor = connection.execute(query, (key,))
-        rows = cursor.fetchall()
-        names = [column[0] for column in cursor.description]
+        names, rows = read(connection, query, key)
         for count_or_name in (len(rows), len(names), *names):
             _hash_value(whole, count_or_name)
         for row in rows:

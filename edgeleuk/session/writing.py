@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # An export or a page says so near its beginning; a table without cells has its header alone.
-_is_ours = bears(RESEARCH_USE.encode(), b"research_use_only")
+is_our_page = bears(RESEARCH_USE.encode(), b"research_use_only")
 
 
 @contextlib.contextmanager
@@ -36,7 +36,7 @@ def whole_file(out: Path, session: Path, flag: str = "--out") -> Iterator[TextIO
         `out` is the session, a file that edgeleuk did not make, or cannot be written.
     """
     require_not_session(out, session, flag)
-    require_replaceable(out, _is_ours, flag)
+    require_replaceable(out, is_our_page, flag)
     with (
         write_errors_of(out, f"choose another {flag}"),
         part_of(out) as (_, binary),

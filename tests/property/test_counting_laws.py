@@ -7,6 +7,7 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
+from edgeleuk.counting.difference import share_difference
 from edgeleuk.counting.intervals import Called, KnownError, Rate, corrected_share
 from edgeleuk.results import clopper_pearson
 
@@ -59,3 +60,18 @@ def test_stopping_at_a_width_costs_no_coverage(truth: float, points: float) -> N
                 break
         held += low <= truth <= high
     assert held / repeats >= LEAST - 0.01
+
+
+@pytest.mark.parametrize(("n_a", "n_b"), [(50, 50), (100, 400), (200, 200)])
+@pytest.mark.parametrize(("share_a", "share_b"), [(0.02, 0.02), (0.1, 0.3), (0.5, 0.5), (0.9, 0.6)])
+def test_the_interval_of_a_difference_holds_the_truth(
+    n_a: int, n_b: int, share_a: float, share_b: float
+) -> None:
+    rng = np.random.default_rng(11)
+    a, b = rng.binomial(n_a, share_a, REPEATS).tolist(), rng.binomial(n_b, share_b, REPEATS).tolist()
+    held = 0
+    for count_a, count_b in zip(a, b, strict=True):
+        difference, low, high = share_difference(count_a, n_a, count_b, n_b)
+        assert low <= difference <= high
+        held += low <= share_b - share_a <= high
+    assert held / REPEATS >= LEAST

@@ -28,6 +28,7 @@ h2{{font-size:1.2rem;margin-top:2.2rem;border-top:1px solid #ddd;padding-top:.8r
 th,td{{text-align:right;padding:.25rem .6rem;border-bottom:1px solid #e4e4e4;white-space:nowrap}}
 th:first-child,td:first-child{{text-align:left;white-space:normal}}
 tbody th{{font-weight:inherit}}tr.model{{font-weight:700}}
+table.text :is(th,td){{text-align:left;white-space:normal}}
 small{{color:#666;font-weight:400}}img{{max-width:100%;height:auto}}
 .cells{{display:flex;flex-wrap:wrap;gap:.6rem;padding:0}}
 {FIGURE_RULE}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from html import escape
+import re
+from html import escape, unescape
 from typing import TYPE_CHECKING, Any
 
 from edgeleuk.io.page import heading, image, row, section, stamped, table
 from edgeleuk_convert.reports.page import NOTHING, Show, gallery_cell, whole
+from edgeleuk_convert.reports.tripod import tripod_appendix
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,6 +29,7 @@ METRICS = (
     ("ece", "expected calibration error (lower is better)", "cells"),
     ("baseline_area_auroc", "AUROC of the cell's area by itself", "cells"),
 )
+_TITLE = re.compile(r"<h2>(.*?)</h2>")
 TITLES = {key: title for key, title, _ in METRICS}
 COMPARED = (
     ("weighted_f1", "weighted F1"),
@@ -55,10 +58,24 @@ def render(facts: Facts, figures: Figures, thumbnails: Mapping[str, bytes]) -> s
         File of a worst cell to its JPEG.
     """
     show = Show(facts)
+    sections = _sections(show, figures, thumbnails)
+    titles = [unescape(title) for title in _TITLE.findall("".join(sections))]
     parts = [
         stamped(facts["stamp"]),
         heading(f"{escape(facts['model'])}: {_claim(facts)}", facts["research_use"]),
         _opening(show),
+        *sections,
+        tripod_appendix(titles),
+        f"<p><small>edgeleuk {escape(facts['edgeleuk'])}. Cells from {escape(facts['data'])}. The same"
+        " numbers stand in report.json beside this page.</small></p>",
+        stamped(facts["stamp"]),
+    ]
+    return whole(f"report on {facts['model']}", parts)
+
+
+def _sections(show: Show, figures: Figures, thumbnails: Mapping[str, bytes]) -> list[str]:
+    """Return the parts that have a title; some are empty."""
+    return [
         _metrics(show),
         _baselines(show),
         _gaps(show),
@@ -73,11 +90,7 @@ def render(facts: Facts, figures: Figures, thumbnails: Mapping[str, bytes]) -> s
         _hard_fold(show),
         _worst(show, thumbnails),
         _left_out(show),
-        f"<p><small>edgeleuk {escape(facts['edgeleuk'])}. Cells from {escape(facts['data'])}. The same"
-        " numbers stand in report.json beside this page.</small></p>",
-        stamped(facts["stamp"]),
     ]
-    return whole(f"report on {facts['model']}", parts)
 
 
 def _claim(facts: Facts) -> str:

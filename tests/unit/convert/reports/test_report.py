@@ -24,6 +24,7 @@ from edgeleuk_convert.evaluation.evaluate import evaluate_with
 from edgeleuk_convert.reports.page import NOTHING, look_up, written
 from edgeleuk_convert.reports.report import JudgedModel, Report, report_on, write_report
 from edgeleuk_convert.reports.report_facts import Bootstrap, wilson_95
+from edgeleuk_convert.reports.tripod import ITEMS, OPENING
 from edgeleuk_convert.training.record import TrainingRecord
 
 if TYPE_CHECKING:
@@ -144,6 +145,17 @@ def test_the_page_stands_alone_and_is_escaped(report: Report) -> None:
     assert page.count("<img alt=") == page.count("<img")
     assert 'class="stamp"' not in page
     assert not list(report.html.parent.glob("*.part"))
+
+
+def test_the_appendix_names_sections_that_are_there(report: Report) -> None:
+    page = report.html.read_text()
+    titles = [html.unescape(title) for title in re.findall(r"<h2>(.*?)</h2>", page)]
+    assert titles[-1] == "Appendix: the items of TRIPOD+AI"
+    wanted = {beginning for item in ITEMS for beginning in item.where} - {OPENING}
+    # A report of these cells has all sections: what an item names must be one of them.
+    assert [one for one in wanted if not any(title.startswith(one) for title in titles[:-1])] == []
+    appendix = html.unescape(page[page.index("Appendix: the items") :])
+    assert "in Numbers; Subject by subject, the worst first" in appendix
 
 
 def test_it_says_who_was_left_out(report: Report) -> None:

@@ -56,14 +56,6 @@ def test_a_page_of_result_and_at_most_six_without_the_gallery(edgeleuk: Call, tm
     assert (outcome.code, "edgeleuk did not make it" in outcome.err) == (2, True)
 
 
-@printed_here
-def test_a_folder_that_is_not_there(edgeleuk: Call, tmp_path: Path) -> None:
-    path = tmp_path / "s.db"
-    create_session(path, {"camera": "test://"}).close()
-    outcome = edgeleuk("report", path, "--pdf", tmp_path / "nowhere" / "s.pdf")
-    assert (outcome.code, "choose another --pdf" in outcome.err) == (2, True)
-
-
 def test_without_chromium(edgeleuk: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     path = tmp_path / "s.db"

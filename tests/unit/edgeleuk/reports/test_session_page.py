@@ -194,8 +194,6 @@ class TestRefusals:
     def test_where_it_cannot_be_written(
         self, edgeleuk: Call, tmp_path: Path, flag: str, out: str, says: str
     ) -> None:
-        if (flag, out) == ("--pdf", "nowhere/s.html"):
-            pytest.skip("that takes a whole PDF: see test_pdf.py")
         path = make(tmp_path / "s.db", cells=0)
         outcome = edgeleuk("report", path, flag, tmp_path / out)
         assert outcome.code == 2

@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from earlier_tables import TABLES_OF
@@ -19,7 +19,7 @@ from sessions import CROP, WRITER, record, summary
 
 from edgeleuk.errors import SessionError, UsageError
 from edgeleuk.session import create_session, read_session
-from edgeleuk.session.hash_chain import _hash_value
+from edgeleuk.session.hash_chain import _hash_value, _RowsOfFrames
 from edgeleuk.session.pictures import decode_crop, encode_crop
 from edgeleuk.session.schema import APPLICATION_ID
 from edgeleuk.session.verify import is_database, verify_session
@@ -354,3 +354,23 @@ def test_a_crop_keeps_its_black_pixels_apart_from_its_mask() -> None:
     assert (found.pixels == pixels).all()
     assert (found.mask == mask).all()
     assert found.px_per_um == 8.5
+
+
+def test_what_is_recorded_meanwhile_does_not_break_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, look_up, numbers = tmp_path / "s.db", _RowsOfFrames._look_up, iter(range(100, 200))
+    with create_session(path, {"camera": "test://"}) as session:
+        for number in range(3):
+            record(session, number)
+
+        def meanwhile(rows: _RowsOfFrames, *of: Any) -> None:
+            record(session, next(numbers))
+            look_up(rows, *of)
+
+        with read_session(path) as reader:
+            monkeypatch.setattr(_RowsOfFrames, "_look_up", meanwhile)
+            found = reader.verify()
+            assert (found.broken, found.links) == (None, 4)
+            # Of every table one more.
+            assert (reader.verify().broken, next(numbers)) == (None, 108)

@@ -25,6 +25,7 @@ FOREST_WEIGHTS = (0.0, 4.0)
 SLOPE_DEVIATION, BIAS_DEVIATION = 0.35, 0.7
 # A threshold from a handful of held-out subjects is not to be trusted far from one half.
 THRESHOLDS = (0.4, 0.6)
+ERROR_BINS = 15
 _SMOOTHING = 0.1
 _MOST_STEPS = 60
 _STEADY = 1e-10
@@ -57,6 +58,21 @@ def sigmoid(logit: Floats) -> Floats:
     [0.0, 0.5, 1.0]
     """
     return np.exp(-np.logaddexp(0, -logit))
+
+
+def calibration_error(probability: Floats, truth: Bools) -> float:
+    """Return the expected calibration error, over `ERROR_BINS` bins of equal width.
+
+    Source: Naeini, Cooper and Hauskrecht, "Obtaining Well Calibrated Probabilities Using Bayesian Binning",
+    AAAI 2015.
+
+    Examples
+    --------
+    >>> calibration_error(np.array([0.5, 0.5, 0.9]), np.array([True, False, True]))
+    0.03333333333333333
+    """
+    bins = np.minimum((probability * ERROR_BINS).astype(np.int64), ERROR_BINS - 1)
+    return float(np.abs(np.bincount(bins, weights=probability - truth)).sum() / len(truth))
 
 
 def fit_joint(

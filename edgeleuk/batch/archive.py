@@ -287,11 +287,13 @@ def archive_text(result: ArchiveResult) -> str:
     lines += [f"unreadable {printable(entry.file)}: {printable(entry.error)}" for entry in named]
     if (rest := len(result.unreadable) - len(named)) > 0:
         lines.append(f"unreadable and {rest} more")
-    lines.append(f"cells     {cells.blast + cells.normal + cells.uncertain}: {cells_text(cells.to_json())}")
+    all_cells = cells.blast + cells.normal + cells.other + cells.uncertain
+    lines.append(f"cells     {all_cells}: {cells_text(cells.to_json())}")
     lines += way_on_text(cells.uncertain_by_reason)
     facts = result.to_json()
     lines += share_text(facts["blast_share"])
-    lines += counting_text(facts)
+    # Reasons may be a bundle's own words.
+    lines += map(printable, counting_text(facts))
     if result.out is not None:
         lines.append(f"results   {printable(result.out)}")
     return "\n".join([*lines, RESEARCH_USE])

@@ -14,6 +14,7 @@ from edgeleuk.bundle.numbers import (
     Amount,
     Change,
     Count,
+    Name,
     Number,
     Share,
     Text,
@@ -227,7 +228,7 @@ class KnownConfusion(msgspec.Struct, frozen=True):
     kinds: tuple[Text, ...] = ()
     counts: tuple[tuple[Amount, ...], ...] = ()
     effective: tuple[Amount, ...] = ()
-    reason: Text | None = None
+    reason: Name | None = None
 
     def __post_init__(self) -> None:
         self.known()

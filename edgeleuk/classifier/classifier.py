@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from edgeleuk.bundle.heads import KernelHead
     from edgeleuk.bundle.manifest import Abstain, InputContract, Manifest
     from edgeleuk.classifier.appearance import CellAppearance
+    from edgeleuk.classifier.decision import CellEvidence
     from edgeleuk.frames import Cell, CellCrop, RgbImage
     from edgeleuk.inference import ModelRuntime
     from edgeleuk.inference.preprocessing import ScaledCell
@@ -102,17 +103,18 @@ class Classifier(Closing):
         -------
         list of Prediction, in the order of `crops`
         """
-        if not crops:
-            return []
+        return [decide(evidence, self.rules) for evidence in self.look_at(crops).evidence] if crops else []
+
+    def look_at(self, crops: Sequence[CellCrop]) -> SeenCells:
+        """Return what each crop is judged by; `crops` holds at least one."""
         cells, answer = self._answered(crops)
-        seen = evidence_of(
-            answer,
-            [cell.area_um2 for cell in cells],
-            [cell.look for cell in cells],
-            self.rules,
-            _numbers(cells),
+        numbers = _numbers(cells)
+        evidence = evidence_of(
+            answer, [cell.area_um2 for cell in cells], [cell.look for cell in cells], self.rules, numbers
         )
-        return [decide(evidence, self.rules) for evidence in seen]
+        parts = [answer.features, None if numbers is None else np.array(numbers)]
+        given = [np.asarray(part, np.float64) for part in parts if part is not None]
+        return SeenCells(evidence, np.hstack(given) if given else np.empty((len(crops), 0)))
 
     def crop(self, pixels: RgbImage, cell: Cell, px_per_um: float) -> CellCrop:
         """Cut a cell out of its field as the network wants to see it: alone, or with what is around it."""
@@ -165,6 +167,20 @@ class Classifier(Closing):
             appearance_of(cell) if self.rules.gate else None,
             numbers_of(cell, self.manifest.input.px_per_um) if self.rules.wants_numbers else None,
         )
+
+
+class SeenCells(NamedTuple):
+    """What n cells are judged by.
+
+    Attributes
+    ----------
+    evidence : list of CellEvidence
+    features : (n, D) float64
+        As heads judge them: of the trunk, then the hand-crafted ones where the bundle asks for them.
+    """
+
+    evidence: list[CellEvidence]
+    features: npt.NDArray[np.float64]
 
 
 class _Measured(NamedTuple):

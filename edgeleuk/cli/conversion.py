@@ -95,6 +95,12 @@ def convert(
             "--folds", help="Without .training.json: parts of the groups, one of which judges [default: 3]."
         ),
     ] = None,
+    answers: Annotated[
+        Path | None,
+        typer.Option(
+            "--answers", metavar="DIR", help="Of a network trained with --all-subjects: its folds judge it."
+        ),
+    ] = None,
     as_json: JsonOption = False,
     force: ForceOption = False,
 ) -> None:
@@ -121,6 +127,7 @@ def convert(
         subjects=subjects,
         px_per_um=px_per_um,
         folds=folds,
+        answers=answers,
     )
     result = conversion_commands.convert(model, calibration, out, options)
     emit(result, conversion_commands.conversion_text, as_json=as_json)

@@ -51,7 +51,7 @@ EXAMPLES: dict[tuple[str, ...], tuple[str, str]] = {
         "segment a.png b.png --out masks --px-per-um 13.2",
     ),
     ("replay",): ("replay night.db --cell 3", "replay night.db --cell 3 --bundle resnet.edgeleuk"),
-    ("export",): ("export night.db --csv --out night.csv", "export night.db --fhir"),
+    ("export",): ("export night.db --csv --out night.csv", "export night.db --coco night-coco"),
     ("report",): ("report night.db --html night.html --pdf night.pdf", "report --compare night.db again.db"),
     ("bench",): ("bench", "bench --bundle resnet.edgeleuk --out device.json --limit p95_ms=20"),
     ("doctor",): ("doctor", "doctor --stage serial:///dev/ttyUSB0 --bundle report.zip"),
@@ -117,6 +117,10 @@ EXAMPLES: dict[tuple[str, ...], tuple[str, str]] = {
     ("labels", "set"): (
         "labels set night.db --cell 12 --label monocyte --by MM",
         "labels set night.db --from labels.csv --by MM --slide S7 --subject P3",
+    ),
+    ("labels", "next"): (
+        "labels next night.db",
+        "labels next monday.db tuesday.db --bundle lab.edgeleuk --labels lab.labels --count 20 --json",
     ),
     ("labels", "import"): (
         "labels import PICTURES --slide-from folder --by MM --out lab.labels",

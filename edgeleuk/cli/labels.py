@@ -1,4 +1,4 @@
-"""The commands about what people call cells: `labels list`, `set`, `import`, `export`, `merge`, `check`."""
+"""The commands about what people call cells: `labels list`, `set`, `next`, `import`, `export` and others."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from edgeleuk.cli.groups import Command, command_group
-from edgeleuk.cli.options import ForceOption, JsonOption, MegapixelsOption
+from edgeleuk.cli.options import BundleOption, ForceOption, JsonOption, MegapixelsOption, RuntimeOption
 from edgeleuk.cli.output import emit
 from edgeleuk.errors import UsageError
 from edgeleuk.io.atomic import overwrite
@@ -88,16 +88,60 @@ def set_(
     emit(result, labels.written_text, as_json=as_json)
 
 
+@labels_app.command("next", cls=Command)
+def next_(
+    sessions: Annotated[
+        list[Path], typer.Argument(metavar="SESSIONS...", help="Files that `run` recorded, a slide each.")
+    ],
+    bundle: BundleOption = None,
+    labels: Annotated[
+        list[Path] | None,
+        typer.Option("--labels", metavar="FILE.labels", help="Cells that are labelled already; as often."),
+    ] = None,
+    count: Annotated[
+        int | None, typer.Option("--count", metavar="N", help="At most so many cells [default: 50].")
+    ] = None,
+    runtime: RuntimeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell which cells to label next: those whose labels would teach the bundle most."""
+    from edgeleuk.commands import next_cells
+
+    result = next_cells.next_cells(
+        sessions,
+        bundle or "default",
+        labels=labels or (),
+        count=next_cells.COUNT if count is None else count,
+        runtime=runtime,
+    )
+    emit(result, next_cells.queue_text, as_json=as_json)
+
+
 @labels_app.command("import", cls=Command)
 def import_(
     source: Annotated[
         Path,
         typer.Argument(
-            metavar="SOURCE", help="A folder of pictures of one cell each, or a table for --cells."
+            metavar="SOURCE",
+            help="A folder of pictures of one cell each, annotations, or a table for --cells.",
         ),
     ],
     out: OutOption,
     by: ByOption = None,
+    coco: Annotated[
+        bool, typer.Option("--coco", help="SOURCE is a COCO file, or a folder with one.")
+    ] = False,
+    yolo: Annotated[bool, typer.Option("--yolo", help="SOURCE is a folder with YOLO's data.yaml.")] = False,
+    geojson: Annotated[
+        bool, typer.Option("--geojson", help="SOURCE is QuPath's GeoJSON, or a folder of them.")
+    ] = False,
+    label_studio: Annotated[
+        bool, typer.Option("--label-studio", help="SOURCE is a JSON export of Label Studio.")
+    ] = False,
+    pictures: Annotated[
+        Path | None,
+        typer.Option("--pictures", metavar="DIR", help="Where the annotated pictures are [default: beside]."),
+    ] = None,
     slide_from: Annotated[
         str | None,
         typer.Option(
@@ -130,21 +174,29 @@ def import_(
     as_json: JsonOption = False,
     force: ForceOption = False,
 ) -> None:
-    """Make a file of labels from folders of pictures, or from a table that was exported and corrected."""
+    """Make a file of labels from folders of pictures, annotations, or a table that was corrected."""
     overwrite(force=force)
-    from edgeleuk.commands import labels
+    from edgeleuk.commands import exchange, labels
     from edgeleuk.io.config import command_settings
     from edgeleuk.io.pictures.limit import allow_megapixels
     from edgeleuk.labels.naming import Naming, parse_label_classes
 
     of = labels.author(by, at, parse_label_classes(classes))
+    asked = {"coco": coco, "yolo": yolo, "geojson": geojson, "label-studio": label_studio}
     if cells is not None:
         result = labels.import_table(source, cells, out, of)
+    elif (kind := exchange.format_of(source, asked)) == "labels":
+        result = exchange.import_labels(source, out)
     else:
         settings = command_settings({"most_megapixels": most_megapixels}, command="labels import").of_run()
         allow_megapixels(settings.most_megapixels)
         naming = Naming(of.classes, slide_from, names, table)
-        result = labels.import_pictures(source, out, naming, of, px_per_um=px_per_um)
+        if kind is not None:
+            result = exchange.import_annotations(
+                kind, source, out, naming, of, pictures=pictures, px_per_um=px_per_um
+            )
+        else:
+            result = labels.import_pictures(source, out, naming, of, px_per_um=px_per_um)
     emit(result, labels.imported_text, as_json=as_json)
 
 

@@ -166,6 +166,13 @@ ControlOption = Annotated[
         help="The laboratory's control sessions, or `default` for the file in your own folder.",
     ),
 ]
+ControlRequiredOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--control-required/--control-advised",
+        help="Refuse what is out of the laboratory's range, with exit code 3 [default: warn].",
+    ),
+]
 SizeOption = Annotated[
     str | None,
     typer.Option(

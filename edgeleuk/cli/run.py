@@ -13,6 +13,7 @@ from edgeleuk.cli.options import (
     BundleOption,
     ConfigOption,
     ControlOption,
+    ControlRequiredOption,
     FastestOption,
     ForceOption,
     JsonOption,
@@ -109,13 +110,7 @@ def run(
     stage_config: StageConfigOption = None,
     lamp: LampOption = None,
     control: ControlOption = None,
-    control_required: Annotated[
-        bool | None,
-        typer.Option(
-            "--control-required/--control-advised",
-            help="Refuse what is out of the laboratory's range, with exit code 3 [default: warn].",
-        ),
-    ] = None,
+    control_required: ControlRequiredOption = None,
     config: ConfigOption = None,
     picture: Annotated[
         Path | None,
@@ -167,8 +162,7 @@ def run(
     moved = autofocus or (stage is not None and serve is not None)
     if (stage is not None and not moved) or (autofocus and (stage or settings.stage) is None):
         raise UsageError("a stage and --autofocus belong together", cure="pass both, or neither")
-    if serve is None and (tls_cert or tls_key) is not None:
-        raise UsageError("a certificate is of use with --serve alone", cure="pass --serve [HOST:]PORT, too")
+    page = serve_options(serve, tls_cert, tls_key)
     with ExitStack() as stack:
         focus = None
         told = stage_config or settings.stage_config
@@ -194,7 +188,7 @@ def run(
                 video=save_video,
                 control=settings.control,
                 control_required=settings.control_required,
-                serve=None if serve is None else serve_options(serve, tls_cert, tls_key),
+                serve=page,
                 autofocus=autofocus,
             ),
         )

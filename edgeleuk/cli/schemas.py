@@ -16,6 +16,7 @@ from edgeleuk.bench.results import BenchResult
 from edgeleuk.capture.discovery import CameraList
 from edgeleuk.commands.bundle import BundleDescription, BundleVerification
 from edgeleuk.commands.config import ExplainedSettings
+from edgeleuk.commands.exchange import CellsExported
 from edgeleuk.commands.flat_field import StoredBlank
 from edgeleuk.commands.labels import LabelsImported, LabelsWritten
 from edgeleuk.commands.probe import ProbeResult
@@ -27,6 +28,7 @@ from edgeleuk.labels.checking import LabelCheck
 from edgeleuk.labels.listing import LabelList
 from edgeleuk.reports.comparison import SessionComparison
 from edgeleuk.results.exported import ExportedCell
+from edgeleuk.results.queued import Queue
 from edgeleuk.results.schemas import write_schemas
 from edgeleuk.results.structs import RunSummary
 from edgeleuk.session.report import SessionReport
@@ -59,6 +61,7 @@ PRINTED: Mapping[str, type] = {
     "labels-written": LabelsWritten,
     "labels-import": LabelsImported,
     "labels-check": LabelCheck,
+    "labels-next": Queue,
     "camera-list": CameraList,
     "camera-probe": ProbeResult,
     "control": ControlResult,
@@ -70,6 +73,7 @@ PRINTED: Mapping[str, type] = {
     "bench": BenchResult,
     "doctor": Examination,
     "export": ExportedCell,
+    "export-folder": CellsExported,
     "config-show": ExplainedSettings,
     "stage-info": StageInfo,
     "stage-move": StagePosition,

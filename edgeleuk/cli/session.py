@@ -39,15 +39,47 @@ def export(
         bool, typer.Option("--fhir", help="The counts as a FHIR R4 Bundle, without a patient.")
     ] = False,
     out: Annotated[Path | None, typer.Option("--out", help="A file instead of standard output.")] = None,
+    coco: Annotated[
+        Path | None, typer.Option("--coco", metavar="DIR", help="Pictures and outlines as COCO has them.")
+    ] = None,
+    yolo: Annotated[
+        Path | None, typer.Option("--yolo", metavar="DIR", help="The same for YOLO, with data.yaml.")
+    ] = None,
+    geojson: Annotated[
+        Path | None, typer.Option("--geojson", metavar="DIR", help="The same for QuPath, nuclei with it.")
+    ] = None,
+    label_studio: Annotated[
+        Path | None, typer.Option("--label-studio", metavar="DIR", help="The same for Label Studio.")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option("--labels", metavar="DIR", help="What people said, for `teach`.")
+    ] = None,
+    as_json: JsonOption = False,
     force: ForceOption = False,
 ) -> None:
     """Write the cells of a session, or its counts, for other programs."""
     overwrite(force=force)
+    folders = {
+        "coco": coco, "yolo": yolo, "geojson": geojson, "label-studio": label_studio, "labels": labels
+    }  # fmt: skip
+    folders_asked = sum(folder is not None for folder in folders.values())
+    if csv + jsonl + fhir + folders_asked != 1:
+        raise UsageError(
+            "one format has to be asked for",
+            allowed="--csv, --jsonl, --fhir, or with DIR --coco, --yolo, --geojson, --label-studio, --labels",
+        )
+    if folders_asked:
+        from edgeleuk.commands.exchange import export_cells, exported_text
+
+        if out is not None:
+            raise UsageError(
+                "--out belongs to --csv, --jsonl and --fhir", cure="name the folder behind the format"
+            )
+        emit(export_cells(session, folders), exported_text, as_json=as_json)
+        return
     from edgeleuk.session.export import export_csv, export_jsonl
     from edgeleuk.session.fhir import export_fhir
 
-    if csv + jsonl + fhir != 1:
-        raise UsageError("one format has to be asked for", allowed="--csv, --jsonl or --fhir")
     if fhir:
         export_fhir(session, out)
     else:

@@ -13,6 +13,8 @@ from edgeleuk.cli.options import (
     BacklashOption,
     BundleOption,
     ConfigOption,
+    ControlOption,
+    ControlRequiredOption,
     ForceOption,
     JsonOption,
     LampOption,
@@ -21,8 +23,11 @@ from edgeleuk.cli.options import (
     ScanBacklashOption,
     ScanCameraOption,
     SeedOption,
+    ServeOption,
     StageConfigOption,
     StageOption,
+    TlsCertOption,
+    TlsKeyOption,
     UmPerStepOption,
     UntilCellsOption,
     UntilOfOption,
@@ -219,10 +224,15 @@ def scan(
     until_points: UntilPointsOption = None,
     until_of: UntilOfOption = None,
     until_cells: UntilCellsOption = None,
+    control: ControlOption = None,
+    control_required: ControlRequiredOption = None,
     config: ConfigOption = None,
     picture: Annotated[
         Path | None, typer.Option("--picture", metavar="PNG", help="The slide [default: beside the session].")
     ] = None,
+    serve: ServeOption = None,
+    tls_cert: TlsCertOption = None,
+    tls_key: TlsKeyOption = None,
     yes: YesOption = False,
     as_json: JsonOption = False,
     force: ForceOption = False,
@@ -232,6 +242,7 @@ def scan(
     from edgeleuk.commands import run as running
     from edgeleuk.commands import scan as scanning
     from edgeleuk.io.config import command_settings, use_config
+    from edgeleuk.serve.address import serve_options
     from edgeleuk.stage.scanning import ScanPlan
     from edgeleuk_firmware_bridge.commands import stage as commands
 
@@ -242,9 +253,12 @@ def scan(
         "until_points": until_points,
         "until_of": until_of,
         "until_cells": until_cells,
+        "control": control,
+        "control_required": control_required,
     }
     settings = command_settings(flags, file=config, command="scan")
     plan = ScanPlan(*scanning.parse_area(area), overlap)
+    page = serve_options(serve, tls_cert, tls_key)
     if config is not None:
         use_config(config)
     backlash_um = scan_backlash(stage_config or settings.stage_config, backlash_um)
@@ -265,6 +279,7 @@ def scan(
                 resume=resume,
                 control=settings.control,
                 control_required=settings.control_required,
+                serve=page,
             ),
         )
     emit_run(outcome, as_json=as_json)

@@ -61,6 +61,10 @@ def train(
             "--answers", metavar="DIR", help="What cross-validate left: calibrate by it, and train once."
         ),
     ] = None,
+    all_subjects: Annotated[
+        bool,
+        typer.Option("--all-subjects", help="Hold nobody out: --answers tell what the network is worth."),
+    ] = False,
     allow_leakage: Annotated[
         bool,
         typer.Option("--allow-leakage", help="Train though test cells leak, and say so in every output."),
@@ -82,6 +86,7 @@ def train(
         flags={"architecture": architecture, "epochs": epochs, "seed": seed, "folds": folds, "fold": fold},
         held_out=held_out,
         answers=answers,
+        all_subjects=all_subjects,
         allow_leakage=allow_leakage,
     )
     emit(result, commands.training_text, as_json=as_json)

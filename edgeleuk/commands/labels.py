@@ -133,7 +133,7 @@ def import_pictures(
     with Spool() as spool, progress_bar("finding cells") as report:
         found = import_folder(folder, naming, spool, by=of.by, at=of.at, px_per_um=px_per_um, progress=report)
         write_new(out, found.cells, spool)
-    return _imported(out, found)
+    return imported(out, found)
 
 
 def import_table(table: Path, cells: Path, out: Path, of: Author) -> LabelsImported:
@@ -141,7 +141,7 @@ def import_table(table: Path, cells: Path, out: Path, of: Author) -> LabelsImpor
     file = open_labels(cells)
     entries = read_words(table, file.cells, by=of.by, at=of.at, classes=of.classes)
     write_new(out, entries, file, among=[cells])
-    return _imported(out, Imported(entries, {}, {}, 0, None, 0, 0))
+    return imported(out, Imported(entries, {}, {}, 0, None, 0, 0))
 
 
 def export_labels(source: Path, out: Path | None, csv: Path | None, bundle: str | None) -> LabelsWritten:
@@ -247,7 +247,8 @@ def _by_label(entries: Iterable[CellEntry]) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
-def _imported(out: Path, found: Imported) -> LabelsImported:
+def imported(out: Path, found: Imported) -> LabelsImported:
+    """Sum up what was imported."""
     return LabelsImported(
         **{name: getattr(written(out, found.cells), name) for name in LabelsWritten.__struct_fields__},
         left_out={reason: tuple(files) for reason, files in sorted(found.left_out.items())},

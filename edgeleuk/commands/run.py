@@ -219,13 +219,18 @@ def run(
     error : EdgeleukError or None
         What ended the run before its time; all that the summary counts is recorded all the same.
     """
-    job = _prepared(camera, bundle, settings, options)
-    settings = job.settings
+    # A port that is taken is told before anything takes time.
+    with nullcontext() if options.serve is None else RunPage(options.serve) as page:
+        return _run(_prepared(camera, bundle, settings, options), page)
+
+
+def _run(job: _Job, page: RunPage | None) -> tuple[SessionSummary, EdgeleukError | None]:
+    """Open what is needed, and watch."""
+    settings, options = job.settings, job.options
     policy = ReconnectPolicy(tries=settings.reconnects)
     open_session = resume_session if options.resume else create_session
     # Until the camera is open there is nothing to finish; from then on, even the picture is.
     with (
-        nullcontext() if options.serve is None else RunPage(options.serve) as page,
         open_tested_classifier(
             job.bundle,
             runtime=settings.runtime,
@@ -456,7 +461,8 @@ def summary_text(summary: SessionSummary) -> str:
         lines.insert(3, "rejected  " + ", ".join(f"{count} {reason}" for reason, count in reasons))
     lines += share_text(summary.counted.share_facts())
     if summary.counting is not None:
-        lines += counting_text(summary.counting)
+        # Reasons may be a bundle's own words.
+        lines += map(printable, counting_text(summary.counting))
     if summary.control is not None:
         lines.append(control_text(summary.control))
     if summary.latency_ms:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from edgeleuk.doctor.findings import failure, ok, warning
+from edgeleuk.doctor.findings import counted, failure, ok, warning
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,7 +92,7 @@ def found(machine: Machine) -> list[Finding]:
     findings = [finding for each in cameras if (finding := _camera(machine, each)) is not None]
     if machine.camera is not None and machine.camera not in [each["uri"] for each in cameras]:
         findings.append(_sends(machine, "configured", None, "the camera of the settings"))
-    if findings or cameras:
+    if findings or cameras or _sensors(machine):
         return findings
     unbound = _unbound(machine)
     if unbound:
@@ -152,6 +152,9 @@ def _sends(machine: Machine, title: str, uri: str | None, name: str) -> Finding:
 def _failed(title: str, error: str) -> Finding:
     """Take a sentence with its cure apart; who uses a camera already is no fault of it."""
     text, _, cure = error.partition("; ")
+    if "No space left on device" in text:
+        _, meaning, bandwidth_cure = _USB_ERRORS[0]
+        return failure(title, f"{text}: {meaning}", bandwidth_cure)
     if "is in use" in text:
         return warning(title, f"{text}: no picture was taken of it", cure or "close the other program")
     return failure(
@@ -172,7 +175,9 @@ def bus(machine: Machine) -> list[Finding]:
         ]
         if said:
             message = re.sub(r"^.*?(kernel: |\] )", "", said[-1]).strip()
-            return [warning("usb", f"{meaning}; the kernel says {len(said)} times: {message}", cure)]
+            return [
+                warning("usb", f"{meaning}; the kernel says so {counted(len(said), 'time')}: {message}", cure)
+            ]
     return [ok("usb", "the kernel reports no errors of USB since the start")]
 
 
@@ -180,11 +185,7 @@ def ribbon(machine: Machine) -> list[Finding]:
     """See whether a camera on a ribbon cable can be used; there is no line where none can be."""
     if not machine.is_pi():
         return []
-    sensors = [
-        name
-        for name in machine.texts("sys/class/video4linux", "v4l-subdev*/name").values()
-        if _SENSOR.match(name)
-    ]
+    sensors = _sensors(machine)
     library, error, _ = machine.probe("picamera", timeout_s=PROBE_S)
     reason = error or (library or {}).get("error", "")
     if reason:
@@ -195,11 +196,17 @@ def ribbon(machine: Machine) -> list[Finding]:
     if not sensors:
         return [ok("ribbon", "no camera is on the ribbon cable")]
     if library["installed"]:
-        return [ok("ribbon", f"{sensors[0].split()[0]}, through picamera2")]
+        return [ok("ribbon", f"{sensors[0]}, through picamera2")]
     if (machine.root / _PICAMERA).exists():
-        text = f"{sensors[0].split()[0]} is there, but this environment does not see the system's picamera2"
+        text = f"{sensors[0]} is there, but this environment does not see the system's picamera2"
         return [failure("ribbon", text, "make it anew: `python3 -m venv --system-site-packages .venv`")]
-    return [failure("ribbon", f"{sensors[0].split()[0]} is there, but picamera2 is not", _NO_PI)]
+    return [failure("ribbon", f"{sensors[0]} is there, but picamera2 is not", _NO_PI)]
+
+
+def _sensors(machine: Machine) -> list[str]:
+    """Return the names of the sensors on ribbon cables, as the kernel knows them."""
+    named = machine.texts("sys/class/video4linux", "v4l-subdev*/name").values()
+    return [name.split()[0] for name in named if _SENSOR.match(name)]
 
 
 def _usb_speed(machine: Machine, node: str | None) -> float | None:

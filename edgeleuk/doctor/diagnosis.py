@@ -1,4 +1,4 @@
-"""``edgeleuk doctor``: examines this machine with the settings that hold, and writes a report where wanted."""
+"""``edgeleuk doctor``: examines this machine with the settings that hold, and may write a report."""
 
 from __future__ import annotations
 

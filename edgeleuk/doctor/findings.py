@@ -141,12 +141,19 @@ def examination_text(found: Examination) -> str:
             lines.append(f"  {'':<{9 + width}}    cure: {each.cure}")
     lines += [
         "",
-        f"{found.ok} ok, {_counted(found.warnings, 'warning')}, {_counted(found.failures, 'failure')}",
+        f"{found.ok} ok, {counted(found.warnings, 'warning')}, {counted(found.failures, 'failure')}",
     ]
     if found.bundle is not None:
         lines.append(f"report    {found.bundle}: look into it before you send it")
     return "\n".join(lines)
 
 
-def _counted(number: int, word: str) -> str:
+def counted(number: int, word: str) -> str:
+    """Return a number with its word, in the plural where it is one.
+
+    Examples
+    --------
+    >>> counted(1, "warning"), counted(0, "failure")
+    ('1 warning', '0 failures')
+    """
     return f"{number} {word}" + "s" * (number != 1)

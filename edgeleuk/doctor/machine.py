@@ -175,6 +175,7 @@ def _parsed(said: Said | None) -> tuple[Any, str]:
         found = json.loads(said.out) if said.out.strip() else None
     except ValueError:
         found = None
+    found = found if isinstance(found, dict) else None
     errors = [line for line in said.error.splitlines() if line.startswith("error: ")]
     lines = errors or said.error.strip().splitlines()
     return found, "" if said.code == 0 else (lines[-1].removeprefix("error: ") if lines else "no reason told")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from edgeleuk.doctor.findings import failure, ok, warning
+from edgeleuk.doctor.findings import counted, failure, ok, warning
 from edgeleuk.io.kernel import SINCE_START, first_number, read_zones, throttled_bits, throttled_text
 
 if TYPE_CHECKING:
@@ -56,7 +56,8 @@ def supply(machine: Machine) -> list[Finding]:
                 _SUPPLY,
             )
         ]
-    if bits is not None and bits >> _UNDER_VOLTAGE + SINCE_START & 1:
+    told = any(re.search(r"[Uu]nder-?voltage detected", line) for line in machine.kernel_log() or ())
+    if told or (bits is not None and bits >> _UNDER_VOLTAGE + SINCE_START & 1):
         return [warning("supply", "the voltage was too low since the start", _SUPPLY)]
     cut = {
         path.name.partition("_")[0]: int(count)
@@ -64,7 +65,7 @@ def supply(machine: Machine) -> list[Finding]:
         if count.isdecimal() and int(count)
     }
     if cut:
-        named = ", ".join(f"{name} {count} times" for name, count in cut.items())
+        named = ", ".join(f"{name} {counted(count, 'time')}" for name, count in cut.items())
         text = f"the board was slowed down because it drew too much current ({named})"
         return [warning("supply", text, f"{_SUPPLY}; or choose a lower mode with `sudo nvpmodel -m`")]
     promised = machine.data("proc/device-tree/chosen/power/max_current")
@@ -95,7 +96,7 @@ def throttling(machine: Machine) -> list[Finding]:
         and _beside(machine, path.parent, "scaling_driver") not in _POWERSAVE_IS_USUAL
     ]
     if slow:
-        text = f"{len(slow)} cores are kept at their lowest clock (governor powersave)"
+        text = f"{counted(len(slow), 'core')} kept at the lowest clock (governor powersave)"
         cure = "echo ondemand | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
         return [warning("throttling", text, cure)]
     mode = re.search(r"NV Power Mode: *(\S+)", machine.output("nvpmodel", "-q") or "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from edgeleuk.doctor.findings import failure, ok, warning
+from edgeleuk.doctor.findings import counted, failure, ok, warning
 
 if TYPE_CHECKING:
     from edgeleuk.doctor.findings import Finding
@@ -24,8 +24,8 @@ _FORGETS = {"tmpfs": "it lies in memory", "overlay": "it lies on an overlay over
 _UNFIT = ("vfat", "exfat", "msdos", "ntfs", "ntfs3", "fuseblk", "nfs", "nfs4", "cifs", "smb3", "9p")
 # What the kernel says of a disk that fails; not of loops, which are files.
 _DISK_ERRORS = re.compile(
-    r"I/O error, dev (mmcblk|sd|nvme|vd)\w*|EXT4-fs error \(device (mmcblk|sd|nvme|vd)"
-    r"|(mmc\d+|mmcblk\d+\w*): .*(error -\d+|[Tt]imeout waiting|timed? ?out)"
+    r"I/O error, dev ((?:mmcblk|sd|nvme|vd)\w*)|EXT4-fs error \(device ((?:mmcblk|sd|nvme|vd)\w*)"
+    r"|(mmc(?:blk)?\d+)\w*: .*(?:error -\d+|[Tt]imeout waiting|timed? ?out)"
 )
 _REPLACE = "copy what is on it, and replace it by a card for dash cameras (A2, high endurance) or an SSD"
 
@@ -123,19 +123,25 @@ def wear(machine: Machine) -> list[Finding]:
 
 def disk_errors(machine: Machine) -> list[Finding]:
     """Look for what the kernel says of disks that fail."""
-    counted = {
+    of_systems = {
         path.parent.name: int(text)
         for path, text in machine.texts("sys/fs/ext4", "*/errors_count").items()
         if text.isdecimal() and int(text) and not path.parent.name.startswith("loop")
     }
     lines = machine.kernel_log()
-    said = [found[0] for line in lines or () if (found := _DISK_ERRORS.search(line))]
+    said = [found for line in lines or () if (found := _DISK_ERRORS.search(line))]
     if said:
-        text = f"the kernel reports {len(said)} errors of a disk, as: {said[0]}"
-        return [failure("errors", text, f"back it up now; then {_REPLACE}")]
-    if counted:
-        name, number = next(iter(counted.items()))
-        text = f"the file system of {name} has {number} errors"
+        text = f"the kernel reports {counted(len(said), 'error')} of a disk, as: {said[0][0]}"
+        device = (_disk(machine) or _Disk("", "", 0.0, "")).device.removeprefix("/dev/")
+        named = {next(filter(None, each.groups())).replace("mmcblk", "mmc") for each in said}
+        # Others may have been pulled out.
+        mine = any(device and device.replace("mmcblk", "mmc").startswith(name) for name in named)
+        if mine:
+            return [failure("errors", text, f"back it up now; then {_REPLACE}")]
+        return [warning("errors", text, f"sessions are on another disk; if you need this one, {_REPLACE}")]
+    if of_systems:
+        name, number = next(iter(of_systems.items()))
+        text = f"the file system of {name} has {counted(number, 'error')}"
         return [
             warning(
                 "errors",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeleuk.doctor.findings import failure, ok, warning
+from edgeleuk.doctor.findings import counted, failure, ok, warning
 from edgeleuk.io.kernel import board_name, cpu_name, cpuinfo_values, memory_mb, system_name
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def swap(machine: Machine) -> list[Finding]:
     """Look whether the machine has run out of memory before."""
     killed = [line for line in machine.kernel_log() or () if "Out of memory: Killed process" in line]
     if killed:
-        text = f"the kernel ended {len(killed)} programs for want of memory since the start"
+        text = f"the kernel ended {counted(len(killed), 'program')} for want of memory since the start"
         cure = (
             "`sudo dmesg | grep -i 'killed process'` names them; close other programs, or use a larger board"
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shutil
 import stat
 from contextvars import ContextVar
 from typing import IO, TYPE_CHECKING
@@ -149,6 +150,64 @@ def part_of(path: Path, suffix: str = ".part") -> Iterator[tuple[Path, IO[bytes]
         with contextlib.suppress(OSError):
             part.unlink()
         raise
+
+
+@contextlib.contextmanager
+def whole_folder(path: Path, is_ours: Callable[[Path], bool]) -> Iterator[Path]:
+    """Make a folder that takes the place of `path` when the body has run through; else nothing is left of it.
+
+    Parameters
+    ----------
+    path : Path
+        Must not be there. With `--force` it may be a folder that edgeleuk made, which is then replaced.
+    is_ours : callable
+        Whether edgeleuk made a folder.
+
+    Yields
+    ------
+    Path
+        An empty folder of a name that nobody can guess, beside it.
+
+    Raises
+    ------
+    OSError
+        It cannot be written.
+    UsageError
+        Something is there already.
+    """
+    _require_room(path, is_ours)
+    part = path.with_name(f".edgeleuk-{secrets.token_hex(8)}.part")
+    before = path.with_name(f".edgeleuk-{secrets.token_hex(8)}.before")
+    part.mkdir()
+    try:
+        yield part
+        _require_room(path, is_ours)
+        if path.exists():
+            path.rename(before)
+        try:
+            part.rename(path)
+        except OSError:
+            if before.exists():
+                before.rename(path)
+            raise
+    finally:
+        for folder in (part, before):
+            if folder.exists():
+                shutil.rmtree(folder)
+
+
+def _require_room(path: Path, is_ours: Callable[[Path], bool]) -> None:
+    """Refuse to write over a folder, unless by force and one that edgeleuk made: others may hold anything."""
+    if not (path.exists() or path.is_symlink()):
+        return
+    if path.is_symlink() or not path.is_dir():
+        raise UsageError(f"{path} is there, and no folder", cure="choose another folder")
+    if not is_ours(path):
+        raise UsageError(
+            f"{path} exists, and edgeleuk did not make it", cure="choose a folder that is not there yet"
+        )
+    if not _FORCE.get():
+        raise UsageError(f"{path} holds an export already", cure="choose another folder, or pass --force")
 
 
 @contextlib.contextmanager

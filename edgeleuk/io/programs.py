@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import signal
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 # One that is being ended and does not end, as a driver keeps it, is left to itself.
 _LAST_WORDS_S = 1.0
+# What this process still waits for; ended with it, as a session of its own hears no Ctrl-C.
+_running: set[subprocess.Popen[bytes]] = set()
 
 
 class Said(NamedTuple):
@@ -60,15 +63,18 @@ def run_program(
         )
     except OSError:
         return None
+    _running.add(process)
     try:
         out, error = process.communicate(timeout=timeout_s)
         return Said(process.returncode, _decoded(out), _decoded(error))
     except subprocess.TimeoutExpired as late:
         said = Said(None, _decoded(late.stdout), _decoded(late.stderr))
+        _end(process)
     except BaseException:
         _end(process)
         raise
-    _end(process)
+    finally:
+        _running.discard(process)
     return said
 
 
@@ -77,6 +83,13 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
     with suppress(subprocess.TimeoutExpired):
         process.communicate(timeout=_LAST_WORDS_S)
+
+
+@atexit.register
+def _end_all() -> None:
+    for process in tuple(_running):
+        with suppress(OSError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _decoded(data: bytes | str | None) -> str:

@@ -25,6 +25,7 @@ import cv2
 import msgspec
 import numpy as np
 
+from edgeleuk.bundle.manifest import MANIFEST
 from edgeleuk.bundle.numbers import Digest, cause_of
 from edgeleuk.errors import LabelsError, UsageError
 from edgeleuk.frames import CellCrop
@@ -34,7 +35,7 @@ from edgeleuk.labels.contents import FORMAT, SCHEMA_VERSION, CellEntry, content_
 from edgeleuk.session.verify import is_database
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Container, Iterable, Iterator
     from pathlib import Path
 
 ENDING = ".labels"
@@ -208,16 +209,15 @@ def _members(path: Path, descriptor: int) -> tuple[bytes, dict[str, tuple[int, i
             infos = archive.infolist()
             if len(infos) > _MOST_MEMBERS:
                 raise _damaged(path, f"{len(infos)} members")
+            names = {info.filename: info for info in infos}
+            # A bundle has another file of that name.
+            if INDEX not in names or MANIFEST in names:
+                raise _no_labels(path, names)
             if infos and min(info.header_offset for info in infos) > 0:
                 raise _damaged(path, "bytes before its first member")
             # Ours are stored: what is packed, or larger than the file, is another's.
             if any(info.compress_type for info in infos) or sum(info.file_size for info in infos) > size:
                 raise _damaged(path, "compressed members")
-            names = {info.filename: info for info in infos}
-            if INDEX not in names:
-                raise LabelsError(
-                    f"{path.name} is no file of labels", got=f"no {INDEX} in it", cure="pass a .labels file"
-                )
             if names[INDEX].file_size > _LARGEST_INDEX or len(names) < len(infos):
                 raise _damaged(path, "two members of one name, or too long an index")
             data = archive.read(INDEX)
@@ -261,6 +261,18 @@ def _require_sound(path: Path, index: _Index, places: dict[str, tuple[int, int]]
         raise _damaged(path, f"the index has the hash {found[:16]} and not {index.sha256[:16]}")
     if set(places) != set(index.pictures) or {entry.identity for entry in index.cells} != set(places):
         raise _damaged(path, "pictures that its index does not name, or the other way round")
+
+
+def _no_labels(path: Path, names: Container[str]) -> LabelsError:
+    """Say what an archive without labels is, where that can be told."""
+    if MANIFEST in names:
+        return LabelsError(
+            f"{path.name} is a bundle, and no file of labels",
+            cure="pass a .labels file; `edgeleuk inspect` shows what the bundle was taught by",
+        )
+    return LabelsError(
+        f"{path.name} is no file of labels", got=f"no {INDEX} in it", cure="pass a .labels file"
+    )
 
 
 def _damaged(path: Path, got: str) -> LabelsError:

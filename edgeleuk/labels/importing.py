@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from edgeleuk.frames import RgbImage
+    from edgeleuk.labels.contents import Source
     from edgeleuk.labels.naming import NamedPicture, Naming
     from edgeleuk.labels.spool import Spool
 
@@ -74,7 +75,7 @@ class Imported:
     scales_median: int
 
 
-class _Scaled(NamedTuple):
+class Scaled(NamedTuple):
     """What the first look at a picture told: its own scale, or why it is left out."""
 
     px_per_um: float | None = None
@@ -134,16 +135,16 @@ def import_folder(
     left_out: dict[str, list[str]] = {}
     entries = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        scales, median = _scales(pool, named, px_per_um)
+        scales, median = scales_of(pool, named, px_per_um)
         found = pool.map(lambda picture, scaled: _found(picture, scaled, median), named, scales)
         for done, (picture, cell) in enumerate(zip(named, found, strict=True), start=1):
             progress(done, len(named))
             if cell.crop is None:
-                left_out.setdefault(cell.fault or "", []).append(_path_in(picture.path, folder))
+                left_out.setdefault(cell.fault or "", []).append(path_in(picture.path, folder))
             else:
-                source = PictureSource(path=_path_in(picture.path, folder), sha256=cell.pixels_sha256)
+                source = PictureSource(path=path_in(picture.path, folder), sha256=cell.pixels_sha256)
                 said = Statement(at=at, by=by, label=picture.label)
-                entries.append(_entry(picture, cell.crop, spool.add(cell.crop), source, said))
+                entries.append(entry_of(picture, cell.crop, spool.add(cell.crop), (source,), (said,)))
     if not entries:
         reason, files = max(left_out.items(), key=lambda item: len(item[1]))
         raise DataRefusedError(
@@ -158,13 +159,13 @@ def import_folder(
         masks=masks,
         scale=median if px_per_um is None else None,
         scales_estimated=sum(one.px_per_um is not None for one in scales),
-        scales_median=0 if px_per_um is not None else sum(one == _Scaled() for one in scales),
+        scales_median=0 if px_per_um is not None else sum(one == Scaled() for one in scales),
     )
 
 
-def _scales(
+def scales_of(
     pool: ThreadPoolExecutor, named: Sequence[NamedPicture], given: float | None
-) -> tuple[list[_Scaled], float | None]:
+) -> tuple[list[Scaled], float | None]:
     """Let each picture tell its own scale, unless somebody did; and the scale of those that cannot.
 
     Raises
@@ -173,7 +174,7 @@ def _scales(
         None of them can.
     """
     if given is not None:
-        return [_Scaled()] * len(named), given
+        return [Scaled()] * len(named), given
     scales = list(pool.map(_scaled, named))
     own = [one.px_per_um for one in scales if one.px_per_um is not None]
     if not own and any(one.fault is None for one in scales):
@@ -185,23 +186,23 @@ def _scales(
     if not own:
         return scales, None
     median = statistics.median(own)
-    return [_Scaled() if _is_far(one.px_per_um, median) else one for one in scales], median
+    return [Scaled() if _is_far(one.px_per_um, median) else one for one in scales], median
 
 
 def _is_far(px_per_um: float | None, median: float) -> bool:
     return px_per_um is not None and not 1 / _FARTHEST <= px_per_um / median <= _FARTHEST
 
 
-def _scaled(picture: NamedPicture) -> _Scaled:
+def _scaled(picture: NamedPicture) -> Scaled:
     try:
         pixels = read_image(picture.path)
     except (DataRefusedError, UsageError):
-        return _Scaled(fault=UNREADABLE)
+        return Scaled(fault=UNREADABLE)
     # A cell on black has no red cells around it.
-    return _Scaled() if is_one_cell_on_black(pixels, None) else _Scaled(estimated_scale(pixels).px_per_um)
+    return Scaled() if is_one_cell_on_black(pixels, None) else Scaled(estimated_scale(pixels).px_per_um)
 
 
-def _found(picture: NamedPicture, scaled: _Scaled, median: float | None) -> _Found:
+def _found(picture: NamedPicture, scaled: Scaled, median: float | None) -> _Found:
     """Find the cell that a picture is about."""
     try:
         pixels = read_image(picture.path)
@@ -211,11 +212,11 @@ def _found(picture: NamedPicture, scaled: _Scaled, median: float | None) -> _Fou
     scale = scaled.px_per_um or median
     if scale is None:
         return _Found(None, digest, UNREADABLE)
-    found = _cell_of(pixels, scale, median)
+    found = cell_in_the_middle(pixels, scale, median)
     return _Found(None, digest, found) if isinstance(found, str) else _Found(found, digest)
 
 
-def _cell_of(pixels: RgbImage, scale: float, median: float | None) -> CellCrop | str:
+def cell_in_the_middle(pixels: RgbImage, scale: float, median: float | None) -> CellCrop | str:
     """Cut out the cell in the middle of a picture, or say why there is none."""
     if is_one_cell_on_black(pixels, scale):
         return CellCrop.on_black(pixels, scale, whole=True)
@@ -234,21 +235,26 @@ def _reaches(box: Box, x: float, y: float) -> bool:
     return box.x <= x <= box.x + box.w and box.y <= y <= box.y + box.h
 
 
-def _entry(
-    picture: NamedPicture, crop: CellCrop, identity: str, source: PictureSource, said: Statement
+def entry_of(
+    picture: NamedPicture,
+    crop: CellCrop,
+    identity: str,
+    sources: tuple[Source, ...],
+    statements: tuple[Statement, ...],
 ) -> CellEntry:
+    """Return what is said of the cell of a picture."""
     return CellEntry(
         identity=identity,
         px_per_um=crop.px_per_um,
         whole=crop.whole,
         slide=picture.slide,
         subject=picture.subject,
-        sources=(source,),
-        statements=(said,),
+        sources=sources,
+        statements=statements,
     )
 
 
-def _path_in(path: Path, folder: Path) -> str:
+def path_in(path: Path, folder: Path) -> str:
     """Name a picture from the imported folder on, whose own name comes first."""
     text = (Path(folder.resolve().name) / path.relative_to(folder)).as_posix()
     # The end of a path tells more than its beginning.

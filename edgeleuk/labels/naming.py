@@ -139,13 +139,28 @@ def name_pictures(
         else:
             named.append(NamedPicture(path, hit[0], slide or subject or "", subject))
     if without:
-        raise DataRefusedError(
-            f"the slides of {len(without)} of {len(paths)} pictures are unknown",
-            got=counted(place_of(path, folder) for path in without),
-            allowed="--slide-from folder, --slide-from name with --names, or --slide-from NAME for one slide",
-            cure="pass one of them, or --table FILE.csv with columns file,slide",
-        )
+        raise _unknown_slides(folder, without, len(paths))
     return named, dict(sorted(Counter(place_of(path, folder) for path in others).items()))
+
+
+def place_pictures(folder: Path, paths: Sequence[Path], naming: Naming) -> dict[Path, NamedPicture]:
+    """Tell slide and subject of every picture, whose labels something else tells; see `name_pictures`.
+
+    Raises
+    ------
+    DataRefusedError
+        Slides are unknown, or the table is not sound.
+    UsageError
+        ``--names`` fits no file.
+    """
+    every = _Pictures(folder, naming, _parts(paths, naming), _rows(folder, paths, naming.table))
+    places = {path: (every.slide(path, None), every.told(path, "subject")) for path in paths}
+    if without := [path for path, (slide, subject) in places.items() if slide is None and subject is None]:
+        raise _unknown_slides(folder, without, len(paths))
+    return {
+        path: NamedPicture(path, "", slide or subject or "", subject)
+        for path, (slide, subject) in places.items()
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +254,15 @@ def _require_occurring(every: _Pictures, names: Iterable[str]) -> None:
         raise UsageError(
             "--classes names classes that do not occur", got=", ".join(missing), allowed=counted(names)
         )
+
+
+def _unknown_slides(folder: Path, without: Sequence[Path], number: int) -> DataRefusedError:
+    return DataRefusedError(
+        f"the slides of {len(without)} of {number} pictures are unknown",
+        got=counted(place_of(path, folder) for path in without),
+        allowed="--slide-from folder, --slide-from name with --names, or --slide-from NAME for one slide",
+        cure="pass one of them, or --table FILE.csv with columns file,slide",
+    )
 
 
 def _unknown_classes(every: _Pictures, others: Sequence[Path], number: int) -> DataRefusedError:

@@ -37,19 +37,27 @@ class ServeOptions:
             raise UsageError("a key without its certificate is of no use", cure="pass --tls-cert FILE, too")
 
 
-def serve_options(text: str, certificate: Path | None = None, key: Path | None = None) -> ServeOptions:
-    """Read ``[HOST:]PORT``.
+def serve_options(
+    text: str | None, certificate: Path | None = None, key: Path | None = None
+) -> ServeOptions | None:
+    """Read ``[HOST:]PORT``; None of nothing.
 
     Raises
     ------
     UsageError
-        It is not that, or there is a key without a certificate.
+        It is not that, there is a key without a certificate, or a certificate and nothing to serve.
 
     Examples
     --------
-    >>> serve_options("8000").host, serve_options("[::1]:0").host, serve_options("lab-pi:8000").port
-    ('127.0.0.1', '::1', 8000)
+    >>> serve_options("8000"), serve_options("[::1]:0").host, serve_options("lab-pi:8000").port
+    (ServeOptions(host='127.0.0.1', port=8000, certificate=None, key=None), '::1', 8000)
     """
+    if text is None:
+        if (certificate or key) is not None:
+            raise UsageError(
+                "a certificate is of use with --serve alone", cure="pass --serve [HOST:]PORT, too"
+            )
+        return None
     host, _, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
     if not (port.isascii() and port.isdigit() and int(port) <= 65535) or (":" in host and "[" not in text):

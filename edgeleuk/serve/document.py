@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from edgeleuk.counting.differential import differential, final_counts
 from edgeleuk.counting.intervals import counting_facts
 from edgeleuk.io.clock import now
 from edgeleuk.io.console import printable
-from edgeleuk.results import Counted, Decision, check_of
+from edgeleuk.results import Decision, check_of
+from edgeleuk.serve.budget import SpareTime, Turn
 from edgeleuk.version import RESEARCH_USE, __version__
 from edgeleuk.vision.quality import fault_of
 
 if TYPE_CHECKING:
-    from edgeleuk.results import SessionSummary
-    from edgeleuk.serve.live import LiveState, NewCell
+    from edgeleuk.results import Counted, SessionSummary
+    from edgeleuk.serve.live import LiveState, NewCell, RunFacts
     from edgeleuk.vision.quality import FieldQuality
 
 SCHEMA_VERSION = 1
@@ -24,7 +24,40 @@ SHOWN_CELLS = 12
 SHOWN_EVENTS = 50
 
 
-def document_of(state: LiveState, quality: FieldQuality | None) -> dict[str, Any]:
+class CountsKeeper:
+    """Counts with their intervals, computed anew only so often: exact intervals take a while.
+
+    Parameters
+    ----------
+    counts, precision : Turn
+        When the intervals, and the number of cells that are needed, may be computed.
+    """
+
+    def __init__(self, counts: Turn, precision: Turn) -> None:
+        self._counts_turn = counts
+        self._precision_turn = precision
+        self._counted: Counted | None = None
+        self._counts: dict[str, Any] = {}
+        self._precise: Counted | None = None
+        self._precision: dict[str, Any] = {}
+
+    def of(self, counted: Counted, until_points: float | None, *, last: bool) -> dict[str, Any]:
+        """Return counts of this moment or of one shortly before; of this one where they are the last."""
+        if counted != self._counted and (self._counts_turn.come() or last):
+            self._counts = _counts(counted)
+            self._counted = counted
+            self._counts_turn.done()
+        if self._counted != self._precise and (self._precision_turn.come() or last):
+            assert self._counted is not None
+            self._precision = counting_facts(self._counted, None, "", until_points=until_points)["precision"]
+            self._precise = self._counted
+            self._precision_turn.done()
+        return {**self._counts, "precision": self._precision}
+
+
+def document_of(
+    state: LiveState, quality: FieldQuality | None, counts: CountsKeeper | None = None
+) -> dict[str, Any]:
     """Return the state as plain values.
 
     Parameters
@@ -32,6 +65,8 @@ def document_of(state: LiveState, quality: FieldQuality | None) -> dict[str, Any
     state : LiveState
     quality : FieldQuality or None
         Of a field of the last seconds.
+    counts : CountsKeeper, optional
+        Without one the intervals are of this moment.
     """
     found = state.snapshot()
     facts = state.facts
@@ -54,7 +89,7 @@ def document_of(state: LiveState, quality: FieldQuality | None) -> dict[str, Any
         "silent_s": found.silent_s,
         "disk_free_bytes": state.disk_free(),
         "run": None if summary is None else _run_facts(summary),
-        "counts": None if summary is None else _counts(summary.counted, facts.until_points),
+        "counts": None if summary is None else _counted(found.phase, summary.counted, facts, counts),
         "field": _field_facts(quality),
         "stage": _stage_facts(state),
         "cells": [_cell_facts(cell) for cell in found.cells[:SHOWN_CELLS]],
@@ -63,38 +98,40 @@ def document_of(state: LiveState, quality: FieldQuality | None) -> dict[str, Any
     }
 
 
+def _counted(phase: str, counted: Counted, facts: RunFacts, counts: CountsKeeper | None) -> dict[str, Any]:
+    if counts is None:
+        always = Turn(1.0, 0.0, SpareTime())
+        counts = CountsKeeper(always, always)
+    return counts.of(counted, facts.until_points, last=phase == "ended")
+
+
 def _run_facts(summary: SessionSummary) -> dict[str, Any]:
-    told = summary.to_json()
-    names = ("started_at", "duration_s", "fps", "frames", "latency_ms", "px_per_um", "events")
-    cells = told["cells"]
+    names = ("captured", "processed", "dropped", "rejected", "in_flight")
     return {
-        **{name: told[name] for name in names},
-        "sightings": {name: cells[name] for name in ("detected", "unique", "seen_before", "excluded")},
+        **{
+            name: getattr(summary, name)
+            for name in ("started_at", "duration_s", "fps", "px_per_um", "events")
+        },
+        "frames": {
+            **{name: getattr(summary, name) for name in names},
+            "rejected_by_reason": dict(summary.rejected_by_reason),
+        },
+        "latency_ms": {name: summary.latency_ms.get(name) for name in ("p50", "p95", "p99")},
+        "sightings": {
+            name: getattr(summary, name) for name in ("detected", "unique", "seen_before", "excluded")
+        },
     }
 
 
-def _counts(counted: Counted, until_points: float | None) -> dict[str, Any]:
-    doubts = tuple(counted.doubts.items())
-    kinds = tuple(counted.kinds.items())
-    return _counted_facts(counted.blast, counted.normal, counted.uncertain, doubts, kinds, until_points)
-
-
-@lru_cache(maxsize=4)
-def _counted_facts(
-    blast: int, normal: int, uncertain: int, doubts: Any, kinds: Any, until_points: float | None
-) -> dict[str, Any]:
-    """Return counts with their intervals; while no new cell comes they are not computed again."""
-    counted = Counted(blast, normal, uncertain, dict(doubts), dict(kinds))
+def _counts(counted: Counted) -> dict[str, Any]:
     white = differential(
         final_counts(counted), no_white_share=counted.no_white_share, no_lymphoid_share=counted.no_share
     )
-    facts = counting_facts(counted, None, "", until_points=until_points)
     return {
         **counted.to_json(),
         "total": counted.total,
         "blast_share": counted.share_facts(),
         "differential": white.to_json(),
-        "precision": facts["precision"],
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from edgeleuk.results import FrameResult
     from edgeleuk.serve.live import Field
 
-MOST_WIDTH = 1024
+MOST_WIDTH = 1280
 _WHITE = (255, 255, 255)
 
 
@@ -35,9 +36,11 @@ def picture_of(field: Field, *, simulated: bool) -> RgbImage:
         At most `MOST_WIDTH` wide.
     """
     pixels = field.pixels
-    factor = min(1.0, MOST_WIDTH / pixels.shape[1])
-    if factor < 1:
-        size = (MOST_WIDTH, max(1, round(pixels.shape[0] * factor)))
+    # Whole steps: they take a fraction of the time of others.
+    step = math.ceil(pixels.shape[1] / MOST_WIDTH)
+    factor = 1 / step
+    if step > 1:
+        size = (pixels.shape[1] // step, max(1, pixels.shape[0] // step))
         pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
     if field.result is not None:
         return annotate(pixels, _reduced(field.result, factor), simulated=simulated)

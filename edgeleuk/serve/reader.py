@@ -67,9 +67,9 @@ class AttendedReader(Closing):
 
         while True:
             self._attend()
-            if self._paused.is_set():
-                self._wait(stop, both)
-            item = self._reader.take(stop, both)
+            item = self._wait(stop, both) if self._paused.is_set() else None
+            if item is None:
+                item = self._reader.take(stop, both)
             if item is None or not (self._live and self._paused.is_set()):
                 return self._numbered(item)
             self._let_go += 1
@@ -89,20 +89,26 @@ class AttendedReader(Closing):
         number = item.sequence - gone
         return replace(item, sequence=number) if isinstance(item, Frame) else _Renumbered(item, number)
 
-    def _wait(self, stop: threading.Event, meanwhile: Callable[[], object]) -> None:
+    def _wait(self, stop: threading.Event, meanwhile: Callable[[], object]) -> Frame | EncodedFrame | None:
+        """Wait until the pause is over; return a frame that came just then."""
         dropped = self._reader.dropped
         ends = _PauseEnds(stop, self._paused)
-        while not ends.is_set():
+        item = None
+        while item is None and not ends.is_set():
             if not self._live:
                 meanwhile()
                 stop.wait(_TICK_S)
+                continue
             # Also a camera that is lost meanwhile is noticed, and found again.
-            elif self._reader.take(ends, meanwhile) is not None:
-                self._let_go += 1
-            elif not ends.is_set():
+            item = self._reader.take(ends, meanwhile)
+            if item is None and not ends.is_set():
                 # The source has ended, as the next frame that is asked for tells.
                 break
+            if item is not None and self._paused.is_set():
+                self._let_go += 1
+                item = None
         self._let_go_as_dropped += self._reader.dropped - dropped
+        return item
 
 
 class _PauseEnds(threading.Event):

@@ -162,8 +162,9 @@ def _desk(state: LiveState) -> Any:
 
 
 def _line(words: Words) -> str:
-    """Return what was written as one line that can be recorded."""
-    text = " ".join(recordable(words.text).split())
+    """Return what was written as one line of letters that can be seen."""
+    text = "".join(one if one.isprintable() else " " for one in recordable(words.text))
+    text = " ".join(text.split())
     if not text:
         raise HTTPException(422, "there is nothing to record")
     return text

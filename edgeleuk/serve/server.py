@@ -154,6 +154,8 @@ def serve_in_thread(
         ws_max_size=_MOST_MESSAGE_BYTES,
         ws_ping_interval=_PING_EVERY_S,
         ws_ping_timeout=_PING_EVERY_S,
+        # A few kB twice a second are not worth a core's time.
+        ws_per_message_deflate=False,
         lifespan="off",
         log_config=None,
         access_log=False,

@@ -1,6 +1,7 @@
 """Makes what the page shows, once for all who look: the state as JSON and the field as a JPEG.
 
-On a thread of its own that yields to the run, and rests so long that it takes a bounded share of a core.
+On a thread of its own that yields to the run, and rests so long that it takes a bounded share of a core: see
+`edgeleuk.serve.budget`.
 """
 
 from __future__ import annotations
@@ -17,11 +18,14 @@ import numpy as np
 
 from edgeleuk.io.closing import Closing
 from edgeleuk.io.console import write_down
-from edgeleuk.serve.document import document_of
+from edgeleuk.serve.budget import SpareTime, Turn
+from edgeleuk.serve.document import CountsKeeper, document_of
 from edgeleuk.serve.picture import picture_of
 from edgeleuk.vision.quality import measure_quality
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from edgeleuk.serve.live import Field, LiveState
     from edgeleuk.vision.quality import FieldQuality
 
@@ -29,10 +33,10 @@ MOST_PICTURES_A_S = 10.0
 DOCUMENT_EVERY_S = 0.5
 # Also where nothing changes, so that the page knows that it is connected.
 _LONGEST_SILENCE_S = 1.0
-_MEASURE_EVERY_S = 1.0
-# After each picture it rests so many times as long as it took.
-_REST = 3.0
-_QUALITY = 80
+_MEASURE_EVERY_S = 2.0
+# Of one core, where the run needs all of them.
+_PICTURES_SHARE, _COUNTS_SHARE, _PRECISION_SHARE, _MEASURE_SHARE = 0.015, 0.01, 0.005, 0.003
+_QUALITY = 75
 _NICE = 10
 
 
@@ -50,7 +54,13 @@ class PageWorker(Closing):
         self._drawn: Field | None = None
         self._measured: Field | None = None
         self._quality: FieldQuality | None = None
-        self._picture_due_s = self._document_due_s = self._measure_due_s = self._silent_until_s = 0.0
+        spare = SpareTime()
+        self._pictures = Turn(_PICTURES_SHARE, 1 / MOST_PICTURES_A_S, spare)
+        self._measures = Turn(_MEASURE_SHARE, _MEASURE_EVERY_S, spare)
+        self._counts = CountsKeeper(
+            Turn(_COUNTS_SHARE, DOCUMENT_EVERY_S, spare), Turn(_PRECISION_SHARE, DOCUMENT_EVERY_S, spare)
+        )
+        self._document_due_s = self._silent_until_s = 0.0
         self._thread = threading.Thread(target=self._run, name="page-worker", daemon=True)
         self._thread.start()
 
@@ -69,49 +79,42 @@ class PageWorker(Closing):
         while not self._ends.is_set():
             self._state.changed.wait(self._idle_s())
             self._state.changed.clear()
-            now_s = time.monotonic()
-            self._guarded(self._show, now_s)
+            self._guarded(self._show)
             # What comes before that may wait.
-            self._ends.wait(max(0.02, min(self._picture_due_s, self._document_due_s) - time.monotonic()))
-        self._guarded(self._tell, time.monotonic())
+            due_s = min(self._pictures.due_s, self._document_due_s)
+            self._ends.wait(max(0.02, due_s - time.monotonic()))
+        self._guarded(self._tell)
 
-    def _guarded(self, work: object, now_s: float) -> None:
+    def _guarded(self, work: Callable[[], None]) -> None:
         """Go on whatever happens: the page is less than the run."""
         try:
-            work(now_s)  # type: ignore[operator]
+            work()
         except Exception as error:  # noqa: BLE001 - told where somebody looks for it, and tried again
             write_down(f"error: the page could not be drawn: {type(error).__name__}: {error}")
 
     def _idle_s(self) -> float:
         return max(0.0, min(_LONGEST_SILENCE_S, self._silent_until_s - time.monotonic()))
 
-    def _show(self, now_s: float) -> None:
+    def _show(self) -> None:
         field = self._state.field()
-        if field is not None and field is not self._measured and now_s >= self._measure_due_s:
-            self._measured, self._measure_due_s = field, now_s + _MEASURE_EVERY_S
+        if field is not None and field is not self._measured and self._measures.come():
+            self._measured = field
             self._quality = measure_quality(field.pixels)
-        if now_s >= self._document_due_s:
-            self._tell(now_s)
-        if (
-            self._state.viewers
-            and field is not None
-            and field is not self._drawn
-            and now_s >= self._picture_due_s
-        ):
-            self._draw(field)
+            self._measures.done()
+        if time.monotonic() >= self._document_due_s:
+            self._tell()
+        if self._state.viewers and field is not None and field is not self._drawn and self._pictures.come():
+            self._drawn = field
+            self._state.pictures.put(_jpeg_of(field, simulated=self._state.facts.simulated))
+            self._pictures.done()
 
-    def _tell(self, now_s: float) -> None:
-        self._document_due_s = now_s + DOCUMENT_EVERY_S
-        self._silent_until_s = now_s + _LONGEST_SILENCE_S
-        document = document_of(self._state, self._quality)
+    def _tell(self) -> None:
+        self._document_due_s = time.monotonic() + DOCUMENT_EVERY_S
+        self._silent_until_s = time.monotonic() + _LONGEST_SILENCE_S
+        document = document_of(self._state, self._quality, self._counts)
         self._state.documents.put(msgspec.json.encode(document))
 
-    def _draw(self, field: Field) -> None:
-        began_s = time.monotonic()
-        drawn = picture_of(field, simulated=self._state.facts.simulated)
-        bgr = cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR)
-        jpeg = cv2.imencode(".jpg", np.asarray(bgr), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()
-        self._state.pictures.put(jpeg)
-        self._drawn = field
-        took_s = time.monotonic() - began_s
-        self._picture_due_s = began_s + max(1 / MOST_PICTURES_A_S, (1 + _REST) * took_s)
+
+def _jpeg_of(field: Field, *, simulated: bool) -> bytes:
+    bgr = cv2.cvtColor(picture_of(field, simulated=simulated), cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".jpg", np.asarray(bgr), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()

@@ -37,7 +37,7 @@ from edgeleuk.session.reader import read_session
 from edgeleuk.version import RESEARCH_USE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from edgeleuk.session.reader import SessionReader
@@ -45,7 +45,9 @@ if TYPE_CHECKING:
 
 # Events that tell of time in which no frame came.
 GAPS = ("gap", "lost", "back")
-# Of those, how many the text shows; the JSON has all.
+# Events that say what a run's light, focus and control slide came to; see `edgeleuk.control`.
+CHECKS = ("optics", "control")
+# Of each, how many the text shows; the JSON has all.
 MOST_SHOWN = 10
 # What a session may have recorded of the share to know.
 _SHARE_OF: dict[str, ShareOf] = {"white": "white", "lymphoid": "lymphoid"}
@@ -68,7 +70,7 @@ class EventCounts(Printed, frozen=True, kw_only=True):
 
 
 class Gap(Printed, frozen=True, kw_only=True):
-    """An event that tells of time in which no frame came."""
+    """An event, such as one that tells of time in which no frame came."""
 
     at: str | None
     kind: str
@@ -86,6 +88,8 @@ class SessionReport(Printed, frozen=True, kw_only=True):
         ISO 8601, UTC.
     chain : ChainState or None
         None of a session of the first schema, which has none.
+    gaps, checks : sequence of Gap
+        Times without frames; and what the light, the focus and the control said.
     """
 
     schema_version: int = 1
@@ -110,6 +114,7 @@ class SessionReport(Printed, frozen=True, kw_only=True):
     corrected_white_cells: CorrectedWhiteCells | None = None
     events: EventCounts
     gaps: list[Gap]
+    checks: tuple[Gap, ...] = ()
     research_use: str = RESEARCH_USE
 
 
@@ -186,11 +191,8 @@ def report_facts(reader: SessionReader) -> SessionReport:
             kinds=known_kinds_of(settings.get("known_kinds")),
         ),
         "events": {"n": len(events), "by_kind": dict(Counter(str(e["kind"]) for e in events).most_common())},
-        "gaps": [
-            {"at": _time(event["at"]), "kind": str(event["kind"]), "text": str(event["text"])}
-            for event in events
-            if event["kind"] in GAPS
-        ],
+        "gaps": _events(events, GAPS),
+        "checks": _events(events, CHECKS),
     }
     return msgspec.convert(facts, SessionReport)
 
@@ -215,9 +217,10 @@ def report_text(report: SessionReport) -> str:
     lines += share_text(share)
     lines += counting_text(facts)
     lines.append(_listed("events", facts["events"]["by_kind"]))
-    lines += [f"gap       {gap['at']} {gap['kind']}: {gap['text']}" for gap in facts["gaps"][:MOST_SHOWN]]
-    if (rest := len(facts["gaps"]) - MOST_SHOWN) > 0:
-        lines.append(f"gap       and {rest} more")
+    lines += _shown("gap", [f"{gap['at']} {gap['kind']}: {gap['text']}" for gap in facts["gaps"]])
+    for kind in CHECKS:
+        said = [check for check in facts["checks"] if check["kind"] == kind]
+        lines += _shown(kind, [f"{check['at']} {check['text']}" for check in said])
     if chain is None:
         lines.append("chain     none: an earlier version recorded this")
     elif chain["broken"] is not None:
@@ -235,6 +238,22 @@ def _chain(reader: SessionReader) -> dict[str, object] | None:
         # One of the first schema has none.
         return None
     return {"links": found.links, "head": found.head, "broken": found.broken}
+
+
+def _events(events: Iterable[Mapping[str, object]], kinds: Sequence[str]) -> list[dict[str, str | None]]:
+    return [
+        {"at": _time(event["at"]), "kind": str(event["kind"]), "text": str(event["text"])}
+        for event in events
+        if event["kind"] in kinds
+    ]
+
+
+def _shown(title: str, texts: Sequence[str]) -> list[str]:
+    """Show the first of them, a line each."""
+    lines = [f"{title:<9} {text}" for text in texts[:MOST_SHOWN]]
+    if (rest := len(texts) - MOST_SHOWN) > 0:
+        lines.append(f"{title:<9} and {rest} more")
+    return lines
 
 
 def _listed(title: str, counts: Mapping[str, int]) -> str:

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,17 @@ sys.path[:0] = [str(REPOSITORY), str(HERE)]
 
 from guest import PX_PER_UM, judge  # noqa: E402
 
+from edgeleuk.labels.contents import CellEntry, PictureSource, Statement  # noqa: E402
+from edgeleuk.labels.file import write_labels  # noqa: E402
+from edgeleuk.labels.spool import Spool  # noqa: E402
+from edgeleuk.virtual.cells import single_cell  # noqa: E402
 from edgeleuk.virtual.render import VirtualSlide  # noqa: E402
 from edgeleuk.vision.crops import crop_cell  # noqa: E402
 from edgeleuk.vision.segmentation import segment  # noqa: E402
 
 FIELDS = 4
+# Of each class, dealt to slides: the least that `teach` takes, and a few more.
+LABELLED, SLIDES = 24, 3
 
 
 class MissingToolError(Exception):
@@ -57,6 +64,48 @@ def make_material(work: Path) -> None:
     for index, crop in enumerate(crops):
         arrays |= {f"pixels{index}": crop.pixels, f"mask{index}": crop.mask}
     np.savez(work / "material.npz", **arrays)
+    make_labels(work / "lab.labels")
+
+
+def make_labels(path: Path) -> None:
+    """Label drawn cells, as a laboratory would its own."""
+    path.unlink(missing_ok=True)
+    with Spool() as spool:
+        entries = []
+        for number in range(2 * LABELLED):
+            label = ("blast", "normal")[number % 2]
+            cell = single_cell(label, 700 + number)
+            said = Statement(at=datetime(2026, 3, 1, tzinfo=timezone.utc), by="A", label=label)
+            source = PictureSource(path=f"drawn/{number}.png", sha256=f"{number:064x}")
+            entries.append(
+                CellEntry(
+                    identity=spool.add(cell),
+                    px_per_um=cell.px_per_um,
+                    slide=f"S{number // 2 % SLIDES}",
+                    sources=(source,),
+                    statements=(said,),
+                )
+            )
+        write_labels(path, entries, spool)
+
+
+def teach_words(labels: str, out: str) -> list[str]:
+    """Return the words that teach the shipped bundle; what it comes to is looked at, good or not."""
+    fixed = ["--runtime", "litert", "--force", "--json"]
+    return ["teach", "default", "--labels", labels, "--laboratory", "emulated", "--out", out, *fixed]
+
+
+def compare_taught(here: dict[str, Any], there: dict[str, Any]) -> dict[str, Any]:
+    """Compare what two machines were taught by the same labels."""
+    pairs = list(zip(here["heads"], there["heads"], strict=True))
+    return {
+        "cells": there["cells"],
+        "heads": [one["head"] for one in there["heads"]],
+        "choices": [[one["choice"], other["choice"]] for one, other in pairs],
+        "largest_difference": max(
+            abs(one["after"]["value"] - other["after"]["value"]) for one, other in pairs
+        ),
+    }
 
 
 def run_words(fields: str, session: str) -> list[str]:
@@ -117,6 +166,16 @@ def judge_here(work: Path) -> tuple[dict[str, Any], list[tuple[Any, ...]]]:
         [sys.executable, "-m", "edgeleuk", *words], check=True, capture_output=True, cwd=REPOSITORY
     )
     return dict(np.load(work / "here.npz")), recorded(work / "here.db")
+
+
+def teach_here(work: Path) -> dict[str, Any]:
+    """Teach the shipped bundle on this machine."""
+    words = teach_words(str(work / "material/lab.labels"), str(work / "here.edgeleuk"))
+    done = subprocess.run(
+        [sys.executable, "-m", "edgeleuk", *words], check=True, capture_output=True, text=True, cwd=REPOSITORY
+    )
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 def finish(work: Path, whole: dict[str, Any]) -> int:

@@ -32,12 +32,15 @@ from common import (  # noqa: E402
     MissingToolError,
     compare,
     compare_runs,
+    compare_taught,
     finish,
     judge_here,
     make_material,
     recorded,
     run_words,
     say,
+    teach_here,
+    teach_words,
 )
 from guest import ALONE  # noqa: E402
 from roots import CAMERA_SITE, RELEASES, Root, check_tools  # noqa: E402
@@ -106,6 +109,18 @@ except SystemExit:
 """
 
 
+def taught(root: Root, here: dict[str, Any]) -> dict[str, Any]:
+    """Teach the shipped bundle by the wheel alone, and let what comes of it pass its self-test."""
+    say(f"  {root.release} on {PI_4.name}: teaching")
+    out = "/root/lab.edgeleuk"
+    (root.path / out.lstrip("/")).unlink(missing_ok=True)
+    said = root.python(PI_4.cpu, "-m", "edgeleuk", *teach_words("/material/lab.labels", out))
+    there, _ = json.JSONDecoder().raw_decode(said, said.index("{"))
+    verified = root.python(PI_4.cpu, "-c", VERIFY.replace("default", out))
+    lines = [line.strip() for line in verified.splitlines() if line.startswith("  ")]
+    return compare_taught(here, there) | {"self_test": lines}
+
+
 def count(root: Root, board: Board) -> dict[str, Any]:
     """Count the instructions of each stage, one thread at work."""
     words = ("/material/guest.py", "count", "/material/material.npz", "/root/stages.json")
@@ -125,7 +140,9 @@ def count(root: Root, board: Board) -> dict[str, Any]:
     return {"cells": stages["cells"], "stages": found, "int8_to_float32": ratios}
 
 
-def one_root(release: str, wheel: Path, here: Any, cells: list[tuple[Any, ...]]) -> dict[str, Any]:
+def one_root(
+    release: str, wheel: Path, here: Any, cells: list[tuple[Any, ...]], teaching: dict[str, Any]
+) -> dict[str, Any]:
     """Build a root, and emulate both boards in it."""
     root = Root(release, WORK / f"{release}.root")
     say(f"  {release}: building the root")
@@ -138,6 +155,7 @@ def one_root(release: str, wheel: Path, here: Any, cells: list[tuple[Any, ...]])
     shutil.copy(WORK / "count.so", root.path)
     # Both Pythons run the same kernels: to count them once is enough.
     found = {board.name: emulate(root, board, here, cells, release == RELEASES[0]) for board in BOARDS}
+    found[PI_4.name]["teach"] = taught(root, teaching)
     if release == RELEASES[0]:
         found[PI_4.name]["camera_error"] = camera_error(root)
     return found
@@ -164,6 +182,15 @@ def bars_of(results: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
             }
             steps = max(crops["input_steps"], crops["output_steps"])
             bars[f"{release} {name}: tensors within one step"] = {"measured": steps, "met": steps <= 1}
+            if "teach" in result:
+                teaching = result["teach"]
+                passed = bool(teaching["self_test"]) and all(
+                    line.startswith("ok ") for line in teaching["self_test"]
+                )
+                bars[f"{release} {name}: `teach` runs, as here within .03"] = {
+                    "measured": f"{teaching['cells']} cells, {teaching['largest_difference']:.3f}",
+                    "met": passed and teaching["largest_difference"] <= 0.03,
+                }
             if "camera_error" in result:
                 error = result["camera_error"]
                 met = "numpy.dtype size changed" in error and "simplejpeg>=1.9" in error
@@ -235,8 +262,9 @@ def main() -> int:
     )
     say("this machine")
     here, cells = judge_here(WORK)
+    teaching = teach_here(WORK)
     with ThreadPoolExecutor(len(RELEASES)) as pool:
-        jobs = {release: pool.submit(one_root, release, wheel, here, cells) for release in RELEASES}
+        jobs = {release: pool.submit(one_root, release, wheel, here, cells, teaching) for release in RELEASES}
         results = {release: job.result() for release, job in jobs.items()}
     say(table(results))
     for release, boards in results.items():

@@ -15,13 +15,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 from archives import begin_classify, classify, make_archive, wait_for_lines
+from teaching_heads import drawn_cells, taught, taught_heads
 
 from edgeleuk.batch import dask_cluster
 from edgeleuk.batch.dask_cluster import ClusterWorkers
 from edgeleuk.batch.worker import Picture, Standard
-from edgeleuk.bundle.reading import DEFAULT_PATH
+from edgeleuk.bundle.reading import DEFAULT_PATH, read_bundle
+from edgeleuk.bundle.writing import write_bundle
 from edgeleuk.errors import HardwareError, IntegrityError, MissingDependencyError
 from edgeleuk.version import __version__
+from edgeleuk_convert.teaching.rebuilding import rebuilt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,6 +115,25 @@ def test_what_one_machine_began_a_cluster_goes_on_with(archive: Path, alone: byt
             done = classify(archive, "--scheduler", address, "--out", out)
         assert done.returncode == 0, done.stderr
     assert out.read_bytes() == alone
+
+
+def test_a_cluster_names_kinds_as_one_machine_does(tmp_path: Path) -> None:
+    """By a bundle whose heads were taught drawn cells: the larger ones are no lymphocytes to it."""
+    shipped = read_bundle("default")
+    lab = tmp_path / "lab.edgeleuk"
+    write_bundle(lab, *rebuilt(shipped, taught_heads(shipped, drawn_cells(shipped)), taught(shipped), ()))
+    cells = make_archive(tmp_path / "cells", 4)
+    words = (cells, "--bundle", lab, "--runtime", "litert", "--json")
+    with scheduler() as address, worker(address):
+        together = classify(*words, "--scheduler", address)
+    assert together.returncode == 0, together.stderr
+    facts = json.loads(together.stdout)
+    assert facts == json.loads(classify(*words).stdout)
+    kinds = facts["cells"]["other_by_kind"]
+    assert set(kinds) <= {"neutrophil", "monocyte"}
+    assert sum(kinds.values()) == facts["cells"]["other"] > 0
+    white = facts["white_cells"]["white_cells"]
+    assert white["n"] == sum(of["count"] for of in white["kinds"].values()) > 0
 
 
 def test_a_cluster_without_workers_is_given_up(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,6 +96,37 @@ def test_leaks_and_contradictions_end_with_4(edgeleuk: Callable[..., Outcome], t
     assert done.err.count("\n") == 1
 
 
+def test_the_queue_leaves_out_what_is_labelled_and_holds_cells_of_each_session(
+    edgeleuk: Callable[..., Outcome],
+) -> None:
+    for name, seed in (("monday", 301), ("tuesday", 302)):
+        words = [f"virtual://?seed={seed}" if word == RUN[2] else word for word in RUN]
+        assert edgeleuk(*words, "--session", f"{name}.db").code == 0
+    sessions = ("monday.db", "tuesday.db")
+    said = validated("labels-next", edgeleuk("labels", "next", *sessions, "--count", 6, "--json"))
+    first = said["cells"][0]
+    assert len(said["cells"]) == 6
+    assert min(of["queued"] for of in said["sessions"]) >= 1
+    assert all(0 <= cell["doubt"] <= 1 and cell["kind"] != cell["second"] for cell in said["cells"])
+    label = ("--cell", first["cell"], "--label", "monocyte", "--by", "A")
+    assert edgeleuk("labels", "set", first["session"], *label).code == 0
+    beside = Path(first["session"]).with_suffix(".labels")
+    again = validated("labels-next", edgeleuk("labels", "next", *sessions, "--json"))
+    named = {(cell["session"], cell["cell"]) for cell in again["cells"]}
+    assert (first["session"], first["cell"]) not in named
+    assert [of["labelled"] for of in again["sessions"]] == [
+        int(name == first["session"]) for name in sessions
+    ]
+    assert len(named) == sum(of["cells"] for of in again["sessions"]) - 1
+    # Labels that lie elsewhere are passed.
+    beside.rename("lab.labels")
+    elsewhere = edgeleuk("labels", "next", *sessions, "--labels", "lab.labels", "--json")
+    assert validated("labels-next", elsewhere) == again
+    done = edgeleuk("labels", "next", "monday.db", "--count", 2)
+    assert "2 cells to label next, the most telling first; default doubts" in done.out
+    assert "one slide only" in done.out
+
+
 A = ("--by", "A")
 ONE = ("set", "IT", "--cell", 0, "--label", "mono")
 REFUSED = {
@@ -122,6 +153,10 @@ REFUSED = {
         "1 of 1 rows of rows.csv are about cells that are not there",
     ),
     "no labels": (("list", "kinds.csv"), 7, "no file of labels"),
+    "next of a session twice": (("next", "IT", "IT"), 2, "a session is named twice"),
+    "next of too many": (("next", "IT", "--count", 0), 2, "out of range: got 0, allowed 1 to 1000"),
+    "next of no session": (("next", "lab.labels"), 7, "is no session of edgeleuk"),
+    "next of nothing": (("next", "empty.db"), 4, "no cell is left to be labelled: got 0 cells"),
     "no pictures": (("import", ".", *A, "--out", "x.labels"), 4, "no pictures in"),
     "who": (("import", ".", "--out", "x.labels"), 2, "nobody says who labelled the pictures"),
 }  # fmt: skip
@@ -134,6 +169,7 @@ def test_what_cannot_be_is_refused_in_one_sentence(
     writer = create_session(tmp_path / "s.db", {"camera": "test://", "bundle_sha256": "ab" * 32})
     record(writer, 0)
     writer.close()
+    create_session(tmp_path / "empty.db", {"camera": "test://"}).close()
     with Spool() as spool:
         file_of(tmp_path / "lab.labels", spool, [entry(spool, 1)])
         file_of(tmp_path / "own.labels", spool, [entry(spool, 2)])

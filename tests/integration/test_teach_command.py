@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+from labelled import entry, file_of, said
 from outcome import Outcome
 
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.cli.app import main
+from edgeleuk.labels.spool import Spool
+from edgeleuk.virtual.cells import single_cell
 from edgeleuk_convert.commands.schemas import PRINTED
 
 if TYPE_CHECKING:
@@ -88,17 +91,18 @@ def test_a_laboratory_gets_its_own_bundle(
     words = ("--labels", labels, "--laboratory", "Ward 7", "--out", "lab.edgeleuk", "--json")
     done = edgeleuk("teach", "default", *words)
     assert done.code == 0, done.err
-    said = validated(done)
-    (head,) = said["heads"]
-    assert (said["verdict"], said["reasons"], head["head"]) == ("pass", [], "kind")
+    printed = validated(done)
+    (head,) = printed["heads"]
+    assert (printed["verdict"], printed["reasons"], head["head"]) == ("pass", [], "kind")
     assert head["after"]["value"] > head["before"]["value"] + 0.2
     assert head["gain"]["low"] > 0
     assert sum(head["confusion"]["neutrophil"].values()) == head["classes"]["neutrophil"]["cells"]
     bundle = read_bundle(Path("lab.edgeleuk"))
     (*_, step) = bundle.manifest.descent
-    assert (step.laboratory, step.forced, step.labels_sha256) == ("Ward 7", False, said["labels_sha256"])
+    assert (step.laboratory, step.forced, step.labels_sha256) == ("Ward 7", False, printed["labels_sha256"])
     assert step.parent_sha256 == read_bundle("default").sha256
     assert edgeleuk("verify", "lab.edgeleuk").code == 0
+    corrected_by_its_own_cells(edgeleuk, pictures)
     # Cells that nobody showed it, through all that `classify` does.
     unseen = pictures["neutrophil"][60:80]
     scale = ("--px-per-um", 6.2, "--json")
@@ -110,6 +114,63 @@ def test_a_laboratory_gets_its_own_bundle(
         whole -= cells["uncertain_by_reason"].get("border", 0)
         assert told >= least * whole > 0 or not least
         assert cells["blast"] == 0
+
+
+def corrected_by_its_own_cells(edgeleuk: Callable[..., Outcome], pictures: dict[str, list[Path]]) -> None:
+    """The taught bundle knows how often it confuses kinds here, and corrects a folder of them by it."""
+    bundle = read_bundle("lab.edgeleuk")
+    confusion = json.loads(bundle.members["validation.json"])["confusion"]
+    # The head for blasts was not taught: it may know none of these lymphocytes.
+    assert {"neutrophil", "monocyte"} <= set(confusion["kinds"])
+    of_neutrophils = dict(zip(confusion["kinds"], confusion["counts"], strict=True))["neutrophil"]
+    # The uncertain ones are not in it.
+    assert 20 < sum(of_neutrophils) <= 40
+    card = bundle.members["card.md"].decode()
+    _, _, own = card.partition("## Accuracy in Ward 7\n")
+    assert "neutrophil cells that were called: " in own
+    assert "figures of `default`" in card
+    Path("ward").mkdir()
+    for kind, most in (("neutrophil", 25), ("monocyte", 8)):
+        for picture in pictures[kind][-most:]:
+            shutil.copyfile(picture, Path("ward") / f"{kind}-{picture.name}")
+    words = ("classify", "ward", "--bundle", "lab.edgeleuk", "--px-per-um", 6.2)
+    facts = taught(edgeleuk(*words, "--json"))
+    corrected = facts["corrected_white_cells"]
+    assert (corrected["reason"], corrected["n"]) == (None, facts["white_cells"]["white_cells"]["n"])
+    share, raw = corrected["kinds"]["neutrophil"], facts["white_cells"]["white_cells"]["kinds"]["neutrophil"]
+    # Four slides tell little of how often kinds are confused.
+    assert 0 < share["low"] < raw["low"] < share["share"] <= share["high"]
+
+
+def test_blasts_are_taught_where_a_forest_had_a_say_and_what_to_label_next_is_told(
+    edgeleuk: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    forest = read_bundle("default").manifest.output.forest_weight
+    with Spool() as spool:
+        cells = [(number, ("blast", "normal")[number % 2]) for number in range(48)]
+        entries = [
+            entry(
+                spool, number, said(label), slide=f"S{number // 2 % 3}", of=single_cell(label, 700 + number)
+            )
+            for number, label in cells
+        ]
+        file_of(tmp_path / "drawn.labels", spool, entries)
+    run = ("run", "--camera", "virtual://?seed=9", "--frames", 3, "--runtime", "litert")
+    assert edgeleuk(*run, "--session", "night.db").code == 0
+    words = ("teach", "default", "--labels", "drawn.labels", "--out", "lab.edgeleuk", "--runtime", "litert")
+    done = edgeleuk(*words, "--force", "--next", "night.db", "--json")
+    assert done.code == 0, done.err
+    found = validated(done)
+    (head,) = found["heads"]
+    assert head["head"] == "blast"
+    # A head of its own took the forest's place, or nothing did.
+    kept = read_bundle(Path("lab.edgeleuk")).manifest.output.forest_weight
+    assert (kept == 0) is (not forest or not head["choice"].startswith("the head"))
+    assert found["next"]["bundle"] == "lab"
+    assert found["next"]["cells"]
+    missed = edgeleuk(*words, "--next", "none.db")
+    assert (missed.code, missed.out) == (2, "")
+    assert "there is no such session file" in missed.err
 
 
 def test_too_few_cells_make_a_rejected_bundle_unless_somebody_insists(

@@ -56,7 +56,16 @@ def test_a_microscope_is_calibrated_a_slide_scanned_and_watched(
     # From now on the step, the play and the lamp are the file's: without it the pictures would be black.
     where = (*where, "--stage-config", "stage.toml")
     words = ("scan", "--area", "0.08x0.06", *where, "--session", "s.db", "--picture", "slide.png")
-    summary = run(*words, folder=tmp_path)
+    # A laboratory without control sessions yet: a scan that needs them does not begin, another says so.
+    control = ("--control", "control.json")
+    refused = subprocess.run(
+        [*EDGELEUK, *words, *control, "--control-required"], cwd=tmp_path, capture_output=True, text=True,
+        check=False, timeout=240,
+    )  # fmt: skip
+    assert (refused.returncode, "0 of 5 control sessions" in refused.stderr) == (3, True), refused.stderr
+    assert not (tmp_path / "s.db").exists()
+    summary = run(*words, *control, folder=tmp_path)
+    assert summary["control"]["state"] == "no limits yet"  # type: ignore[index]
     assert summary["frames"]["processed"] == 4  # type: ignore[index]
     assert (tmp_path / "slide.png").stat().st_size > 100_000
     with read_session(tmp_path / "s.db") as reader:

@@ -41,7 +41,7 @@ from edgeleuk_convert.dataset.cnmc import read_crop, require_both_classes
 from edgeleuk_convert.dataset.measuring import measure
 from edgeleuk_convert.dataset.seen_cells import see_cells
 from edgeleuk_convert.environment import replace_file, silenced
-from edgeleuk_convert.evaluation.evaluate import judge, unseen
+from edgeleuk_convert.evaluation.evaluate import judge, require_unseen, unseen
 from edgeleuk_convert.metrics.classification import point_metrics
 from edgeleuk_convert.quantization.activation_ranges import FloatTensors, match_tensors
 from edgeleuk_convert.quantization.calibration_data import RealInput, answers, read_calibration
@@ -250,6 +250,7 @@ def calibrate(
         What ``edgeleuk calibrate --json`` prints.
     """
     fresh, seen = unseen(cells.cells, record)
+    require_unseen(fresh, seen, record)
     require_both_classes(fresh, "checking a calibration set on held-out cells")
     chosen = choose(cells, seen, fresh, choice)
     with (

@@ -24,8 +24,8 @@ from edgeleuk_convert.dataset.cells import CNMC_PX_PER_UM
 from edgeleuk_convert.dataset.cnmc import USUAL_SIZE
 from edgeleuk_convert.dataset.splits import grouped_folds
 from edgeleuk_convert.quantization.bias_correction import activation_of, begins_with_rescaling, last_layer
+from edgeleuk_convert.training.envelope import envelope_of
 from edgeleuk_convert.training.record import TrainingRecord
-from edgeleuk_convert.training.trainer import envelope_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -71,6 +71,9 @@ def model_card(
     if record.settings.get("held_out"):
         del settings["folds"], settings["fold"]
         settings["held_out"] = "FILE"
+    if record.cross_validated is not None:
+        del settings["folds"], settings["fold"]
+        settings["all_subjects"] = True
     settings["answers"] = "DIR" if record.calibrated_by == "cross-validation" else None
     settings["allow_leakage"] = record.stamp is not None
     return f"""# {name}
@@ -99,10 +102,10 @@ Calibrated with {calibration_images} images of {_calibrating(record)}; `calibrat
 The float32 ONNX network that was quantized has {converted.float_onnx_bytes:,} bytes.
 {EXACT_SUMS}
 
-## Accuracy on the held-out subjects
+## Accuracy on {_judged_on(record)}
 
 {_accuracy(validation)}
-
+{_by_folds(record)}
 ## Limits
 
 A cell whose area, colour, sharpness or features lie outside the training cells' is called `uncertain`: so are
@@ -114,6 +117,11 @@ weak spot. Cells other than lymphoid ones (granulocytes, monocytes) were not in 
 
 
 def _subjects(record: TrainingRecord) -> str:
+    if record.cross_validated is not None:
+        return (
+            f"Trained on all {len(record.training_subjects)} subjects: nobody is held out. What it is worth\n"
+            "on others was found by cross-validation, below."
+        )
     held_out = _named(record.held_out_subjects)
     if record.training_known:
         subjects = f"Trained on {len(record.training_subjects)} subjects."
@@ -204,6 +212,40 @@ def _accuracy(validation: Mapping[str, Any]) -> str:
         f" {reference['baseline_area_auroc']:.3f}.{_verdict(validation)}"
     )
     return "\n".join(lines)
+
+
+def _judged_on(record: TrainingRecord) -> str:
+    return (
+        "the held-out subjects" if record.cross_validated is None else "subjects that did not teach the judge"
+    )
+
+
+def _by_folds(record: TrainingRecord) -> str:
+    """Say how the figures of a network came about that has seen every subject."""
+    of = record.cross_validated
+    if of is None:
+        return ""
+    nested = (
+        f"Temperature, bias, forest's weight and threshold come from {of.inner_folds} folds within the rest."
+        if of.inner_folds
+        else "Temperature, bias, forest's weight and threshold come from the answers on the other folds."
+    )
+    figures = "\n".join(
+        f"| {title} | {of.mean[key]:.3f} ({of.interval_95[key][0]:.3f}-{of.interval_95[key][1]:.3f}) |"
+        for key, title in (*METRICS, ("hard_auroc", "AUROC, hard subjects"))
+        if key in of.mean
+    )
+    return f"""
+Each cell was judged by a head that had seen nobody of its group: {of.folds} folds by group.
+{nested}
+The networks, and what their trunk sees, are those of this bundle; the heads differ from fold to fold.
+Float32, mean of the folds ({of.cells} cells, {of.subjects} subjects, {of.groups} groups):
+
+| metric | float32 |
+|---|---|
+{figures}
+| specificity at a sensitivity of .90, mean over subjects | {of.specificity_at_90:.3f} |
+"""
 
 
 def _verdict(validation: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ import msgspec
 
 from edgeleuk.classifier.classifier import open_networks
 from edgeleuk.classifier.decision import Rules
+from edgeleuk.errors import UsageError
 from edgeleuk.io.console import progress_bar, say
 from edgeleuk_calibration.selection import select_balanced
 from edgeleuk_convert.bundling.calibrate import choose
@@ -32,8 +33,9 @@ from edgeleuk_convert.commands.read_cells import read_cells
 from edgeleuk_convert.dataset.cnmc import require_both_classes
 from edgeleuk_convert.dataset.leakage import joined_stamps
 from edgeleuk_convert.dataset.seen_cells import SEEN_CELLS, see_cells
-from edgeleuk_convert.evaluation.evaluate import unseen
-from edgeleuk_convert.evaluation.int8_vs_float import compare
+from edgeleuk_convert.evaluation.evaluate import require_unseen, unseen
+from edgeleuk_convert.evaluation.fold_heads import judge_all_by_folds, judge_by_folds, read_fold_heads
+from edgeleuk_convert.evaluation.int8_vs_float import compare, validation_facts
 from edgeleuk_convert.networks.loading import load_network
 from edgeleuk_convert.training.forest import read_forest
 from edgeleuk_convert.training.record import read_record, record_path
@@ -50,11 +52,16 @@ if TYPE_CHECKING:
     from edgeleuk_convert.commands.options import ConversionPlan
     from edgeleuk_convert.dataset.cells import CellSet, LabelledCell
     from edgeleuk_convert.dataset.seen_cells import SeenCells
+    from edgeleuk_convert.evaluation.fold_heads import FoldHead
     from edgeleuk_convert.networks.loading import LoadedNetwork
     from edgeleuk_convert.quantization.calibration_data import Tensors
     from edgeleuk_convert.training.record import TrainingRecord
 
     Facts = dict[str, Any]
+
+# Cells that tell whether a repair helped; the validation takes all.
+JUDGED_IN_REPAIR = 1500
+ANSWERS_CURE = "pass --answers DIR, the folder of the cross-validation that it was trained by"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +104,15 @@ class ChosenImages:
         Of those, what calibrates.
     held_out : SeenCells
         What judges, in the network's form.
+    heads : tuple of FoldHead
+        Of a network that has seen every subject: `held_out` are then some of all cells, each judged by the
+        head of the fold that has not seen it.
     """
 
     seen: Sequence[LabelledCell]
     chosen: CalibrationSet[LabelledCell]
     held_out: SeenCells
+    heads: tuple[FoldHead, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,12 +190,37 @@ def choose_images(source: Source, plan: ConversionPlan) -> ChosenImages:
     """
     fresh, seen = unseen(source.cells.cells, source.record)
     chosen = choose(source.cells, seen, fresh, plan.choice)
+    if plan.options.answers is not None:
+        _require_every_subject(source)
+        heads = read_fold_heads(plan.options.answers, source.record, source.cells.labelled)
+        rest = _not_calibrating(source.cells.labelled, chosen)
+        some = select_balanced(rest, min(JUDGED_IN_REPAIR, len(rest)), seed=plan.choice.seed).images
+        return ChosenImages(seen, chosen, seen_with_progress(some, source.record.input), heads)
+    if source.record.cross_validated is not None:
+        require_unseen(fresh, seen, source.record, cure=ANSWERS_CURE)
     if plan.options.repair:
         require_both_classes(fresh, "repair")
     # Once for repair and for the validation: conversion changes what the bytes stand for, not the bytes.
     held_out = seen_with_progress(fresh, source.record.input)
     refuse_inverted(source.loaded.model, source.name, source.record, held_out)
     return ChosenImages(seen, chosen, held_out)
+
+
+def _require_every_subject(source: Source) -> None:
+    if source.record.cross_validated is None:
+        raise UsageError(
+            "--answers judges a network that has seen every subject",
+            got=f"{source.name}, which holds {len(source.record.held_out_subjects)} subjects out",
+            cure="leave out --answers, or train with --all-subjects",
+        )
+
+
+def _not_calibrating(
+    cells: Sequence[LabelledCell], chosen: CalibrationSet[LabelledCell]
+) -> list[LabelledCell]:
+    """Return the cells but those that choose the int8 ranges."""
+    calibrating = {cell.sha256 for cell in chosen.images}
+    return [cell for cell in cells if cell.sha256 not in calibrating]
 
 
 def quantize(source: Source, tensors: Tensors, plan: ConversionPlan) -> Converted:
@@ -215,7 +251,11 @@ def repair_networks(
 
     def judge(members: Mapping[str, bytes]) -> AcceptanceVerdict:
         with open_networks(members, converted.input, threads=os.cpu_count() or 1) as networks:
-            verdict = compare(networks, rules, images.held_out, limits=plan.limits)
+            if images.heads:
+                said = judge_by_folds(networks, rules, images.held_out, images.heads)
+                verdict = validation_facts(said, limits=plan.limits)
+            else:
+                verdict = compare(networks, rules, images.held_out, limits=plan.limits)
         return AcceptanceVerdict(verdict["verdict"], tuple(verdict["reasons"]))
 
     return repair(tensors, converted, judge, progress=_tell, onnx_calibration=plan.recipe.onnx_calibration)
@@ -233,7 +273,17 @@ def validate_networks(
             )
         fitted = train_out_of_distribution(networks["tflite_int8"], known, seed=seed)
         rules = Rules(converted.output, record.envelope, fitted.contract, fitted.statistics, forest=forest)
-        facts = judged_on(networks, rules, images.held_out, source.cells.folder, limits=plan.limits)
+        if images.heads:
+            cells = _not_calibrating(source.cells.labelled, images.chosen)
+            with progress_bar("judging by folds") as report:
+                said = judge_all_by_folds(
+                    networks, rules, cells, images.heads, record.input,
+                    folder=source.cells.folder, progress=report,
+                )  # fmt: skip
+            facts = validation_facts(said, limits=plan.limits)
+            facts["cross_validated"] = msgspec.to_builtins(record.cross_validated)
+        else:
+            facts = judged_on(networks, rules, images.held_out, source.cells.folder, limits=plan.limits)
     if repaired is not None:
         facts |= after_repair(facts, repaired)
     if source.cells.stamp is not None:

@@ -18,7 +18,7 @@ from edgeleuk_convert.commands.results import BundleComparison, ValidationResult
 from edgeleuk_convert.dataset.cnmc import require_both_classes
 from edgeleuk_convert.dataset.leakage import with_training_stamp
 from edgeleuk_convert.dataset.seen_cells import see_cells
-from edgeleuk_convert.evaluation.evaluate import unseen
+from edgeleuk_convert.evaluation.evaluate import require_unseen, unseen
 from edgeleuk_convert.evaluation.int8_vs_float import (
     REFERENCE,
     judge_networks,
@@ -96,7 +96,8 @@ def validate(
         if folder is not None:
             make_folder(folder)
     cells = read_cells(data, options.with_contract(opened.manifest.input, opened.manifest.output))
-    fresh, _ = unseen(cells.cells, record)
+    fresh, seen = unseen(cells.cells, record)
+    require_unseen(fresh, seen, record)
     require_disjoint(decode_calibration_record(opened.members[CALIBRATION]), fresh)
     require_both_classes(fresh, "validation")
     held_out = seen_with_progress(fresh, opened.manifest.input)

@@ -60,6 +60,8 @@ class ConvertOptions:
         How the user's own pictures are read: see `DataOptions`.
     folds : int or None
         Parts that the groups are divided into for a network without a training record; 3.
+    answers : Path or None
+        Folder of the cross-validation whose folds judge a network that has seen every subject.
     """
 
     images: int | None = None
@@ -78,6 +80,7 @@ class ConvertOptions:
     subjects: Path | None = None
     px_per_um: float | None = None
     folds: int | None = None
+    answers: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +126,7 @@ class ConversionPlan:
             "subjects": None if options.subjects is None else "FILE",
             "px_per_um": options.px_per_um,
             "folds": options.folds,
+            "answers": None if options.answers is None else "DIR",
         }
 
 

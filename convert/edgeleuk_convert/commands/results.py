@@ -8,8 +8,9 @@ from msgspec import UNSET, UnsetType
 
 from edgeleuk.bundle.manifest import InputContract, OutputContract  # noqa: TC001 - msgspec looks at them
 from edgeleuk.results.structs import Printed
-from edgeleuk_convert.evaluation.cross_validation import Scores  # noqa: TC001 - msgspec looks at it
+from edgeleuk_convert.evaluation.fold_scores import Scores  # noqa: TC001 - msgspec looks at it
 from edgeleuk_convert.quantization.agreement import Agreement  # noqa: TC001 - msgspec looks at it
+from edgeleuk_convert.training.record import CrossValidated  # noqa: TC001 - msgspec looks at it
 
 
 class ConversionResult(Printed, frozen=True, kw_only=True):
@@ -110,7 +111,10 @@ class TrainingResult(Printed, frozen=True, kw_only=True):
     parameters, training_subjects : int
         How many.
     held_out_subjects : tuple of str
-    held_out : EvaluationResult
+    held_out : EvaluationResult or None
+        None where nobody is held out.
+    cross_validated : CrossValidated or None
+        What it is worth then.
     """
 
     schema_version: int = 1
@@ -121,7 +125,8 @@ class TrainingResult(Printed, frozen=True, kw_only=True):
     parameters: int
     training_subjects: int
     held_out_subjects: tuple[str, ...]
-    held_out: EvaluationResult
+    held_out: EvaluationResult | None
+    cross_validated: CrossValidated | None = None
 
 
 class Judgement(Printed, frozen=True, kw_only=True):

@@ -16,16 +16,17 @@ from edgeleuk.bundle.writing import require_bundle_place, write_bundle
 from edgeleuk.errors import DataRefusedError
 from edgeleuk.inference import available_runtimes
 from edgeleuk.io.console import printable, progress_bar, say
+from edgeleuk.results.queued import Queue  # noqa: TC001 - msgspec looks at it
 from edgeleuk.results.structs import Printed
 from edgeleuk.version import RESEARCH_USE
 from edgeleuk_convert.commands.convert import rejected_path
 from edgeleuk_convert.environment import require_writable
 from edgeleuk_convert.teaching.measuring import measure
 from edgeleuk_convert.teaching.rebuilding import TaughtHeads, rebuilt
-from edgeleuk_convert.teaching.taught import HeadResult, Teaching, teach_heads, teaching_text
+from edgeleuk_convert.teaching.taught import HeadResult, Teaching, card_notes, teach_heads, teaching_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from edgeleuk.bundle.contents import Bundle
@@ -86,6 +87,8 @@ class TeachResult(Printed, frozen=True, kw_only=True):
     heads : tuple of HeadResult
     reasons : tuple of str
         Why it is refused; empty where it is not.
+    next : Queue or None
+        Which cells to label next, where sessions were given.
     """
 
     schema_version: int = 1
@@ -100,6 +103,7 @@ class TeachResult(Printed, frozen=True, kw_only=True):
     heads: tuple[HeadResult, ...]
     verdict: Literal["pass", "fail", "forced"]
     reasons: tuple[str, ...]
+    next: Queue | None = None
     research_use: str = RESEARCH_USE
 
 
@@ -151,7 +155,7 @@ def teach(bundle: str, labels: Labels, out: Path, options: TeachOptions) -> Teac
         forced=verdict == "forced",
     )
     heads = _heads(opened, teaching, verdict)
-    manifest, members = rebuilt(opened, heads, facts, teaching_text(teaching.results), name=out.stem)
+    manifest, members = rebuilt(opened, heads, facts, card_notes(teaching), name=out.stem)
     place = rejected_path(out) if verdict == "fail" else out
     write_bundle(place, manifest, members)
     return TeachResult(
@@ -187,8 +191,13 @@ def _heads(opened: Bundle, teaching: Teaching, verdict: str) -> TaughtHeads:
     )
 
 
-def teach_text(result: TeachResult) -> str:
-    """Say what teaching came to."""
+def with_queue(result: TeachResult, queue: Queue) -> TeachResult:
+    """Add which cells to label next."""
+    return msgspec.structs.replace(result, next=queue)
+
+
+def teach_text(result: TeachResult, below: Sequence[str] = ()) -> str:
+    """Say what teaching came to, and what else is to be said."""
     lines = [
         f"{printable(result.bundle)}: {printable(result.parent)}, taught by {result.cells} cells of"
         f" {result.slides} slides of {printable(result.laboratory)}",
@@ -198,4 +207,4 @@ def teach_text(result: TeachResult) -> str:
         lines.append("forced: it is not shown to be better than before, and says so")
     elif result.verdict == "fail":
         lines.append("rejected: it is there to be looked at; the device refuses it")
-    return "\n".join([*lines, RESEARCH_USE])
+    return "\n".join([*lines, *below, RESEARCH_USE])

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from edgeleuk_convert.evaluation.evaluate import Evaluation, Predict
     from edgeleuk_convert.training.out_of_fold import Answers
     from edgeleuk_convert.training.plan import TrainingProgress, TrainingSettings
-    from edgeleuk_convert.training.record import TrainingRecord
+    from edgeleuk_convert.training.record import CrossValidated, TrainingRecord
 
 # The network that --random-split trains, beside the report while it is needed.
 RANDOM_SPLIT = "random-split.keras"
@@ -59,9 +59,10 @@ def train(
     flags: Mapping[str, object] | None = None,
     held_out: Path | None = None,
     answers: Path | None = None,
+    all_subjects: bool = False,
     allow_leakage: bool = False,
 ) -> TrainingResult:
-    """Train, then judge the network on what was held out.
+    """Train, then judge the network on what was held out, or by a cross-validation where nobody is.
 
     Parameters
     ----------
@@ -74,16 +75,22 @@ def train(
         Names of subjects to hold out, one a line.
     answers : Path, optional
         Folder of a cross-validation, to calibrate by.
+    all_subjects : bool
+        Hold nobody out. `answers` then tell what the network is worth.
     allow_leakage : bool
         Train on a split that leaks, and stamp whatever is said of it.
     """
+    from edgeleuk_convert.dataset.splits import every_subject
     from edgeleuk_convert.evaluation.evaluate import evaluate_cells, keras_predictor
+    from edgeleuk_convert.evaluation.every_subject import cross_validated
     from edgeleuk_convert.networks.architectures import memory_warning
     from edgeleuk_convert.training.checkpoint import settings_path
     from edgeleuk_convert.training.out_of_fold import answers_in, require_same_settings
     from edgeleuk_convert.training.record import record_path
     from edgeleuk_convert.training.settings import load_training_settings, read_subjects
 
+    if all_subjects:
+        _require_nobody_held_out(held_out, flags or {}, answers)
     subjects = read_subjects(held_out) if held_out is not None else None
     settings = load_training_settings(config, {**(flags or {}), "held_out": subjects})
     if out.suffix != ".keras":
@@ -97,23 +104,28 @@ def train(
     require_same_settings(known, settings)
     with quiet_tensorflow():
         cells, prints = read_with_prints(data)
+        judged = cross_validated(cells.labelled, known, forest=settings.forest) if all_subjects else None
         record = _train(
             cells,
             out,
             settings,
             prints=prints,
+            split=every_subject(cells.cells) if all_subjects else None,
             allow_leakage=allow_leakage,
             answers=known,
+            judged=judged,
         )
         # Not what is unseen by group: of a split that was allowed to leak, all that was held out is judged.
         tested = set(record.held_out_subjects)
-        evaluation = evaluate_cells(
-            keras_predictor(out, record),
-            [cell for cell in cells.labelled if cell.subject in tested],
-            [cell for cell in cells.labelled if cell.subject not in tested],
-            cells.folder,
-            threshold=record.output.threshold,
-        )
+        evaluation = None
+        if not all_subjects:
+            evaluation = evaluate_cells(
+                keras_predictor(out, record),
+                [cell for cell in cells.labelled if cell.subject in tested],
+                [cell for cell in cells.labelled if cell.subject not in tested],
+                cells.folder,
+                threshold=record.output.threshold,
+            )
     return TrainingResult(
         model=str(out),
         settings=str(settings_path(out)),
@@ -122,8 +134,26 @@ def train(
         parameters=record.parameters,
         training_subjects=len(record.training_subjects),
         held_out_subjects=tuple(record.held_out_subjects),
-        held_out=_evaluated(evaluation),
+        held_out=None if evaluation is None else _evaluated(evaluation),
+        cross_validated=record.cross_validated,
     )
+
+
+def _require_nobody_held_out(
+    held_out: Path | None, flags: Mapping[str, object], answers: Path | None
+) -> None:
+    """Refuse options that hold somebody out, where nobody shall be."""
+    given = [f"--{name}" for name in ("folds", "fold") if flags.get(name) is not None]
+    given += ["--held-out"] if held_out is not None else []
+    if given:
+        raise UsageError(
+            "--all-subjects holds nobody out", got=" and ".join(given), cure="leave out the one or the other"
+        )
+    if answers is None:
+        raise UsageError(
+            "--all-subjects leaves nobody to calibrate and judge the network by",
+            cure="run `edgeleuk cross-validate` first, and pass its folder as --answers",
+        )
 
 
 def _evaluated(evaluation: Evaluation, **more: Any) -> EvaluationResult:
@@ -139,6 +169,7 @@ def _train(
     split: Split | None = None,
     allow_leakage: bool,
     answers: Sequence[Answers] = (),
+    judged: CrossValidated | None = None,
 ) -> TrainingRecord:
     """Train and show where it stands; where that is interrupted, say where it goes on from."""
     from edgeleuk_convert.training.trainer import AlreadyMade
@@ -160,7 +191,7 @@ def _train(
                 out,
                 settings,
                 progress=tell,
-                made=AlreadyMade(split, prints, answers=answers),
+                made=AlreadyMade(split, prints, answers=answers, cross_validated=judged),
                 allow_leakage=allow_leakage,
             )
         except KeyboardInterrupt:
@@ -253,11 +284,33 @@ def comparison_text(result: CrossValidationResult) -> str:
 def training_text(result: TrainingResult) -> str:
     """Say what a training gave."""
     stamp = f"{result.stamp}\n" if result.stamp else ""
-    return (
+    told = (
         f"{stamp}{result.model}: {result.architecture}, {result.parameters:,} parameters,"
         f" trained on {result.training_subjects} subjects; every setting stands in {result.settings}\n"
-        f"on the {len(result.held_out_subjects)} subjects held out:\n{evaluation_text(result.held_out)}"
     )
+    if result.held_out is not None:
+        held_out = f"on the {len(result.held_out_subjects)} subjects held out:"
+        told += f"{held_out}\n{evaluation_text(result.held_out)}"
+    if result.cross_validated is not None:
+        told += cross_validated_text(result.cross_validated)
+    return told
+
+
+def cross_validated_text(of: CrossValidated) -> str:
+    """Say what a network that has seen every subject is worth."""
+    folds = f"{of.folds} folds by group" + (f", {of.inner_folds} folds within each" * bool(of.inner_folds))
+    lines = [
+        f"no subject is held out; by cross-validation ({folds}), on {of.cells} cells of {of.subjects}"
+        f" subjects in {of.groups} groups, mean of the folds:"
+    ]
+    for key, title in (METRIC_TITLES | {"hard_auroc": "AUROC on the hard subjects"}).items():
+        if key in of.mean:
+            low, high = of.interval_95[key]
+            lines.append(f"  {title:<30} {of.mean[key]:.3f}   95 % {low:.3f} to {high:.3f}")
+    lines.append(f"  {'specificity at sensitivity .90':<30} {of.specificity_at_90:.3f}")
+    low, high = of.pooled_interval_95["ece"]
+    lines.append(f"  {'ECE of all cells together':<30} {of.pooled['ece']:.3f}   95 % {low:.3f} to {high:.3f}")
+    return "\n".join(lines)
 
 
 def evaluate(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from edgeleuk.io.console import Progress
     from edgeleuk_convert.dataset.cells import LabelledCell
 
+
+_T = TypeVar("_T")
 
 # Enough for the statistics of a hundred features, and half a minute of reading.
 SEEN_CELLS = 1000
@@ -47,6 +49,20 @@ class SeenCells:
     looks: tuple[CellAppearance, ...]
     areas_um2: tuple[float, ...]
     numbers: tuple[npt.NDArray[np.float64], ...]
+
+    def of(self, rows: Sequence[int]) -> SeenCells:
+        """Return some of them."""
+
+        def some(what: Sequence[_T]) -> tuple[_T, ...]:
+            return tuple(what[row] for row in rows)
+
+        return SeenCells(
+            some(self.cells),
+            self.tensors[list(rows)],
+            some(self.looks),
+            some(self.areas_um2),
+            some(self.numbers),
+        )
 
 
 def see_cells(

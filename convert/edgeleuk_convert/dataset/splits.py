@@ -175,6 +175,11 @@ def split_by_subjects(cells: Sequence[LabelledCell], subjects: Iterable[str], *,
     return _with_inner(sides[False], tuple(sides[True]), seed, cure="hold out fewer subjects")
 
 
+def every_subject(cells: Sequence[LabelledCell]) -> Split:
+    """Hold nobody out: all labelled cells are there to learn from, each image once."""
+    return Split(unique(cell for cell in cells if cell.label is not None), (), ())
+
+
 def random_split(cells: Sequence[LabelledCell], *, share: float, seed: int) -> Split:
     """Split image by image, as one never should: what that claims is compared with an honest split.
 

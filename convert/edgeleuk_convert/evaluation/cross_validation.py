@@ -4,9 +4,10 @@ Each training leaves ``ARCHITECTURE-foldF-seedS.keras``, its record, and its ans
 fold in ``.answers.json``. What is there already is not done again, so the same command goes on after a
 stop. The folds are those of `grouped_folds`: groups that share cells stay together.
 
-Temperature, bias and threshold of a fold come from the answers on the other folds, each by a network that
-had not seen those cells. (Those networks did learn from this fold's cells; none of their answers on them is
-used.)
+Where a network's features are taken as they come, the folds are nested: temperature, bias, forest's weight
+and threshold of a fold come from inner folds of the cells that teach it. Elsewhere that would take four more
+trainings a fold, and they come from the answers on the other folds, each by a network that had not seen
+those cells. (Those networks did learn from this fold's cells; none of their answers on them is used.)
 """
 
 from __future__ import annotations
@@ -20,27 +21,29 @@ import numpy as np
 
 from edgeleuk.bundle.manifest import OutputContract
 from edgeleuk.classifier.cell_features import morphology_numbers
-from edgeleuk.classifier.decision import calibrated
 from edgeleuk.errors import UsageError
 from edgeleuk.io.atomic import part_of
 from edgeleuk_convert.dataset.measuring import measure, measure_numbers
-from edgeleuk_convert.dataset.splits import HARD_FOLD, grouped_folds, unique
+from edgeleuk_convert.dataset.splits import grouped_folds, unique
 from edgeleuk_convert.dataset.tensors import load_tensors
 from edgeleuk_convert.evaluation.baselines import TITLES, judge_baselines
-from edgeleuk_convert.evaluation.costs import Cost, measure_cost
+from edgeleuk_convert.evaluation.costs import measure_cost
 from edgeleuk_convert.evaluation.evaluate import judge
-from edgeleuk_convert.metrics.classification import METRICS, RESAMPLES, Judged, metrics_of_resamples
-from edgeleuk_convert.training.forest import fit_forest
+from edgeleuk_convert.evaluation.fold_scores import Scores, judged_folds, mean_of_known, scores_of
+from edgeleuk_convert.metrics.classification import RESAMPLES
+from edgeleuk_convert.networks.architectures import architecture
+from edgeleuk_convert.networks.architectures.support_vectors import split_trunk_and_head
+from edgeleuk_convert.training.forest import fit_forest, write_forest
+from edgeleuk_convert.training.inner_folds import inner_answers
 from edgeleuk_convert.training.out_of_fold import (
     ENDING,
     Answers,
-    out_of_fold_output,
     read_answers,
     settings_that_count,
     write_answers,
 )
-from edgeleuk_convert.training.plan import TrainingSettings
 from edgeleuk_convert.training.settings import load_training_settings
+from edgeleuk_convert.training.support_vectors import FrozenNetwork
 from edgeleuk_convert.training.trainer import AlreadyMade, predict_logits, train
 
 if TYPE_CHECKING:
@@ -50,17 +53,17 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from edgeleuk.bundle.manifest import InputContract
+    from edgeleuk.bundle.support_vectors import SupportVectors
     from edgeleuk.io.console import Progress
     from edgeleuk_convert.dataset.cells import CellSet, LabelledCell
     from edgeleuk_convert.dataset.leakage import Prints
-    from edgeleuk_convert.training.plan import TrainingProgress
+    from edgeleuk_convert.training.plan import TrainingProgress, TrainingSettings
 
     Tensors = npt.NDArray[np.uint8]
+    Features = npt.NDArray[np.float32]
     Floats = npt.NDArray[np.float64]
 
 SCHEMA_VERSION = 1
-# The AUROC on the cells of the hard official fold alone.
-HARD_AUROC = "hard_auroc"
 # Shares of the training groups that the learning curve goes through, and draws of each.
 CURVE_SHARES = (0.25, 0.5, 0.75, 1.0)
 CURVE_DRAWS = 4
@@ -69,36 +72,6 @@ NUMBERS = "numbers.npz"
 WITH_FOREST = " + forest"
 # Cells to calibrate and time with, evenly from all.
 COST_CELLS = 40
-
-
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """A method on all folds.
-
-    Attributes
-    ----------
-    title : str
-    parameters : int or None
-        None for what is no network.
-    folds : tuple of dict
-        For each fold, each of `METRICS` and `HARD_AUROC`, the mean over the seeds.
-    mean : dict
-        The mean over the folds.
-    interval_95 : dict
-        Of the mean: bootstrap over the groups of every fold.
-    seeds : tuple of dict
-        The mean over the folds, for each seed.
-    cost : Cost or None
-        None for what is no network.
-    """
-
-    title: str
-    parameters: int | None
-    folds: tuple[dict[str, float], ...]
-    mean: dict[str, float]
-    interval_95: dict[str, tuple[float, float]]
-    seeds: tuple[dict[str, float], ...]
-    cost: Cost | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,17 +198,17 @@ def compare_answers(
     ]
     for position, (name, title) in enumerate(TITLES.items()):
         judged = [[one[position].judged for one in baselines]]
-        scores[name] = _scores(title, None, judged, tests, resamples)
-    for architecture in dict.fromkeys(answer.architecture for answer in answers):
+        scores[name] = scores_of(title, None, judged, tests, resamples)
+    for network in dict.fromkeys(answer.architecture for answer in answers):
         runs = [
-            [one for one in answers if one.architecture == architecture and one.seed == seed]
-            for seed in sorted({answer.seed for answer in answers if answer.architecture == architecture})
+            [one for one in answers if one.architecture == network and one.seed == seed]
+            for seed in sorted({answer.seed for answer in answers if answer.architecture == network})
         ]
         whole = [sorted(run, key=lambda one: one.fold) for run in runs if len(run) == folds]
         if whole:
-            for title, forest in ((architecture, False), (architecture + WITH_FOREST, True)):
-                judged = [_judged_by_the_others(run, tests, forest=forest) for run in whole]
-                scores[title] = _scores(title, whole[0][0].parameters, judged, tests, resamples)
+            for title, forest in ((network, False), (network + WITH_FOREST, True)):
+                judged = [judged_folds(run, tests, forest=forest) for run in whole]
+                scores[title] = scores_of(title, whole[0][0].parameters, judged, tests, resamples)
     return Comparison(
         len(labelled),
         len({cell.subject for cell in labelled}),
@@ -261,22 +234,6 @@ def settings_for(
     ]
 
 
-def _judged_by_the_others(
-    run: Sequence[Answers], tests: Sequence[Sequence[LabelledCell]], *, forest: bool
-) -> list[Judged]:
-    judged = []
-    for fold, test in enumerate(tests):
-        others = [one for one in run if one.fold != fold]
-        of_others = [cell for number, cells in enumerate(tests) if number != fold for cell in cells]
-        output = out_of_fold_output(
-            others, of_others, sensitivity=TrainingSettings().sensitivity, forest=forest
-        )
-        logits = np.array([run[fold].logits[cell.sha256] for cell in test])
-        log_odds = np.array([run[fold].forest[cell.sha256] for cell in test])
-        judged.append(judge(test, calibrated(logits, output, log_odds), output.threshold))
-    return judged
-
-
 class _Cache:
     """Reads all cells once for each input contract: a `CellReader`."""
 
@@ -284,6 +241,7 @@ class _Cache:
         self._cells = cells
         self._row = {cell.path: row for row, cell in enumerate(cells)}
         self._tensors: dict[InputContract, Tensors] = {}
+        self._features: dict[tuple[str, InputContract], Features] = {}
         self._numbers: dict[InputContract, Floats] = {}
 
     def tensors(
@@ -293,6 +251,18 @@ class _Cache:
             # One contract at a time: those of an architecture follow each other.
             self._tensors = {contract: load_tensors(self._cells, contract, progress=progress)}
         return self._tensors[contract][[self._row[cell.path] for cell in cells]]
+
+    def features(
+        self, cells: Sequence[LabelledCell], settings: TrainingSettings, *, progress: Progress | None = None
+    ) -> Features:
+        """Return what a network that is not trained sees of cells: (n, F)."""
+        key = settings.architecture, settings.contract
+        if key not in self._features:
+            tensors = self.tensors(self._cells, settings.contract, progress=progress)
+            self._features = {key: FrozenNetwork(settings, tensors, progress=progress).features}
+            # They fill gigabytes, and nobody asks for them again.
+            self._tensors = {}
+        return self._features[key][[self._row[cell.path] for cell in cells]]
 
     def numbers(
         self, cells: Sequence[LabelledCell], contract: InputContract, *, progress: Progress | None = None
@@ -313,11 +283,25 @@ def _train_and_answer(
     progress: Callable[[TrainingProgress], None] | None,
 ) -> Answers:
     model = path.with_name(path.name.replace(ENDING, ".keras"))
-    record = train(cells, model, job, made=AlreadyMade(prints=prints, reader=cache), progress=progress)
-    logits = predict_logits(_load(model), cache.tensors(test, job.contract))
+    frozen = architecture(job.architecture).support_vectors
+
+    def features(of: Sequence[LabelledCell]) -> Features:
+        return cache.features(of, job)
+
+    made = AlreadyMade(prints=prints, reader=cache, features=features if frozen else None)
+    record = train(cells, model, job, made=made, progress=progress)
     tested = {cell.group for cell in test}
     rest = unique(cell for cell in cells.labelled if cell.group not in tested)
-    forest = fit_forest(rest, cache.numbers(rest, job.contract), seed=job.seed)
+    numbers = cache.numbers(rest, job.contract)
+    inner = None
+    if frozen:
+        logits = support_of(model).log_odds(features(test)).astype(np.float64)
+        inner = inner_answers(rest, features(rest), numbers, job)
+    else:
+        logits = predict_logits(_load(model), cache.tensors(test, job.contract))
+    forest = fit_forest(rest, numbers, seed=job.seed)
+    # Beside the network: together they judge the fold again when all is int8.
+    write_forest(forest, model)
     log_odds = forest.log_odds(cache.numbers(test, job.contract))
     answers = Answers(
         architecture=job.architecture,
@@ -328,9 +312,17 @@ def _train_and_answer(
         forest={cell.sha256: float(odds) for cell, odds in zip(test, log_odds, strict=True)},
         identity=_identity(job, test),
         settings=settings_that_count(job),
+        inner=inner,
     )
     write_answers(answers, path)
     return answers
+
+
+def support_of(model: Path) -> SupportVectors:
+    """Read the support vectors that end a network's file."""
+    _, support = split_trunk_and_head(_load(model))
+    assert support is not None, "only networks of support vectors are asked for them"
+    return support
 
 
 def _load(model: Path) -> Any:
@@ -369,51 +361,6 @@ def _numbers(cells: Sequence[LabelledCell], path: Path) -> npt.NDArray[np.float6
     return numbers
 
 
-def _scores(
-    title: str,
-    parameters: int | None,
-    judged: Sequence[Sequence[Judged]],
-    tests: Sequence[Sequence[LabelledCell]],
-    resamples: int,
-) -> Scores:
-    """Average over seeds and folds; `judged` holds, for each seed, one of each fold."""
-    hard = [np.array([cell.fold == HARD_FOLD for cell in test]) for test in tests]
-    points, spreads = [], []
-    for run in judged:
-        of_folds, of_resamples = [], []
-        for one, of_hard in zip(run, hard, strict=True):
-            drawn = metrics_of_resamples(one, resamples=resamples)
-            drawn[HARD_AUROC] = _hard_auroc(one, of_hard, resamples)
-            # The first row is the cells as they are.
-            of_folds.append({name: float(values[0]) for name, values in drawn.items()})
-            of_resamples.append({name: values[1:] for name, values in drawn.items()})
-        points.append(of_folds)
-        spreads.append(of_resamples)
-    names = (*METRICS, HARD_AUROC)
-
-    def mean(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-        return {name: _nanmean([row[name] for row in rows]) for name in names}
-
-    folds = tuple(mean([run[fold] for run in points]) for fold in range(len(tests)))
-    interval = {}
-    for name in names:
-        drawn_means = [
-            _nanmean(of_draw)
-            for of_draw in zip(*(fold[name] for run in spreads for fold in run), strict=True)
-        ]
-        known = [value for value in drawn_means if np.isfinite(value)]
-        low, high = np.percentile(known, (2.5, 97.5)) if known else (np.nan, np.nan)
-        interval[name] = (float(low), float(high))
-    return Scores(title, parameters, folds, mean(folds), interval, tuple(mean(run) for run in points))
-
-
-def _hard_auroc(judged: Judged, hard: npt.NDArray[np.bool_], resamples: int) -> npt.NDArray[np.float64]:
-    rows = Judged(*(getattr(judged, name)[hard] for name in judged.__dataclass_fields__))
-    if len(np.unique(rows.truth)) < 2:
-        return np.full(resamples + 1, np.nan)
-    return metrics_of_resamples(rows, resamples=resamples)["auroc"]
-
-
 def _learning_curve(
     cells: Sequence[LabelledCell], fold_of: npt.NDArray[np.int64], numbers: npt.NDArray[np.float64]
 ) -> tuple[tuple[int, float, float], ...]:
@@ -442,12 +389,8 @@ def _learning_curve(
         curve.append(
             (
                 round(float(np.mean(counts))),
-                _nanmean([one["auroc"] for one in found]),
-                _nanmean([one["weighted_f1"] for one in found]),
+                mean_of_known([one["auroc"] for one in found]),
+                mean_of_known([one["weighted_f1"] for one in found]),
             )
         )
     return tuple(curve)
-
-
-def _nanmean(values: Sequence[float]) -> float:
-    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")

@@ -147,6 +147,47 @@ def unseen(
     return fresh, tuple(cell for cell in labelled if cell.group in groups)
 
 
+def require_unseen(
+    fresh: Sequence[LabelledCell],
+    seen: Sequence[LabelledCell],
+    record: TrainingRecord | None,
+    *,
+    cure: str | None = None,
+) -> None:
+    """Refuse to judge a network on nothing but what it has seen.
+
+    Parameters
+    ----------
+    fresh, seen : sequence of LabelledCell
+        From `unseen`.
+    record : TrainingRecord or None
+    cure : str, optional
+        Otherwise what helps whoever wants to judge it.
+
+    Raises
+    ------
+    DataRefusedError
+        There are cells, and the network has seen them all.
+    """
+    if fresh or not seen:
+        return
+    if record is not None and record.cross_validated is not None:
+        folds = record.cross_validated.folds
+        raise DataRefusedError(
+            f"the network has learned from all {len(record.training_subjects)} subjects, so none is held out",
+            got=f"{len(seen)} cells that it has seen, such as {seen[0].path.name}",
+            allowed="cells of other subjects",
+            cure=cure
+            or f"read what {folds} folds of a cross-validation found, with `edgeleuk inspect`, or judge the"
+            " bundle with subjects held out that `make models` leaves in runs/models/held-out.edgeleuk",
+        )
+    raise DataRefusedError(
+        "every labelled cell shares a subject, a group or an image with the training",
+        got=f"{len(seen)} cells, such as {seen[0].path.name}",
+        cure=cure or "evaluate on subjects the network has not seen",
+    )
+
+
 def evaluate(
     model: Path,
     data: Path | CellSet,
@@ -208,12 +249,7 @@ def evaluate_with(
         Probability at and above which a cell is called a blast.
     """
     fresh, seen = unseen(data.cells, record)
-    if seen and not fresh:
-        raise DataRefusedError(
-            "every labelled cell shares a subject, a group or an image with the training",
-            got=f"{len(seen)} cells, such as {seen[0].path.name}",
-            cure="evaluate on subjects the network has not seen",
-        )
+    require_unseen(fresh, seen, record)
     require_both_classes(
         fresh, "evaluation" + (f" (after leaving out {len(seen)} seen cells)" if seen else "")
     )

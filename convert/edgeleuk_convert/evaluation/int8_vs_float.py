@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -19,23 +19,32 @@ from edgeleuk_convert.metrics.acceptance import (
     quantization_findings,
     settle,
 )
-from edgeleuk_convert.metrics.classification import interval_95, point_metrics
+from edgeleuk_convert.metrics.classification import Judged, interval_95, point_metrics
 from edgeleuk_convert.metrics.paired import paired_facts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    import numpy.typing as npt
+
+    from edgeleuk.bundle.contracts import Answer
     from edgeleuk.classifier.decision import Rules
-    from edgeleuk.inference import ModelRuntime
     from edgeleuk_convert.dataset.cells import LabelledCell
     from edgeleuk_convert.dataset.seen_cells import SeenCells
-    from edgeleuk_convert.metrics.classification import Judged
 
     Facts = dict[str, Any]
 
 REFERENCE = "reference"
 FLOAT_KEYS = frozenset(model.key for model in MODEL_FILES.values() if model.precision == "float32")
+
+
+class Predicts(Protocol):
+    """What is judged: a runtime of a network, or one whose features another head judges."""
+
+    def predict(self, tensors: npt.NDArray[np.uint8]) -> Answer:
+        """Answer on (n, H, W, C) uint8 tensors."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +70,7 @@ class Answers:
 
 
 def compare(
-    models: Mapping[str, ModelRuntime],
+    models: Mapping[str, Predicts],
     rules: Rules,
     seen: SeenCells,
     *,
@@ -73,7 +82,7 @@ def compare(
 
     Parameters
     ----------
-    models : mapping of key to ModelRuntime
+    models : mapping of key to Predicts
         With ``reference`` among them.
     rules : Rules
         What the device judges by.
@@ -94,7 +103,7 @@ def compare(
 
 
 def judge_networks(
-    models: Mapping[str, ModelRuntime], rules: Rules, seen: SeenCells, *, folder: Path | None = None
+    models: Mapping[str, Predicts], rules: Rules, seen: SeenCells, *, folder: Path | None = None
 ) -> Answers:
     """Run every network on the same cells; parameters as for `compare`."""
     judged: dict[str, Judged] = {}
@@ -106,6 +115,19 @@ def judge_networks(
         doubts = (doubt_of(evidence, rules) for evidence in of_cells)
         doubted[key] = Counter(doubt.check for doubt in doubts if doubt is not None)
     return Answers(judged, doubted, file_names(seen.cells, folder), rules.output.threshold)
+
+
+def joined_answers(parts: Sequence[Answers], *, threshold: float) -> Answers:
+    """Join what the same networks said of one set of cells and of others; `threshold` stands for all."""
+    judged = {
+        key: Judged(*(
+            np.concatenate([getattr(part.judged[key], name) for part in parts])
+            for name in Judged.__dataclass_fields__
+        ))
+        for key in parts[0].judged
+    }  # fmt: skip
+    doubted = {key: sum((part.doubted[key] for part in parts), Counter[Check]()) for key in judged}
+    return Answers(judged, doubted, tuple(file for part in parts for file in part.files), threshold)
 
 
 def validation_facts(answers: Answers, *, limits: AcceptanceLimits | None = None, seed: int = 0) -> Facts:

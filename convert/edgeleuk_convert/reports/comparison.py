@@ -9,12 +9,13 @@ import msgspec
 
 from edgeleuk_convert.environment import replace_file
 from edgeleuk_convert.evaluation.baselines import TITLES
-from edgeleuk_convert.evaluation.cross_validation import HARD_AUROC
+from edgeleuk_convert.evaluation.fold_scores import HARD_AUROC
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgeleuk_convert.evaluation.cross_validation import Comparison, Scores
+    from edgeleuk_convert.evaluation.cross_validation import Comparison
+    from edgeleuk_convert.evaluation.fold_scores import Scores
 
 # Metric to the head of its column.
 COLUMNS = {

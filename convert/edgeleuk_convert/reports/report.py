@@ -19,7 +19,7 @@ from edgeleuk_convert.dataset import leakage
 from edgeleuk_convert.dataset.measuring import measure
 from edgeleuk_convert.environment import replace_file
 from edgeleuk_convert.evaluation.baselines import SplitGap, forest_split_gap, judge_baselines
-from edgeleuk_convert.evaluation.evaluate import Evaluation, evaluate_with, unseen
+from edgeleuk_convert.evaluation.evaluate import Evaluation, evaluate_with, require_unseen, unseen
 from edgeleuk_convert.reports.report_facts import BOOTSTRAP, Bootstrap, Comparisons, JudgedCells, gather
 
 if TYPE_CHECKING:
@@ -121,6 +121,8 @@ def report_on(
     make_folder(folder)
     record, seed, resamples = model.record, bootstrap.seed, bootstrap.resamples
     fresh, seen = unseen(data.cells, record)
+    if not allow_leakage:
+        require_unseen(fresh, seen, record)
     judged_cells = data.labelled if allow_leakage else fresh
     measured = _measured((*seen, *fresh), progress)
     found = leakage.refuse_or_stamp(seen, judged_cells, measured.prints, allow_leakage=allow_leakage)

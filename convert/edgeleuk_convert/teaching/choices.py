@@ -146,6 +146,8 @@ class Choice:
         Of the softmax; None where the labels choose it.
     make : _Maker
         Makes the head of all cells.
+    usual : bool
+        It is left only for one that is shown to be better; see `chosen`.
     """
 
     name: str
@@ -153,6 +155,7 @@ class Choice:
     ridge: float | None
     sharpness: float | None
     make: _Maker
+    usual: bool = False
 
 
 class _Maker(NamedTuple):
@@ -196,7 +199,8 @@ def choices_for(task: Task, known: Known, sharpness: float) -> list[Choice]:
         return found
     of_reference = known.reference.of_the_task()
     if len(of_reference.truth):
-        found += _joined(task, of_reference, here)
+        # Measured on kinds alone, where the head itself is known: see docs/models.md.
+        found += _joined(task, of_reference, here, usual=known.head is not None)
     return found
 
 
@@ -219,7 +223,7 @@ def _of_the_head(task: Task, known: Known, here: Standard, sharpness: float) -> 
     return found
 
 
-def _joined(task: Task, reference: ReferenceCells, here: Standard) -> list[Choice]:
+def _joined(task: Task, reference: ReferenceCells, here: Standard, *, usual: bool) -> list[Choice]:
     """Join with the reference: by one standard for all, and by each laboratory's own."""
     answers = len(task.classes)
     balance = class_weights(reference.truth, reference.group)
@@ -246,6 +250,8 @@ def _joined(task: Task, reference: ReferenceCells, here: Standard) -> list[Choic
                     ridge,
                     None,
                     _Maker(None, z, standard, ready, task.gamma),
+                    usual=usual
+                    and (weight, ridge, standard is common) == (REFERENCE_WEIGHTS[-1], RIDGES[0], True),
                 )
                 for ridge in RIDGES
             ]

@@ -47,6 +47,9 @@ if TYPE_CHECKING:
         OutputContract,
     )
 
+# Begins the headings of a card's figures; see `edgeleuk_convert.bundling.model_card`.
+ACCURACY, _WHOSE = "Accuracy", ": figures of "
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TaughtHeads:
@@ -161,10 +164,52 @@ def _members(bundle: Bundle, heads: TaughtHeads) -> dict[str, bytes]:
     return members
 
 
+def parents_figures(card: str, taught: Taught) -> str:
+    """Say under each heading of a parent's figures whose they are, and where those of the taught bundle are.
+
+    Examples
+    --------
+    >>> from edgeleuk.bundle.descent import Taught
+    >>> taught = Taught(parent_sha256="ab" * 32, parent_name="default", laboratory="lab", heads=("kind",),
+    ...     labels_sha256="cd" * 32, cells=40, slides=4, choice="a new head")
+    >>> print(parents_figures("## Accuracy on the held-out subjects", taught))
+    ## Accuracy on the held-out subjects: figures of `default`
+    <BLANKLINE>
+    These are the parent's figures, on cells of its own. Its head for blasts is still in use.
+    """
+    if "blast" in taught.heads:
+        blasts = "The head for blasts was taught since: its figures stand below."
+    else:
+        blasts = "Its head for blasts is still in use."
+    lines = []
+    for line in card.split("\n"):
+        lines.append(line)
+        # A heading that says already whose they are is an ancestor's.
+        if line.startswith(f"## {ACCURACY}") and _WHOSE not in line:
+            lines[-1] += f"{_WHOSE}`{printable(taught.parent_name)}`"
+            lines += ["", f"These are the parent's figures, on cells of its own. {blasts}"]
+    return "\n".join(lines)
+
+
+def _own_figures(taught: Taught, notes: Sequence[str]) -> list[str]:
+    """Return the section of a taught bundle's own figures; none of nothing."""
+    if not notes:
+        return []
+    return [
+        "",
+        f"## {ACCURACY} in {printable(taught.laboratory)}",
+        "",
+        f"These are the figures of this bundle, on {taught.cells} cells of {taught.slides} slides of that"
+        " laboratory. Each cell was judged by what other slides had taught.",
+        "",
+        *(f"- {printable(note.strip())}" for note in notes),
+    ]
+
+
 def _card(
     bundle: Bundle, members: Mapping[str, bytes], taught: Taught, notes: Sequence[str], name: str
 ) -> str:
-    """Add to the parent's card by whom and with what it was taught; figures above are the parent's."""
+    """Add to the parent's card by whom and with what it was taught; say whose figures are whose."""
     title, _, rest = bundle.members[CARD].decode("utf-8", "replace").partition("\n")
     again = " again" if bundle.manifest.descent else ""
     facts = [
@@ -175,7 +220,6 @@ def _card(
         f"new heads: {', '.join(taught.heads) or 'none'}",
         *((f"taught at: {taught.at}",) if taught.at else ()),
         *(("**forced: not shown to be better than its parent**",) if taught.forced else ()),
-        *notes,
     ]
     cited = []
     if REFERENCE in members and members[REFERENCE] != bundle.members.get(REFERENCE):
@@ -193,13 +237,14 @@ def _card(
     return "\n".join(
         [
             head,
-            rest.rstrip("\n"),
+            parents_figures(rest, taught).rstrip("\n"),
             "",
             f"## Taught{again}",
             "",
             "The networks are the parent's. What is above tells of the parent, its accuracy too.",
             "",
             *(f"- {printable(fact)}" for fact in facts),
+            *_own_figures(taught, notes),
             *cited,
             "",
         ]

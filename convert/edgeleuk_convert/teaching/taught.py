@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,7 +11,8 @@ import msgspec
 import numpy as np
 
 from edgeleuk.classifier.classifier import bundle_rules
-from edgeleuk.classifier.decision import decide, evidence_of
+from edgeleuk.classifier.decision import calibrated, decide, evidence_of
+from edgeleuk.counting.confusion import confusion_of
 from edgeleuk.errors import DataRefusedError
 from edgeleuk.results import Decision
 from edgeleuk.results.kinds import LYMPHOID
@@ -20,6 +22,7 @@ from edgeleuk_convert.metrics.classification import Judged, auroc
 from edgeleuk_convert.teaching.accepting import LEAST_CELLS, NOBODY, accept
 from edgeleuk_convert.teaching.choices import AS_IT_IS, JOINED, choices_for
 from edgeleuk_convert.teaching.curve import learning_curve
+from edgeleuk_convert.teaching.final_calls import OfKinds, held_out_confusion
 from edgeleuk_convert.teaching.fitting import (
     blast_contract,
     blast_gate,
@@ -182,6 +185,7 @@ def teach_heads(
     predictions = [decide(one, rules) for one in evidence]
     results: list[HeadResult] = []
     facts: dict[str, Any] = {}
+    of_kinds, blasts = None, np.full(len(cells.label), np.nan)
     asked = blast_task(cells)
     kinds = {kind_of(label) for label in cells.label}
     several_kinds = len(kinds - LYMPHOID) + bool(kinds & LYMPHOID) > 1
@@ -204,19 +208,23 @@ def teach_heads(
         rules = replace(rules, kind=contract, kind_head=found.choice.make.head(task, found.choice.ridge))
         facts["kinds"] = _kind_facts(result)
         results.append(result)
+        of_kinds = OfKinds(task, found)
     elif rules.kind is not None and reference is not None:
-        rules = _shown_lymphoid(rules, rules.kind, cells, reference, seed)
+        rules, of_kinds = _shown_lymphoid(rules, rules.kind, cells, reference, seed)
     if asked is not None:
         progress("blasts")
-        rules, result, of_blasts = _blasts(rules, cells, asked, evidence, predictions, reference, seed)
+        rules, result, of_blasts, blasts[asked.rows] = _blasts(
+            rules, cells, asked, evidence, predictions, reference, seed
+        )
         results.append(result)
         facts |= of_blasts
+    facts["confusion"] = held_out_confusion(cells, rules, of_kinds, blasts)
     return Teaching(tuple(results), before, rules, facts, tuple(sorted(set(cells.subject.tolist()))))
 
 
 def _shown_lymphoid(
     rules: Rules, contract: KindContract, cells: MeasuredCells, reference: Reference, seed: int
-) -> Rules:
+) -> tuple[Rules, OfKinds | None]:
     """Show the head for kinds the laboratory's lymphoid cells, beside the reference: no other was labelled.
 
     Else cells of another stain might be given another kind, and would never be asked for blasts.
@@ -225,12 +233,13 @@ def _shown_lymphoid(
     choices = choices_for(task, known_of_kinds(task, rules, contract, reference), contract.sharpness)
     joined = [choice for choice in choices if choice.name.startswith(JOINED)]
     if not joined:
-        return rules
+        return rules, None
     # Cells of one kind tell nothing of how sure to be: that stays as it was.
     found = validate(task, [replace(joined[-1], sharpness=contract.sharpness)], seed=seed)
     shown = kind_contract(task, found, cells.areas_um2, contract)
     shown = msgspec.structs.replace(shown, least=contract.least)
-    return replace(rules, kind=shown, kind_head=found.choice.make.head(task, found.choice.ridge))
+    rules = replace(rules, kind=shown, kind_head=found.choice.make.head(task, found.choice.ridge))
+    return rules, OfKinds(task, found)
 
 
 def _blasts(
@@ -241,7 +250,7 @@ def _blasts(
     predictions: Sequence[Prediction],
     reference: Reference | None,
     seed: int,
-) -> tuple[Rules, HeadResult, dict[str, Any]]:
+) -> tuple[Rules, HeadResult, dict[str, Any], Floats]:
     task, rows = asked
     before = np.array([one.probability for one in evidence])[rows]
     found = validate(task, choices_for(task, known_of_blasts(task, before, reference), 1.0), seed=seed)
@@ -252,18 +261,23 @@ def _blasts(
         auroc_before=auroc(task.truth == 1, before),
         auroc_after=auroc(task.truth == 1, found.nested[:, 1]),
     )
+    probability = found.nested[:, 1]
     if found.choice.name != AS_IT_IS:
         contract = blast_contract(task, found)
+        # The threshold is one of calibrated probabilities.
+        odds = np.clip(probability, 1e-9, 1 - 1e-9)
+        probability = calibrated(np.log(odds / (1 - odds)), contract)
         head = blast_head(task, found)
         if head is None:
-            contract = recalibrated(rules.output, contract, found.sharpness)
+            rules = replace(rules, output=recalibrated(rules.output, contract, found.sharpness))
         else:
-            rules = replace(rules, blast_head=head, forest=None)
-        rules = replace(rules, output=contract)
+            # At once: an output that a forest has a weight in is nothing without one.
+            rules = replace(rules, output=contract, blast_head=head, forest=None)
     if rows.sum() >= LEAST_CELLS:
         envelope, gate, statistics = blast_gate(cells.of(rows), seed)
         rules = replace(rules, envelope=envelope, gate=gate, statistics=statistics)
-    return rules, result, _blast_facts(task, found, rules, cells.areas_um2[rows], cells.subject[rows])
+    facts = _blast_facts(task, probability, rules, cells.areas_um2[rows], cells.subject[rows])
+    return rules, result, facts, probability
 
 
 _CALLS = {Decision.BLAST: 1, Decision.NORMAL: 0, Decision.UNCERTAIN: NOBODY, Decision.OTHER: WRONG}
@@ -321,10 +335,10 @@ def _kind_facts(result: HeadResult) -> dict[str, Any]:
 
 
 def _blast_facts(
-    task: Task, found: Validated, rules: Rules, areas_um2: Floats, subject: npt.NDArray[np.str_]
+    task: Task, probability: Floats, rules: Rules, areas_um2: Floats, subject: npt.NDArray[np.str_]
 ) -> dict[str, Any]:
     """Return what validation says of blasts, as for the networks of a conversion."""
-    probability, threshold = found.nested[:, 1], rules.output.threshold
+    threshold = rules.output.threshold
     judged = Judged(task.truth == 1, probability, probability >= threshold, areas_um2, subject, task.slide)
     of_network = network_facts(judged, Counter())
     del of_network["uncertain"], of_network["uncertain_by_reason"]
@@ -358,6 +372,28 @@ def teaching_text(results: Sequence[HeadResult]) -> list[str]:
             )
         lines += [f"  refused   {reason}" for reason in of.reasons]
     return lines
+
+
+def card_notes(teaching: Teaching) -> list[str]:
+    """Say the same for a card, and what the calls of held-out cells came to."""
+    notes = teaching_text(teaching.results)
+    blasts = teaching.facts.get("tflite_int8")
+    if blasts is not None:
+        rates = []
+        for name in ("sensitivity", "specificity"):
+            low, high = blasts["interval_95"].get(name) or (math.nan, math.nan)
+            rates.append(f"{name} {blasts[name]:.3f} ({low:.3f} to {high:.3f})")
+        notes.append(
+            f"blasts: {', '.join(rates)} at the threshold {teaching.facts['threshold']:g}, of"
+            f" {blasts['cells']} cells in {blasts['groups']} groups"
+        )
+    known = confusion_of(teaching.facts["confusion"])
+    if isinstance(known, str):
+        return [*notes, f"confusions of kinds: {known}"]
+    for kind, row, effective in zip(known.kinds, known.counts, known.effective, strict=True):
+        called = ", ".join(f"{count:g} {name}" for name, count in zip(known.kinds, row, strict=True) if count)
+        notes.append(f"{kind} cells that were called: {called}; known as from {effective:.0f} cells")
+    return notes
 
 
 def _said(figure: Figure) -> str:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 OUTER, INNER = 5, 4
 SHARPNESSES = tuple(float(x) for x in np.round(np.geomspace(1, 32, 21), 3))
 RESAMPLES = 1000
+# About 95 %. Chosen on BCISC: see docs/models.md.
+STANDARD_ERRORS = 2.0
 _LEAST_P = 1e-6
 
 
@@ -31,7 +33,7 @@ class Validated:
     Attributes
     ----------
     choice : Choice
-        The one that is best on all outer parts.
+        The one that is chosen by all outer parts; see `chosen`.
     sharpness : float
         Of its softmax, from scores of cells that had not taught it.
     scores : (n, K) float64
@@ -75,11 +77,13 @@ def validate(
             progress(done + 1, len(parts))
     rows = np.arange(len(task.truth))
     fitted = [_sharpness(task, choice, of, rows) for choice, of in zip(choices, scores, strict=True)]
-    losses = [
-        log_loss(task, kind_probabilities(of, sharpness), rows)
-        for of, sharpness in zip(scores, fitted, strict=True)
-    ]
-    best = int(np.argmin(losses))
+    of_cells = np.array(
+        [
+            cell_losses(task, kind_probabilities(of, sharpness), rows)
+            for of, sharpness in zip(scores, fitted, strict=True)
+        ]
+    )
+    best, losses = chosen(choices, of_cells), of_cells.mean(axis=1).tolist()
     named = {
         f"{choice.name}" + ("" if choice.ridge is None else f", ridge {choice.ridge:g}"): loss
         for choice, loss in zip(choices, losses, strict=True)
@@ -96,24 +100,50 @@ def scores_of(task: Task, choice: Choice, taught: Ints, asked: Ints) -> Floats:
 
 def log_loss(task: Task, probabilities: Floats, rows: Ints) -> float:
     """Return the mean over classes of ``-log p(true class)``."""
+    return float(cell_losses(task, probabilities, rows).mean())
+
+
+def cell_losses(task: Task, probabilities: Floats, rows: Ints) -> Floats:
+    """Return ``-log p(true class)`` of each cell, weighted so that their mean is that over classes."""
     p = np.maximum(probabilities[np.arange(len(rows)), task.truth[rows]], _LEAST_P)
     weights = task.weights[rows]
-    return float(-(weights * np.log(p)).sum() / weights.sum())
+    found: Floats = -weights * np.log(p) / weights.mean()
+    return found
+
+
+def chosen(choices: Sequence[Choice], losses: Floats) -> int:
+    """Choose the way of the least loss, or the usual one where that is not shown to be better.
+
+    With few labels the least of many losses is luck. So the usual way is left only for one whose loss is less
+    by more than `STANDARD_ERRORS` of the difference, cell for cell.
+
+    Parameters
+    ----------
+    choices : sequence of Choice
+    losses : (C, n) float64
+        Of each cell by each choice; see `cell_losses`.
+    """
+    best = int(np.argmin(losses.mean(axis=1)))
+    for usual in (number for number, choice in enumerate(choices) if choice.usual):
+        more = losses[usual] - losses[best]
+        if more.mean() <= STANDARD_ERRORS * more.std() / np.sqrt(len(more)):
+            return usual
+    return best
 
 
 def _best(task: Task, choices: Sequence[Choice], rows: Ints, seed: int) -> tuple[int, float]:
     """Choose among ways by parts of the cells `rows`."""
     inner = parts_by_group(task.slide[rows], task.truth[rows], INNER, seed + 1)
-    losses, fitted = [], []
-    for choice in choices:
+    losses, fitted = np.empty((len(choices), len(rows))), []
+    for number, choice in enumerate(choices):
         found = np.zeros((len(rows), len(task.classes)))
         for part in np.unique(inner):
             asked = inner == part
             found[asked] = scores_of(task, choice, rows[~asked], rows[asked])
         sharpness = _sharpness(task, choice, found, rows)
         fitted.append(sharpness)
-        losses.append(log_loss(task, kind_probabilities(found, sharpness), rows))
-    best = int(np.argmin(losses))
+        losses[number] = cell_losses(task, kind_probabilities(found, sharpness), rows)
+    best = chosen(choices, losses)
     return best, fitted[best]
 
 

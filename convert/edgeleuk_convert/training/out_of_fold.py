@@ -9,7 +9,7 @@ import numpy as np
 
 from edgeleuk.bundle.manifest import Struct
 from edgeleuk.errors import DataRefusedError, IntegrityError, UsageError
-from edgeleuk_calibration.fit_output import fit_output
+from edgeleuk_calibration.fit_output import better_plain, fit_output
 from edgeleuk_convert.dataset.splits import halves
 from edgeleuk_convert.environment import replace_file
 from edgeleuk_convert.metrics.classification import prior_weights
@@ -28,6 +28,22 @@ _DO_NOT_COUNT = {
 }  # fmt: skip
 
 
+class InnerAnswers(Struct, frozen=True):
+    """What networks of inner folds said of the cells that a fold's own network learned from.
+
+    Attributes
+    ----------
+    folds : int
+        How many; none of them taught what it was asked.
+    logits, forest : dict of str to float
+        As in `Answers`.
+    """
+
+    folds: int
+    logits: dict[str, float]
+    forest: dict[str, float]
+
+
 class Answers(Struct, frozen=True):
     """What one network said of the cells of its own fold.
 
@@ -44,6 +60,8 @@ class Answers(Struct, frozen=True):
         Hash of the settings and of the test cells that this is an answer to.
     settings : dict or None
         `settings_that_count`; None in answers of earlier versions.
+    inner : InnerAnswers or None
+        Where the folds are nested.
     """
 
     architecture: str
@@ -54,6 +72,7 @@ class Answers(Struct, frozen=True):
     forest: dict[str, float]
     identity: str
     settings: dict[str, Any] | None = None
+    inner: InnerAnswers | None = None
 
 
 def settings_that_count(settings: TrainingSettings) -> dict[str, Any]:
@@ -124,7 +143,11 @@ def answers_in(folder: Path, architecture: str) -> list[Answers]:
 
 
 def out_of_fold_output(
-    answers: Sequence[Answers], cells: Sequence[LabelledCell], *, sensitivity: float, forest: bool
+    answers: Sequence[Answers | InnerAnswers],
+    cells: Sequence[LabelledCell],
+    *,
+    sensitivity: float,
+    forest: bool,
 ) -> OutputContract:
     """Fit what makes decisions of logits to answers that networks gave on cells they had not seen.
 
@@ -153,15 +176,16 @@ def out_of_fold_output(
             got=f"{len(of)} answers on the cells to learn from",
             cure="cross-validate on the same images",
         )
-    return fit_output(
+    group = np.array([cell.group or "" for cell in of])
+    facts = (
         np.array([one.logits[cell.sha256] for cell, one in known]),
         np.array([one.forest[cell.sha256] for cell, one in known]) if forest else None,
         truth,
-        np.array([cell.group or "" for cell in of]),
+        group,
         prior_weights(truth, np.array([cell.subject or "" for cell in of])),
-        half=halves(of, seed=0),
-        sensitivity=sensitivity,
     )
+    half = halves(of, seed=0)
+    return fit_output(*facts, half=half, sensitivity=sensitivity, plain=better_plain(*facts, half=half))
 
 
 def _decoded(path: Path) -> Answers:

@@ -23,6 +23,41 @@ if TYPE_CHECKING:
 CalibratedBy = Literal["inner groups", "cross-validation", "nothing"]
 
 
+class CrossValidated(Struct, frozen=True):
+    """What a training is worth on subjects it has not seen, where the network itself has seen them all.
+
+    Attributes
+    ----------
+    folds : int
+        Outer folds, by group; each was judged by a training on the others.
+    seeds : tuple of int
+        Of the trainings; figures are means over them.
+    inner_folds : int or None
+        Within which temperature, bias, forest's weight and threshold of a fold were fitted. None where they
+        come from the other folds' answers, whose networks had learned from this fold's cells.
+    cells, subjects, groups : int
+        That were judged.
+    mean, interval_95 : dict
+        Metric to its mean over the folds, and to the bootstrap over the groups of every fold.
+    pooled, pooled_interval_95 : dict
+        The same of all folds' cells together.
+    specificity_at_90 : float
+        Mean over subjects, where each fold's threshold is set for a mean sensitivity of .90; mean of folds.
+    """
+
+    folds: int
+    seeds: tuple[int, ...]
+    inner_folds: int | None
+    cells: int
+    subjects: int
+    groups: int
+    mean: dict[str, float]
+    interval_95: dict[str, tuple[float, float]]
+    pooled: dict[str, float]
+    pooled_interval_95: dict[str, tuple[float, float]]
+    specificity_at_90: float
+
+
 class TrainingRecord(Struct, frozen=True):
     """How a network was trained.
 
@@ -50,6 +85,8 @@ class TrainingRecord(Struct, frozen=True):
         calibrate it.
     contract_inferred : bool
         `input` and `output` were found out by the labels, and not told by who trained the network.
+    cross_validated : CrossValidated or None
+        Of a network that has seen every subject: what stands in for figures on held-out ones.
     """
 
     architecture: str
@@ -67,6 +104,7 @@ class TrainingRecord(Struct, frozen=True):
     calibrated_by: CalibratedBy = "inner groups"
     training_known: bool = True
     contract_inferred: bool = False
+    cross_validated: CrossValidated | None = None
 
 
 def record_path(model: Path) -> Path:

@@ -42,7 +42,9 @@ class FrozenNetwork:
     Parameters
     ----------
     settings : TrainingSettings
-    tensors : (n, H, W, C) uint8
+    tensors : (n, H, W, C) uint8 or None
+    features : (n, F) float32, optional
+        What it sees of them, where that is known; then no tensors are needed.
     progress : callable, optional
         Told (cells done, cells in all).
     """
@@ -50,13 +52,17 @@ class FrozenNetwork:
     def __init__(
         self,
         settings: TrainingSettings,
-        tensors: Tensors,
+        tensors: Tensors | None,
         *,
+        features: Floats | None = None,
         progress: Progress | None = None,
     ) -> None:
         self._contract = settings.contract
         self._model = build(settings.architecture, settings.contract)
-        self.features = _features(self._model, tensors, progress)
+        if features is None:
+            assert tensors is not None, "there are tensors or features"
+            features = _features(self._model, tensors, progress)
+        self.features = features
 
     def judged_by(self, support: SupportVectors) -> Keras:
         """Return the network with support vectors behind it."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 import numpy as np
 
-from edgeleuk.bundle.manifest import Envelope, OutputContract
+from edgeleuk.bundle.manifest import OutputContract
 from edgeleuk.errors import CheckFailedError, UsageError
 from edgeleuk.io.atomic import part_of
 from edgeleuk.io.settings import to_toml
@@ -45,6 +45,7 @@ from edgeleuk_convert.training.checkpoint import (
     write_history,
     write_log,
 )
+from edgeleuk_convert.training.envelope import envelope_of
 from edgeleuk_convert.training.forest import fit_forest, write_forest
 from edgeleuk_convert.training.out_of_fold import Answers, out_of_fold_output
 from edgeleuk_convert.training.plan import TrainingProgress, TrainingSettings
@@ -61,15 +62,14 @@ if TYPE_CHECKING:
     from edgeleuk.io.console import Progress
     from edgeleuk_convert.dataset.cells import LabelledCell
     from edgeleuk_convert.dataset.leakage import Prints
-    from edgeleuk_convert.training.record import CalibratedBy
+    from edgeleuk_convert.training.record import CalibratedBy, CrossValidated
 
     Tensors = npt.NDArray[np.uint8]
     Floats = npt.NDArray[np.float64]
+    Begin = Callable[[Sequence[LabelledCell], Sequence[LabelledCell], Checkpoint], "_Run | SupportRun"]
 
 # Of the AUROC on a few inner groups; a later average, at a lower rate, is the better one at a draw.
 AUROC_NOISE = 0.02
-ENVELOPE_PERCENTILES = (0.5, 99.5)
-ENVELOPE_MARGIN = 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +88,18 @@ class AlreadyMade:
     answers : sequence of Answers
         Of a cross-validation of the same settings: temperature, bias, threshold and band then come from
         those on the cells to learn from, and no first training is needed for them.
+    features : callable, optional
+        Of a network that is taken as it is: returns what it sees of some cells, (n, F) float32.
+    cross_validated : CrossValidated or None
+        What the same training is worth on subjects it has not seen, for a record that holds nobody out.
     """
 
     split: Split | None = None
     prints: Prints | None = None
     reader: CellReader | None = None
     answers: Sequence[Answers] = ()
+    features: Callable[[Sequence[LabelledCell]], npt.NDArray[np.float32]] | None = None
+    cross_validated: CrossValidated | None = None
 
 
 NOTHING_MADE = AlreadyMade()
@@ -152,7 +158,10 @@ def train(
     output, calibrated_by = training.output(made.answers)
     network = training.network(calibrated_by)
     record = msgspec.structs.replace(
-        _record(network, output, split, settings), stamp=stamp, calibrated_by=calibrated_by
+        _record(network, output, split, settings),
+        stamp=stamp,
+        calibrated_by=calibrated_by,
+        cross_validated=made.cross_validated,
     )
     numbers = training.numbers
     forest = None if numbers is None else fit_forest(seen, numbers, seed=settings.seed)
@@ -182,14 +191,18 @@ class _Training:
         self._split, self._settings, self._out, self._tell = split, settings, out, tell
         self._seen = (*split.train, *split.validation)
         reader = made.reader or _FileReader()
-        tensors = reader.tensors(self._seen, settings.contract, progress=tell.of("prepare"))
         self.numbers: Floats | None = None
         if settings.forest and (settings.calibrated or made.answers):
             self.numbers = reader.numbers(self._seen, settings.contract, progress=tell.of("prepare"))
         identity = fingerprint(settings.flat(), settings.contract, split)
         self._inner = Checkpoint(out.with_stem(f"{out.stem}.inner"), identity)
         self._checkpoint = Checkpoint(out, identity)
-        self._begin = _beginner(settings, tensors, tell.of("look"))
+        if made.features is None:
+            tensors = reader.tensors(self._seen, settings.contract, progress=tell.of("prepare"))
+            self._begin = _beginner(settings, tensors, tell.of("look"))
+        else:
+            known = FrozenNetwork(settings, None, features=made.features(self._seen))
+            self._begin = _support_beginner(known, settings)
 
     def output(self, answers: Sequence[Answers]) -> tuple[OutputContract, CalibratedBy]:
         """Find temperature, threshold and band, by answers at hand or by a first training; say by which."""
@@ -230,13 +243,14 @@ class _Training:
         write_history(rows, self._out, kept_epoch(rows))
 
 
-def _beginner(
-    settings: TrainingSettings, tensors: Tensors, progress: Progress
-) -> Callable[[Sequence[LabelledCell], Sequence[LabelledCell], Checkpoint], _Run | SupportRun]:
+def _beginner(settings: TrainingSettings, tensors: Tensors, progress: Progress) -> Begin:
     """Return what begins a training on cells to learn from and to judge by, whose tensors are `tensors`."""
     if not architecture(settings.architecture).support_vectors:
         return lambda cells, validation, checkpoint: _Run(settings, cells, validation, tensors, checkpoint)
-    frozen = FrozenNetwork(settings, tensors, progress=progress)
+    return _support_beginner(FrozenNetwork(settings, tensors, progress=progress), settings)
+
+
+def _support_beginner(frozen: FrozenNetwork, settings: TrainingSettings) -> Begin:
     return lambda cells, validation, _: SupportRun(frozen, settings, cells, validation)
 
 
@@ -256,14 +270,6 @@ def _split(cells: CellSet, settings: TrainingSettings) -> Split:
     if settings.held_out:
         return split_by_subjects(cells.cells, settings.held_out, seed=settings.split_seed)
     return holdout(cells.cells, folds=settings.folds, fold=settings.fold, seed=settings.split_seed)
-
-
-def envelope_of(cells: Sequence[LabelledCell]) -> Envelope:
-    """Find the areas beyond which a cell is none of those that were seen."""
-    # A picture in which no cell is found tells no area.
-    areas = [cell.area_um2 for cell in cells if cell.cell_found] or [cell.area_um2 for cell in cells]
-    low, high = map(float, np.percentile(areas, ENVELOPE_PERCENTILES))
-    return Envelope(area_um2=(round(low * (1 - ENVELOPE_MARGIN), 2), round(high * (1 + ENVELOPE_MARGIN), 2)))
 
 
 def predict_logits(model: Keras, tensors: Tensors) -> Floats:

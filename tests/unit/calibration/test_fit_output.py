@@ -6,11 +6,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edgeleuk_calibration.fit_output import fit_output
-from edgeleuk_calibration.probability import THRESHOLDS, fit_joint, sigmoid
+from edgeleuk_calibration.fit_output import LEAST_GROUPS, better_plain, fit_output
+from edgeleuk_calibration.probability import TEMPERATURES, THRESHOLDS, calibration_error, fit_joint, sigmoid
 from edgeleuk_convert.metrics.classification import prior_weights
 
 Bools = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
+Names = npt.NDArray[np.str_]
 
 
 def cells(
@@ -97,3 +99,49 @@ def test_a_half_of_one_class_serves_for_both_ends() -> None:
         logits, None, truth, group, weights, half=np.zeros(len(truth), bool), sensitivity=0.9
     )
     assert by_class == undivided
+
+
+class TestPlain:
+    """Fitted to cells, without priors, where there are groups enough."""
+
+    def joined(self, **sizes: int) -> tuple[Floats, Floats, Bools, Names, Bools, Floats]:
+        """Return logits that say far too little of themselves, and a forest beside them."""
+        logits, truth, group, half = cells(**sizes)
+        forest = np.random.default_rng(1).normal(np.where(truth, 1.0, -1.0), 1.2)
+        return logits / 6, forest / 6, truth, group, half, prior_weights(truth, group)
+
+    def test_priors_give_way_to_many_groups(self) -> None:
+        logits, forest, truth, group, half, weights = self.joined()
+        found = {}
+        for plain in (False, True):
+            output = fit_output(
+                logits, forest, truth, group, weights, half=half, sensitivity=0.9, plain=plain
+            )
+            odds = logits / output.temperature + output.forest_weight * forest + output.bias
+            found[plain] = (output, calibration_error(sigmoid(odds), truth))
+        assert found[True][1] < 0.5 * found[False][1]
+        assert better_plain(logits, forest, truth, group, weights, half=half)
+        # How network and forest share in the answer stays: so does the order of the cells.
+        shares = [one.temperature * one.forest_weight for one, _ in found.values()]
+        assert shares[0] == pytest.approx(shares[1], rel=1e-3)
+
+    def test_a_dozen_groups_keep_them(self) -> None:
+        logits, forest, truth, group, half, weights = self.joined(groups=LEAST_GROUPS - 1)
+        assert not better_plain(logits, forest, truth, group, weights, half=half)
+
+    @pytest.mark.parametrize("plain", [False, True])
+    def test_what_is_calibrated_stays_as_it_is(self, plain: bool) -> None:
+        logits, truth, group, half = cells()
+        weights = prior_weights(truth, group)
+        # The log odds of two normal distributions: 2 * 1.5 / 1.8^2 each step.
+        told = logits * 2 * 1.5 / 1.8**2
+        kept = fit_output(told, None, truth, group, weights, half=half, sensitivity=0.9, plain=plain)
+        assert kept.temperature == pytest.approx(1, abs=0.1)
+
+    def test_the_temperature_stays_within_what_a_contract_may_hold(self) -> None:
+        logits, truth, group, half = cells()
+        weights = prior_weights(truth, group)
+        sure = np.where(truth, 1e-3, -1e-3)
+        output = fit_output(sure, None, truth, group, weights, half=half, sensitivity=0.9, plain=True)
+        assert TEMPERATURES[0] <= output.temperature <= TEMPERATURES[1]
+        assert np.isfinite(logits / output.temperature).all()

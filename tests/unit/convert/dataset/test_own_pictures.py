@@ -19,7 +19,7 @@ from edgeleuk_convert.dataset.decoding import decode
 from edgeleuk_convert.dataset.finding import find_pictures
 from edgeleuk_convert.dataset.leakage import fingerprints, join_near_duplicates
 from edgeleuk_convert.dataset.summary import summarise
-from edgeleuk_convert.training.trainer import envelope_of
+from edgeleuk_convert.training.envelope import envelope_of
 
 if TYPE_CHECKING:
     from pathlib import Path

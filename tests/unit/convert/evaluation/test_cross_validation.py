@@ -15,12 +15,8 @@ from edgeleuk_convert.commands.schemas import PRINTED
 from edgeleuk_convert.dataset.cells import CellSet, Label, LabelledCell
 from edgeleuk_convert.dataset.splits import grouped_folds
 from edgeleuk_convert.evaluation import baselines, cross_validation
-from edgeleuk_convert.evaluation.cross_validation import (
-    HARD_AUROC,
-    compare_answers,
-    cross_validate,
-    settings_for,
-)
+from edgeleuk_convert.evaluation.cross_validation import compare_answers, cross_validate, settings_for
+from edgeleuk_convert.evaluation.fold_scores import HARD_AUROC
 from edgeleuk_convert.reports.comparison import comparison_text, write
 from edgeleuk_convert.training.augmentation import Augmentation
 from edgeleuk_convert.training.out_of_fold import (

@@ -19,8 +19,8 @@ from edgeleuk_convert.teaching.choices import (
     parts_by_group,
 )
 from edgeleuk_convert.teaching.curve import learning_curve
-from edgeleuk_convert.teaching.kernels import Reference, kernel, no_prior, solved, standard_of
-from edgeleuk_convert.teaching.validating import balanced_accuracy, validate
+from edgeleuk_convert.teaching.kernels import Reference, fitted_head, kernel, no_prior, solved, standard_of
+from edgeleuk_convert.teaching.validating import balanced_accuracy, chosen, validate
 
 if TYPE_CHECKING:
     from edgeleuk_convert.teaching.kernels import Floats, Ints
@@ -112,6 +112,27 @@ class TestChoosing:
         found = validate(task, choices_for(task, Known(shipped, None, None), 4.0))
         held = accept(task, (values[:, 0] > 2).astype(np.int64), found.nested)
         assert any("not shown to be better" in reason for reason in held.reasons)
+
+    def test_the_usual_way_is_left_only_for_one_that_is_shown_to_be_better(self) -> None:
+        values, truth = drawn(4, 24, apart=3.0)
+        others, of_others = drawn(5, 200, apart=3.0)
+        names = np.array(["a"] * 200)
+        task, reference = task_of(values, truth), ReferenceCells(others, of_others, names, names)
+        z = standard_of(others).of(others)
+        head = fitted_head(
+            z, np.eye(2)[of_others], np.full(200, 0.1), standard_of(others), gamma=0.5, bias=0.5
+        )
+        known = Known(head.answer(values).scores, head, reference)
+        choices = choices_for(task, known, 8.0)
+        (usual,) = (number for number, choice in enumerate(choices) if choice.usual)
+        assert "weight 0.3, one standard" in choices[usual].name
+        # The difference of one cell in four is 1: its mean is .25, and the error of that is .088.
+        losses = np.ones((len(choices), 24))
+        losses[0] = np.where(np.arange(24) % 4, 1.0, 0.0)
+        assert chosen(choices, losses) == 0
+        losses[0] = np.where(np.arange(24) % 12, 1.0, 0.0)
+        assert chosen(choices, losses) == usual
+        assert not any(choice.usual for choice in choices_for(task, Known(None, None, reference), 8.0))
 
     def test_a_reference_helps_where_there_are_few_labels(self) -> None:
         values, truth = drawn(2, 24, apart=3.0)

@@ -108,6 +108,16 @@ def test_it_says_where_it_comes_from(shipped: Bundle, lab: Bundle, cells: DrawnC
     assert card.startswith("# lab\n")
     for words in ("## Taught\n", shipped.sha256, "laboratory: lab", "ab" * 32, "a new head", *NOTES):
         assert words in card
+    # Whose figures are whose: the parent's are named as such, the new ones have a section of their own.
+    shipped_card = shipped.members[CARD].decode()
+    heading = "## Accuracy on the held-out subjects"
+    assert heading + "\n" in shipped_card
+    parents, _, own = card.partition("## Accuracy in lab\n")
+    assert f"{heading}: figures of `default`\n\nThese are the parent's figures" in parents
+    assert "The head for blasts was taught since" in parents
+    assert "figures of this bundle, on 24 cells of 12 slides" in own
+    assert NOTES[0] in own
+    assert NOTES[0] not in parents
     found = decode_reference(lab.members[REFERENCE])
     assert np.abs(found.values() - cells.values).max() <= np.ptp(cells.values, axis=0).max() / 254 / 2 * 1.01
     assert found.citations[0] in card
@@ -182,7 +192,14 @@ def test_it_can_be_taught_again_or_be_recalibrated_alone(
     assert [step.laboratory for step in second.manifest.descent] == ["lab", "other"]
     for name in (BLAST, KIND, REFERENCE):
         assert second.members[name] == lab.members[name]
-    assert "## Taught again\n" in second.members[CARD].decode()
+    card = second.members[CARD].decode()
+    assert "## Taught again\n" in card
+    # Those of each ancestor stay its own.
+    headings = [line for line in card.splitlines() if line.startswith("## Accuracy")]
+    assert headings == [
+        "## Accuracy on the held-out subjects: figures of `default`",
+        "## Accuracy in lab: figures of `lab`",
+    ]
     # The shipped head, with a temperature of its own: the support vectors and the forest stay.
     output = msgspec.structs.replace(shipped.manifest.output, temperature=2.5)
     heads = taught_heads(shipped, cells, output=output, **nothing_new)

@@ -277,6 +277,16 @@ BAD_INPUT: dict[str, tuple[tuple[object, ...], int, str]] = {
         2,
         "the list of subjects none.txt cannot be read",
     ),
+    "train on all subjects without answers": (
+        ("train", "--data", ".", "--out", "m.keras", "--all-subjects"),
+        2,
+        "run `edgeleuk cross-validate` first, and pass its folder as --answers",
+    ),
+    "train on all subjects but a fold": (
+        ("train", "--data", ".", "--out", "m.keras", "--all-subjects", "--fold", "1", "--answers", "."),
+        2,
+        "--all-subjects holds nobody out: got --fold",
+    ),
     "a random split without a report": (
         ("evaluate", "default", "--data", ".", "--random-split"),
         2,

@@ -168,6 +168,7 @@ def test_what_is_said_of_a_training() -> None:
     trained = {
         "schema_version": 1, "model": "a.keras", "settings": "a.toml", "stamp": None, "architecture": "tiny",
         "parameters": 12, "training_subjects": 9, "held_out_subjects": ["s0"], "held_out": said,
+        "cross_validated": None,
     }  # fmt: skip
     assert validated("train", json.dumps(trained))["held_out"]["left_out"] == 3
     assert "sensitivity (blasts)           1.000" in evaluation_text(held_out)

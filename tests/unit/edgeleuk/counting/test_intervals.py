@@ -461,7 +461,12 @@ class TestCorrectedWhiteCells:
         matrix = self.KNOWN.confusion
         assert known_kinds(bundle_with(confusion=matrix.to_json())).confusion == matrix
         assert known_kinds(bundle_with(confusion={"reason": "why"})).confusion == "why"
-        for broken in ({}, {"kinds": ["blast"], "counts": [[1, 2]], "effective": [1]}, {"kinds": "blast"}):
+        for broken in (
+            {},
+            {"reason": "a" * 1001},
+            {"kinds": ["blast"], "counts": [[1, 2]], "effective": [1]},
+            {"kinds": "blast"},
+        ):
             with pytest.raises(BundleError, match=r"validation in .* cannot be read"):
                 known_kinds(bundle_with(confusion=broken))
 

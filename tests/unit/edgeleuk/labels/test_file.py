@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from labelled import crop, entry, file_of, said
 
+from edgeleuk.bundle.reading import DEFAULT_PATH
 from edgeleuk.errors import DataRefusedError, EdgeleukError, LabelsError, UsageError
 from edgeleuk.labels import read_labels
 from edgeleuk.labels.contents import CellEntry, identity_of
@@ -222,6 +223,11 @@ def test_what_is_no_file(place: str, sentence: str, tmp_path: Path) -> None:
     (tmp_path / "s.db").write_bytes(b"SQLite format 3\0" + b"\0" * 100)
     with pytest.raises(UsageError, match=sentence):
         open_labels(tmp_path / place)
+
+
+def test_a_bundle_is_called_a_bundle() -> None:
+    with pytest.raises(LabelsError, match=r"default\.edgeleuk is a bundle, and no file of labels; pass a"):
+        read_labels([DEFAULT_PATH])
 
 
 def test_nothing_half_written_where_a_picture_cannot_be_read(lab: Path, tmp_path: Path) -> None:

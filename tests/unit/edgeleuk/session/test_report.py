@@ -115,6 +115,24 @@ class TestReport:
             assert words in text
         assert not CLINICAL.search(text.replace(RESEARCH_USE, ""))
 
+    def test_what_light_focus_and_control_said(self, tmp_path: Path) -> None:
+        optics = "glass 210.00 +- 1.00 of 255, evenness 0.9500 +- 0.0100, sharpness 0.5 +- 0.02, 5 fields"
+        control = "focus left the laboratory's range: sharpness 0.383"
+        with create_session(tmp_path / "s.db", {}) as session:
+            record(session, 0)
+            session.record_event("optics", optics, 1e9 + 5)
+            for number in range(12):
+                session.record_event("control", f"{control} {number}", 1e9 + 6)
+        report = session_report(tmp_path / "s.db")
+        assert [(check.kind, check.text) for check in report.checks[:2]] == [
+            ("optics", optics), ("control", f"{control} 0"),
+        ]  # fmt: skip
+        lines = report_text(report).splitlines()
+        assert f"optics    2001-09-09T01:46:45.000+00:00 {optics}" in lines
+        assert f"control   2001-09-09T01:46:46.000+00:00 {control} 9" in lines
+        assert "control   and 2 more" in lines
+        assert not report.gaps
+
     @pytest.mark.parametrize("cells", [0, 3])
     def test_a_session_that_was_cut_off(self, tmp_path: Path, cells: int) -> None:
         facts = session_report(make(tmp_path / "s.db", cells=cells, finished=False))

@@ -136,6 +136,17 @@ class Classifier(Closing):
         cells, answer = self._answered(crops)
         return probabilities_of(answer, self.rules, _numbers(cells))
 
+    def features(self, crops: Sequence[CellCrop]) -> npt.NDArray[np.float64]:
+        """Return (n, D) what heads judge of each crop: the network's features, then the hand-crafted ones."""
+        rows = []
+        network, judge = _parts(self.runtime)
+        for crop in crops:
+            cell, tensor = self._ready(crop)
+            found = judge(network.predict(tensor), tensor).features
+            of_network = np.empty(0) if found is None else found[0]
+            rows.append(np.concatenate([of_network, numbers_of(cell, self.manifest.input.px_per_um)]))
+        return np.asarray(rows, np.float64)
+
     def close(self) -> None:
         """Free the network."""
         self._aside.shutdown()

@@ -23,6 +23,7 @@ from edgeleuk.cli.groups import Command, command_group
 from edgeleuk.cli.labels import labels_app
 from edgeleuk.cli.mcu import mcu_app
 from edgeleuk.cli.options import ConfigOption
+from edgeleuk.cli.review import review
 from edgeleuk.cli.run import run
 from edgeleuk.cli.session import export, replay, report
 from edgeleuk.cli.stage import scan, stage_app, virtual_microscope
@@ -83,6 +84,7 @@ for command in (
         classify,
         segment,
         replay,
+        review,
         export,
         report,
         bench,

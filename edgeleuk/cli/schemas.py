@@ -31,6 +31,7 @@ from edgeleuk.results.exported import ExportedCell
 from edgeleuk.results.queued import Queue
 from edgeleuk.results.schemas import write_schemas
 from edgeleuk.results.structs import RunSummary
+from edgeleuk.review.state import ReviewState
 from edgeleuk.session.report import SessionReport
 from edgeleuk.session.verify import SessionVerification
 from edgeleuk.stage.mapping import PrintedMapping
@@ -57,6 +58,7 @@ PRINTED: Mapping[str, type] = {
     "report": SessionReport,
     "report-compare": SessionComparison,
     "replay": Replay,
+    "review": ReviewState,
     "labels-list": LabelList,
     "labels-written": LabelsWritten,
     "labels-import": LabelsImported,

@@ -62,17 +62,22 @@ class RunPage(Closing):
         self, facts: RunFacts, writer: SessionWriter, stop: threading.Event, stage: Mover | None = None
     ) -> Iterator[LiveState]:
         """Serve a run while the block lasts, and show in the end what it came to."""
+        from edgeleuk.review.desk import ReviewDesk
+        from edgeleuk.review.router import review_router
         from edgeleuk.serve.app import create_app
         from edgeleuk.serve.desk import StageDesk
         from edgeleuk.serve.live import LiveState
+        from edgeleuk.serve.pages import review_page
         from edgeleuk.serve.server import announce, serve_in_thread
         from edgeleuk.serve.worker import PageWorker
 
         desk = None if stage is None else StageDesk(stage, getattr(stage, "lamp", None))
         state = LiveState(facts, writer.note, stop, desk, _events_before(writer))
         writer.heard = state.heard
-        app = create_app(state, access=self._access)
-        with serve_in_thread(app, self._listener, self._host, self._tls) as served:
+        # With a connection of its own: readers and the run write in turn.
+        review = ReviewDesk(writer.path)
+        app = create_app(state, access=self._access, routers=[review_router(review, review_page)])
+        with review, serve_in_thread(app, self._listener, self._host, self._tls) as served:
             with PageWorker(state):
                 announce(served, self._access)
                 try:

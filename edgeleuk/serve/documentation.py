@@ -60,7 +60,7 @@ def _routes(document: Mapping[str, Any]) -> Iterator[str]:
             if parameters:
                 yield f"<ul>{''.join(parameters)}</ul>"
             for content in route.get("requestBody", {}).get("content", {}).values():
-                yield f"<pre>{escape(_schema(document, content.get('schema', {})))}</pre>"
+                yield f"<pre tabindex=0>{escape(_schema(document, content.get('schema', {})))}</pre>"
 
 
 def _schema(document: Mapping[str, Any], schema: Mapping[str, Any]) -> str:

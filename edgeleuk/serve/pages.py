@@ -51,6 +51,11 @@ def page_file(name: str, request: Request) -> Response:
     return Response(content, media_type=_KINDS[_suffix(name)], headers=headers)
 
 
+def review_page(request: Request) -> Response:
+    """Answer with the page of review."""
+    return page_file("review.html", request)
+
+
 def pages_router() -> APIRouter:
     """Return the routes of the page's files."""
     router = APIRouter()

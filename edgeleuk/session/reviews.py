@@ -18,7 +18,7 @@ from edgeleuk.results.kinds import LABELS
 from edgeleuk.session.hash_chain import append_link
 from edgeleuk.session.open import connected
 from edgeleuk.session.reader import SessionReader, read_session
-from edgeleuk.session.schema import CONTINUED, REVIEWS, explained, has_reviews, transaction
+from edgeleuk.session.schema import CONTINUED, REVIEWS, explained, has_reviews, said, transaction
 
 if TYPE_CHECKING:
     import sqlite3
@@ -191,6 +191,52 @@ class ReviewedSession(SessionReader):
         with explained(self.path):
             return _rows(self._connection, after)
 
+    def first_link(self) -> str:
+        """Return the first link of the hash chain, over the settings, hexadecimal."""
+        with explained(self.path):
+            row = self._connection.execute("SELECT link FROM chain ORDER BY id LIMIT 1").fetchone()
+        return bytes(row[0]).hex()
+
+    def recorded(self) -> int:
+        """Return the number of the last link that is not of a review: it tells whether the run went on."""
+        query = "SELECT id FROM chain WHERE kind <> 'review' ORDER BY id DESC LIMIT 1"
+        with explained(self.path):
+            return int(self._connection.execute(query).fetchone()[0])
+
+    def calls(self) -> list[tuple[object, ...]]:
+        """Return what the machine says of each cell, without the pictures.
+
+        They are track, frame, decision, probability, reason, kind, kind_probability, and whether there is
+        a picture.
+        """
+        columns = "said.track, frame, said.decision, said.probability, said.reason, said.kind"
+        with explained(self.path):
+            return self._connection.execute(
+                f"SELECT {columns}, said.kind_probability, crop IS NOT NULL FROM"  # noqa: S608 - a query of ours
+                f" ({said(self._connection)}) AS said JOIN cells ON cells.track = said.track"
+            ).fetchall()
+
+    def field(self, frame: int) -> tuple[tuple[object, ...], list[tuple[int, int, int, int, object]]]:
+        """Return what is kept of a field.
+
+        Returns
+        -------
+        (source, width, height, texture), list of (x, y, w, h, crop)
+            The second are the cells that were cut out of it.
+        """
+        with explained(self.path):
+            of_field = self._connection.execute(
+                "SELECT source, width, height, jpeg FROM frames LEFT JOIN textures ON frame = sequence"
+                " WHERE sequence = ?",
+                (frame,),
+            ).fetchone()
+            cells = self._connection.execute(
+                "SELECT x, y, w, h, crop FROM cells WHERE frame = ?1 UNION ALL"
+                " SELECT x, y, w, h, crop FROM views WHERE frame = ?1",
+                (frame,),
+            ).fetchall()
+        return of_field, cells
+
     def record(self, words: Sequence[Word]) -> list[Review]:
         """Record words, all or none of them; on the disk when this returns.
 
@@ -246,19 +292,19 @@ class ReviewedSession(SessionReader):
         require_reader(reader)
         _require_token(token)
         with self._written() as connection:
-            said = _by_token(connection, of)
-            if said is None or said.label is None or said.reader != reader:
+            word = _by_token(connection, of)
+            if word is None or word.label is None or word.reader != reader:
                 raise UsageError(
                     f"there is no such review of {recordable(reader)}",
                     got=repr(of[:80]),
                     allowed="the token of a word that this reader said",
                 )
-            before = connection.execute(f"{_ALL} WHERE undoes = ?", (said.number,)).fetchone()
+            before = connection.execute(f"{_ALL} WHERE undoes = ?", (word.number,)).fetchone()
             if before is not None:
                 return _review(before)
             if _by_token(connection, token) is not None:
                 raise _used(token)
-            return _insert(connection, (said.track, None, reader, said.number, said.is_drawn, token), None)
+            return _insert(connection, (word.track, None, reader, word.number, word.is_drawn, token), None)
 
     @contextlib.contextmanager
     def _written(self) -> Iterator[sqlite3.Connection]:

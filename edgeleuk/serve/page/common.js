@@ -58,7 +58,11 @@ export async function ask(path, body) {
   try { answer = await fetch(path, { cache: "no-store", ...options }); } catch { throw new Error(t("connection.none")); }
   const told = await answer.json().catch(() => ({}));
   if (answer.ok) return told;
-  throw new Error(typeof told.detail === "string" ? told.detail : t("refused", { status: answer.status }));
+  const error = new Error(typeof told.detail === "string" ? told.detail : t("refused", { status: answer.status }));
+  // What is wrong stays wrong; anything else may be right when it is sent again.
+  error.refused = answer.status === 409 || answer.status === 422;
+  error.status = answer.status;
+  throw error;
 }
 
 function themeButton() {

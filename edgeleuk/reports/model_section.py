@@ -23,12 +23,12 @@ def model(facts: SessionFacts, beside: Beside) -> str:
         "Last link of the session": "none" if report.chain is None else report.chain.head,
     }
     parts = [described({name: f"<code>{escape(printable(text))}</code>" for name, text in known.items()})]
-    if beside.model is None:
-        parts.append(f"<p><strong>{escape(printable(beside.no_model))}</strong></p>")
+    if isinstance(beside.model, str):
+        parts.append(f"<p><strong>{escape(printable(beside.model))}</strong></p>")
     else:
         parts += _of_bundle(beside.model)
     parts += ["<h3>Settings of the run</h3>", _settings(facts)]
-    if beside.model is not None:
+    if not isinstance(beside.model, str):
         parts += ["<h3>Model card</h3>", markdown_html(beside.model.card)]
     return section("Model", *parts, css="page")
 

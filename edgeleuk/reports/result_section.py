@@ -9,6 +9,7 @@ from edgeleuk.io.console import printable
 from edgeleuk.io.page import described, row, section, table
 from edgeleuk.reports.charts import SharedBar, interval_bars
 from edgeleuk.results import DECISIONS
+from edgeleuk.results.kinds import NORMAL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +29,7 @@ NOT_RECORDED = "not recorded"
 _MOST_NOTES = 4
 
 
-def result(facts: SessionFacts, quality: Quality, reviewed: Reviewed | None) -> str:
+def result(facts: SessionFacts, quality: Quality, reviewed: Reviewed | str) -> str:
     """Return the section of the result."""
     return section(
         "Result",
@@ -75,7 +76,7 @@ def _chain(facts: SessionFacts) -> str:
     return f"{chain.links} links, all sound; the last is {chain.head[:16]}"
 
 
-def _differential(facts: SessionFacts, reviewed: Reviewed | None) -> str:
+def _differential(facts: SessionFacts, reviewed: Reviewed | str) -> str:
     report = facts.report
     white: DifferentialCount | None = report.white_cells
     if white is not None:
@@ -102,19 +103,27 @@ def _of_decisions(of: Differential) -> dict[str, CountedShare]:
     return {name: getattr(of, name) for name in DECISIONS}
 
 
-def _counts_table(shares: Mapping[str, CountedShare], caption: str, reviewed: Reviewed | None) -> str:
+def _counts_table(shares: Mapping[str, CountedShare], caption: str, reviewed: Reviewed | str) -> str:
     head = ["", "machine", "share", "95 % interval"]
-    # A person may have found what the machine did not call.
-    after: Mapping[str, Estimate] = {} if reviewed is None else reviewed.counts
-    if reviewed is not None:
+    after: dict[str, tuple[int, Estimate]] = {}
+    if not isinstance(reviewed, str):
         head += ["after review", "95 % interval"]
         caption = f"{caption}. After review: cells of this session"
+        # Of a bundle that tells no kinds, a lymphocyte is called normal.
+        renamed = {"lymphocyte": NORMAL} if NORMAL in shares else {}
+        after = {renamed.get(name, name): of for name, of in reviewed.counts.items()}
     rows = []
+    # A person may have found what the machine did not call.
     for name in (*shares, *(name for name in after if name not in shares)):
         of = shares.get(name)
-        cells = ["0", "", ""] if of is None else [f"{of.count:,}", *_written(of.share, of.low, of.high)]
-        rows.append(row([escape(name), *cells, *(_estimated(after.get(name)) if reviewed else ())]))
+        cells = [f"{after[name][0]:,}", "", ""] if of is None else _counted(of)
+        more = [] if isinstance(reviewed, str) else _estimated(after[name][1] if name in after else None)
+        rows.append(row([escape(name), *cells, *more]))
     return table(head, rows, caption=caption)
+
+
+def _counted(of: CountedShare) -> list[str]:
+    return [f"{of.count:,}", *_written(of.share, of.low, of.high)]
 
 
 def _estimated(of: Estimate | None) -> list[str]:
@@ -138,9 +147,9 @@ def _bars(shares: Mapping[str, CountedShare], what: str) -> str:
     return interval_bars(bars, f"Shares of {what} with their intervals; the table above has the numbers")
 
 
-def _review_text(reviewed: Reviewed | None) -> str:
-    if reviewed is None:
-        return "These are the machine's counts: the session holds no person's review."
+def _review_text(reviewed: Reviewed | str) -> str:
+    if isinstance(reviewed, str):
+        return printable(f"These are the machine's counts: {reviewed}.")
     readers = ", ".join(reviewed.readers) or "nobody named"
     looked = f"Reviewed: {reviewed.looked_at:,} of {reviewed.cells:,} cells, by {readers}."
     return printable(" ".join([looked, *reviewed.notes]))
@@ -167,13 +176,14 @@ def _in_no_share(facts: SessionFacts) -> str:
     ).strip()
 
 
-def _blasts(facts: SessionFacts, reviewed: Reviewed | None) -> str:
+def _blasts(facts: SessionFacts, reviewed: Reviewed | str) -> str:
     report = facts.report
+    told = None if isinstance(reviewed, str) else reviewed
     rows: list[tuple[str, ShareOfCells | BlastShare | CorrectedShare, Estimate | None]] = []
     if (white := report.white_cells) is not None:
-        rows.append(("of white cells", white.blasts_of_white_cells, reviewed and reviewed.of_white))
+        rows.append(("of white cells", white.blasts_of_white_cells, told and told.of_white))
     of_called = "of cells called blast or normal"
-    rows.append((of_called, report.blast_share, reviewed and reviewed.of_lymphoid))
+    rows.append((of_called, report.blast_share, told and told.of_lymphoid))
     corrected = "the same, corrected for the network's known error"
     rows.append((corrected, report.corrected_blast_share, None))
     cells: list[str] = []
@@ -182,10 +192,10 @@ def _blasts(facts: SessionFacts, reviewed: Reviewed | None) -> str:
         said = _written(of.share, of.low, of.high) if of.reason is None else ["no share", ""]
         if of.reason is not None:
             reasons[of.reason] = None
-        more = [] if reviewed is None else _written(*(after or (None, None, None)))
+        more = [] if told is None else _written(*(after or (None, None, None)))
         cells.append(row([title, f"{of.n:,}", *said, *more]))
     head = ["blasts", "n", "share", "95 % interval"]
-    head += [] if reviewed is None else ["after review", "95 % interval"]
+    head += [] if told is None else ["after review", "95 % interval"]
     return "\n".join(
         [
             table(head, cells, caption="Share of blasts, each by itself"),

@@ -61,7 +61,16 @@ def _of_bundle(model: Model) -> list[str]:
 
 def _settings(facts: SessionFacts) -> str:
     # Those are said above, or stand under two names.
-    left_out = {"known_error", "bundle", "bundle_sha256", "camera", "edgeleuk", "simulated", "gate"}
+    left_out = {
+        "known_error",
+        "bundle",
+        "bundle_sha256",
+        "camera",
+        "edgeleuk",
+        "simulated",
+        "gate",
+        "known_kinds",
+    }
     said = {
         name: "not set" if value is None else value
         for name, value in facts.settings.items()
@@ -69,4 +78,5 @@ def _settings(facts: SessionFacts) -> str:
     }
     if not said:
         return "<p>The session recorded none.</p>"
-    return described({escape(name): escape(printable(str(value))) for name, value in said.items()})
+    lines = {escape(name): escape(printable(str(value))) for name, value in said.items()}
+    return described(lines, css="two")

@@ -68,7 +68,8 @@ class TestResult:
                 session.record_event(kind, text)
         text = text_of(page_of(path))
         assert "Sample S-2 &lt;b&gt; Operator ana" in text
-        assert "Note 1 thick" in text
+        assert "Notes 1, at the end of the evidence" in text
+        assert "Notes thick" in text
 
     @pytest.mark.parametrize(
         ("settings", "says"),

@@ -94,9 +94,8 @@ def _differential(facts: SessionFacts, reviewed: Reviewed | str) -> str:
         parts = [counts, f"<p><strong>No shares:</strong> {escape(reason or 'no cell was counted')}.</p>"]
     parts.append(f'<p class="note">{escape(_review_text(reviewed))} {escape(_in_no_share(facts))}</p>')
     if corrected is not None and corrected.reason is not None and told:
-        parts.append(
-            f'<p class="note">Not corrected for confusions of kinds: {escape(printable(corrected.reason))}.</p>'
-        )
+        why = escape(printable(corrected.reason))
+        parts.append(f'<p class="note">Not corrected for confusions of kinds: {why}.</p>')
     return "<h3>Differential</h3>\n" + "\n".join(parts)
 
 

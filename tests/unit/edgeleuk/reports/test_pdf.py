@@ -38,7 +38,12 @@ printed_here = pytest.mark.skipif(not CHROMIUM, reason="Chromium is not installe
 def test_a_page_of_result_and_at_most_six_without_the_gallery(edgeleuk: Call, tmp_path: Path) -> None:
     path, out = tmp_path / "s.db", tmp_path / "s.pdf"
     bundle = read_bundle(DEFAULT_PATH)
-    settings = {"camera": "test://", "bundle_sha256": bundle.sha256, "bundle": "default", "edgeleuk": "0"}
+    settings: dict[str, object] = {
+        "camera": "test://",
+        "bundle_sha256": bundle.sha256,
+        "bundle": "default",
+        "edgeleuk": "0",
+    }
     settings |= {"until_points": 5.0, "until_cells": 500, "runtime": "litert", "precision": "int8"}
     with create_session(path, settings) as session:
         for number, prediction in enumerate(of_kinds(40)):

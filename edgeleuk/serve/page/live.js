@@ -12,7 +12,7 @@ function showPhase() {
   write("phase", `${signs[phase]} ${t(`phase.${phase}`)}`);
   by("simulated").hidden = !(state && state.simulated);
   const lost = connection === "lost" && state && state.phase === "ended" ? "connection.ended" : `connection.${connection}`;
-  const banner = write("connection", connection === "open" ? "" : t(lost));
+  const banner = write("connection", connection === "open" ? "" : t(lost, { reason: state ? state.ended : "" }));
   banner.hidden = connection === "open" || (!state && connection === "lost");
   const ended = !state || state.phase === "ended" || connection === "lost";
   by("pause").disabled = by("stop").disabled = ended;

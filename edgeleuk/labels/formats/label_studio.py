@@ -19,7 +19,7 @@ from edgeleuk.errors import DataRefusedError
 from edgeleuk.labels.contents import Moment
 from edgeleuk.labels.formats.cells import CATEGORIES, COLOURS, PICTURES
 from edgeleuk.labels.formats.json_files import read_json
-from edgeleuk.labels.formats.marks import Mark, ring_of_points
+from edgeleuk.labels.formats.marks import NO_AREA, Mark, ring_of_points
 from edgeleuk.labels.formats.outlines import one_ring
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ _IMAGE = "image"
 _UPLOADED = re.compile(r"^[0-9a-f]{8}-")
 _ENDINGS = re.compile(r"\.(png|jpe?g|bmp|webp|tiff?)$", re.IGNORECASE)
 _MOST_PIXELS = 1 << 28
+_READ = ("polygonlabels", "rectanglelabels", "brushlabels", "choices")
 
 
 class _Result(msgspec.Struct):
@@ -158,8 +159,10 @@ def _mark(task: _Task, annotation: _Annotation, result: _Result, where: str) -> 
     """Read one region, or a choice for the whole picture; None of what says nothing of a cell."""
     kind, value = result.type, result.value
     words = value.get("choices" if kind == "choices" else kind)
-    if kind not in ("polygonlabels", "rectanglelabels", "brushlabels", "choices"):
-        return None
+    if kind not in _READ:
+        # A shape that outlines no cell is counted; texts, ratings and relations are about none.
+        is_shape = kind.endswith("labels")
+        return Mark(_picture(task.data, where), where, None, fault=NO_AREA) if is_shape else None
     if result.image_rotation or value.get("rotation"):
         raise DataRefusedError(
             f"{where} is rotated, which is not read", cure="draw it upright, or as a polygon"
@@ -184,7 +187,7 @@ def _mark(task: _Task, annotation: _Annotation, result: _Result, where: str) -> 
     if kind == "rectanglelabels":
         try:
             x, y, w, h = (float(value[name]) / 100 for name in ("x", "y", "width", "height"))
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             raise DataRefusedError(f"{where} has a rectangle that lacks a number") from None
         return mark.with_box((x, y, x + w, y + h))
     if kind == "brushlabels":

@@ -24,7 +24,7 @@ def review(
     from edgeleuk.commands import review as reviewing
     from edgeleuk.io.config import command_settings
     from edgeleuk.review.state import state_text
-    from edgeleuk.serve.address import serve_options
+    from edgeleuk.serve.address import serve_address
 
     if serve is None:
         if (tls_cert or tls_key or bundle) is not None:
@@ -34,5 +34,5 @@ def review(
         state = reviewing.review_facts(session)
     else:
         chosen = command_settings({"bundle": bundle}, command="review").bundle
-        state = reviewing.serve_review(session, serve_options(serve, tls_cert, tls_key), chosen)
+        state = reviewing.serve_review(session, serve_address(serve, tls_cert, tls_key), chosen)
     emit(state, state_text, as_json=as_json)

@@ -250,11 +250,11 @@ def scan(
         "camera": camera,
         "bundle": bundle,
         "session": session and str(session),
+        "control": control,
+        "control_required": control_required,
         "until_points": until_points,
         "until_of": until_of,
         "until_cells": until_cells,
-        "control": control,
-        "control_required": control_required,
     }
     settings = command_settings(flags, file=config, command="scan")
     plan = ScanPlan(*scanning.parse_area(area), overlap)

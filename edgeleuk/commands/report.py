@@ -143,7 +143,9 @@ def require_outputs(sessions: Sequence[Path], html: Path | None, pdf: Path | Non
                 require_not_session(out, session, flag)
             require_replaceable(out, is_ours, flag)
             if not out.parent.is_dir():
-                raise UsageError(f"{out} cannot be written", got="no such folder", cure=f"choose another {flag}")
+                raise UsageError(
+                    f"{out} cannot be written", got="no such folder", cure=f"choose another {flag}"
+                )
     if pdf is not None:
         find_chromium()
 

@@ -27,7 +27,7 @@ def review_facts(session: Path) -> ReviewState:
     UsageError, SessionError
         See `ReviewDesk`.
     """
-    with ReviewDesk(session) as desk:
+    with ReviewDesk(session, writes=False) as desk:
         return desk.state()
 
 
@@ -48,10 +48,8 @@ def serve_review(session: Path, options: ServeOptions, bundle: str) -> ReviewSta
 
     Raises
     ------
-    MissingDependencyError
-        The extra ``serve`` is not installed.
-    UsageError
-        The port is taken, or the certificate cannot be used.
+    MissingDependencyError, UsageError
+        See `RunPage`.
     SessionError
         See `ReviewDesk`.
     """

@@ -164,6 +164,26 @@ class SessionLabels:
 
 
 def session_labels(session: Path, *, bundle: str | None = None) -> SessionLabels:
+    """Return what was said of a session's cells, at least one word; see `session_words`.
+
+    Raises
+    ------
+    DataRefusedError
+        Nobody labelled a cell of it, or as `session_words`.
+    """
+    found = session_words(session, bundle=bundle)
+    if not found.cells:
+        place = labels_beside(session)
+        beside = f"no word on its cells in {place.name}" if place.exists() else f"no {place.name} beside it"
+        raise DataRefusedError(
+            f"nobody labelled a cell of {session.name}",
+            got=f"{beside}, and no review in it",
+            cure="label cells with `edgeleuk review` or `edgeleuk labels set`",
+        )
+    return found
+
+
+def session_words(session: Path, *, bundle: str | None = None) -> SessionLabels:
     """Return what was said of a session's cells, in it and beside it, with the session's own pixels.
 
     Of reviews the words count that nobody took back. A review that says ``uncertain`` names no label, and
@@ -172,7 +192,7 @@ def session_labels(session: Path, *, bundle: str | None = None) -> SessionLabels
     Raises
     ------
     DataRefusedError
-        Nobody labelled a cell of it, or the session shows other pixels than were labelled beside it.
+        The session shows other pixels than were labelled beside it.
     IntegrityError, LabelsError, UsageError
         As `label_cells`.
     """
@@ -190,16 +210,7 @@ def session_labels(session: Path, *, bundle: str | None = None) -> SessionLabels
         reviewed = _reviewed(reader, beside, spool)
     if lost:
         raise _without_pixels(lost, session.name, "other pixels than those that were labelled")
-    cells = joined([*beside, *reviewed])
-    if not cells:
-        raise DataRefusedError(
-            f"nobody labelled a cell of {session.name}",
-            got=f"no {place.name} beside it, and no review in it"
-            if before is None
-            else f"{len(before.cells)} cells of others in {place.name}",
-            cure="label cells with `edgeleuk review` or `edgeleuk labels set`",
-        )
-    return SessionLabels(session, cells, spool)
+    return SessionLabels(session, joined([*beside, *reviewed]), spool)
 
 
 def _reviewed(reader: SessionReader, beside: Sequence[CellEntry], spool: Spool) -> list[CellEntry]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from edgeleuk.results.structs import (
         BlastShare,
         CorrectedShare,
+        CorrectedWhiteCells,
         CountedShare,
         Differential,
         DifferentialCount,
@@ -95,7 +96,22 @@ def _differential(facts: SessionFacts, reviewed: Reviewed | None) -> str:
     else:
         parts.append(f"<p><strong>No shares:</strong> {escape(reason or 'no cell was counted')}.</p>")
     parts.append(f'<p class="note">{escape(_review_text(reviewed))} {escape(_in_no_share(facts))}</p>')
+    if report.corrected_white_cells is not None:
+        parts.append(_corrected(report.corrected_white_cells))
     return "<h3>Differential</h3>\n" + "\n".join(parts)
+
+
+def _corrected(of: CorrectedWhiteCells) -> str:
+    """Return the shares corrected by cells that the laboratory held out, or why there are none."""
+    if of.reason is not None:
+        reason = escape(printable(of.reason))
+        return f'<p class="note">Not corrected for confusions of kinds: {reason}.</p>'
+    rows = [
+        row([escape(name), *_written(one.share, one.low, one.high), f"{of.effective[name]:.0f} cells"])
+        for name, one in of.kinds.items()
+    ]
+    caption = f"{of.n:,} white cells, corrected for confusions of kinds; 95 % intervals, each by itself"
+    return table(["", "corrected share", "95 % interval", "known as from"], rows, caption=caption)
 
 
 def _of_decisions(of: Differential) -> dict[str, CountedShare]:
@@ -198,14 +214,16 @@ def stopping_rule(facts: SessionFacts) -> str:
     """Say which rule was to end the run, and how it stands."""
     report = facts.report
     precision, counted = report.precision, report.cells.unique
+    white = precision.of == "white"
+    share, cells = ("share of blasts" + " among white cells" * white), "white cells" if white else "cells"
     parts = []
     if precision.until_points is not None:
         if precision.half_width_points is None:
-            parts.append(f"Asked for +-{precision.until_points:g} points: no share of blasts may be told")
+            parts.append(f"Asked for +-{precision.until_points:g} points: no {share} may be told")
         else:
             met = "reached" if precision.half_width_points <= precision.until_points else "NOT reached"
             parts.append(
-                f"Asked for +-{precision.until_points:g} points of the share of blasts: {met}, it is"
+                f"Asked for +-{precision.until_points:g} points of the {share}: {met}, it is"
                 f" +-{precision.half_width_points:.1f}"
             )
     until_cells = facts.settings.get("until_cells")
@@ -214,10 +232,12 @@ def stopping_rule(facts: SessionFacts) -> str:
         parts.append(f"Asked for {until_cells:,} cells: {met}, there are {counted:,}")
     if not parts:
         known = precision.half_width_points
-        reached = "" if known is None else f"; the share of blasts is known to +-{known:.1f} points"
+        reached = "" if known is None else f"; the {share} is known to +-{known:.1f} points"
         parts.append(f"None was set{reached}")
     if precision.cells_needed:
-        parts.append(f"About {precision.cells_needed:,} more cells would give +-{precision.points:g} points")
+        parts.append(
+            f"About {precision.cells_needed:,} more {cells} would give +-{precision.points:g} points"
+        )
     return ". ".join([*parts, f"Ended: {report.ended}"]) + "."
 
 

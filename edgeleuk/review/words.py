@@ -5,6 +5,8 @@ from __future__ import annotations
 from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
+
 from edgeleuk.counting.differential import UNCERTAIN
 from edgeleuk.counting.stratified import Looks
 from edgeleuk.labels.checking import Agreement
@@ -112,7 +114,7 @@ def agreements_of(words: Words) -> list[Agreement]:
             if one in said and other in said and UNCERTAIN not in (said[one].label, said[other].label)
         ]
         if pairs:
-            found.append(Agreement(people=(one, other), **cohens_kappa(pairs)._asdict()))
+            found.append(Agreement(people=(one, other), **msgspec.structs.asdict(cohens_kappa(pairs))))
     return found
 
 

@@ -58,6 +58,17 @@ def serve_options(
                 "a certificate is of use with --serve alone", cure="pass --serve [HOST:]PORT, too"
             )
         return None
+    return serve_address(text, certificate, key)
+
+
+def serve_address(text: str, certificate: Path | None = None, key: Path | None = None) -> ServeOptions:
+    """Read ``[HOST:]PORT``.
+
+    Raises
+    ------
+    UsageError
+        It is not that, or there is a key without a certificate.
+    """
     host, _, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
     if not (port.isascii() and port.isdigit() and int(port) <= 65535) or (":" in host and "[" not in text):

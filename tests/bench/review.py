@@ -8,6 +8,7 @@ when it is answered.
 
 from __future__ import annotations
 
+import functools
 import sys
 import tempfile
 import time
@@ -41,9 +42,9 @@ def main(cells: int = 5000, reviewed: int = 500) -> None:
         session = many_cells(Path(folder) / "night.db", cells)
         with ReviewDesk(session) as desk:
             for number in range(reviewed):
-                (cell,) = timed("next", lambda: desk.queue("A", 0, 1))  # type: ignore[misc]
+                cell = timed("next", lambda: desk.queue("A", 0, 1))[0]
                 said = word(cell.track, "band", "A", f"t{number}", is_drawn=True)
-                timed("record", lambda said=said: desk.record([said]))
+                timed("record", functools.partial(desk.record, [said]))
                 timed("state", desk.state)
     print(f"{reviewed} of {cells} cells")
     for what, times in taken.items():

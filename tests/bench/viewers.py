@@ -2,8 +2,8 @@
 
 The run is the product's own, on drawn fields that are held in memory, so that it is as fast as the machine
 lets it be. Stretches with three viewers, in a process of their own, follow stretches without, the one and the
-other first in turn; each pair gives a ratio. Two viewers read what they get, one reads a kilobyte a second. Prints
-a table on standard error and JSON on standard output; exits 3 when the median ratio is over the bar.
+other first in turn; each pair gives a ratio. Two viewers read what they get, one reads a kilobyte a second.
+Prints a table on standard error and JSON on standard output; exits 3 when the median ratio is over the bar.
 
     python tests/bench/viewers.py [--pairs 30] [--seconds 4] [--width 1280]
 """
@@ -152,8 +152,8 @@ def measured(source: HeldFields, port: int, pairs: int, seconds: float) -> list[
             found.append((both[False], both[True]))
             alone, with_them = found[-1]
             print(
-                f"  {alone.ms:7.1f} ms alone, {with_them.ms:7.1f} ms watched; of processors {alone.cpu_ms:7.1f}"
-                f" and {with_them.cpu_ms:7.1f}",
+                f"  {alone.ms:7.1f} ms alone, {with_them.ms:7.1f} ms watched;"
+                f" of processors {alone.cpu_ms:7.1f} and {with_them.cpu_ms:7.1f}",
                 file=sys.stderr,
             )
         watching.stdin.close()

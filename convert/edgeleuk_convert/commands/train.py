@@ -81,7 +81,6 @@ def train(
         Train on a split that leaks, and stamp whatever is said of it.
     """
     from edgeleuk_convert.dataset.splits import every_subject
-    from edgeleuk_convert.evaluation.evaluate import evaluate_cells, keras_predictor
     from edgeleuk_convert.evaluation.every_subject import cross_validated
     from edgeleuk_convert.networks.architectures import memory_warning
     from edgeleuk_convert.training.checkpoint import settings_path
@@ -115,17 +114,7 @@ def train(
             answers=known,
             judged=judged,
         )
-        # Not what is unseen by group: of a split that was allowed to leak, all that was held out is judged.
-        tested = set(record.held_out_subjects)
-        evaluation = None
-        if not all_subjects:
-            evaluation = evaluate_cells(
-                keras_predictor(out, record),
-                [cell for cell in cells.labelled if cell.subject in tested],
-                [cell for cell in cells.labelled if cell.subject not in tested],
-                cells.folder,
-                threshold=record.output.threshold,
-            )
+        evaluation = None if all_subjects else _on_held_out(cells, out, record)
     return TrainingResult(
         model=str(out),
         settings=str(settings_path(out)),
@@ -136,6 +125,20 @@ def train(
         held_out_subjects=tuple(record.held_out_subjects),
         held_out=None if evaluation is None else _evaluated(evaluation),
         cross_validated=record.cross_validated,
+    )
+
+
+def _on_held_out(cells: CellSet, out: Path, record: TrainingRecord) -> Evaluation:
+    """Judge a network on what was held out; of a split that was allowed to leak, on all of it."""
+    from edgeleuk_convert.evaluation.evaluate import evaluate_cells, keras_predictor
+
+    tested = set(record.held_out_subjects)
+    return evaluate_cells(
+        keras_predictor(out, record),
+        [cell for cell in cells.labelled if cell.subject in tested],
+        [cell for cell in cells.labelled if cell.subject not in tested],
+        cells.folder,
+        threshold=record.output.threshold,
     )
 
 

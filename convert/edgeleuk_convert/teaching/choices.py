@@ -12,6 +12,7 @@ from edgeleuk_convert.teaching.kernels import (
     Reference,
     Standard,
     fitted_head,
+    kernel,
     no_prior,
     standard_of,
 )
@@ -239,9 +240,9 @@ def _joined(task: Task, reference: ReferenceCells, here: Standard, *, usual: boo
         ("one standard", common, common.of(reference.cells)),
         ("each by its own standard", here, own),
     ):
-        z = standard.of(task.cells)
+        z, among = standard.of(task.cells), kernel(z_reference, z_reference, task.gamma)
         for weight in REFERENCE_WEIGHTS:
-            ready = Reference(z_reference, targets, RIDGES[0] / (weight * balance), task.gamma)
+            ready = Reference(z_reference, targets, RIDGES[0] / (weight * balance), task.gamma, among)
             prior = ready.prior(z, task.bias)
             found += [
                 Choice(

@@ -10,6 +10,7 @@ Machine Learning", 2006, equations 2.25 and 2.26.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -113,7 +114,7 @@ def solved(matrix: Floats, noise: Floats, right: Floats) -> Floats:
     return np.asarray(np.linalg.solve(matrix + np.diag(noise), right), np.float64)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Reference:
     """The cells that taught the shipped heads, ready to be joined.
 
@@ -124,18 +125,24 @@ class Reference:
     targets : (r, K) float64
     noise : (r,) float64
     gamma : float
+    among : (r, r) float64
+        Their kernel, which other noises can share.
     """
 
     z: Floats
     targets: Floats
     noise: Floats
     gamma: float
+    among: Floats
+
+    @cached_property
+    def _inverse(self) -> Floats:
+        return np.asarray(np.linalg.inv(self.among + np.diag(self.noise)), np.float64)
 
     def prior(self, z: Floats, bias: float) -> Prior:
         """Return what the reference says of (n, D) standardised cells, and leaves open."""
         towards = kernel(z, self.z, self.gamma)
-        inverse = np.linalg.inv(kernel(self.z, self.z, self.gamma) + np.diag(self.noise))
-        through = towards @ inverse
+        through = towards @ self._inverse
         mean = bias + through @ (self.targets - bias)
         return Prior(mean, kernel(z, z, self.gamma) - through @ towards.T)
 

@@ -21,7 +21,7 @@ from edgeleuk.io.images import write_png
 from edgeleuk.labels.contents import Moment, Scale, SessionSource, Source, Statement, agreed, identity_of
 from edgeleuk.labels.formats.json_files import read_json
 from edgeleuk.labels.formats.outlines import polygons_of, tight_box
-from edgeleuk.labels.sessions import session_labels
+from edgeleuk.labels.sessions import session_words
 from edgeleuk.results import Decision
 from edgeleuk.results.kinds import LABELS
 from edgeleuk.session.contours import decode_contours
@@ -184,15 +184,9 @@ class Outlined:
 
 def words_of(session: Path) -> dict[int, CellEntry]:
     """Return what people said of a session's cells, by the cells' numbers; the one place that asks."""
-    try:
-        entries = session_labels(session).cells
-    except DataRefusedError as error:
-        if str(error).startswith(f"nobody labelled a cell of {session.name}"):
-            return {}
-        raise
     return {
         source.cell: entry
-        for entry in entries
+        for entry in session_words(session).cells
         for source in entry.sources
         if isinstance(source, SessionSource) and source.session == session.name
     }

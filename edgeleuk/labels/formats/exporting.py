@@ -102,11 +102,11 @@ class _Counted:
 
 def _write_labels(session: Path, folder: Path) -> Exported:
     """Write what people said of a session's cells, with the cells' pixels."""
-    said = session_labels(session)
-    write_labels(folder / f"{session.stem}{ENDING}", said.cells, said)
-    write_csv(said.cells, folder / f"{session.stem}.csv")
+    found = session_labels(session)
+    write_labels(folder / f"{session.stem}{ENDING}", found.cells, found)
+    write_csv(found.cells, folder / f"{session.stem}.csv")
     write_index(folder, LABELS, [])
-    return Exported(len(said.cells), len(said.cells), 0)
+    return Exported(len(found.cells), len(found.cells), 0)
 
 
 def _is_ours(folder: Path) -> bool:

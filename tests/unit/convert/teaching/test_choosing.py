@@ -52,7 +52,7 @@ class TestKernels:
         own, other = rng.normal(size=(12, 5)), rng.normal(size=(20, 5))
         targets, of_other = rng.normal(size=(12, 2)), rng.normal(size=(20, 2))
         noise, noise_of_other = np.full(12, 0.3), np.full(20, 0.7)
-        prior = Reference(other, of_other, noise_of_other, 0.5).prior(own, 0.25)
+        prior = Reference(other, of_other, noise_of_other, 0.5, kernel(other, other, 0.5)).prior(own, 0.25)
         found = prior.scores(np.arange(10), np.array([10, 11]), targets, noise)
         both = np.vstack([own[:10], other])
         weights = solved(

@@ -11,6 +11,7 @@ from sessions import record, summary
 
 from edgeleuk.bundle.reading import DEFAULT_PATH, read_bundle
 from edgeleuk.commands.report import PageOptions, page_of, write_page
+from edgeleuk.counting.confusion import Confusion, KnownKinds
 from edgeleuk.errors import SessionError, UsageError
 from edgeleuk.results import Decision, Prediction
 from edgeleuk.results.kinds import Kind
@@ -95,12 +96,33 @@ class TestResult:
             ({}, "None was set; the share of blasts is known to +-"),
             ({"until_points": 90.0}, "Asked for +-90 points of the share of blasts: reached"),
             ({"until_points": 5.0}, "Asked for +-5 points of the share of blasts: NOT reached"),
+            (
+                {"until_points": 90.0, "until_of": "white"},
+                "Asked for +-90 points of the share of blasts among white cells: reached",
+            ),
+            ({"known_kinds": {"asked": ["neutrophil"]}}, "more white cells would give +-5 points"),
             ({"until_cells": 40}, "Asked for 40 cells: reached, there are 40"),
             ({"until_cells": 41}, "Asked for 41 cells: NOT reached, there are 40"),
         ],
     )
     def test_the_stopping_rule(self, tmp_path: Path, settings: dict[str, object], says: str) -> None:
         assert says in text_of(page_of(make(tmp_path / "s.db", settings=settings)))
+
+    def test_the_differential_corrected_or_why_it_is_not(self, tmp_path: Path) -> None:
+        kinds = ("blast", "lymphocyte", "neutrophil")
+        rows = tuple(tuple(90.0 if a == b else 5.0 for b in kinds) for a in kinds)
+        for name, confusion, says in (
+            (
+                "a.db",
+                Confusion(kinds, rows, (40.0,) * 3),
+                "corrected for confusions of kinds; 95 % intervals",
+            ),
+            ("b.db", "why <not>", "Not corrected for confusions of kinds: why &lt;not&gt;."),
+        ):
+            known = KnownKinds(("neutrophil",), confusion).to_json()
+            text = text_of(page_of(make(tmp_path / name, settings={"known_kinds": known})))
+            assert says in text
+            assert ("known as from" in text) == isinstance(confusion, Confusion)
 
     def test_nothing_is_interpreted_and_nothing_comes_from_elsewhere(self, tmp_path: Path) -> None:
         page = page_of(make(tmp_path / "s.db"))

@@ -83,6 +83,14 @@ def test_the_background_colour_cancels_out(glass: tuple[int, int, int]) -> None:
     assert cell.nucleus_area_px == pytest.approx(np.pi * 32**2, rel=0.1)
 
 
+def test_red_cells_as_dense_as_nuclei_are_left_out() -> None:
+    """Colours as measured in a field of BCISC, whose thick red cells look grey."""
+    field = np.full((480, 640, 3), (134, 179, 114), np.uint8)
+    for x, y in RED_CELLS:
+        cv2.circle(field, (x, y), round(3.75 * PX_PER_UM), (57, 61, 29), -1)
+    assert segment(cv2.GaussianBlur(field, (0, 0), 1.0).astype(np.uint8), px_per_um=PX_PER_UM) == []
+
+
 def test_no_white_cell_is_an_empty_list() -> None:
     assert segment(smear([], red=RED_CELLS)) == []
 

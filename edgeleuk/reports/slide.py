@@ -93,10 +93,12 @@ def _mark(picture: RgbImage, cell: dict[str, Any], corner: tuple[float, float], 
     y = round((corner[1] + cell["y"] + cell["h"] / 2) * factor)
     side = max(7, round(1.3 * factor * max(cell["w"], cell["h"])))
     colour, form = COLOURS[Decision(cell["decision"])], _MARKERS[cell["decision"]]
+    # On a large slide the marks are small, and must not run into one another.
+    line = 2 if side > 10 else 1
     if form == "circle":
-        cv2.circle(picture, (x, y), side // 2, colour, 2, cv2.LINE_AA)
+        cv2.circle(picture, (x, y), side // 2, colour, line, cv2.LINE_AA)
     else:
-        cv2.drawMarker(picture, (x, y), colour, getattr(cv2, form), side, 2)
+        cv2.drawMarker(picture, (x, y), colour, getattr(cv2, form), side, line)
 
 
 def _box(field: dict[str, object]) -> tuple[float, float, float, float]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import re
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import quoteattr
 
 import msgspec
@@ -21,6 +20,7 @@ from edgeleuk.labels.formats.cells import CATEGORIES, COLOURS, PICTURES
 from edgeleuk.labels.formats.json_files import read_json
 from edgeleuk.labels.formats.marks import NO_AREA, Mark, ring_of_points
 from edgeleuk.labels.formats.outlines import one_ring
+from edgeleuk.labels.formats.picture_folder import picture_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 TASKS, CONFIG = "tasks.json", "config.xml"
 _IMAGE = "image"
-# Label Studio puts eight hexadecimal digits before the name of what was uploaded.
-_UPLOADED = re.compile(r"^[0-9a-f]{8}-")
 _ENDINGS = re.compile(r"\.(png|jpe?g|bmp|webp|tiff?)$", re.IGNORECASE)
 _MOST_PIXELS = 1 << 28
 _READ = ("polygonlabels", "rectanglelabels", "brushlabels", "choices")
@@ -115,22 +113,6 @@ def read_label_studio(source: Path) -> list[Mark]:
                     if (mark := _mark(task, annotation, result, where)) is not None
                 ]
     return marks
-
-
-def picture_of(address: str) -> str:
-    """Return the picture of an address, which is never followed.
-
-    Examples
-    --------
-    >>> picture_of("/data/local-files/?d=lab/images/a%20b.png"), picture_of("/data/upload/3/0123abcd-c.png")
-    ('lab/images/a b.png', 'c.png')
-    """
-    parts = urlsplit(address)
-    local = parse_qs(parts.query).get("d")
-    if local:
-        return local[0].lstrip("/")
-    name = unquote(parts.path).rpartition("/")[2]
-    return _UPLOADED.sub("", name)
 
 
 def _regions(cell: Outlined, word: str) -> list[dict[str, Any]]:

@@ -177,6 +177,20 @@ class TestOutlinesAndBoxes:
         }
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/data/local-files/?d=a/images/f%201.png", "/data/upload/1/0a1b2c3d-f%201.png",
+        "https://lab.example/x/f%201.png?token=1",
+    ],
+)  # fmt: skip
+def test_addresses_in_coco_are_looked_for_in_the_folder(
+    folder: Path, field: RgbImage, cell: Cell, address: str
+) -> None:
+    path = write(folder / "a.json", coco(field, bbox=box_of(cell), file_name=address))
+    is_that_cell(imported("coco", path), field, cell)
+
+
 def test_a_choice_is_of_the_cell_in_the_middle(tmp_path: Path, field: RgbImage, cell: Cell) -> None:
     x, y, w, h = cell.box
     around = field[max(0, y - 40) : y + h + 40, max(0, x - 40) : x + w + 40]
@@ -241,6 +255,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "an unknown image": ({"image_id": 9}, "names what the file does not list: got image 9"),
     "a missing picture": ({"file_name": "g.png"}, "1 picture is missing: got g.png"),
     "a picture above": ({"file_name": "../../x.png"}, "names a picture outside the folder"),
+    "an address above": ({"file_name": "/data/x?d=../x.png"}, "names a picture outside the folder"),
     "a picture at the root": ({"file_name": "/etc/x.png"}, "names a picture outside the folder"),
     "a picture on a drive": ({"file_name": "C:\\x\\f 1.png"}, "names a picture outside the folder"),
     "two points": ({"segmentation": [[1, 1, 5, 5]]}, "outlines nothing: got 2 different points"),

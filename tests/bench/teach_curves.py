@@ -1,4 +1,4 @@
-"""What labels are worth to `teach`, and which: learning curves on other laboratories' cells, with intervals.
+"""What labels are worth to `teach`: learning curves on other laboratories' cells, with intervals.
 
     python tests/bench/teach_curves.py [--data DIR] [--work DIR] [--draws 10]
 
@@ -15,6 +15,7 @@ import json
 import os
 import sys
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,7 +24,6 @@ for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
 
 import numpy as np  # noqa: E402 - its threads are told before
 
-from edgeleuk.bundle.heads import kind_probabilities  # noqa: E402
 from edgeleuk.bundle.manifest import INT8_TFLITE, REFERENCE  # noqa: E402
 from edgeleuk.bundle.reading import read_bundle  # noqa: E402
 from edgeleuk.bundle.reference import decode_reference  # noqa: E402
@@ -31,7 +31,6 @@ from edgeleuk.labels.file import write_labels  # noqa: E402
 from edgeleuk.labels.importing import import_folder  # noqa: E402
 from edgeleuk.labels.label_set import read_labels  # noqa: E402
 from edgeleuk.labels.naming import Naming  # noqa: E402
-from edgeleuk.labels.queue import doubts, queue  # noqa: E402
 from edgeleuk.labels.spool import Spool  # noqa: E402
 from edgeleuk.results.kinds import Kind  # noqa: E402
 from edgeleuk_convert.teaching.choices import (  # noqa: E402
@@ -67,8 +66,7 @@ LYMPHOCYTE, REST = Kind.LYMPHOCYTE.value, Kind.OTHER.value
 # The sets without slides: their pictures are dealt to so many.
 PARTS = 5
 SCALES = {"jiangxi": 6.2, "cellavision": 9.5}
-# Labels that a person has before asking for more, and how many more.
-FIRST, MORE = 20, (20, 40)
+BCISC = "BCISC, five kinds"
 TAKEN, BEFORE = "taken", "before"
 
 
@@ -148,10 +146,9 @@ def main() -> int:
     for draw in range(asked.draws):
         for world in worlds.values():
             for size in world.sizes:
-                kept.once((world.name, size, draw), lambda w=world, n=size, d=draw: curve_draw(w, n, d))
-            if world.label is world.cells.kind and len(world.label) > 2 * (FIRST + MORE[-1]):
-                kept.once((world.name, "queue", draw), lambda w=world, d=draw: queue_draw(w, d))
-    return told(worlds, kept.records, asked.draws)
+                kept.once((world.name, size, draw), partial(curve_draw, world, size, draw))
+    nothing = unlabelled(bundle, worlds[BCISC])
+    return told(worlds, kept.records, asked.draws, nothing)
 
 
 class Kept:
@@ -168,7 +165,7 @@ class Kept:
             if len(records) < len(lines):
                 path.write_text("".join(json.dumps(record) + "\n" for record in records), "utf-8")
 
-    def once(self, key: tuple[str, str | int, int], make: Callable[[], dict[str, Any]]) -> None:
+    def once(self, key: tuple[str, int, int], make: Callable[[], dict[str, Any]]) -> None:
         """Make a draw unless it is there."""
         name = "/".join(map(str, key))
         if name in self.records:
@@ -184,7 +181,7 @@ def worlds_of(bundle: Bundle, data: Path, work: Path) -> Iterator[World]:
     bcisc = measured(
         bundle, work, "bcisc", data / "white_cells/bcisc/crops", Naming({}, None, "{label}_{slide}-*")
     )
-    yield world_of(bundle, "BCISC, five kinds", bcisc, bcisc.kind, (20, 50, 100), without="bcisc")
+    yield world_of(bundle, BCISC, bcisc, bcisc.kind, (20, 50, 100), without="bcisc")
     rest = np.where(bcisc.kind == LYMPHOCYTE, LYMPHOCYTE, REST)
     yield world_of(bundle, "BCISC, lymphocytes against the rest", bcisc, rest, (20, 50, 100), without="bcisc")
     for name, title, sizes in (
@@ -254,6 +251,31 @@ def world_of(
     return World(name, cells, label, names, ReferenceCells(values, truth, group, source[rows]), head, sizes)
 
 
+def unlabelled(bundle: Bundle, world: World) -> dict[str, Figure]:
+    """Judge a laboratory by PBC's cells alone, its kinds being known: as it is, and by its own standard."""
+    reference = decode_reference(bundle.members[REFERENCE])
+    kinds = np.array(reference.label_texts)[reference.labels]
+    of_pbc = np.array(reference.source_texts)[reference.sources] == "pbc"
+    rows = of_pbc & np.isin(kinds, np.unique(world.label))
+    names = np.unique(kinds[rows])
+    truth = np.searchsorted(names, kinds[rows]).astype(np.int64)
+    values = reference.values().astype(np.float64)[rows]
+    weights = class_weights(truth, reference.groups.astype(np.str_)[rows])
+    there = standard_of(values, weights, hand_crafted=HAND_CRAFTED_OF_KIND)
+    here = standard_of(world.cells.values, hand_crafted=HAND_CRAFTED_OF_KIND)
+    targets, bias = np.eye(len(names))[truth], 1 / len(names)
+    found = {}
+    for name, standard in (("as it is", there), ("by the laboratory's own standard", here)):
+        head = fitted_head(
+            there.of(values), targets, RIDGE / weights, standard, gamma=GAMMA_OF_KIND, bias=bias
+        )
+        called = names[head.answer(world.cells.values).scores.argmax(axis=1)]
+        right = (called == world.label).astype(int).tolist()
+        record = {"asked": list(range(len(right))), "right": {"only": right}}
+        found[name] = figure(world, [record], "only")
+    return found
+
+
 def taught(world: World, rows: Ints, seed: int) -> tuple[Task, list[Any], Validated]:
     """Do what `teach` does with some labels."""
     task = world.task(rows)
@@ -317,40 +339,6 @@ def scores_of_others(task: Task, choice: Choice, values: Floats) -> Floats:
     return prior.scores(taught, asked, targets, noise)
 
 
-def queue_draw(world: World, draw: int) -> dict[str, Any]:
-    """Teach by a few labels, then by more of them: chosen by the queue, and at random."""
-    rng = np.random.default_rng(draw)
-    every = np.arange(len(world.label))
-    if world.cells.has_slides:
-        slides = np.unique(world.cells.slide)
-        held = world.cells.slide == slides[draw % len(slides)]
-    else:
-        held = rng.permutation(len(every)) % 3 == 0
-    pool, asked = rng.permutation(every[~held]), every[held]
-    own, others = pool[:FIRST], pool[FIRST:]
-    right: dict[str, list[int]] = {}
-
-    def judge(name: str, rows: Ints) -> KernelHead:
-        task, _, found = taught(world, np.sort(rows), draw)
-        head = found.choice.make.head(task, found.choice.ridge)
-        assert head is not None
-        right[name] = world.right(head.answer(world.cells.values[asked]).scores, asked)
-        return head
-
-    head = judge("first", own)
-    values = world.cells.values[others]
-    shares = kind_probabilities(head.answer(values).scores, SHARPNESS)
-    z = (values - head.mean) / head.deviation
-    doubt = doubts(shares, [Kind(name) for name in world.names], np.ones(len(values)))
-    order = queue(
-        z, doubt, world.cells.slide[others].tolist(), head.vectors.astype(np.float64), MORE[-1], head.gamma
-    )
-    for more in MORE:
-        judge(f"queue {more}", np.append(own, others[order[:more]]))
-        judge(f"random {more}", np.append(own, others[:more]))
-    return {"labels": FIRST, "asked": asked.tolist(), "right": right}
-
-
 class Figure(NamedTuple):
     """Balanced accuracy, or a difference of two: the mean of the draws and its 95 % interval."""
 
@@ -400,19 +388,19 @@ def figure(world: World, records: Sequence[dict[str, Any]], one: str, other: str
     return Figure(even, float(low), float(high))
 
 
-def told(worlds: dict[str, World], records: dict[str, dict[str, Any]], draws: int) -> int:
+def told(
+    worlds: dict[str, World], records: dict[str, dict[str, Any]], draws: int, nothing: dict[str, Figure]
+) -> int:
     """Print tables and bars; return the exit code."""
-    whole: dict[str, Any] = {"schema_version": 1, "draws": draws, "curves": {}, "queue": {}}
+    whole: dict[str, Any] = {"schema_version": 1, "draws": draws, "curves": {}}
+    whole["nothing_labelled"] = nothing
+    say("PBC's cells on BCISC", "nothing labelled", nothing)
     for world in worlds.values():
         points = {}
         for size in world.sizes:
             points[size] = point(world, [records[f"{world.name}/{size}/{draw}"] for draw in range(draws)])
             say(world.name, size, points[size])
         whole["curves"][world.name] = points
-        drawn = [records[key] for draw in range(draws) if (key := f"{world.name}/queue/{draw}") in records]
-        if drawn:
-            whole["queue"][world.name] = queue_point(world, drawn)
-            say(world.name, "queue", whole["queue"][world.name])
     whole["bars"] = bars_of(whole)
     for name, bar in whole["bars"].items():
         print(f"{'met   ' if bar['met'] else 'MISSED'} {bar['measured']:>28}  {name}", file=sys.stderr)
@@ -445,18 +433,6 @@ def figure_alone(world: World, records: Sequence[dict[str, Any]], name: str) -> 
     return float(np.mean(found))
 
 
-def queue_point(world: World, records: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Hold the queue against labels taken at random."""
-    found: dict[str, Any] = {"first": figure(world, records, "first")}
-    for more in MORE:
-        found |= {
-            f"queue {more}": figure(world, records, f"queue {more}"),
-            f"random {more}": figure(world, records, f"random {more}"),
-            f"gain {more}": figure(world, records, f"queue {more}", f"random {more}"),
-        }
-    return found
-
-
 def say(name: str, what: int | str, point: dict[str, Any]) -> None:
     """Print a row for people."""
     parts = [
@@ -467,22 +443,15 @@ def say(name: str, what: int | str, point: dict[str, Any]) -> None:
 
 def bars_of(whole: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Tell what was asked, and whether it was met."""
-    bcisc = whole["curves"]["BCISC, five kinds"]
+    nothing, some = whole["nothing_labelled"]["as it is"], whole["curves"][BCISC][50]["after"]
     bars = {
-        "PBC's head on BCISC, nothing labelled >= .80": (
-            bcisc[50]["before"],
-            bcisc[50]["before"].value >= 0.80,
-        ),
-        "50 labels of two slides of BCISC >= .87": (bcisc[50]["after"], bcisc[50]["after"].value >= 0.87),
+        "PBC's cells on BCISC, nothing labelled >= .80": (nothing, nothing.value >= 0.80),
+        "50 labels of two slides of BCISC >= .87": (some, some.value >= 0.87),
     }
     for name, points in whole["curves"].items():
         most = max(points)
         against = points[most]["taken_against_best"]
         bars[f"{name}: {most} labels, no worse than the best way"] = (against, against.high >= 0)
-    for name, of in whole["queue"].items():
-        for more in MORE:
-            gain = of[f"gain {more}"]
-            bars[f"{name}: {more} queued teach as much as {more} at random"] = (gain, gain.value >= 0)
     return {name: {"measured": str(value), "met": bool(met)} for name, (value, met) in bars.items()}
 
 

@@ -144,10 +144,9 @@ def require_outputs(sessions: Sequence[Path], html: Path | None, pdf: Path | Non
             for session in sessions:
                 require_not_session(out, session, flag)
             require_replaceable(out, is_ours, flag)
-            if not out.parent.is_dir():
-                raise UsageError(
-                    f"{out} cannot be written", got="no such folder", cure=f"choose another {flag}"
-                )
+            with write_errors_of(out, f"choose another {flag}"):
+                # A folder that is not there is told before anything is made.
+                out.absolute().parent.stat()
     if pdf is not None:
         find_chromium()
 

@@ -19,6 +19,7 @@ LONGEST = (
     "integration/test_train_command.py",
     "unit/convert/bundling/test_repair.py",
     "integration/test_chain.py",
+    "integration/test_every_subject.py",
     "integration/test_crossvalidation.py",
     "unit/edgeleuk/classifier/test_self_test.py",
     "integration/test_archive.py",

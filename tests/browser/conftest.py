@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
 
 if TYPE_CHECKING:
@@ -122,6 +123,15 @@ def watched(page: Page) -> Page:
 
     page.on("pageerror", fail)
     return page
+
+
+def serious(page: Page) -> list[str]:
+    """Return what axe-core finds serious or critical."""
+    return [
+        f"{one['id']}: {one['help']}: {[node['target'] for node in one['nodes']]}"
+        for one in Axe().run(page).response["violations"]
+        if one["impact"] in {"serious", "critical"}
+    ]
 
 
 @pytest.fixture(scope="session")

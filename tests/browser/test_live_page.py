@@ -11,8 +11,7 @@ import urllib.request
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from browser.conftest import CAMERA, Served, served, watched
+from browser.conftest import CAMERA, Served, serious, served, watched
 from browser.wire import Wire
 from playwright.sync_api import expect
 
@@ -77,16 +76,6 @@ def beyond(page: Page, before: int) -> None:
     """Wait until the page shows that more cells are counted."""
     total = "Number(document.getElementById('total').textContent.replace(/\\D/g, ''))"
     page.wait_for_function(f"before => {total} > before", arg=before, timeout=PATIENCE_MS)
-
-
-def serious(page: Page) -> list[str]:
-    """Return what axe-core finds serious or critical."""
-    found = Axe().run(page).response["violations"]
-    return [
-        f"{one['id']}: {one['help']}: {[node['target'] for node in one['nodes']]}"
-        for one in found
-        if one["impact"] in ("serious", "critical")
-    ]
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

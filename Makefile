@@ -56,6 +56,7 @@ bench: install
 	$(BIN)/python tests/bench/damaged_jpegs.py
 	$(BIN)/python tests/bench/segmentation.py
 	$(BIN)/python tests/bench/counting.py
+	$(BIN)/python tests/bench/report_size.py
 	$(BIN)/python tests/bench/link_faults.py
 	$(BIN)/python tests/bench/link_faults.py --protocol grbl
 

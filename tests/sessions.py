@@ -9,6 +9,7 @@ import numpy as np
 
 from edgeleuk.frames import Box, Cell, CellCrop
 from edgeleuk.results import CellResult, Check, Counted, Decision, FrameResult, Prediction, SessionSummary
+from edgeleuk.results.kinds import Kind
 from edgeleuk.session import JudgedCell
 
 if TYPE_CHECKING:
@@ -36,6 +37,22 @@ def record(
     result = FrameResult(number, 1e9 + number, "test://", 640, 480, 13.0, (cell,), (), (found,), 12.5)
     judged = JudgedCell(number, BOX, 10800, 10800, 100.5, 60.25, prediction, CROP, mask=mask)
     session.record_frame(replace(result, **changes), [judged])  # type: ignore[arg-type]
+
+
+def of_kinds(cells: int) -> list[Prediction]:
+    """Blasts, normal cells, neutrophils and doubtful ones in turn, each less certain than the one before."""
+    found = []
+    for number in range(cells):
+        far = 0.3 * (1 - number / cells)
+        found.append(
+            [
+                Prediction(Decision.BLAST, 0.65 + far),
+                Prediction(Decision.NORMAL, 0.35 - far),
+                Prediction(Decision.OTHER, 0.5, None, False, Kind.NEUTROPHIL, 0.7 + far),
+                Prediction(Decision.UNCERTAIN, 0.55, "probability between <0.5 & 0.7>"),
+            ][number % 4]
+        )
+    return found
 
 
 def summary(path: Path) -> SessionSummary:

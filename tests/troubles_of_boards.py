@@ -164,7 +164,7 @@ BOARD_FAULTS = (
         PI_4,
         ("disk", "errors", "failure"),
         "I/O error, dev mmcblk0",
-        "back it up",
+        "copy what is on it now",
         programs=kernel("I/O error, dev mmcblk0, sector 123456 op 0x1:(WRITE) flags 0x800"),
     ),
     Fault(
@@ -180,7 +180,7 @@ BOARD_FAULTS = (
         PI_4,
         ("disk", "errors", "failure"),
         "mmc0: Timeout waiting",
-        "back it up",
+        "copy what is on it now",
         programs=kernel("mmc0: Timeout waiting for hardware cmd interrupt."),
     ),
     Fault(
@@ -188,7 +188,7 @@ BOARD_FAULTS = (
         LAPTOP,
         ("disk", "errors", "warning"),
         "nvme0n1p2 has 2 errors",
-        "repaired",
+        "fsck.mode=force",
         files={"sys/fs/ext4/nvme0n1p2/errors_count": "2\n"},
     ),
     # Heat and supply.

@@ -104,7 +104,7 @@ PART_FAULTS = (
         PI_4,
         ("software", "litert", "failure"),
         "illegal instruction",
-        "pip install 'ai-edge-litert<2'",
+        "pip install 'ai-edge-litert<1.4.0'",
         programs={"python -m edgeleuk.doctor.probe runtime litert": Said(-4, "")},
     ),
     Fault(
@@ -326,6 +326,16 @@ PART_FAULTS = (
         files={"usr/lib/python3/dist-packages/picamera2": None},
         programs=probe("picamera", {"installed": False}),
     ),
+    Fault(
+        "no picamera2, but another camera",
+        PI_5,
+        ("camera", "ribbon", "warning"),
+        "picamera2 is not",
+        "apt install python3-picamera2",
+        files={"usr/lib/python3/dist-packages/picamera2": None},
+        programs={**probe("picamera", {"installed": False}), **sent(None)},
+        changes={"camera": "http://10.0.0.5/stream"},
+    ),
     # The stage.
     Fault(
         "not in the group dialout",
@@ -335,6 +345,16 @@ PART_FAULTS = (
         "usermod -aG dialout",
         files={"etc/group": "video:x:44:ada\ndialout:x:20:\n"},
         programs={**user("ada video"), "test -w /dev/ttyUSB0": CLOSED},
+    ),
+    Fault(
+        "the board's own port",
+        PI_4,
+        ("stage", "ports", "failure"),
+        "/dev/ttyAMA0",
+        "sudo raspi-config",
+        files={"dev/ttyAMA0": ""},
+        programs={"stat -c %G /dev/ttyAMA0": says("tty"), "test -r /dev/ttyAMA0": CLOSED},
+        changes={"stage": "serial:///dev/ttyAMA0"},
     ),
     Fault(
         "a braille display",

@@ -40,7 +40,7 @@ EXAMPLES: dict[tuple[str, ...], tuple[str, str]] = {
     ("verify",): ("verify resnet.edgeleuk", "verify night.db"),
     ("run",): (
         "run --camera virtual:// --frames 20",
-        "run --camera v4l2:///dev/v4l/by-id/NAME --session night.db --save-video night.mp4",
+        "run --camera v4l2:///dev/v4l/by-id/NAME --session night.db --serve 8000",
     ),
     ("classify",): (
         "classify field.jpg --save annotated.png",

@@ -16,7 +16,7 @@ from edgeleuk.io.atomic import overwrite
 labels_app = command_group("labels", "Say what cells are: for `teach`, and to compare people.")
 
 FilesArgument = Annotated[
-    list[Path], typer.Argument(metavar="FILES...", help="Files of labels, such as lab.labels.")
+    list[Path], typer.Argument(metavar="FILES...", help="Files of labels, or sessions that were reviewed.")
 ]
 OutOption = Annotated[Path, typer.Option("--out", metavar="FILE.labels", help="The file to write.")]
 ByOption = Annotated[

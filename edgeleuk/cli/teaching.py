@@ -16,7 +16,7 @@ def teach(
     labels: Annotated[
         list[Path],
         typer.Option(
-            "--labels", metavar="FILE.labels", help="Labelled cells; several times for several files."
+            "--labels", metavar="FILE", help="A file of labels, or a session; several times for several."
         ),
     ],
     out: Annotated[Path, typer.Option("--out", metavar="FILE.edgeleuk", help="The taught bundle.")],

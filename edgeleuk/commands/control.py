@@ -194,7 +194,8 @@ def entry_of(path: Path, slide: str) -> ControlEntry:
         simulated = is_simulated_session(reader.settings, reader.summary)
     return ControlEntry(
         session=recordable(path.name),
-        sha256=chain.head,
+        # A session that is reviewed later is still the same one.
+        sha256=chain.run_head,
         slide=slide,
         recorded_at=_time(found.first_at),
         added_at=_time(now()),

@@ -67,7 +67,7 @@ def export_cells(session: Path, folders: Mapping[str, Path | None]) -> CellsExpo
 def exported_text(result: CellsExported) -> str:
     """Say what was exported."""
     lines = [
-        f"{result.format:<10}{printable(result.out)}",
+        f"written   {printable(result.out)}, as {result.format}",
         f"cells     {result.cells}, of which people called {result.labelled} something",
     ]
     if result.without_picture:

@@ -17,14 +17,15 @@ from edgeleuk.control.measures import MEASURES, measure_session
 from edgeleuk.control.store import control_path, read_control
 from edgeleuk.control.verdicts import verdicts_of
 from edgeleuk.control.watch import control_text, findings_text, laboratory_range
-from edgeleuk.errors import UsageError
+from edgeleuk.errors import SessionError, UsageError
 from edgeleuk.io.atomic import part_of, require_replaceable, write_errors_of
-from edgeleuk.reports.beside import Beside, MeasureRow, Model, Quality, Validated
+from edgeleuk.reports.beside import Beside, Estimate, MeasureRow, Model, Quality, Reviewed, Validated
 from edgeleuk.reports.facts import session_facts
 from edgeleuk.reports.gallery import DEFAULT_PICTURES, MOST_PICTURES
 from edgeleuk.reports.pdf import find_chromium, is_our_pdf, print_page
 from edgeleuk.reports.session_page import session_page
 from edgeleuk.results.structs import ControlOfRun
+from edgeleuk.review.desk import ReviewDesk
 from edgeleuk.session.reader import read_session
 from edgeleuk.session.writing import is_our_page, require_not_session
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from edgeleuk.bundle.validation import Network
     from edgeleuk.control.entries import Measured
     from edgeleuk.control.limits import Limits
+    from edgeleuk.counting.stratified import ShareEstimate
     from edgeleuk.session.reader import SessionReader
     from edgeleuk.session.report import SessionReport
 
@@ -187,11 +189,10 @@ def page_of(session: Path, options: PageOptions = _PLAIN) -> str:
 def _page_and_report(session: Path, options: PageOptions) -> tuple[str, SessionReport]:
     with read_session(session) as reader:
         facts = session_facts(reader)
-        model = _model(facts.report.bundle_sha256, options.bundle)
         beside = Beside(
             quality=_quality(reader, options.control),
-            model=model if isinstance(model, Model) else None,
-            no_model="" if isinstance(model, Model) else model,
+            model=_model(facts.report.bundle_sha256, options.bundle),
+            reviewed=_reviewed(reader),
         )
         return session_page(reader, facts, beside, options.pictures), facts.report
 
@@ -263,6 +264,47 @@ def _of_run(recorded: dict[str, object]) -> ControlOfRun | None:
         return msgspec.convert(recorded, ControlOfRun)
     except msgspec.ValidationError:
         return None
+
+
+def _reviewed(reader: SessionReader) -> Reviewed | str:
+    """Return the counts after a review, or why there are none."""
+    if next(reader.rows("reviews"), None) is None:
+        return "the session holds no person's review"
+    try:
+        with ReviewDesk(reader.path) as desk:
+            state = desk.state()
+    except SessionError as error:
+        return f"the session's reviews cannot be told ({error})"
+    counts = state.counts
+    reasons = dict.fromkeys(one.reviewed.reason for one in counts.names if one.reviewed.reason)
+    notes = [f"No number for some: {reason}." for reason in reasons]
+    notes += [
+        f"{' and '.join(one.people)} call {one.observed:.0%} of {one.cells} cells alike"
+        + ("." if one.kappa is None else f" (kappa {one.kappa:.2f}).")
+        for one in state.agreements
+    ]
+    if state.conflicts:
+        notes.append(
+            f"On {len(state.conflicts)} cells readers contradict one another: they count as uncertain."
+        )
+    if state.left:
+        notes.append(f"{state.left} of the {state.asked} cells that are worth a look are left.")
+    return Reviewed(
+        looked_at=state.reviewed,
+        cells=state.cells,
+        readers=[one.reader for one in state.readers],
+        counts={
+            one.name: (one.machine, Estimate(one.reviewed.estimate, one.reviewed.low, one.reviewed.high))
+            for one in counts.names
+        },
+        of_white=_estimate(counts.blasts_of_white_cells.reviewed),
+        of_lymphoid=_estimate(counts.blasts_of_lymphoid_cells.reviewed),
+        notes=notes,
+    )
+
+
+def _estimate(of: ShareEstimate) -> Estimate:
+    return Estimate(of.share, of.low, of.high)
 
 
 def _model(recorded: str | None, named: str | None) -> Model | str:

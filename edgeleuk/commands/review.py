@@ -27,7 +27,7 @@ def review_facts(session: Path) -> ReviewState:
     UsageError, SessionError
         See `ReviewDesk`.
     """
-    with ReviewDesk(session) as desk:
+    with ReviewDesk(session, writes=False) as desk:
         return desk.state()
 
 

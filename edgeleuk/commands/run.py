@@ -327,6 +327,8 @@ def _watched(
                     job.bundle.manifest.name,
                     simulated=is_simulated_source(source),
                     until_points=settings.until_points,
+                    until_of=settings.until_of,
+                    kinds=job.known_kinds,
                 )
                 state = stack.enter_context(page.of_run(facts, writer, stop, focus))
                 listeners.append(state.seen)

@@ -85,21 +85,24 @@ class CountEstimate(Printed, frozen=True, kw_only=True):
     ----------
     seen : int
         Cells that were looked at and called so.
-    estimate, low, high : float or None
-        Of all cells, with the 95 % interval; None where there is no estimate.
+    estimate : float or None
+        Of all cells; None where some stratum has no random look.
+    low, high : float
+        The 95 % interval. Where there is no estimate, it reckons with any name for the cells of the strata
+        without a random look.
     reason : str or None
-        Why there is none.
+        Why there is no estimate.
     """
 
     seen: int
     estimate: float | None
-    low: float | None
-    high: float | None
+    low: float
+    high: float
     reason: str | None
 
 
 class ShareEstimate(Printed, frozen=True, kw_only=True):
-    """A share of the cells after a review; see `CountEstimate`."""
+    """A share of the cells after a review, with its 95 % interval; None of what there is no estimate of."""
 
     share: float | None
     low: float | None
@@ -154,8 +157,6 @@ class Reviewed(Generic[KeyT]):
             seen += drawn + sum(number for name, number in looks.chosen.items() if belongs(key, name))
             if looks.left and key not in without:
                 parts.append(_part(looks, drawn, level))
-        if without:
-            return CountEstimate(seen=seen, estimate=None, low=None, high=None, reason=self._reason(without))
         middle = seen + sum(part.estimate for part in parts)
         below = math.sqrt(sum((part.estimate - part.low) ** 2 for part in parts))
         above = math.sqrt(sum((part.high - part.estimate) ** 2 for part in parts))
@@ -163,6 +164,12 @@ class Reviewed(Generic[KeyT]):
         # Cells are whole, and those that were seen are there.
         low = min(math.floor(middle), max(seen, math.ceil(middle - below - _ROUNDING)))
         high = max(math.ceil(middle), min(most, math.floor(middle + above + _ROUNDING)))
+        if without:
+            # Whatever those cells are, the count lies between these.
+            high = min(most, high + sum(self.strata[key].left for key in without))
+            return CountEstimate(
+                seen=seen, estimate=None, low=float(low), high=float(high), reason=self._reason(without)
+            )
         return CountEstimate(seen=seen, estimate=middle, low=float(low), high=float(high), reason=None)
 
     def share(self, of: Callable[[KeyT, str], bool], among: Callable[[KeyT, str], bool]) -> ShareEstimate:
@@ -203,9 +210,8 @@ _NAMED_AT_MOST = 3
 _ROUNDING = 1e-6
 
 
-def _ratio(own: float | None, others: float | None) -> float:
-    one, other = own or 0.0, others or 0.0
-    return one / (one + other) if one + other else 0.0
+def _ratio(own: float, others: float) -> float:
+    return own / (own + others) if own + others else 0.0
 
 
 def _part(looks: Looks, found: int, level: float) -> _Part:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from edgeleuk.doctor.findings import counted, failure, ok, warning
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from edgeleuk.doctor.findings import Finding
@@ -76,6 +77,9 @@ def group_cure(machine: Machine, node: str) -> str:
         return f"you are in the group {group} since your last login: log out and in again, or restart"
     if machine.is_container():
         return f"start the container with --device {node} --group-add {group}"
+    if group == "tty":
+        unit = f"`sudo systemctl disable --now serial-getty@{node.rpartition('/')[2]}`"
+        return f"a login console holds this port: on a Pi `sudo raspi-config`, Serial Port; elsewhere {unit}"
     if group == "root":
         return f"a udev rule is missing: sudo apt install udev, and plug it in again; {node} belongs to root"
     return f"sudo usermod -aG {group} $USER, then log out and in again"
@@ -127,10 +131,12 @@ def _camera(machine: Machine, camera: dict[str, Any]) -> Finding | None:
         return warning(
             str(node), text, "plug it into a port for USB 2 or 3, without an old hub or a long cable"
         )
-    return _sends(machine, str(node or camera["uri"]), camera["uri"], name)
+    return _sends(machine, str(node or camera["uri"]), camera["uri"], name, camera.get("formats") or ())
 
 
-def _sends(machine: Machine, title: str, uri: str | None, name: str) -> Finding:
+def _sends(
+    machine: Machine, title: str, uri: str | None, name: str, formats: Sequence[dict[str, Any]] = ()
+) -> Finding:
     # Without an address, that of the settings is taken, which may hold a password.
     words = ("camera", "probe", *([uri] if uri else []), "--seconds", PROBE_SECONDS)
     sent, error, said = machine.own(*words, timeout_s=PROBE_S)
@@ -142,11 +148,12 @@ def _sends(machine: Machine, title: str, uri: str | None, name: str) -> Finding:
     rate = "" if sent["fps"] is None else f" at {sent['fps']:.0f} a second"
     kind = f" {sent['format']}" if sent["format"] else ""
     text = f"{name} sends {sent['width']}x{sent['height']}{kind}{rate}"
-    steady = f", as {sent['camera']}" if uri else ""
+    offered = ", ".join(each["fourcc"] for each in formats)
+    more = (f", of {offered}" if offered else "") + (f"; {uri}" if uri and uri != title else "")
     if sent["rejected"] > sent["frames"] // 2:
         text = f"{name}: {sent['rejected']} of {sent['frames']} pictures were damaged"
         return warning(title, text, f"choose a smaller size or rate; or {_CABLE}")
-    return ok(title, text + steady)
+    return ok(title, text + more)
 
 
 def _failed(title: str, error: str) -> Finding:
@@ -154,9 +161,13 @@ def _failed(title: str, error: str) -> Finding:
     text, _, cure = error.partition("; ")
     if "No space left on device" in text:
         _, meaning, bandwidth_cure = _USB_ERRORS[0]
-        return failure(title, f"{text}: {meaning}", bandwidth_cure)
+        return failure(title, f"{meaning} ({text})", bandwidth_cure)
     if "is in use" in text:
-        return warning(title, f"{text}: no picture was taken of it", cure or "close the other program")
+        return warning(
+            title,
+            f"{text.partition(':')[0]}, so no picture was taken of it",
+            cure or "close the other program",
+        )
     return failure(
         title, text, cure or "plug it out and in again; `edgeleuk camera list` shows what is there"
     )
@@ -183,24 +194,25 @@ def bus(machine: Machine) -> list[Finding]:
 
 def ribbon(machine: Machine) -> list[Finding]:
     """See whether a camera on a ribbon cable can be used; there is no line where none can be."""
-    if not machine.is_pi():
+    is_wanted = (machine.camera or "").startswith("picamera:")
+    if not machine.is_pi() or (machine.is_container() and not is_wanted):
         return []
     sensors = _sensors(machine)
+    # Who uses another camera can do without.
+    state = failure if is_wanted or (sensors and machine.camera is None) else warning
     library, error, _ = machine.probe("picamera", timeout_s=PROBE_S)
     reason = error or (library or {}).get("error", "")
-    if reason:
+    if reason or not library:
         cure = (library or {}).get("cure") or "try `python3 -c 'import picamera2'`"
-        sentence = reason.partition("; ")[0]
-        state = failure if sensors or (machine.camera or "").startswith("picamera:") else warning
-        return [state("ribbon", sentence, cure)]
+        return [state("ribbon", reason.partition("; ")[0] or "picamera2 says nothing", cure)]
     if not sensors:
         return [ok("ribbon", "no camera is on the ribbon cable")]
     if library["installed"]:
         return [ok("ribbon", f"{sensors[0]}, through picamera2")]
     if (machine.root / _PICAMERA).exists():
         text = f"{sensors[0]} is there, but this environment does not see the system's picamera2"
-        return [failure("ribbon", text, "make it anew: `python3 -m venv --system-site-packages .venv`")]
-    return [failure("ribbon", f"{sensors[0]} is there, but picamera2 is not", _NO_PI)]
+        return [state("ribbon", text, "make it anew: `python3 -m venv --system-site-packages .venv`")]
+    return [state("ribbon", f"{sensors[0]} is there, but picamera2 is not", _NO_PI)]
 
 
 def _sensors(machine: Machine) -> list[str]:

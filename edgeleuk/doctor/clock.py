@@ -56,7 +56,8 @@ def own_clock(machine: Machine) -> list[Finding]:
             text = f"{machine.shown(path.parent)} is {off_s / 3600:.1f} hours off: its battery may be empty"
             cure = "sudo hwclock --systohc; if it is off again after a power cut, change its battery"
             return [warning("own clock", text, cure)]
-    return [ok("own clock", f"{machine.shown(next(iter(clocks)).parent)} keeps the time without a network")]
+    text = f"{machine.shown(next(iter(clocks)).parent)} keeps the time without a network"
+    return [ok("own clock", text + ", if it has a battery" * machine.is_pi())]
 
 
 def time_zone(machine: Machine) -> list[Finding]:

@@ -38,7 +38,7 @@ def diagnose(*, stage: str | None = None, bundle: Path | None = None) -> Examina
     """
     if bundle is not None:
         require_zip(bundle)
-    settings, read = _settings(stage)
+    settings, read = read_settings(stage)
     machine = this_machine(
         camera=settings.camera, stage=settings.stage, runtime=settings.runtime, session=settings.session
     )
@@ -51,7 +51,7 @@ def diagnose(*, stage: str | None = None, bundle: Path | None = None) -> Examina
     return found
 
 
-def _settings(stage: str | None) -> tuple[Settings, Finding]:
+def read_settings(stage: str | None) -> tuple[Settings, Finding]:
     """Read the settings; that they cannot be read is a finding, and ends nothing."""
     try:
         settings = command_settings({"stage": stage}, command="doctor")

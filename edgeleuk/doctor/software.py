@@ -127,7 +127,9 @@ def _runtime(machine: Machine, name: str, install: str) -> tuple[dict[str, Any],
     found, error, said = machine.probe("runtime", name, timeout_s=RUNTIME_S)
     if said is not None and said.code == _ILLEGAL_INSTRUCTION:
         text = "it was ended by an illegal instruction: this version is built for a newer processor"
-        return {}, [failure(name, text, f"install an earlier version: pip install '{_package(name)}<2'")], ""
+        package = _package(name)
+        version = _software(machine).get("versions", {}).get(package, "2")
+        return {}, [failure(name, text, f"install an earlier version: pip install '{package}<{version}'")], ""
     if error or not found:
         return {}, [failure(name, f"does not run: {error or 'it says nothing'}", install)], ""
     if "error" in found:

@@ -23,6 +23,10 @@ def ports(machine: Machine) -> list[Finding]:
     nodes = [
         machine.shown(path) for kind in ("ttyUSB", "ttyACM") for path in machine.files("dev", f"{kind}[0-9]*")
     ]
+    configured = (machine.stage or "").removeprefix(_SERIAL)
+    if configured.startswith("/dev/tty") and configured not in nodes and _is_there(machine, configured):
+        # A port of the board itself, as /dev/ttyAMA0 of a Pi.
+        nodes.append(configured)
     taken = [line for line in machine.kernel_log() or () if _BRLTTY.search(line)]
     if taken and not any("ttyUSB" in node for node in nodes):
         text = "the program for braille displays (brltty) has taken the board's serial port away"
@@ -47,11 +51,9 @@ def board(machine: Machine) -> list[Finding]:
     """Ask the motor board what it is."""
     if machine.stage is None:
         return [ok("board", "none is configured, so no port was opened: pass --stage URL to ask one")]
-    if (
-        machine.stage.startswith(_SERIAL)
-        and not (machine.root / machine.stage.removeprefix(_SERIAL).lstrip("/")).exists()
-    ):
-        text = f"{machine.stage.removeprefix(_SERIAL)} is not there"
+    configured = machine.stage.removeprefix(_SERIAL)
+    if machine.stage.startswith(_SERIAL) and not _is_there(machine, configured):
+        text = f"{configured} is not there"
         return [failure("board", text, "plug the board in; `ls /dev/serial/by-id` shows names that stay")]
     facts, error, said = machine.own("stage", "info", timeout_s=BOARD_S)
     if said is not None and said.code is None:
@@ -71,3 +73,7 @@ def board(machine: Machine) -> list[Finding]:
             )
         ]
     return [ok("board", f"{name} answers")]
+
+
+def _is_there(machine: Machine, node: str) -> bool:
+    return (machine.root / node.lstrip("/")).exists()

@@ -19,7 +19,10 @@ WRITE_S = 30.0
 # An eMMC tells its wear in tenths; JEDEC 84-B50, EXT_CSD 267 to 269.
 _WORN, _WORN_OUT = 0x09, 0x0B
 _RESERVE_SHORT, _RESERVE_GONE = 2, 3
-_FORGETS = {"tmpfs": "it lies in memory", "overlay": "it lies on an overlay over the disk"}
+_FORGETS = {
+    "tmpfs": "it lies in memory",
+    "overlay": "it lies on an overlay, over a disk that is not written to",
+}
 # SQLite's write-ahead log needs a shared memory that these do not have, or they lose names and rights.
 _UNFIT = ("vfat", "exfat", "msdos", "ntfs", "ntfs3", "fuseblk", "nfs", "nfs4", "cifs", "smb3", "9p")
 # What the kernel says of a disk that fails; not of loops, which are files.
@@ -27,7 +30,8 @@ _DISK_ERRORS = re.compile(
     r"I/O error, dev ((?:mmcblk|sd|nvme|vd)\w*)|EXT4-fs error \(device ((?:mmcblk|sd|nvme|vd)\w*)"
     r"|(mmc(?:blk)?\d+)\w*: .*(?:error -\d+|[Tt]imeout waiting|timed? ?out)"
 )
-_REPLACE = "copy what is on it, and replace it by a card for dash cameras (A2, high endurance) or an SSD"
+_NEW_CARD = "a card for dash cameras (A2, high endurance) or an SSD"
+_REPLACE = f"copy what is on it, and replace it by {_NEW_CARD}"
 
 
 class _Disk(NamedTuple):
@@ -104,7 +108,10 @@ def wear(machine: Machine) -> list[Finding]:
         life = max((int(word, 16) for word in re.findall(r"0x[0-9a-fA-F]+", text)), default=0)
         reserve = int(machine.text(str(path.parent.relative_to(machine.root) / "pre_eol_info")) or "0", 16)
         name = path.parts[-3]
-        used = f"{name} has used up {'more than 100' if life >= _WORN_OUT else life * 10} % of its life"
+        if not life:
+            continue
+        share = "more than 100" if life >= _WORN_OUT else f"up to {life * 10}"
+        used = f"{name} has used {share} % of its life"
         if life >= _WORN_OUT or reserve >= _RESERVE_GONE:
             return [failure("wear", used, _REPLACE)]
         if life >= _WORN or reserve >= _RESERVE_SHORT:
@@ -137,8 +144,8 @@ def disk_errors(machine: Machine) -> list[Finding]:
         # Others may have been pulled out.
         mine = any(device and device.replace("mmcblk", "mmc").startswith(name) for name in named)
         if mine:
-            return [failure("errors", text, f"back it up now; then {_REPLACE}")]
-        return [warning("errors", text, f"sessions are on another disk; if you need this one, {_REPLACE}")]
+            return [failure("errors", text, f"copy what is on it now, and replace it by {_NEW_CARD}")]
+        return [warning("errors", text, f"sessions are on another disk; do not trust this one: {_REPLACE}")]
     if of_systems:
         name, number = next(iter(of_systems.items()))
         text = f"the file system of {name} has {counted(number, 'error')}"
@@ -146,7 +153,7 @@ def disk_errors(machine: Machine) -> list[Finding]:
             warning(
                 "errors",
                 text,
-                "let it be repaired at the next start: sudo touch /forcefsck, or fsck.mode=force",
+                "restart once with fsck.mode=force in the kernel's command line (/boot/firmware/cmdline.txt)",
             )
         ]
     if lines is None:

@@ -102,9 +102,10 @@ def row(cells: Iterable[str], *, css: str = "") -> str:
     return f"<tr{_class(css)}>{named}" + "".join(f"<td>{cell}</td>" for cell in others) + "</tr>"
 
 
-def described(lines: Mapping[str, str]) -> str:
-    """Return names with what is said of each; both are HTML."""
-    return "<dl>" + "".join(f"<dt>{name}</dt><dd>{text}</dd>" for name, text in lines.items()) + "</dl>"
+def described(lines: Mapping[str, str], *, css: str = "") -> str:
+    """Return names with what is said of each, both HTML; `css` is a class."""
+    pairs = (f"<div><dt>{name}</dt><dd>{text}</dd></div>" for name, text in lines.items())
+    return f"<dl{_class(css)}>{''.join(pairs)}</dl>"
 
 
 def image(content: bytes, alternative: str, kind: str = "png") -> str:

@@ -99,8 +99,8 @@ class Reviewed(NamedTuple):
         Cells that a person looked at, of all.
     readers : sequence of str
         Who did.
-    counts : mapping of str to Estimate
-        By the names of the differential: how many cells there are.
+    counts : mapping of str to (int, Estimate)
+        By the names of the differential: the machine's count, and how many cells there are.
     of_white, of_lymphoid : Estimate
         Share of blasts, 0 to 1.
     notes : sequence of str
@@ -110,16 +110,15 @@ class Reviewed(NamedTuple):
     looked_at: int
     cells: int
     readers: Sequence[str]
-    counts: Mapping[str, Estimate]
+    counts: Mapping[str, tuple[int, Estimate]]
     of_white: Estimate
     of_lymphoid: Estimate
     notes: Sequence[str]
 
 
 class Beside(NamedTuple):
-    """All of it; None where there is nothing, and `no_model` says why there is no model."""
+    """All of it; a sentence says why there is no model, or no review."""
 
     quality: Quality
-    model: Model | None
-    no_model: str
-    reviewed: Reviewed | None = None
+    model: Model | str
+    reviewed: Reviewed | str

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 # In units of the picture, which is scaled to the page.
 WIDTH = 680
-_NAMES, _FIGURES = 150, 60
+BARS_WIDTH = 460
+_NAMES, _FIGURES = 154, 50
 _ROW = 26
 _HEIGHT, _LEFT, _BOTTOM, _TOP = 130, 52, 22, 8
 # So many points are all that a page shows; each is the median of those that it stands for.
@@ -55,7 +56,7 @@ def interval_bars(bars: Sequence[SharedBar], title: str) -> str:
     largest = max(max(bar.high, bar.second[2] if bar.second else 0.0) for bar in bars)
     step = next(step for step in (0.05, 0.1, 0.2, 0.25) if largest <= 5 * step or step == 0.25)
     most = min(1.0, max(step, math.ceil(largest / step - 1e-9) * step))
-    room = WIDTH - _NAMES - _FIGURES
+    room = BARS_WIDTH - _NAMES - _FIGURES
 
     def at(share: float) -> float:
         return round(_NAMES + room * min(share, most) / most, 1)
@@ -75,13 +76,13 @@ def interval_bars(bars: Sequence[SharedBar], title: str) -> str:
             f'<rect class="bar" x="{_NAMES}" y="{top}" width="{round(at(bar.share) - _NAMES, 1)}"'
             ' height="18"/>',
             _whisker(at(bar.low), at(bar.high), middle, "whisker"),
-            f'<text x="{WIDTH - 4}" y="{middle + 4}" text-anchor="end">{bar.share:.1%}</text>',
+            f'<text x="{BARS_WIDTH - 4}" y="{middle + 4}" text-anchor="end">{bar.share:.1%}</text>',
         ]
         if bar.second:
             share, low, high = bar.second
             parts.append(_whisker(at(low), at(high), top + 24, "whisker second"))
             parts.append(f'<circle class="second" cx="{at(share)}" cy="{top + 24}" r="4"/>')
-    return _svg(parts, bottom + 20, title)
+    return _svg(parts, (BARS_WIDTH, bottom + 20), title)
 
 
 def over_time(
@@ -128,7 +129,7 @@ def over_time(
     ]
     ticks = dict.fromkeys(x(at) for at in marks)
     parts += [f'<line class="mark" x1="{at}" x2="{at}" y1="{base - 7}" y2="{base}"/>' for at in ticks]
-    return _svg(parts, _HEIGHT, title)
+    return _svg(parts, (WIDTH, _HEIGHT), title)
 
 
 def _binned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float, float, float]]:
@@ -152,9 +153,9 @@ def _lasted(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def _svg(parts: Sequence[str], height: int, title: str) -> str:
-    drawn = "".join(parts)
+def _svg(parts: Sequence[str], size: tuple[int, int], title: str) -> str:
+    drawn, (width, height) = "".join(parts), size
     return (
-        f'<div class="wide" tabindex="0"><svg class="chart" viewBox="0 0 {WIDTH} {height}" role="img"'
-        f' aria-label="{escape(title)}">{drawn}</svg></div>'
+        f'<div class="wide" tabindex="0"><svg class="chart" width="{width}" viewBox="0 0 {width} {height}"'
+        f' role="img" aria-label="{escape(title)}">{drawn}</svg></div>'
     )

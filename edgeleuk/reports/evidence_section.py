@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from edgeleuk.reports.facts import SessionFacts
     from edgeleuk.reports.slide import SlideImage
 
-_MOST_GAPS = 8
+_MOST_GAPS, _MOST_NOTES = 8, 20
 
 
 def evidence(facts: SessionFacts, slide: SlideImage | None) -> str:
     """Return the section of the evidence, without the gallery."""
-    return section("Evidence", _slide(slide), _over_time(facts), _rejected(facts), css="page")
+    return section("Evidence", _slide(slide), _over_time(facts), _rejected(facts), _notes(facts), css="page")
 
 
 def _slide(slide: SlideImage | None) -> str:
@@ -60,14 +60,12 @@ def _over_time(facts: SessionFacts) -> str:
 def _rejected(facts: SessionFacts) -> str:
     report = facts.report
     parts = ["<h3>What was rejected, and why</h3>"]
-    tables = [
-        ("frames", _reasons(report.frames.rejected_by_reason), "frame"),
-        ("cells", _excluded(facts), "sighting that was not judged"),
-        ("uncertain", _doubts(facts), "cell called uncertain"),
-    ]
-    for _, rows, what in tables:
+    frames = _reasons(report.frames.rejected_by_reason)
+    for title, rows in (("frame", frames), ("sighting that was not judged", _excluded(facts))):
         if rows:
-            parts.append(table([what, "number", "what can be done"], rows, css="text"))
+            parts.append(table([title, "number"], rows, css="text"))
+    if doubts := _doubts(facts):
+        parts.append(table(["cell called uncertain", "number", "what can be done"], doubts, css="text"))
     if len(parts) == 1:
         parts.append("<p>Nothing: every frame was used, and every cell was called.</p>")
     gaps = [
@@ -81,8 +79,20 @@ def _rejected(facts: SessionFacts) -> str:
     return "\n".join(parts)
 
 
+def _notes(facts: SessionFacts) -> str:
+    """List what people wrote down, the newest where there are many."""
+    notes = facts.notes[-_MOST_NOTES:]
+    if not notes:
+        return ""
+    title = (
+        "Notes" if len(notes) == len(facts.notes) else f"Notes, the last {len(notes)} of {len(facts.notes)}"
+    )
+    items = "".join(f"<li>{escape(printable(note))}</li>" for note in notes)
+    return f"<h3>{title}</h3>\n<ol>{items}</ol>"
+
+
 def _reasons(counts: Mapping[str, int]) -> list[str]:
-    return [row([escape(printable(reason)), f"{count:,}", ""]) for reason, count in counts.items()]
+    return [row([escape(printable(reason)), f"{count:,}"]) for reason, count in counts.items()]
 
 
 def _excluded(facts: SessionFacts) -> list[str]:

@@ -23,12 +23,12 @@ def model(facts: SessionFacts, beside: Beside) -> str:
         "Last link of the session": "none" if report.chain is None else report.chain.head,
     }
     parts = [described({name: f"<code>{escape(printable(text))}</code>" for name, text in known.items()})]
-    if beside.model is None:
-        parts.append(f"<p><strong>{escape(printable(beside.no_model))}</strong></p>")
+    if isinstance(beside.model, str):
+        parts.append(f"<p><strong>{escape(printable(beside.model))}</strong></p>")
     else:
         parts += _of_bundle(beside.model)
     parts += ["<h3>Settings of the run</h3>", _settings(facts)]
-    if beside.model is not None:
+    if not isinstance(beside.model, str):
         parts += ["<h3>Model card</h3>", markdown_html(beside.model.card)]
     return section("Model", *parts, css="page")
 
@@ -61,7 +61,16 @@ def _of_bundle(model: Model) -> list[str]:
 
 def _settings(facts: SessionFacts) -> str:
     # Those are said above, or stand under two names.
-    left_out = {"known_error", "bundle", "bundle_sha256", "camera", "edgeleuk", "simulated", "gate"}
+    left_out = {
+        "known_error",
+        "bundle",
+        "bundle_sha256",
+        "camera",
+        "edgeleuk",
+        "simulated",
+        "gate",
+        "known_kinds",
+    }
     said = {
         name: "not set" if value is None else value
         for name, value in facts.settings.items()
@@ -69,4 +78,5 @@ def _settings(facts: SessionFacts) -> str:
     }
     if not said:
         return "<p>The session recorded none.</p>"
-    return described({escape(name): escape(printable(str(value))) for name, value in said.items()})
+    lines = {escape(name): escape(printable(str(value))) for name, value in said.items()}
+    return described(lines, css="two")

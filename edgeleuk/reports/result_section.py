@@ -9,6 +9,7 @@ from edgeleuk.io.console import printable
 from edgeleuk.io.page import described, row, section, table
 from edgeleuk.reports.charts import SharedBar, interval_bars
 from edgeleuk.results import DECISIONS
+from edgeleuk.results.kinds import NORMAL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,32 +22,30 @@ if TYPE_CHECKING:
         CountedShare,
         Differential,
         DifferentialCount,
+        Interval,
         ShareOfCells,
     )
 
 NOT_RECORDED = "not recorded"
-_MOST_NOTES = 4
 
 
-def result(facts: SessionFacts, quality: Quality, reviewed: Reviewed | None) -> str:
+def result(facts: SessionFacts, quality: Quality, reviewed: Reviewed | str) -> str:
     """Return the section of the result."""
     return section(
         "Result",
         _whose(facts),
         _differential(facts, reviewed),
         _blasts(facts, reviewed),
-        "<h3>Stopping rule</h3>",
-        f"<p>{escape(stopping_rule(facts))}</p>",
-        _quality(facts, quality),
+        _conditions(facts, quality),
     )
 
 
 def _whose(facts: SessionFacts) -> str:
     report, settings = facts.report, facts.settings
-    times = f"{_minute(report.first_frame)} to {_minute(report.last_frame)}"
+    times = f"{_second(report.first_frame)} to {_second(report.last_frame, report.first_frame)} UTC"
     scale = facts.summary.get("px_per_um") or settings.get("px_per_um")
     device = [
-        f"edgeleuk {report.edgeleuk}",
+        f"edgeleuk {report.edgeleuk or 'of an unknown version'}",
         *(f"{settings[name]}" for name in ("runtime", "precision") if settings.get(name)),
     ]
     lines = {
@@ -59,11 +58,9 @@ def _whose(facts: SessionFacts) -> str:
         "Bundle": f"{report.bundle}, sha256 {str(report.bundle_sha256)[:16]}",
         "Record": _chain(facts),
     }
-    for number, note in enumerate(facts.notes[:_MOST_NOTES], 1):
-        lines[f"Note {number}"] = note
-    if (rest := len(facts.notes) - _MOST_NOTES) > 0:
-        lines["Notes"] = f"{rest} more, in the session's log"
-    return described({name: escape(printable(text)) for name, text in lines.items()})
+    if facts.notes:
+        lines["Notes"] = f"{len(facts.notes)}, at the end of the evidence"
+    return described({name: escape(printable(text)) for name, text in lines.items()}, css="two")
 
 
 def _chain(facts: SessionFacts) -> str:
@@ -75,7 +72,7 @@ def _chain(facts: SessionFacts) -> str:
     return f"{chain.links} links, all sound; the last is {chain.head[:16]}"
 
 
-def _differential(facts: SessionFacts, reviewed: Reviewed | None) -> str:
+def _differential(facts: SessionFacts, reviewed: Reviewed | str) -> str:
     report = facts.report
     white: DifferentialCount | None = report.white_cells
     if white is not None:
@@ -89,12 +86,16 @@ def _differential(facts: SessionFacts, reviewed: Reviewed | None) -> str:
     shares = {name: share for name, share in shares.items() if share.count or name in {"blast", "lymphocyte"}}
     told = reason is None and n > 0
     caption = f"{n:,} {what}" + (f"; {intervals}" if told else "")
-    parts = [_counts_table(shares, caption, reviewed)]
+    corrected = report.corrected_white_cells
+    counts = _counts_table(shares, caption, reviewed, {} if corrected is None else corrected.kinds)
     if told:
-        parts.append(_bars(shares, what))
+        parts = [f'<div class="pair">{counts}\n{_bars(shares, what)}</div>']
     else:
-        parts.append(f"<p><strong>No shares:</strong> {escape(reason or 'no cell was counted')}.</p>")
+        parts = [counts, f"<p><strong>No shares:</strong> {escape(reason or 'no cell was counted')}.</p>"]
     parts.append(f'<p class="note">{escape(_review_text(reviewed))} {escape(_in_no_share(facts))}</p>')
+    if corrected is not None and corrected.reason is not None and told:
+        why = escape(printable(corrected.reason))
+        parts.append(f'<p class="note">Not corrected for confusions of kinds: {why}.</p>')
     return "<h3>Differential</h3>\n" + "\n".join(parts)
 
 
@@ -102,19 +103,40 @@ def _of_decisions(of: Differential) -> dict[str, CountedShare]:
     return {name: getattr(of, name) for name in DECISIONS}
 
 
-def _counts_table(shares: Mapping[str, CountedShare], caption: str, reviewed: Reviewed | None) -> str:
-    head = ["", "machine", "share", "95 % interval"]
-    # A person may have found what the machine did not call.
-    after: Mapping[str, Estimate] = {} if reviewed is None else reviewed.counts
-    if reviewed is not None:
+def _counts_table(
+    shares: Mapping[str, CountedShare],
+    caption: str,
+    reviewed: Reviewed | str,
+    corrected: Mapping[str, Interval],
+) -> str:
+    head = ["", "machine", "share", "95 % interval", *(["corrected"] if corrected else [])]
+    after: dict[str, tuple[int, Estimate]] = {}
+    if not isinstance(reviewed, str):
         head += ["after review", "95 % interval"]
         caption = f"{caption}. After review: cells of this session"
+        # Of a bundle that tells no kinds, a lymphocyte is called normal.
+        renamed = {"lymphocyte": NORMAL} if NORMAL in shares else {}
+        after = {renamed.get(name, name): of for name, of in reviewed.counts.items()}
     rows = []
+    # A person may have found what the machine did not call.
     for name in (*shares, *(name for name in after if name not in shares)):
         of = shares.get(name)
-        cells = ["0", "", ""] if of is None else [f"{of.count:,}", *_written(of.share, of.low, of.high)]
-        rows.append(row([escape(name), *cells, *(_estimated(after.get(name)) if reviewed else ())]))
+        cells = [f"{after[name][0]:,}", "", ""] if of is None else _counted(of)
+        if corrected:
+            cells.append(_corrected(corrected.get(name)))
+        more = [] if isinstance(reviewed, str) else _estimated(after[name][1] if name in after else None)
+        rows.append(row([escape(name), *cells, *more]))
     return table(head, rows, caption=caption)
+
+
+def _corrected(of: Interval | None) -> str:
+    if of is None or of.share is None or of.low is None or of.high is None:
+        return ""
+    return f"{of.share:.1%} ({of.low:.1%} to {of.high:.1%})"
+
+
+def _counted(of: CountedShare) -> list[str]:
+    return [f"{of.count:,}", *_written(of.share, of.low, of.high)]
 
 
 def _estimated(of: Estimate | None) -> list[str]:
@@ -138,9 +160,9 @@ def _bars(shares: Mapping[str, CountedShare], what: str) -> str:
     return interval_bars(bars, f"Shares of {what} with their intervals; the table above has the numbers")
 
 
-def _review_text(reviewed: Reviewed | None) -> str:
-    if reviewed is None:
-        return "These are the machine's counts: the session holds no person's review."
+def _review_text(reviewed: Reviewed | str) -> str:
+    if isinstance(reviewed, str):
+        return printable(f"These are the machine's counts: {reviewed}.")
     readers = ", ".join(reviewed.readers) or "nobody named"
     looked = f"Reviewed: {reviewed.looked_at:,} of {reviewed.cells:,} cells, by {readers}."
     return printable(" ".join([looked, *reviewed.notes]))
@@ -167,14 +189,15 @@ def _in_no_share(facts: SessionFacts) -> str:
     ).strip()
 
 
-def _blasts(facts: SessionFacts, reviewed: Reviewed | None) -> str:
+def _blasts(facts: SessionFacts, reviewed: Reviewed | str) -> str:
     report = facts.report
+    told = None if isinstance(reviewed, str) else reviewed
     rows: list[tuple[str, ShareOfCells | BlastShare | CorrectedShare, Estimate | None]] = []
     if (white := report.white_cells) is not None:
-        rows.append(("of white cells", white.blasts_of_white_cells, reviewed and reviewed.of_white))
+        rows.append(("of white cells", white.blasts_of_white_cells, told and told.of_white))
     of_called = "of cells called blast or normal"
-    rows.append((of_called, report.blast_share, reviewed and reviewed.of_lymphoid))
-    corrected = "the same, corrected for the network's known error"
+    rows.append((of_called, report.blast_share, told and told.of_lymphoid))
+    corrected = "the same, corrected for known error"
     rows.append((corrected, report.corrected_blast_share, None))
     cells: list[str] = []
     reasons: dict[str, None] = {}
@@ -182,10 +205,10 @@ def _blasts(facts: SessionFacts, reviewed: Reviewed | None) -> str:
         said = _written(of.share, of.low, of.high) if of.reason is None else ["no share", ""]
         if of.reason is not None:
             reasons[of.reason] = None
-        more = [] if reviewed is None else _written(*(after or (None, None, None)))
+        more = [] if told is None else _written(*(after or (None, None, None)))
         cells.append(row([title, f"{of.n:,}", *said, *more]))
     head = ["blasts", "n", "share", "95 % interval"]
-    head += [] if reviewed is None else ["after review", "95 % interval"]
+    head += [] if told is None else ["after review", "95 % interval"]
     return "\n".join(
         [
             table(head, cells, caption="Share of blasts, each by itself"),
@@ -198,14 +221,16 @@ def stopping_rule(facts: SessionFacts) -> str:
     """Say which rule was to end the run, and how it stands."""
     report = facts.report
     precision, counted = report.precision, report.cells.unique
+    white = precision.of == "white"
+    share, cells = ("share of blasts" + " among white cells" * white), "white cells" if white else "cells"
     parts = []
     if precision.until_points is not None:
         if precision.half_width_points is None:
-            parts.append(f"Asked for +-{precision.until_points:g} points: no share of blasts may be told")
+            parts.append(f"Asked for +-{precision.until_points:g} points: no {share} may be told")
         else:
             met = "reached" if precision.half_width_points <= precision.until_points else "NOT reached"
             parts.append(
-                f"Asked for +-{precision.until_points:g} points of the share of blasts: {met}, it is"
+                f"Asked for +-{precision.until_points:g} points of the {share}: {met}, it is"
                 f" +-{precision.half_width_points:.1f}"
             )
     until_cells = facts.settings.get("until_cells")
@@ -214,14 +239,17 @@ def stopping_rule(facts: SessionFacts) -> str:
         parts.append(f"Asked for {until_cells:,} cells: {met}, there are {counted:,}")
     if not parts:
         known = precision.half_width_points
-        reached = "" if known is None else f"; the share of blasts is known to +-{known:.1f} points"
+        reached = "" if known is None else f"; the {share} is known to +-{known:.1f} points"
         parts.append(f"None was set{reached}")
     if precision.cells_needed:
-        parts.append(f"About {precision.cells_needed:,} more cells would give +-{precision.points:g} points")
+        parts.append(
+            f"About {precision.cells_needed:,} more {cells} would give +-{precision.points:g} points"
+        )
     return ". ".join([*parts, f"Ended: {report.ended}"]) + "."
 
 
-def _quality(facts: SessionFacts, quality: Quality) -> str:
+def _conditions(facts: SessionFacts, quality: Quality) -> str:
+    """Say how the run ended, and how good light, focus and stain were."""
     frames = facts.report.frames
     dropped = "" if frames.dropped is None else f", {frames.dropped:,} dropped"
     said = (
@@ -234,15 +262,12 @@ def _quality(facts: SessionFacts, quality: Quality) -> str:
         row([escape(text) for text in (_measure(one), *(one[2:] if controlled else one[2:3]))])
         for one in quality.rows
     ]
-    return "\n".join(
-        part
-        for part in (
-            "<h3>Quality</h3>",
-            f"<p>{escape(printable(said))}</p>",
-            table(head, rows, caption="Medians of the first fields, and of the cells") if rows else "",
-        )
-        if part
+    words = (
+        f"<h3>Stopping rule</h3>\n<p>{escape(stopping_rule(facts))}</p>\n"
+        f"<h3>Quality</h3>\n<p>{escape(printable(said))}</p>"
     )
+    measures = table(head, rows, caption="Medians of the first fields, and of the cells") if rows else ""
+    return f'<div class="pair"><div class="words">{words}</div>\n{measures}</div>'
 
 
 def _measure(of: MeasureRow) -> str:
@@ -250,5 +275,9 @@ def _measure(of: MeasureRow) -> str:
     return of.title if of.subject in of.title else f"{of.title} ({of.subject})"
 
 
-def _minute(at: str | None) -> str:
-    return NOT_RECORDED if at is None else f"{at[:10]} {at[11:19]} UTC"
+def _second(at: str | None, before: str | None = None) -> str:
+    """Say a time to the second, without its day where that is another time's."""
+    if at is None:
+        return NOT_RECORDED
+    of_day = at[11:19]
+    return of_day if before is not None and before[:10] == at[:10] else f"{at[:10]} {of_day}"

@@ -26,15 +26,21 @@ h3{{font-size:1.05rem;margin:1.2rem 0 .3rem}}h4{{font-size:1rem;margin:1rem 0 .2
 .stamp{{display:inline-block;border:2px solid var(--warn);color:var(--warn);font-weight:700;padding:0 .5rem;
 margin:.2rem .4rem .2rem 0}}
 .note{{color:var(--soft);font-size:.875rem}}
-dl{{display:grid;grid-template-columns:max-content minmax(0,1fr);gap:.1rem 1rem;margin:.5rem 0}}
+dl{{display:grid;gap:.1rem 1rem;margin:.5rem 0}}
+dl div{{display:grid;grid-template-columns:12rem minmax(0,1fr);gap:1rem}}dt{{overflow-wrap:anywhere}}
+dl.two{{grid-template-columns:repeat(auto-fit,minmax(min(24rem,100%),1fr))}}
+dl.two div{{grid-template-columns:7rem minmax(0,1fr)}}
+@media (max-width:40rem){{dl div,dl.two div{{grid-template-columns:6rem minmax(0,1fr)}}}}
+.pair{{display:flex;flex-wrap:wrap;gap:0 1.5rem;align-items:flex-start}}.pair>*{{min-width:0;max-width:100%}}
+.words{{flex:1 1 18rem}}
 dt{{color:var(--soft)}}dd{{margin:0;overflow-wrap:anywhere}}
 .wide{{overflow-x:auto}}table{{border-collapse:collapse;font-variant-numeric:tabular-nums;margin:.3rem 0}}
 caption{{text-align:left;color:var(--soft);font-size:.875rem;padding-bottom:.2rem}}
 th,td{{text-align:right;padding:.15rem .7rem .15rem 0;border-bottom:1px solid var(--line);vertical-align:top}}
-th:first-child,td:first-child{{text-align:left}}table.text :is(th,td),
-:is(th,td).words{{text-align:left;overflow-wrap:anywhere}}
-table.text td{{min-width:8rem}}tbody th{{font-weight:inherit}}
-.chart{{display:block;width:42rem;max-width:100%;min-width:30rem;height:auto;font-size:13px;margin:.3rem 0}}
+th:first-child,td:first-child{{text-align:left}}
+table.text :is(th,td){{text-align:left;overflow-wrap:anywhere}}
+table.text :is(th,td){{min-width:7rem}}th[scope=col]{{overflow-wrap:normal}}tbody th{{font-weight:inherit}}
+.chart{{display:block;max-width:100%;min-width:26rem;height:auto;font-size:13px;margin:.3rem 0}}
 .chart text{{fill:var(--ink)}}.chart .grid{{stroke:var(--line)}}.chart .bar{{fill:var(--bar)}}
 .chart .whisker{{stroke:var(--mark);stroke-width:2;fill:none}}
 .chart .whisker.second{{stroke:var(--second);stroke-dasharray:5 3}}
@@ -52,11 +58,16 @@ pre{{white-space:pre-wrap;overflow-wrap:anywhere;font-size:.85rem;background:var
 @bottom-left{{content:"{RESEARCH_USE}";font:8pt system-ui,sans-serif;color:#333}}
 @bottom-right{{content:counter(page) " / " counter(pages);font:8pt system-ui,sans-serif;color:#333}}}}
 @media print{{:root{{color-scheme:light;{_LIGHT}}}
-body{{font-size:9.5pt;line-height:1.3;max-width:none;padding:0;margin:0}}
+body{{font-size:9pt;line-height:1.3;max-width:none;padding:0;margin:0}}
 h1{{font-size:15pt}}h2{{font-size:12.5pt;margin:1rem 0 .3rem}}h3{{font-size:10.5pt;margin:.6rem 0 .2rem}}
-h2,h3,h4,caption{{break-after:avoid}}tr,figure,svg,.keep{{break-inside:avoid}}.page{{break-before:page}}
+h2,h3,h4,caption,.note:has(+.cells){{break-after:avoid}}
+dl{{gap:.05rem 4mm}}dl.two{{grid-template-columns:1fr 1fr}}
+dl div{{grid-template-columns:40mm minmax(0,1fr);gap:2mm}}
+dl.two div{{grid-template-columns:28mm minmax(0,1fr)}}
+tr,figure,svg,.keep{{break-inside:avoid}}.page{{break-before:page}}
 .wide{{overflow:visible}}th,td{{padding-top:.05rem;padding-bottom:.05rem}}p{{margin:.25rem 0}}
-.chart{{max-width:150mm;min-width:0}}pre{{font-size:7.5pt}}.slide{{max-height:120mm}}
+.chart{{max-width:150mm;min-width:0}}.pair .chart{{max-width:78mm}}
+pre{{font-size:7.5pt}}table{{font-size:8.5pt}}.slide{{max-height:120mm}}
 .note,caption{{font-size:8pt}}figure{{width:21mm;font-size:6.5pt}}.cells{{gap:2mm}}
 .cells img{{width:19mm;height:19mm}}.bar,.band,.cells img{{print-color-adjust:exact}}}}
 """.strip()

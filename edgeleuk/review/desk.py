@@ -41,6 +41,8 @@ class ReviewDesk(Closing):
     Parameters
     ----------
     path : Path
+    writes : bool
+        False to read what was reviewed, also where nothing may be written; on one thread alone.
 
     Attributes
     ----------
@@ -54,9 +56,9 @@ class ReviewDesk(Closing):
         See `open_for_review`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, writes: bool = True) -> None:
         self.path = path
-        self._session: ReviewedSession = open_for_review(path)
+        self._session: ReviewedSession = open_for_review(path, writes=writes)
         self._lock = threading.Lock()
         self.seed = self._session.first_link()
         known = known_error_of(self._session.settings.get("known_error"))

@@ -97,13 +97,13 @@ def review_router(
         def first_page() -> Response:
             return RedirectResponse("/review", 307)
 
-    _add_state(router, desk)
+    _add_state(router, desk, alone=alone)
     _add_cells(router, desk, neighbours)
     _add_words(router, desk)
     return router
 
 
-def _add_state(router: APIRouter, desk: ReviewDesk) -> None:
+def _add_state(router: APIRouter, desk: ReviewDesk, *, alone: bool) -> None:
     @router.get("/api/review/state", response_class=Response)
     def state(reader: str = "") -> Response:
         """Return where the review stands: what ``edgeleuk review --json`` prints.
@@ -119,10 +119,10 @@ def _add_state(router: APIRouter, desk: ReviewDesk) -> None:
         """Return the machine's counts beside those after the review."""
         return _json(desk.state().counts)
 
-    @router.get("/api/review/words")
-    def words() -> list[str]:
-        """Return the words that a cell may be called by."""
-        return list(WORDS)
+    @router.get("/api/review/about")
+    def about() -> dict[str, Any]:
+        """Return the words that a cell may be called by, and whether a run is shown on ``/``."""
+        return {"words": list(WORDS), "has_live": not alone}
 
     @router.get("/api/review/queue")
     def queue(reader: str, offset: int = 0, limit: int = 20) -> dict[str, Any]:

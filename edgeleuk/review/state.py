@@ -250,7 +250,7 @@ def counts_text(counts: ReviewCounts) -> list[str]:
     for one in counts.names:
         found = one.reviewed
         if found.estimate is None:
-            told = f"{found.seen} seen" if found.seen else ""
+            told = f"{found.seen} seen, {found.low:.0f} to {found.high:.0f} in all"
             reasons.add(found.reason)
         else:
             told = f"{found.estimate:.1f} ({found.low:.0f} to {found.high:.0f})"

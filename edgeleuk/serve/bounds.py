@@ -2,30 +2,61 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 if TYPE_CHECKING:
     import asyncio
 
-    from uvicorn.server import ServerState
-
 # A page keeps two connections, and opens some for pictures.
 MOST_CONNECTIONS = 96
+# Connections that have not come so far: of TLS, those that agree on keys.
+MOST_BEGUN = 48
 HEADERS_WITHIN_S = 10.0
 
 
-class _Connections:
-    """The connections of one server, and those of them that have asked for nothing yet."""
+class BoundedListener(socket.socket):
+    """A listening socket that knows which of its connections have only begun."""
 
-    def __init__(self) -> None:
+    _begun: list[socket.socket]
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """Take a connection; where too many have only begun, the oldest of them is ended."""
+        accepted, address = super().accept()
+        # What is closed has no number any more.
+        self._begun = [one for one in getattr(self, "_begun", []) if one.fileno() >= 0]
+        while len(self._begun) >= MOST_BEGUN:
+            with contextlib.suppress(OSError):
+                self._begun.pop(0).shutdown(socket.SHUT_RDWR)
+        self._begun.append(accepted)
+        return accepted, address
+
+    def made(self, number: int) -> None:
+        """Take in that the connection with that file number has come further."""
+        self._begun = [one for one in getattr(self, "_begun", []) if one.fileno() not in (number, -1)]
+
+
+class Connections:
+    """The connections of one server, and those of them that have asked for nothing yet.
+
+    Parameters
+    ----------
+    listener : socket
+        Where they come from.
+    """
+
+    def __init__(self, listener: socket.socket) -> None:
         self.silent: dict[BoundedProtocol, asyncio.TimerHandle] = {}
+        self._listener = listener
         self._open: set[asyncio.Transport] = set()
 
     def admit(self, transport: asyncio.Transport) -> bool:
         """Take in a new connection; at the limit another gives way, or this one."""
+        if isinstance(self._listener, BoundedListener):
+            self._listener.made(transport.get_extra_info("socket").fileno())
         if len(self._open) >= MOST_CONNECTIONS:
             self._clear_up()
         if len(self._open) >= MOST_CONNECTIONS:
@@ -51,20 +82,22 @@ class _Connections:
             self._open.discard(one)
 
 
-_OF_SERVER: WeakKeyDictionary[ServerState, _Connections] = WeakKeyDictionary()
-
-
 class BoundedProtocol(H11Protocol):
     """HTTP/1.1 whose connections are counted.
 
     At the limit the connection that has waited longest without having asked for anything gives way, so that
     connections which are opened and left do not keep anybody out. Where all have asked, the new one is
     closed.
+
+    Parameters
+    ----------
+    connections : Connections
+        Of the server.
     """
 
-    def __init__(self, *args: Any, **options: Any) -> None:
+    def __init__(self, *args: Any, connections: Connections, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._all = _OF_SERVER.setdefault(self.server_state, _Connections())
+        self._all = connections
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See `asyncio.Protocol.connection_made`."""

@@ -41,7 +41,7 @@ class CountsKeeper:
         self._precise: Counted | None = None
         self._precision: dict[str, Any] = {}
 
-    def of(self, counted: Counted, until_points: float | None, *, last: bool) -> dict[str, Any]:
+    def of(self, counted: Counted, facts: RunFacts, *, last: bool) -> dict[str, Any]:
         """Return counts of this moment or of one shortly before; of this one where they are the last."""
         if counted != self._counted and (self._counts_turn.come() or last):
             self._counts = _counts(counted)
@@ -49,7 +49,14 @@ class CountsKeeper:
             self._counts_turn.done()
         if self._counted != self._precise and (self._precision_turn.come() or last):
             assert self._counted is not None
-            self._precision = counting_facts(self._counted, None, "", until_points=until_points)["precision"]
+            self._precision = counting_facts(
+                self._counted,
+                None,
+                "",
+                until_points=facts.until_points,
+                until_of=facts.until_of,
+                kinds=facts.kinds,
+            )["precision"]
             self._precise = self._counted
             self._precision_turn.done()
         return {**self._counts, "precision": self._precision}
@@ -102,7 +109,7 @@ def _counted(phase: str, counted: Counted, facts: RunFacts, counts: CountsKeeper
     if counts is None:
         always = Turn(1.0, 0.0, SpareTime())
         counts = CountsKeeper(always, always)
-    return counts.of(counted, facts.until_points, last=phase == "ended")
+    return counts.of(counted, facts, last=phase == "ended")
 
 
 def _run_facts(summary: SessionSummary) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from edgeleuk.counting.confusion import KnownKinds
 from edgeleuk.errors import CheckFailedError, EdgeleukError
 from edgeleuk.serve.newest import Newest
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    from edgeleuk.counting.intervals import ShareOf
     from edgeleuk.frames import Box, RgbImage
     from edgeleuk.results import FrameResult, Prediction, SessionSummary
     from edgeleuk.serve.desk import StageDesk
@@ -47,7 +49,10 @@ class RunFacts(NamedTuple):
     session : Path
     bundle : str
     simulated : bool
-    until_points : float or None
+    until_points, until_of
+        See `edgeleuk.io.settings.RunSettings`.
+    kinds : KnownKinds
+        What the bundle tells apart.
     """
 
     camera: str
@@ -55,6 +60,8 @@ class RunFacts(NamedTuple):
     bundle: str
     simulated: bool
     until_points: float | None = None
+    until_of: ShareOf | None = None
+    kinds: KnownKinds = KnownKinds()
 
 
 class Event(NamedTuple):

@@ -11,6 +11,7 @@ import socket
 import ssl
 import threading
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import segno
@@ -18,7 +19,7 @@ import uvicorn
 
 from edgeleuk.errors import EdgeleukError, UsageError
 from edgeleuk.io.console import say
-from edgeleuk.serve.bounds import BoundedProtocol
+from edgeleuk.serve.bounds import BoundedListener, BoundedProtocol, Connections
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,7 +82,7 @@ def open_socket(options: ServeOptions) -> socket.socket:
             options.host, options.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
         family, _, _, _, address = found[0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener = BoundedListener(family, socket.SOCK_STREAM)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             # Accepted connections have it, too: who reads slowly sees old pictures otherwise.
@@ -149,7 +150,7 @@ def serve_in_thread(
     config = uvicorn.Config(
         app,
         loop="asyncio",
-        http=BoundedProtocol,
+        http=partial(BoundedProtocol, connections=Connections(listener)),  # type: ignore[arg-type]
         ws="websockets-sansio",
         ws_max_size=_MOST_MESSAGE_BYTES,
         ws_ping_interval=_PING_EVERY_S,

@@ -78,11 +78,14 @@ class ChainResult:
         The last link, hexadecimal.
     broken : str or None
         The first record that is not as it was written, in words; None where all are.
+    run_head : str
+        The last link that is of the run itself: later reviews leave it as it is.
     """
 
     links: int
     head: str
     broken: str | None = None
+    run_head: str = ""
 
 
 def append_link(connection: sqlite3.Connection, kind: str, key: int | None) -> None:
@@ -160,15 +163,16 @@ def _followed(connection: sqlite3.Connection, version: int) -> ChainResult:
     """Compute the links in their order, up to the first that is another."""
     link_of = _RowsOfFrames().link if version >= _TYPED else _link_before_4
     kinds = _kinds_of_links(connection)
-    before, number = b"", 0
+    before, of_run, number = b"", b"", 0
     for number, (kind, key, link) in enumerate(_links(connection), start=1):
         if not _is_of_a_link(kind, key, kinds) or link_of(connection, before, kind, key) != link:
             what = SETTINGS_BROKEN if kind == "settings" else f"{_named(kind, key)} is not as it was recorded"
-            return ChainResult(number - 1, before.hex(), what)
+            return ChainResult(number - 1, before.hex(), what, of_run.hex())
         before = link
+        of_run = of_run if kind == "review" else link
     if number == 0:
         return ChainResult(0, "", SETTINGS_BROKEN)
-    return ChainResult(number, before.hex())
+    return ChainResult(number, before.hex(), run_head=of_run.hex())
 
 
 def _beside_the_chain(connection: sqlite3.Connection, version: int) -> str | None:

@@ -68,7 +68,7 @@ def read_session(path: Path) -> SessionReader:
     if not path.is_file():
         raise UsageError("there is no such session file", got=path)
     with explained(path):
-        connection = _opened(path)
+        connection = opened(path)
         try:
             found = [
                 connection.execute(f"PRAGMA {name}").fetchone()[0]
@@ -277,7 +277,7 @@ def _require_tables(path: Path, connection: sqlite3.Connection, version: int) ->
         raise SessionError(f"{path} is damaged", got=TABLES_BROKEN, cure=RESTORE)
 
 
-def _opened(path: Path) -> sqlite3.Connection:
+def opened(path: Path) -> sqlite3.Connection:
     """Open for reading, also where no file may be written beside the session."""
     log = companions(path)[0]
     if not log.exists() or log.stat().st_size == 0:

@@ -18,6 +18,7 @@ from edgeleuk.results.kinds import LABELS
 from edgeleuk.session.hash_chain import append_link
 from edgeleuk.session.open import connected
 from edgeleuk.session.reader import SessionReader, read_session
+from edgeleuk.session.reader import opened as opened_for_reading
 from edgeleuk.session.schema import CONTINUED, REVIEWS, explained, has_reviews, said, transaction
 
 if TYPE_CHECKING:
@@ -140,8 +141,14 @@ def reviews_of(reader: SessionReader) -> list[tuple[Review, str]]:
     return found
 
 
-def open_for_review(path: Path) -> ReviewedSession:
+def open_for_review(path: Path, *, writes: bool = True) -> ReviewedSession:
     """Open a session to review its cells, finished or still being recorded by another process.
+
+    Parameters
+    ----------
+    path : Path
+    writes : bool
+        False to read what was reviewed, also where nothing may be written.
 
     Raises
     ------
@@ -166,7 +173,9 @@ def open_for_review(path: Path) -> ReviewedSession:
             cure="restore it from a copy",
         )
     with explained(path):
-        connection = connected(path, patience_s=PATIENCE_S, any_thread=True)
+        connection = (
+            connected(path, patience_s=PATIENCE_S, any_thread=True) if writes else opened_for_reading(path)
+        )
         try:
             return ReviewedSession(path, connection)
         except BaseException:

@@ -33,6 +33,8 @@ class SessionVerification(Printed, frozen=True, kw_only=True):
         Of the hash chain, that are sound.
     head : str
         The last of them.
+    run_head : str
+        The last of them that is of the run itself: reviews come behind it.
     broken : str or None
         Where and how the chain is broken.
     finished : bool
@@ -43,6 +45,7 @@ class SessionVerification(Printed, frozen=True, kw_only=True):
     session: str
     links: int
     head: str
+    run_head: str = ""
     broken: str | None
     finished: bool
     frames: int
@@ -64,6 +67,7 @@ def verify_session(path: Path) -> SessionVerification:
             session=str(path),
             links=found.links,
             head=found.head,
+            run_head=found.run_head,
             broken=found.broken,
             finished=reader.summary is not None,
             frames=counts.processed + counts.rejected,
@@ -81,4 +85,7 @@ def verification_text(found: SessionVerification) -> str:
     ]
     if found.broken is not None:
         return "\n".join([*lines, f"chain     BROKEN after {found.links} links: {printable(found.broken)}"])
-    return "\n".join([*lines, f"chain     {found.links} links, all sound; the last is {found.head}"])
+    lines.append(f"chain     {found.links} links, all sound; the last is {found.head}")
+    if found.run_head != found.head:
+        lines.append(f"reviewed  after the run, whose own last link is {found.run_head}")
+    return "\n".join(lines)

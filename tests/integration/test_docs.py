@@ -151,7 +151,8 @@ def test_every_command_shown_runs(few_cells: Path, folder: Path) -> None:
             env=os.environ | {"XDG_CACHE_HOME": str(folder / "cache")},
         )
         # An hour's training passes validation; one epoch's need not.
-        allowed = (0, 3) if words[0] == "validate" else (0,)
+        # What doctor finds is the matter of the machine that this runs on.
+        allowed = {"validate": (0, 3), "doctor": (0, 3, 6)}.get(words[0], (0,))
         assert done.returncode in allowed, f"{shlex.join(words)}\n{done.stderr}"
 
     for stage in stages:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import zipfile
@@ -58,12 +59,21 @@ def test_a_machine_is_examined_and_what_does_not_answer_is_named(folder: Path) -
     assert json.loads(members["edgeleuk-doctor.json"])["state"] == "failure"
 
 
-def test_settings_that_cannot_be_read_are_a_failure_and_end_nothing(tmp_path: Path) -> None:
-    (tmp_path / "edgeleuk.toml").write_text("threads = 99\n")
-    done = doctor(tmp_path)
-    assert done.returncode == 3
-    assert "  x failure  settings" in done.stdout
-    assert "  + ok       litert" in done.stdout
+def test_a_camera_and_a_stage_that_answer_are_named(tmp_path: Path) -> None:
+    served = [sys.executable, "-m", "edgeleuk", "virtual-microscope", "--http", ":0", "--stage", ":0"]
+    with subprocess.Popen(served, stderr=subprocess.PIPE, text=True) as stand:
+        assert stand.stderr is not None
+        there = re.search(r"camera (\S+)/stream, stage (\S+),", stand.stderr.readline())
+        assert there is not None
+        (tmp_path / "edgeleuk.toml").write_text(f'camera = "{there[1]}/stream"\n')
+        done = doctor(tmp_path, "--stage", there[2])
+        stand.terminate()
+    for line in (
+        r"\+ ok +configured +the camera of the settings sends \d+x\d+ .*at \d+ a second",
+        r"\+ ok +board +\S.* answers",
+        r"\+ ok +litert +it judges the golden cells as it should",
+    ):
+        assert re.search(line, done.stdout), done.stdout
 
 
 def test_a_report_of_another_name_is_refused_at_once(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ Cells are called as the device calls them: kind first, then blast or not, with a
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ from edgeleuk.results.kinds import BLAST, NORMAL, Kind
 from edgeleuk_convert.teaching.fitting import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import numpy.typing as npt
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from edgeleuk_convert.teaching.validating import Validated
 
 LYMPHOCYTE = Kind.LYMPHOCYTE.value
+# Of fewer called cells a row tells nothing of what a kind is called.
+LEAST_CALLED = 5
 
 
 class OfKinds(NamedTuple):
@@ -100,6 +103,7 @@ def confusion_facts(
     """Count how often each kind was called which one.
 
     Uncertain cells are left out, and so are calls of kinds that nobody labelled: of those nothing is known.
+    So are kinds whose cells are nearly all uncertain: a row of `LEAST_CALLED` cells is the least.
 
     Parameters
     ----------
@@ -109,22 +113,22 @@ def confusion_facts(
 
     Examples
     --------
-    >>> truth = ["band", "band", "neutrophil", "neutrophil"]
-    >>> called = ["band", "neutrophil", "neutrophil", "monocyte"]
-    >>> found = confusion_facts(truth, called, ["a", "b", "a", "b"])
+    >>> truth = ["band"] * 6 + ["neutrophil"] * 6
+    >>> called = ["band"] * 5 + ["neutrophil"] * 6 + ["monocyte"]
+    >>> found = confusion_facts(truth, called, ["a", "b"] * 6)
     >>> found["kinds"], found["counts"]
-    (('neutrophil', 'band'), ((1, 0), (1, 1)))
+    (('neutrophil', 'band'), ((5, 0), (1, 5)))
     >>> confusion_facts(["band"], [None], ["a"])
-    {'reason': 'no labelled cell was called any kind'}
+    {'reason': 'of no kind 5 held-out cells were called'}
     """
     told = [one for one in zip(truth, called, slide, strict=True) if one[0] and one[1]]
-    kinds: set[str] = set()
-    # A kind all of whose cells are called what nobody labelled falls away with them.
-    while kinds != (labelled := {true for true, call, _ in told if true}):
-        kinds = labelled
-        told = [one for one in told if one[1] in kinds]
+    kinds: set[str | None] = set()
+    # A kind that is called what nobody labelled falls away with those calls.
+    while kinds != (known := _often_called(true for true, _, _ in told)):
+        kinds = known
+        told = [one for one in told if one[0] in kinds and one[1] in kinds]
     if not kinds:
-        return {"reason": "no labelled cell was called any kind"}
+        return {"reason": f"of no kind {LEAST_CALLED} held-out cells were called"}
     names = [name for name in (BLAST, *(kind.value for kind in Kind)) if name in kinds]
     counts = np.zeros((len(names), len(names)), np.int64)
     for true, call, _ in told:
@@ -138,6 +142,10 @@ def confusion_facts(
             )
         )
     return Confusion(tuple(names), tuple(map(tuple, counts.tolist())), tuple(effective)).to_json()
+
+
+def _often_called(truth: Iterable[str | None]) -> set[str | None]:
+    return {kind for kind, called in Counter(truth).items() if called >= LEAST_CALLED}
 
 
 def effective_of_slides(right: npt.NDArray[np.bool_], slide: npt.NDArray[np.str_]) -> float:

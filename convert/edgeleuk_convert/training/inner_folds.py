@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeleuk_convert.dataset.cnmc import LABELS
 from edgeleuk_convert.dataset.splits import grouped_folds
 from edgeleuk_convert.training.augmentation import sampling_weights
 from edgeleuk_convert.training.forest import fit_forest
@@ -34,7 +35,7 @@ INNER_FOLDS = 4
 
 def inner_answers(
     cells: Sequence[LabelledCell], features: Features, numbers: Floats, settings: TrainingSettings
-) -> InnerAnswers:
+) -> InnerAnswers | None:
     """Fit support vectors and forest on all inner folds but one, and ask them for that one, in turn.
 
     Parameters
@@ -45,17 +46,20 @@ def inner_answers(
     numbers : (n, 14) float64
     settings : TrainingSettings
 
-    Raises
-    ------
-    DataRefusedError
-        A class has fewer groups than inner folds.
+    Returns
+    -------
+    InnerAnswers or None
+        Of `INNER_FOLDS`, or of as many as a class has groups; None where that is one.
     """
+    folds = min(INNER_FOLDS, *(len({c.group for c in cells if c.label == label}) for label in LABELS))
+    if folds < 2:
+        return None
     # Another seed than the outer folds', lest the deals resemble each other.
-    of_group = grouped_folds(cells, INNER_FOLDS, settings.split_seed + 1)
+    of_group = grouped_folds(cells, folds, settings.split_seed + 1)
     fold = np.array([of_group[cell.group or ""] for cell in cells])
     truth = np.array([cell.label == "blast" for cell in cells])
     logits, odds = np.zeros(len(cells)), np.zeros(len(cells))
-    for number in range(INNER_FOLDS):
+    for number in range(folds):
         known, asked = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
         of = [cells[row] for row in known.tolist()]
         weights = sampling_weights(
@@ -65,7 +69,7 @@ def inner_answers(
         odds[asked] = fit_forest(of, numbers[known], seed=settings.seed).log_odds(numbers[asked])
     hashes = [cell.sha256 for cell in cells]
     return InnerAnswers(
-        folds=INNER_FOLDS,
+        folds=folds,
         logits=dict(zip(hashes, logits.tolist(), strict=True)),
         forest=dict(zip(hashes, odds.tolist(), strict=True)),
     )

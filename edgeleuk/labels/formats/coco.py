@@ -17,6 +17,7 @@ from edgeleuk.labels.formats.cells import CATEGORIES
 from edgeleuk.labels.formats.json_files import read_json
 from edgeleuk.labels.formats.marks import Mark, ring_of
 from edgeleuk.labels.formats.outlines import one_ring
+from edgeleuk.labels.formats.picture_folder import is_address, picture_of
 from edgeleuk.version import RESEARCH_USE, __version__
 
 if TYPE_CHECKING:
@@ -109,7 +110,9 @@ def read_coco(source: Path) -> list[Mark]:
             missing = f"image {found.image_id}" if image is None else f"category {found.category_id}"
             raise DataRefusedError(f"{where} names what the file does not list", got=missing)
         size = None if not image.width or not image.height else (image.width, image.height)
-        mark = Mark(picture=image.file_name, where=where, word=name, size=size)
+        # Label Studio's COCO names pictures by their addresses.
+        picture = picture_of(image.file_name) if is_address(image.file_name) else image.file_name
+        mark = Mark(picture=picture, where=where, word=name, size=size)
         marks.append(_shaped(mark, found))
     return marks
 

@@ -7,6 +7,7 @@ nucleus is QuPath's ``cell``, whose ``nucleusGeometry`` stands beside its geomet
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,7 +16,7 @@ from edgeleuk.errors import DataRefusedError
 from edgeleuk.io.walking import files_under
 from edgeleuk.labels.formats.cells import COLOURS
 from edgeleuk.labels.formats.json_files import read_json
-from edgeleuk.labels.formats.marks import Mark, ring_of_points
+from edgeleuk.labels.formats.marks import NO_AREA, Mark, ring_of_points
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -95,7 +96,9 @@ def read_geojson(source: Path) -> list[Mark]:
             mark = Mark(picture=_picture(path), where=where, word=_class_name(feature.properties or {}))
             geometry = feature.geometry
             # Points and lines outline no cell.
-            if geometry is not None and geometry.type in _AREAS:
+            if geometry is None or geometry.type not in _AREAS:
+                marks.append(replace(mark, fault=NO_AREA))
+            else:
                 marks.append(mark.with_polygons(_polygons(geometry, where)))
     return marks
 

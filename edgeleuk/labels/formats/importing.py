@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +27,7 @@ from edgeleuk.labels.formats.cells import INDEX, UNCERTAIN, read_index
 from edgeleuk.labels.formats.coco import read_coco
 from edgeleuk.labels.formats.geojson import read_geojson
 from edgeleuk.labels.formats.label_studio import read_label_studio
-from edgeleuk.labels.formats.outlines import lies_within, mask_of, tight_box
+from edgeleuk.labels.formats.outlines import bounds_of, lies_within, mask_of, tight_box
 from edgeleuk.labels.formats.picture_folder import PictureFolder
 from edgeleuk.labels.formats.yolo import read_yolo
 from edgeleuk.labels.importing import CUT, Imported, cell_in_the_middle, entry_of, path_in, scales_of
@@ -194,7 +195,7 @@ def _by_picture(marks: Sequence[Mark], folder: PictureFolder) -> dict[Path, list
         names = sorted(set(missing))
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         raise DataRefusedError(
-            f"{len(names)} pictures are missing",
+            f"{len(names)} picture{' is' if len(names) == 1 else 's are'} missing",
             got=", ".join(name[:100] for name in names[:3]) + more,
             allowed=f"pictures under {folder.folder}",
             cure="pass the folder of the pictures with --pictures",
@@ -225,7 +226,11 @@ def _labelled(
     for path, every in by_picture.items():
         of = facts[path]
         for mark in every if of is None else _together(every):
-            if mark.word is None or (of is not None and _is_new(mark, of) and plain(mark.word) == UNCERTAIN):
+            if mark.fault is not None:
+                left_out[mark.fault].append(mark.where)
+            elif mark.word is None or (
+                of is not None and _is_new(mark, of) and plain(mark.word) == UNCERTAIN
+            ):
                 left_out[NO_CLASS].append(mark.where)
             elif of is not None and not _is_new(mark, of) and not of.statements:
                 left_out[NOBODY].append(mark.where)
@@ -339,9 +344,14 @@ def _mask(mark: Mark, shape: tuple[int, int], *, exported: bool) -> Bools | None
         return mark.mask
     if not mark.polygons or (mark.box is not None and not exported):
         return None
+    # Within the outline alone: of a picture of 100 megapixels each of hundreds of cells is a small part.
+    left, top, right, bottom = bounds_of([ring for polygon in mark.polygons for ring in polygon])
+    x, y = max(0, math.floor(left)), max(0, math.floor(top))
+    size = max(0, min(shape[0], math.ceil(bottom)) - y), max(0, min(shape[1], math.ceil(right)) - x)
     mask = np.zeros(shape, np.bool_)
     for polygon in mark.polygons:
-        mask |= mask_of(polygon, shape)
+        near = [[(at - x, down - y) for at, down in ring] for ring in polygon]
+        mask[y : y + size[0], x : x + size[1]] |= mask_of(near, size)
     return mask
 
 

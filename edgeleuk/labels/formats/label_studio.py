@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import re
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import quoteattr
 
 import msgspec
@@ -19,8 +18,9 @@ from edgeleuk.errors import DataRefusedError
 from edgeleuk.labels.contents import Moment
 from edgeleuk.labels.formats.cells import CATEGORIES, COLOURS, PICTURES
 from edgeleuk.labels.formats.json_files import read_json
-from edgeleuk.labels.formats.marks import Mark, ring_of_points
+from edgeleuk.labels.formats.marks import NO_AREA, Mark, ring_of_points
 from edgeleuk.labels.formats.outlines import one_ring
+from edgeleuk.labels.formats.picture_folder import picture_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,10 +33,9 @@ if TYPE_CHECKING:
 
 TASKS, CONFIG = "tasks.json", "config.xml"
 _IMAGE = "image"
-# Label Studio puts eight hexadecimal digits before the name of what was uploaded.
-_UPLOADED = re.compile(r"^[0-9a-f]{8}-")
 _ENDINGS = re.compile(r"\.(png|jpe?g|bmp|webp|tiff?)$", re.IGNORECASE)
 _MOST_PIXELS = 1 << 28
+_READ = ("polygonlabels", "rectanglelabels", "brushlabels", "choices")
 
 
 class _Result(msgspec.Struct):
@@ -116,22 +115,6 @@ def read_label_studio(source: Path) -> list[Mark]:
     return marks
 
 
-def picture_of(address: str) -> str:
-    """Return the picture of an address, which is never followed.
-
-    Examples
-    --------
-    >>> picture_of("/data/local-files/?d=lab/images/a%20b.png"), picture_of("/data/upload/3/0123abcd-c.png")
-    ('lab/images/a b.png', 'c.png')
-    """
-    parts = urlsplit(address)
-    local = parse_qs(parts.query).get("d")
-    if local:
-        return local[0].lstrip("/")
-    name = unquote(parts.path).rpartition("/")[2]
-    return _UPLOADED.sub("", name)
-
-
 def _regions(cell: Outlined, word: str) -> list[dict[str, Any]]:
     """Return a region for each part of a cell; its points are in hundredths of the picture's sides."""
     width, height = cell.size
@@ -158,8 +141,10 @@ def _mark(task: _Task, annotation: _Annotation, result: _Result, where: str) -> 
     """Read one region, or a choice for the whole picture; None of what says nothing of a cell."""
     kind, value = result.type, result.value
     words = value.get("choices" if kind == "choices" else kind)
-    if kind not in ("polygonlabels", "rectanglelabels", "brushlabels", "choices"):
-        return None
+    if kind not in _READ:
+        # A shape that outlines no cell is counted; texts, ratings and relations are about none.
+        is_shape = kind.endswith("labels")
+        return Mark(_picture(task.data, where), where, None, fault=NO_AREA) if is_shape else None
     if result.image_rotation or value.get("rotation"):
         raise DataRefusedError(
             f"{where} is rotated, which is not read", cure="draw it upright, or as a polygon"
@@ -184,7 +169,7 @@ def _mark(task: _Task, annotation: _Annotation, result: _Result, where: str) -> 
     if kind == "rectanglelabels":
         try:
             x, y, w, h = (float(value[name]) / 100 for name in ("x", "y", "width", "height"))
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             raise DataRefusedError(f"{where} has a rectangle that lacks a number") from None
         return mark.with_box((x, y, x + w, y + h))
     if kind == "brushlabels":

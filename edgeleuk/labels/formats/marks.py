@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from edgeleuk.labels.formats.outlines import Bools, Polygon, Ring
 
 LEAST_POINTS = 3
+# No picture is so large, in any unit; what is farther, or no number, is no coordinate.
+_FARTHEST = 1e9
+NO_AREA = "a shape of its kind is not read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,8 @@ class Mark:
         When.
     is_relative : bool
         Polygons and box are in parts of the picture's width and height, not in pixels.
+    fault : str or None
+        Why it is left out, where it outlines no cell.
     is_said : bool
         Somebody said it in the tool that wrote the file, even where it calls the cell as it was exported.
     """
@@ -57,6 +62,7 @@ class Mark:
     at: datetime | None = None
     is_relative: bool = False
     is_said: bool = False
+    fault: str | None = None
 
     @property
     def bounds(self) -> tuple[float, float, float, float] | None:
@@ -138,4 +144,4 @@ def checked_ring(ring: Ring, where: str) -> Ring:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _FARTHEST

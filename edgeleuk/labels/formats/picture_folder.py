@@ -5,11 +5,35 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from edgeleuk.errors import DataRefusedError
 from edgeleuk.io.walking import PICTURE_SUFFIXES, files_under
 
+# Label Studio puts eight hexadecimal digits before the name of what was uploaded.
+_UPLOADED = re.compile(r"^[0-9a-f]{8}-")
 _DRIVE = re.compile(r"^[A-Za-z]:")
+
+
+def is_address(name: str) -> bool:
+    """Whether a picture is named by an address: of the web, or of Label Studio."""
+    return "://" in name or name.startswith("/data/")
+
+
+def picture_of(address: str) -> str:
+    """Return the picture of an address, which is never followed.
+
+    Examples
+    --------
+    >>> picture_of("/data/local-files/?d=lab/images/a%20b.png"), picture_of("/data/upload/3/0123abcd-c.png")
+    ('lab/images/a b.png', 'c.png')
+    """
+    parts = urlsplit(address)
+    local = parse_qs(parts.query).get("d")
+    if local:
+        return local[0].lstrip("/")
+    name = unquote(parts.path).rpartition("/")[2]
+    return _UPLOADED.sub("", name)
 
 
 class PictureFolder:

@@ -12,7 +12,7 @@ function showPhase() {
   write("phase", `${signs[phase]} ${t(`phase.${phase}`)}`);
   by("simulated").hidden = !(state && state.simulated);
   const lost = connection === "lost" && state && state.phase === "ended" ? "connection.ended" : `connection.${connection}`;
-  const banner = write("connection", connection === "open" ? "" : t(lost));
+  const banner = write("connection", connection === "open" ? "" : t(lost, { reason: state ? state.ended : "" }));
   banner.hidden = connection === "open" || (!state && connection === "lost");
   const ended = !state || state.phase === "ended" || connection === "lost";
   by("pause").disabled = by("stop").disabled = ended;
@@ -53,8 +53,10 @@ function showCounts() {
   if (!counts) return;
   write("total", number(counts.total));
   const white = counts.differential.blasts_of_white_cells, lymphoid = counts.blast_share;
-  const known = counts.other > 0 ? white : lymphoid;
-  const of = counts.other > 0 ? "share.white" : "share.lymphoid";
+  // The share by which the run ends, too.
+  const ofWhite = counts.precision.of === "white";
+  const known = ofWhite ? white : lymphoid;
+  const of = ofWhite ? "share.white" : "share.lymphoid";
   write("share", known.share === null ? "" : t(of, { share: percent(known.share), n: number(known.n), low: percent(known.low), high: percent(known.high) }));
   const reason = by("no-share");
   reason.hidden = known.share !== null || !known.n;

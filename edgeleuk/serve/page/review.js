@@ -251,7 +251,7 @@ function showState() {
       element("td", { class: `called ${sign(one.name)}` }, named("kind", one.name)),
       element("td", { class: "n" }, number(one.machine)),
       element("td", { class: "n" }, told ? (found.seen ? t("review.seen", { n: number(found.seen) }) : "–") : number(found.estimate, Number.isInteger(found.estimate) ? 0 : 1)),
-      element("td", { class: "n" }, told ? "" : t("interval", { low: number(found.low), high: number(found.high) })));
+      element("td", { class: "n" }, t("interval", { low: number(found.low), high: number(found.high) })));
   });
   by("counts").replaceChildren(...rows);
   const shares = [["white", state.counts.blasts_of_white_cells], ["lymphoid", state.counts.blasts_of_lymphoid_cells], ["otherwise", state.counts.called_otherwise]]
@@ -361,7 +361,7 @@ setConnected(true);
 session = `${state.seed.slice(0, 32)}.${state.session}`;
 load();
 renewAll();
-fetch("/api/state", { method: "GET" }).then((answer) => { by("to-live").hidden = answer.status === 404; }).catch(() => {});
+ask("/api/review/about").then((found) => { by("to-live").hidden = !found.has_live; }).catch(() => {});
 const before = store.get("edgeleuk.reader");
 if (before) become(before); else askReader();
 setTimeout(round, ROUND_MS);

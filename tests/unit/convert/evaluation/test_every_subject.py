@@ -149,10 +149,21 @@ def test_inner_answers_are_those_of_cells_that_taught_nothing(cells: list[Labell
     telling: npt.NDArray[np.float32] = (rng.normal(size=(160, 4)) + 2 * truth[:, None]).astype(np.float32)
     numbers = np.hstack([telling, np.zeros((160, 10))])
     found = inner_answers(cells, np.hstack([telling, by_heart]), numbers, SETTINGS)
+    assert found is not None
     assert found.folds == INNER_FOLDS
     assert found.logits.keys() == found.forest.keys() == {cell.sha256 for cell in cells}
     right = np.mean([(found.logits[cell.sha256] > 0) == (cell.label == "blast") for cell in cells])
     assert right > 0.9
     alone = inner_answers(cells, by_heart, numbers, SETTINGS)
+    assert alone is not None
     right = np.mean([(alone.logits[cell.sha256] > 0) == (cell.label == "blast") for cell in cells])
     assert right < 0.7
+
+
+def test_few_groups_give_as_many_inner_folds_as_there_are(cells: list[LabelledCell]) -> None:
+    rng = np.random.default_rng(0)
+    for groups, folds in ((3, 3), (1, None)):
+        few = [cell for cell in cells if int(cell.subject or 0) in range(3, 3 + 2 * groups)]
+        numbers = rng.normal(size=(len(few), 14))
+        found = inner_answers(few, numbers.astype(np.float32), numbers, SETTINGS)
+        assert (None if found is None else found.folds) == folds

@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
+from dataclasses import fields
+from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
-from recorded_machines import CONTAINER, JETSON, PI_4
-from recording import software
+from recorded_machines import CONTAINER, JETSON, PI_4, PI_5
+from recording import USB_CAMERA, cameras, probe, sent, software, stage_info
 
+from edgeleuk.capture.discovery import CameraList
+from edgeleuk.commands.probe import ProbeResult
 from edgeleuk.doctor import camera, stage
 from edgeleuk.doctor.checks import CHECKS, Check, examine
+from edgeleuk.doctor.diagnosis import read_settings
 from edgeleuk.doctor.findings import Finding, examination, examination_text, failure, in_group, ok, warning
-from edgeleuk.doctor.machine import Machine
+from edgeleuk.doctor.machine import Machine, this_machine
 from edgeleuk.doctor.probe import main
+from edgeleuk.doctor.system import LEAST_GLIBC, PYTHONS
 from edgeleuk.errors import CheckFailedError, HardwareError
 from edgeleuk.io.programs import Said
+from edgeleuk_firmware_bridge.commands.results import StageInfo
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[4]
 
 
 def nothing_runs(words: Sequence[str], timeout_s: float) -> Said | None:
@@ -169,6 +180,67 @@ def test_what_this_python_has_is_listed(capsys: pytest.CaptureFixture[str]) -> N
     assert any(each.startswith("numpy") for each in found["requires"][""])
     assert "dev" not in found["requires"]
     assert found["requires"]["stage"] == ["pyserial>=3.5"]
+
+
+def test_settings_that_cannot_be_read_are_a_failure_and_end_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "edgeleuk.toml").write_text("threads = 99\n")
+    settings, line = read_settings("socket://HOST:7011")
+    assert settings.stage == "socket://HOST:7011"
+    assert (line.name, line.state) == ("settings", "failure")
+    assert "threads from 1 to 64, got 99" in line.text
+    assert line.cure
+    (tmp_path / "edgeleuk.toml").write_text("stage = 'serial:///dev/ttyUSB0'\n")
+    settings, line = read_settings(None)
+    assert (settings.stage, line.state) == ("serial:///dev/ttyUSB0", "ok")
+
+
+def test_programs_see_the_settings_and_a_stage_that_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "edgeleuk.toml").write_text("")
+    machine = this_machine(camera=None, stage="socket://HOST:7011", runtime="auto", session="runs/night.db")
+    assert machine.environ["EDGELEUK_STAGE"] == "socket://HOST:7011"
+    assert machine.environ["EDGELEUK_CONFIG"] == "edgeleuk.toml"
+    assert str(machine.folder) == "runs"
+    shown = "import os; print(os.environ['EDGELEUK_STAGE'])"
+    assert machine.output(machine.python, "-c", shown, timeout_s=60.0) == "socket://HOST:7011"
+
+
+def test_the_wheels_of_the_device_need_no_newer_glibc_than_doctor_asks_for() -> None:
+    needed = {}
+    for name in ("ai-edge-litert", "av", "msgspec", "numpy", "onnxruntime", "simplejpeg"):
+        tags = metadata.distribution(name).read_text("WHEEL") or ""
+        found = [(int(one), int(other)) for one, other in re.findall(r"manylinux_(\d+)_(\d+)_", tags)]
+        # A wheel with several tags runs on the oldest.
+        needed[name] = min(found, default=(0, 0))
+    assert max(needed.values()) <= LEAST_GLIBC, needed
+
+
+def test_doctor_knows_the_pythons_that_the_project_is_made_for() -> None:
+    text = (ROOT / "pyproject.toml").read_text()
+    assert tuple(re.findall(r"Programming Language :: Python :: (3\.\d+)", text)) == PYTHONS
+
+
+def test_recordings_speak_as_the_commands_do() -> None:
+    """What doctor reads of other commands is what they print."""
+    (listed,) = cameras(USB_CAMERA).values()
+    assert msgspec.json.decode(listed.out, type=CameraList).cameras[0].node == "/dev/video0"
+    for recorded, printed in ((sent(), ProbeResult.__struct_fields__), (stage_info(), _fields(StageInfo))):
+        (said,) = recorded.values()
+        assert set(json.loads(said.out)) <= set(printed)
+
+
+def test_a_container_on_a_pi_does_not_look_for_its_ribbon_cable(tmp_path: Path) -> None:
+    inside = PI_5.but({".dockerenv": ""}, probe("picamera", {"installed": False}))
+    assert camera.ribbon(inside.lay_out(tmp_path)) == []
+
+
+def _fields(kind: type[StageInfo]) -> list[str]:
+    return [each.name for each in fields(kind)]
 
 
 def test_no_stage_and_no_camera_of_a_jetson_is_asked_twice(tmp_path: Path) -> None:

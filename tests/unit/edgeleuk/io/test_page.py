@@ -34,7 +34,7 @@ TEXT, ESCAPED = "<b>&", "&lt;b&gt;&amp;"
         (row(["1", "<i>2</i>"], css="model"),
          '<tr class="model"><th scope="row">1</th><td><i>2</i></td></tr>'),
         (row(["", "2"]), "<tr><td></td><td>2</td></tr>"),
-        (described({"<i>a</i>": "b"}), "<dl><dt><i>a</i></dt><dd>b</dd></dl>"),
+        (described({"<i>a</i>": "b"}), "<dl><div><dt><i>a</i></dt><dd>b</dd></div></dl>"),
         (section("a", "<p>1</p>", css="page"), '<h2 class="page">a</h2>\n<p>1</p>'),
         (figure("<img>", "a<br>b"), "<figure><img><figcaption>a<br>b</figcaption></figure>"),
         (table(["", "n"], ["<tr></tr>"]),

@@ -146,7 +146,7 @@ def test_a_session_that_nobody_labelled(night: Path) -> None:
         session_labels(night)
     with Spool() as spool:
         file_of(labels_beside(night), spool, [entry(spool, 1, of=crop(1))])
-    with pytest.raises(DataRefusedError, match=r"got 1 cells of others in night.labels"):
+    with pytest.raises(DataRefusedError, match=r"got no word on its cells in night.labels"):
         session_labels(night)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,10 +17,8 @@ from edgeleuk.control.optics import optics_text
 from edgeleuk.control.store import change_control
 from edgeleuk.counting.intervals import KnownError, Rate
 from edgeleuk.errors import IntegrityError
-from edgeleuk.reports.beside import Estimate, Quality, Reviewed
-from edgeleuk.reports.facts import session_facts
-from edgeleuk.reports.result_section import result
 from edgeleuk.results.structs import ControlOfRun, OutOfRange
+from edgeleuk.review.desk import ReviewDesk, word
 from edgeleuk.session import create_session
 from edgeleuk.session.reader import read_session
 
@@ -30,7 +29,6 @@ SETTINGS = {
     "camera": "test://", "bundle": "default", "bundle_sha256": "ab" * 32, "simulated": True,
     "known_error": KnownError(0.6, Rate(0.95, 200, 100), Rate(0.9, 200, 100)).to_json(),
 }  # fmt: skip
-EMPTY = Quality((), "Nothing is known.")
 
 
 def make(path: Path, light: float = 210.0) -> Path:
@@ -113,21 +111,41 @@ def test_a_damaged_control_file(tmp_path: Path) -> None:
 
 
 def test_a_review_stands_beside_the_machine_s_counts(tmp_path: Path) -> None:
-    reviewed = Reviewed(
-        looked_at=12,
-        cells=25,
-        readers=("ana", "ben"),
-        counts={"blast": Estimate(19.6, 15.0, 22.0), "monocyte": Estimate(2.0, 1.0, 4.0)},
-        of_white=Estimate(0.8, 0.6, 0.9),
-        of_lymphoid=Estimate(None, None, None),
-        notes=("Two readers agree.",),
-    )
-    with read_session(make(tmp_path / "s.db")) as reader:
-        facts = session_facts(reader)
-    text = text_of(result(facts, EMPTY, reviewed))
+    path = make(tmp_path / "s.db")
+    assert "the session holds no person's review" in text_of(page_of(path)).replace("&#x27;", "'")
+    with ReviewDesk(path) as desk:
+        for turn, cell in enumerate(desk.queue("ana", limit=25)):
+            # Of 25 that the machine calls blasts.
+            label = "monocyte" if turn < 2 else "blast"
+            desk.record([word(cell.track, label, "ana", f"a-{turn}", is_drawn=True)])
+        first = desk.queue("ben", limit=1)[0]
+        desk.record([word(first.track, "blast", "ben", "b-0", is_drawn=True)])
+    text = text_of(page_of(path))
     assert "machine share 95 % interval after review 95 % interval" in text
-    assert "20 15 to 22" in text
-    # The machine called none.
-    assert "monocyte 0 2 1 to 4" in text
-    assert "Reviewed: 12 of 25 cells, by ana, ben. Two readers agree." in text
-    assert "after review" not in text_of(result(facts, EMPTY, None))
+    assert "Reviewed: 25 of 25 cells, by ana, ben." in text
+    assert "On 1 cells readers contradict one another" in text
+    # All cells were looked at, so that nothing is left to an interval.
+    assert re.search(r"blast 25 [\d.% to]+ 23 23 to 23 ", text)
+    assert "monocyte 0 1 1 to 1" in text
+
+
+def test_a_review_that_cannot_be_told(tmp_path: Path) -> None:
+    path = make(tmp_path / "s.db")
+    with ReviewDesk(path) as desk:
+        desk.record([word(0, "blast", "ana", "a-0", is_drawn=True)])
+        desk.record([word(1, "blast", "ana", "a-1", is_drawn=False)])
+    assert "after review" in text_of(page_of(path))
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE reviews SET label = 'normal' WHERE track = 0")
+    connection.commit()
+    connection.close()
+    text = text_of(page_of(path)).replace("&#x27;", "'")
+    assert "the session's reviews cannot be told" in text
+    assert "THE RECORD WAS CHANGED" in text
+
+
+def test_what_nobody_looked_at_has_a_reason(tmp_path: Path) -> None:
+    path = make(tmp_path / "s.db")
+    with ReviewDesk(path) as desk:
+        desk.record([word(0, "blast", "ana", "a-0", is_drawn=False)])
+    assert "No number for some: nobody looked at a random cell of" in text_of(page_of(path))

@@ -7,13 +7,12 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 import pytest
-from sessions import record, summary
+from sessions import of_kinds, record, summary
 
 from edgeleuk.bundle.reading import DEFAULT_PATH, read_bundle
 from edgeleuk.commands.report import PageOptions, page_of, write_page
+from edgeleuk.counting.confusion import Confusion, KnownKinds
 from edgeleuk.errors import SessionError, UsageError
-from edgeleuk.results import Decision, Prediction
-from edgeleuk.results.kinds import Kind
 from edgeleuk.session import create_session
 from edgeleuk.version import RESEARCH_USE
 
@@ -27,28 +26,11 @@ SETTINGS = {"camera": "test://", "bundle_sha256": "ab" * 32, "bundle": "b", "edg
 CLINICAL = re.compile(
     r"diagnosis|leuk(a)?emia\b|patient|abnormal|malignan|consistent with|suggest", re.IGNORECASE
 )
-REASON = "probability between <0.5 & 0.7>"
-
-
-def predictions(cells: int) -> list[Prediction]:
-    """Blasts, normal cells, neutrophils and doubtful ones in turn, each less certain than the one before."""
-    found = []
-    for number in range(cells):
-        far = 0.3 * (1 - number / cells)
-        found.append(
-            [
-                Prediction(Decision.BLAST, 0.65 + far),
-                Prediction(Decision.NORMAL, 0.35 - far),
-                Prediction(Decision.OTHER, 0.5, None, False, Kind.NEUTROPHIL, 0.7 + far),
-                Prediction(Decision.UNCERTAIN, 0.55, REASON),
-            ][number % 4]
-        )
-    return found
 
 
 def make(path: Path, *, cells: int = 40, settings: dict[str, object] | None = None, end: bool = True) -> Path:
     with create_session(path, SETTINGS | (settings or {})) as session:
-        for number, prediction in enumerate(predictions(cells)):
+        for number, prediction in enumerate(of_kinds(cells)):
             record(session, number, prediction)
         session.record_rejected(1000, 1e9 + 1000, "test://", "out of focus")
         session.record_event("gap", "nothing for 2 s", 1e9 + 50)
@@ -87,7 +69,8 @@ class TestResult:
                 session.record_event(kind, text)
         text = text_of(page_of(path))
         assert "Sample S-2 &lt;b&gt; Operator ana" in text
-        assert "Note 1 thick" in text
+        assert "Notes 1, at the end of the evidence" in text
+        assert "Notes thick" in text
 
     @pytest.mark.parametrize(
         ("settings", "says"),
@@ -95,12 +78,33 @@ class TestResult:
             ({}, "None was set; the share of blasts is known to +-"),
             ({"until_points": 90.0}, "Asked for +-90 points of the share of blasts: reached"),
             ({"until_points": 5.0}, "Asked for +-5 points of the share of blasts: NOT reached"),
+            (
+                {"until_points": 90.0, "until_of": "white"},
+                "Asked for +-90 points of the share of blasts among white cells: reached",
+            ),
+            ({"known_kinds": {"asked": ["neutrophil"]}}, "more white cells would give +-5 points"),
             ({"until_cells": 40}, "Asked for 40 cells: reached, there are 40"),
             ({"until_cells": 41}, "Asked for 41 cells: NOT reached, there are 40"),
         ],
     )
     def test_the_stopping_rule(self, tmp_path: Path, settings: dict[str, object], says: str) -> None:
         assert says in text_of(page_of(make(tmp_path / "s.db", settings=settings)))
+
+    def test_the_differential_corrected_or_why_it_is_not(self, tmp_path: Path) -> None:
+        kinds = ("blast", "lymphocyte", "neutrophil")
+        rows = tuple(tuple(90.0 if a == b else 5.0 for b in kinds) for a in kinds)
+        for name, confusion, says in (
+            (
+                "a.db",
+                Confusion(kinds, rows, (40.0,) * 3),
+                "95 % interval corrected",
+            ),
+            ("b.db", "why <not>", "Not corrected for confusions of kinds: why &lt;not&gt;."),
+        ):
+            known = KnownKinds(("neutrophil",), confusion).to_json()
+            text = text_of(page_of(make(tmp_path / name, settings={"known_kinds": known})))
+            assert says in text
+            assert ("Not corrected" in text) is isinstance(confusion, str)
 
     def test_nothing_is_interpreted_and_nothing_comes_from_elsewhere(self, tmp_path: Path) -> None:
         page = page_of(make(tmp_path / "s.db"))

@@ -180,3 +180,15 @@ def test_the_command_says_it(edgeleuk: Call, session: Path) -> None:
     assert (told.code, told.out.splitlines()[1]) == (0, "reviewed  1; 7 of the 8 that are asked for are left")
     facts = json.loads(edgeleuk("review", session, "--json").out)
     assert (facts["reviewed"], facts["readers"]) == (1, [{"reader": "A", "cells": 1}])
+
+
+def test_a_state_is_read_where_nothing_may_be_written(session: Path) -> None:
+    with ReviewDesk(session) as desk:
+        say(desk, "A", {7: "blast"})
+    before = session.read_bytes()
+    with ReviewDesk(session, writes=False) as desk:
+        assert desk.state().reviewed == 1
+        with pytest.raises(SessionError, match="cannot be opened: got attempt to write a readonly database"):
+            say(desk, "B", {7: "band"})
+    assert session.read_bytes() == before
+    assert list(session.parent.iterdir()) == [session]

@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
 from served import FedRun, cell_of, noise, summary_of
 
+from edgeleuk.counting.confusion import KnownKinds
 from edgeleuk.errors import CheckFailedError, HardwareError, SessionError, UsageError
 from edgeleuk.results import Check, Counted, Decision
 from edgeleuk.results.kinds import Kind
+from edgeleuk.serve.budget import SpareTime, Turn
 from edgeleuk.serve.desk import StageDesk
-from edgeleuk.serve.document import SHOWN_CELLS, SHOWN_EVENTS, document_of
-from edgeleuk.serve.live import KEPT_EVENTS, NEWEST_CELLS
+from edgeleuk.serve.document import SHOWN_CELLS, SHOWN_EVENTS, CountsKeeper, document_of
+from edgeleuk.serve.live import KEPT_EVENTS, NEWEST_CELLS, RunFacts
 from edgeleuk.serve.newest import Newest
 from edgeleuk.serve.picture import MOST_WIDTH, picture_of
 from edgeleuk.vision.quality import measure_quality
@@ -24,7 +27,6 @@ from edgeleuk_firmware_bridge.stage.protocols import Position
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
-    from pathlib import Path
 
     from edgeleuk.results import SessionSummary
 
@@ -291,3 +293,13 @@ def test_nobody_waits_for_ever() -> None:
     assert asyncio.run(newest.after(0, 0.01)) is None
     assert newest.waiting == 0
     assert newest.now() is None
+
+
+@pytest.mark.parametrize(
+    ("kinds", "of"), [(KnownKinds(), "lymphoid"), (KnownKinds(("neutrophil",)), "white")]
+)
+def test_how_well_it_is_known_is_of_the_share_that_ends_the_run(kinds: KnownKinds, of: str) -> None:
+    counted = Counted(blast=4, normal=16)
+    facts = RunFacts("virtual://", Path("s.db"), "default", simulated=True, kinds=kinds)
+    always = Turn(1.0, 0.0, SpareTime())
+    assert CountsKeeper(always, always).of(counted, facts, last=True)["precision"]["of"] == of

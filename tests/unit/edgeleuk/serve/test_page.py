@@ -78,18 +78,18 @@ def test_nothing_stands_in_line_that_the_policy_forbids(name: str) -> None:
 
 
 def test_the_interface_has_a_page_without_scripts(tmp_path: Path) -> None:
-    with site(tmp_path) as found:
-        page = httpx.get(f"{found.base}/docs").text
-        document = httpx.get(f"{found.base}/openapi.json").json()
+    with site(tmp_path) as found, httpx.Client(base_url=found.base) as browser:
+        page = browser.get("/docs").text
+        document = browser.get("/openapi.json").json()
         assert "<script" not in page
         for path in ("/api/state", "/api/commands/note", "/api/commands/move"):
             assert path in page
             assert path in document["paths"]
         assert "maxLength" in page
-        first = httpx.get(f"{found.base}/page/style.css")
-        again = httpx.get(f"{found.base}/page/style.css", headers={"If-None-Match": first.headers["etag"]})
+        first = browser.get("/page/style.css")
+        again = browser.get("/page/style.css", headers={"If-None-Match": first.headers["etag"]})
         assert (first.status_code, again.status_code, again.content) == (200, 304, b"")
-        missing = httpx.get(f"{found.base}/api/cells/7/picture")
+        missing = browser.get("/api/cells/7/picture")
         assert (missing.status_code, missing.json()["detail"]) == (404, "that cell is not among the newest")
         for path, body, status in (
             ("note", {"text": ""}, 422),
@@ -99,7 +99,7 @@ def test_the_interface_has_a_page_without_scripts(tmp_path: Path) -> None:
             ("lamp", {"level": 3}, 422),
             ("dance", {}, 404),
         ):
-            assert httpx.post(f"{found.base}/api/commands/{path}", json=body).status_code == status
+            assert browser.post(f"/api/commands/{path}", json=body).status_code == status
         assert found.run.noted == []
 
 

@@ -80,6 +80,23 @@ def test_a_cell_keeps_its_shape(width: int, height: int, dent: float, share: flo
         assert not (after & ~outer).any()
 
 
+def test_masks_that_people_drew(edgeleuk_data: Path) -> None:
+    """Cells of two laboratories, of 120 and of 300 pixels a picture, with lobed nuclei."""
+    paths = sorted((edgeleuk_data / "wbc_masks").glob("*/*_mask.png"))
+    sizes, exact = [], 0
+    for path in paths:
+        mask = np.asarray(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE), np.uint8)
+        data = encode_contours(mask)
+        found = decode_contours(data, mask.shape)
+        sizes.append(len(data))
+        exact += np.array_equal(found, mask)
+        assert overlap(mask > 0, found > 0) >= 0.97
+        assert overlap(mask == NUCLEUS, found == NUCLEUS) >= 0.93
+    assert len(paths) == 200
+    assert max(sizes) <= MOST_BYTES
+    assert exact >= 190
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (1, 400), (700, 900)])
 def test_noise_fits_too(shape: tuple[int, int]) -> None:
     mask = np.random.default_rng(3).choice(np.uint8([0, CYTOPLASM, NUCLEUS]), shape)

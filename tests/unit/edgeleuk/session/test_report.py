@@ -333,7 +333,7 @@ class TestFhir:
         self.validated(json.loads(first.out))
         for words in ((), ("--csv", "--fhir"), ("--csv", "--jsonl", "--fhir")):
             outcome = edgeleuk("export", path, *words)
-            assert (outcome.code, "--csv, --jsonl or --fhir" in outcome.err) == (2, True)
+            assert (outcome.code, "--csv, --jsonl, --fhir" in outcome.err) == (2, True)
 
 
 def test_the_threshold_is_asked_of_the_rows(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from sessions import record, summary
 from edgeleuk.errors import EdgeleukError, SessionError, UsageError
 from edgeleuk.session import create_session, read_session, resume_session
 from edgeleuk.session.reviews import Word, open_for_review, reviews_of, standing
-from edgeleuk.session.verify import verify_session
+from edgeleuk.session.verify import verification_text, verify_session
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,6 +51,17 @@ def test_words_stand_beside_the_machines_call(session: Path) -> None:
     assert [(review.track, review.label) for review in standing(said)] == [(1, "monocyte"), (1, "blast")]
     found = verify_session(session)
     assert (found.broken, found.links, found.finished) == (None, 1 + 5 + 1 + 4, True)
+
+
+def test_the_runs_own_end_stays(session: Path) -> None:
+    before = verify_session(session)
+    assert before.run_head == before.head
+    with open_for_review(session) as desk:
+        desk.record([word(1, "band", "a-1")])
+    after = verify_session(session)
+    assert (after.run_head, after.head == before.head) == (before.head, False)
+    assert f"reviewed  after the run, whose own last link is {before.head}" in verification_text(after)
+    assert "reviewed" not in verification_text(before)
 
 
 def test_a_word_sent_twice_is_one(session: Path) -> None:

@@ -151,3 +151,17 @@ def test_a_camera_that_ends_in_a_search_is_an_error_but_a_stop_is_none() -> None
     stopped = Watched()
     stopped.stop.set()
     assert stopped.reader.take(stopped.stop) is None
+
+
+def test_unasked_it_leaves_the_stage_alone_until_somebody_asks() -> None:
+    stage = VirtualStage(VirtualMicroscope(VirtualSlide(1), Stand(focus_um=6.0), 640, 480))
+    stop = threading.Event()
+    with FocusingReader(Camera(stage), 1, stage, stop, unasked=False) as reader:
+        for _ in range(5):
+            assert reader.take(stop) is not None
+        assert stage.position() == (0.0, 0.0, 0.0)
+        reader.look_for_focus()
+        assert abs(stage.defocus_um) < SHARP_UM
+        assert [event.kind for event in reader.events()] == ["focus"]
+        taken = reader.captured - reader.dropped
+        assert taken == 5

@@ -128,7 +128,7 @@ def test_an_import_that_fails_leaves_nothing(edgeleuk: Call, night: Path, tmp_pa
     next((out / "images").iterdir()).unlink()
     said = edgeleuk("labels", "import", out, "--out", tmp_path / "b.labels")
     assert said.code == 4
-    assert "1 pictures are missing" in said.err
+    assert "1 picture is missing" in said.err
     assert not (tmp_path / "b.labels").exists()
 
 

@@ -139,8 +139,9 @@ class TestOutlinesAndBoxes:
             },
             {"type": "Feature", "geometry": {"type": "Point", "coordinates": [1, 2]}, "properties": {}},
         ]
-        path = write(folder / "f 1.geojson", features)
-        is_that_cell(imported("geojson", path), field, cell)
+        found = imported("geojson", write(folder / "f 1.geojson", features))
+        is_that_cell(found, field, cell)
+        assert found.left_out == {"a shape of its kind is not read": ["feature 2 of f 1.geojson"]}
 
     @pytest.mark.parametrize("is_outlined", [True, False])
     def test_label_studio(self, folder: Path, field: RgbImage, cell: Cell, *, is_outlined: bool) -> None:
@@ -163,8 +164,31 @@ class TestOutlinesAndBoxes:
         annotations = [
             {"result": [region], "was_cancelled": False}, {"result": [region], "was_cancelled": True}
         ]  # fmt: skip
+        # An ellipse is counted, a rating is about no cell.
+        annotations[0]["result"] += [
+            region | {"type": "ellipselabels"},
+            {"type": "rating", "value": {"rating": 4}},
+        ]
         task = {"id": 3, "data": {"img": "/data/upload/2/0a1b2c3d-f%201.png"}, "annotations": annotations}
-        is_that_cell(imported("label-studio", write(folder / "export.json", [task])), field, cell)
+        found = imported("label-studio", write(folder / "export.json", [task]))
+        is_that_cell(found, field, cell)
+        assert found.left_out == {
+            "a shape of its kind is not read": ["annotation 1 of task 3 of export.json"]
+        }
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/data/local-files/?d=a/images/f%201.png", "/data/upload/1/0a1b2c3d-f%201.png",
+        "https://lab.example/x/f%201.png?token=1",
+    ],
+)  # fmt: skip
+def test_addresses_in_coco_are_looked_for_in_the_folder(
+    folder: Path, field: RgbImage, cell: Cell, address: str
+) -> None:
+    path = write(folder / "a.json", coco(field, bbox=box_of(cell), file_name=address))
+    is_that_cell(imported("coco", path), field, cell)
 
 
 def test_a_choice_is_of_the_cell_in_the_middle(tmp_path: Path, field: RgbImage, cell: Cell) -> None:
@@ -229,8 +253,9 @@ def test_own_names_are_mapped_and_others_left_out(folder: Path, field: RgbImage,
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "an unknown category": ({"category_id": 9}, "annotation 1 of a.json names what the file does not list"),
     "an unknown image": ({"image_id": 9}, "names what the file does not list: got image 9"),
-    "a missing picture": ({"file_name": "g.png"}, "1 pictures are missing: got g.png"),
+    "a missing picture": ({"file_name": "g.png"}, "1 picture is missing: got g.png"),
     "a picture above": ({"file_name": "../../x.png"}, "names a picture outside the folder"),
+    "an address above": ({"file_name": "/data/x?d=../x.png"}, "names a picture outside the folder"),
     "a picture at the root": ({"file_name": "/etc/x.png"}, "names a picture outside the folder"),
     "a picture on a drive": ({"file_name": "C:\\x\\f 1.png"}, "names a picture outside the folder"),
     "two points": ({"segmentation": [[1, 1, 5, 5]]}, "outlines nothing: got 2 different points"),

@@ -24,9 +24,10 @@ from edgeleuk.labels.formats.exporting import WRITERS, export_folder
 from edgeleuk.labels.formats.importing import Origins, import_marks
 from edgeleuk.labels.formats.outlines import mask_of
 from edgeleuk.labels.naming import Naming
-from edgeleuk.labels.sessions import labels_beside
+from edgeleuk.labels.sessions import labels_beside, session_labels
 from edgeleuk.labels.spool import Spool
 from edgeleuk.results.kinds import LABELS
+from edgeleuk.session.reviews import Word, open_for_review
 
 if TYPE_CHECKING:
     from edgeleuk.frames import Mask
@@ -85,6 +86,22 @@ def test_nothing_is_lost(
             mask = masks[cell.track]
             rings = [list(ring) for polygon in cell.nucleus for ring in polygon]
             np.testing.assert_array_equal(mask_of(rings, mask.shape), mask == NUCLEUS)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "labels"])
+def test_reviews_go_with_what_was_said_beside_the_session(kind: str, tmp_path: Path) -> None:
+    session = record_cells(tmp_path / "night.db", [round_cell()] * 3)
+    say(session, (0, "band", "A"))
+    with open_for_review(session) as reviewed:
+        reviewed.record([Word(0, "smudge", "B", "t1"), Word(1, "monocyte", "B", "t2")])
+        reviewed.record([Word(2, "uncertain", "B", "t3")])
+    assert export_folder(session, kind, tmp_path / "out").labelled == 2
+    said = session_labels(session).cells
+    if kind == "labels":
+        assert open_labels(tmp_path / "out" / "night.labels").cells == said
+    else:
+        assert imported(kind, tmp_path / "out").cells == said
+    assert sorted(word.by for cell in said for word in cell.statements) == ["A", "B", "B"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

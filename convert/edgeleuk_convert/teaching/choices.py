@@ -200,8 +200,10 @@ def choices_for(task: Task, known: Known, sharpness: float) -> list[Choice]:
         return found
     of_reference = known.reference.of_the_task()
     if len(of_reference.truth):
-        # Measured on kinds alone, where the head itself is known: see docs/models.md.
-        found += _joined(task, of_reference, here, usual=known.head is not None)
+        # Measured on kinds alone, where the head itself is known: see docs/models.md. A reference without a
+        # class that is labelled calls its cells something else.
+        usual = known.head is not None and bool(np.isin(task.truth, of_reference.truth).all())
+        found += _joined(task, of_reference, here, usual=usual)
     return found
 
 

@@ -46,6 +46,11 @@ def task_of(values: Floats, truth: Ints) -> Task:
 NOTHING = Known(None, None, None)
 
 
+def one_class(reference: ReferenceCells) -> ReferenceCells:
+    """Leave the cells of one class in a reference."""
+    return reference._replace(truth=np.where(reference.truth == 0, 0, -1))
+
+
 class TestKernels:
     def test_joining_a_reference_is_fitting_to_all_cells_at_once(self) -> None:
         rng = np.random.default_rng(0)
@@ -132,7 +137,8 @@ class TestChoosing:
         assert chosen(choices, losses) == 0
         losses[0] = np.where(np.arange(24) % 12, 1.0, 0.0)
         assert chosen(choices, losses) == usual
-        assert not any(choice.usual for choice in choices_for(task, Known(None, None, reference), 8.0))
+        for other in (Known(None, None, reference), known._replace(reference=one_class(reference))):
+            assert not any(choice.usual for choice in choices_for(task, other, 8.0))
 
     def test_a_reference_helps_where_there_are_few_labels(self) -> None:
         values, truth = drawn(2, 24, apart=3.0)

@@ -68,8 +68,8 @@ def calibration_error(probability: Floats, truth: Bools) -> float:
 
     Examples
     --------
-    >>> calibration_error(np.array([0.5, 0.5, 0.9]), np.array([True, False, True]))
-    0.03333333333333333
+    >>> round(calibration_error(np.array([0.5, 0.5, 0.9]), np.array([True, False, True])), 6)
+    0.033333
     """
     bins = np.minimum((probability * ERROR_BINS).astype(np.int64), ERROR_BINS - 1)
     return float(np.abs(np.bincount(bins, weights=probability - truth)).sum() / len(truth))

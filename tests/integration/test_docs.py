@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -66,12 +68,24 @@ def folder(few_cells: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             file = folder / "pictures" / kind / f"{kind} {seed}.tif"
             cv2.imwrite(str(file), single_cell(label, seed + len(rows)).pixels[:, :, ::-1])
             rows.append(f"{file.name},{kind[0]}{seed}")
+    (folder / "theirs.json").write_text(json.dumps(annotated("Benign/Benign 0.tif")))
     (folder / "subjects.csv").write_text("\n".join(["file,subject", *rows]))
     (folder / "glass").mkdir()
     cv2.imwrite(str(folder / "glass" / "1.png"), np.full((960, 1280, 3), (185, 200, 215), np.uint8))
     (folder / "fields").mkdir()
     cv2.imwrite(str(folder / "fields" / "1.png"), VirtualSlide(seed=3).field(0, 0).pixels[:, :, ::-1])
     return folder
+
+
+def annotated(picture: str) -> dict[str, Any]:
+    """Return annotations of somebody's, as COCO has them, of the cell in the middle of a picture."""
+    turns = np.arange(12) * np.pi / 6
+    outline = (225 + 90 * np.stack([np.cos(turns), np.sin(turns)], axis=1)).ravel().tolist()
+    return {
+        "images": [{"id": 1, "file_name": picture, "width": 450, "height": 450}],
+        "categories": [{"id": 1, "name": "lymphocyte"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "segmentation": [outline]}],
+    }
 
 
 def taught(data: Path) -> Any:
@@ -95,6 +109,10 @@ def runnable(line: str, data: Path, session: str) -> list[str]:
         "N": "3",
         "SESSION": "session.db",
     }
+    if "--serve" in words:
+        # Any port that is free.
+        port = words.index("--serve") + 1
+        words[port] = re.sub(r"\d+$", "0", words[port])
     if words[0] == "camera":
         stand_ins["URI"] = "dir://glass"
     words = [stand_ins.get(word, word) for word in words]
@@ -131,7 +149,7 @@ def test_every_command_shown_runs(few_cells: Path, folder: Path) -> None:
     of_pages = [page for page in PAGES if page.name not in ("stage.md", "control.md")]
     shown = dict.fromkeys(line for page in of_pages for line in commands(page))
     # What makes a file comes before what reads it, whichever page it stands on.
-    labels = ("labels import", "labels set", "labels export", "labels merge")
+    labels = ("labels set", "export", "labels import", "labels export", "labels merge")
     order = ("cross-validate", "train", "calibrate", "convert", "camera", "run", *labels)
     stages: list[list[list[str]]] = [[] for _ in (*order, "the rest")]
     for line in shown:
@@ -141,19 +159,25 @@ def test_every_command_shown_runs(few_cells: Path, folder: Path) -> None:
         stage.append(runnable(line, few_cells, session))
 
     def run(words: list[str]) -> None:
-        done = subprocess.run(
+        with subprocess.Popen(
             [sys.executable, "-m", "edgeleuk", *words],
             cwd=folder,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            check=False,
             # What `bench` stores for `run` is not to stay with who runs the tests.
             env=os.environ | {"XDG_CACHE_HOME": str(folder / "cache")},
-        )
+        ) as program:
+            said = ""
+            if words[0] == "review" and "--serve" in words:
+                # It serves until somebody ends it.
+                said = program.stderr.readline()
+                program.send_signal(signal.SIGINT)
+            _, told = program.communicate()
         # An hour's training passes validation; one epoch's need not.
         # What doctor finds is the matter of the machine that this runs on.
         allowed = {"validate": (0, 3), "doctor": (0, 3, 6)}.get(words[0], (0,))
-        assert done.returncode in allowed, f"{shlex.join(words)}\n{done.stderr}"
+        assert program.returncode in allowed, f"{shlex.join(words)}\n{said}{told}"
 
     for stage in stages:
         # Each of them spends seconds on importing; none reads what another of its stage writes.

@@ -144,7 +144,7 @@ def _last(live: Any) -> dict[str, Any]:
 
 def test_a_pause_takes_no_frames_and_loses_none(tmp_path: Path) -> None:
     session = tmp_path / "s.db"
-    words = ("--camera", SMALL, "--session", session, "--frames", 12)
+    words = ("--camera", SMALL, "--session", session, "--frames", 60)
     with page(*words, "--serve", "0") as found, connect(found.live) as live:
         until_frames(live, 2)
         assert found.ask("pause").json() == {"done": True}
@@ -153,10 +153,10 @@ def test_a_pause_takes_no_frames_and_loses_none(tmp_path: Path) -> None:
             told = json.loads(live.recv(60))
         # What was at hand is finished; then nothing moves.
         counts = [json.loads(live.recv(60))["run"]["frames"]["processed"] for _ in range(4)]
-        assert counts[-1] == counts[1] < 12
+        assert counts[-1] == counts[1] < 60
         assert found.ask("resume").json() == {"done": True}
         summary = found.finish()
-    assert summary["frames"]["processed"] == summary["frames"]["captured"] == 12
+    assert summary["frames"]["processed"] == summary["frames"]["captured"] == 60
     assert summary["frames"]["dropped"] == 0
     with read_session(session) as reader:
         kinds = [row["kind"] for row in reader.rows("events")]

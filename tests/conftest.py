@@ -25,6 +25,9 @@ with suppress(ValueError):
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
+# The programs that the tests start, hundreds of them, compile a module once and not each time.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 ROOT = Path(__file__).resolve().parents[1]
 SUBJECTS = 9  # of each class
 CELLS = 12  # of each subject

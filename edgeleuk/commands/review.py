@@ -70,11 +70,11 @@ def serve_review(session: Path, options: ServeOptions, bundle: str) -> ReviewSta
             opened.callback(found.close)
         router = review_router(desk, review_page, found, alone=True)
         app = create_app(None, access=access, routers=[router])
-        with serve_in_thread(app, listener, options.host, tls) as served:
+        # Whoever reads the address may end it at once.
+        with stop_on_signals() as stop, serve_in_thread(app, listener, options.host, tls) as served:
             announce(served, access)
             say("review    until Ctrl-C", always=True)
-            with stop_on_signals() as stop:
-                stop.wait()
+            stop.wait()
         return desk.state()
 
 

@@ -84,7 +84,7 @@ def served(words: list[str], folder: Path) -> Iterator[Served]:
         one.process.wait()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Chromium of the system; without one the tests are skipped, except in CI, where they fail."""
     found = next(filter(None, map(shutil.which, NAMES)), None)

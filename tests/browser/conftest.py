@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,13 +20,15 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
 
+from edgeleuk.errors import MissingDependencyError
+from edgeleuk.reports.pdf import find_chromium
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from playwright.sync_api import Browser, BrowserContext, Page
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = ("chromium", "chromium-browser", "google-chrome")
 START_S = 60.0
 # A small field: the page is the matter here, not the pipeline.
 CAMERA = "virtual://?seed=7&width=640&height=480"
@@ -87,12 +88,12 @@ def served(words: list[str], folder: Path) -> Iterator[Served]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Chromium of the system; without one the tests are skipped, except in CI, where they fail."""
-    found = next(filter(None, map(shutil.which, NAMES)), None)
-    if found is None:
-        message = f"no Chromium (looked for {', '.join(NAMES)}): install Debian's package chromium"
+    try:
+        found = find_chromium()
+    except MissingDependencyError as error:
         if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
+            pytest.fail(str(error))
+        pytest.skip(str(error))
     # Chromium's own sandbox refuses root.
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:

@@ -188,6 +188,14 @@ ServeOption = Annotated[
         "--serve", metavar="[HOST:]PORT", help="Show it in a browser; 0 takes a free port [host: 127.0.0.1]."
     ),
 ]
+MqttOption = Annotated[
+    str | None,
+    typer.Option(
+        "--mqtt",
+        metavar="mqtt[s]://USER@HOST/PREFIX",
+        help="Tell a broker; its password is in a file or a variable, see `config show`.",
+    ),
+]
 TlsCertOption = Annotated[
     Path | None, typer.Option("--tls-cert", metavar="FILE", help="Serve by TLS with this certificate (PEM).")
 ]

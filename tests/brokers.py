@@ -1,4 +1,4 @@
-"""A real broker for tests: Debian's mosquitto as a child process, with TLS and passwords; a wire that is cut."""
+"""Brokers for tests: Debian's mosquitto as a child process, with TLS and passwords; a wire to be cut."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import struct
 import subprocess
 import threading
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import paho.mqtt.client as mqtt
@@ -19,6 +18,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 USER, PASSWORD = "stand", "s3cret of the stand"
 MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
@@ -172,11 +172,10 @@ class Wire:
                 near, _ = self._listener.accept()
             except OSError:
                 return
-            try:
-                if self.is_down:
-                    raise OSError
-                far = socket.create_connection((HOST, self._to), 5)
-            except OSError:
+            far = None
+            with contextlib.suppress(OSError):
+                far = None if self.is_down else socket.create_connection((HOST, self._to), 5)
+            if far is None:
                 near.close()
                 continue
             with self._lock:

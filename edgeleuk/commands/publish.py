@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
+import contextlib
+import re
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeleuk.errors import BrokerError, UsageError
@@ -18,7 +19,6 @@ from edgeleuk.results.structs import Printed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from edgeleuk.fleet.address import Broker
     from edgeleuk.frames import RgbImage
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 # A broker that acknowledges nothing for so long is given up.
 PATIENCE_S = 20.0
 _STEP_S = 0.1
+_LOCKS = Path("/proc/locks")
+_FLOCK = re.compile(r"FLOCK\s+\S+\s+\S+\s+\S+\s+\S+:(\d+)\s")
 
 
 class Publication(Printed, frozen=True, kw_only=True):
@@ -139,12 +141,12 @@ def publication_text(found: Publication) -> str:
 
 
 def _is_recorded(path: Path) -> bool:
-    """Whether a run holds the session."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
+    """Whether a run holds the session, as far as the system tells."""
+    # To open the file and close it would take away what this process' own SQLite locks of it.
+    with contextlib.suppress(OSError):
+        inode = path.stat().st_ino
+        for line in _LOCKS.read_text(encoding="ascii", errors="replace").splitlines():
+            lock = _FLOCK.search(line)
+            if lock is not None and int(lock[1]) == inode:
+                return True
     return False

@@ -8,6 +8,8 @@ import os
 import shutil
 import threading
 import time
+from collections import deque
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -34,7 +36,6 @@ from edgeleuk.io.console import printable, say, warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from edgeleuk.errors import BrokerError
     from edgeleuk.fleet.address import Broker
@@ -90,6 +91,8 @@ class RunPublisher(Closing):
             told=self._told,
         )
         self._notes: SimpleQueue[str] = SimpleQueue()
+        # Of a run that goes on in another file, those that come after the one at hand.
+        self._newest, self._later = path, deque[Path]()
         self._noted_s, self._outage_noted = -math.inf, False
         self._so_far: SessionSummary | None = None
         self._said: SessionSummary | None = None
@@ -114,6 +117,9 @@ class RunPublisher(Closing):
         if now_s >= self._so_far_due_s:
             self._so_far_due_s = now_s + SUMMARY_EVERY_S / 2
             self._so_far = so_far()
+            if (path := Path(self._so_far.session)) != self._newest:
+                self._newest = path
+                self._later.append(path)
 
     def seen(self, result: FrameResult, pixels: RgbImage) -> None:
         """Take in that a field is recorded."""
@@ -161,8 +167,9 @@ class RunPublisher(Closing):
             self._ends.wait(_AFTER_AN_ERROR_S)
 
     def _step(self) -> None:
-        if not self._sender.step(_STEP_S, complete=False):
+        if not self._sender.step(_STEP_S, complete=bool(self._later)):
             self._ends.wait(_STEP_S)
+        self._follow()
         connection = self._sender.connection
         if connection is None:
             return
@@ -179,15 +186,25 @@ class RunPublisher(Closing):
     def _drain(self) -> None:
         until_s = time.monotonic() + DRAIN_S
         self._sender.step(0.0, complete=True, at_once=True)
-        while self._sender.connection is not None and not self._sender.done and time.monotonic() < until_s:
+        while self._sender.connection is not None and not self._is_done() and time.monotonic() < until_s:
             self._sender.step(_STEP_S / 5, complete=True)
+            self._follow()
         if self._sender.connection is not None:
             self._sender.connection.publish(self._broker.topic(STATUS), OFFLINE.encode(), retain=True)
-        if not self._sender.done:
-            warn(
-                f"messages of this session wait for {self._broker.name}: `edgeleuk publish"
-                f" {printable(str(self._path))}` sends them"
-            )
+        if not self._is_done():
+            commands = [f"`edgeleuk publish {printable(str(path))}`" for path in (self._path, *self._later)]
+            warn(f"messages wait for {self._broker.name}: {' and '.join(commands)} sends them")
+
+    def _is_done(self) -> bool:
+        return self._sender.done and not self._later
+
+    def _follow(self) -> None:
+        """Go on with the run's next file once everything of this one has arrived."""
+        if self._later and self._sender.done:
+            after = Outbox(self._later[0], self._broker.target)
+            self._outbox.close()
+            self._path, self._outbox = self._later.popleft(), after
+            self._sender.go_on_with(after)
 
     def _entered(self, connection: Connection) -> None:
         if self._broker.discovery:

@@ -81,6 +81,11 @@ class Sender(Closing):
         """Whether all that was read is acknowledged, and nothing is left to be read."""
         return self._has_read_all and self._outbox.waiting == 0
 
+    def go_on_with(self, outbox: Outbox) -> None:
+        """Send another outbox's messages from now on."""
+        self._outbox = outbox
+        self._has_read_all = False
+
     def step(self, wait_s: float, *, complete: bool, at_once: bool = False) -> bool:
         """Do what there is to do, for about so long.
 

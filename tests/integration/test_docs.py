@@ -108,14 +108,13 @@ def runnable(line: str, data: Path, session: str) -> list[str]:
         "URI": "virtual://?seed=1",
         "N": "3",
         "SESSION": "session.db",
+        # Nobody listens there: a run goes on, and what waits is told.
+        "mqtts://stand3@broker.lab/lab/stand3": "mqtt://127.0.0.1:1/lab/stand3",
     }
     if "--serve" in words:
         # Any port that is free.
         port = words.index("--serve") + 1
         words[port] = re.sub(r"\d+$", "0", words[port])
-    if "--mqtt" in words:
-        # Nobody listens there: a run goes on, and what waits is told.
-        words[words.index("--mqtt") + 1] = "mqtt://127.0.0.1:1/lab/stand3"
     if words[0] == "camera":
         stand_ins["URI"] = "dir://glass"
     words = [stand_ins.get(word, word) for word in words]

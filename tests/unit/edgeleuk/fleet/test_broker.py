@@ -343,3 +343,23 @@ def test_two_runs_of_one_session(tmp_path: Path, broker: Broker) -> None:
         pytest.raises(UsageError, match="another process sends this session's messages"),
     ):
         publish_session(session.path, broker)
+
+
+def test_a_run_that_goes_on_in_another_file(tmp_path: Path, broker: Broker) -> None:
+    later = tmp_path / "later.db"
+    with consumed(broker) as consumer:
+        with (
+            running(tmp_path, broker) as (session, publisher),
+            create_session(later, SETTINGS) as after,
+        ):
+            record(session, 0)
+            session.record_event("test", "before")
+            ticking(session, publisher)
+            record(after, 0, captured_at=now())
+            after.record_event("test", "after")
+            publisher._so_far_due_s = 0.0
+            ticking(after, publisher)
+            wait_until(lambda: len(consumer.said("events")) == 2, "both files' events")
+        wait_until(lambda: len(consumer.said("quality")) == 2, "both files' frames")
+        assert [event["text"] for event in consumer.said("events")] == ["before", "after"]
+        assert len({event["session"] for event in consumer.said("events")}) == 2

@@ -159,6 +159,7 @@ def trust_of(broker: Broker) -> ssl.SSLContext:
         The files hold no certificate, or no key that belongs to it.
     """
     context = ssl.create_default_context()
+    context.sslsocket_class = _ClosedWhenRefused
     name = "mqtt_ca"
     try:
         if broker.authority is not None:
@@ -245,6 +246,17 @@ def _password(file: str | None, environ: Mapping[str, str]) -> str | None:
             cure="write it there",
         )
     return password
+
+
+class _ClosedWhenRefused(ssl.SSLSocket):
+    """A socket that is closed where the other side is not trusted: the library leaves that to chance."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except BaseException:
+            self.close()
+            raise
 
 
 def _no_password() -> str:

@@ -200,7 +200,8 @@ class Consumer:
             client.tls_set(str(tls))
         client.reconnect_delay_set(1, 1)
         self.subscribed = threading.Event()
-        client.on_connect = lambda *_: client.subscribe([(f"{prefix}/#", 1), ("homeassistant/#", 1)])
+        self._topics = [(f"{prefix}/#", 1), ("homeassistant/#", 1)]
+        client.on_connect = self._connected
         client.on_subscribe = lambda *_: self.subscribed.set()
         client.on_message = self._take
         self.client = client
@@ -208,9 +209,12 @@ class Consumer:
         client.loop_start()
         assert self.subscribed.wait(10)
 
+    def _connected(self, client: mqtt.Client, *_: object) -> None:
+        client.subscribe(self._topics)
+
     def _take(self, client: object, userdata: object, message: mqtt.MQTTMessage) -> None:
         with self._lock:
-            self.newest[message.topic] = message.payload
+            self.newest[message.topic] = bytes(message.payload)
             if message.retain:
                 self.retained.add(message.topic)
             if message.topic.rpartition("/")[2] in ("events", "quality", "summary"):

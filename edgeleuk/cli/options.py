@@ -190,11 +190,7 @@ ServeOption = Annotated[
 ]
 MqttOption = Annotated[
     str | None,
-    typer.Option(
-        "--mqtt",
-        metavar="mqtt[s]://USER@HOST/PREFIX",
-        help="Tell a broker; its password is in a file or a variable, see `config show`.",
-    ),
+    typer.Option("--mqtt", metavar="URL", help="Tell a broker: mqtts://USER@HOST/PREFIX; see docs/fleet.md."),
 ]
 TlsCertOption = Annotated[
     Path | None, typer.Option("--tls-cert", metavar="FILE", help="Serve by TLS with this certificate (PEM).")

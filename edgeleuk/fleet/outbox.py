@@ -28,13 +28,14 @@ from edgeleuk.io.uris import is_simulated_session
 from edgeleuk.session.following import SessionFollower
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from edgeleuk.fleet.messages import EventMessage, QualityMessage, SummaryMessage
     from edgeleuk.session.following import EventRow, FrameRow, SummaryRow
 
     Said = EventMessage | QualityMessage | SummaryMessage
+    Row = EventRow | FrameRow | SummaryRow
 
 # Messages in memory, and rows that one transaction reads.
 _MOST_HELD = 200
@@ -230,7 +231,7 @@ class Outbox(Closing):
     def _are_the_same(self, cursor: Cursor) -> bool:
         """Whether the last acknowledged records are those of the session: a power cut may have taken them."""
         follower = self._follower
-        found = {
+        found: dict[str, tuple[int, int, Sequence[Row]]] = {
             "events": (cursor.events, 0, follower.events(cursor.events - 1, 1)),
             "frames": (cursor.frames, -1, follower.frames(cursor.frames - 1, 1)),
             "summaries": (cursor.summaries, 0, follower.summaries(cursor.summaries - 1, 1)),
@@ -297,6 +298,6 @@ def _summary_of(row: SummaryRow, about: About) -> SummaryMessage:
     )
 
 
-def _mark(row: EventRow | FrameRow | SummaryRow) -> str:
+def _mark(row: Row) -> str:
     """Return a digest of a record, by which it is known again."""
     return hashlib.sha256(repr(tuple(row)).encode()).hexdigest()[:8]

@@ -167,9 +167,11 @@ class RunPublisher(Closing):
             self._ends.wait(_AFTER_AN_ERROR_S)
 
     def _step(self) -> None:
-        if not self._sender.step(_STEP_S, complete=bool(self._later)):
+        has_moved_on = bool(self._later)
+        if not self._sender.step(_STEP_S, complete=has_moved_on):
             self._ends.wait(_STEP_S)
-        self._follow()
+        elif has_moved_on:
+            self._follow()
         connection = self._sender.connection
         if connection is None:
             return

@@ -113,6 +113,8 @@ class Sender(Closing):
             self._take_acknowledged(self._connection)
             self._connection.abandon()
             self._connection = None
+            # More may have been recorded before there is another.
+            self._has_read_all = False
             self._outbox.lost()
             self._outbox.save()
             self._put_off(error)

@@ -35,6 +35,7 @@ class RunMetrics:
     Parameters
     ----------
     state : LiveState
+        Of the run.
     """
 
     def __init__(self, state: LiveState) -> None:

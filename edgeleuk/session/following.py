@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from edgeleuk.errors import SessionError, UsageError
 from edgeleuk.io.closing import Closing
@@ -141,7 +141,7 @@ class SessionFollower(Closing):
         with contextlib.suppress(sqlite3.Error):
             self._connection.close()
 
-    def _rows(self, query: str, *values: object) -> list[tuple[object, ...]]:
+    def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         with explained(self.path):
             if _file_of(self.path) != self._file:
                 # SQLite goes on reading a file that has no name any more.

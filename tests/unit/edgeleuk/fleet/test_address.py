@@ -45,7 +45,7 @@ def test_addresses(text: str, host: str, port: int, user: str | None, prefix: st
 
 
 def test_without_a_prefix_the_machine_gives_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(address.socket, "gethostname", lambda: "pi 5.lab")
+    monkeypatch.setattr("socket.gethostname", lambda: "pi 5.lab")
     assert broker_of("mqtt://h").prefix == "edgeleuk/pi-5"
 
 

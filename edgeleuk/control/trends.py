@@ -19,8 +19,10 @@ from edgeleuk.control.measures import (
     UNCERTAIN_SHARE,
 )
 from edgeleuk.control.optics import EVENNESS, GLASS_BLUE, GLASS_RED, LIGHT, SHARPNESS
+from edgeleuk.control.outlook import rejected_from
 from edgeleuk.counting.cusum import ALLOWANCE, LEARNED, LIMIT, Followed, Observed, follow
 from edgeleuk.io.console import recordable
+from edgeleuk.results.trend_words import way, when
 from edgeleuk.results.trends import (
     DriftFound,
     SkippedSession,
@@ -98,9 +100,12 @@ def observed(name: str, measured: Measured) -> Observed:
     return Observed(math.asin(math.sqrt(share)), 1 / math.sqrt(4 * measured.n + 2))
 
 
-def shown(name: str, value: float) -> float:
-    """Undo what `observed` did to a value."""
-    return 100 * math.sin(min(max(value, 0.0), math.pi / 2)) ** 2 if name in SHARES else value
+def shown(name: str, value: float, n: float) -> float:
+    """Undo what `observed` did to a value of so many fields or cells."""
+    if name not in SHARES:
+        return value
+    share = math.sin(min(max(value, 0.0), math.pi / 2)) ** 2
+    return 100 * min(max((share * (n + 0.75) - 0.375) / n, 0.0), 1.0)
 
 
 def least_deviation(name: str) -> Callable[[float], float]:
@@ -240,7 +245,8 @@ def _followed(
         state = "drifting"
     mean, deviation = followed.mean, followed.deviation or 0.0
     band = [None if mean is None else mean + sds * deviation for sds in (0.0, -_BAND_SDS, _BAND_SDS)]
-    middle, low, high = (None if edge is None else shown(name, edge) for edge in band)
+    n = median(of.n for _, of in have)
+    middle, low, high = (None if edge is None else shown(name, edge, n) for edge in band)
     return TrendMeasure(
         measure=name,
         title=measure.title,
@@ -251,16 +257,17 @@ def _followed(
         mean=middle,
         low=low,
         high=high,
-        drifts=_drifts([seen[place].quality for place, _ in have], [of for _, of in have], followed),
+        drifts=_drifts(name, [(seen[place].quality, of) for place, of in have], followed),
     )
 
 
 def _drifts(
-    sessions: Sequence[SessionQuality], measured: Sequence[Measured], followed: Followed
+    name: str, have: Sequence[tuple[SessionQuality, Measured]], followed: Followed
 ) -> list[DriftFound]:
     """Name the sessions of each drift."""
     found = []
     begin = 0
+    sessions, values = [one for one, _ in have], [of.value for _, of in have]
     for drift in followed.drifts:
         end = len(sessions) if drift.back is None else drift.back
         last = slice(max(drift.named - _LAST + 1, end - _LAST), end)
@@ -272,13 +279,21 @@ def _drifts(
                 named=_name(sessions[drift.named]),
                 named_at=time_of(sessions[drift.named]),
                 back=None if drift.back is None else _name(sessions[drift.back]),
-                before=median(one.value for one in measured[begin : max(drift.since, begin + 1)]),
-                now=median(one.value for one in measured[last]),
+                before=median(values[begin : max(drift.since, begin + 1)]),
+                now=median(values[last]),
                 distance=median(distances),
+                rejected_from=None if drift.back is not None else _outlook(name, have[drift.since :]),
             )
         )
         begin = end
     return found
+
+
+def _outlook(name: str, have: Sequence[tuple[SessionQuality, Measured]]) -> str | None:
+    """Return the day from which fields are rejected at this pace; see `rejected_from`."""
+    dated = [(one.first_at, of.value) for one, of in have if time_of(one) is not None]
+    at = rejected_from(name, [float(at or 0.0) for at, _ in dated], [value for _, value in dated])
+    return None if at is None else datetime.fromtimestamp(at, timezone.utc).date().isoformat()
 
 
 def _setup(number: int, begun: _Begun, sessions: int, measures: list[TrendMeasure]) -> TrendSetup:
@@ -332,7 +347,7 @@ def _verdict(setups: Sequence[TrendSetup]) -> str:
     ]
     if drifts:
         return "; ".join(
-            f"{one.title.partition(',')[0]} drifts since {drift.since_at or drift.since}"
+            f"{one.title.partition(',')[0]} {way(drift)} since {when(drift)}"
             + (f" (setup {setup.number})" if len(setups) > 1 else "")
             for one, drift, setup in drifts
         )

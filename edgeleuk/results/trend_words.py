@@ -32,12 +32,17 @@ def state_text(measure: TrendMeasure, needed: int) -> str:
 def drift_text(measure: TrendMeasure, drift: DriftFound) -> str:
     """Say since when a measure drifts, from where to where, and when it could be told."""
     digits = measure.digits
-    way = "UP" if drift.distance > 0 else "DOWN"
-    told = drift.named_at or drift.named
+    at, told = drift.rejected_from, day(drift.named_at or drift.named)
+    ahead = "" if at is None else f"; at this pace fields are rejected for it from {at}"
     return (
-        f"{way} since {when(drift)} ({drift.since}): {drift.before:.{digits}f} to {drift.now:.{digits}f},"
-        f" {drift.distance:+.1f} SD; told at {day(told)}"
+        f"{way(drift)} since {when(drift)} ({drift.since}): {drift.before:.{digits}f} to"
+        f" {drift.now:.{digits}f}, {drift.distance:+.1f} SD; told at {told}{ahead}"
     )
+
+
+def way(drift: DriftFound) -> str:
+    """Return where a measure drifts to."""
+    return "UP" if drift.distance > 0 else "DOWN"
 
 
 def when(drift: DriftFound) -> str:

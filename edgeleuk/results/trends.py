@@ -86,6 +86,8 @@ class DriftFound(Printed, frozen=True, kw_only=True):
         Median of the sessions before it, and of its last three.
     distance : float
         Of its last three sessions, in standard deviations.
+    rejected_from : str or None
+        Day from which fields are rejected for it, if it goes on as it does; None where that is not known.
     """
 
     since: str
@@ -96,6 +98,7 @@ class DriftFound(Printed, frozen=True, kw_only=True):
     before: float
     now: float
     distance: float
+    rejected_from: str | None
 
 
 class TrendMeasure(Printed, frozen=True, kw_only=True):

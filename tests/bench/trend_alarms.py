@@ -1,0 +1,57 @@
+"""How soon a drift of light, stain or focus is named, and how often a sound stand gives an alarm.
+
+    python tests/bench/trend_alarms.py [--stands N] [--seed N]
+
+Each stand runs for 1,000 hours, in sessions of two. Its sessions are drawn from what real ones vary by; see
+tests/trend_stand.py. They are judged as `edgeleuk trend` judges them. docs/trend.md quotes what it prints.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from trend_stand import CHANGED_SDS, FAULTS, PACES, WITHIN_SESSIONS, Fault, named_within, stand
+
+from edgeleuk.control.trends import FOLLOWED, judge_trends
+
+HOURS, SESSION_HOURS = 1000, 2
+SESSIONS = HOURS // SESSION_HOURS
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--stands", type=int, default=40)
+    parser.add_argument("--seed", type=int, default=0)
+    words = parser.parse_args()
+    rng = np.random.default_rng(words.seed)
+    print(f"{words.stands} sound stands of {HOURS} hours, {SESSIONS} sessions each, {len(FOLLOWED)} measures")
+    by_measure: Counter[str] = Counter()
+    for _ in range(words.stands):
+        result = judge_trends(stand(rng, SESSIONS))
+        by_measure.update({one.measure: len(one.drifts) for one in result.setups[0].measures})
+    of = words.stands * SESSIONS
+    print(f"false alarms: {100 * by_measure.total() / of:.2f} in 100 sessions, all measures together")
+    for name in FOLLOWED:
+        print(f"  {name:<16} {100 * by_measure[name] / of:.3f}")
+    print(f"named within {WITHIN_SESSIONS} sessions of the change, which is where a drift passes"
+          f" {CHANGED_SDS:g} SD")  # fmt: skip
+    for name, moves in FAULTS.items():
+        for pace in PACES:
+            told: Counter[bool] = Counter()
+            for _ in range(words.stands):
+                fault = Fault(moves, int(rng.integers(20, 400)), pace)
+                sessions = stand(rng, fault.changed + WITHIN_SESSIONS + 1, fault)
+                told.update(named_within(judge_trends(sessions), fault, sessions).values())
+            print(f"  {name:<6} {pace:.2f} SD a session: {100 * told[True] / told.total():5.1f} %"
+                  f" of {told.total()}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

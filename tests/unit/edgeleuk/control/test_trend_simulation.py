@@ -1,0 +1,30 @@
+"""1,000 hours of a stand: what drifts is named soon, and what is sound is left in peace."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from trend_stand import FAULTS, PACES, Fault, alarms, named_within, stand
+
+from edgeleuk.control.trends import judge_trends
+
+HOURS = 1000
+SESSIONS = HOURS // 2
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_sound_stand_gives_less_than_one_alarm_in_a_hundred_sessions(seed: int) -> None:
+    result = judge_trends(stand(np.random.default_rng(seed), SESSIONS))
+    assert [one.state for one in result.setups[0].measures] != []
+    assert alarms(result) < SESSIONS / 100
+
+
+@pytest.mark.parametrize("pace", PACES)
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_drift_is_named_within_five_sessions_of_the_change(name: str, pace: float) -> None:
+    for seed, begins in enumerate((20, 60, 150, 300)):
+        fault = Fault(FAULTS[name], begins, pace)
+        sessions = stand(np.random.default_rng(seed), fault.changed + 6, fault)
+        assert named_within(judge_trends(sessions), fault, sessions) == dict.fromkeys(
+            (one for one, way in FAULTS[name].items() if abs(way) == 1.0), True
+        )

@@ -1,4 +1,4 @@
-"""The pages of a session, of two and of weeks in a real browser: readable in both themes, and by themselves."""
+"""The pages of a session, of two and of weeks in a real browser: readable in both themes, without others."""
 
 from __future__ import annotations
 

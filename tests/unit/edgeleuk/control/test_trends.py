@@ -161,19 +161,22 @@ def test_a_share_is_followed_with_the_noise_of_its_number(n: int, share: float) 
     assert shown("blast_share", found.value, n) == pytest.approx(100 * count / n, abs=1e-6)
 
 
+ALL_BY_NAME = "without a clock that was set: all are in the order of their names"
+NO_ORDER = (
+    "without a clock that was set, and names tell no order here: they come first, in the order of their names"
+)
+
+
 # In order, and what is said of it.
 @pytest.mark.parametrize(
     ("names", "times", "ordered", "said"),
     [
         (("b", "a"), (1, 2), ("b", "a"), None),
-        (("n1", "n2", "n10"), (1, None, 2), ("n1", "n2", "n10"), "1 session was recorded without a clock"
-         " that was set: all are in the order of their names"),
-        (("n2", "n1", "n3"), (1, 2, None), ("n3", "n2", "n1"), "1 session was recorded without a clock that was"
-         " set, and names tell no order here: they come first, in the order of their names"),
-        (("n10", "n9"), (None, None), ("n9", "n10"), "2 sessions were recorded without a clock that was set:"
-         " all are in the order of their names"),
+        (("n1", "n2", "n10"), (1, None, 2), ("n1", "n2", "n10"), f"1 session was recorded {ALL_BY_NAME}"),
+        (("n2", "n1", "n3"), (1, 2, None), ("n3", "n2", "n1"), f"1 session was recorded {NO_ORDER}"),
+        (("n10", "n9"), (None, None), ("n9", "n10"), f"2 sessions were recorded {ALL_BY_NAME}"),
     ],
-)  # fmt: skip
+)
 def test_sessions_stand_in_their_order(
     names: tuple[str, ...], times: tuple[int | None, ...], ordered: tuple[str, ...], said: str | None
 ) -> None:

@@ -92,14 +92,14 @@ def session_quality(reader: SessionReader, control: frozenset[str] = frozenset()
     Parameters
     ----------
     reader : SessionReader
-        Of a session that is finished, cut off, or being recorded.
+        Whether the session is finished or not.
     control : frozenset of str
         Last links of control sessions.
 
     Raises
     ------
     SessionError
-        It cannot be read.
+        Its records are damaged.
     """
     measures = optics_of(reader)
     scales: list[float] = []

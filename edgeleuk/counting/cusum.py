@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 LEARNED = 5
 # A CUSUM is quickest for drifts of twice its allowance, in standard deviations: here those of one.
 ALLOWANCE = 0.5
-# Two sides, both of them false once in 2,100 values by Siegmund's approximation: twelve measures together
-# give one false alarm in 180 sessions.
-LIMIT = 6.5
+# Two sides, both of them false once in 3,500 values by Siegmund's approximation: twelve measures together
+# give one false alarm in 290 sessions.
+LIMIT = 7.0
 # One value counts for no more than so many standard deviations: a bad session is not yet a drift.
 MOST_SDS = 3.0
 # A drift is over after so many values in a row that lie so near to where the measure was before.

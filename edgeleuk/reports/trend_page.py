@@ -100,7 +100,7 @@ def _judged(result: TrendResult) -> Iterator[str]:
         " named. It began where the sum was last 0."
     )
     yield (
-        "Where nothing changes, a measure passes its limit once in some 2,000 sessions. Shares are followed"
+        "Where nothing changes, a measure passes its limit once in some 3,500 sessions. Shares are followed"
         " with the noise of their number: two blasts of twenty cells weigh less than twenty of two hundred."
     )
 

@@ -6,7 +6,9 @@ import json
 import shutil
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+from trend_stand import stand
 from typer.testing import CliRunner
 from weeks import AGED, DAY_S, SOUND, START, one_session, weeks
 
@@ -14,6 +16,7 @@ from edgeleuk.cli.app import app
 from edgeleuk.commands.control import add_control
 from edgeleuk.commands.trend import TrendOptions, find_sessions, trend
 from edgeleuk.control.trend_text import MOST_ROWS, trend_text
+from edgeleuk.control.trends import judge_trends
 from edgeleuk.errors import DataRefusedError, EdgeleukError, UsageError
 from edgeleuk.session import read_session
 
@@ -111,12 +114,11 @@ def test_the_time_of_repair_begins_a_baseline(aged: Path) -> None:
     assert result.setups[1].began == "something was mended"
 
 
-def test_many_sessions_are_cut_in_the_lines_alone(tmp_path: Path) -> None:
-    weeks(tmp_path, [210.0] * (MOST_ROWS + 2))
-    result = trend([tmp_path])
+def test_many_sessions_are_cut_in_the_lines_alone() -> None:
+    result = judge_trends(stand(np.random.default_rng(0), MOST_ROWS + 2))
     lines = trend_text(result).splitlines()
     assert "... 2 earlier sessions; --json and --html have them all" in lines
-    assert sum(line.startswith("day") for line in lines) == MOST_ROWS
+    assert sum(line.startswith("session") for line in lines) == MOST_ROWS + 1
 
 
 def test_a_page_is_written_and_takes_the_place_of_ours_alone(aged: Path, tmp_path: Path) -> None:

@@ -12,11 +12,9 @@ HOURS = 1000
 SESSIONS = HOURS // 2
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_a_sound_stand_gives_less_than_one_alarm_in_a_hundred_sessions(seed: int) -> None:
-    result = judge_trends(stand(np.random.default_rng(seed), SESSIONS))
-    assert [one.state for one in result.setups[0].measures] != []
-    assert alarms(result) < SESSIONS / 100
+def test_sound_stands_give_less_than_one_alarm_in_a_hundred_sessions() -> None:
+    found = [alarms(judge_trends(stand(np.random.default_rng(seed), SESSIONS))) for seed in range(4)]
+    assert sum(found) < len(found) * SESSIONS / 100
 
 
 @pytest.mark.parametrize("pace", PACES)

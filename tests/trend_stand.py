@@ -84,10 +84,9 @@ class Fault(NamedTuple):
     begins: int
     pace: float
 
-    @property
-    def changed(self) -> int:
-        """The session at which it has become a change; see `CHANGED_SDS`."""
-        return self.begins + math.ceil(CHANGED_SDS / self.pace - 1e-9)
+    def changed(self, sds: float = CHANGED_SDS) -> int:
+        """Return the session at which it has become a change of so many standard deviations."""
+        return self.begins + math.ceil(sds / self.pace - 1e-9)
 
     def moved(self, name: str, session: int) -> float:
         """How far a measure is off, in standard deviations."""
@@ -156,15 +155,18 @@ def alarms(result: TrendResult) -> int:
     return sum(len(one.drifts) for setup in result.setups for one in setup.measures)
 
 
-def named_within(result: TrendResult, fault: Fault, sessions: Sequence[SessionQuality]) -> dict[str, bool]:
+def named_within(
+    result: TrendResult, fault: Fault, sessions: Sequence[SessionQuality], sds: float = CHANGED_SDS
+) -> dict[str, bool]:
     """Say of each measure that a fault moves whether it was named by the fifth session after the change."""
+    changed = fault.changed(sds)
     places = {one.path.name: place for place, one in enumerate(sessions)}
     found = {}
     for name in (name for name, way in fault.moves.items() if abs(way) == 1.0):
         (measure,) = (one for one in result.setups[0].measures if one.measure == name)
         found[name] = any(
-            places[drift.named] <= fault.changed + WITHIN_SESSIONS
-            and (drift.back is None or places[drift.back] > fault.changed)
+            places[drift.named] <= changed + WITHIN_SESSIONS
+            and (drift.back is None or places[drift.back] > changed)
             and drift.distance * fault.moves[name] > 0
             for drift in measure.drifts
         )

@@ -22,7 +22,7 @@ def test_sound_stands_give_less_than_one_alarm_in_a_hundred_sessions() -> None:
 def test_a_drift_is_named_within_five_sessions_of_the_change(name: str, pace: float) -> None:
     for seed, begins in enumerate((20, 60, 150, 300)):
         fault = Fault(FAULTS[name], begins, pace)
-        sessions = stand(np.random.default_rng(seed), fault.changed + 6, fault)
+        sessions = stand(np.random.default_rng(seed), fault.changed() + 6, fault)
         assert named_within(judge_trends(sessions), fault, sessions) == dict.fromkeys(
             (one for one, way in FAULTS[name].items() if abs(way) == 1.0), True
         )

@@ -187,7 +187,7 @@ def _recorded(reader: SessionReader, size: tuple[object, object]) -> Recorded:
 
 
 def _without_dust(counted: Counted) -> Counted:
-    doubts = {check: n for check, n in counted.doubts.items() if check is not Check.DUST}
+    doubts: dict[Check, int] = {check: n for check, n in counted.doubts.items() if check is not Check.DUST}
     dust = counted.doubts.get(Check.DUST, 0)
     return Counted(counted.blast, counted.normal, counted.uncertain - dust, doubts, counted.kinds)
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-FIELDS = 8
-WIDTH, HEIGHT, PX_PER_UM = 640, 480, 13.0
+FIELDS = 6
+WIDTH, HEIGHT, PX_PER_UM = 960, 720, 13.0
 # Crowded, so that few fields have enough cells.
 CELLS_PER_FIELD = 14.0
 

@@ -30,6 +30,7 @@ from edgeleuk.cli.session import export, replay, report
 from edgeleuk.cli.stage import scan, stage_app, virtual_microscope
 from edgeleuk.cli.teaching import teach
 from edgeleuk.cli.training import cross_validate, evaluate, train
+from edgeleuk.cli.trend import trend
 from edgeleuk.cli.voice import choose, global_options
 from edgeleuk.errors import EdgeleukError
 from edgeleuk.io.config import use_config
@@ -89,6 +90,7 @@ for command in (
         export,
         report,
         publish,
+        trend,
         bench,
         doctor,
         scan,

@@ -58,6 +58,7 @@ EXAMPLES: dict[tuple[str, ...], tuple[str, str]] = {
         "publish night.db --mqtt mqtts://stand3@broker.lab/lab/stand3",
         "publish night.db --again --json",
     ),
+    ("trend",): ("trend sessions --html trend.html", "trend sessions --last 30d --control default"),
     ("bench",): ("bench", "bench --bundle resnet.edgeleuk --out device.json --limit p95_ms=20"),
     ("doctor",): ("doctor", "doctor --stage serial:///dev/ttyUSB0 --bundle report.zip"),
     ("scan",): (

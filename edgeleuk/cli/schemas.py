@@ -33,6 +33,7 @@ from edgeleuk.results.exported import ExportedCell
 from edgeleuk.results.queued import Queue
 from edgeleuk.results.schemas import write_schemas
 from edgeleuk.results.structs import RunSummary
+from edgeleuk.results.trends import TrendResult
 from edgeleuk.review.state import ReviewState
 from edgeleuk.session.report import SessionReport
 from edgeleuk.session.verify import SessionVerification
@@ -65,6 +66,7 @@ PRINTED: Mapping[str, type] = {
     "mqtt-quality": QualityMessage,
     "mqtt-heartbeat": HeartbeatMessage,
     "report-compare": SessionComparison,
+    "trend": TrendResult,
     "replay": Replay,
     "review": ReviewState,
     "labels-list": LabelList,

@@ -193,7 +193,8 @@ class Consumer:
         self.newest: dict[str, bytes] = {}
         self.retained: set[str] = set()
         self._lock = threading.Lock()
-        client = mqtt.Client(CallbackAPIVersion.VERSION2, "consumer", clean_session=False)
+        # The broker keeps for it what another test's stand says after the end of that test.
+        client = mqtt.Client(CallbackAPIVersion.VERSION2, f"consumer of {prefix}", clean_session=False)
         if user:
             client.username_pw_set(USER, PASSWORD)
         if tls is not None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from edgeleuk.results import SessionSummary
 
 # A broker that acknowledges nothing for so long is given up.
-PATIENCE_S = 20.0
+PATIENCE_S = 10.0
 _STEP_S = 0.1
 _LOCKS = Path("/proc/locks")
 _FLOCK = re.compile(r"FLOCK\s+\S+\s+\S+\s+\S+\s+\S+:(\d+)\s")

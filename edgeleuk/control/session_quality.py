@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 # Of these the address names the pictures, and not a camera.
 _OF_PICTURES = ("dir", "file", "virtual")
-# What else of a camera changes the measures when it is set anew.
-ADJUSTED = ("exposure_ms", "gain", "white_balance", "flat_field", "quality_check")
+# What else changes the measures when it is set anew, and what it is where nothing was set.
+ADJUSTED = ("exposure_ms", "gain", "white_balance", "flat_field", "quality_check", "pictures")
+_UNSET = (None, True, "all")
 
 
 class Recorded(NamedTuple):
@@ -43,7 +44,7 @@ class Recorded(NamedTuple):
     size : str
         Of the fields, as ``1280x960``; empty where it is not known.
     adjusted : tuple of str
-        The settings of `ADJUSTED`, as they were recorded.
+        The settings of `ADJUSTED`, where they were set.
     simulated : bool
     """
 
@@ -179,9 +180,7 @@ def _recorded(reader: SessionReader, size: tuple[object, object]) -> Recorded:
         bundle_sha256=str(settings.get("bundle_sha256", "")),
         px_per_um=float(scale) if isinstance(scale, int | float) else None,
         size="" if width is None else f"{width}x{height}",
-        adjusted=tuple(
-            f"{name} {settings[name]}" for name in ADJUSTED if settings.get(name) not in (None, True)
-        ),
+        adjusted=tuple(f"{name} {settings[name]}" for name in ADJUSTED if settings.get(name) not in _UNSET),
         simulated=is_simulated_session(settings, reader.summary),
     )
 

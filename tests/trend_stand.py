@@ -53,7 +53,7 @@ class Noise(NamedTuple):
 
 
 # The worse of virtual slides and BCCD's fields. Between sessions cell_focus and blue_to_green vary as
-# between 48 subjects of C-NMC, which is worse still. Rejected fields and blasts are assumed: they vary with patients.
+# between 48 subjects of C-NMC, which is worse still. Rejected fields and blasts are assumed: patients differ.
 NOISE: Mapping[str, Noise] = {
     "light": Noise(205.0, 0.011, 0.009, 5),
     "evenness": Noise(0.95, 0.004, 0.012, 5),

@@ -10,8 +10,10 @@ from edgeleuk.control.measures import (
     CELL_AREA,
     MOST_CELLS,
     SCALE,
+    SHARES,
     measure_cell,
     optics_of,
+    share_of,
     shares_of,
 )
 from edgeleuk.control.optics import measured
@@ -146,15 +148,18 @@ def session_quality(reader: SessionReader, control: frozenset[str] = frozenset()
 def joined(parts: list[SessionQuality]) -> SessionQuality:
     """Take the files of a series, in their order, as one session: each counts by its fields or cells."""
     first = parts[0]
+    if len(parts) == 1:
+        return first
     measures: dict[str, Measured] = {}
     for name in dict.fromkeys(name for part in parts for name in part.measures):
         found = [part.measures[name] for part in parts if name in part.measures]
         n = sum(one.n for one in found)
-        measures[name] = Measured(
-            value=sum(one.value * one.n for one in found) / n,
-            spread=sum(one.spread * one.n for one in found) / n,
-            n=n,
-        )
+        value = sum(one.value * one.n for one in found) / n
+        if name in SHARES:
+            measures[name] = share_of(round(value / 100 * n), n)
+        else:
+            spread = sum(one.spread * one.n for one in found) / n
+            measures[name] = Measured(value=value, spread=spread, n=n)
     times = [part.first_at for part in parts if part.first_at is not None]
     return first._replace(
         files=sum(part.files for part in parts),

@@ -23,6 +23,7 @@ from edgeleuk.cli.groups import Command, command_group
 from edgeleuk.cli.labels import labels_app
 from edgeleuk.cli.mcu import mcu_app
 from edgeleuk.cli.options import ConfigOption
+from edgeleuk.cli.publish import publish
 from edgeleuk.cli.review import review
 from edgeleuk.cli.run import run
 from edgeleuk.cli.session import export, replay, report
@@ -88,6 +89,7 @@ for command in (
         review,
         export,
         report,
+        publish,
         trend,
         bench,
         doctor,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from edgeleuk.session.schema import REVIEWS, SCHEMA
+from edgeleuk.session.schema import INDEXES, REVIEWS, SCHEMA
 
 _KINDS = ",\n    kind TEXT,\n    kind_probability REAL\n)"
 _KINDS_OF_VIEWS = (
     "    kind TEXT,\n    kind_probability REAL,\n    agreed_kind TEXT,\n    agreed_kind_probability REAL,\n"
 )
-_SIXTH = SCHEMA.replace(
+_WITHOUT_INDEXES = SCHEMA.replace(INDEXES, "")
+_SIXTH = _WITHOUT_INDEXES.replace(
     "    truth TEXT,\n    crop BLOB", "    truth TEXT,\n    thumbnail BLOB,\n    crop BLOB"
 ).replace(" picture BLOB NOT NULL", " jpeg BLOB NOT NULL")
 _FIFTH = _SIXTH.replace(f"{REVIEWS};", "").replace(",\n    contours BLOB\n)", "\n)")

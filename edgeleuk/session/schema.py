@@ -38,6 +38,13 @@ REVIEWS = """CREATE TABLE reviews (
     token TEXT NOT NULL UNIQUE,
     note TEXT
 )"""
+# What a frame's link covers is found by the frame, however many cells there are: without these each record
+# of a night would look through all before it.
+INDEXES = """CREATE INDEX cells_of_frame ON cells (frame);
+CREATE INDEX views_of_frame ON views (frame);
+CREATE INDEX true_cells_of_frame ON true_cells (frame);
+CREATE INDEX moves_of_frame ON moves (frame);
+"""
 SCHEMA = f"""
 CREATE TABLE chain (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, key INTEGER, link BLOB NOT NULL);
 CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -105,7 +112,7 @@ CREATE TABLE true_cells (
 );
 CREATE TABLE summary (id INTEGER PRIMARY KEY, value TEXT NOT NULL);
 {REVIEWS};
-"""
+{INDEXES}"""
 
 
 # What is said of a cell is what its views agreed on last.

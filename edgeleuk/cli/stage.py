@@ -15,9 +15,11 @@ from edgeleuk.cli.options import (
     ConfigOption,
     ControlOption,
     ControlRequiredOption,
+    DurabilityOption,
     ForceOption,
     JsonOption,
     LampOption,
+    PicturesOption,
     ProtocolOption,
     ScaleOption,
     ScanBacklashOption,
@@ -224,6 +226,8 @@ def scan(
     until_points: UntilPointsOption = None,
     until_of: UntilOfOption = None,
     until_cells: UntilCellsOption = None,
+    pictures: PicturesOption = None,
+    durability: DurabilityOption = None,
     control: ControlOption = None,
     control_required: ControlRequiredOption = None,
     config: ConfigOption = None,
@@ -255,6 +259,8 @@ def scan(
         "until_points": until_points,
         "until_of": until_of,
         "until_cells": until_cells,
+        "pictures": pictures,
+        "durability": durability,
     }
     settings = command_settings(flags, file=config, command="scan")
     plan = ScanPlan(*scanning.parse_area(area), overlap)

@@ -50,6 +50,7 @@ _QUERIES = {
 _PICTURES = ("thumbnail", "crop", "contours")
 # Earlier sessions did not keep where a field lies.
 _WITH_TEXTURES = 3
+_LATER_CROP = "SELECT crop FROM views WHERE track = ? AND crop IS NOT NULL ORDER BY frame LIMIT 1"
 _ONE_CELL = _QUERIES["cells"].replace("ORDER BY cells.track", "WHERE cells.track = ?")
 
 
@@ -184,7 +185,7 @@ class SessionReader(CountingRows):
             return found.fetchone() is not None
 
     def cell(self, track: int) -> dict[str, object]:
-        """Return the row of one cell, its pictures with it.
+        """Return the row of one cell, its pictures with it: of the first view that has one.
 
         Raises
         ------
@@ -194,8 +195,13 @@ class SessionReader(CountingRows):
         with explained(self.path):
             cursor = self._connection.execute(_ONE_CELL.format(said=said(self._connection)), (track,))
             row = cursor.fetchone()
-        if row is not None:
-            return dict(zip(_names(cursor), row, strict=True))
+            if row is not None:
+                found = dict(zip(_names(cursor), row, strict=True))
+                if self.schema >= _WITH_TEXTURES and found["crop"] is None:
+                    # Some sessions keep pictures from the first doubtful view on.
+                    later = self._connection.execute(_LATER_CROP, (track,)).fetchone()
+                    found["crop"] = None if later is None else later[0]
+                return found
         raise UsageError(
             f"{self.path.name} has no such cell",
             got=track,

@@ -300,7 +300,7 @@ class TestCounting:
 
     def test_a_lost_count_is_an_error(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("edgeleuk.capture.newest.InOrderReader.captured", 5, raising=False)
-        original = "edgeleuk.pipeline.run._Run.rejected"
+        original = "edgeleuk.pipeline.counts.RunCounts.rejected"
         monkeypatch.setattr(original, property(lambda _: 3))
         with pytest.raises(EdgeleukError, match="a count was lost") as caught:
             run_on(pictures(tmp_path / "p", 1), Seen([[]]).engine(), tmp_path / "s.db", px_per_um=2.0)

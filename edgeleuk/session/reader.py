@@ -45,6 +45,15 @@ _QUERIES = {
     "reviews": "SELECT reviews.*, link FROM reviews JOIN chain ON chain.kind = 'review'"
     " AND chain.key = reviews.id ORDER BY reviews.id",
 }
+_KEYS = {
+    "frames": "sequence",
+    "cells": "cells.track",
+    "events": "id",
+    "true_cells": "identity",
+    "reviews": "reviews.id",
+}
+# Rows that are read at once: of cells with their pictures some megabytes.
+_PAGE = 200
 
 # Columns that are left out unless they are asked for.
 _PICTURES = ("thumbnail", "crop", "contours")
@@ -131,10 +140,8 @@ class SessionReader(CountingRows):
         with explained(self.path):
             if table == "reviews" and not has_reviews(self._connection):
                 return
-            cursor = self._connection.execute(_QUERIES[table].format(said=said(self._connection)))
-            names = _names(cursor)
-            for row in cursor:
-                record = dict(zip(names, row, strict=True))
+            query = _QUERIES[table].format(said=said(self._connection))
+            for record in self._in_pages(query, _KEYS[table]):
                 if not thumbnails:
                     for picture in _PICTURES:
                         record.pop(picture, None)
@@ -154,14 +161,29 @@ class SessionReader(CountingRows):
         if self.schema < _WITH_TEXTURES:
             return
         with explained(self.path):
-            cursor = self._connection.execute(
+            query = (
                 f"SELECT sequence, width, height, area, left_px, top_px,"  # noqa: S608 - a name of ours
                 f" {picture_of_texture(self._connection)} AS picture FROM frames JOIN textures"
-                " ON textures.frame = sequence WHERE area IS NOT NULL ORDER BY sequence"
+                " ON textures.frame = sequence AND area IS NOT NULL ORDER BY sequence"
             )
-            names = _names(cursor)
-            for row in cursor:
+            yield from self._in_pages(query, "sequence")
+
+    def _in_pages(self, query: str, key: str) -> Iterator[dict[str, object]]:
+        """Yield rows by their key, some in a transaction: who takes them slowly holds up no run's log.
+
+        The key is their first column.
+        """
+        head, _, order = query.rpartition(" ORDER BY ")
+        after: tuple[object, ...] = ()
+        while True:
+            where = f" WHERE {key} > ?" if after else ""
+            cursor = self._connection.execute(f"{head}{where} ORDER BY {order} LIMIT {_PAGE}", after)
+            names, rows = _names(cursor), cursor.fetchall()
+            for row in rows:
                 yield dict(zip(names, row, strict=True))
+            if len(rows) < _PAGE:
+                return
+            after = (rows[-1][0],)
 
     def verify(self) -> ChainResult:
         """Compute the hash chain again; see `verify_chain`."""

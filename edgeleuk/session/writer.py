@@ -338,8 +338,8 @@ class SessionWriter(CountingRows):
             webp = bool(records) and self._keeps_webp()
             encoded = [record.encoded(webp=webp) for record in records]
             with self._using, explained(self.path, give_up=self._file.give_up):
-                self._file.check()
                 try:
+                    self._file.check()
                     with transaction(self._connection) as connection:
                         for record, pictures in zip(records, encoded, strict=True):
                             record.insert(connection, pictures)

@@ -25,7 +25,7 @@ from unittest import mock
 from edgeleuk.commands.run import RunOptions
 from edgeleuk.commands.run import run as run_command
 from edgeleuk.io.settings import RunSettings
-from edgeleuk.session import SessionWriter, create_session, read_session
+from edgeleuk.session import SessionWriter, create_session, read_session, resume_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,6 +36,8 @@ CAMERA = "virtual://?seed=11"
 FPS = 10.0
 NIGHT_FRAMES = 8 * 3600 * FPS
 KB, GB = 1e3, 1e9
+# So often the frames are recorded before those that are measured, where a sample of the cells is kept.
+WARM = 8
 # Of a frame, kB written and kept; of a night, GB.
 BARS = {
     "new cells": (80.0, 45.0),
@@ -90,33 +92,60 @@ def bytes_written() -> int:
     return int(next(line for line in lines if line.startswith("write_bytes")).split()[1])
 
 
-def cost(path: Path, frames: list[Recorded], settings: dict[str, Any], fps: float = FPS) -> dict[str, float]:
-    """Record frames at the pace of a camera; return kB a frame, without what an empty session costs."""
-    with create_session(path.with_name("empty.db"), settings):
-        pass
-    empty = path.with_name("empty.db").stat().st_size
-    before = bytes_written()
-    longest_log = 0
+class Meter:
+    """Counts what a session costs from a moment on: bytes written, and the file's growth."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._written, self._kept = bytes_written(), path.stat().st_size
+        self.longest_log = 0
+
+    def look(self) -> None:
+        """See how long the log is."""
+        log = self._path.with_name(self._path.name + "-wal")
+        self.longest_log = max(self.longest_log, log.stat().st_size)
+
+    def of_each(self, frames: int) -> dict[str, float]:
+        """Return kB a frame, of a session that is closed."""
+        return {
+            "written_kb": round((bytes_written() - self._written) / frames / KB, 2),
+            "kept_kb": round((self._path.stat().st_size - self._kept) / frames / KB, 2),
+            "longest_log_mb": round(self.longest_log / 1e6, 1),
+        }
+
+
+def cost(path: Path, frames: list[Recorded], settings: dict[str, Any], warm: int = 0) -> dict[str, float]:
+    """Record frames at the pace of a camera; return kB a frame, without what came before them.
+
+    That is the empty session, and the frames `warm` times over: of the sample that ``doubtful`` keeps a night
+    has not much more.
+    """
     with create_session(path, settings) as session:
+        for time_over in range(warm):
+            for number, frame in enumerate(frames):
+                record(session, frame, time_over * len(frames) + number, time_over)
+        session.flush()
+    first = warm * len(frames)
+    meter = Meter(path)
+    with resume_session(path, settings) as session:
         begun = time.monotonic()
         for number, frame in enumerate(frames):
-            time.sleep(max(0.0, begun + number / fps - time.monotonic()))
-            result = replace(frame.result, sequence=number)
-            session.record_frame(result, *frame.arguments)
-            log = path.with_name(path.name + "-wal")
-            longest_log = max(longest_log, log.stat().st_size)
-    written = bytes_written() - before
-    kept = path.stat().st_size - empty
+            time.sleep(max(0.0, begun + number / FPS - time.monotonic()))
+            record(session, frame, first + number, warm)
+            meter.look()
+    found = meter.of_each(len(frames))
     with read_session(path) as reader:
-        assert reader.counts().processed == len(frames)
+        assert reader.counts().processed == first + len(frames)
         assert reader.verify().broken is None
     path.unlink()
-    path.with_name("empty.db").unlink()
-    return {
-        "written_kb": round(written / len(frames) / KB, 2),
-        "kept_kb": round(kept / len(frames) / KB, 2),
-        "longest_log_mb": round(longest_log / 1e6, 1),
-    }
+    return found
+
+
+def record(session: SessionWriter, frame: Recorded, sequence: int, time_over: int) -> None:
+    """Record a frame once more, its cells with numbers of their own."""
+    judged, truth, placed = frame.arguments
+    others = [replace(cell, track=cell.track + 1_000_000 * time_over) for cell in judged]
+    session.record_frame(replace(frame.result, sequence=sequence), others, truth, placed)
 
 
 def night(of_frame: dict[str, float]) -> dict[str, float]:
@@ -131,16 +160,16 @@ def measure(frames: int, folder: Path, report: Callable[[str], object]) -> dict[
     views = sum(len(frame.arguments[0]) for frame in found) / len(found)
     resting = list(without_new_cells(found))
     cases: dict[str, Any] = {}
-    for name, frames_of, more in (
-        ("new cells", found, {}),
-        ("no new cell", resting, {}),
-        ("doubtful", found, {"pictures": "doubtful"}),
-        ("none", found, {"pictures": "none"}),
-        ("new cells, by frame", found, {"durability": "frame"}),
-        ("no new cell, by frame", resting, {"durability": "frame"}),
+    for name, frames_of, warm, more in (
+        ("new cells", found, 0, {}),
+        ("no new cell", resting, 0, {}),
+        ("doubtful", found, WARM, {"pictures": "doubtful"}),
+        ("none", found, 0, {"pictures": "none"}),
+        ("new cells, by frame", found, 0, {"durability": "frame"}),
+        ("no new cell, by frame", resting, 0, {"durability": "frame"}),
     ):
         of = settings | {"pictures": "all", "durability": "second"} | more
-        cases[name] = cost(folder / "session.db", frames_of, of)
+        cases[name] = cost(folder / "session.db", frames_of, of, warm)
         report(f"{name:<24} {cases[name]['written_kb']:>8} kB written {cases[name]['kept_kb']:>8} kB kept")
     return {
         "frames": len(found),

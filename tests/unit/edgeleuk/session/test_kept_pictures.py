@@ -124,8 +124,18 @@ class TestSaid:
     def test_export(self, edgeleuk: Call, tmp_path: Path) -> None:
         path = made(tmp_path / "none.db", "none", [SURE] * 2)
         told = edgeleuk("export", path, "--coco", tmp_path / "out")
+        assert told.code == 4
+        assert "no cell with a picture: got 2 cells without, as the session keeps no pictures" in told.err
+        assert edgeleuk("export", path, "--csv").out.count("blast") == 2
+
+    def test_an_export_of_some(self, edgeleuk: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(
+            "edgeleuk.session.kept_pictures.RunningSample", lambda seed: RunningSample(seed, 0)
+        )
+        path = made(tmp_path / "some.db", "doubtful", [SURE, UNCERTAIN])
+        told = edgeleuk("export", path, "--coco", tmp_path / "out")
         assert told.code == 0
-        assert "left out  2 cells without a picture in the session: the session keeps no pictures" in told.out
+        assert "left out  1 cells without a picture in the session: the session keeps pictures" in told.out
 
     def test_review_shows_none_and_forgets_none(self, tmp_path: Path) -> None:
         path = made(tmp_path / "none.db", "none", [SURE, UNCERTAIN])

@@ -434,7 +434,7 @@ class TestEnds:
                 Seen(fields).engine(),
                 path,
                 px_per_um=2.0,
-                before=lambda session: session._connection.execute("PRAGMA max_page_count = 24"),
+                before=lambda session: session._connection.execute("PRAGMA max_page_count = 96"),
             )
         with read_session(path) as reader:
             frames, cells = list(reader.rows("frames")), list(reader.rows("cells"))

@@ -119,6 +119,10 @@ def alter(path: Path, statement: str) -> None:
     connection.close()
 
 
+# What columns of before are called now; a thumbnail is made when it is wanted.
+NAMES_NOW = {"jpeg": "picture", "thumbnail": "NULL"}
+
+
 def without_kinds(path: Path) -> None:
     """Give a session the tables that it had before the fifth schema, with its rows."""
     new = path.with_suffix(".old")
@@ -127,7 +131,8 @@ def without_kinds(path: Path) -> None:
     connection.execute("ATTACH ? AS five", (str(path),))
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     for (table,) in connection.execute("SELECT name FROM main.sqlite_schema WHERE type = 'table'").fetchall():
-        names = ", ".join(row[1] for row in connection.execute(f"PRAGMA main.table_info({table})"))
+        columns = [row[1] for row in connection.execute(f"PRAGMA main.table_info({table})")]
+        names = ", ".join(NAMES_NOW.get(name, name) for name in columns)
         connection.execute(f"INSERT INTO main.{table} SELECT {names} FROM five.{table}")
     connection.commit()
     connection.close()

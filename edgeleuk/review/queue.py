@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from edgeleuk.counting.differential import UNCERTAIN, by_final_name
 from edgeleuk.counting.doubt import SAMPLE, draw, is_near
-from edgeleuk.results import Decision
+from edgeleuk.results import STUCK_DUST, Decision
 from edgeleuk.results.reasons import FOREIGN, NOT_JUDGED, check_of
 
 if TYPE_CHECKING:
@@ -101,8 +101,8 @@ def why(cell: MachineCall, threshold: float, *, sampled: bool = False) -> Why:
     threshold : float
         Probability at and above which a cell is called a blast.
     sampled : bool
-        The session kept pictures of a sample of the cells that nothing is wrong with: the others have none
-        by that rule, and the sample speaks for them.
+        The session kept pictures of random samples: the other cells have none by that rule, and the sample
+        speaks for them.
 
     Examples
     --------
@@ -111,13 +111,8 @@ def why(cell: MachineCall, threshold: float, *, sampled: bool = False) -> Why:
     >>> why(sure, 0.5).value, why(near, 0.5).value
     ('sample', 'near the threshold')
     """
-    if not cell.has_picture and not (sampled and _called(cell, threshold) is Why.SAMPLE):
+    if not cell.has_picture and (not sampled or cell.reason == STUCK_DUST):
         return Why.NO_PICTURE
-    return _called(cell, threshold)
-
-
-def _called(cell: MachineCall, threshold: float) -> Why:
-    """Say what is to be said of a cell's call."""
     if cell.decision is Decision.UNCERTAIN:
         return Why.UNLIKE if check_of(cell.reason) in (*FOREIGN, *NOT_JUDGED) else Why.UNCERTAIN
     near = is_near(cell.decision, cell.probability, cell.kind_probability, threshold)
@@ -179,13 +174,10 @@ class Queue:
         """Return of cells their stratum and their turn in it; of cells that are not in the queue, nothing."""
         return [(track, *self._places[track]) for track in tracks if track in self._places]
 
-    def asked(self) -> int:
-        """Count the cells that are asked for: the doubtful ones, and a sample of the others."""
-        sizes: dict[Why, int] = {}
-        for stratum, tracks in self.strata.items():
-            sizes[stratum.why] = sizes.get(stratum.why, 0) + len(tracks)
-        doubtful = sum(sizes.get(one, 0) for one in (Why.UNCERTAIN, Why.NEAR, Why.UNLIKE))
-        return doubtful + min(SAMPLE, sizes.get(Why.SAMPLE, 0))
+    def asked(self) -> tuple[int, ...]:
+        """Return the cells that are asked for: the doubtful ones, and a sample of the others."""
+        sure = sum(self._places[track][0].why is Why.SAMPLE for track in self._shown)
+        return self._shown[: len(self._shown) - sure + min(SAMPLE, sure)]
 
     def after(self, done: Mapping[int, object], offset: int = 0, limit: int | None = None) -> list[int]:
         """Return the next cells with a picture that are not done."""

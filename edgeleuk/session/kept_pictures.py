@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Literal
 
-from edgeleuk.counting.doubt import RunningSample, is_doubtful
+from edgeleuk.counting.doubt import SAMPLE, RunningSample, is_doubtful
 from edgeleuk.counting.intervals import KnownError, known_error_of
-from edgeleuk.results import Decision
+from edgeleuk.results import Decision, check_of
 from edgeleuk.session.records import prediction_of
 from edgeleuk.session.schema import has_kinds
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     WhichPictures = Literal["all", "doubtful", "none"]
 
 ALL, DOUBTFUL, NONE = "all", "doubtful", "none"
+# So many of the doubtful cells of each reason and name are kept, and of the others as many as a review asks
+# for: all of a usual session, and of a night of hundreds of thousands a random sample.
+MOST_DOUBTFUL = 5000
 # Where the bundle told none.
 _THRESHOLD = 0.5
 # Cells of which it is remembered whether their picture was kept; of others the session tells.
@@ -66,8 +69,9 @@ def goes_on_text(before: Mapping[str, object], now: Mapping[str, object]) -> str
 class KeptPictures:
     """Says of each view of a cell whether its picture is kept.
 
-    Of ``doubtful`` cells it is kept, of all their views from the first doubtful one on; and of a random
-    sample of the others, as review asks for it: the first hundred of each name, then ever fewer.
+    Of ``doubtful`` cells it is kept, and of a random sample of the others as review asks for it. Each reason
+    and name has a sample: its first 5,000 doubtful cells or 100 others, then ever fewer. The views of a cell
+    are kept from the first one on that is.
 
     Parameters
     ----------
@@ -89,10 +93,8 @@ class KeptPictures:
         """Whether the picture of a view that is about to be recorded is kept."""
         if self.which != DOUBTFUL:
             return self.which == ALL
-        said = (cell.prediction,) if cell.agreed is None else (cell.prediction, cell.agreed)
-        kept = any(is_doubtful(each, self._threshold) for each in said)
         # A cell that is called otherwise by now belongs to another sample.
-        kept = kept or self._sampled().takes(_name(said[-1]), cell.track)
+        kept = self._takes(self._sampled(), cell.agreed or cell.prediction, cell.track)
         kept = kept or (cell.agreed is not None and self._was_kept(cell.track))
         self._kept[cell.track] = kept
         self._kept.move_to_end(cell.track)
@@ -118,13 +120,19 @@ class KeptPictures:
             names = "kind, kind_probability" if has_kinds(self._connection) else "NULL, NULL"
             said = f"decision, probability, reason, is_foreign, {names}"
             for track, *of in self._connection.execute(f"SELECT track, {said} FROM cells ORDER BY track"):  # noqa: S608 - names from the lines above
-                prediction = prediction_of(*of)
-                if not is_doubtful(prediction, self._threshold):
-                    self._sample.takes(_name(prediction), track)
+                self._takes(self._sample, prediction_of(*of), track)
         return self._sample
+
+    def _takes(self, sample: RunningSample, prediction: Prediction, track: int) -> bool:
+        doubtful = is_doubtful(prediction, self._threshold)
+        # Finer than the strata of a review: the smallest draws of each are among those of its parts.
+        name = f"{'doubtful' if doubtful else 'sure'} {_name(prediction)}"
+        return sample.takes(name, track, MOST_DOUBTFUL if doubtful else SAMPLE)
 
 
 def _name(prediction: Prediction) -> str:
     if prediction.decision is Decision.OTHER and prediction.kind is not None:
         return prediction.kind.value
+    if prediction.decision is Decision.UNCERTAIN:
+        return check_of(prediction.reason).value
     return prediction.decision.value

@@ -3,7 +3,8 @@
 Records the virtual slide once, 1280x960 with about 1.6 new cells a frame, and hands what the run recorded to
 sessions of their own at ten frames a second, as a camera would. Written is what the kernel was given for the
 disk (`write_bytes` of /proc/self/io: log, file and journal of them, in whole pages), kept is the file once it
-is closed. Prints JSON on standard output; exits 3 when a bar is missed.
+is closed. What ``doubtful`` costs follows from the share of a night's pictures that its rule keeps. Prints
+JSON on standard output; exits 3 when a bar is missed.
 
     python tests/bench/session_cost.py [--frames 300] [--folder DIR]
 
@@ -14,9 +15,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import sqlite3
 import sys
 import tempfile
 import time
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +29,8 @@ from edgeleuk.commands.run import RunOptions
 from edgeleuk.commands.run import run as run_command
 from edgeleuk.io.settings import RunSettings
 from edgeleuk.session import SessionWriter, create_session, read_session, resume_session
+from edgeleuk.session.kept_pictures import KeptPictures
+from edgeleuk.session.schema import SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,8 +41,6 @@ CAMERA = "virtual://?seed=11"
 FPS = 10.0
 NIGHT_FRAMES = 8 * 3600 * FPS
 KB, GB = 1e3, 1e9
-# So often the frames are recorded before those that are measured, where a sample of the cells is kept.
-WARM = 8
 # Of a frame, kB written and kept; of a night, GB.
 BARS = {
     "new cells": (80.0, 45.0),
@@ -114,38 +117,47 @@ class Meter:
         }
 
 
-def cost(path: Path, frames: list[Recorded], settings: dict[str, Any], warm: int = 0) -> dict[str, float]:
-    """Record frames at the pace of a camera; return kB a frame, without what came before them.
-
-    That is the empty session, and the frames `warm` times over: of the sample that ``doubtful`` keeps a night
-    has not much more.
-    """
-    with create_session(path, settings) as session:
-        for time_over in range(warm):
-            for number, frame in enumerate(frames):
-                record(session, frame, time_over * len(frames) + number, time_over)
-        session.flush()
-    first = warm * len(frames)
+def cost(path: Path, frames: list[Recorded], settings: dict[str, Any]) -> dict[str, float]:
+    """Record frames at the pace of a camera; return kB a frame, without what an empty session costs."""
+    create_session(path, settings).close()
     meter = Meter(path)
     with resume_session(path, settings) as session:
         begun = time.monotonic()
         for number, frame in enumerate(frames):
             time.sleep(max(0.0, begun + number / FPS - time.monotonic()))
-            record(session, frame, first + number, warm)
+            session.record_frame(replace(frame.result, sequence=number), *frame.arguments)
             meter.look()
     found = meter.of_each(len(frames))
     with read_session(path) as reader:
-        assert reader.counts().processed == first + len(frames)
+        assert reader.counts().processed == len(frames)
         assert reader.verify().broken is None
     path.unlink()
     return found
 
 
-def record(session: SessionWriter, frame: Recorded, sequence: int, time_over: int) -> None:
-    """Record a frame once more, its cells with numbers of their own."""
-    judged, truth, placed = frame.arguments
-    others = [replace(cell, track=cell.track + 1_000_000 * time_over) for cell in judged]
-    session.record_frame(replace(frame.result, sequence=sequence), others, truth, placed)
+def share_kept(frames: list[Recorded], settings: dict[str, Any]) -> float:
+    """Return of a night's views of cells the share whose pictures ``doubtful`` keeps.
+
+    The night has the calls of these frames again and again, each time of other cells.
+    """
+    views, kept = 0, 0
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript(SCHEMA)
+        connection.execute("INSERT INTO chain (kind, link) VALUES ('settings', ?)", (b"a night",))
+        rule = KeptPictures(settings | {"pictures": "doubtful"}, connection)
+        for time_over in range(round(NIGHT_FRAMES / len(frames))):
+            for frame in frames:
+                for cell in frame.arguments[0]:
+                    views += 1
+                    kept += rule.keeps(replace(cell, track=cell.track + 1_000_000 * time_over))
+    return kept / views
+
+
+def between(none: dict[str, float], every: dict[str, float], share: float) -> dict[str, float]:
+    """Return what it costs to keep a share of the pictures."""
+    return {
+        name: round(none[name] + share * (every[name] - none[name]), 2) for name in ("written_kb", "kept_kb")
+    }
 
 
 def night(of_frame: dict[str, float]) -> dict[str, float]:
@@ -160,21 +172,23 @@ def measure(frames: int, folder: Path, report: Callable[[str], object]) -> dict[
     views = sum(len(frame.arguments[0]) for frame in found) / len(found)
     resting = list(without_new_cells(found))
     cases: dict[str, Any] = {}
-    for name, frames_of, warm, more in (
-        ("new cells", found, 0, {}),
-        ("no new cell", resting, 0, {}),
-        ("doubtful", found, WARM, {"pictures": "doubtful"}),
-        ("none", found, 0, {"pictures": "none"}),
-        ("new cells, by frame", found, 0, {"durability": "frame"}),
-        ("no new cell, by frame", resting, 0, {"durability": "frame"}),
+    for name, frames_of, more in (
+        ("new cells", found, {}),
+        ("no new cell", resting, {}),
+        ("none", found, {"pictures": "none"}),
+        ("new cells, by frame", found, {"durability": "frame"}),
+        ("no new cell, by frame", resting, {"durability": "frame"}),
     ):
         of = settings | {"pictures": "all", "durability": "second"} | more
-        cases[name] = cost(folder / "session.db", frames_of, of, warm)
+        cases[name] = cost(folder / "session.db", frames_of, of)
         report(f"{name:<24} {cases[name]['written_kb']:>8} kB written {cases[name]['kept_kb']:>8} kB kept")
+    share = share_kept(found, settings)
+    cases["doubtful"] = between(cases["none"], cases["new cells"], share)
     return {
         "frames": len(found),
         "new_cells_a_frame": round(new, 2),
         "judged_views_a_frame": round(views, 2),
+        "share_kept_of_doubtful": round(share, 4),
         "cases": cases,
         "night_gb": {name: night(cases[name]) for name in ("new cells", "doubtful", "none")},
     }

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sessions import CROP, PIXELS, record, summary
 
-from edgeleuk.counting.doubt import RunningSample, draw
+from edgeleuk.counting.doubt import draw
 from edgeleuk.frames import CellCrop
 from edgeleuk.results import Decision, Prediction
 from edgeleuk.results.kinds import Kind
@@ -54,7 +54,7 @@ def test_all_or_none(tmp_path: Path, which: str, kept: list[int]) -> None:
 
 
 def test_doubtful_ones_and_a_sample_of_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgeleuk.session.kept_pictures.RunningSample", lambda seed: RunningSample(seed, 2))
+    monkeypatch.setattr("edgeleuk.session.kept_pictures.SAMPLE", 2)
     doubtful = [UNCERTAIN, UNLIKE, NEAR, DOUBTFUL_KIND]
     predictions = [*doubtful, *[SURE, SURE_NORMAL, OF_A_KIND] * 20, *doubtful]
     path = made(tmp_path / "s.db", "doubtful", predictions)
@@ -69,7 +69,7 @@ def test_doubtful_ones_and_a_sample_of_the_others(tmp_path: Path, monkeypatch: p
 
 
 def test_a_resumed_session_goes_on_with_its_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgeleuk.session.kept_pictures.RunningSample", lambda seed: RunningSample(seed, 2))
+    monkeypatch.setattr("edgeleuk.session.kept_pictures.SAMPLE", 2)
     path, settings = tmp_path / "s.db", {"pictures": "doubtful"}
     for part in range(3):
         with resume_session(path, settings) as session:
@@ -129,9 +129,7 @@ class TestSaid:
         assert edgeleuk("export", path, "--csv").out.count("blast") == 2
 
     def test_an_export_of_some(self, edgeleuk: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(
-            "edgeleuk.session.kept_pictures.RunningSample", lambda seed: RunningSample(seed, 0)
-        )
+        monkeypatch.setattr("edgeleuk.session.kept_pictures.SAMPLE", 0)
         path = made(tmp_path / "some.db", "doubtful", [SURE, UNCERTAIN])
         told = edgeleuk("export", path, "--coco", tmp_path / "out")
         assert told.code == 0
@@ -147,7 +145,7 @@ class TestSaid:
 def test_a_review_draws_its_sample_from_the_kept_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgeleuk.session.kept_pictures.RunningSample", lambda seed: RunningSample(seed, 3))
+    monkeypatch.setattr("edgeleuk.session.kept_pictures.SAMPLE", 3)
     path = made(tmp_path / "s.db", "doubtful", [SURE] * 40 + [NEAR])
     with ReviewDesk(path) as desk:
         shown = [cell.track for cell in desk.queue("A")]
@@ -159,6 +157,20 @@ def test_a_review_draws_its_sample_from_the_kept_ones(
         assert set(shown) == set(kept_of(path))
 
 
+def test_of_many_doubtful_cells_a_sample_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgeleuk.session.kept_pictures.MOST_DOUBTFUL", 4)
+    path = made(tmp_path / "s.db", "doubtful", [NEAR, UNCERTAIN, UNLIKE] * 30)
+    kept = set(kept_of(path))
+    assert len(kept) < 60
+    with ReviewDesk(path) as desk:
+        for first, reason in enumerate((Why.NEAR, Why.UNCERTAIN, Why.UNLIKE)):
+            of_a_reason = range(first, 90, 3)
+            assert {desk.why(track) for track in of_a_reason} == {reason}
+            assert set(sorted(of_a_reason, key=lambda track: draw(desk.seed, track))[:4]) <= kept
+        # No more is asked for than can be shown.
+        assert desk.state().asked == len(kept)
+
+
 def test_a_later_doubtful_view_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dataclasses import replace
 
@@ -166,7 +178,7 @@ def test_a_later_doubtful_view_is_shown(tmp_path: Path, monkeypatch: pytest.Monk
     from edgeleuk.results import FrameResult
     from edgeleuk.session import JudgedCell
 
-    monkeypatch.setattr("edgeleuk.session.kept_pictures.RunningSample", lambda seed: RunningSample(seed, 0))
+    monkeypatch.setattr("edgeleuk.session.kept_pictures.SAMPLE", 0)
     path = tmp_path / "s.db"
     with create_session(path, {"pictures": "doubtful"}) as session:
         result = FrameResult(0, 1e9, "test://", 640, 480, 13.0, (), (), (), 1.0)

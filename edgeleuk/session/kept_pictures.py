@@ -94,7 +94,8 @@ class KeptPictures:
         if self.which != DOUBTFUL:
             return self.which == ALL
         # A cell that is called otherwise by now belongs to another sample.
-        kept = self._takes(self._sampled(), cell.agreed or cell.prediction, cell.track)
+        said = (cell.prediction,) if cell.agreed is None else (cell.agreed, cell.prediction)
+        kept = any(self._takes(self._sampled(), each, cell.track) for each in said)
         kept = kept or (cell.agreed is not None and self._was_kept(cell.track))
         self._kept[cell.track] = kept
         self._kept.move_to_end(cell.track)
@@ -134,5 +135,5 @@ def _name(prediction: Prediction) -> str:
     if prediction.decision is Decision.OTHER and prediction.kind is not None:
         return prediction.kind.value
     if prediction.decision is Decision.UNCERTAIN:
-        return check_of(prediction.reason).value
+        return str(check_of(prediction.reason).value)
     return prediction.decision.value

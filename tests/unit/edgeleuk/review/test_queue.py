@@ -7,9 +7,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from edgeleuk.counting.doubt import SAMPLE
 from edgeleuk.counting.stratified import Reviewed
 from edgeleuk.results import Decision
-from edgeleuk.review.queue import SAMPLE, MachineCall, Queue, Stratum, Why, prefix, why
+from edgeleuk.review.queue import MachineCall, Queue, Stratum, Why, prefix, why
 from edgeleuk.review.words import (
     Said,
     agreements_of,

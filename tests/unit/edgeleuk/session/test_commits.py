@@ -142,9 +142,10 @@ def test_what_a_commit_meets_is_raised_by_the_next_record(tmp_path: Path) -> Non
     assert committer is not None
     committer._thread.join(30)
     assert isinstance(committer.error, SessionError)
-    for again in (lambda: record(session, 1), lambda: session.finish(summary(path))):
-        with pytest.raises(SessionError, match=r"s\.db was deleted"):
-            again()
+    with pytest.raises(SessionError, match=r"s\.db was deleted"):
+        record(session, 1)
+    with pytest.raises(SessionError, match=r"s\.db was deleted"):
+        session.finish(summary(path))
     session.close()
 
 

@@ -136,4 +136,4 @@ def _name(prediction: Prediction) -> str:
         return prediction.kind.value
     if prediction.decision is Decision.UNCERTAIN:
         return str(check_of(prediction.reason).value)
-    return prediction.decision.value
+    return str(prediction.decision.value)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from edgeleuk.results import FrameResult
 
-CAMERA = "virtual://?seed=11"
+CAMERA = "virtual://?seed=11&white_cells_per_field=3.3"
 FPS = 10.0
 NIGHT_FRAMES = 8 * 3600 * FPS
 KB, GB = 1e3, 1e9

@@ -63,7 +63,9 @@ def recorded(frames: int, folder: Path) -> tuple[list[Recorded], dict[str, Any]]
     record = SessionWriter.record_frame
 
     def listen(session: SessionWriter, result: FrameResult, *arguments: Any) -> None:
-        found.append(Recorded(result, arguments))
+        # No camera knows the truth.
+        judged, _, placed = arguments
+        found.append(Recorded(result, (judged, (), placed)))
         record(session, result, *arguments)
 
     path = folder / "recorded.db"

@@ -155,6 +155,14 @@ UntilOfOption = Annotated[
 UntilCellsOption = Annotated[
     int | None, typer.Option("--until-cells", metavar="N", help="End when N cells are counted.")
 ]
+PicturesOption = Annotated[
+    str | None,
+    typer.Option("--pictures", metavar="WHICH", help="Cells to keep: `all`, `doubtful`, `none` [all]."),
+]
+DurabilityOption = Annotated[
+    str | None,
+    typer.Option("--durability", metavar="WHEN", help="On disk by `frame`, or within a `second` [second]."),
+]
 ScanCameraOption = Annotated[
     str | None, typer.Option("--camera", metavar="URI", help="As for `run` [default: the only one].")
 ]

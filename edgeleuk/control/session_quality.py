@@ -19,6 +19,7 @@ from edgeleuk.control.measures import (
 from edgeleuk.control.optics import measured
 from edgeleuk.io.uris import is_simulated_session
 from edgeleuk.results import Check, Counted, check_of
+from edgeleuk.session.kept_pictures import ALL, pictures_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -122,6 +123,9 @@ def session_quality(reader: SessionReader, control: frozenset[str] = frozenset()
     values: dict[str, list[float]] = defaultdict(list)
     for track in reader.spread_tracks(MOST_CELLS):
         cell = reader.cell(track)
+        if pictures_of(reader.settings) != ALL:
+            # Colours of the doubtful cells alone would be no stain's.
+            cell["crop"] = None
         # Sessions of an early version have no focus.
         if "focus" in cell and check_of(_text(cell["reason"])) is not Check.DUST:
             measure_cell(cell, values)

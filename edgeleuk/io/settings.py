@@ -79,6 +79,11 @@ class RunSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         blast or normal. None takes the white ones where the bundle names kinds.
     until_cells : int or None
         End the run when so many cells are counted; None counts on.
+    pictures : str
+        Which pictures of cells the session keeps: ``all``, those of ``doubtful`` cells and of a sample of the
+        others, or ``none``.
+    durability : str
+        When a frame is on the disk: ``frame`` by frame, or within a ``second``.
     """
 
     runtime: Literal["litert", "onnxruntime", "auto"] = "auto"
@@ -98,6 +103,8 @@ class RunSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     until_points: float | None = None
     until_of: Literal["white", "lymphoid"] | None = None
     until_cells: int | None = None
+    pictures: Literal["all", "doubtful", "none"] = "all"
+    durability: Literal["frame", "second"] = "second"
 
     def __post_init__(self) -> None:
         if not 1 <= self.threads <= 64:

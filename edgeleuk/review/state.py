@@ -137,7 +137,7 @@ def review_state(session: str, seed: str, queue: Queue, words: Words) -> ReviewS
     """
     looks = looks_of(queue, words)
     readers = Counter(reader for said in words.values() for reader in said)
-    asked = queue.tracks[: queue.asked()]
+    asked = queue.asked()
     return ReviewState(
         session=session,
         seed=seed,

@@ -12,15 +12,27 @@ from typing import TYPE_CHECKING
 from edgeleuk.errors import SessionError, UsageError
 from edgeleuk.io.clock import LEAST_JUMP_S, behind_text, go_on_from
 from edgeleuk.io.uris import public_uri
+from edgeleuk.session.commits import by_second
 from edgeleuk.session.hash_chain import append_link
 from edgeleuk.session.intact import PATIENCE_S
+from edgeleuk.session.kept_pictures import goes_on_text
+from edgeleuk.session.log_bound import FOLD_BYTES
 from edgeleuk.session.reader import read_session
-from edgeleuk.session.schema import APPLICATION_ID, CONTINUED, SCHEMA, SCHEMA_VERSION, companions, explained
+from edgeleuk.session.schema import (
+    APPLICATION_ID,
+    CONTINUED,
+    SCHEMA,
+    SCHEMA_VERSION,
+    companions,
+    explained,
+    transaction,
+)
 from edgeleuk.session.writer import DEFAULT_GUARD, DiskGuard, SessionWriter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+PAGE_BYTES = 1024
 # What a cell is called must not depend on which part of a run saw it.
 SAME_SETTINGS = ("camera", "simulated", "bundle_sha256", "runtime", "precision", "px_per_um", "abstain")
 
@@ -69,10 +81,9 @@ def create_session(
     try:
         with explained(path):
             _hold(path, lock)
-            connection = connected(path)
+            connection = connected(path, any_thread=by_second(settings))
             go_on_from(0.0)
-            writer = SessionWriter(path, connection, lock, guard)
-            with writer._transaction():  # noqa: SLF001 - its own maker
+            with transaction(connection):
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
                 for statement in SCHEMA.split(";"):
@@ -83,6 +94,7 @@ def create_session(
                 )
                 append_link(connection, "settings", None)
             _sync_folder(path.parent)
+            return SessionWriter(path, connection, lock, settings, guard=guard)
     except BaseException:
         if connection is not None:
             connection.close()
@@ -90,7 +102,6 @@ def create_session(
         for file in (path, *companions(path)):
             file.unlink(missing_ok=True)
         raise
-    return writer
 
 
 def require_no_folder(path: Path) -> None:
@@ -149,6 +160,7 @@ def resume_session(
                     allowed=before,
                     cure="pass the same, or start a new session",
                 )
+        goes_on = goes_on_text(reader.settings, settings)
         broken = reader.verify().broken
     if broken is not None:
         raise SessionError(
@@ -163,13 +175,14 @@ def resume_session(
     try:
         with explained(path):
             _hold(path, lock)
-            writer = SessionWriter(path, connected(path), lock, guard)
+            connection = connected(path, any_thread=by_second(settings))
+            writer = SessionWriter(path, connection, lock, settings, guard=guard)
     except BaseException:
         os.close(lock)
         raise
     # The wall clock may stand before what is recorded, as a Raspberry Pi's does after its start.
     behind_s = go_on_from(writer.last_at() or 0.0)
-    writer.record_event("resumed", "the run goes on")
+    writer.record_event("resumed", goes_on)
     if behind_s >= LEAST_JUMP_S:
         writer.record_event("clock", behind_text(behind_s))
     return writer
@@ -199,8 +212,14 @@ def connected(path: Path, *, patience_s: float = PATIENCE_S, any_thread: bool = 
     connection = sqlite3.connect(
         path, isolation_level=None, timeout=patience_s, check_same_thread=not any_thread
     )
+    # Only a new file takes it: a picture leaves half a page empty, and most pictures are small.
+    connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
+    (page,) = connection.execute("PRAGMA page_size").fetchone()
+    connection.execute(f"PRAGMA wal_autocheckpoint = {FOLD_BYTES // page}")
+    # What a reader held up does not stay so long behind him.
+    connection.execute(f"PRAGMA journal_size_limit = {FOLD_BYTES}")
     connection.execute("PRAGMA foreign_keys = ON")
     return connection
 

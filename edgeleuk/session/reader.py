@@ -19,6 +19,7 @@ from edgeleuk.session.schema import (
     companions,
     explained,
     has_reviews,
+    picture_of_texture,
     said,
 )
 
@@ -44,11 +45,21 @@ _QUERIES = {
     "reviews": "SELECT reviews.*, link FROM reviews JOIN chain ON chain.kind = 'review'"
     " AND chain.key = reviews.id ORDER BY reviews.id",
 }
+_KEYS = {
+    "frames": "sequence",
+    "cells": "cells.track",
+    "events": "id",
+    "true_cells": "identity",
+    "reviews": "reviews.id",
+}
+# Rows that are read at once: of cells with their pictures some megabytes.
+_PAGE = 200
 
 # Columns that are left out unless they are asked for.
 _PICTURES = ("thumbnail", "crop", "contours")
 # Earlier sessions did not keep where a field lies.
 _WITH_TEXTURES = 3
+_LATER_CROP = "SELECT crop FROM views WHERE track = ? AND crop IS NOT NULL ORDER BY frame LIMIT 1"
 _ONE_CELL = _QUERIES["cells"].replace("ORDER BY cells.track", "WHERE cells.track = ?")
 
 
@@ -129,10 +140,8 @@ class SessionReader(CountingRows):
         with explained(self.path):
             if table == "reviews" and not has_reviews(self._connection):
                 return
-            cursor = self._connection.execute(_QUERIES[table].format(said=said(self._connection)))
-            names = _names(cursor)
-            for row in cursor:
-                record = dict(zip(names, row, strict=True))
+            query = _QUERIES[table].format(said=said(self._connection))
+            for record in self._in_pages(query, _KEYS[table]):
                 if not thumbnails:
                     for picture in _PICTURES:
                         record.pop(picture, None)
@@ -147,18 +156,34 @@ class SessionReader(CountingRows):
     def kept_fields(self) -> Iterator[dict[str, object]]:
         """Yield the fields whose place and texture are kept, in order; none of an early schema.
 
-        Each has ``sequence``, ``width``, ``height``, ``area``, ``left_px``, ``top_px`` and ``jpeg``.
+        Each has ``sequence``, ``width``, ``height``, ``area``, ``left_px``, ``top_px`` and ``picture``.
         """
         if self.schema < _WITH_TEXTURES:
             return
         with explained(self.path):
-            cursor = self._connection.execute(
-                "SELECT sequence, width, height, area, left_px, top_px, jpeg FROM frames JOIN textures"
-                " ON textures.frame = sequence WHERE area IS NOT NULL ORDER BY sequence"
+            query = (
+                f"SELECT sequence, width, height, area, left_px, top_px,"  # noqa: S608 - a name of ours
+                f" {picture_of_texture(self._connection)} AS picture FROM frames JOIN textures"
+                " ON textures.frame = sequence AND area IS NOT NULL ORDER BY sequence"
             )
-            names = _names(cursor)
-            for row in cursor:
+            yield from self._in_pages(query, "sequence")
+
+    def _in_pages(self, query: str, key: str) -> Iterator[dict[str, object]]:
+        """Yield rows by their key, some in a transaction: who takes them slowly holds up no run's log.
+
+        The key is their first column.
+        """
+        head, _, order = query.rpartition(" ORDER BY ")
+        after: tuple[object, ...] = ()
+        while True:
+            where = f" WHERE {key} > ?" if after else ""
+            cursor = self._connection.execute(f"{head}{where} ORDER BY {order} LIMIT {_PAGE}", after)
+            names, rows = _names(cursor), cursor.fetchall()
+            for row in rows:
                 yield dict(zip(names, row, strict=True))
+            if len(rows) < _PAGE:
+                return
+            after = (rows[-1][0],)
 
     def verify(self) -> ChainResult:
         """Compute the hash chain again; see `verify_chain`."""
@@ -182,7 +207,7 @@ class SessionReader(CountingRows):
             return found.fetchone() is not None
 
     def cell(self, track: int) -> dict[str, object]:
-        """Return the row of one cell, its pictures with it.
+        """Return the row of one cell, its pictures with it: of the first view that has one.
 
         Raises
         ------
@@ -192,8 +217,13 @@ class SessionReader(CountingRows):
         with explained(self.path):
             cursor = self._connection.execute(_ONE_CELL.format(said=said(self._connection)), (track,))
             row = cursor.fetchone()
-        if row is not None:
-            return dict(zip(_names(cursor), row, strict=True))
+            if row is not None:
+                found = dict(zip(_names(cursor), row, strict=True))
+                if self.schema >= _WITH_TEXTURES and found["crop"] is None:
+                    # Some sessions keep pictures from the first doubtful view on.
+                    later = self._connection.execute(_LATER_CROP, (track,)).fetchone()
+                    found["crop"] = None if later is None else later[0]
+                return found
         raise UsageError(
             f"{self.path.name} has no such cell",
             got=track,

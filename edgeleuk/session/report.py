@@ -33,6 +33,7 @@ from edgeleuk.results.structs import (
     Printed,
     Sightings,
 )
+from edgeleuk.session.kept_pictures import pictures_text
 from edgeleuk.session.reader import read_session
 from edgeleuk.version import RESEARCH_USE
 
@@ -90,6 +91,8 @@ class SessionReport(Printed, frozen=True, kw_only=True):
         None of a session of the first schema, which has none.
     gaps, checks : sequence of Gap
         Times without frames; and what the light, the focus and the control said.
+    pictures : str or None
+        Which pictures of cells were left out; None where all are kept.
     """
 
     schema_version: int = 1
@@ -115,6 +118,7 @@ class SessionReport(Printed, frozen=True, kw_only=True):
     events: EventCounts
     gaps: list[Gap]
     checks: tuple[Gap, ...] = ()
+    pictures: str | None = None
     research_use: str = RESEARCH_USE
 
 
@@ -193,6 +197,7 @@ def report_facts(reader: SessionReader) -> SessionReport:
         "events": {"n": len(events), "by_kind": dict(Counter(str(e["kind"]) for e in events).most_common())},
         "gaps": _events(events, GAPS),
         "checks": _events(events, CHECKS),
+        "pictures": pictures_text(settings),
     }
     return msgspec.convert(facts, SessionReport)
 
@@ -216,6 +221,8 @@ def report_text(report: SessionReport) -> str:
     ]
     lines += share_text(share)
     lines += counting_text(facts)
+    if facts["pictures"] is not None:
+        lines.append(f"pictures  {facts['pictures']}")
     lines.append(_listed("events", facts["events"]["by_kind"]))
     lines += _shown("gap", [f"{gap['at']} {gap['kind']}: {gap['text']}" for gap in facts["gaps"]])
     for kind in CHECKS:

@@ -40,8 +40,9 @@ COVERED = {
         " AND frame BETWEEN first_frame AND last_frame ORDER BY frame, track, picture",
     ),
 }
-# Table -> its columns that hold pictures, which a rule may remove.
-PICTURES = {"cells": ("thumbnail", "crop"), "views": ("crop",), "textures": ("jpeg",)}
+# Table -> its columns that hold pictures, which a rule may remove: of a texture the whole row goes.
+PICTURES = {"cells": ("crop",), "views": ("crop",), "textures": ("picture",)}
+TEXTURE = "textures.picture"
 # What tells the rows of a frame apart, in the order of the queries above; of others the frame alone does.
 _KEYS = {"cells": "track", "true_cells": "identity", "views": "track", "moves": "id"}
 # So many links are read at once: few enough for their pictures to fit into memory.
@@ -125,6 +126,13 @@ def digested(table: str, rows: Rows, removed: Mapping[tuple[str, int, int], byte
                 known = removed.get((name, values[frame_at], track))  # type: ignore[arg-type]
                 values[place] = None if known is None else Digest(known)
         found.append(tuple(values))
+    if table == "textures" and removed:
+        there = {row[frame_at] for row in found}
+        found += [
+            (frame, Digest(digest))
+            for (name, frame, _), digest in removed.items()
+            if name == TEXTURE and frame not in there
+        ]
     return Rows(rows.names, found)
 
 
@@ -217,7 +225,7 @@ class RowsOfFrames:
         else:
             found = self._rows_by_key(table, key, frames)
         rows = Rows(names, found)
-        if self._schema >= WITH_DIGESTS and found:
+        if self._schema >= WITH_DIGESTS and table in PICTURES:
             rows = digested(table, rows, removed_from(self._connection, frames[0], frames[-1]))
         place = names.index("sequence" if table == "frames" else "frame")
         of_frames: dict[int, list[Row]] = {}

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from edgeleuk.session.schema import REVIEWS, SCHEMA
+from edgeleuk.session.schema import INDEXES, REMOVALS, REVIEWS, SCHEMA
 
 _KINDS = ",\n    kind TEXT,\n    kind_probability REAL\n)"
 _KINDS_OF_VIEWS = (
     "    kind TEXT,\n    kind_probability REAL,\n    agreed_kind TEXT,\n    agreed_kind_probability REAL,\n"
 )
-_FIFTH = SCHEMA.replace(f"{REVIEWS};", "").replace(",\n    contours BLOB\n)", "\n)")
+_WITHOUT_INDEXES = SCHEMA.replace(INDEXES, "").replace(REMOVALS, "")
+_SIXTH = _WITHOUT_INDEXES.replace(
+    "    truth TEXT,\n    crop BLOB", "    truth TEXT,\n    thumbnail BLOB,\n    crop BLOB"
+).replace(" picture BLOB NOT NULL", " jpeg BLOB NOT NULL")
+_FIFTH = _SIXTH.replace(f"{REVIEWS};", "").replace(",\n    contours BLOB\n)", "\n)")
 # The fourth has the tables of the third.
 _FOURTH = _FIFTH.replace(_KINDS, "\n)").replace(_KINDS_OF_VIEWS, "").replace("'other', ", "")
-TABLES_OF = {5: _FIFTH, 4: _FOURTH, 3: _FOURTH}
+TABLES_OF = {6: _SIXTH, 5: _FIFTH, 4: _FOURTH, 3: _FOURTH}

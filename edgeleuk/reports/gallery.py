@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from edgeleuk.io.console import printable
 from edgeleuk.io.page import figure, image
 from edgeleuk.reports.facts import UNCERTAIN, by_name
+from edgeleuk.session.pictures import thumbnail_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,7 +59,7 @@ def _of(cells: int, most: int, what: str) -> str:
 
 
 def _block(reader: SessionReader, cells: Sequence[PageCell], caption: str) -> str:
-    figures = [_figure(cell, reader.cell(cell.track)["thumbnail"]) for cell in cells]
+    figures = [_figure(cell, thumbnail_of(reader.cell(cell.track))) for cell in cells]
     return f'<p class="note">{escape(caption)}</p>\n<div class="cells">\n' + "\n".join(figures) + "\n</div>"
 
 

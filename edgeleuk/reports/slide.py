@@ -71,7 +71,7 @@ def slide_image(reader: SessionReader) -> SlideImage | None:
         box = places.get(int(str(field["sequence"])))
         if box is None:
             continue
-        fine = cv2.imdecode(np.frombuffer(_bytes(field["jpeg"]), np.uint8), reading)
+        fine = cv2.imdecode(np.frombuffer(_bytes(field["picture"]), np.uint8), reading)
         if fine is None:
             continue
         if reading == cv2.IMREAD_GRAYSCALE and fine.shape[1] >= 8 * factor * box[2]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,11 +13,12 @@ from edgeleuk.capture.base import PICTURE_SUFFIXES, local_path
 from edgeleuk.errors import EdgeleukError
 from edgeleuk.frames import Box
 from edgeleuk.io.images import read_image
+from edgeleuk.session.pictures import decode_crop
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from edgeleuk.frames import RgbImage
+    from edgeleuk.frames import CellCrop, RgbImage
 
 # So many times the cell's longer side are shown, and no fewer pixels than that.
 _TIMES, _LEAST_PX = 6, 320
@@ -28,7 +30,7 @@ class RecordedCell(NamedTuple):
     """A cell of a field, as a session has it."""
 
     box: Box
-    png: bytes | None
+    crop: bytes | None
 
 
 class RecordedField(NamedTuple):
@@ -120,24 +122,24 @@ def _from_record(field: RecordedField) -> RgbImage | None:
     grey = cv2.resize(texture, (field.width, field.height), interpolation=cv2.INTER_LINEAR)
     pixels = np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), np.uint8)
     for cell in field.cells:
-        bgra = None if cell.png is None else _decoded(cell.png, cv2.IMREAD_UNCHANGED)
-        if bgra is None or bgra.ndim != 3 or bgra.shape[2] != 4:
-            continue
-        _paste(pixels, cell.box, bgra)
+        if cell.crop is not None:
+            # A damaged picture is left out.
+            with suppress(ValueError, TypeError, IndexError, cv2.error):
+                _paste(pixels, cell.box, decode_crop(cell.crop, 1.0))
     return pixels
 
 
-def _paste(pixels: RgbImage, box: Box, bgra: RgbImage) -> None:
+def _paste(pixels: RgbImage, box: Box, crop: CellCrop) -> None:
     """Put a cell into its place, around the middle of its box."""
-    height, width = bgra.shape[:2]
+    height, width = crop.mask.shape
     left, top = box.x + (box.w - width) // 2, box.y + (box.h - height) // 2
     if left < 0 or top < 0:
         return
     there = pixels[top : top + height, left : left + width]
     if there.shape[:2] != (height, width):
         return
-    inside = bgra[:, :, 3] > 0
-    there[inside] = bgra[:, :, 2::-1][inside]
+    inside = crop.mask > 0
+    there[inside] = crop.pixels[inside]
 
 
 def _decoded(data: bytes, how: int) -> RgbImage | None:

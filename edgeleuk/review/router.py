@@ -16,6 +16,7 @@ from starlette.responses import RedirectResponse, Response
 from edgeleuk.errors import SessionError, UsageError
 from edgeleuk.labels.words import name_given
 from edgeleuk.review.desk import word
+from edgeleuk.session.pictures import as_png
 from edgeleuk.session.reviews import LONGEST_NOTE, LONGEST_READER, LONGEST_TOKEN, WORDS
 
 if TYPE_CHECKING:
@@ -171,7 +172,11 @@ def _add_cells(router: APIRouter, desk: ReviewDesk, neighbours: Neighbours | str
         data = desk.row(track).get("crop")
         if not isinstance(data, bytes):
             raise HTTPException(404, "the cell's picture was not recorded")
-        return Response(data, media_type="image/png", headers=_PICTURES_STAY)
+        try:
+            png = as_png(data)
+        except (ValueError, TypeError, IndexError):
+            raise HTTPException(404, "the cell's picture is damaged") from None
+        return Response(png, media_type="image/png", headers=_PICTURES_STAY)
 
     @router.get("/api/review/cells/{track}/context", response_class=Response)
     def context(track: int) -> Response:

@@ -20,6 +20,7 @@ from edgeleuk.session.schema import (
     companions,
     explained,
     has_reviews,
+    picture_of_texture,
     said,
 )
 
@@ -161,13 +162,14 @@ class SessionReader(CountingRows):
     def kept_fields(self) -> Iterator[dict[str, object]]:
         """Yield the fields whose place and texture are kept, in order; none of an early schema.
 
-        Each has ``sequence``, ``width``, ``height``, ``area``, ``left_px``, ``top_px`` and ``jpeg``.
+        Each has ``sequence``, ``width``, ``height``, ``area``, ``left_px``, ``top_px`` and ``picture``.
         """
         if self.schema < _WITH_TEXTURES:
             return
         with explained(self.path):
             cursor = self._connection.execute(
-                "SELECT sequence, width, height, area, left_px, top_px, jpeg FROM frames JOIN textures"
+                f"SELECT sequence, width, height, area, left_px, top_px,"  # noqa: S608 - a name of ours
+                f" {picture_of_texture(self._connection)} AS picture FROM frames JOIN textures"
                 " ON textures.frame = sequence WHERE area IS NOT NULL ORDER BY sequence"
             )
             names = _names(cursor)

@@ -42,6 +42,8 @@ TABLES_BROKEN = "the tables are not as they were made"
 SETTINGS_BROKEN = "the settings are not as they were recorded"
 # From this schema on values are hashed with their types.
 _TYPED = 4
+# From this schema on reviews have their table from the beginning.
+_WITH_REVIEWS = 6
 # SHA-256 over the tables of earlier schemas, so that theirs are compared, too.
 _TABLES_BEFORE = {
     2: "d052c91a16ea5811ae6343026115f2ec2f1bf512f8a44762c448e23fd3b391e0",
@@ -49,6 +51,7 @@ _TABLES_BEFORE = {
     3: "c3e1dfb656354c6b526441bd62c1d5790fb01429747787d22c5e5629993fabfc",
     4: "c3e1dfb656354c6b526441bd62c1d5790fb01429747787d22c5e5629993fabfc",
     5: "bfb86f87f4ce1660de7a0f788f33e373c6ee79383a61027c8e28d486516f5f16",
+    6: "20da7639f8ef96bb0b97f0138b8bc36ea9ba96fe67c8c5faac9b8928adfba154",
 }
 _TABLES_QUERY = "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name"
 # What a column of a declared type may hold, as SQLite's typeof() names it.
@@ -267,7 +270,7 @@ def has_its_tables(connection: sqlite3.Connection, version: int) -> bool:
         return connection.execute(strange).fetchone() is None
     found = connection.execute(_TABLES_QUERY).fetchall()
     if version in _TABLES_BEFORE:
-        if version >= _TYPED:
+        if _TYPED <= version < _WITH_REVIEWS:
             found = [row for row in found if row != _REVIEWS]
         return hashlib.sha256(repr(found).encode()).hexdigest() == _TABLES_BEFORE[version]
     return found == _tables_of_a_new_one()

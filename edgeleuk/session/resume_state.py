@@ -10,7 +10,7 @@ import numpy as np
 
 from edgeleuk.frames import Box
 from edgeleuk.results import Counted, Decision
-from edgeleuk.session.schema import said, tally_rows
+from edgeleuk.session.schema import picture_of_texture, said, tally_rows
 
 if TYPE_CHECKING:
     import sqlite3
@@ -111,29 +111,30 @@ def earlier_fields(connection: sqlite3.Connection) -> Iterator[EarlierField]:
     from edgeleuk.vision.tracking import EarlierField, Move, Placed  # noqa: PLC0415 - as below
 
     rows = connection.execute(
-        "SELECT sequence, width, height, area, left_px, top_px, jpeg FROM frames"
-        " LEFT JOIN textures ON textures.frame = sequence WHERE area IS NOT NULL ORDER BY sequence"
+        "SELECT sequence, width, height, area, left_px, top_px,"  # noqa: S608 - a name of ours
+        f" {picture_of_texture(connection)} FROM frames LEFT JOIN textures"
+        " ON textures.frame = sequence WHERE area IS NOT NULL ORDER BY sequence"
     )
-    for sequence, width, height, area, left, top, jpeg in rows:
+    for sequence, width, height, area, left, top, picture in rows:
         moves = connection.execute(
             "SELECT area, into_area, x_px, y_px FROM moves WHERE frame = ? ORDER BY id", (sequence,)
         )
         cells = connection.execute("SELECT track, x, y, w, h FROM cells WHERE frame = ?", (sequence,))
         yield EarlierField(
-            Placed(area, left, top, tuple(Move(*move) for move in moves), _texture(jpeg, height, width)),
+            Placed(area, left, top, tuple(Move(*move) for move in moves), _texture(picture, height, width)),
             width,
             height,
             [(track, Box(*box)) for track, *box in cells],
         )
 
 
-def _texture(jpeg: bytes | None, height: int, width: int) -> Texture | None:
-    if jpeg is None:
+def _texture(picture: bytes | None, height: int, width: int) -> Texture | None:
+    if picture is None:
         return None
     # Reading a session must not cost OpenCV's start.
     import cv2  # noqa: PLC0415
 
     from edgeleuk.vision.registration import Texture  # noqa: PLC0415
 
-    fine = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_GRAYSCALE)
+    fine = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_GRAYSCALE)
     return Texture(np.asarray(fine, np.uint8), (height, width))

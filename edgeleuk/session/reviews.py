@@ -19,7 +19,15 @@ from edgeleuk.session.hash_chain import append_link
 from edgeleuk.session.open import connected
 from edgeleuk.session.reader import SessionReader, read_session
 from edgeleuk.session.reader import opened as opened_for_reading
-from edgeleuk.session.schema import CONTINUED, REVIEWS, explained, has_reviews, said, transaction
+from edgeleuk.session.schema import (
+    CONTINUED,
+    REVIEWS,
+    explained,
+    has_reviews,
+    picture_of_texture,
+    said,
+    transaction,
+)
 
 if TYPE_CHECKING:
     import sqlite3
@@ -235,8 +243,8 @@ class ReviewedSession(SessionReader):
         """
         with explained(self.path):
             of_field = self._connection.execute(
-                "SELECT source, width, height, jpeg FROM frames LEFT JOIN textures ON frame = sequence"
-                " WHERE sequence = ?",
+                f"SELECT source, width, height, {picture_of_texture(self._connection)} FROM frames"  # noqa: S608 - a name of ours
+                " LEFT JOIN textures ON frame = sequence WHERE sequence = ?",
                 (frame,),
             ).fetchone()
             cells = self._connection.execute(

@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 
 # "EDLK" in the file's header tells `file` and us whose database it is.
 APPLICATION_ID = 0x45444C4B
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 # Sessions of these may be continued: later ones only add what may be left empty.
-CONTINUED = (4, 5, SCHEMA_VERSION)
+CONTINUED = (4, 5, 6, SCHEMA_VERSION)
 _WITH_KINDS = 5
 _WITH_CONTOURS = 6
+# From here on pictures are WebP, and none is kept that another tells.
+_WITH_WEBP = 7
 RESTORE = "restore it from a copy"
 
 # What people call the cells: a session of the fourth or the fifth schema takes it with its first review.
@@ -36,6 +38,30 @@ REVIEWS = """CREATE TABLE reviews (
     token TEXT NOT NULL UNIQUE,
     note TEXT
 )"""
+# Pictures that a rule removed: when and by which rule, and the SHA-256 of each, which its frame's link covers.
+REMOVALS = """CREATE TABLE removals (
+    id INTEGER PRIMARY KEY,
+    at REAL NOT NULL,
+    rule TEXT NOT NULL,
+    first_frame INTEGER, last_frame INTEGER,
+    what TEXT NOT NULL
+);
+CREATE TABLE removed (
+    frame INTEGER NOT NULL,
+    track INTEGER NOT NULL,
+    picture TEXT NOT NULL,
+    removal INTEGER NOT NULL REFERENCES removals (id),
+    sha256 BLOB NOT NULL,
+    PRIMARY KEY (frame, track, picture)
+) WITHOUT ROWID;
+"""
+# What a frame's link covers is found by the frame, however many cells there are: without these each record
+# of a night would look through all before it.
+INDEXES = """CREATE INDEX cells_of_frame ON cells (frame);
+CREATE INDEX views_of_frame ON views (frame);
+CREATE INDEX true_cells_of_frame ON true_cells (frame);
+CREATE INDEX moves_of_frame ON moves (frame);
+"""
 SCHEMA = f"""
 CREATE TABLE chain (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, key INTEGER, link BLOB NOT NULL);
 CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -53,7 +79,7 @@ CREATE TABLE frames (
     rejected TEXT,
     area INTEGER, left_px REAL, top_px REAL
 );
-CREATE TABLE textures (frame INTEGER PRIMARY KEY REFERENCES frames (sequence), jpeg BLOB NOT NULL);
+CREATE TABLE textures (frame INTEGER PRIMARY KEY REFERENCES frames (sequence), picture BLOB NOT NULL);
 CREATE TABLE moves (
     id INTEGER PRIMARY KEY,
     frame INTEGER NOT NULL REFERENCES frames (sequence),
@@ -69,7 +95,6 @@ CREATE TABLE cells (
     probability REAL,
     reason TEXT,
     truth TEXT,
-    thumbnail BLOB,
     crop BLOB,
     focus REAL NOT NULL,
     is_foreign INTEGER NOT NULL,
@@ -104,7 +129,7 @@ CREATE TABLE true_cells (
 );
 CREATE TABLE summary (id INTEGER PRIMARY KEY, value TEXT NOT NULL);
 {REVIEWS};
-"""
+{REMOVALS}{INDEXES}"""
 
 
 # What is said of a cell is what its views agreed on last.
@@ -159,6 +184,17 @@ def has_contours(connection: sqlite3.Connection) -> bool:
     """Whether a session has a column for the outlines of cells; see `edgeleuk.session.contours`."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     return bool(version >= _WITH_CONTOURS)
+
+
+def has_webp(connection: sqlite3.Connection) -> bool:
+    """Whether a session's pictures are WebP, and it has no thumbnails; see `edgeleuk.session.pictures`."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return bool(version >= _WITH_WEBP)
+
+
+def picture_of_texture(connection: sqlite3.Connection) -> str:
+    """Return the name of the column of textures that holds their picture."""
+    return "picture" if has_webp(connection) else "jpeg"
 
 
 def has_reviews(connection: sqlite3.Connection) -> bool:

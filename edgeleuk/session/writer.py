@@ -24,9 +24,9 @@ from edgeleuk.session.contours import encode_contours
 from edgeleuk.session.counting_rows import CountingRows
 from edgeleuk.session.hash_chain import append_link
 from edgeleuk.session.intact import FileWatch
-from edgeleuk.session.pictures import encode_crop, encode_texture, thumbnail
+from edgeleuk.session.pictures import encode_crop, encode_texture, pack_crop
 from edgeleuk.session.resume_state import earlier_fields, last_record_at, read_resume_state
-from edgeleuk.session.schema import explained, has_contours, has_kinds, transaction
+from edgeleuk.session.schema import explained, has_contours, has_kinds, has_webp, transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -86,8 +86,7 @@ class JudgedCell:
         NaN where the scale is unknown.
     prediction : Prediction
     crop : CellCrop or None
-        What was judged; it is kept as it is, and of the first view a reduced JPEG of it. None where the
-        cell turned out to be none.
+        What was judged; it is kept as it is. None where the cell turned out to be none.
     truth : str or None
         Its real label where the source is simulated.
     focus : float
@@ -168,13 +167,16 @@ class SessionWriter(CountingRows):
         first = [cell for cell in judged if cell.agreed is None]
         kept = self._has_room()
         # Encoded before the transaction: nobody has to wait for it.
-        crops = {cell.track: encode_crop(cell.crop) if kept and cell.crop else None for cell in judged}
-        thumbnails = [thumbnail(cell.crop.pixels) if kept and cell.crop else None for cell in first]
+        # A session of before stays what its edgeleuk reads.
+        webp = has_webp(self._connection)
+        pack = pack_crop if webp else encode_crop
+        crops = {cell.track: pack(cell.crop) if kept and cell.crop else None for cell in judged}
         contours = [None if cell.mask is None else encode_contours(cell.mask) for cell in first]
-        texture = None if placed is None or placed.texture is None else encode_texture(placed.texture)
+        seen = None if placed is None else placed.texture
+        texture = None if seen is None else encode_texture(seen, webp=webp)
         with self._transaction() as connection:
             _insert_frame(connection, result, len(first), placed)
-            _insert_first_views(connection, result.sequence, first, (thumbnails, contours), crops)
+            _insert_first_views(connection, result.sequence, first, contours, crops)
             _insert_further_views(connection, result.sequence, judged, crops)
             if texture is not None:
                 connection.execute("INSERT INTO textures VALUES (?, ?)", (result.sequence, texture))
@@ -320,22 +322,21 @@ def _insert_first_views(
     connection: sqlite3.Connection,
     sequence: int,
     cells: Sequence[JudgedCell],
-    shown: tuple[Sequence[bytes | None], Sequence[bytes | None]],
+    contours: Sequence[bytes | None],
     crops: Mapping[int, bytes | None],
 ) -> None:
-    """Insert the cells that were judged for the first time, `shown` by thumbnails and outlines."""
-    thumbnails, contours = shown
+    """Insert the cells that were judged for the first time."""
     names: tuple[str, ...] = (
         *("track", "frame", "x", "y", "w", "h", "area_px", "nucleus_area_px", "area_um2", "nucleus_area_um2"),
-        *("decision", "probability", "reason", "truth", "thumbnail", "crop", "focus", "is_foreign"),
+        *("decision", "probability", "reason", "truth", "crop", "focus", "is_foreign"),
     )
     rows: list[tuple[object, ...]] = [
         (
             *(cell.track, sequence, *cell.box, cell.area_px, cell.nucleus_area_px),
             *(cell.area_um2, cell.nucleus_area_um2, *_columns(cell.prediction)),
-            *(cell.truth, small, crops[cell.track], cell.focus, cell.prediction.foreign),
+            *(cell.truth, crops[cell.track], cell.focus, cell.prediction.foreign),
         )
-        for cell, small in zip(cells, thumbnails, strict=True)
+        for cell in cells
     ]
     if has_contours(connection):
         names = (*names, "contours")

@@ -65,7 +65,7 @@ def lengthened(short: Path, cells: int, folder: Path) -> Path:
     rng = np.random.default_rng(0)
     with read_session(short) as reader:
         rows = [reader.cell(int(str(row["track"]))) for row in reader.rows("cells")]
-        fields = [np.frombuffer(field["jpeg"], np.uint8) for field in reader.kept_fields()]
+        fields = [np.frombuffer(field["picture"], np.uint8) for field in reader.kept_fields()]
         settings = reader.settings
     import cv2
 

@@ -44,7 +44,6 @@ TABLES = {
         "decision",
         "probability",
         "reason",
-        "thumbnail",
         "crop",
     ),
     "views": ("track", "frame", "decision", "agreed_decision", "agreed_probability", "crop"),

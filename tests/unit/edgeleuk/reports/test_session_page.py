@@ -157,7 +157,7 @@ class TestEvidence:
         path = make(tmp_path / "s.db")
         assert '<h2 class="page">Gallery' not in page_of(path, PageOptions(pictures=0))
         connection = sqlite3.connect(path)
-        connection.execute("UPDATE cells SET thumbnail = NULL")
+        connection.execute("UPDATE cells SET crop = NULL")
         connection.commit()
         connection.close()
         assert page_of(path).count("<p>no picture</p>") == 40

@@ -76,7 +76,7 @@ def test_a_cell_at_the_border(box: Box) -> None:
 
 def test_cells_that_cannot_be_pasted_are_left_out() -> None:
     damaged = field("virtual://")._replace(
-        cells=[RecordedCell(Box(635, 470, 9, 9), field("")[4][0].png), RecordedCell(BOX, b"no picture")]
+        cells=[RecordedCell(Box(635, 470, 9, 9), field("")[4][0].crop), RecordedCell(BOX, b"no picture")]
     )
     found = context_of(damaged, BOX)
     assert found is not None

@@ -26,7 +26,7 @@ DAMAGE = {
     "a probability that is a text": "UPDATE cells SET probability = 'high'",
     "a decision that is none": "UPDATE cells SET decision = 'cancer'",
     "an area that is a blob": "UPDATE cells SET area_um2 = x'00'",
-    "a picture that is a number": "UPDATE cells SET thumbnail = 5, crop = 5",
+    "a picture that is a number": "UPDATE cells SET crop = 5",
     "a summary that is a list": "UPDATE summary SET value = '[]'",
     "a summary of another shape": """UPDATE summary SET value = '{"frames": 1}'""",
     "a summary that is no JSON": "UPDATE summary SET value = '{'",
@@ -35,7 +35,7 @@ DAMAGE = {
     "an error that is none": "UPDATE settings SET value = '{\"sensitivity\": []}' WHERE key = 'known_error'",
     "a text that is no UTF-8": "UPDATE frames SET source = CAST(x'ff' AS TEXT)",
     "a view that loops": "DROP TABLE textures; CREATE VIEW textures AS WITH RECURSIVE n(i) AS"
-    " (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i AS frame, i AS jpeg FROM n",
+    " (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i AS frame, i AS picture FROM n",
     "no frames": "DROP TABLE frames",
     "the first schema": "PRAGMA user_version = 1; UPDATE frames SET captured_at = 1e300",
 }

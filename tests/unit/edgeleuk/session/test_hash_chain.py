@@ -18,14 +18,17 @@ from hypothesis import strategies as st
 from sessions import CROP, WRITER, record, summary
 
 from edgeleuk.errors import SessionError, UsageError
+from edgeleuk.frames import CellCrop
 from edgeleuk.session import create_session, read_session
 from edgeleuk.session.links import RowsOfFrames, encoded
-from edgeleuk.session.pictures import decode_crop, encode_crop
+from edgeleuk.session.pictures import decode_crop, encode_crop, pack_crop, thumbnail_of
 from edgeleuk.session.schema import APPLICATION_ID
 from edgeleuk.session.verify import is_database, verify_session
 from edgeleuk.session.writer import MB, DiskGuard
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from outcome import Call
 
 KILLS = 50
@@ -300,7 +303,7 @@ class TestDisk:
             record(session, 1)
         with read_session(path) as reader:
             cells = list(reader.rows("cells", thumbnails=True))
-            assert [(cell["thumbnail"], cell["crop"], cell["decision"]) for cell in cells] == [
+            assert [(thumbnail_of(cell), cell["crop"], cell["decision"]) for cell in cells] == [
                 (None, None, "blast")
             ] * 2
             (event,) = reader.rows("events")
@@ -330,12 +333,13 @@ class TestDisk:
                 reader.cell(5)
 
 
-def test_a_crop_keeps_its_black_pixels_apart_from_its_mask() -> None:
+@pytest.mark.parametrize("encode", [encode_crop, pack_crop])
+def test_a_crop_keeps_its_black_pixels_apart_from_its_mask(encode: Callable[[CellCrop], bytes]) -> None:
     pixels, mask = CROP.pixels.copy(), CROP.mask.copy()
     pixels[:10] = 0
     mask[-5:] = 0
     pixels[mask == 0] = 0
-    found = decode_crop(encode_crop(type(CROP)(pixels, mask, 8.5)), 8.5)
+    found = decode_crop(encode(CellCrop(pixels, mask, 8.5)), 8.5)
     assert (found.pixels == pixels).all()
     assert (found.mask == mask).all()
     assert found.px_per_um == 8.5

@@ -190,7 +190,7 @@ class TestARunThatGoesOn:
                 record(writer, 2)
 
 
-@pytest.mark.parametrize("version", [4, 5])
+@pytest.mark.parametrize("version", [4, 5, 6])
 def test_earlier_sessions_take_reviews(version: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "old.db"
     with monkeypatch.context() as patch:
@@ -217,8 +217,8 @@ def test_earlier_sessions_take_reviews(version: int, tmp_path: Path, monkeypatch
 
 
 def test_a_session_without_typed_links_takes_none(session: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgeleuk.session.reviews.CONTINUED", (7,))
+    monkeypatch.setattr("edgeleuk.session.reviews.CONTINUED", (8,))
     with pytest.raises(
-        SessionError, match=r"takes no reviews: got schema 6, .* label its cells with `edgeleuk"
+        SessionError, match=r"takes no reviews: got schema 7, .* label its cells with `edgeleuk"
     ):
         open_for_review(session)

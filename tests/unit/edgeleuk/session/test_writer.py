@@ -34,7 +34,7 @@ from edgeleuk.results import (
 )
 from edgeleuk.session import SessionWriter, create_session, export_csv, read_session
 from edgeleuk.session.export import COLUMNS, export_jsonl
-from edgeleuk.session.pictures import THUMBNAIL_PX, thumbnail
+from edgeleuk.session.pictures import THUMBNAIL_PX, thumbnail, thumbnail_of
 from edgeleuk.session.schema import SCHEMA_VERSION
 from edgeleuk.version import RESEARCH_USE
 
@@ -78,7 +78,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         0, 0, 3, 4, 120, 90, 100.5, "blast",
     ]  # fmt: skip
     assert cells[1]["probability"] is None
-    picture = cells[0]["thumbnail"]
+    picture = thumbnail_of(cells[0])
     assert isinstance(picture, bytes)
     assert decode(picture).shape == (72, 96, 3)
 

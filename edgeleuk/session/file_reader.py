@@ -131,8 +131,8 @@ class SessionReader(CountingRows):
     def rows(self, table: str, *, thumbnails: bool = False) -> Iterator[dict[str, object]]:
         """Yield the rows of a table in the order of their keys.
 
-        It is ``frames``, ``cells``, ``events``, ``true_cells``, ``reviews`` or ``removals``. Rows of ``cells`` carry
-        ``captured_at``, ``source`` and ``px_per_um`` of their frame; pictures and outlines are left out
+        It is ``frames``, ``cells``, ``events``, ``true_cells``, ``reviews`` or ``removals``. Rows of
+        ``cells`` carry ``captured_at``, ``source`` and ``px_per_um`` of their frame; pictures and outlines are left out
         unless `thumbnails` are asked for. Rows of ``reviews`` carry their ``link``; a session of an earlier
         schema that nobody reviewed has none.
         """

@@ -15,8 +15,8 @@ from edgeleuk.errors import SessionError, UsageError
 from edgeleuk.io.clock import now
 from edgeleuk.io.console import recordable
 from edgeleuk.results.kinds import LABELS
+from edgeleuk.session.files import connected
 from edgeleuk.session.hash_chain import append_link
-from edgeleuk.session.open import connected
 from edgeleuk.session.reader import SessionReader, read_session
 from edgeleuk.session.reader import opened as opened_for_reading
 from edgeleuk.session.schema import (

@@ -38,7 +38,7 @@ REVIEWS = """CREATE TABLE reviews (
     token TEXT NOT NULL UNIQUE,
     note TEXT
 )"""
-# Pictures that a rule removed: when and by which rule, and the SHA-256 of each, which its frame's link covers.
+# What a rule removed: when and by which, and the SHA-256 of each picture, which its frame's link covers.
 REMOVALS = """CREATE TABLE removals (
     id INTEGER PRIMARY KEY,
     at REAL NOT NULL,

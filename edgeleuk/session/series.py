@@ -11,7 +11,6 @@ import re
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeleuk.errors import SessionError, UsageError
@@ -22,6 +21,7 @@ from edgeleuk.session.schema import APPLICATION_ID
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
 # Under this key a file's settings say which file it goes on from.
 SERIES = "series"
@@ -29,8 +29,6 @@ SERIES = "series"
 SPLIT = "split"
 GOES_ON_IN = "the session goes on in "
 GOES_ON_FROM = "the session goes on from "
-# How every SQLite file begins.
-MAGIC = b"SQLite format 3\0"
 # A chain since the second schema; removals are in the later ones.
 _WITH_CHAIN = 2
 _NUMBERED = re.compile(r"(.+)\.\d{3,}")
@@ -105,7 +103,7 @@ def sessions_in(folder: Path) -> list[tuple[SeriesFile, ...]]:
     SessionError
         As of `files_of`.
     """
-    left = [file for file in map(read_place, _databases(folder)) if file is not None]
+    left = [file for path in _databases(folder) if (file := read_place(path)) is not None]
     found = []
     while left:
         named = max(left, key=lambda file: file.part)
@@ -125,7 +123,7 @@ def next_name(path: Path, part: int) -> Path:
     ('night.002.db', 'night.003.db')
     """
     numbered = _NUMBERED.fullmatch(path.stem)
-    stem = numbered[1] if numbered and part > 2 else path.stem  # noqa: PLR2004 - the second follows the first
+    stem = numbered[1] if numbered and part > 2 else path.stem
     while (found := path.with_name(f"{stem}.{part:03d}{path.suffix}")).exists():
         part += 1
     return found
@@ -134,9 +132,7 @@ def next_name(path: Path, part: int) -> Path:
 def read_place(path: Path) -> SeriesFile | None:
     """Read what a file says of its place in a series; None where it is no session with a hash chain."""
     try:
-        with path.open("rb") as file:
-            if file.read(len(MAGIC)) != MAGIC:
-                return None
+        # By SQLite alone: to open and close the file of a run would take SQLite's own locks away from it.
         with closing(opened(path)) as connection:
             return _place(path, connection)
     except (OSError, sqlite3.Error, ValueError, TypeError, KeyError, UnicodeDecodeError):
@@ -207,7 +203,7 @@ def _candidates(named: SeriesFile) -> Iterable[Path]:
     """Return files that may belong to the series of this one: most sessions have none."""
     folder = named.path.parent
     if named.part > 1 or named.then is not None:
-        return _databases(folder)
+        return [file for file in _databases(folder) if file.suffix == named.path.suffix]
     prefix, suffix = f"{named.path.stem}.", named.path.suffix
     return [
         file

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from edgeleuk.counting.intervals import called_of
 from edgeleuk.errors import SessionError, UsageError
-from edgeleuk.results import counted_of
+from edgeleuk.results import Decision, counted_of
 from edgeleuk.session.file_reader import SessionReader, read_file
 from edgeleuk.session.hash_chain import ChainResult
 from edgeleuk.session.schema import Counts, Tallies, explained, said
@@ -132,11 +132,11 @@ class SeriesReader(SessionReader):
         calls: Iterable[Any] = ((call[1], call[2]) for call in self._calls())
         return called_of(calls, threshold)
 
-    def truths(self) -> Iterator[tuple[str, str]]:
+    def truths(self) -> Iterator[tuple[str, Decision]]:
         """Yield the real label of each simulated cell, and what it is called."""
         for _, said_of, truth in self._called_tracks():
             if truth is not None:
-                yield str(truth), str(said_of[0])
+                yield str(truth), Decision(said_of[0])
 
     def close(self) -> None:
         """Read no more."""
@@ -172,7 +172,7 @@ class SeriesReader(SessionReader):
             _push(heap, place, rows)
 
     def _numbered_anew(self, table: str) -> Iterator[dict[str, object]]:
-        """Number rows on from file to file, each of which counts from 1."""
+        """Yield rows whose numbers go on from file to file, each of which counts from 1."""
         before = 0
         for part in self._parts():
             last = 0
@@ -201,7 +201,7 @@ class SeriesReader(SessionReader):
         """Return the views of cells that were judged first in an earlier file, by their number."""
         if self._later is None:
             self._later = {}
-            where = "LEFT JOIN cells ON cells.track = views.track WHERE cells.track IS NULL GROUP BY views.track"
+            where = "WHERE views.track NOT IN (SELECT track FROM cells) GROUP BY views.track"
             for file in self.files[1:]:
                 with read_file(file) as part:
                     for track, views in _later_in(part, where).items():

@@ -228,10 +228,7 @@ class SessionWriter(CountingRows):
     def views(self, track: int) -> tuple[list[View], str | None]:
         """Return all judged views of a cell in their order, and its truth; none of a cell not judged yet."""
         with explained(self.path):
-            query = _all_views(kinds=has_kinds(self._connection))
-            rows = self._connection.execute(query, (track, track)).fetchall()
-        views = [View(row[0], prediction_of(*row[2:8])) for row in rows]
-        return views, rows[0][1] if rows else None
+            return recorded_views(self._connection, track)
 
     def true_cells(self) -> dict[str, int]:
         """Label -> how many simulated cells lay whole in a frame so far."""
@@ -300,6 +297,12 @@ class SessionWriter(CountingRows):
             self._file.check()
             with transaction(self._connection) as connection:
                 yield connection
+
+
+def recorded_views(connection: sqlite3.Connection, track: int) -> tuple[list[View], str | None]:
+    """Return the judged views of a cell in one file, in their order, and its truth."""
+    rows = connection.execute(_all_views(kinds=has_kinds(connection)), (track, track)).fetchall()
+    return [View(row[0], prediction_of(*row[2:8])) for row in rows], rows[0][1] if rows else None
 
 
 def _insert_frame(

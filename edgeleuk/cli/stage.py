@@ -17,6 +17,8 @@ from edgeleuk.cli.options import (
     ControlRequiredOption,
     ForceOption,
     JsonOption,
+    KeepOption,
+    KeepResultsOption,
     LampOption,
     ProtocolOption,
     ScaleOption,
@@ -24,6 +26,7 @@ from edgeleuk.cli.options import (
     ScanCameraOption,
     SeedOption,
     ServeOption,
+    SplitOption,
     StageConfigOption,
     StageOption,
     TlsCertOption,
@@ -224,6 +227,9 @@ def scan(
     until_points: UntilPointsOption = None,
     until_of: UntilOfOption = None,
     until_cells: UntilCellsOption = None,
+    split: SplitOption = None,
+    keep: KeepOption = None,
+    keep_results: KeepResultsOption = None,
     control: ControlOption = None,
     control_required: ControlRequiredOption = None,
     config: ConfigOption = None,
@@ -255,6 +261,9 @@ def scan(
         "until_points": until_points,
         "until_of": until_of,
         "until_cells": until_cells,
+        "split": split,
+        "keep": keep,
+        "keep_results": keep_results,
     }
     settings = command_settings(flags, file=config, command="scan")
     plan = ScanPlan(*scanning.parse_area(area), overlap)

@@ -37,6 +37,7 @@ from edgeleuk.io.console import printable, recordable
 from edgeleuk.io.images import require_picture
 from edgeleuk.io.pictures.limit import allow_megapixels
 from edgeleuk.io.signals import stop_on_signals
+from edgeleuk.io.storage_bounds import StorageBounds
 from edgeleuk.pipeline.engine import Engine, accept, unchanged
 from edgeleuk.pipeline.run import PipelineOptions
 from edgeleuk.pipeline.run import run as run_pipeline
@@ -241,7 +242,7 @@ def _run(job: _Job, page: RunPage | None) -> tuple[SessionSummary, EdgeleukError
         open_camera(job.uri, policy, control_settings(settings)) as source,
         stop_on_signals() if options.stop is None else nullcontext(options.stop) as stop,
         nullcontext(_laboratory(job, source)) as laboratory,
-        open_session(job.path, job.facts(source)) as writer,
+        open_session(job.path, job.facts(source), bounds=_bounds(settings)) as writer,
     ):
         view = LiveView(source.uri, simulated=is_simulated_source(source))
         resume_from = writer.resume_state()
@@ -251,6 +252,10 @@ def _run(job: _Job, page: RunPage | None) -> tuple[SessionSummary, EdgeleukError
         watching = _Watching(view, control, resume_from, page)
         error = _watched(job, classifier, source, writer, watching, stop)
         return _finished(job, writer, watching, error)
+
+
+def _bounds(settings: RunSettings) -> StorageBounds:
+    return StorageBounds.of(settings.split, settings.keep, settings.keep_results)
 
 
 def _laboratory(job: _Job, source: FrameSource) -> LaboratoryRange | None:

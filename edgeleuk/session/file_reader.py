@@ -132,9 +132,9 @@ class SessionReader(CountingRows):
         """Yield the rows of a table in the order of their keys.
 
         It is ``frames``, ``cells``, ``events``, ``true_cells``, ``reviews`` or ``removals``. Rows of
-        ``cells`` carry ``captured_at``, ``source`` and ``px_per_um`` of their frame; pictures and outlines are left out
-        unless `thumbnails` are asked for. Rows of ``reviews`` carry their ``link``; a session of an earlier
-        schema that nobody reviewed has none.
+        ``cells`` carry ``captured_at``, ``source`` and ``px_per_um`` of their frame; pictures and outlines
+        are left out unless `thumbnails` are asked for. Rows of ``reviews`` carry their ``link``; a session of
+        an earlier schema that nobody reviewed has none.
         """
         if table not in _QUERIES:
             msg = f"expected one of {', '.join(_QUERIES)}, got {table}"

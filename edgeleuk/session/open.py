@@ -11,6 +11,7 @@ from edgeleuk.io.storage_bounds import UNBOUNDED, StorageBounds
 from edgeleuk.io.uris import public_uri
 from edgeleuk.session.files import OpenFile, begin_file, open_file, remove_file, require_new
 from edgeleuk.session.reader import read_session
+from edgeleuk.session.rotation import remove_results
 from edgeleuk.session.schema import CONTINUED, explained
 from edgeleuk.session.series_writer import SeriesWriter
 from edgeleuk.session.writer import DEFAULT_GUARD, DiskGuard, SessionWriter
@@ -116,6 +117,8 @@ def resume_session(
             got=broken,
             cure="start a new session",
         )
+    if bounds.keep_results is not None:
+        files = tuple(remove_results(files, bounds.keep_results))
     file = open_file(files[-1])
     try:
         with explained(file.path):

@@ -244,13 +244,16 @@ def _require_whole(files: Sequence[SeriesFile]) -> None:
     SessionError
     """
     by_part = {file.part: file for file in files}
-    gone = {int(what["part"]) for file in files for what in file.removed if "part" in what}
+    gone = max(
+        (int(what["part"]) for file in files for what in file.removed if what.get("first") == file.first),
+        default=0,
+    )
     for file in files:
         if file.part == 1:
             continue
         before = by_part.get(file.part - 1)
         if before is None:
-            if file.part - 1 not in gone:
+            if file.part - 1 > gone:
                 raise _missing(file.path, f"goes on from {file.before}", str(file.before))
         elif file.end not in before.ends:
             raise SessionError(

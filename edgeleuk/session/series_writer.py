@@ -13,6 +13,7 @@ from edgeleuk.session.file_reader import SessionReader, read_file
 from edgeleuk.session.files import OpenFile, begin_next_file
 from edgeleuk.session.intact import FileWatch
 from edgeleuk.session.resume_state import ResumeState, earlier_fields, read_resume_state
+from edgeleuk.session.rotation import Rotation
 from edgeleuk.session.schema import explained
 from edgeleuk.session.series import GOES_ON_FROM, GOES_ON_IN, SERIES, SPLIT, next_name, read_place
 from edgeleuk.session.series_reader import SeriesReader
@@ -55,6 +56,7 @@ class SeriesWriter(SessionWriter):
         self._bounds = bounds
         self._earlier = EarlierFiles(files[:-1])
         self._frames, self._first_at = self._recorded()
+        self._rotation = None if bounds.keep is None else Rotation(bounds.keep)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -73,12 +75,14 @@ class SeriesWriter(SessionWriter):
         known = self._earlier.true_cells
         super().record_frame(result, judged, [cell for cell in truth if cell.identity not in known], placed)
         self._frames += 1
+        self._rotate()
 
     def record_rejected(self, sequence: int, captured_at: float, source: str, reason: str) -> None:
         """Record that a frame was not used; see `SessionWriter.record_rejected`."""
         self._split_if_due(captured_at)
         super().record_rejected(sequence, captured_at, source, reason)
         self._frames += 1
+        self._rotate()
 
     def views(self, track: int) -> tuple[list[View], str | None]:
         """Return all judged views of a cell; see `SessionWriter.views`."""
@@ -120,7 +124,20 @@ class SeriesWriter(SessionWriter):
     def close(self) -> None:
         """Close the file, and those before it."""
         self._earlier.close()
-        super().close()
+        try:
+            if self._rotation is not None:
+                self._rotation.close()
+        finally:
+            super().close()
+
+    def _rotate(self) -> None:
+        """Remove a few of the oldest pictures, where a rule asks for it."""
+        if self._rotation is None:
+            return
+        with explained(self.path):
+            if self._rotation.step(self.files, self._connection):
+                # They may show a file as it was.
+                self._earlier.close()
 
     def _whole(self) -> SeriesReader:
         return SeriesReader(self.path, self.files)

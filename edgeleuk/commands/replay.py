@@ -18,6 +18,7 @@ from edgeleuk.session.reader import read_session
 from edgeleuk.version import RESEARCH_USE
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from edgeleuk.session.reader import SessionReader
@@ -90,7 +91,7 @@ def _replayed(reader: SessionReader, track: int, bundle: str) -> Replay:
         if not isinstance(crop, bytes) or not isinstance(scale, float):
             raise UsageError(
                 f"cell {track} cannot be judged again",
-                got="no picture" if crop is None else "no scale",
+                got=_missing(reader, view, track) if crop is None else "no scale",
                 allowed="a cell whose views were recorded with their pictures and their scale",
             )
         crops.append(decode_crop(crop, scale))
@@ -124,6 +125,11 @@ def _replayed(reader: SessionReader, track: int, bundle: str) -> Replay:
         views=len(views),
         equal=recorded == replayed and views_equal,
     )
+
+
+def _missing(reader: SessionReader, view: Mapping[str, object], track: int) -> str:
+    rule = reader.removed_by(int(str(view["frame"])), track)
+    return "no picture" if rule is None else f"a picture that the rule {rule} removed"
 
 
 def _facts(prediction: Prediction) -> dict[str, object]:

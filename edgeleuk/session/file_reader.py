@@ -34,8 +34,9 @@ _VIEWS = (
 )
 _LAST_SUMMARY = (
     "SELECT value FROM summary JOIN chain ON chain.kind = 'summary' AND chain.key = summary.id"
-    # Whoever reviews a session that came to its end does not go on with the run.
-    " WHERE chain.id = (SELECT id FROM chain WHERE kind <> 'review' ORDER BY id DESC LIMIT 1)"
+    # Whoever reviews a session that came to its end, or removes pictures, does not go on with the run.
+    " WHERE chain.id ="
+    " (SELECT id FROM chain WHERE kind NOT IN ('review', 'removal') ORDER BY id DESC LIMIT 1)"
 )
 _QUERIES = {
     "frames": "SELECT * FROM frames ORDER BY sequence",
@@ -48,6 +49,7 @@ _QUERIES = {
     " AND chain.key = reviews.id ORDER BY reviews.id",
 }
 
+_RULE = "SELECT rule FROM removed JOIN removals ON removals.id = removal WHERE frame = ? AND track = ?"
 # Columns that are left out unless they are asked for.
 _PICTURES = ("thumbnail", "crop", "contours")
 # Earlier sessions did not keep where a field lies.
@@ -196,6 +198,14 @@ class SessionReader(CountingRows):
         with explained(self.path):
             found = self._connection.execute("SELECT 1 FROM chain WHERE link = ?", (bytes.fromhex(link),))
             return found.fetchone() is not None
+
+    def removed_by(self, frame: int, track: int) -> str | None:
+        """Return the rule that removed the picture of a cell in a frame; None where none did."""
+        if self.schema < WITH_DIGESTS:
+            return None
+        with explained(self.path):
+            row = self._connection.execute(_RULE, (frame, track)).fetchone()
+        return None if row is None else str(row[0])
 
     def first_track(self) -> int | None:
         """Return the least number of a cell; None where there is none."""

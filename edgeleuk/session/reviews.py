@@ -19,6 +19,7 @@ from edgeleuk.session.files import connected
 from edgeleuk.session.hash_chain import append_link
 from edgeleuk.session.reader import SessionReader, read_session
 from edgeleuk.session.reader import opened as opened_for_reading
+from edgeleuk.session.reviewed_series import ReviewedSeries
 from edgeleuk.session.schema import (
     CONTINUED,
     REVIEWS,
@@ -149,7 +150,7 @@ def reviews_of(reader: SessionReader) -> list[tuple[Review, str]]:
     return found
 
 
-def open_for_review(path: Path, *, writes: bool = True) -> ReviewedSession:
+def open_for_review(path: Path, *, writes: bool = True) -> ReviewedSession | ReviewedSeries:
     """Open a session to review its cells, finished or still being recorded by another process.
 
     Parameters
@@ -173,6 +174,7 @@ def open_for_review(path: Path, *, writes: bool = True) -> ReviewedSession:
                 allowed=", ".join(map(str, CONTINUED)),
                 cure="label its cells with `edgeleuk labels set`",
             )
+        files = reader.files
         broken = reader.verify().broken
     if broken is not None:
         raise SessionError(
@@ -180,6 +182,14 @@ def open_for_review(path: Path, *, writes: bool = True) -> ReviewedSession:
             got=broken,
             cure="restore it from a copy",
         )
+
+    def open_one(file: Path) -> ReviewedSession:
+        return _opened(file, writes=writes)
+
+    return open_one(files[0]) if len(files) == 1 else ReviewedSeries(path, files, open_one)
+
+
+def _opened(path: Path, *, writes: bool) -> ReviewedSession:
     with explained(path):
         connection = (
             connected(path, patience_s=PATIENCE_S, any_thread=True) if writes else opened_for_reading(path)
@@ -208,6 +218,17 @@ class ReviewedSession(SessionReader):
         with explained(self.path):
             return _rows(self._connection, after)
 
+    def knows(self, token: str) -> bool:
+        """Whether a review of that token is recorded here."""
+        with explained(self.path):
+            return has_reviews(self._connection) and _by_token(self._connection, token) is not None
+
+    def has_frame(self, frame: int) -> bool:
+        """Whether the frame of that number is recorded here."""
+        with explained(self.path):
+            found = self._connection.execute("SELECT 1 FROM frames WHERE sequence = ?", (frame,))
+            return found.fetchone() is not None
+
     def first_link(self) -> str:
         """Return the first link of the hash chain, over the settings, hexadecimal."""
         with explained(self.path):
@@ -216,7 +237,7 @@ class ReviewedSession(SessionReader):
 
     def recorded(self) -> int:
         """Return the number of the last link that is not of a review: it tells whether the run went on."""
-        query = "SELECT id FROM chain WHERE kind <> 'review' ORDER BY id DESC LIMIT 1"
+        query = "SELECT id FROM chain WHERE kind NOT IN ('review', 'removal') ORDER BY id DESC LIMIT 1"
         with explained(self.path):
             return int(self._connection.execute(query).fetchone()[0])
 

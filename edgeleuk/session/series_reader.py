@@ -10,6 +10,7 @@ from edgeleuk.errors import SessionError, UsageError
 from edgeleuk.results import Decision, counted_of
 from edgeleuk.session.file_reader import SessionReader, read_file
 from edgeleuk.session.hash_chain import ChainResult
+from edgeleuk.session.links import WITH_DIGESTS
 from edgeleuk.session.schema import Counts, Tallies, explained, said
 
 if TYPE_CHECKING:
@@ -115,6 +116,11 @@ class SeriesReader(SessionReader):
     def views(self, track: int) -> list[dict[str, object]]:
         """Return every judged view of a cell in order; see `SessionReader.views`."""
         return [view for part in self._parts() for view in part.views(track)]
+
+    def removed_by(self, frame: int, track: int) -> str | None:
+        """Return the rule that removed a picture; see `SessionReader.removed_by`."""
+        found = (part.removed_by(frame, track) for part in self._parts() if part.schema >= WITH_DIGESTS)
+        return next((rule for rule in found if rule is not None), None)
 
     def counts(self) -> Counts:
         """Count the rows of all files."""

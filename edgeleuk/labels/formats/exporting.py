@@ -8,6 +8,7 @@ import msgspec
 
 from edgeleuk.errors import DataRefusedError
 from edgeleuk.io.atomic import bears, whole_folder, write_errors_of
+from edgeleuk.io.console import say
 from edgeleuk.labels.file import ENDING, write_labels
 from edgeleuk.labels.formats.cells import FORMAT, INDEX, outlined_cells, write_index
 from edgeleuk.labels.formats.coco import write_coco
@@ -17,6 +18,7 @@ from edgeleuk.labels.formats.yolo import write_yolo
 from edgeleuk.labels.sessions import session_labels
 from edgeleuk.labels.table import write_csv
 from edgeleuk.session.reader import read_session
+from edgeleuk.session.removals import removed_by_rule, removed_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -74,6 +76,8 @@ def export_folder(session: Path, kind: str, out: Path) -> Exported:
             found = _write_labels(session, folder)
         else:
             cells = _Counted()
+            for line in removed_text(removed_by_rule(reader)):
+                say(line)
             WRITERS[kind](folder, cells.passing(outlined_cells(reader, folder)))
             write_index(folder, kind, cells.facts)
             found = Exported(len(cells.facts), cells.labelled, reader.counts().cells - len(cells.facts))

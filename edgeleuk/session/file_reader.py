@@ -57,8 +57,14 @@ _WITH_TEXTURES = 3
 _ONE_CELL = _QUERIES["cells"].replace("ORDER BY cells.track", "WHERE cells.track = ?")
 
 
-def read_file(path: Path) -> SessionReader:
+def read_file(path: Path, *, shared: bool = False) -> SessionReader:
     """Open one file of a session, finished, cut off, or still being recorded.
+
+    Parameters
+    ----------
+    path : Path
+    shared : bool
+        Whether others may write it as long as it is open.
 
     Raises
     ------
@@ -73,7 +79,7 @@ def read_file(path: Path) -> SessionReader:
     if not path.is_file():
         raise UsageError("there is no such session file", got=path)
     with explained(path):
-        connection = opened(path)
+        connection = _connect(path, "mode=rw") if shared else opened(path)
         try:
             found = [
                 connection.execute(f"PRAGMA {name}").fetchone()[0]

@@ -183,6 +183,11 @@ class Rotation:
         Of a file that is written no more, remove all pictures once it is begun: it is written anew once.
     every_s : float
         So long after there was nothing to do, nothing is looked at.
+
+    Attributes
+    ----------
+    left : list of str
+        Why files were passed over.
     """
 
     def __init__(self, keep: Keep, *, whole_files: bool = True, every_s: float = 10.0) -> None:
@@ -195,6 +200,7 @@ class Rotation:
         self._open: OpenFile | None = None
         # Files without a picture that a rule could remove.
         self._done: set[Path] = set()
+        self.left: list[str] = []
         self._not_before: dict[Path, float] = {}
         self._sizes: dict[Path, int] = {}
 
@@ -273,14 +279,15 @@ class Rotation:
             self.close()
             try:
                 self._open = open_file(path)
-            except EdgeleukError:
+            except EdgeleukError as error:
                 # Another run records it, or it lies where nothing may be written.
-                self._done.add(path)
+                self._leave(path, str(error))
                 return False
         connection = self._open.connection
         with explained(path):
             if _schema(connection) < WITH_DIGESTS:
-                self._done.add(path)
+                # Its links cover the pictures themselves: without them its chain would be broken.
+                self._leave(path, f"{path} was begun by an earlier edgeleuk, and its pictures stay")
                 return False
             last = self._last_of_closed(path, connection)
             if last is None:
@@ -292,6 +299,10 @@ class Rotation:
             self._done.add(path)
             self.close()
         return removed is not None
+
+    def _leave(self, path: Path, why: str) -> None:
+        self._done.add(path)
+        self.left.append(why)
 
     def _last_of_closed(self, path: Path, connection: sqlite3.Connection) -> int | None:
         """Return the frame up to which pictures may go; None where none may, or not yet."""
@@ -367,6 +378,19 @@ def _heir_of(files: Sequence[Path]) -> Path:
 
 
 def _remove_whole(path: Path, heir: Path, rule: str) -> None:
+    # Nobody records it as long as it is held.
+    held = open_file(path)
+    try:
+        _tell_heir(path, heir, rule)
+        remove_file(path)
+    finally:
+        held.close()
+    remove_file(path)
+    sync_folder(path.parent)
+
+
+def _tell_heir(path: Path, heir: Path, rule: str) -> None:
+    """Record in the file behind that this one is removed, and what stood in it."""
     place, told = read_place(path), read_place(heir)
     with read_file(path) as oldest:
         counts, end = oldest.counts(), oldest.chain_end()
@@ -390,5 +414,3 @@ def _remove_whole(path: Path, heir: Path, rule: str) -> None:
                 append_link(file.connection, "removal", number)
         finally:
             file.close()
-    remove_file(path)
-    sync_folder(path.parent)

@@ -283,7 +283,7 @@ class EarlierFiles:
     def _reader(self, file: Path) -> SessionReader:
         reader = self._open.get(file)
         if reader is None:
-            reader = self._open[file] = read_file(file)
+            reader = self._open[file] = read_file(file, shared=True)
         self._open.move_to_end(file)
         if len(self._open) > _MOST_OPEN:
             with suppress(KeyError):

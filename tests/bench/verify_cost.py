@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,6 +33,9 @@ from edgeleuk.session.pictures import encode_texture, pack_crop
 from edgeleuk.session.series import files_of
 from edgeleuk.vision.registration import Texture
 from edgeleuk.vision.tracking import Placed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # Bars: seconds for each of 20,000 frames, and the memory of the process.
 MOST_S, OF_FRAMES, MOST_MB = 7.0, 20_000, 100.0
@@ -122,11 +125,7 @@ def way_of_before(path: Path) -> int:
             else:
                 cursor = connection.execute(query, (key,))
                 rows, names = cursor.fetchall(), [column[0] for column in cursor.description]
-            for value in (len(rows), len(names), *names):
-                _hash_value(whole, value)
-            for row in rows:
-                for name, value in zip(names, row, strict=True):
-                    _hash_value(whole, value, picture=name in PICTURES.get(table, ()))
+            _hash_rows(whole, names, rows, PICTURES.get(table, ()))
         if whole.digest() != link:
             msg = f"{kind} {key} is not as it was recorded"
             raise ValueError(msg)
@@ -134,6 +133,14 @@ def way_of_before(path: Path) -> int:
         number += 1
     connection.close()
     return number
+
+
+def _hash_rows(whole: Any, names: list[str], rows: list[tuple[object, ...]], pictures: Sequence[str]) -> None:
+    for value in (len(rows), len(names), *names):
+        _hash_value(whole, value)
+    for row in rows:
+        for name, value in zip(names, row, strict=True):
+            _hash_value(whole, value, picture=name in pictures)
 
 
 def _hash_value(whole: Any, value: object, *, picture: bool = False) -> None:

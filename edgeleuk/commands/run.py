@@ -43,7 +43,8 @@ from edgeleuk.pipeline.run import PipelineOptions
 from edgeleuk.pipeline.run import run as run_pipeline
 from edgeleuk.serve.live import RunFacts
 from edgeleuk.session import read_session
-from edgeleuk.session.open import create_session, require_no_folder, resume_session
+from edgeleuk.session.open import begun, create_session, require_no_folder, resume_session
+from edgeleuk.session.series import files_of
 from edgeleuk.stage.watching import FocusingReader
 from edgeleuk.version import RESEARCH_USE, __version__
 from edgeleuk.vision.quality import quality_check
@@ -278,6 +279,9 @@ def _prepared(camera: str | None, bundle: str, settings: RunSettings, options: R
     allow_megapixels(settings.most_megapixels)
     uri = find_camera(camera)
     path = options.session or Path(time.strftime("session-%Y%m%d-%H%M%S.db"))
+    if options.resume and path.is_dir():
+        # The folder of a series names it.
+        path = files_of(path)[0]
     require_no_folder(path)
     picture = options.picture or path.with_suffix(".png")
     if options.draw:
@@ -394,7 +398,7 @@ def _finished(
 
 def _held(session: Path) -> Held | None:
     """Return the runtime that a session was recorded with, where there is one yet."""
-    if not session.is_file():
+    if not begun(session):
         return None
     with read_session(session) as reader:
         before = reader.settings.get("runtime")

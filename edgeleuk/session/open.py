@@ -13,6 +13,7 @@ from edgeleuk.session.files import OpenFile, begin_file, open_file, remove_file,
 from edgeleuk.session.reader import read_session
 from edgeleuk.session.rotation import remove_results
 from edgeleuk.session.schema import CONTINUED, explained
+from edgeleuk.session.series import files_of
 from edgeleuk.session.series_writer import SeriesWriter
 from edgeleuk.session.writer import DEFAULT_GUARD, DiskGuard, SessionWriter
 
@@ -66,6 +67,11 @@ def create_session(
         raise
 
 
+def begun(path: Path) -> bool:
+    """Whether there is a session to go on with: its file, or another of its series."""
+    return any(file.exists() for file in files_of(path))
+
+
 def require_no_folder(path: Path) -> None:
     """Refuse a folder where a session is to be recorded.
 
@@ -105,7 +111,7 @@ def resume_session(
         Another run writes it, it is of another schema or no session, or its hash chain is broken.
     """
     path = Path(path)
-    if not path.exists():
+    if not begun(path):
         return create_session(path, settings, guard=guard, bounds=bounds)
     with read_session(path) as reader:
         files = reader.files

@@ -103,7 +103,7 @@ CREATE TABLE cells (
     contours BLOB
 );
 CREATE TABLE views (
-    track INTEGER NOT NULL REFERENCES cells (track),
+    track INTEGER NOT NULL,
     frame INTEGER NOT NULL REFERENCES frames (sequence),
     x INTEGER NOT NULL, y INTEGER NOT NULL, w INTEGER NOT NULL, h INTEGER NOT NULL,
     focus REAL NOT NULL,

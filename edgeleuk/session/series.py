@@ -1,7 +1,7 @@
 """Sessions in several files: which belong together, in what order, and whether each is the one it was.
 
 A run with ``--split`` goes on in a new file. Its settings name the file before it and the last link of that
-file's hash chain, and the first link of the first file, which all files of a series share.
+file's hash chain, and one of the first links of the first file, by which all files of a series are known.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class SeriesFile:
     ----------
     path : Path
     first : str
-        First link of the series' first file, hexadecimal.
+        Link of the first record of the series' first file, hexadecimal: all its files name it.
     part : int
         Its number in the series, from 1.
     before, end : str or None
@@ -82,6 +82,12 @@ def files_of(path: Path) -> tuple[Path, ...]:
     """
     if path.is_dir():
         return _files_in(path)
+    if not path.exists():
+        # A rule may have removed the first file, by whose name the session is still called.
+        for sibling in _numbered_beside(path):
+            place = read_place(sibling)
+            if place is not None and place.part > 1:
+                return files_of(sibling)
     return tuple(file.path for file in series_of(path)) or (path,)
 
 
@@ -146,11 +152,12 @@ def _place(path: Path, connection: sqlite3.Connection) -> SeriesFile | None:
     )
     if application != APPLICATION_ID or version < _WITH_CHAIN:
         return None
-    first = connection.execute("SELECT link FROM chain ORDER BY id LIMIT 1").fetchone()
-    if first is None:
+    # The first link is of the settings, which many runs share; the second has its time.
+    links = connection.execute("SELECT link FROM chain ORDER BY id LIMIT 2").fetchall()
+    if not links:
         return None
     row = connection.execute("SELECT value FROM settings WHERE key = ?", (SERIES,)).fetchone()
-    place = {"first": bytes(first[0]).hex(), "part": 1} if row is None else json.loads(row[0])
+    place = {"first": bytes(links[-1][0]).hex(), "part": 1} if row is None else json.loads(row[0])
     then = connection.execute(
         "SELECT text FROM events WHERE kind = ? AND text LIKE ? ORDER BY id DESC LIMIT 1",
         (SPLIT, f"{GOES_ON_IN}%"),
@@ -204,10 +211,17 @@ def _candidates(named: SeriesFile) -> Iterable[Path]:
     folder = named.path.parent
     if named.part > 1 or named.then is not None:
         return [file for file in _databases(folder) if file.suffix == named.path.suffix]
-    prefix, suffix = f"{named.path.stem}.", named.path.suffix
+    return _numbered_beside(named.path)
+
+
+def _numbered_beside(path: Path) -> list[Path]:
+    """Return the files that a run may have called so as it went on from this one."""
+    if not path.parent.is_dir():
+        return []
+    prefix, suffix = f"{path.stem}.", path.suffix
     return [
         file
-        for file in sorted(folder.iterdir())
+        for file in sorted(path.parent.iterdir())
         if file.name.startswith(prefix) and file.suffix == suffix and _NUMBERED.fullmatch(file.stem)
     ]
 
@@ -268,6 +282,11 @@ def _require_whole(files: Sequence[SeriesFile]) -> None:
 
 
 def _missing(path: Path, how: str, name: str) -> SessionError:
+    if path.with_name(name).exists():
+        return SessionError(
+            f"{path} {how}, and the file of that name beside it is of another session",
+            cure=f"put the {name} of this series back into {path.parent.absolute()}",
+        )
     return SessionError(
         f"{path} {how}, which is not beside it", cure=f"put {name} back into {path.parent.absolute()}"
     )

@@ -25,6 +25,13 @@ def is_database(path: Path) -> bool:
         return False
 
 
+def names_session(path: Path) -> bool:
+    """Whether a session is meant: an SQLite database, or a folder with one."""
+    if path.is_dir():
+        return any(is_database(file) for file in path.iterdir() if file.is_file())
+    return is_database(path)
+
+
 class SessionVerification(Printed, frozen=True, kw_only=True):
     """What ``edgeleuk verify SESSION --json`` prints.
 

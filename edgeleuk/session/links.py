@@ -11,6 +11,7 @@ import hashlib
 import json
 from array import array
 from bisect import bisect_left, bisect_right
+from functools import lru_cache
 from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -61,7 +62,7 @@ class StrangeRowError(Exception):
 class Rows(NamedTuple):
     """What a link covers of one table."""
 
-    names: Sequence[str]
+    names: tuple[str, ...]
     rows: Sequence[Row]
 
 
@@ -74,7 +75,7 @@ def read_rows(connection: sqlite3.Connection, query: str, key: int | None) -> Ro
     """Read what a link covers of one table."""
     cursor = connection.execute(query, (key,))
     rows = cursor.fetchall()
-    return Rows([column[0] for column in cursor.description], rows)
+    return Rows(tuple(column[0] for column in cursor.description), rows)
 
 
 def hash_link(before: bytes, kind: str, key: int | None, tables: Iterable[Rows], schema: int) -> bytes:
@@ -94,7 +95,7 @@ def hash_link(before: bytes, kind: str, key: int | None, tables: Iterable[Rows],
     parts = [_HEAD_OF_7 if schema >= WITH_DIGESTS else _HEAD]
     parts += map(encoded, (before, kind, key))
     for names, rows in tables:
-        parts += (encoded(len(rows)), encoded(len(names)), *map(encoded, names))
+        parts += (encoded(len(rows)), _encoded_names(names))
         for row in rows:
             parts += [_ENCODED[type(value)](value) for value in row]  # type: ignore[arg-type]
     return hashlib.sha256(b"".join(parts)).digest()
@@ -160,7 +161,7 @@ class RowsOfFrames:
         self._connection = connection
         self._schema = schema
         self._keys: dict[str, tuple[array[int], array[int]]] = {}
-        self._names: dict[str, Sequence[str]] = {}
+        self._names: dict[str, tuple[str, ...]] = {}
 
     def computed(
         self, links: Iterable[Link], is_sound: Callable[[object, object], bool]
@@ -214,7 +215,7 @@ class RowsOfFrames:
 
     def _of_frames(
         self, query: str, frames: Sequence[int]
-    ) -> tuple[Sequence[str], Mapping[int, Sequence[Row]]]:
+    ) -> tuple[tuple[str, ...], Mapping[int, Sequence[Row]]]:
         """Read the rows of one table that belong to these frames, which are sorted."""
         table = table_of(query)
         names = self._names_of(query, table)
@@ -270,7 +271,7 @@ class RowsOfFrames:
             self._keys[table] = frames, keys
         return self._keys[table]
 
-    def _names_of(self, query: str, table: str) -> Sequence[str]:
+    def _names_of(self, query: str, table: str) -> tuple[str, ...]:
         if table not in self._names:
             # The columns' names stand there without a row as well.
             self._names[table] = read_rows(self._connection, query, None).names
@@ -319,6 +320,12 @@ _ENCODED: dict[type, Callable[..., bytes]] = {
     float: _of_float,
     type(None): _of_none,
 }
+
+
+@lru_cache(64)
+def _encoded_names(names: tuple[str, ...]) -> bytes:
+    """Return how many names there are, and each: they are the same for all links."""
+    return b"".join(map(encoded, (len(names), *names)))
 
 
 def encoded(value: object) -> bytes:

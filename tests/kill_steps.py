@@ -76,7 +76,7 @@ class Steps:
                 self.set_progress_handler(steps, GRAIN)
                 self.set_trace_callback(steps)
 
-        sqlite3.connect = lambda *words, **named: connect(*words, **{"factory": Watched, **named})  # type: ignore[assignment]
+        sqlite3.connect = lambda *words, **named: connect(*words, **{"factory": Watched, **named})
 
 
 def write(folder: Path, what: str, at: int) -> int:

@@ -16,7 +16,8 @@ from edgeleuk.review.queue import MachineCall, Queue
 from edgeleuk.review.state import review_state
 from edgeleuk.review.words import words_of
 from edgeleuk.session.pictures import decode_crop
-from edgeleuk.session.reviews import WORDS, Word, open_for_review, standing
+from edgeleuk.session.reviewed_series import open_for_review
+from edgeleuk.session.reviews import WORDS, Word, standing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -97,7 +97,7 @@ def hash_link(before: bytes, kind: str, key: int | None, tables: Iterable[Rows],
     for names, rows in tables:
         parts += (encoded(len(rows)), _encoded_names(names))
         for row in rows:
-            parts += [_ENCODED[type(value)](value) for value in row]  # type: ignore[arg-type]
+            parts += [_ENCODED[type(value)](value) for value in row]
     return hashlib.sha256(b"".join(parts)).digest()
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from edgeleuk.errors import UsageError
+from edgeleuk.errors import SessionError, UsageError
+from edgeleuk.session.reader import read_session
+from edgeleuk.session.reviews import open_file_for_review
+from edgeleuk.session.schema import CONTINUED
 from edgeleuk.session.series import files_of
 from edgeleuk.session.series_reader import SeriesReader
 
@@ -16,17 +19,55 @@ if TYPE_CHECKING:
     from edgeleuk.session.reviews import Review, ReviewedSession, Word
 
 
+def open_for_review(path: Path, *, writes: bool = True) -> ReviewedSession | ReviewedSeries:
+    """Open a session to review its cells, finished or still being recorded by another process.
+
+    Parameters
+    ----------
+    path : Path
+    writes : bool
+        False to read what was reviewed, also where nothing may be written.
+
+    Raises
+    ------
+    UsageError
+        There is no such file.
+    SessionError
+        It is no session, damaged, of too early a schema, or may not be written.
+    """
+    with read_session(path) as reader:
+        if reader.schema not in CONTINUED:
+            raise SessionError(
+                f"{path} was recorded by an earlier edgeleuk and takes no reviews",
+                got=f"schema {reader.schema}",
+                allowed=", ".join(map(str, CONTINUED)),
+                cure="label its cells with `edgeleuk labels set`",
+            )
+        files = reader.files
+        broken = reader.verify().broken
+    if broken is not None:
+        raise SessionError(
+            f"{path} is not as it was recorded and cannot be reviewed",
+            got=broken,
+            cure="restore it from a copy",
+        )
+
+    def open_one(file: Path) -> ReviewedSession:
+        return open_file_for_review(file, writes=writes)
+
+    return open_one(files[0]) if len(files) == 1 else ReviewedSeries(path, files, open_one)
+
+
 class ReviewedSeries(SeriesReader):
-    """A session in several files whose cells are reviewed; see `edgeleuk.session.reviews.open_for_review`.
+    """A session in several files whose cells are reviewed; made by `open_for_review`.
 
     It is to its user what `ReviewedSession` is. Reviews are numbered in the order in which they are read.
 
     Parameters
     ----------
     path : Path
-        As it was named.
     files : sequence of Path
-        In their order.
+        As of `SeriesReader`.
     opened : callable
         Opens one file for review.
     """

@@ -17,11 +17,9 @@ from edgeleuk.io.console import recordable
 from edgeleuk.results.kinds import LABELS
 from edgeleuk.session.files import connected
 from edgeleuk.session.hash_chain import append_link
-from edgeleuk.session.reader import SessionReader, read_session
+from edgeleuk.session.reader import SessionReader
 from edgeleuk.session.reader import opened as opened_for_reading
-from edgeleuk.session.reviewed_series import ReviewedSeries
 from edgeleuk.session.schema import (
-    CONTINUED,
     REVIEWS,
     explained,
     has_reviews,
@@ -150,46 +148,8 @@ def reviews_of(reader: SessionReader) -> list[tuple[Review, str]]:
     return found
 
 
-def open_for_review(path: Path, *, writes: bool = True) -> ReviewedSession | ReviewedSeries:
-    """Open a session to review its cells, finished or still being recorded by another process.
-
-    Parameters
-    ----------
-    path : Path
-    writes : bool
-        False to read what was reviewed, also where nothing may be written.
-
-    Raises
-    ------
-    UsageError
-        There is no such file.
-    SessionError
-        It is no session, damaged, of too early a schema, or may not be written.
-    """
-    with read_session(path) as reader:
-        if reader.schema not in CONTINUED:
-            raise SessionError(
-                f"{path} was recorded by an earlier edgeleuk and takes no reviews",
-                got=f"schema {reader.schema}",
-                allowed=", ".join(map(str, CONTINUED)),
-                cure="label its cells with `edgeleuk labels set`",
-            )
-        files = reader.files
-        broken = reader.verify().broken
-    if broken is not None:
-        raise SessionError(
-            f"{path} is not as it was recorded and cannot be reviewed",
-            got=broken,
-            cure="restore it from a copy",
-        )
-
-    def open_one(file: Path) -> ReviewedSession:
-        return _opened(file, writes=writes)
-
-    return open_one(files[0]) if len(files) == 1 else ReviewedSeries(path, files, open_one)
-
-
-def _opened(path: Path, *, writes: bool) -> ReviewedSession:
+def open_file_for_review(path: Path, *, writes: bool) -> ReviewedSession:
+    """Open one file of a session to review its cells; see `edgeleuk.session.reviewed_series`."""
     with explained(path):
         connection = (
             connected(path, patience_s=PATIENCE_S, any_thread=True) if writes else opened_for_reading(path)
@@ -202,7 +162,7 @@ def _opened(path: Path, *, writes: bool) -> ReviewedSession:
 
 
 class ReviewedSession(SessionReader):
-    """A session whose cells are reviewed; made by `open_for_review`. One thread at a time.
+    """A session in one file whose cells are reviewed. One thread at a time.
 
     Several may be open on one session, in one process or more, and a run may record it meanwhile.
     """

@@ -157,7 +157,9 @@ def _place(path: Path, connection: sqlite3.Connection) -> SeriesFile | None:
     if not links:
         return None
     row = connection.execute("SELECT value FROM settings WHERE key = ?", (SERIES,)).fetchone()
-    place = {"first": bytes(links[-1][0]).hex(), "part": 1} if row is None else json.loads(row[0])
+    place: dict[str, Any] = (
+        {"first": bytes(links[-1][0]).hex(), "part": 1} if row is None else json.loads(row[0])
+    )
     then = connection.execute(
         "SELECT text FROM events WHERE kind = ? AND text LIKE ? ORDER BY id DESC LIMIT 1",
         (SPLIT, f"{GOES_ON_IN}%"),

@@ -29,7 +29,7 @@ _LATER = f"SELECT views.track, COUNT(*), MAX(views.frame), {_AGREED} FROM views"
 class LaterViews(NamedTuple):
     """Views of a cell in files after the one in which it was judged first."""
 
-    count: int
+    more: int
     said: tuple[object, ...]
 
 
@@ -212,7 +212,7 @@ class SeriesReader(SessionReader):
                 with read_file(file) as part:
                     for track, views in _later_in(part, where).items():
                         before = self._later.get(track)
-                        count = views.count + (0 if before is None else before.count)
+                        count = views.more + (0 if before is None else before.more)
                         self._later[track] = LaterViews(count, views.said)
         return self._later
 
@@ -225,7 +225,7 @@ def _later_in(part: SessionReader, where: str, given: tuple[int, ...] = ()) -> d
 
 def _say(row: dict[str, object], later: LaterViews) -> None:
     row.update(zip(_SAID, later.said, strict=True))
-    row["views"] = int(str(row["views"])) + later.count
+    row["views"] = int(str(row["views"])) + later.more
 
 
 def _rows_of(file: Path, *, thumbnails: bool) -> Iterator[dict[str, object]]:

@@ -15,7 +15,8 @@ from edgeleuk.io.storage_bounds import StorageBounds
 from edgeleuk.results import Decision, FrameResult, Prediction
 from edgeleuk.session import JudgedCell, create_session, read_session, resume_session
 from edgeleuk.session.file_reader import read_file
-from edgeleuk.session.reviews import Word, open_for_review, standing
+from edgeleuk.session.reviewed_series import open_for_review
+from edgeleuk.session.reviews import Word, standing
 from edgeleuk.session.series import files_of, sessions_in
 from edgeleuk.session.series_writer import SeriesWriter
 from edgeleuk.session.verify import verify_session

@@ -218,7 +218,7 @@ def test_earlier_sessions_take_reviews(version: int, tmp_path: Path, monkeypatch
 
 
 def test_a_session_without_typed_links_takes_none(session: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgeleuk.session.reviews.CONTINUED", (8,))
+    monkeypatch.setattr("edgeleuk.session.reviewed_series.CONTINUED", (8,))
     with pytest.raises(
         SessionError, match=r"takes no reviews: got schema 7, .* label its cells with `edgeleuk"
     ):

@@ -25,7 +25,7 @@ from edgeleuk.session import create_session
 from edgeleuk.session.series_writer import SeriesWriter
 
 FRAMES = 10
-PAGE = 4096
+PAGE = 8 * 1024
 # Instructions of SQLite's machine between two steps.
 GRAIN = 25
 BOUNDS = {
@@ -98,7 +98,7 @@ def write(folder: Path, what: str, at: int) -> int:
 
 
 def fold(connection: sqlite3.Connection, at: int) -> None:
-    """Fold the log into the file; the kernel ends the process as it writes behind page `at`."""
+    """Fold the log into the file; the kernel ends the process as it writes behind so many pages."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     if at:

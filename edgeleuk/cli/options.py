@@ -171,6 +171,14 @@ KeepResultsOption = Annotated[
         "--keep-results", metavar="90d|1GB", help="With --split: remove older files, results and all."
     ),
 ]
+PicturesOption = Annotated[
+    str | None,
+    typer.Option("--pictures", metavar="WHICH", help="Cells to keep: `all`, `doubtful`, `none` [all]."),
+]
+DurabilityOption = Annotated[
+    str | None,
+    typer.Option("--durability", metavar="WHEN", help="On disk by `frame`, or within a `second` [second]."),
+]
 ScanCameraOption = Annotated[
     str | None, typer.Option("--camera", metavar="URI", help="As for `run` [default: the only one].")
 ]

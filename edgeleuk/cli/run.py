@@ -14,6 +14,7 @@ from edgeleuk.cli.options import (
     ConfigOption,
     ControlOption,
     ControlRequiredOption,
+    DurabilityOption,
     FastestOption,
     ForceOption,
     JsonOption,
@@ -21,6 +22,7 @@ from edgeleuk.cli.options import (
     KeepResultsOption,
     LampOption,
     MegapixelsOption,
+    PicturesOption,
     PrecisionOption,
     QualityCheckOption,
     ScaleOption,
@@ -104,6 +106,8 @@ def run(
     split: SplitOption = None,
     keep: KeepOption = None,
     keep_results: KeepResultsOption = None,
+    pictures: PicturesOption = None,
+    durability: DurabilityOption = None,
     stage: Annotated[
         str | None,
         typer.Option("--stage", metavar="URL", help="With --autofocus or --serve: what moves the focus."),
@@ -161,6 +165,8 @@ def run(
         "split": split,
         "keep": keep,
         "keep_results": keep_results,
+        "pictures": pictures,
+        "durability": durability,
         "control": control,
         "control_required": control_required,
     }

@@ -15,11 +15,13 @@ from edgeleuk.cli.options import (
     ConfigOption,
     ControlOption,
     ControlRequiredOption,
+    DurabilityOption,
     ForceOption,
     JsonOption,
     KeepOption,
     KeepResultsOption,
     LampOption,
+    PicturesOption,
     ProtocolOption,
     ScaleOption,
     ScanBacklashOption,
@@ -230,6 +232,8 @@ def scan(
     split: SplitOption = None,
     keep: KeepOption = None,
     keep_results: KeepResultsOption = None,
+    pictures: PicturesOption = None,
+    durability: DurabilityOption = None,
     control: ControlOption = None,
     control_required: ControlRequiredOption = None,
     config: ConfigOption = None,
@@ -264,6 +268,8 @@ def scan(
         "split": split,
         "keep": keep,
         "keep_results": keep_results,
+        "pictures": pictures,
+        "durability": durability,
     }
     settings = command_settings(flags, file=config, command="scan")
     plan = ScanPlan(*scanning.parse_area(area), overlap)

@@ -15,6 +15,8 @@ from edgeleuk.labels.importing import Imported
 from edgeleuk.labels.merging import merge_labels, require_new, write_new
 from edgeleuk.labels.spool import Spool
 from edgeleuk.results.structs import Printed
+from edgeleuk.session.kept_pictures import pictures_text
+from edgeleuk.session.reader import read_session
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,6 +40,8 @@ class CellsExported(Printed, frozen=True, kw_only=True):
         Cells that people called something.
     without_picture : int
         Cells that are left out, as the session kept no pixels of them.
+    left_out : str or None
+        Which pictures the session was told not to keep.
     pictures : str
         What the pictures show.
     """
@@ -48,6 +52,7 @@ class CellsExported(Printed, frozen=True, kw_only=True):
     cells: int
     labelled: int
     without_picture: int
+    left_out: str | None = None
     pictures: str = "the crop of one cell each, as it was judged: a session keeps no pictures of whole fields"
 
 
@@ -55,12 +60,15 @@ def export_cells(session: Path, folders: Mapping[str, Path | None]) -> CellsExpo
     """Write a session's cells in the one format whose folder is named; see `export_folder`."""
     [(kind, out)] = [(kind, out) for kind, out in folders.items() if out is not None]
     found = export_folder(session, kind, out)
+    with read_session(session) as reader:
+        left_out = pictures_text(reader.settings)
     return CellsExported(
         out=str(out),
         format=kind,
         cells=found.cells,
         labelled=found.labelled,
         without_picture=found.without_picture,
+        left_out=left_out,
     )
 
 
@@ -71,7 +79,8 @@ def exported_text(result: CellsExported) -> str:
         f"cells     {result.cells}, of which people called {result.labelled} something",
     ]
     if result.without_picture:
-        lines.append(f"left out  {result.without_picture} cells without a picture in the session")
+        why = "" if result.left_out is None else f": {result.left_out}"
+        lines.append(f"left out  {result.without_picture} cells without a picture in the session{why}")
     return "\n".join([*lines, f"pictures  {result.pictures}"])
 
 

@@ -13,6 +13,7 @@ from edgeleuk.counting.consensus import View, joined
 from edgeleuk.errors import IntegrityError, UsageError
 from edgeleuk.results import STUCK_DUST, Decision, Prediction
 from edgeleuk.results.structs import CalledCell, Printed
+from edgeleuk.session.kept_pictures import pictures_text
 from edgeleuk.session.pictures import decode_crop
 from edgeleuk.session.reader import read_session
 from edgeleuk.version import RESEARCH_USE
@@ -89,10 +90,12 @@ def _replayed(reader: SessionReader, track: int, bundle: str) -> Replay:
     for view in looked_at:
         crop, scale = view.get("crop"), view["px_per_um"]
         if not isinstance(crop, bytes) or not isinstance(scale, float):
+            left_out = pictures_text(settings)
             raise UsageError(
-                f"cell {track} cannot be judged again",
+                f"cell {track} cannot be judged again" + (f": {left_out}" if left_out else ""),
                 got=_missing(reader, view, track) if crop is None else "no scale",
                 allowed="a cell whose views were recorded with their pictures and their scale",
+                cure="record with `--pictures all`" if left_out else None,
             )
         crops.append(decode_crop(crop, scale))
     with open_classifier(

@@ -10,6 +10,7 @@ from edgeleuk.errors import EdgeleukError
 from edgeleuk.io.console import say
 from edgeleuk.io.signals import stop_on_signals
 from edgeleuk.review.desk import ReviewDesk
+from edgeleuk.session.kept_pictures import pictures_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,6 +65,8 @@ def serve_review(session: Path, options: ServeOptions, bundle: str) -> ReviewSta
     access = Access.of(options.host, secure=tls is not None)
     with contextlib.ExitStack() as opened:
         desk = opened.enter_context(ReviewDesk(session))
+        if (left_out := pictures_text(desk.settings)) is not None:
+            say(f"review    {left_out}")
         listener = opened.enter_context(contextlib.closing(open_socket(options)))
         found = _neighbours(desk, bundle)
         if not isinstance(found, str):

@@ -12,6 +12,7 @@ from edgeleuk.control.entries import Measured
 from edgeleuk.control.optics import EVENNESS, LIGHT, OPTICS, SHARPNESS, measured, read_optics
 from edgeleuk.inference.preprocessing import scaled_cell
 from edgeleuk.results import Check, Counted, check_of, counted_of
+from edgeleuk.session.kept_pictures import ALL, NONE, pictures_of
 from edgeleuk.session.pictures import decode_crop
 
 if TYPE_CHECKING:
@@ -128,11 +129,14 @@ def measure_session(reader: SessionReader, first: int = 0) -> SessionMeasures:
             scales.append(frame["px_per_um"])
     values: dict[str, list[float]] = defaultdict(list)
     said: list[tuple[str, str | None, str | None]] = []
+    # Colours of the doubtful cells alone would be no stain's.
+    looks = pictures_of(reader.settings) != NONE
     for cell in reader.rows("cells", thumbnails=True):
+        looks = looks and (cell["crop"] is not None or pictures_of(reader.settings) == ALL)
         if int(str(cell["frame"])) < first or check_of(_text(cell["reason"])) is Check.DUST:
             continue
         said.append((str(cell["decision"]), _text(cell["reason"]), _text(cell["kind"])))
-        _measure_cell(cell, values)
+        _measure_cell(cell if looks else {**cell, "crop": None}, values)
     for name, found in values.items():
         measures[name] = measured(found)
     if detected:

@@ -216,6 +216,7 @@ class ControlWatch:
     def _compare(self) -> None:
         if self._laboratory is None or not self._laboratory.limits:
             return
+        self._writer.flush()
         with read_session(self._writer.path) as reader:
             measures = measure_session(reader, self._first).measures
         self._found = out_of_range(measures, self._laboratory.limits)

@@ -88,6 +88,11 @@ class RunSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     keep_results : str or None
         How much of the session is kept at all: its older files are removed, what was counted there with
         them. None never removes a result.
+    pictures : str
+        Which pictures of cells the session keeps: ``all``, those of ``doubtful`` cells and of a sample of the
+        others, or ``none``.
+    durability : str
+        When a frame is on the disk: ``frame`` by frame, or within a ``second``.
     """
 
     runtime: Literal["litert", "onnxruntime", "auto"] = "auto"
@@ -110,6 +115,8 @@ class RunSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     split: str | None = None
     keep: str | None = None
     keep_results: str | None = None
+    pictures: Literal["all", "doubtful", "none"] = "all"
+    durability: Literal["frame", "second"] = "second"
 
     def __post_init__(self) -> None:
         if not 1 <= self.threads <= 64:

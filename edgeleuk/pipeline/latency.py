@@ -33,6 +33,12 @@ class LatencyHistogram:
         number = math.log(max(latency_ms, self._LEAST_MS) / self._LEAST_MS, self._GROWTH)
         self._counts[min(int(number), self._BINS - 1)] += 1
 
+    def copy(self) -> LatencyHistogram:
+        """Return what it is now, whatever is counted later."""
+        found = LatencyHistogram()
+        found._counts = self._counts.copy()
+        return found
+
     def percentiles(self) -> dict[str, float]:
         """Return p50, p95 and p99 in ms, off by at most 0.5 %; empty of nothing."""
         total = int(self._counts.sum())

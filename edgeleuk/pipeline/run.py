@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -23,8 +22,7 @@ from edgeleuk.counting.consensus import ConsensusTable, View, is_worth_a_view
 from edgeleuk.errors import DataRefusedError, EdgeleukError, InterruptedBeforeRecordError
 from edgeleuk.frames import Box
 from edgeleuk.io.clock import jump_s, jump_text, now
-from edgeleuk.pipeline.counts import Tally, require_conserved
-from edgeleuk.pipeline.latency import LatencyHistogram
+from edgeleuk.pipeline.counts import CountsOnDisk, RunCounts, require_conserved
 from edgeleuk.pipeline.prefetch import LookAhead
 from edgeleuk.pipeline.scale import ScaleKeeper
 from edgeleuk.results import (
@@ -39,8 +37,8 @@ from edgeleuk.results import (
     Prediction,
     SessionSummary,
 )
+from edgeleuk.session.records import JudgedCell
 from edgeleuk.session.resume_state import ResumeState
-from edgeleuk.session.writer import JudgedCell
 from edgeleuk.vision.dust import DustWatch
 from edgeleuk.vision.focus import focus_of
 
@@ -54,8 +52,6 @@ if TYPE_CHECKING:
     from edgeleuk.pipeline.engine import Engine
     from edgeleuk.pipeline.prefetch import Field
     from edgeleuk.session.writer import SessionWriter
-
-BEFORE = "before the run was resumed"
 
 
 class Attendant(Protocol):
@@ -155,12 +151,12 @@ def run(
             work.finish(what, failed=True)
         raise
     summary = work.finish(ended)
-    if work.processed == 0 and stop.is_set() and work.rejected == 0:
+    if work.counts.processed == 0 and stop.is_set() and work.counts.rejected == 0:
         raise InterruptedBeforeRecordError("stopped before anything was recorded")
-    if work.processed == 0 and not source.live and not stop.is_set():
+    if work.counts.processed == 0 and not source.live and not stop.is_set():
         raise DataRefusedError(
-            f"none of the {work.rejected} pictures of {source.uri} could be used",
-            got=", ".join(work.rejected_by_reason) or None,
+            f"none of the {work.counts.rejected} pictures of {source.uri} could be used",
+            got=", ".join(work.counts.rejected_by_reason) or None,
             cure=getattr(source, "cure_of_none", "check that they open in a picture viewer"),
         )
     return summary
@@ -193,29 +189,14 @@ class _Run:
         self._session = session
         self._attendant = options.attendant
         self._scale = ScaleKeeper(options.px_per_um, engine.estimate_scale)
-        self._latency = LatencyHistogram()
-        for latency in resume_from.latencies_ms:
-            self._latency.add(latency)
         self._resume_from = resume_from
         self._started_at = now() if resume_from.started_at is None else resume_from.started_at
         self._started = time.monotonic() - resume_from.duration_s
         self._judgements = ConsensusTable(engine.classifier, session)
         self._dust = DustWatch()
-        self._px_per_um: float | None = None
         self._events = resume_from.events
-        self._finished = 0
-        self._detected = resume_from.detected
-        self._seen_before = resume_from.seen_before
-        self._tally = Tally(resume_from.counted)
-        # Why is not recorded with a frame.
-        self._excluded_by_reason = Counter({BEFORE: resume_from.excluded} if resume_from.excluded else {})
-        self._called = Counter(resume_from.called)
-        self.processed = resume_from.processed
-        self.rejected_by_reason = Counter(resume_from.rejected_by_reason)
-
-    @property
-    def rejected(self) -> int:
-        return self.rejected_by_reason.total()
+        self.counts = RunCounts.of(resume_from)
+        self._on_disk = CountsOnDisk(self.counts)
 
     def look_ahead(self, reader: FrameReader, stop: threading.Event) -> LookAhead:
         """Open what takes the frames."""
@@ -233,14 +214,14 @@ class _Run:
     ) -> str:
         """Process frames until something ends it; return what did."""
         ended = None
-        while ended is None and (frames is None or self.processed < frames):
+        while ended is None and (frames is None or self.counts.processed < frames):
             field = self.ahead.field(self._meanwhile)
             if field is None:
                 return "stopped by the user" if stop.is_set() else "the source has ended"
-            if frames is None or self.processed + 1 < frames:
+            if frames is None or self.counts.processed + 1 < frames:
                 self.ahead.begin()
             self._process(field, on_frame)
-            ended = None if enough is None else enough(self._tally.counted)
+            ended = None if enough is None else enough(self.counts.tally.counted)
         # What was taken is finished, too.
         if (field := self.ahead.last()) is not None:
             self._process(field, on_frame)
@@ -248,6 +229,8 @@ class _Run:
 
     def finish(self, ended: str, *, failed: bool = False) -> SessionSummary:
         """Make, record and check the summary, once the reader is closed."""
+        self._session.summary = self._summary(ended)
+        self._session.flush()
         self._session.summary = self._summary(ended)
         self._log_events()
         if failed:
@@ -261,6 +244,7 @@ class _Run:
         sequence, frame = self._numbered(field.sequence), field.frame
         for notice in field.notices:
             self._log(notice.kind, notice.text)
+        result = None
         if frame is None or field.reason is not None:
             self._reject(sequence, field.at, field.where, field.reason or "")
             if frame is not None and self._attendant is not None:
@@ -273,9 +257,11 @@ class _Run:
             self._session.record_frame(result, cells, whole, self._engine.tracker.placed)
             result = replace(result, latency_ms=_since(frame))
             self._count(result, judged)
-            if on_frame is not None:
-                on_frame(result, frame.pixels)
-        self._finished += 1
+        self.counts.finished += 1
+        self._on_disk.add(self._session.taken, self.counts)
+        self._on_disk.until(self._session.recorded)
+        if frame is not None and result is not None and on_frame is not None:
+            on_frame(result, frame.pixels)
 
     def _numbered(self, sequence: int) -> int:
         """Return a frame's number in the session: a camera that is opened again counts from 0."""
@@ -371,22 +357,23 @@ class _Run:
 
     def _reject(self, sequence: int, captured_at: float, where: str, reason: str) -> None:
         self._session.record_rejected(sequence, captured_at, where, reason)
-        self.rejected_by_reason[reason] += 1
+        self.counts.rejected_by_reason[reason] += 1
 
     def _count(self, result: FrameResult, judged: list[_JudgedView]) -> None:
-        self.processed += 1
-        self._px_per_um = result.px_per_um
-        self._latency.add(result.latency_ms)
-        self._detected += len(result.found)
-        self._seen_before += sum(not cell.is_new for cell in result.cells)
-        self._excluded_by_reason.update(cell.reason for cell in result.excluded)
+        counts = self.counts
+        counts.processed += 1
+        counts.px_per_um = result.px_per_um
+        counts.latency.add(result.latency_ms)
+        counts.detected += len(result.found)
+        counts.seen_before += sum(not cell.is_new for cell in result.cells)
+        counts.excluded_by_reason.update(cell.reason for cell in result.excluded)
         for view in judged:
             self._judgements.keep(view.cell.track, view.judgement)
             for judgement, step in ((view.before, -1), (view.judgement, 1)):
                 if judgement is not None:
-                    self._tally.add(judgement.prediction, step)
+                    counts.tally.add(judgement.prediction, step)
                     if judgement.truth is not None:
-                        self._called[judgement.truth, judgement.prediction.decision] += step
+                        counts.called[judgement.truth, judgement.prediction.decision] += step
 
     def _meanwhile(self) -> None:
         self._log_events()
@@ -409,6 +396,8 @@ class _Run:
         self._events += 1
 
     def _summary(self, ended: str) -> SessionSummary:
+        """Say what the run came to, as far as it is on the disk."""
+        counts = self._on_disk.until(self._session.recorded)
         return SessionSummary(
             session=str(self._session.path),
             camera=self._source.uri,
@@ -417,20 +406,20 @@ class _Run:
             duration_s=time.monotonic() - self._started,
             simulated=is_simulated_source(self._source),
             captured=self._captured(),
-            processed=self.processed,
+            processed=counts.processed,
             dropped=self._dropped(),
-            rejected=self.rejected,
-            in_flight=self.ahead.taken - self._finished,
-            detected=self._detected,
-            seen_before=self._seen_before,
-            excluded=self._excluded_by_reason.total(),
-            counted=self._tally.counted,
-            rejected_by_reason=dict(self.rejected_by_reason),
-            excluded_by_reason=dict(self._excluded_by_reason),
-            latency_ms=self._latency.percentiles(),
-            px_per_um=self._px_per_um,
+            rejected=counts.rejected,
+            in_flight=self.ahead.taken - counts.finished,
+            detected=counts.detected,
+            seen_before=counts.seen_before,
+            excluded=counts.excluded_by_reason.total(),
+            counted=counts.tally.counted,
+            rejected_by_reason=dict(counts.rejected_by_reason),
+            excluded_by_reason=dict(counts.excluded_by_reason),
+            latency_ms=counts.latency.percentiles(),
+            px_per_um=counts.px_per_um,
             events=self._events + self._session.noted,
-            truth=self._truth() if is_simulated(self._source.uri) else None,
+            truth=self._truth(counts) if is_simulated(self._source.uri) else None,
         )
 
     def _captured(self) -> int:
@@ -446,15 +435,15 @@ class _Run:
         )
         return before + self.reader.dropped
 
-    def _truth(self) -> dict[str, object]:
+    def _truth(self, counts: RunCounts) -> dict[str, object]:
         labels = (Decision.BLAST.value, Decision.NORMAL.value)
         return {
             "cells": dict.fromkeys(labels, 0) | self._session.true_cells(),
             "called": {
-                label: {decision.value: self._called[label, decision] for decision in Decision}
+                label: {decision.value: counts.called[label, decision] for decision in Decision}
                 for label in labels
             },
-            "not_a_cell": self._tally.counted.total - self._called.total(),
+            "not_a_cell": counts.tally.counted.total - counts.called.total(),
         }
 
 

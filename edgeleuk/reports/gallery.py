@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from edgeleuk.io.console import printable
 from edgeleuk.io.page import figure, image
 from edgeleuk.reports.facts import UNCERTAIN, by_name
+from edgeleuk.session.kept_pictures import pictures_text
 from edgeleuk.session.pictures import thumbnail_of
 
 if TYPE_CHECKING:
@@ -27,10 +28,11 @@ def gallery(reader: SessionReader, cells: Sequence[PageCell], pictures: int) -> 
         return ""
     each = max(2, min(pictures, MOST_IN_ALL // len(parts)))
     shown = sum(min(each, len(of)) for of in parts.values())
+    kept = pictures_text(reader.settings) or "the session keeps the cells as they were judged"
     return "\n".join(
         [
             f"<p>{shown:,} of {len(cells):,} cells are shown, at most {each} of each name."
-            " Every picture is reduced to 96 pixels; the session keeps the cells as they were judged.</p>",
+            f" Every picture is reduced to 96 pixels; {escape(kept)}.</p>",
             *(_part(reader, name, of, each) for name, of in parts.items()),
         ]
     )

@@ -15,6 +15,7 @@ from edgeleuk.review.context import RecordedField, context_of, recorded_cells
 from edgeleuk.review.queue import MachineCall, Queue
 from edgeleuk.review.state import review_state
 from edgeleuk.review.words import words_of
+from edgeleuk.session.kept_pictures import DOUBTFUL, pictures_of
 from edgeleuk.session.pictures import decode_crop
 from edgeleuk.session.reviewed_series import open_for_review
 from edgeleuk.session.reviews import WORDS, Word, standing
@@ -67,6 +68,7 @@ class ReviewDesk(Closing):
         self._threshold = known.threshold if isinstance(known, KnownError) else _THRESHOLD
         self._recorded = -1
         self._cells: dict[int, MachineCall] = {}
+        self._sampled = pictures_of(self._session.settings) == DOUBTFUL
         self._queue = Queue((), self.seed, self._threshold)
         self._reviews: list[Review] = []
         self._words: Words = {}
@@ -204,7 +206,7 @@ class ReviewDesk(Closing):
         recorded = self._session.recorded()
         if recorded != self._recorded:
             self._cells = {cell.track: cell for cell in map(_call, self._session.calls())}
-            self._queue = Queue(self._cells.values(), self.seed, self._threshold)
+            self._queue = Queue(self._cells.values(), self.seed, self._threshold, sampled=self._sampled)
             self._recorded = recorded
             self._state = None
         last = self._reviews[-1].number if self._reviews else 0

@@ -13,7 +13,6 @@ nobody chose them, and the session records them.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from dataclasses import dataclass
 from enum import Enum
@@ -21,17 +20,12 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from edgeleuk.counting.differential import UNCERTAIN, by_final_name
+from edgeleuk.counting.doubt import SAMPLE, draw, is_near
 from edgeleuk.results import Decision
 from edgeleuk.results.reasons import FOREIGN, NOT_JUDGED, check_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-
-# A called cell is near the threshold where the odds of another call are at most so many to one against it.
-NEAR_ODDS = 4.0
-# So many of the cells that nothing is wrong with are asked for: of none that is called wrongly among them,
-# the exact 95 % limit of the error is 3.6 %.
-SAMPLE = 100
 
 
 class Why(str, Enum):
@@ -98,7 +92,7 @@ def final_name(name: str) -> str:
     return next(iter(by_final_name({name: 1})))
 
 
-def why(cell: MachineCall, threshold: float) -> Why:
+def why(cell: MachineCall, threshold: float, *, sampled: bool = False) -> Why:
     """Say why a cell is worth a look.
 
     Parameters
@@ -106,6 +100,9 @@ def why(cell: MachineCall, threshold: float) -> Why:
     cell : MachineCall
     threshold : float
         Probability at and above which a cell is called a blast.
+    sampled : bool
+        The session kept pictures of a sample of the cells that nothing is wrong with: the others have none
+        by that rule, and the sample speaks for them.
 
     Examples
     --------
@@ -114,32 +111,17 @@ def why(cell: MachineCall, threshold: float) -> Why:
     >>> why(sure, 0.5).value, why(near, 0.5).value
     ('sample', 'near the threshold')
     """
-    if not cell.has_picture:
+    if not cell.has_picture and not (sampled and _called(cell, threshold) is Why.SAMPLE):
         return Why.NO_PICTURE
+    return _called(cell, threshold)
+
+
+def _called(cell: MachineCall, threshold: float) -> Why:
+    """Say what is to be said of a cell's call."""
     if cell.decision is Decision.UNCERTAIN:
         return Why.UNLIKE if check_of(cell.reason) in (*FOREIGN, *NOT_JUDGED) else Why.UNCERTAIN
-    if cell.kind_probability is not None and _odds(cell.kind_probability) <= NEAR_ODDS:
-        return Why.NEAR
-    asked = cell.decision is not Decision.OTHER and cell.probability is not None
-    if asked and abs(math.log(_odds(cell.probability or 0.0) / _odds(threshold))) <= math.log(NEAR_ODDS):
-        return Why.NEAR
-    return Why.SAMPLE
-
-
-def _odds(probability: float) -> float:
-    kept = min(max(probability, 1e-12), 1 - 1e-12)
-    return kept / (1 - kept)
-
-
-def draw(seed: str, track: int) -> int:
-    """Return the permanent random number of a cell.
-
-    Examples
-    --------
-    >>> draw("ab", 1) == draw("ab", 1) != draw("ab", 2)
-    True
-    """
-    return int.from_bytes(hashlib.sha256(f"{seed} {track}".encode()).digest()[:8], "big")
+    near = is_near(cell.decision, cell.probability, cell.kind_probability, threshold)
+    return Why.NEAR if near else Why.SAMPLE
 
 
 class Queue:
@@ -150,6 +132,7 @@ class Queue:
     cells : iterable of MachineCall
     seed : str
     threshold : float
+    sampled : bool
         See `why`.
 
     Attributes
@@ -160,10 +143,16 @@ class Queue:
         All cells in the order of the queue.
     """
 
-    def __init__(self, cells: Iterable[MachineCall], seed: str, threshold: float) -> None:
+    def __init__(
+        self, cells: Iterable[MachineCall], seed: str, threshold: float, *, sampled: bool = False
+    ) -> None:
         found: dict[Stratum, list[int]] = {}
+        with_picture = set()
         for cell in cells:
-            found.setdefault(Stratum(why(cell, threshold), cell.called), []).append(cell.track)
+            reason = why(cell, threshold, sampled=sampled)
+            found.setdefault(Stratum(reason, cell.called), []).append(cell.track)
+            if cell.has_picture:
+                with_picture.add(cell.track)
         self.strata = {
             stratum: tuple(sorted(found[stratum], key=lambda track: (draw(seed, track), track)))
             for stratum in sorted(found, key=lambda one: (_RANK[one.why], one.called))
@@ -175,7 +164,7 @@ class Queue:
         ]
         turns.sort()
         self.tracks = tuple(track for *_, track in turns)
-        self._shown = tuple(track for rank, *_, track in turns if rank < _RANK[Why.NO_PICTURE])
+        self._shown = tuple(track for *_, track in turns if track in with_picture)
         self._places = {
             track: (stratum, turn)
             for stratum, tracks in self.strata.items()

@@ -49,6 +49,17 @@ _QUERIES = {
     " AND chain.key = reviews.id ORDER BY reviews.id",
 }
 
+_KEYS = {
+    "frames": "sequence",
+    "cells": "cells.track",
+    "events": "id",
+    "true_cells": "identity",
+    "reviews": "reviews.id",
+    "removals": "id",
+}
+# Rows that are read at once: of cells with their pictures some megabytes.
+_PAGE = 200
+_LATER_CROP = "SELECT crop FROM views WHERE track = ? AND crop IS NOT NULL ORDER BY frame LIMIT 1"
 _RULE = "SELECT rule FROM removed JOIN removals ON removals.id = removal WHERE frame = ? AND track = ?"
 # Columns that are left out unless they are asked for.
 _PICTURES = ("thumbnail", "crop", "contours")
@@ -152,10 +163,8 @@ class SessionReader(CountingRows):
                 return
             if table == "removals" and self.schema < WITH_DIGESTS:
                 return
-            cursor = self._connection.execute(_QUERIES[table].format(said=said(self._connection)))
-            names = _names(cursor)
-            for row in cursor:
-                record = dict(zip(names, row, strict=True))
+            query = _QUERIES[table].format(said=said(self._connection))
+            for record in self._in_pages(query, _KEYS[table]):
                 if not thumbnails:
                     for picture in _PICTURES:
                         record.pop(picture, None)
@@ -175,14 +184,29 @@ class SessionReader(CountingRows):
         if self.schema < _WITH_TEXTURES:
             return
         with explained(self.path):
-            cursor = self._connection.execute(
+            query = (
                 f"SELECT sequence, width, height, area, left_px, top_px,"  # noqa: S608 - a name of ours
                 f" {picture_of_texture(self._connection)} AS picture FROM frames JOIN textures"
-                " ON textures.frame = sequence WHERE area IS NOT NULL ORDER BY sequence"
+                " ON textures.frame = sequence AND area IS NOT NULL ORDER BY sequence"
             )
-            names = _names(cursor)
-            for row in cursor:
+            yield from self._in_pages(query, "sequence")
+
+    def _in_pages(self, query: str, key: str) -> Iterator[dict[str, object]]:
+        """Yield rows by their key, some in a transaction: who takes them slowly holds up no run's log.
+
+        The key is their first column.
+        """
+        head, _, order = query.rpartition(" ORDER BY ")
+        after: tuple[object, ...] = ()
+        while True:
+            where = f" WHERE {key} > ?" if after else ""
+            cursor = self._connection.execute(f"{head}{where} ORDER BY {order} LIMIT {_PAGE}", after)
+            names, rows = _names(cursor), cursor.fetchall()
+            for row in rows:
                 yield dict(zip(names, row, strict=True))
+            if len(rows) < _PAGE:
+                return
+            after = (rows[-1][0],)
 
     def verify(self) -> ChainResult:
         """Compute the hash chain again; see `verify_chain`."""
@@ -205,6 +229,12 @@ class SessionReader(CountingRows):
             found = self._connection.execute("SELECT 1 FROM chain WHERE link = ?", (bytes.fromhex(link),))
             return found.fetchone() is not None
 
+    def later_crop(self, track: int) -> bytes | None:
+        """Return the picture of the first further view that has one."""
+        with explained(self.path):
+            later = self._connection.execute(_LATER_CROP, (track,)).fetchone()
+        return None if later is None else later[0]
+
     def removed_by(self, frame: int, track: int) -> str | None:
         """Return the rule that removed the picture of a cell in a frame; None where none did."""
         if self.schema < WITH_DIGESTS:
@@ -226,7 +256,7 @@ class SessionReader(CountingRows):
             return found.fetchone() is not None
 
     def cell(self, track: int) -> dict[str, object]:
-        """Return the row of one cell, its pictures with it.
+        """Return the row of one cell, its pictures with it: of the first view that has one.
 
         Raises
         ------
@@ -236,8 +266,12 @@ class SessionReader(CountingRows):
         with explained(self.path):
             cursor = self._connection.execute(_ONE_CELL.format(said=said(self._connection)), (track,))
             row = cursor.fetchone()
-        if row is not None:
-            return dict(zip(_names(cursor), row, strict=True))
+            if row is not None:
+                found = dict(zip(_names(cursor), row, strict=True))
+                if self.schema >= _WITH_TEXTURES and found["crop"] is None:
+                    # Some sessions keep pictures from the first doubtful view on.
+                    found["crop"] = self.later_crop(track)
+                return found
         raise UsageError(
             f"{self.path.name} has no such cell",
             got=track,

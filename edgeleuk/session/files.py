@@ -9,13 +9,18 @@ import sqlite3
 from typing import TYPE_CHECKING, NamedTuple
 
 from edgeleuk.errors import SessionError, UsageError
+from edgeleuk.session.commits import by_second
 from edgeleuk.session.hash_chain import append_link
 from edgeleuk.session.intact import PATIENCE_S
+from edgeleuk.session.log_bound import FOLD_BYTES
 from edgeleuk.session.schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, companions, explained, transaction
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+
+PAGE_BYTES = 1024
 
 
 class OpenFile(NamedTuple):
@@ -67,7 +72,7 @@ def begin_file(
     try:
         with explained(path):
             hold(path, lock)
-            connection = connected(path)
+            connection = connected(path, any_thread=by_second(settings))
             with transaction(connection):
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
@@ -110,11 +115,17 @@ def begin_next_file(
     with explained(path):
         part.rename(path)
         sync_folder(path.parent)
-        return open_file(path)
+        return open_file(path, settings)
 
 
-def open_file(path: Path) -> OpenFile:
+def open_file(path: Path, settings: Mapping[str, object] | None = None) -> OpenFile:
     """Open a file to go on with it.
+
+    Parameters
+    ----------
+    path : Path
+    settings : mapping, optional
+        Of the run: whether its commits are made by a thread.
 
     Raises
     ------
@@ -130,7 +141,7 @@ def open_file(path: Path) -> OpenFile:
     try:
         with explained(path):
             hold(path, lock)
-            return OpenFile(path, connected(path), lock)
+            return OpenFile(path, connected(path, any_thread=by_second(settings or {})), lock)
     except BaseException:
         os.close(lock)
         raise
@@ -184,8 +195,14 @@ def connected(path: Path, *, patience_s: float = PATIENCE_S, any_thread: bool = 
     connection = sqlite3.connect(
         path, isolation_level=None, timeout=patience_s, check_same_thread=not any_thread
     )
+    # Only a new file takes it: a picture leaves half a page empty, and most pictures are small.
+    connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
+    (page,) = connection.execute("PRAGMA page_size").fetchone()
+    connection.execute(f"PRAGMA wal_autocheckpoint = {FOLD_BYTES // page}")
+    # What a reader held up does not stay so long behind him.
+    connection.execute(f"PRAGMA journal_size_limit = {FOLD_BYTES}")
     connection.execute("PRAGMA foreign_keys = ON")
     return connection
 

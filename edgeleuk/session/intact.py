@@ -63,6 +63,12 @@ class FileWatch:
         with contextlib.suppress(sqlite3.Error):
             self._connection.execute(f"PRAGMA busy_timeout = {_IMPATIENT_MS}")
 
+    def be_patient(self) -> None:
+        """Wait for others again as at the beginning, unless the session is broken."""
+        if self.broken is None:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.execute(f"PRAGMA busy_timeout = {1000 * PATIENCE_S}")
+
     def _fault(self) -> SessionError | None:
         held = os.fstat(self._lock)
         try:

@@ -10,6 +10,7 @@ from edgeleuk.io.clock import LEAST_JUMP_S, behind_text, go_on_from
 from edgeleuk.io.storage_bounds import UNBOUNDED, StorageBounds
 from edgeleuk.io.uris import public_uri
 from edgeleuk.session.files import OpenFile, begin_file, open_file, remove_file, require_new
+from edgeleuk.session.kept_pictures import goes_on_text
 from edgeleuk.session.reader import read_session
 from edgeleuk.session.rotation import remove_results
 from edgeleuk.session.schema import CONTINUED, explained
@@ -55,14 +56,14 @@ def create_session(
     path = Path(path)
     require_no_folder(path)
     require_new(path, "choose another name with --session, or move the old file away")
-    begun = begin_file(path, settings)
+    file = begin_file(path, settings)
     # Who of these fails leaves no file behind.
     try:
         with explained(path):
             go_on_from(0.0)
-            return _writer(begun, guard, bounds, [path])
+            return _writer(file, settings, guard, bounds, [path])
     except BaseException:
-        begun.close()
+        file.close()
         remove_file(path)
         raise
 
@@ -116,6 +117,7 @@ def resume_session(
     with read_session(path) as reader:
         files = reader.files
         _require_same(path, reader, settings)
+        goes_on = goes_on_text(reader.settings, settings)
         broken = reader.verify().broken
     if broken is not None:
         raise SessionError(
@@ -125,26 +127,32 @@ def resume_session(
         )
     if bounds.keep_results is not None:
         files = tuple(remove_results(files, bounds.keep_results))
-    file = open_file(files[-1])
+    file = open_file(files[-1], settings)
     try:
         with explained(file.path):
-            writer = _writer(file, guard, bounds, files)
+            writer = _writer(file, settings, guard, bounds, files)
     except BaseException:
         file.close()
         raise
     # The wall clock may stand before what is recorded, as a Raspberry Pi's does after its start.
     behind_s = go_on_from(writer.last_at() or 0.0)
-    writer.record_event("resumed", "the run goes on")
+    writer.record_event("resumed", goes_on)
     if behind_s >= LEAST_JUMP_S:
         writer.record_event("clock", behind_text(behind_s))
     return writer
 
 
-def _writer(file: OpenFile, guard: DiskGuard, bounds: StorageBounds, files: Sequence[Path]) -> SessionWriter:
+def _writer(
+    file: OpenFile,
+    settings: Mapping[str, object],
+    guard: DiskGuard,
+    bounds: StorageBounds,
+    files: Sequence[Path],
+) -> SessionWriter:
     """Return who writes a session: one that knows of several files where there are, or may come to be."""
     if bounds == UNBOUNDED and len(files) == 1:
-        return SessionWriter(*file, guard)
-    return SeriesWriter(file, guard, bounds, files)
+        return SessionWriter(*file, settings, guard=guard)
+    return SeriesWriter(file, settings, guard, bounds, files)
 
 
 def _require_same(path: Path, reader: SessionReader, settings: Mapping[str, object]) -> None:

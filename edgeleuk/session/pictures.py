@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 THUMBNAIL_PX = 96
 # OpenCV takes a quality above 100 for "without loss".
 _LOSSLESS = 101
-# Measured: a texture of that quality agrees with the one that was seen by 0.998; a field is known again from
-# 0.68 on.
-_TEXTURE_QUALITY = 40
+# Textures are kept at half their size. Measured on 270 pairs of fields: all 48 that overlap are found, at
+# most 0.15 px of the field off, their correlation lower by 0.008, and no other. A field is known again from
+# 0.68 on. Of 240 spots by which a field is recognised 107 or more stay, where 12 suffice.
+_TEXTURE_PART = 2
+_TEXTURE_QUALITY = 20
 # WebP has no longer sides.
 _LONGEST_WEBP = 16383
 _RIFF_HEAD = 8
@@ -75,10 +77,10 @@ def as_png(data: bytes) -> bytes:
 
 
 def pack_crop(crop: CellCrop) -> bytes:
-    """Keep a crop without loss in the least room: a WebP, and the mask's bits behind its end.
+    """Keep a crop without loss in the least room: a WebP, and behind its end the mask's bits.
 
     What shows pictures passes over what follows a WebP. As its transparency the mask would cost the pixels
-    around the cell: they are left out there.
+    around the cell: they are left out there. Nothing follows where just these pixels are black.
     """
     import cv2  # noqa: PLC0415 - as above
 
@@ -87,6 +89,8 @@ def pack_crop(crop: CellCrop) -> bytes:
         return encode_crop(crop)
     bgr = cv2.cvtColor(crop.pixels, cv2.COLOR_RGB2BGR)
     picture = cv2.imencode(".webp", bgr, [cv2.IMWRITE_WEBP_QUALITY, _LOSSLESS])[1].tobytes()
+    if (crop.pixels.any(axis=2) == inside).all():
+        return picture
     return picture + zlib.compress(np.packbits(inside).tobytes(), 9)
 
 
@@ -107,6 +111,8 @@ def decode_crop(data: bytes, px_per_um: float) -> CellCrop:
     end = _RIFF_HEAD + int.from_bytes(data[4:_RIFF_HEAD], "little")
     bgr = np.asarray(cv2.imdecode(np.frombuffer(data[:end], np.uint8), cv2.IMREAD_COLOR), np.uint8)
     pixels = np.ascontiguousarray(bgr[:, :, ::-1])
+    if len(data) == end:
+        return CellCrop(pixels, np.where(pixels.any(axis=2), np.uint8(255), np.uint8(0)), px_per_um)
     return CellCrop(pixels, _unpacked(data[end:], bgr.shape[:2]), px_per_um)
 
 
@@ -130,6 +136,17 @@ def encode_texture(texture: Texture, *, webp: bool = True) -> bytes:
     import cv2  # noqa: PLC0415 - as above
 
     if webp:
-        quality = [cv2.IMWRITE_WEBP_QUALITY, _TEXTURE_QUALITY]
-        return cv2.imencode(".webp", texture.fine, quality)[1].tobytes()
+        height, width = (max(1, side // _TEXTURE_PART) for side in texture.fine.shape)
+        half = cv2.resize(texture.fine, (width, height), interpolation=cv2.INTER_AREA)
+        return cv2.imencode(".webp", half, [cv2.IMWRITE_WEBP_QUALITY, _TEXTURE_QUALITY])[1].tobytes()
     return cv2.imencode(".jpg", texture.fine, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
+
+
+def decode_texture(data: bytes, shape: tuple[int, int]) -> Texture:
+    """Return the texture that `encode_texture` kept, of a field of that shape (H, W)."""
+    import cv2  # noqa: PLC0415 - as above
+
+    from edgeleuk.vision.registration import Texture  # noqa: PLC0415 - as above
+
+    fine = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
+    return Texture.enlarged(np.asarray(fine, np.uint8), shape)

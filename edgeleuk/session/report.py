@@ -33,6 +33,7 @@ from edgeleuk.results.structs import (
     Printed,
     Sightings,
 )
+from edgeleuk.session.kept_pictures import pictures_text
 from edgeleuk.session.reader import read_session
 from edgeleuk.session.removals import RemovedByRule, removed_by_rule, removed_text
 from edgeleuk.version import RESEARCH_USE
@@ -95,6 +96,8 @@ class SessionReport(Printed, frozen=True, kw_only=True):
         In which the session is.
     removed : sequence of RemovedByRule
         What rules removed of it.
+    pictures : str or None
+        Which pictures of cells were left out; None where all are kept.
     """
 
     schema_version: int = 1
@@ -122,6 +125,7 @@ class SessionReport(Printed, frozen=True, kw_only=True):
     checks: tuple[Gap, ...] = ()
     files: int = 1
     removed: tuple[RemovedByRule, ...] = ()
+    pictures: str | None = None
     research_use: str = RESEARCH_USE
 
 
@@ -202,6 +206,7 @@ def report_facts(reader: SessionReader) -> SessionReport:
         "checks": _events(events, CHECKS),
         "files": len(reader.files),
         "removed": [removed.to_json() for removed in removed_by_rule(reader)],
+        "pictures": pictures_text(settings),
     }
     return msgspec.convert(facts, SessionReport)
 
@@ -225,6 +230,8 @@ def report_text(report: SessionReport) -> str:
     ]
     lines += share_text(share)
     lines += counting_text(facts)
+    if facts["pictures"] is not None:
+        lines.append(f"pictures  {facts['pictures']}")
     lines.append(_listed("events", facts["events"]["by_kind"]))
     lines += _shown("gap", [f"{gap['at']} {gap['kind']}: {gap['text']}" for gap in facts["gaps"]])
     for kind in CHECKS:

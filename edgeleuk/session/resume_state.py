@@ -6,10 +6,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from edgeleuk.frames import Box
 from edgeleuk.results import Counted, Decision
+from edgeleuk.session.pictures import decode_texture
 from edgeleuk.session.schema import picture_of_texture, said, tally_rows
 
 if TYPE_CHECKING:
@@ -129,12 +128,4 @@ def earlier_fields(connection: sqlite3.Connection) -> Iterator[EarlierField]:
 
 
 def _texture(picture: bytes | None, height: int, width: int) -> Texture | None:
-    if picture is None:
-        return None
-    # Reading a session must not cost OpenCV's start.
-    import cv2  # noqa: PLC0415
-
-    from edgeleuk.vision.registration import Texture  # noqa: PLC0415
-
-    fine = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_GRAYSCALE)
-    return Texture(np.asarray(fine, np.uint8), (height, width))
+    return None if picture is None else decode_texture(picture, (height, width))

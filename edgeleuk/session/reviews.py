@@ -210,7 +210,8 @@ class ReviewedSession(SessionReader):
         columns = "said.track, frame, said.decision, said.probability, said.reason, said.kind"
         with explained(self.path):
             return self._connection.execute(
-                f"SELECT {columns}, said.kind_probability, crop IS NOT NULL FROM"  # noqa: S608 - a query of ours
+                f"SELECT {columns}, said.kind_probability, crop IS NOT NULL OR EXISTS"  # noqa: S608 - a query of ours
+                " (SELECT 1 FROM views WHERE views.track = said.track AND views.crop IS NOT NULL) FROM"
                 f" ({said(self._connection)}) AS said JOIN cells ON cells.track = said.track"
             ).fetchall()
 

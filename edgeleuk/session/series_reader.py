@@ -104,6 +104,8 @@ class SeriesReader(SessionReader):
                     found = part.cell(track)
             elif later := _later_in(part, "WHERE track = ? GROUP BY track", (track,)):
                 _say(found, later[track])
+                if found["crop"] is None:
+                    found["crop"] = part.later_crop(track)
         if found is not None:
             return found
         raise UsageError(

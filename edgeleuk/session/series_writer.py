@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections import Counter, OrderedDict
 from contextlib import suppress
 from dataclasses import replace
@@ -20,7 +21,7 @@ from edgeleuk.session.series_reader import SeriesReader
 from edgeleuk.session.writer import DiskGuard, SessionWriter, recorded_views
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from edgeleuk.counting.consensus import View
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from edgeleuk.frames import TrueCell
     from edgeleuk.io.storage_bounds import StorageBounds
     from edgeleuk.results import Decision, FrameResult
+    from edgeleuk.session.records import JudgedCell
     from edgeleuk.session.schema import Counts, Tallies
-    from edgeleuk.session.writer import JudgedCell
     from edgeleuk.vision.tracking import EarlierField, Placed
 
 # Earlier files that are open at once, for cells that are seen again.
@@ -43,6 +44,8 @@ class SeriesWriter(SessionWriter):
     ----------
     file : OpenFile
         The last of them.
+    settings : mapping
+        What the run is started with.
     guard : DiskGuard
     bounds : StorageBounds
     files : sequence of Path
@@ -50,11 +53,17 @@ class SeriesWriter(SessionWriter):
     """
 
     def __init__(
-        self, file: OpenFile, guard: DiskGuard, bounds: StorageBounds, files: Sequence[Path]
+        self,
+        file: OpenFile,
+        settings: Mapping[str, object],
+        guard: DiskGuard,
+        bounds: StorageBounds,
+        files: Sequence[Path],
     ) -> None:
-        super().__init__(*file, guard)
+        super().__init__(*file, settings, guard=guard)
         self._bounds = bounds
         self._earlier = EarlierFiles(files[:-1])
+        self._kept.remember(files[:-1])
         self._frames, self._first_at = self._recorded()
         self._rotation = None if bounds.keep is None else Rotation(bounds.keep)
 
@@ -96,14 +105,17 @@ class SeriesWriter(SessionWriter):
 
     def counts(self) -> Counts:
         """Count the rows of all files."""
+        self.flush()
         return self._whole().counts()
 
     def tallies(self) -> Tallies:
         """Add up the rows of all files."""
+        self.flush()
         return self._whole().tallies()
 
     def called(self, threshold: float) -> Called:
         """Count the cells that a threshold alone calls blasts."""
+        self.flush()
         return self._whole().called(threshold)
 
     def resume_state(self) -> ResumeState:
@@ -134,7 +146,7 @@ class SeriesWriter(SessionWriter):
         """Remove a few of the oldest pictures, where a rule asks for it."""
         if self._rotation is None:
             return
-        with explained(self.path):
+        with self._committing, self._using, explained(self.path):
             if self._rotation.step(self.files, self._connection):
                 # They may show a file as it was.
                 self._earlier.close()
@@ -159,11 +171,16 @@ class SeriesWriter(SessionWriter):
         is_full = split.frames is not None and self._frames >= split.frames
         is_old = split.seconds is not None and self._frames > 0 and at - self._first_at >= split.seconds
         if is_full or is_old:
-            self._go_on_in_a_new_file()
+            # What waits belongs to the file that ends.
+            self.flush()
+            with self._committing, self._using:
+                event = self._go_on_in_a_new_file()
             self._first_at = at
+            if self.heard is not None:
+                self.heard(*event)
 
-    def _go_on_in_a_new_file(self) -> None:
-        """Begin the next file, tell the one before of it, and go on there.
+    def _go_on_in_a_new_file(self) -> tuple[int, float, str, str]:
+        """Begin the next file, tell the one before of it, and go on there; return its first event.
 
         Whoever is killed before the next file has its name goes on in this one; after that, in the next.
         """
@@ -191,17 +208,19 @@ class SeriesWriter(SessionWriter):
             raise
         self.noted += 2
         self._moved_to(file)
-        if self.heard is not None:
-            self.heard(*event)
+        return event
 
     def _moved_to(self, file: OpenFile) -> None:
         """Write to that file from now on."""
-        old = self.path
-        super().close()
+        old = OpenFile(self.path, self._connection, self._lock)
+        self._kept.go_on(file.connection)
+        with suppress(sqlite3.Error):
+            old.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        old.close()
         self.path, self._connection, self._lock = file
         self._file = FileWatch(*file)
         self._frames, self._first_at = 0, None
-        self._earlier.add(old)
+        self._earlier.add(old.path)
 
     def _end(self) -> int:
         """Return the number of the last link that the run recorded."""

@@ -149,6 +149,14 @@ class Texture:
         fine = np.clip(band * np.float32(127 / limit), -127, 127) + np.float32(128.5)
         return cls(fine.astype(np.uint8), (height, width))
 
+    @classmethod
+    def enlarged(cls, fine: Bytes, shape: tuple[int, int]) -> Texture:
+        """Return the texture of a field of a shape, (H, W), from a smaller picture of it."""
+        size = _size((shape[1], shape[0]), _FINE_SIDE)
+        if fine.shape != size[::-1]:
+            fine = np.asarray(cv2.resize(fine, size, interpolation=cv2.INTER_CUBIC), np.uint8)
+        return cls(fine, shape)
+
     def of_size(self, shape: tuple[int, int]) -> Texture:
         """Return it as if the field had been taken with another number of pixels, (H, W)."""
         size = _size((shape[1], shape[0]), _FINE_SIDE)

@@ -300,7 +300,7 @@ class TestCounting:
 
     def test_a_lost_count_is_an_error(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("edgeleuk.capture.newest.InOrderReader.captured", 5, raising=False)
-        original = "edgeleuk.pipeline.run._Run.rejected"
+        original = "edgeleuk.pipeline.counts.RunCounts.rejected"
         monkeypatch.setattr(original, property(lambda _: 3))
         with pytest.raises(EdgeleukError, match="a count was lost") as caught:
             run_on(pictures(tmp_path / "p", 1), Seen([[]]).engine(), tmp_path / "s.db", px_per_um=2.0)
@@ -434,7 +434,7 @@ class TestEnds:
                 Seen(fields).engine(),
                 path,
                 px_per_um=2.0,
-                before=lambda session: session._connection.execute("PRAGMA max_page_count = 24"),
+                before=lambda session: session._connection.execute("PRAGMA max_page_count = 96"),
             )
         with read_session(path) as reader:
             frames, cells = list(reader.rows("frames")), list(reader.rows("cells"))

@@ -17,6 +17,7 @@ from edgeleuk.labels.formats.label_studio import write_label_studio
 from edgeleuk.labels.formats.yolo import write_yolo
 from edgeleuk.labels.sessions import session_labels
 from edgeleuk.labels.table import write_csv
+from edgeleuk.session.kept_pictures import pictures_text
 from edgeleuk.session.reader import read_session
 from edgeleuk.session.removals import removed_by_rule, removed_text
 
@@ -82,9 +83,10 @@ def export_folder(session: Path, kind: str, out: Path) -> Exported:
             write_index(folder, kind, cells.facts)
             found = Exported(len(cells.facts), cells.labelled, reader.counts().cells - len(cells.facts))
         if not found.cells:
+            left_out = pictures_text(reader.settings)
             raise DataRefusedError(
                 f"{session.name} has no cell with a picture",
-                got=f"{found.without_picture} cells without",
+                got=f"{found.without_picture} cells without" + (f", as {left_out}" if left_out else ""),
                 cure="export its cells as a table with --csv",
             )
     return found

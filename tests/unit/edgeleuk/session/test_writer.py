@@ -231,7 +231,7 @@ class TestFullDisk:
     def test_a_full_database_keeps_what_it_has(self, tmp_path: Path) -> None:
         path = tmp_path / "s.db"
         with create_session(path, {}) as session:
-            session._connection.execute("PRAGMA max_page_count = 60")
+            session._connection.execute("PRAGMA max_page_count = 240")
             recorded = self.fill(session)
         with read_session(path) as reader:
             assert reader.counts().processed == reader.counts().cells == recorded > 3

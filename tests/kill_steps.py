@@ -25,7 +25,7 @@ from edgeleuk.session import create_session
 from edgeleuk.session.series_writer import SeriesWriter
 
 FRAMES = 10
-PAGE = 8 * 1024
+PAGE = 6 * 1024
 # Instructions of SQLite's machine between two steps.
 GRAIN = 25
 BOUNDS = {

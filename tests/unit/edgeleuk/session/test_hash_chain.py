@@ -128,7 +128,9 @@ def without_kinds(path: Path) -> None:
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     for (table,) in connection.execute("SELECT name FROM main.sqlite_schema WHERE type = 'table'").fetchall():
         names = ", ".join(row[1] for row in connection.execute(f"PRAGMA main.table_info({table})"))
-        connection.execute(f"INSERT INTO main.{table} SELECT {names} FROM five.{table}")
+        # A texture's column has another name since.
+        given = names.replace("jpeg", "picture").replace("thumbnail", "NULL")
+        connection.execute(f"INSERT INTO main.{table} SELECT {given} FROM five.{table}")
     connection.commit()
     connection.close()
     new.replace(path)

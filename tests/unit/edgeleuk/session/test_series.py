@@ -22,6 +22,7 @@ from edgeleuk.session.series_writer import SeriesWriter
 from edgeleuk.session.verify import verify_session
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from outcome import Call
@@ -188,7 +189,7 @@ def test_listeners_hear_of_a_split_with_numbers_that_go_on(tmp_path: Path) -> No
     assert heard == [1, 2, 3, 4, 5, 6, 7]
 
 
-TOUCHED = {
+TOUCHED: dict[str, tuple[Callable[[Path], object], str]] = {
     "the first is missing": (
         lambda folder: (folder / "night.db").unlink(),
         "night.002.db goes on from night.db, which is not beside it; put night.db back into",

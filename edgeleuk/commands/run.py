@@ -18,6 +18,7 @@ from edgeleuk.capture.discovery import control_settings, find_camera
 from edgeleuk.classifier.self_test import open_tested_classifier
 from edgeleuk.commands.flat_field import open_correction
 from edgeleuk.commands.live_view import LiveView, shown
+from edgeleuk.commands.publish import Attendants
 from edgeleuk.commands.save_video import AnnotatedVideo, require_video
 from edgeleuk.commands.serving import RunPage, attended
 from edgeleuk.control.store import control_path
@@ -32,6 +33,7 @@ from edgeleuk.counting.intervals import (
     way_on_text,
 )
 from edgeleuk.errors import EdgeleukError, UsageError
+from edgeleuk.fleet.publisher import RunPublisher
 from edgeleuk.io.atomic import require_apart
 from edgeleuk.io.console import printable, recordable
 from edgeleuk.io.images import require_picture
@@ -61,6 +63,7 @@ if TYPE_CHECKING:
     from edgeleuk.control.watch import LaboratoryRange
     from edgeleuk.counting.confusion import KnownKinds
     from edgeleuk.counting.intervals import KnownError
+    from edgeleuk.fleet.address import Broker
     from edgeleuk.frames import RgbImage
     from edgeleuk.io.settings import RunSettings
     from edgeleuk.results import Counted, FrameResult, SessionSummary
@@ -69,6 +72,7 @@ if TYPE_CHECKING:
     from edgeleuk.session.writer import SessionWriter
 
     FieldListener = Callable[[FrameResult, RgbImage], None]
+    from edgeleuk.pipeline.run import Attendant
     from edgeleuk.stage.base import Mover
 
 # Frames that wait for their turn where every one is wanted; not decoded, where the camera sends JPEGs.
@@ -127,6 +131,8 @@ class RunOptions:
         Refuse to begin without limits, and end the run where its first fields are out of range.
     serve : ServeOptions, optional
         Where the run is shown in a browser; see `edgeleuk.serve`.
+    broker : Broker, optional
+        Who is told of the run while it goes on; see `edgeleuk.fleet`.
     autofocus : bool
         Whether `focus` keeps the camera in focus by itself, or only moves when the page asks for it.
 
@@ -151,6 +157,7 @@ class RunOptions:
     control: str | None = None
     control_required: bool = False
     serve: ServeOptions | None = None
+    broker: Broker | None = None
     autofocus: bool = True
 
     def __post_init__(self) -> None:
@@ -328,7 +335,12 @@ def _watched(
                 film = AnnotatedVideo(options.video, simulated=is_simulated_source(source))
                 listeners.append(stack.enter_context(film).seen)
             read = open_reader if focus is None else _in_focus(focus, stop, options)
-            state = None
+            attendants: list[Attendant] = []
+            if options.broker is not None:
+                simulated = is_simulated_source(source)
+                told = RunPublisher(job.path, options.broker, writer.note, simulated=simulated)
+                attendants.append(stack.enter_context(told))
+                listeners.append(told.seen)
             if page is not None:
                 facts = RunFacts(
                     recordable(source.uri),
@@ -340,6 +352,7 @@ def _watched(
                     kinds=job.known_kinds,
                 )
                 state = stack.enter_context(page.of_run(facts, writer, stop, focus))
+                attendants.append(state)
                 listeners.append(state.seen)
                 read = attended(read, state)
             if walk is not None:
@@ -362,7 +375,7 @@ def _watched(
                     read=read,
                     enough=_enough(settings, control, job.known_kinds),
                     resume_from=resume_from,
-                    attendant=state,
+                    attendant=Attendants(attendants) if attendants else None,
                 ),
                 on_frame=_all(listeners),
                 stop=stop,

@@ -58,6 +58,7 @@ bench: install
 	$(BIN)/python tests/bench/counting.py
 	$(BIN)/python tests/bench/report_size.py
 	$(BIN)/python tests/bench/session_cost.py
+	$(BIN)/python tests/bench/verify_cost.py
 	$(BIN)/python tests/bench/viewers.py
 	$(BIN)/python tests/bench/page_resume.py
 	$(BIN)/python tests/bench/link_faults.py

@@ -28,6 +28,7 @@ from edgeleuk.cli.review import review
 from edgeleuk.cli.run import run
 from edgeleuk.cli.session import export, replay, report
 from edgeleuk.cli.stage import scan, stage_app, virtual_microscope
+from edgeleuk.cli.storage import session_app
 from edgeleuk.cli.teaching import teach
 from edgeleuk.cli.training import cross_validate, evaluate, train
 from edgeleuk.cli.trend import trend
@@ -47,6 +48,7 @@ app.add_typer(mcu_app)
 app.add_typer(config_app)
 app.add_typer(control_app)
 app.add_typer(labels_app)
+app.add_typer(session_app)
 
 
 def _version(value: bool) -> None:

@@ -108,6 +108,7 @@ EXAMPLES: dict[tuple[str, ...], tuple[str, str]] = {
         "mcu check small.edgeleuk --flash 2M --ram 1M --vela ethos-u55-128",
     ),
     ("mcu", "export"): ("mcu export default --out firmware", "mcu export default --out firmware --golden 4"),
+    ("session", "keep"): ("session keep sessions --keep 20GB", "session keep night.db --keep 30d --json"),
     ("control", "add"): (
         "control add monday.db --slide lot-7",
         "control add week/*.db --slide lot-7 --plot control.png",

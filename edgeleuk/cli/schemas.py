@@ -18,6 +18,7 @@ from edgeleuk.commands.bundle import BundleDescription, BundleVerification
 from edgeleuk.commands.config import ExplainedSettings
 from edgeleuk.commands.exchange import CellsExported
 from edgeleuk.commands.flat_field import StoredBlank
+from edgeleuk.commands.keep import KeptSessions
 from edgeleuk.commands.labels import LabelsImported, LabelsWritten
 from edgeleuk.commands.probe import ProbeResult
 from edgeleuk.commands.publish import Publication
@@ -69,6 +70,7 @@ PRINTED: Mapping[str, type] = {
     "trend": TrendResult,
     "replay": Replay,
     "review": ReviewState,
+    "session-keep": KeptSessions,
     "labels-list": LabelList,
     "labels-written": LabelsWritten,
     "labels-import": LabelsImported,

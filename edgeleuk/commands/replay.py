@@ -19,6 +19,7 @@ from edgeleuk.session.reader import read_session
 from edgeleuk.version import RESEARCH_USE
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from edgeleuk.session.reader import SessionReader
@@ -92,7 +93,7 @@ def _replayed(reader: SessionReader, track: int, bundle: str) -> Replay:
             left_out = pictures_text(settings)
             raise UsageError(
                 f"cell {track} cannot be judged again" + (f": {left_out}" if left_out else ""),
-                got="no picture" if crop is None else "no scale",
+                got=_missing(reader, view, track) if crop is None else "no scale",
                 allowed="a cell whose views were recorded with their pictures and their scale",
                 cure="record with `--pictures all`" if left_out else None,
             )
@@ -127,6 +128,11 @@ def _replayed(reader: SessionReader, track: int, bundle: str) -> Replay:
         views=len(views),
         equal=recorded == replayed and views_equal,
     )
+
+
+def _missing(reader: SessionReader, view: Mapping[str, object], track: int) -> str:
+    rule = reader.removed_by(int(str(view["frame"])), track)
+    return "no picture" if rule is None else f"a picture that the rule {rule} removed"
 
 
 def _facts(prediction: Prediction) -> dict[str, object]:

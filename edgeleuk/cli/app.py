@@ -29,6 +29,7 @@ from edgeleuk.cli.session import export, replay, report
 from edgeleuk.cli.stage import scan, stage_app, virtual_microscope
 from edgeleuk.cli.teaching import teach
 from edgeleuk.cli.training import cross_validate, evaluate, train
+from edgeleuk.cli.updates import bundle_app
 from edgeleuk.cli.voice import choose, global_options
 from edgeleuk.errors import EdgeleukError
 from edgeleuk.io.config import use_config
@@ -45,6 +46,7 @@ app.add_typer(mcu_app)
 app.add_typer(config_app)
 app.add_typer(control_app)
 app.add_typer(labels_app)
+app.add_typer(bundle_app)
 
 
 def _version(value: bool) -> None:

@@ -12,7 +12,7 @@ import msgspec
 
 from edgeleuk.bench.choosing import Held, settled
 from edgeleuk.bundle.known_error import known_error, known_kinds
-from edgeleuk.bundle.reading import read_bundle
+from edgeleuk.bundle.trusted import read_trusted_bundle
 from edgeleuk.capture import ReconnectPolicy, is_simulated, is_simulated_source, open_camera, open_reader
 from edgeleuk.capture.discovery import control_settings, find_camera
 from edgeleuk.classifier.self_test import open_tested_classifier
@@ -44,6 +44,7 @@ from edgeleuk.serve.live import RunFacts
 from edgeleuk.session import read_session
 from edgeleuk.session.open import create_session, require_no_folder, resume_session
 from edgeleuk.stage.watching import FocusingReader
+from edgeleuk.updates.starts import first_start
 from edgeleuk.version import RESEARCH_USE, __version__
 from edgeleuk.vision.quality import quality_check
 from edgeleuk.vision.stream import StreamWatch
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     from edgeleuk.serve.address import ServeOptions
     from edgeleuk.session.resume_state import ResumeState
     from edgeleuk.session.writer import SessionWriter
+    from edgeleuk.updates.starts import FirstStart
 
     FieldListener = Callable[[FrameResult, RgbImage], None]
     from edgeleuk.stage.base import Mover
@@ -197,6 +199,7 @@ class _Watching(NamedTuple):
     control: ControlWatch
     resume_from: ResumeState
     page: RunPage | None
+    start: FirstStart
 
 
 def run(
@@ -220,11 +223,16 @@ def run(
         What ended the run before its time; all that the summary counts is recorded all the same.
     """
     # A port that is taken is told before anything takes time.
-    with nullcontext() if options.serve is None else RunPage(options.serve) as page:
-        return _run(_prepared(camera, bundle, settings, options), page)
+    with (
+        nullcontext() if options.serve is None else RunPage(options.serve) as page,
+        first_start(bundle) as start,
+    ):
+        outcome = _run(_prepared(camera, bundle, settings, options), page, start)
+        start.ended(outcome[1])
+        return outcome
 
 
-def _run(job: _Job, page: RunPage | None) -> tuple[SessionSummary, EdgeleukError | None]:
+def _run(job: _Job, page: RunPage | None, start: FirstStart) -> tuple[SessionSummary, EdgeleukError | None]:
     """Open what is needed, and watch."""
     settings, options = job.settings, job.options
     policy = ReconnectPolicy(tries=settings.reconnects)
@@ -248,7 +256,7 @@ def _run(job: _Job, page: RunPage | None) -> tuple[SessionSummary, EdgeleukError
         control = ControlWatch(
             writer, laboratory, required=options.control_required, first=resume_from.next_sequence
         )
-        watching = _Watching(view, control, resume_from, page)
+        watching = _Watching(view, control, resume_from, page, start)
         error = _watched(job, classifier, source, writer, watching, stop)
         return _finished(job, writer, watching, error)
 
@@ -281,7 +289,7 @@ def _prepared(camera: str | None, bundle: str, settings: RunSettings, options: R
     if options.video is not None:
         require_video(options.video, resume=options.resume)
     correct = unchanged if settings.flat_field is None else open_correction(Path(settings.flat_field))
-    opened = read_bundle(bundle)
+    opened = read_trusted_bundle(bundle)
     settings = settled(settings, opened, _held(path) if options.resume else None)
     error_rates = known_error(opened, opened.model_name(settings.runtime, settings.precision))
     kinds = known_kinds(opened)
@@ -306,11 +314,11 @@ def _watched(
     """Run the pipeline to its end; return what ended it before its time."""
     settings, options = job.settings, job.options
     walk, focus = options.walk, options.focus
-    view, control, resume_from, page = watching
+    view, control, resume_from, page, start = watching
     watch = StreamWatch(camera=source.live or is_simulated(source.uri))
     with ExitStack() as stack, shown(view, show=options.show):
         try:
-            listeners: list[FieldListener] = [view.update, control.seen]
+            listeners: list[FieldListener] = [view.update, control.seen, start.seen]
             if options.listener is not None:
                 listeners.append(options.listener(source))
             if walk is not None:
@@ -371,7 +379,7 @@ def _finished(
     if summary is None:
         assert error is not None
         raise error
-    view, control, _, _ = watching
+    view, control, *_ = watching
     summary = replace(summary, control=control.outcome)
     try:
         summary = replace(summary, counting=_counting(summary, writer, job))

@@ -140,7 +140,7 @@ def measure_session(reader: SessionReader, first: int = 0) -> SessionMeasures:
     if scales:
         measures[SCALE] = measured(scales)
     counted = counted_of(said)
-    measures |= _shares(counted)
+    measures |= shares_of(counted)
     return SessionMeasures(len(detected), len(said), min(times, default=None), measures, counted)
 
 
@@ -173,8 +173,8 @@ def _mean(values: Sequence[float]) -> Measured:
     return Measured(value=mean, spread=math.sqrt(variance), n=len(values))
 
 
-def _shares(counted: Counted) -> dict[str, Measured]:
-    """Return the shares in per cent; that of blasts among white cells, where one may be told."""
+def shares_of(counted: Counted) -> dict[str, Measured]:
+    """Return `SHARES` in per cent; that of blasts among white cells, where one may be told."""
     found = {}
     if counted.total:
         found[UNCERTAIN_SHARE] = _share(counted.uncertain, counted.total)

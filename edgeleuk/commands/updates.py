@@ -291,8 +291,9 @@ def _require_later(
     candidate: _Candidate, known: InstalledVersion | None, floor: int | None, options: PullOptions
 ) -> None:
     """Refuse what is not later than all that was ever here, and what was left for the one before it."""
-    # One that is noted and not in use: the power failed before it was, or somebody left it.
-    _require_sequence(candidate, floor, same=known is not None)
+    # One that is noted with this sequence and not in use: the power failed before it was, or somebody left it.
+    noted = known is not None and known.sequence == candidate.sequence
+    _require_sequence(candidate, floor, same=noted)
     if known is not None and known.state == "returned" and not options.again:
         raise SignatureError(
             f"{Path(candidate.offer.name).name} was installed here before, and left for the bundle before it",

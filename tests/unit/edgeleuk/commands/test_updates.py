@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import os
 import shutil
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from signed_bundles import KEY, OTHER, SERIES, make_certificate, put, served, signed, version
+from signed_bundles import KEY, OTHER, SERIES, make_certificate, put, served, sha256, signed, version
 
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.cli.schemas import PRINTED
@@ -72,10 +71,6 @@ def refused(done: Outcome, code: int, said: str) -> None:
     errors = [line for line in done.err.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
     assert "Traceback" not in done.err
-
-
-def sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 @pytest.mark.usefixtures("trusted")
@@ -156,7 +151,7 @@ class TestPulls:
             basic = "Basic " + base64.b64encode(b"ward:s3cret").decode()
             assert server.asked == [("/a/lab.edgeleuk.minisig", basic), ("/a/lab.edgeleuk", basic)]
             # The signature says that it is older: the bundle itself is not even fetched.
-            server.files |= {"/a/lab.edgeleuk.minisig": signed(TWO, 50, sha256=sha256(TWO))}
+            server.files |= {"/a/lab.edgeleuk.minisig": signed(TWO, 50, of=sha256(TWO))}
             server.asked.clear()
             refused(edgeleuk("bundle", "pull", with_password, "--to", "lab"), 7, "is not later than")
             assert [path for path, _ in server.asked] == ["/a/lab.edgeleuk.minisig"]
@@ -230,7 +225,7 @@ REFUSED: dict[str, Callable[[], tuple[bytes, bytes | None, int, str]]] = {
     ),
     "signature of another": lambda: (
         ONE,
-        signed(ONE, THIRD, sha256=sha256(TWO)),
+        signed(ONE, THIRD, of=sha256(TWO)),
         7,
         "is of another bundle",
     ),
@@ -400,7 +395,7 @@ def test_trusting_by_the_command_line(edgeleuk: Call, tmp_path: Path) -> None:
     found = msgspec.json.decode(edgeleuk("bundle", "trust", "--json").out, type=PRINTED["bundle-trust"])
     assert [(one.name, one.key_id) for one in found.keys] == [("ward7", KEY.public.id_text)]
     Path("bad.pub").write_text("bad")
-    refused(edgeleuk("bundle", "trust", "bad.pub"), 7, "holds no public key")
+    refused(edgeleuk("bundle", "trust", "bad.pub"), 7, "bad.pub is damaged")
     refused(edgeleuk("bundle", "trust", "no.pub"), 2, "cannot be read")
     refused(edgeleuk("bundle", "trust", "ward7.pub", "--remove", "ward7"), 2, "not both")
     broken = tmp_path / "config" / "edgeleuk" / "trusted-keys" / "bad.pub"

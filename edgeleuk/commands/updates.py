@@ -291,7 +291,7 @@ def _require_later(
     candidate: _Candidate, known: InstalledVersion | None, floor: int | None, options: PullOptions
 ) -> None:
     """Refuse what is not later than all that was ever here, and what was left for the one before it."""
-    # One that is noted with this sequence and not in use: the power failed before it was, or somebody left it.
+    # One that is noted with this sequence and not in use: the power failed before it was, or it was left.
     noted = known is not None and known.sequence == candidate.sequence
     _require_sequence(candidate, floor, same=noted)
     if known is not None and known.state == "returned" and not options.again:

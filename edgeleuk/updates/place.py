@@ -180,16 +180,17 @@ class Place:
             ) from error
 
     def way_back(self, note: Note) -> InstalledVersion | None:
-        """Return the version that would take the place of the one in use; None where there is none."""
+        """Return the version that would take the place of the one in use; None where there is none.
+
+        It is the newest that a run has confirmed, else the newest that was not left.
+        """
         current = self.current
-        return next(
-            (
-                one
-                for one in reversed(note.versions)
-                if one.state == "good" and one.sha256 != current and self._path(one.sha256).is_file()
-            ),
-            None,
-        )
+        there = [
+            one
+            for one in reversed(note.versions)
+            if one.state != "returned" and one.sha256 != current and self._path(one.sha256).is_file()
+        ]
+        return next((one for one in there if one.state == "good"), there[0] if there else None)
 
     def keep(self, note: Note) -> None:
         """Write what is known.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from edgeleuk.bundle.contents import Bundle
     from edgeleuk.frames import RgbImage
     from edgeleuk.results import FrameResult
-    from edgeleuk.updates.place import InstalledVersion, Place, State
+    from edgeleuk.updates.place import InstalledVersion, Note, Place, State
 
 # So many starts in a row may break down before the bundle is left.
 MOST_STARTS = 3
@@ -104,22 +104,27 @@ def _begun(file: Path) -> FirstStart:
     if place is None:
         return FirstStart()
     with place.alone():
-        note = place.note()
-        version = note.of(place.current)
-        if version is None or version.state == "good":
-            return FirstStart()
-        trouble = _trouble(file, version)
-        if trouble is not None:
-            _gone_back(place, version, trouble)
-            return FirstStart()
-        begun = msgspec.structs.replace(version, starts=version.starts + 1)
-        try:
-            place.keep(note.with_version(begun))
-        except UsageError as error:
-            # On a card that has turned read-only, a run is better than none.
-            warn(f"the first run with the new bundle cannot be noted: {error}")
-            return FirstStart()
-        return FirstStart(place, begun)
+        while True:
+            note = place.note()
+            version = note.of(place.current)
+            if version is None or version.state == "good":
+                return FirstStart()
+            trouble = _trouble(file, version)
+            if trouble is None:
+                return _counted(place, note, version)
+            if not _gone_back(place, version, trouble):
+                return FirstStart()
+
+
+def _counted(place: Place, note: Note, version: InstalledVersion) -> FirstStart:
+    begun = msgspec.structs.replace(version, starts=version.starts + 1)
+    try:
+        place.keep(note.with_version(begun))
+    except UsageError as error:
+        # On a card that has turned read-only, a run is better than none.
+        warn(f"the first run with the new bundle cannot be noted: {error}")
+        return FirstStart()
+    return FirstStart(place, begun)
 
 
 def require_self_test(bundle: Bundle) -> None:
@@ -149,12 +154,14 @@ def _trouble(file: Path, version: InstalledVersion) -> str | None:
     return None
 
 
-def _gone_back(place: Place, version: InstalledVersion, trouble: str) -> None:
+def _gone_back(place: Place, version: InstalledVersion, trouble: str) -> bool:
+    """Use the bundle before again, and say so; whether there is one."""
     back = place.go_back()
     if back is None:
         warn(f"{place.file} is not to be trusted, and there is no bundle to go back to: {printable(trouble)}")
-        return
+        return False
     warn(
         f"{place.file} went back from {printable(version.bundle)} ({version.sha256[:16]}) to"
         f" {printable(back.bundle)} ({back.sha256[:16]}): {printable(trouble)}"
     )
+    return True

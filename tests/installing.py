@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from edgeleuk.updates.place import Content, InstalledVersion, Place
+from edgeleuk.updates.place import Content, InstalledVersion, Place, State
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +18,7 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def version(data: bytes, state: str = "pending") -> InstalledVersion:
+def version(data: bytes, state: State = "pending") -> InstalledVersion:
     return InstalledVersion(
         sha256=sha256(data),
         bundle="lab",
@@ -30,7 +30,7 @@ def version(data: bytes, state: str = "pending") -> InstalledVersion:
     )
 
 
-def installed(file: Path, data: bytes, state: str = "pending") -> None:
+def installed(file: Path, data: bytes, state: State = "pending") -> None:
     place = Place(file)
     with place.alone():
         place.install(version(data, state), Content(data, SIGNATURE + data))

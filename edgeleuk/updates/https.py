@@ -18,7 +18,7 @@ from edgeleuk.errors import CameraError, UsageError
 from edgeleuk.io.uris import public_uri, split_credentials
 
 if TYPE_CHECKING:
-    from email.message import Message
+    from http.client import HTTPMessage
     from typing import IO
 
 # The longest silence, and the longest that one file may take.
@@ -174,7 +174,13 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         self._plain_http = plain_http
 
     def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: HTTPMessage,
+        newurl: str,
     ) -> urllib.request.Request | None:
         _require_scheme(newurl, public_uri(newurl), plain_http=self._plain_http)
         return super().redirect_request(req, fp, code, msg, headers, newurl)

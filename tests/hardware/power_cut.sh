@@ -3,7 +3,7 @@
 # machine starts again, its file system mends itself by its journal, and the bundle must be a whole one.
 # Wants what guest.sh wants, and e2fsprogs.
 #
-#     tests/hardware/power_cut.sh [PYTHON]     (some forty starts: three minutes with KVM)
+#     tests/hardware/power_cut.sh [PYTHON]     (some forty starts, without KVM)
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 python=$(realpath -s "${1:-$root/.venv/bin/python}")

@@ -8,7 +8,8 @@
     ├── DataRefusedError                4   leakage, too few, unreadable
     ├── MissingDependencyError          5   names the extra that installs it
     ├── HardwareError                   6
-    │   └── CameraError                 6   cannot be opened, died
+    │   ├── CameraError                 6   cannot be opened, died
+    │   └── BrokerError                 6   cannot be reached, is not trusted, refuses
     ├── IntegrityError                  7
     │   ├── BundleError                 7   truncated, wrong hash, newer schema
     │   ├── SignatureError              7   unsigned, of another key, older than what is there
@@ -102,6 +103,10 @@ class HardwareError(EdgeleukError):
 
 class CameraError(HardwareError):
     """A camera cannot be opened, or died."""
+
+
+class BrokerError(HardwareError):
+    """A broker of messages cannot be reached, is not trusted, or refuses."""
 
 
 class IntegrityError(EdgeleukError):

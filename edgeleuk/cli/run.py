@@ -19,6 +19,7 @@ from edgeleuk.cli.options import (
     JsonOption,
     LampOption,
     MegapixelsOption,
+    MqttOption,
     PrecisionOption,
     QualityCheckOption,
     ScaleOption,
@@ -121,6 +122,7 @@ def run(
         typer.Option("--save-video", metavar="FILE.mp4", help="Every judged field, annotated."),
     ] = None,
     serve: ServeOption = None,
+    mqtt: MqttOption = None,
     tls_cert: TlsCertOption = None,
     tls_key: TlsKeyOption = None,
     as_json: JsonOption = False,
@@ -129,6 +131,7 @@ def run(
     """Watch a camera: find the white cells, classify each, count each once, record everything."""
     overwrite(force=force)
     from edgeleuk.commands import run as running
+    from edgeleuk.fleet.address import broker_of_settings
     from edgeleuk.io.config import command_settings, use_config
     from edgeleuk.serve.address import serve_options
 
@@ -154,6 +157,7 @@ def run(
         "until_cells": until_cells,
         "control": control,
         "control_required": control_required,
+        "mqtt": mqtt,
     }
     if config is not None:
         use_config(config)
@@ -163,6 +167,7 @@ def run(
     if (stage is not None and not moved) or (autofocus and (stage or settings.stage) is None):
         raise UsageError("a stage and --autofocus belong together", cure="pass both, or neither")
     page = serve_options(serve, tls_cert, tls_key)
+    broker = broker_of_settings(settings)
     with ExitStack() as stack:
         focus = None
         told = stage_config or settings.stage_config
@@ -189,6 +194,7 @@ def run(
                 control=settings.control,
                 control_required=settings.control_required,
                 serve=page,
+                broker=broker,
                 autofocus=autofocus,
             ),
         )

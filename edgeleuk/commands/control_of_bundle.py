@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from edgeleuk.classifier.classifier import open_classifier
 from edgeleuk.commands.replay import judged_again
 from edgeleuk.control.limits import RANGE_SDS, judge, limits_now
-from edgeleuk.control.measures import MEASURES, SHARES, shares_of
+from edgeleuk.control.measures import BLAST_SHARE, MEASURES, UNCERTAIN_SHARE, shares_of
 from edgeleuk.control.store import read_control
 from edgeleuk.errors import CheckFailedError, SessionError
 from edgeleuk.io.console import printable
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from edgeleuk.control.limits import Limits
     from edgeleuk.session.reader import SessionReader
 
+# What depends on the bundle, whatever light and focus are.
+_OF_BUNDLE = frozenset({BLAST_SHARE, UNCERTAIN_SHARE})
 ANYWAY = "or take it without one by --without-control"
 
 
@@ -98,7 +100,7 @@ def control_of_bundle(
         return None
     group = entries[-1].group
     judged = judge(one for one in entries if one.group == group)
-    limits = {name: limit for name, limit in limits_now(judged).items() if name in SHARES}
+    limits = {name: limit for name, limit in limits_now(judged).items() if name in _OF_BUNDLE}
     if not limits:
         return None
     usable = [one.entry for one in reversed(judged) if one.state != "refused"]
@@ -109,7 +111,7 @@ def control_of_bundle(
                 f"{path} is not the control session of that name", cure="pass it with --control-session"
             )
         said = list(_said_again(reader, new))
-    shares = _held(shares_of(counted_of(said)), limits)
+    shares = _held(shares_of(counted_of(said), rejected=0, fields=0), limits)
     _require_in_range(shares, new.path.name, entry.slide)
     return ControlOfBundle(session=str(path), slide=entry.slide, cells=len(said), shares=shares)
 

@@ -18,22 +18,20 @@ from edgeleuk.capture.discovery import control_settings, find_camera
 from edgeleuk.classifier.self_test import open_tested_classifier
 from edgeleuk.commands.flat_field import open_correction
 from edgeleuk.commands.live_view import LiveView, shown
+from edgeleuk.commands.publish import Attendants
 from edgeleuk.commands.save_video import AnnotatedVideo, require_video
 from edgeleuk.commands.serving import RunPage, attended
 from edgeleuk.control.store import control_path
-from edgeleuk.control.watch import ControlWatch, control_text, laboratory_range, require_control
+from edgeleuk.control.watch import ControlWatch, laboratory_range, require_control
 from edgeleuk.counting.intervals import (
     counting_facts,
-    counting_text,
     precise_enough,
-    share_text,
     share_to_know,
-    sightings_text,
-    way_on_text,
 )
 from edgeleuk.errors import EdgeleukError, UsageError
+from edgeleuk.fleet.publisher import RunPublisher
 from edgeleuk.io.atomic import require_apart
-from edgeleuk.io.console import printable, recordable
+from edgeleuk.io.console import recordable
 from edgeleuk.io.images import require_picture
 from edgeleuk.io.pictures.limit import allow_megapixels
 from edgeleuk.io.signals import stop_on_signals
@@ -45,7 +43,7 @@ from edgeleuk.session import read_session
 from edgeleuk.session.open import create_session, require_no_folder, resume_session
 from edgeleuk.stage.watching import FocusingReader
 from edgeleuk.updates.starts import first_start
-from edgeleuk.version import RESEARCH_USE, __version__
+from edgeleuk.version import __version__
 from edgeleuk.vision.quality import quality_check
 from edgeleuk.vision.stream import StreamWatch
 from edgeleuk.vision.tracking import FieldTracker
@@ -60,6 +58,7 @@ if TYPE_CHECKING:
     from edgeleuk.control.watch import LaboratoryRange
     from edgeleuk.counting.confusion import KnownKinds
     from edgeleuk.counting.intervals import KnownError
+    from edgeleuk.fleet.address import Broker
     from edgeleuk.frames import RgbImage
     from edgeleuk.io.settings import RunSettings
     from edgeleuk.results import Counted, FrameResult, SessionSummary
@@ -69,6 +68,7 @@ if TYPE_CHECKING:
     from edgeleuk.updates.starts import FirstStart
 
     FieldListener = Callable[[FrameResult, RgbImage], None]
+    from edgeleuk.pipeline.run import Attendant
     from edgeleuk.stage.base import Mover
 
 # Frames that wait for their turn where every one is wanted; not decoded, where the camera sends JPEGs.
@@ -127,6 +127,8 @@ class RunOptions:
         Refuse to begin without limits, and end the run where its first fields are out of range.
     serve : ServeOptions, optional
         Where the run is shown in a browser; see `edgeleuk.serve`.
+    broker : Broker, optional
+        Who is told of the run while it goes on; see `edgeleuk.fleet`.
     autofocus : bool
         Whether `focus` keeps the camera in focus by itself, or only moves when the page asks for it.
 
@@ -151,6 +153,7 @@ class RunOptions:
     control: str | None = None
     control_required: bool = False
     serve: ServeOptions | None = None
+    broker: Broker | None = None
     autofocus: bool = True
 
     def __post_init__(self) -> None:
@@ -327,7 +330,12 @@ def _watched(
                 film = AnnotatedVideo(options.video, simulated=is_simulated_source(source))
                 listeners.append(stack.enter_context(film).seen)
             read = open_reader if focus is None else _in_focus(focus, stop, options)
-            state = None
+            attendants: list[Attendant] = []
+            if options.broker is not None:
+                simulated = is_simulated_source(source)
+                told = RunPublisher(job.path, options.broker, writer.note, simulated=simulated)
+                attendants.append(stack.enter_context(told))
+                listeners.append(told.seen)
             if page is not None:
                 facts = RunFacts(
                     recordable(source.uri),
@@ -339,6 +347,7 @@ def _watched(
                     kinds=job.known_kinds,
                 )
                 state = stack.enter_context(page.of_run(facts, writer, stop, focus))
+                attendants.append(state)
                 listeners.append(state.seen)
                 read = attended(read, state)
             if walk is not None:
@@ -361,7 +370,7 @@ def _watched(
                     read=read,
                     enough=_enough(settings, control, job.known_kinds),
                     resume_from=resume_from,
-                    attendant=state,
+                    attendant=Attendants(attendants) if attendants else None,
                 ),
                 on_frame=_all(listeners),
                 stop=stop,
@@ -451,44 +460,4 @@ def _counting(summary: SessionSummary, writer: SessionWriter, job: _Job) -> dict
         until_points=settings.until_points,
         until_of=settings.until_of,
         kinds=job.known_kinds,
-    )
-
-
-def summary_text(summary: SessionSummary) -> str:
-    """Say what a session came to."""
-    cells: Any = summary.to_json()["cells"]
-    lines = [
-        f"session   {printable(str(summary.session))}" + ("   SIMULATED" if summary.simulated else ""),
-        f"camera    {printable(summary.camera)}, ended: {printable(summary.ended)}",
-        f"frames    {summary.captured} captured, {summary.processed} processed, {summary.dropped} dropped,"
-        f" {summary.rejected} rejected, {summary.fps:.1f} a second",
-        f"cells     {summary.unique} counted once each: {summary.counted.text()}",
-        f"sightings {sightings_text(cells)}",
-        *way_on_text(cells["uncertain_by_reason"]),
-    ]
-    if summary.rejected_by_reason:
-        reasons = sorted(summary.rejected_by_reason.items(), key=lambda item: -item[1])
-        lines.insert(3, "rejected  " + ", ".join(f"{count} {reason}" for reason, count in reasons))
-    lines += share_text(summary.counted.share_facts())
-    if summary.counting is not None:
-        # Reasons may be a bundle's own words.
-        lines += map(printable, counting_text(summary.counting))
-    if summary.control is not None:
-        lines.append(control_text(summary.control))
-    if summary.latency_ms:
-        lines.append(
-            "latency   " + ", ".join(f"{name} {ms:.0f} ms" for name, ms in summary.latency_ms.items())
-        )
-    if summary.truth is not None:
-        lines.append("truth     " + _truth_text(summary))
-    return "\n".join([*lines, RESEARCH_USE])
-
-
-def _truth_text(summary: SessionSummary) -> str:
-    truth: Any = summary.truth
-    cells, called = truth["cells"], truth["called"]
-    return (
-        f"the slide is simulated and showed {cells['blast']} whole blasts and {cells['normal']} normal cells;"
-        f" of those found, {called['blast']['blast']} of {sum(called['blast'].values())} blasts and"
-        f" {called['normal']['normal']} of {sum(called['normal'].values())} normal cells were called so"
     )

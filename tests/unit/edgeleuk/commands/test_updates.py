@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -17,7 +18,7 @@ from signed_bundles import KEY, OTHER, SERIES, make_certificate, put, served, sh
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.cli.schemas import PRINTED
 from edgeleuk.trust import store
-from edgeleuk.trust.minisign import read_public_key
+from edgeleuk.trust.minisign import read_public_key, read_secret_key
 from edgeleuk.trust.store import pin
 from edgeleuk.updates.place import Place
 from edgeleuk.updates.source import usb_folders
@@ -563,3 +564,36 @@ def test_there_is_not_always_a_way_back(edgeleuk: Call, source: Path) -> None:
     assert edgeleuk("bundle", "pull", source, "--to", "lab").code == 0
     refused(edgeleuk("bundle", "rollback", "lab"), 2, "there is no bundle before the one in")
     refused(edgeleuk("bundle", "rollback", put(Path(), ONE, None)), 2, "was not installed by")
+
+
+def test_every_command_of_the_page_runs(
+    edgeleuk: Call, source: Path, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parents[4] / "docs" / "updates.md").read_text()
+    shown = [line for line in page.splitlines() if line.startswith("edgeleuk ")]
+    assert len(shown) == 10
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    monkeypatch.setattr("edgeleuk.updates.source.usb_folders", lambda: [source])
+    put(Path(), TWO, None)
+    with served({}, certificate) as (server, address):
+        stand_ins = {
+            "URI": "virtual://?frames=3&width=480&height=360",
+            "FOLDER": str(source),
+            "https://HOST/lab.edgeleuk": f"{address}/lab.edgeleuk",
+        }
+        for line in shown:
+            words = [stand_ins.get(word, word) for word in shlex.split(line)[1:]]
+            done = edgeleuk(*words, *(("--runtime", "litert") if words[0] == "run" else ()))
+            assert done.code == 0, f"{line}: {done.err}"
+            if "--series" in words:
+                # What is signed is brought to where it is pulled from, and an older one was there before.
+                signature = Path("lab.edgeleuk.minisig").read_bytes()
+                put(source, TWO, signature)
+                server.files |= {"/lab.edgeleuk": TWO, "/lab.edgeleuk.minisig": signature}
+            if "--remove" in words:
+                key = read_secret_key(Path("ward7.key").read_text(), "ward7.key")
+                pin(key.public, "ward7")
+                Path("older").mkdir()
+                put(Path("older"), ONE, signed(ONE, FIRST, key=key))
+                assert edgeleuk("bundle", "pull", "older", "--to", "lab").code == 0
+    assert "lab-1" in edgeleuk("inspect", "lab").out

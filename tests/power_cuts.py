@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
 # What is simulated, by what it does. Any other way to change files ends a test by a KeyError.
 _KINDS = {
-    "openat": "create", "write": "write", "fsync": "sync", "fdatasync": "sync",
+    "openat": "create",
+    "write": "write",
+    "fsync": "sync",
+    "fdatasync": "sync",
     **dict.fromkeys(("rename", "renameat", "renameat2"), "rename"),
     **dict.fromkeys(("symlink", "symlinkat"), "symlink"),
     **dict.fromkeys(("mkdir", "mkdirat"), "mkdir"),

@@ -32,6 +32,7 @@ from edgeleuk.cli.storage import session_app
 from edgeleuk.cli.teaching import teach
 from edgeleuk.cli.training import cross_validate, evaluate, train
 from edgeleuk.cli.trend import trend
+from edgeleuk.cli.updates import bundle_app
 from edgeleuk.cli.voice import choose, global_options
 from edgeleuk.errors import EdgeleukError
 from edgeleuk.io.config import use_config
@@ -49,6 +50,7 @@ app.add_typer(config_app)
 app.add_typer(control_app)
 app.add_typer(labels_app)
 app.add_typer(session_app)
+app.add_typer(bundle_app)
 
 
 def _version(value: bool) -> None:

@@ -142,5 +142,15 @@ EXAMPLES: dict[tuple[str, ...], tuple[str, str]] = {
         "labels merge lab.labels night_checked.labels --out lab.labels",
     ),
     ("labels", "check"): ("labels check lab.labels", "labels check one.labels other.labels --json"),
+    ("bundle", "sign"): (
+        "bundle sign lab.edgeleuk --new-key ward7",
+        "bundle sign lab.edgeleuk --key ward7.key --series lab",
+    ),
+    ("bundle", "trust"): ("bundle trust ward7.pub", "bundle trust --remove ward7"),
+    ("bundle", "pull"): (
+        "bundle pull https://HOST/lab.edgeleuk --to lab",
+        "bundle pull usb --to lab.edgeleuk --control-session monday.db",
+    ),
+    ("bundle", "rollback"): ("bundle rollback lab", "bundle rollback lab.edgeleuk --json"),
     ("config", "show"): ("config show", "config show --config night.toml --json"),
 }

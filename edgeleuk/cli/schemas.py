@@ -23,6 +23,8 @@ from edgeleuk.commands.labels import LabelsImported, LabelsWritten
 from edgeleuk.commands.probe import ProbeResult
 from edgeleuk.commands.publish import Publication
 from edgeleuk.commands.replay import Replay
+from edgeleuk.commands.signing import SignedBundle, TrustedKeys
+from edgeleuk.commands.updates import Pulled
 from edgeleuk.control.store import ControlFile
 from edgeleuk.control.verdicts import ControlList, ControlRemoval, ControlResult
 from edgeleuk.doctor.findings import Examination
@@ -88,6 +90,10 @@ PRINTED: Mapping[str, type] = {
     "doctor": Examination,
     "export": ExportedCell,
     "export-folder": CellsExported,
+    "bundle-sign": SignedBundle,
+    "bundle-trust": TrustedKeys,
+    "bundle-pull": Pulled,
+    "bundle-rollback": Pulled,
     "config-show": ExplainedSettings,
     "stage-info": StageInfo,
     "stage-move": StagePosition,

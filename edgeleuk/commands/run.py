@@ -12,7 +12,7 @@ import msgspec
 
 from edgeleuk.bench.choosing import Held, settled
 from edgeleuk.bundle.known_error import known_error, known_kinds
-from edgeleuk.bundle.reading import read_bundle
+from edgeleuk.bundle.trusted import read_trusted_bundle
 from edgeleuk.capture import ReconnectPolicy, is_simulated, is_simulated_source, open_camera, open_reader
 from edgeleuk.capture.discovery import control_settings, find_camera
 from edgeleuk.classifier.self_test import open_tested_classifier
@@ -22,20 +22,16 @@ from edgeleuk.commands.publish import Attendants
 from edgeleuk.commands.save_video import AnnotatedVideo, require_video
 from edgeleuk.commands.serving import RunPage, attended
 from edgeleuk.control.store import control_path
-from edgeleuk.control.watch import ControlWatch, control_text, laboratory_range, require_control
+from edgeleuk.control.watch import ControlWatch, laboratory_range, require_control
 from edgeleuk.counting.intervals import (
     counting_facts,
-    counting_text,
     precise_enough,
-    share_text,
     share_to_know,
-    sightings_text,
-    way_on_text,
 )
 from edgeleuk.errors import EdgeleukError, UsageError
 from edgeleuk.fleet.publisher import RunPublisher
 from edgeleuk.io.atomic import require_apart
-from edgeleuk.io.console import printable, recordable
+from edgeleuk.io.console import recordable
 from edgeleuk.io.images import require_picture
 from edgeleuk.io.pictures.limit import allow_megapixels
 from edgeleuk.io.signals import stop_on_signals
@@ -48,7 +44,8 @@ from edgeleuk.session import read_session
 from edgeleuk.session.open import begun, create_session, require_no_folder, resume_session
 from edgeleuk.session.series import files_of
 from edgeleuk.stage.watching import FocusingReader
-from edgeleuk.version import RESEARCH_USE, __version__
+from edgeleuk.updates.starts import first_start
+from edgeleuk.version import __version__
 from edgeleuk.vision.quality import quality_check
 from edgeleuk.vision.stream import StreamWatch
 from edgeleuk.vision.tracking import FieldTracker
@@ -70,6 +67,7 @@ if TYPE_CHECKING:
     from edgeleuk.serve.address import ServeOptions
     from edgeleuk.session.resume_state import ResumeState
     from edgeleuk.session.writer import SessionWriter
+    from edgeleuk.updates.starts import FirstStart
 
     FieldListener = Callable[[FrameResult, RgbImage], None]
     from edgeleuk.pipeline.run import Attendant
@@ -206,6 +204,7 @@ class _Watching(NamedTuple):
     control: ControlWatch
     resume_from: ResumeState
     page: RunPage | None
+    start: FirstStart
 
 
 def run(
@@ -229,11 +228,16 @@ def run(
         What ended the run before its time; all that the summary counts is recorded all the same.
     """
     # A port that is taken is told before anything takes time.
-    with nullcontext() if options.serve is None else RunPage(options.serve) as page:
-        return _run(_prepared(camera, bundle, settings, options), page)
+    with (
+        nullcontext() if options.serve is None else RunPage(options.serve) as page,
+        first_start(bundle) as start,
+    ):
+        outcome = _run(_prepared(camera, bundle, settings, options), page, start)
+        start.ended(outcome[1])
+        return outcome
 
 
-def _run(job: _Job, page: RunPage | None) -> tuple[SessionSummary, EdgeleukError | None]:
+def _run(job: _Job, page: RunPage | None, start: FirstStart) -> tuple[SessionSummary, EdgeleukError | None]:
     """Open what is needed, and watch."""
     settings, options = job.settings, job.options
     policy = ReconnectPolicy(tries=settings.reconnects)
@@ -257,7 +261,7 @@ def _run(job: _Job, page: RunPage | None) -> tuple[SessionSummary, EdgeleukError
         control = ControlWatch(
             writer, laboratory, required=options.control_required, first=resume_from.next_sequence
         )
-        watching = _Watching(view, control, resume_from, page)
+        watching = _Watching(view, control, resume_from, page, start)
         error = _watched(job, classifier, source, writer, watching, stop)
         return _finished(job, writer, watching, error)
 
@@ -297,7 +301,7 @@ def _prepared(camera: str | None, bundle: str, settings: RunSettings, options: R
     if options.video is not None:
         require_video(options.video, resume=options.resume)
     correct = unchanged if settings.flat_field is None else open_correction(Path(settings.flat_field))
-    opened = read_bundle(bundle)
+    opened = read_trusted_bundle(bundle)
     settings = settled(settings, opened, _held(path) if options.resume else None)
     error_rates = known_error(opened, opened.model_name(settings.runtime, settings.precision))
     kinds = known_kinds(opened)
@@ -322,11 +326,11 @@ def _watched(
     """Run the pipeline to its end; return what ended it before its time."""
     settings, options = job.settings, job.options
     walk, focus = options.walk, options.focus
-    view, control, resume_from, page = watching
+    view, control, resume_from, page, start = watching
     watch = StreamWatch(camera=source.live or is_simulated(source.uri))
     with ExitStack() as stack, shown(view, show=options.show):
         try:
-            listeners: list[FieldListener] = [view.update, control.seen]
+            listeners: list[FieldListener] = [view.update, control.seen, start.seen]
             if options.listener is not None:
                 listeners.append(options.listener(source))
             if walk is not None:
@@ -393,7 +397,7 @@ def _finished(
     if summary is None:
         assert error is not None
         raise error
-    view, control, _, _ = watching
+    view, control, *_ = watching
     summary = replace(summary, control=control.outcome)
     try:
         summary = replace(summary, counting=_counting(summary, writer, job))
@@ -465,44 +469,4 @@ def _counting(summary: SessionSummary, writer: SessionWriter, job: _Job) -> dict
         until_points=settings.until_points,
         until_of=settings.until_of,
         kinds=job.known_kinds,
-    )
-
-
-def summary_text(summary: SessionSummary) -> str:
-    """Say what a session came to."""
-    cells: Any = summary.to_json()["cells"]
-    lines = [
-        f"session   {printable(str(summary.session))}" + ("   SIMULATED" if summary.simulated else ""),
-        f"camera    {printable(summary.camera)}, ended: {printable(summary.ended)}",
-        f"frames    {summary.captured} captured, {summary.processed} processed, {summary.dropped} dropped,"
-        f" {summary.rejected} rejected, {summary.fps:.1f} a second",
-        f"cells     {summary.unique} counted once each: {summary.counted.text()}",
-        f"sightings {sightings_text(cells)}",
-        *way_on_text(cells["uncertain_by_reason"]),
-    ]
-    if summary.rejected_by_reason:
-        reasons = sorted(summary.rejected_by_reason.items(), key=lambda item: -item[1])
-        lines.insert(3, "rejected  " + ", ".join(f"{count} {reason}" for reason, count in reasons))
-    lines += share_text(summary.counted.share_facts())
-    if summary.counting is not None:
-        # Reasons may be a bundle's own words.
-        lines += map(printable, counting_text(summary.counting))
-    if summary.control is not None:
-        lines.append(control_text(summary.control))
-    if summary.latency_ms:
-        lines.append(
-            "latency   " + ", ".join(f"{name} {ms:.0f} ms" for name, ms in summary.latency_ms.items())
-        )
-    if summary.truth is not None:
-        lines.append("truth     " + _truth_text(summary))
-    return "\n".join([*lines, RESEARCH_USE])
-
-
-def _truth_text(summary: SessionSummary) -> str:
-    truth: Any = summary.truth
-    cells, called = truth["cells"], truth["called"]
-    return (
-        f"the slide is simulated and showed {cells['blast']} whole blasts and {cells['normal']} normal cells;"
-        f" of those found, {called['blast']['blast']} of {sum(called['blast'].values())} blasts and"
-        f" {called['normal']['normal']} of {sum(called['normal'].values())} normal cells were called so"
     )

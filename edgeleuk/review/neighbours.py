@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from edgeleuk.bundle.manifest import REFERENCE
-from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.bundle.reference import decode_reference
+from edgeleuk.bundle.trusted import read_trusted_bundle
 from edgeleuk.classifier.classifier import open_classifier
 from edgeleuk.errors import EdgeleukError, UsageError
 from edgeleuk.io.closing import Closing
@@ -233,7 +233,7 @@ def bundle_of(settings: Mapping[str, object], bundle: str) -> Bundle:
     BundleError
         It cannot be read.
     """
-    opened, judged_by = read_bundle(bundle), settings.get("bundle_sha256")
+    opened, judged_by = read_trusted_bundle(bundle), settings.get("bundle_sha256")
     if opened.sha256 != judged_by:
         raise UsageError(
             "another bundle judged the session, whose features tell of no neighbours here",

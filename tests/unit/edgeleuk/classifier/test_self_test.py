@@ -181,7 +181,13 @@ def test_calibration_the_wrong_way_round(
 ) -> None:
     calibrated = decision.calibrated
     monkeypatch.setattr(decision, "calibrated", lambda *of: 1 - calibrated(*of))
-    refuses(edgeleuk, proven_path, "decisions on litert", "is called blast, was normal", "golden cell 0 has probability")
+    refuses(
+        edgeleuk,
+        proven_path,
+        "decisions on litert",
+        "is called blast, was normal",
+        "golden cell 0 has probability",
+    )
 
 
 def by_a_step(answer: Answer, step: float) -> Answer:

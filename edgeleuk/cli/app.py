@@ -25,6 +25,7 @@ from edgeleuk.cli.mcu import mcu_app
 from edgeleuk.cli.options import ConfigOption
 from edgeleuk.cli.review import review
 from edgeleuk.cli.run import run
+from edgeleuk.cli.service import service_app
 from edgeleuk.cli.session import export, replay, report
 from edgeleuk.cli.stage import scan, stage_app, virtual_microscope
 from edgeleuk.cli.teaching import teach
@@ -45,6 +46,7 @@ app.add_typer(mcu_app)
 app.add_typer(config_app)
 app.add_typer(control_app)
 app.add_typer(labels_app)
+app.add_typer(service_app)
 
 
 def _version(value: bool) -> None:

@@ -16,6 +16,7 @@ from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.capture import ReconnectPolicy, is_simulated, is_simulated_source, open_camera, open_reader
 from edgeleuk.capture.discovery import control_settings, find_camera
 from edgeleuk.classifier.self_test import open_tested_classifier
+from edgeleuk.commands.attending import attended_run
 from edgeleuk.commands.flat_field import open_correction
 from edgeleuk.commands.live_view import LiveView, shown
 from edgeleuk.commands.save_video import AnnotatedVideo, require_video
@@ -56,11 +57,13 @@ if TYPE_CHECKING:
     from edgeleuk.bundle.contents import Bundle
     from edgeleuk.capture import FrameReader, FrameSource
     from edgeleuk.classifier.classifier import Classifier
+    from edgeleuk.commands.attending import Attendants
     from edgeleuk.control.watch import LaboratoryRange
     from edgeleuk.counting.confusion import KnownKinds
     from edgeleuk.counting.intervals import KnownError
     from edgeleuk.frames import RgbImage
     from edgeleuk.io.settings import RunSettings
+    from edgeleuk.pipeline.run import Attendant
     from edgeleuk.results import Counted, FrameResult, SessionSummary
     from edgeleuk.serve.address import ServeOptions
     from edgeleuk.session.resume_state import ResumeState
@@ -127,6 +130,8 @@ class RunOptions:
         Where the run is shown in a browser; see `edgeleuk.serve`.
     autofocus : bool
         Whether `focus` keeps the camera in focus by itself, or only moves when the page asks for it.
+    attendant : Attendant, optional
+        Who else attends to the run while it goes on.
 
     Raises
     ------
@@ -150,6 +155,7 @@ class RunOptions:
     control_required: bool = False
     serve: ServeOptions | None = None
     autofocus: bool = True
+    attendant: Attendant | None = None
 
     def __post_init__(self) -> None:
         if self.frames is not None and self.frames < 1:
@@ -197,6 +203,7 @@ class _Watching(NamedTuple):
     control: ControlWatch
     resume_from: ResumeState
     page: RunPage | None
+    attendants: Attendants
 
 
 def run(
@@ -248,9 +255,10 @@ def _run(job: _Job, page: RunPage | None) -> tuple[SessionSummary, EdgeleukError
         control = ControlWatch(
             writer, laboratory, required=options.control_required, first=resume_from.next_sequence
         )
-        watching = _Watching(view, control, resume_from, page)
-        error = _watched(job, classifier, source, writer, watching, stop)
-        return _finished(job, writer, watching, error)
+        with attended_run(writer, stop, options.attendant) as attendants:
+            watching = _Watching(view, control, resume_from, page, attendants)
+            error = _watched(job, classifier, source, writer, watching, stop)
+        return _finished(job, writer, watching, error or attendants.crashes.error())
 
 
 def _laboratory(job: _Job, source: FrameSource) -> LaboratoryRange | None:
@@ -306,11 +314,11 @@ def _watched(
     """Run the pipeline to its end; return what ended it before its time."""
     settings, options = job.settings, job.options
     walk, focus = options.walk, options.focus
-    view, control, resume_from, page = watching
+    view, control, resume_from, page, attendants = watching
     watch = StreamWatch(camera=source.live or is_simulated(source.uri))
     with ExitStack() as stack, shown(view, show=options.show):
         try:
-            listeners: list[FieldListener] = [view.update, control.seen]
+            listeners: list[FieldListener] = [view.update, control.seen, attendants.signs.seen]
             if options.listener is not None:
                 listeners.append(options.listener(source))
             if walk is not None:
@@ -319,7 +327,6 @@ def _watched(
                 film = AnnotatedVideo(options.video, simulated=is_simulated_source(source))
                 listeners.append(stack.enter_context(film).seen)
             read = open_reader if focus is None else _in_focus(focus, stop, options)
-            state = None
             if page is not None:
                 facts = RunFacts(
                     recordable(source.uri),
@@ -332,6 +339,8 @@ def _watched(
                 )
                 state = stack.enter_context(page.of_run(facts, writer, stop, focus))
                 listeners.append(state.seen)
+                attendants.add(state)
+                attendants.signs.paused = state.paused.is_set
                 read = attended(read, state)
             if walk is not None:
                 source = stack.enter_context(walk.over(source, stop, resume_from.next_sequence))
@@ -353,7 +362,7 @@ def _watched(
                     read=read,
                     enough=_enough(settings, control, job.known_kinds),
                     resume_from=resume_from,
-                    attendant=state,
+                    attendant=attendants,
                 ),
                 on_frame=_all(listeners),
                 stop=stop,
@@ -371,7 +380,7 @@ def _finished(
     if summary is None:
         assert error is not None
         raise error
-    view, control, _, _ = watching
+    view, control = watching.view, watching.control
     summary = replace(summary, control=control.outcome)
     try:
         summary = replace(summary, counting=_counting(summary, writer, job))

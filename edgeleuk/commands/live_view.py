@@ -136,7 +136,7 @@ def shown(view: LiveView, *, show: bool) -> Iterator[None]:
         while not done.wait(LINE_EVERY_S):
             say(view.line())
 
-    thread = threading.Thread(target=report, daemon=True)
+    thread = threading.Thread(target=report, name="display", daemon=True)
     thread.start()
     try:
         yield

@@ -102,14 +102,14 @@ def _settings(config: Path | None, target: Target) -> Settings:
 def _require_files(plan: Plan, settings: Settings) -> None:
     """See that the service will be able to read what it needs."""
     try:
-        require_within_reach("Python", Path(sys.prefix))
+        for place in (Path(sys.prefix), plan.python):
+            require_within_reach("Python", place)
     except UsageError as error:
         raise UsageError(
             "the service cannot use this installation of edgeleuk",
             got=error.got or sys.prefix,
             cure="install it once more: sudo python3 -m venv --system-site-packages /opt/edgeleuk,"
-            " then sudo /opt/edgeleuk/bin/pip install edgeleuk, and install the service by"
-            " /opt/edgeleuk/bin/edgeleuk",
+            " then install its wheel by /opt/edgeleuk/bin/pip, and the service by /opt/edgeleuk/bin/edgeleuk",
         ) from error
     for name in _FILES:
         value = getattr(settings, name)

@@ -172,8 +172,8 @@ def tmpfiles_text() -> str:
 def rules_text() -> str:
     """Write what holds for devices as they are plugged in, for udev."""
     boards = "\n".join(
-        f'ACTION!="remove", SUBSYSTEMS=="usb", ATTRS{{idVendor}}=="{vendor}",'
-        f' ENV{{ID_MM_DEVICE_IGNORE}}="1"  # {name}'
+        f'# {name}\nACTION!="remove", SUBSYSTEMS=="usb", ATTRS{{idVendor}}=="{vendor}",'
+        f' ENV{{ID_MM_DEVICE_IGNORE}}="1"'
         for vendor, name in _BOARDS.items()
     )
     return (

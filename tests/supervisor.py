@@ -46,7 +46,7 @@ class Supervisor:
     """
 
     def __init__(
-        self, command: Sequence[str], folder: Path, watchdog_s: float = 6.0, abort_s: float = 5.0
+        self, command: Sequence[str], folder: Path, watchdog_s: float = 10.0, abort_s: float = 10.0
     ) -> None:
         self.said: list[str] = []
         self.ends: list[int] = []

@@ -178,4 +178,5 @@ def life_signs(manager: Manager, note: Callable[[str, str], None]) -> Iterator[L
     finally:
         manager.tell("STOPPING=1", "STATUS=the session is being closed")
         if watched:
-            signal.signal(signal.SIGABRT, before)
+            # None of one that is not Python's, as of its fault handler.
+            signal.signal(signal.SIGABRT, before or signal.SIG_DFL)

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -125,18 +125,25 @@ if not Path("thread").exists():
     threading.Thread(target=tell, daemon=True).start()
 main()
 """
-SEIZE, INTERRUPT = 0x4206, 0x4207
+# Of Linux: requests of ptrace, and a flag of waitpid.
+SEIZE, INTERRUPT, ALL_CHILDREN = 0x4206, 0x4207, 0x40000000
 
 
-@contextmanager
-def halted(thread: int) -> Iterator[None]:
-    """Stop one thread of another process, as no signal can: all its others go on."""
-    ptrace = ctypes.CDLL(None, use_errno=True).ptrace
-    ptrace.argtypes = [ctypes.c_long] * 4
-    for request in (SEIZE, INTERRUPT):
-        if ptrace(request, thread, 0, 0) != 0:
-            pytest.skip(f"threads may not be stopped here: {os.strerror(ctypes.get_errno())}")
-    yield
+class Halted:
+    """A thread of another process that is stopped, as no signal can: all its others go on."""
+
+    def __init__(self, thread: int) -> None:
+        self._thread = thread
+        ptrace = ctypes.CDLL(None, use_errno=True).ptrace
+        ptrace.argtypes = [ctypes.c_long] * 4
+        for request in (SEIZE, INTERRUPT):
+            if ptrace(request, thread, 0, 0) != 0:
+                pytest.skip(f"threads may not be stopped here: {os.strerror(ctypes.get_errno())}")
+
+    def let_end(self) -> None:
+        """Take note of its end, or its process could not end either."""
+        with suppress(ChildProcessError):
+            os.waitpid(self._thread, os.WNOHANG | ALL_CHILDREN)
 
 
 def test_a_stopped_capture_thread_ends_the_run(tmp_path: Path) -> None:
@@ -144,8 +151,8 @@ def test_a_stopped_capture_thread_ends_the_run(tmp_path: Path) -> None:
     command = (sys.executable, "-c", TELLING, *SERVICE[3:])
     with supervised(command, tmp_path) as service:
         wait_until(lambda: frames(session) >= 3 and (tmp_path / "thread").exists(), service)
-        with halted(int((tmp_path / "thread").read_text())):
-            wait_until(lambda: len(service.ends) == 1, service)
+        thread = Halted(int((tmp_path / "thread").read_text()))
+        wait_until(lambda: thread.let_end() or len(service.ends) == 1, service)
         before = frames(session)
         wait_until(lambda: frames(session) > before, service)
         ends = service.stop()

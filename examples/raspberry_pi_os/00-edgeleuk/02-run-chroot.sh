@@ -4,5 +4,4 @@ cd /usr/local/share/edgeleuk
 wheel=$(echo edgeleuk-*.whl)
 python3 -m venv --system-site-packages /opt/edgeleuk
 /opt/edgeleuk/bin/pip install --no-cache-dir --only-binary=:all: "./${wheel}[serve,stage]"
-/opt/edgeleuk/bin/edgeleuk verify default
 /opt/edgeleuk/bin/edgeleuk service install --root / --config edgeleuk.toml

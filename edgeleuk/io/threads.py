@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from edgeleuk.errors import EdgeleukError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from concurrent.futures import Future
+    from collections.abc import Callable, Iterator
 
+ArgumentT = TypeVar("ArgumentT")
 _CURE = "this is a bug in edgeleuk, please report the lines above; --resume goes on with the session"
 
 
@@ -84,9 +84,15 @@ def crashes_noticed(stop: threading.Event) -> Iterator[Crashes]:
         threading.excepthook = before
 
 
-def told_of_crash(future: Future[object]) -> None:
-    """Let a task crash as a thread does that nobody asks for its result; for `Future.add_done_callback`."""
-    error = None if future.cancelled() else future.exception()
-    if error is not None:
-        crash = (type(error), error, error.__traceback__, threading.current_thread())
-        threading.excepthook(threading.ExceptHookArgs(crash))
+def crashing(work: Callable[[ArgumentT], object]) -> Callable[[ArgumentT], None]:
+    """Let a task of an executor crash as a thread does, where nobody asks for its result."""
+
+    def does(argument: ArgumentT) -> None:
+        try:
+            work(argument)
+        except BaseException as error:
+            crash = (type(error), error, error.__traceback__, threading.current_thread())
+            threading.excepthook(threading.ExceptHookArgs(crash))
+            raise
+
+    return does

@@ -82,4 +82,4 @@ def test_a_crash_ends_the_run(
     assert len(told) == 1
     assert "LookupError" in told[0]
     assert name in HANDED_ON or f"the thread {name} crashed" in told[0]
-    assert verify_session(tmp_path / "s.db").intact
+    assert verify_session(tmp_path / "s.db").broken is None

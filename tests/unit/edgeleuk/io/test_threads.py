@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from edgeleuk.errors import EdgeleukError
-from edgeleuk.io.threads import Crashes, crashes_noticed, told_of_crash
+from edgeleuk.io.threads import Crashes, crashes_noticed, crashing
 
 
 def fail() -> None:
@@ -50,14 +50,16 @@ def test_who_ends_itself_has_not_crashed() -> None:
 
 @pytest.mark.usefixtures("capfd")
 def test_a_task_that_nobody_asks_for_crashes_as_a_thread_does() -> None:
+    def look(number: int) -> None:
+        if number == 2:
+            fail()
+
     with crashes_noticed(threading.Event()) as crashes, ThreadPoolExecutor(1, "features") as pool:
-        for work in (fail, lambda: None):
-            pool.submit(work).add_done_callback(told_of_crash)
-        pool.submit(threading.Event().wait, 0.1)
-        pool.submit(fail).cancel()
+        done = [pool.submit(crashing(look), number) for number in range(4)]
     error = crashes.error()
     assert error is not None
     assert error.what == "the thread features_0 crashed by ValueError"
+    assert [one.exception() is None for one in done] == [True, True, False, True]
 
 
 def test_the_hook_of_before_is_put_back() -> None:

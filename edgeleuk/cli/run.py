@@ -196,7 +196,7 @@ def run_options(
     um_per_step: float | None = None,
     backlash_um: float | None = None,
     stage_config: Path | None = None,
-    lamp: str | None = None,
+    lamp: float | None = None,
     serve: str | None = None,
     tls_cert: Path | None = None,
     tls_key: Path | None = None,

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -52,7 +52,8 @@ def wait_until(holds: Callable[[], bool], service: Supervisor) -> None:
 def frames(path: Path) -> int:
     try:
         with read_session(path) as reader:
-            return reader.counts().processed
+            counts = reader.counts()
+            return counts.processed + counts.rejected
     except EdgeleukError:
         # Not there yet.
         return 0
@@ -117,8 +118,10 @@ from pathlib import Path
 from edgeleuk.cli.app import main
 
 def tell():
-    while not (found := [one.native_id for one in threading.enumerate() if one.name == "newest-frame" and one.native_id]):
-        pass
+    found = []
+    # It has no number before it runs.
+    while not any(found):
+        found = [one.native_id for one in threading.enumerate() if one.name == "newest-frame"]
     Path("thread").write_text(str(found[0]))
 
 if not Path("thread").exists():
@@ -140,10 +143,13 @@ class Halted:
             if ptrace(request, thread, 0, 0) != 0:
                 pytest.skip(f"threads may not be stopped here: {os.strerror(ctypes.get_errno())}")
 
-    def let_end(self) -> None:
+    def has_ended(self) -> bool:
         """Take note of its end, or its process could not end either."""
-        with suppress(ChildProcessError):
-            os.waitpid(self._thread, os.WNOHANG | ALL_CHILDREN)
+        try:
+            ended, status = os.waitpid(self._thread, os.WNOHANG | ALL_CHILDREN)
+        except ChildProcessError:
+            return True
+        return ended != 0 and not os.WIFSTOPPED(status)
 
 
 def test_a_stopped_capture_thread_ends_the_run(tmp_path: Path) -> None:
@@ -152,7 +158,8 @@ def test_a_stopped_capture_thread_ends_the_run(tmp_path: Path) -> None:
     with supervised(command, tmp_path) as service:
         wait_until(lambda: frames(session) >= 3 and (tmp_path / "thread").exists(), service)
         thread = Halted(int((tmp_path / "thread").read_text()))
-        wait_until(lambda: thread.let_end() or len(service.ends) == 1, service)
+        wait_until(thread.has_ended, service)
+        wait_until(lambda: len(service.ends) == 1, service)
         before = frames(session)
         wait_until(lambda: frames(session) > before, service)
         ends = service.stop()

@@ -33,8 +33,8 @@ RELEASE = "trixie"
 MOST_MB = 700
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 STATIC = "qemu-aarch64-static"
-# Where the certificates of this machine's network are, and where a build looks for them.
-CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
+# The certificates that this machine trusts, and where the build finds them.
+CERTIFICATES, THERE = "/etc/ssl/certs/ca-certificates.crt", "/run/certificates.crt"
 RUN = ("run", "--camera", "virtual://?seed=7&width=640&height=480", "--frames", "5", "--runtime", "litert")
 # Without a service that sets up name spaces, and without one for networks: what a build may do everywhere.
 BUILDAH = (
@@ -89,7 +89,7 @@ def built(architecture: str, base: str) -> dict[str, Any]:
         *("build", "--arch", architecture, "--isolation", "chroot", "--network", "host"),
         *("--build-arg", f"BASE={base}"),
         *(word for key, value in given.items() for word in ("--build-arg", f"{key}={value}")),
-        *("--volume", f"{CERTIFICATES}:{CERTIFICATES}:ro"),
+        *("--volume", f"{CERTIFICATES}:{THERE}:ro", "--build-arg", f"PIP_CERT={THERE}"),
         *("--tag", name, str(REPOSITORY)),
     )
     (image,) = json.loads(buildah("images", "--json", name))

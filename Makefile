@@ -57,6 +57,8 @@ bench: install
 	$(BIN)/python tests/bench/segmentation.py
 	$(BIN)/python tests/bench/counting.py
 	$(BIN)/python tests/bench/report_size.py
+	$(BIN)/python tests/bench/viewers.py
+	$(BIN)/python tests/bench/page_resume.py
 	$(BIN)/python tests/bench/link_faults.py
 	$(BIN)/python tests/bench/link_faults.py --protocol grbl
 

@@ -8,7 +8,8 @@
     ├── DataRefusedError                4   leakage, too few, unreadable
     ├── MissingDependencyError          5   names the extra that installs it
     ├── HardwareError                   6
-    │   └── CameraError                 6   cannot be opened, died
+    │   ├── CameraError                 6   cannot be opened, died
+    │   └── BrokerError                 6   cannot be reached, is not trusted, refuses
     ├── IntegrityError                  7
     │   ├── BundleError                 7   truncated, wrong hash, newer schema
     │   ├── SessionError                7   damaged, foreign or full session file
@@ -101,6 +102,10 @@ class HardwareError(EdgeleukError):
 
 class CameraError(HardwareError):
     """A camera cannot be opened, or died."""
+
+
+class BrokerError(HardwareError):
+    """A broker of messages cannot be reached, is not trusted, or refuses."""
 
 
 class IntegrityError(EdgeleukError):

@@ -23,6 +23,7 @@ from edgeleuk.cli.groups import Command, command_group
 from edgeleuk.cli.labels import labels_app
 from edgeleuk.cli.mcu import mcu_app
 from edgeleuk.cli.options import ConfigOption
+from edgeleuk.cli.publish import publish
 from edgeleuk.cli.review import review
 from edgeleuk.cli.run import run
 from edgeleuk.cli.service import service_app
@@ -30,6 +31,7 @@ from edgeleuk.cli.session import export, replay, report
 from edgeleuk.cli.stage import scan, stage_app, virtual_microscope
 from edgeleuk.cli.teaching import teach
 from edgeleuk.cli.training import cross_validate, evaluate, train
+from edgeleuk.cli.trend import trend
 from edgeleuk.cli.voice import choose, global_options
 from edgeleuk.errors import EdgeleukError
 from edgeleuk.io.config import use_config
@@ -89,6 +91,8 @@ for command in (
         review,
         export,
         report,
+        publish,
+        trend,
         bench,
         doctor,
         scan,

@@ -54,6 +54,11 @@ EXAMPLES: dict[tuple[str, ...], tuple[str, str]] = {
     ("replay",): ("replay night.db --cell 3", "replay night.db --cell 3 --bundle resnet.edgeleuk"),
     ("export",): ("export night.db --csv --out night.csv", "export night.db --coco night-coco"),
     ("report",): ("report night.db --html night.html --pdf night.pdf", "report --compare night.db again.db"),
+    ("publish",): (
+        "publish night.db --mqtt mqtts://stand3@broker.lab/lab/stand3",
+        "publish night.db --again --json",
+    ),
+    ("trend",): ("trend sessions --html trend.html", "trend sessions --last 30d --control default"),
     ("bench",): ("bench", "bench --bundle resnet.edgeleuk --out device.json --limit p95_ms=20"),
     ("doctor",): ("doctor", "doctor --stage serial:///dev/ttyUSB0 --bundle report.zip"),
     ("service", "install"): (

@@ -25,7 +25,7 @@ RARE = frozenset(
         *("--stage-config", "--lamp", "--protocol", "--um-per-step", "--backlash-um", "--picture"),
         *("--allow-leakage", "--random-split", "--answers", "--held-out", "--folds", "--fold", "--seed"),
         *("--strategy", "--calibration-record", "--onnx-calibration", "--tensorrt", "--also", "--int8"),
-        *("--at", "--size", "--output", "--tilt", "--drift", "--overlap", "--all-subjects"),
+        *("--at", "--size", "--output", "--tilt", "--drift", "--overlap", "--all-subjects", "--tls-key"),
     )
 )
 # Where the words of the whole command line are kept.

@@ -188,6 +188,10 @@ ServeOption = Annotated[
         "--serve", metavar="[HOST:]PORT", help="Show it in a browser; 0 takes a free port [host: 127.0.0.1]."
     ),
 ]
+MqttOption = Annotated[
+    str | None,
+    typer.Option("--mqtt", metavar="URL", help="Tell a broker: mqtts://USER@HOST/PREFIX; see docs/fleet.md."),
+]
 TlsCertOption = Annotated[
     Path | None, typer.Option("--tls-cert", metavar="FILE", help="Serve by TLS with this certificate (PEM).")
 ]

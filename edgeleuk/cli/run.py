@@ -20,6 +20,7 @@ from edgeleuk.cli.options import (
     JsonOption,
     LampOption,
     MegapixelsOption,
+    MqttOption,
     PrecisionOption,
     QualityCheckOption,
     ScaleOption,
@@ -128,6 +129,7 @@ def run(
         typer.Option("--save-video", metavar="FILE.mp4", help="Every judged field, annotated."),
     ] = None,
     serve: ServeOption = None,
+    mqtt: MqttOption = None,
     tls_cert: TlsCertOption = None,
     tls_key: TlsKeyOption = None,
     as_json: JsonOption = False,
@@ -160,6 +162,7 @@ def run(
         "until_cells": until_cells,
         "control": control,
         "control_required": control_required,
+        "mqtt": mqtt,
     }
     if config is not None:
         use_config(config)
@@ -209,6 +212,7 @@ def run_options(
         They do not go together.
     """
     from edgeleuk.commands.run import RunOptions
+    from edgeleuk.fleet.address import broker_of_settings
     from edgeleuk.serve.address import serve_options
 
     place = serve or settings.serve
@@ -221,6 +225,7 @@ def run_options(
     if (stage is not None and not moved) or (autofocus and (stage or settings.stage) is None):
         raise UsageError("a stage and --autofocus belong together", cure="pass both, or neither")
     page = serve_options(place, tls_cert, tls_key)
+    broker = broker_of_settings(settings)
     with ExitStack() as stack:
         focus = None
         told = stage_config or settings.stage_config
@@ -238,6 +243,7 @@ def run_options(
             control=settings.control,
             control_required=settings.control_required,
             serve=page,
+            broker=broker,
             autofocus=autofocus,
         )
 

@@ -20,10 +20,12 @@ from edgeleuk.commands.exchange import CellsExported
 from edgeleuk.commands.flat_field import StoredBlank
 from edgeleuk.commands.labels import LabelsImported, LabelsWritten
 from edgeleuk.commands.probe import ProbeResult
+from edgeleuk.commands.publish import Publication
 from edgeleuk.commands.replay import Replay
 from edgeleuk.control.store import ControlFile
 from edgeleuk.control.verdicts import ControlList, ControlRemoval, ControlResult
 from edgeleuk.doctor.findings import Examination
+from edgeleuk.fleet.messages import EventMessage, HeartbeatMessage, QualityMessage, SummaryMessage
 from edgeleuk.labels.checking import LabelCheck
 from edgeleuk.labels.listing import LabelList
 from edgeleuk.reports.comparison import SessionComparison
@@ -31,6 +33,7 @@ from edgeleuk.results.exported import ExportedCell
 from edgeleuk.results.queued import Queue
 from edgeleuk.results.schemas import write_schemas
 from edgeleuk.results.structs import RunSummary
+from edgeleuk.results.trends import TrendResult
 from edgeleuk.review.state import ReviewState
 from edgeleuk.service.status import ServiceStatus
 from edgeleuk.session.report import SessionReport
@@ -57,7 +60,14 @@ PRINTED: Mapping[str, type] = {
     "verify-bundle": BundleVerification,
     "verify-session": SessionVerification,
     "report": SessionReport,
+    "publish": Publication,
+    # What a broker is told.
+    "mqtt-summary": SummaryMessage,
+    "mqtt-events": EventMessage,
+    "mqtt-quality": QualityMessage,
+    "mqtt-heartbeat": HeartbeatMessage,
     "report-compare": SessionComparison,
+    "trend": TrendResult,
     "replay": Replay,
     "review": ReviewState,
     "labels-list": LabelList,

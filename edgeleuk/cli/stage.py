@@ -18,6 +18,7 @@ from edgeleuk.cli.options import (
     ForceOption,
     JsonOption,
     LampOption,
+    MqttOption,
     ProtocolOption,
     ScaleOption,
     ScanBacklashOption,
@@ -231,6 +232,7 @@ def scan(
         Path | None, typer.Option("--picture", metavar="PNG", help="The slide [default: beside the session].")
     ] = None,
     serve: ServeOption = None,
+    mqtt: MqttOption = None,
     tls_cert: TlsCertOption = None,
     tls_key: TlsKeyOption = None,
     yes: YesOption = False,
@@ -241,6 +243,7 @@ def scan(
     overwrite(force=force)
     from edgeleuk.commands import run as running
     from edgeleuk.commands import scan as scanning
+    from edgeleuk.fleet.address import broker_of_settings
     from edgeleuk.io.config import command_settings, use_config
     from edgeleuk.serve.address import serve_options
     from edgeleuk.stage.scanning import ScanPlan
@@ -255,10 +258,12 @@ def scan(
         "until_points": until_points,
         "until_of": until_of,
         "until_cells": until_cells,
+        "mqtt": mqtt,
     }
     settings = command_settings(flags, file=config, command="scan")
     plan = ScanPlan(*scanning.parse_area(area), overlap)
     page = serve_options(serve, tls_cert, tls_key)
+    broker = broker_of_settings(settings)
     if config is not None:
         use_config(config)
     backlash_um = scan_backlash(stage_config or settings.stage_config, backlash_um)
@@ -280,6 +285,7 @@ def scan(
                 control=settings.control,
                 control_required=settings.control_required,
                 serve=page,
+                broker=broker,
             ),
         )
     emit_run(outcome, as_json=as_json)

@@ -1,9 +1,9 @@
-"""Who attends to a run beside its page: the service manager, and the watch over crashing threads."""
+"""Who attends to a run: its stage, the service manager, and the watch over crashing threads."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from edgeleuk.io.console import voice
 from edgeleuk.io.threads import Crashes, crashes_noticed
@@ -12,11 +12,29 @@ from edgeleuk.service.notify import LifeSigns, Manager, life_signs
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
+    from edgeleuk.capture import FrameSource
     from edgeleuk.frames import RgbImage
     from edgeleuk.pipeline.run import Attendant
-    from edgeleuk.results import SessionSummary
+    from edgeleuk.results import FrameResult, SessionSummary
     from edgeleuk.session.writer import SessionWriter
+
+
+class Walk(Protocol):
+    """Moves the stage under a camera, and draws the slide; see `edgeleuk.commands.scan.SlideScan`."""
+
+    def over(self, source: FrameSource, stop: threading.Event, first: int) -> FrameSource:
+        """Make a source of the fields that are left, from that number on."""
+        ...
+
+    def seen(self, result: FrameResult, pixels: RgbImage) -> None:
+        """Look at a field that is recorded."""
+        ...
+
+    def save(self, path: Path) -> None:
+        """Write the picture of the slide."""
+        ...
 
 
 class Attendants:

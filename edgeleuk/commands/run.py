@@ -6,7 +6,7 @@ import time
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -33,6 +33,7 @@ from edgeleuk.counting.intervals import (
     way_on_text,
 )
 from edgeleuk.errors import EdgeleukError, UsageError
+from edgeleuk.fleet.publisher import RunPublisher
 from edgeleuk.io.atomic import require_apart
 from edgeleuk.io.console import printable, recordable
 from edgeleuk.io.images import require_picture
@@ -57,10 +58,11 @@ if TYPE_CHECKING:
     from edgeleuk.bundle.contents import Bundle
     from edgeleuk.capture import FrameReader, FrameSource
     from edgeleuk.classifier.classifier import Classifier
-    from edgeleuk.commands.attending import Attendants
+    from edgeleuk.commands.attending import Attendants, Walk
     from edgeleuk.control.watch import LaboratoryRange
     from edgeleuk.counting.confusion import KnownKinds
     from edgeleuk.counting.intervals import KnownError
+    from edgeleuk.fleet.address import Broker
     from edgeleuk.frames import RgbImage
     from edgeleuk.io.settings import RunSettings
     from edgeleuk.pipeline.run import Attendant
@@ -74,22 +76,6 @@ if TYPE_CHECKING:
 
 # Frames that wait for their turn where every one is wanted; not decoded, where the camera sends JPEGs.
 MOST_WAITING = 32
-
-
-class Walk(Protocol):
-    """Moves the stage under a camera, and draws the slide; see `edgeleuk.commands.scan.SlideScan`."""
-
-    def over(self, source: FrameSource, stop: threading.Event, first: int) -> FrameSource:
-        """Make a source of the fields that are left, from that number on."""
-        ...
-
-    def seen(self, result: FrameResult, pixels: RgbImage) -> None:
-        """Look at a field that is recorded."""
-        ...
-
-    def save(self, path: Path) -> None:
-        """Write the picture of the slide."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +114,8 @@ class RunOptions:
         Refuse to begin without limits, and end the run where its first fields are out of range.
     serve : ServeOptions, optional
         Where the run is shown in a browser; see `edgeleuk.serve`.
+    broker : Broker, optional
+        Who is told of the run while it goes on; see `edgeleuk.fleet`.
     autofocus : bool
         Whether `focus` keeps the camera in focus by itself, or only moves when the page asks for it.
     attendant : Attendant, optional
@@ -154,6 +142,7 @@ class RunOptions:
     control: str | None = None
     control_required: bool = False
     serve: ServeOptions | None = None
+    broker: Broker | None = None
     autofocus: bool = True
     attendant: Attendant | None = None
 
@@ -327,6 +316,11 @@ def _watched(
                 film = AnnotatedVideo(options.video, simulated=is_simulated_source(source))
                 listeners.append(stack.enter_context(film).seen)
             read = open_reader if focus is None else _in_focus(focus, stop, options)
+            if options.broker is not None:
+                simulated = is_simulated_source(source)
+                told = RunPublisher(job.path, options.broker, writer.note, simulated=simulated)
+                attendants.add(stack.enter_context(told))
+                listeners.append(told.seen)
             if page is not None:
                 facts = RunFacts(
                     recordable(source.uri),

@@ -17,7 +17,9 @@ from edgeleuk.service.network import network_of
 from edgeleuk.service.unit import CONFIG, HEAD, STATE, Plan, files_of, shown
 
 # Settings that name a file.
-_FILES = ("bundle", "flat_field", "stage_config", "control", "tls_cert", "tls_key")
+_FILES = ("bundle", "flat_field", "stage_config", "control", "tls_cert", "mqtt_ca", "mqtt_cert")
+# Those that hold a secret: nobody's to read but the service's, which is let in by its group.
+_SECRETS = ("tls_key", "mqtt_key", "mqtt_password_file")
 # Words in their place that name none.
 _WORDS = ("default",)
 
@@ -92,7 +94,7 @@ def _settings(config: Path | None, target: Target) -> Settings:
     settings = load_settings(Settings, file=file, environ={}, command="service install")
     folder = Path.cwd() if file is None else file.absolute().parent
     whole = {}
-    for name in _FILES:
+    for name in (*_FILES, *_SECRETS):
         value = getattr(settings, name)
         if value is not None and value not in _WORDS:
             whole[name] = os.path.normpath(folder / Path(value).expanduser())
@@ -111,7 +113,7 @@ def _require_files(plan: Plan, settings: Settings) -> None:
             cure="install it once more: sudo python3 -m venv --system-site-packages /opt/edgeleuk,"
             " then install its wheel by /opt/edgeleuk/bin/pip, and the service by /opt/edgeleuk/bin/edgeleuk",
         ) from error
-    for name in _FILES:
+    for name in (*_FILES, *_SECRETS):
         value = getattr(settings, name)
         if value is not None and value not in _WORDS:
             _require_file(name, Path(value))
@@ -127,7 +129,6 @@ def _require_file(name: str, path: Path) -> None:
     try:
         require_within_reach(name, path)
     except EdgeleukError:
-        # A key is nobody's to read but the service's, which is let in by its group.
-        if name != "tls_key" or not path.is_file():
+        if name not in _SECRETS or not path.is_file():
             raise
-        warn(f"the service's user has to be allowed to read the key: sudo chgrp edgeleuk {path}")
+        warn(f"the service's user has to be allowed to read {path}: sudo chgrp edgeleuk {path}")

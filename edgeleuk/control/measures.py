@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from edgeleuk.bundle.manifest import InputContract
 from edgeleuk.classifier.appearance import appearance_of
 from edgeleuk.control.entries import Measured
-from edgeleuk.control.optics import EVENNESS, LIGHT, OPTICS, SHARPNESS, measured, read_optics
+from edgeleuk.control.optics import (
+    EVENNESS,
+    GLASS_BLUE,
+    GLASS_RED,
+    LIGHT,
+    OPTICS,
+    SHARPNESS,
+    measured,
+    read_optics,
+)
 from edgeleuk.inference.preprocessing import scaled_cell
 from edgeleuk.results import Check, Counted, check_of, counted_of
 from edgeleuk.session.pictures import decode_crop
@@ -22,6 +31,7 @@ if TYPE_CHECKING:
 RED_TO_GREEN, BLUE_TO_GREEN = "red_to_green", "blue_to_green"
 CELL_AREA, UNCERTAIN_SHARE, BLAST_SHARE = "cell_area", "uncertain_share", "blast_share"
 CELLS_PER_FIELD, CELL_FOCUS, SCALE = "cells_per_field", "cell_focus", "scale"
+REJECTED_SHARE = "rejected_share"
 
 
 class ControlledMeasure(NamedTuple):
@@ -66,13 +76,17 @@ MEASURES: Mapping[str, ControlledMeasure] = {
     UNCERTAIN_SHARE: ControlledMeasure("uncertain, %", "cells", 1, 1.0),
     BLAST_SHARE: ControlledMeasure("blasts, %", "cells", 1, 1.0),
 }
-# Those that are kept beside them, without limits: they depend on where on the slide somebody looked.
+# Those that are kept beside them, without limits: the cells' colours follow the white balance, and the rest
+# depends on where on the slide somebody looked.
 OTHERS: Mapping[str, ControlledMeasure] = {
+    GLASS_RED: ControlledMeasure("red/green of glass", "white balance", 3, 0.005),
+    GLASS_BLUE: ControlledMeasure("blue/green of glass", "white balance", 3, 0.005),
+    REJECTED_SHARE: ControlledMeasure("rejected, %", "fields", 1, 1.0),
     CELL_AREA: ControlledMeasure("area of cells, um2", "cells", 1, 0.0),
     CELLS_PER_FIELD: ControlledMeasure("cells a field", "cells", 2, 0.0),
 }
 ALL_MEASURES: Mapping[str, ControlledMeasure] = {**MEASURES, **OTHERS}
-SHARES = frozenset({UNCERTAIN_SHARE, BLAST_SHARE})
+SHARES = frozenset({UNCERTAIN_SHARE, BLAST_SHARE, REJECTED_SHARE})
 # Cells of which colour is measured; more would tell nothing new and take time.
 MOST_CELLS = 400
 # Colour is measured at one scale, whatever the bundle's: that of the shipped network, its rim taken off.
@@ -117,10 +131,13 @@ def measure_session(reader: SessionReader, first: int = 0) -> SessionMeasures:
     SessionError
         It cannot be read.
     """
-    measures = _of_events(reader)
-    detected, scales, times = [], [], []
+    measures = optics_of(reader)
+    detected, scales, times, rejected = [], [], [], 0
     for frame in reader.rows("frames"):
-        if frame["rejected"] is not None or int(str(frame["sequence"])) < first:
+        if int(str(frame["sequence"])) < first:
+            continue
+        if frame["rejected"] is not None:
+            rejected += 1
             continue
         detected.append(float(str(frame["detected"])))
         times.append(float(str(frame["captured_at"])))
@@ -132,7 +149,7 @@ def measure_session(reader: SessionReader, first: int = 0) -> SessionMeasures:
         if int(str(cell["frame"])) < first or check_of(_text(cell["reason"])) is Check.DUST:
             continue
         said.append((str(cell["decision"]), _text(cell["reason"]), _text(cell["kind"])))
-        _measure_cell(cell, values)
+        measure_cell(cell, values)
     for name, found in values.items():
         measures[name] = measured(found)
     if detected:
@@ -140,11 +157,11 @@ def measure_session(reader: SessionReader, first: int = 0) -> SessionMeasures:
     if scales:
         measures[SCALE] = measured(scales)
     counted = counted_of(said)
-    measures |= _shares(counted)
+    measures |= shares_of(counted, rejected, len(detected) + rejected)
     return SessionMeasures(len(detected), len(said), min(times, default=None), measures, counted)
 
 
-def _of_events(reader: SessionReader) -> dict[str, Measured]:
+def optics_of(reader: SessionReader) -> dict[str, Measured]:
     """Return what the run measured of its first fields; of one that was resumed, the last time."""
     found: dict[str, Measured] = {}
     for event in reader.rows("events"):
@@ -153,7 +170,7 @@ def _of_events(reader: SessionReader) -> dict[str, Measured]:
     return found
 
 
-def _measure_cell(cell: Mapping[str, Any], values: dict[str, list[float]]) -> None:
+def measure_cell(cell: Mapping[str, Any], values: dict[str, list[float]]) -> None:
     """Add what a cell's row tells; without a scale, its size and its colours at that scale are unknown."""
     values[CELL_FOCUS].append(float(cell["focus"]))
     if not isinstance(cell["px_per_um"], float) or not isinstance(cell["area_um2"], float):
@@ -173,9 +190,11 @@ def _mean(values: Sequence[float]) -> Measured:
     return Measured(value=mean, spread=math.sqrt(variance), n=len(values))
 
 
-def _shares(counted: Counted) -> dict[str, Measured]:
+def shares_of(counted: Counted, rejected: int, fields: int) -> dict[str, Measured]:
     """Return the shares in per cent; that of blasts among white cells, where one may be told."""
     found = {}
+    if fields:
+        found[REJECTED_SHARE] = _share(rejected, fields)
     if counted.total:
         found[UNCERTAIN_SHARE] = _share(counted.uncertain, counted.total)
     if counted.white and counted.no_white_share is None:

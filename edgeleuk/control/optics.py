@@ -23,6 +23,8 @@ OPTICS = "optics"
 # So many fields are enough for a median; all of them would cost time that the cells need.
 FIRST_FIELDS = 5
 LIGHT, EVENNESS, SHARPNESS = "light", "evenness", "sharpness"
+# White balance: the glass's red and blue relative to its green.
+GLASS_RED, GLASS_BLUE = "glass_red", "glass_blue"
 # A normal distribution's standard deviation, in median absolute deviations.
 MAD_TO_SD = 1.4826
 # The field in so many rows and columns, of which each has glass.
@@ -32,7 +34,9 @@ _LONGEST_SIDE = 320
 _NUMBER = r"(\d+(?:\.\d+)?)"
 _TEXT = re.compile(
     rf"^glass {_NUMBER} \+- {_NUMBER} of 255, evenness {_NUMBER} \+- {_NUMBER},"
-    rf" sharpness {_NUMBER} \+- {_NUMBER}, (\d+) fields$"
+    rf" sharpness {_NUMBER} \+- {_NUMBER},"
+    # Earlier versions did not say it.
+    rf"(?: red/green {_NUMBER} \+- {_NUMBER}, blue/green {_NUMBER} \+- {_NUMBER},)? (\d+) fields$"
 )
 
 
@@ -43,16 +47,21 @@ class OpticsMeter:
         self._light: list[float] = []
         self._parts: list[npt.NDArray[np.float64]] = []
         self._sharpness: list[float] = []
+        self._red: list[float] = []
+        self._blue: list[float] = []
 
     def add(self, pixels: RgbImage) -> None:
         """Measure a field, (H, W, 3) uint8, RGB."""
         quality = measure_quality(pixels)
         self._light.append(quality.glass[1])
         self._sharpness.append(quality.sharpness)
+        red, green, blue = quality.glass
+        self._red.append(red / green)
+        self._blue.append(blue / green)
         self._parts.append(_glass_of_parts(pixels))
 
     def measured(self) -> dict[str, Measured]:
-        """Return light, evenness and sharpness of the fields so far, at least one.
+        """Return light, evenness, sharpness and white balance of the fields so far, at least one.
 
         Evenness is the darkest part's glass over the brightest part's. The parts are medians over the fields,
         so that a part that cells cover in one field counts by the others.
@@ -65,6 +74,8 @@ class OpticsMeter:
             LIGHT: measured(self._light),
             EVENNESS: Measured(value=evenness, spread=spread_of(each), n=len(parts)),
             SHARPNESS: measured(self._sharpness),
+            GLASS_RED: measured(self._red),
+            GLASS_BLUE: measured(self._blue),
         }
 
 
@@ -80,12 +91,17 @@ def spread_of(values: Sequence[float] | npt.NDArray[np.float64]) -> float:
 
 
 def optics_text(measures: dict[str, Measured]) -> str:
-    """Say what an `OpticsMeter` measured, as the event has it."""
+    """Say what an `OpticsMeter` measured, as the event has it; white balance where it is known."""
     light, evenness, sharpness = (measures[name] for name in (LIGHT, EVENNESS, SHARPNESS))
+    balance = "".join(
+        f" {title} {measures[name].value:.4f} +- {measures[name].spread:.4f},"
+        for title, name in (("red/green", GLASS_RED), ("blue/green", GLASS_BLUE))
+        if name in measures
+    )
     return (
         f"glass {light.value:.2f} +- {light.spread:.2f} of 255,"
         f" evenness {evenness.value:.4f} +- {evenness.spread:.4f},"
-        f" sharpness {sharpness.value:.4f} +- {sharpness.spread:.4f}, {light.n} fields"
+        f" sharpness {sharpness.value:.4f} +- {sharpness.spread:.4f},{balance} {light.n} fields"
     )
 
 
@@ -94,11 +110,12 @@ def read_optics(text: str) -> dict[str, Measured]:
     found = _TEXT.match(text)
     if found is None:
         return {}
-    numbers = [float(number) for number in found.groups()]
-    names = (LIGHT, EVENNESS, SHARPNESS)
+    *numbers, fields = found.groups()
+    names = (LIGHT, EVENNESS, SHARPNESS, GLASS_RED, GLASS_BLUE)
     return {
-        name: Measured(value=numbers[2 * place], spread=numbers[2 * place + 1], n=int(numbers[6]))
-        for place, name in enumerate(names)
+        name: Measured(value=float(value), spread=float(spread), n=int(fields))
+        for name, value, spread in zip(names, numbers[::2], numbers[1::2], strict=True)
+        if value is not None
     }
 
 

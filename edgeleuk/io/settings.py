@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PREFIX = "EDGELEUK_"
-# Not settings: where the tests' images are, and which file to read.
-RESERVED = ("EDGELEUK_DATA", "EDGELEUK_CONFIG")
+# Not settings: where the tests' images are, which file to read, and what no list of settings is to show.
+RESERVED = ("EDGELEUK_DATA", "EDGELEUK_CONFIG", "EDGELEUK_MQTT_PASSWORD")
 # Words of before that are still read in files and variables of `RunSettings`.
 RENAMED = {"gate": "quality_check"}
 # How a file of settings begins that was written here.
@@ -155,6 +155,17 @@ class Settings(RunSettings, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     session_per : str
         Of the service: ``start`` begins a session with each start, ``day`` with each day. One that was cut
         off is gone on with. Where `session` is set, that one is always gone on with.
+    mqtt : str or None
+        The broker that a run tells what it counts, and the stand's own prefix of topics:
+        ``mqtt[s]://USER@HOST:PORT/PREFIX``.
+    mqtt_password_file : str or None
+        A file whose first line is the user's password; else ``EDGELEUK_MQTT_PASSWORD`` holds it.
+    mqtt_ca : str or None
+        PEM file of the authority that signed the broker's certificate, where the system does not know it.
+    mqtt_cert, mqtt_key : str or None
+        PEM files of this stand's own certificate, where the broker asks for one.
+    mqtt_discovery : str
+        Below which topic Home Assistant listens; empty where it is not to be told.
     """
 
     camera: str | None = None
@@ -169,6 +180,12 @@ class Settings(RunSettings, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     tls_cert: str | None = None
     tls_key: str | None = None
     session_per: Literal["start", "day"] = "start"
+    mqtt: str | None = None
+    mqtt_password_file: str | None = None
+    mqtt_ca: str | None = None
+    mqtt_cert: str | None = None
+    mqtt_key: str | None = None
+    mqtt_discovery: str = "homeassistant"
 
     def of_run(self) -> RunSettings:
         """Return the settings of the run alone."""

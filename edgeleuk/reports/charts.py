@@ -82,7 +82,7 @@ def interval_bars(bars: Sequence[SharedBar], title: str) -> str:
             share, low, high = bar.second
             parts.append(_whisker(at(low), at(high), top + 24, "whisker second"))
             parts.append(f'<circle class="second" cx="{at(share)}" cy="{top + 24}" r="4"/>')
-    return _svg(parts, (BARS_WIDTH, bottom + 20), title)
+    return framed(parts, (BARS_WIDTH, bottom + 20), title)
 
 
 def over_time(
@@ -129,7 +129,7 @@ def over_time(
     ]
     ticks = dict.fromkeys(x(at) for at in marks)
     parts += [f'<line class="mark" x1="{at}" x2="{at}" y1="{base - 7}" y2="{base}"/>' for at in ticks]
-    return _svg(parts, (WIDTH, _HEIGHT), title)
+    return framed(parts, (WIDTH, _HEIGHT), title)
 
 
 def _binned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float, float, float]]:
@@ -153,7 +153,8 @@ def _lasted(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def _svg(parts: Sequence[str], size: tuple[int, int], title: str) -> str:
+def framed(parts: Sequence[str], size: tuple[int, int], title: str) -> str:
+    """Put parts into a picture of a width and a height, named for whoever cannot see it."""
     drawn, (width, height) = "".join(parts), size
     return (
         f'<div class="wide" tabindex="0"><svg class="chart" width="{width}" viewBox="0 0 {width} {height}"'

@@ -13,6 +13,7 @@ from edgeleuk.errors import EdgeleukError
 from edgeleuk.io.console import write_down
 from edgeleuk.serve.access import Guard
 from edgeleuk.serve.documentation import documentation_page
+from edgeleuk.serve.metrics import metrics_router
 from edgeleuk.serve.pages import pages_router
 from edgeleuk.serve.routes import live_router
 from edgeleuk.version import RESEARCH_USE, __version__
@@ -57,6 +58,7 @@ def create_app(state: LiveState | None, *, access: Access, routers: Sequence[API
     app.include_router(pages_router())
     if state is not None:
         app.include_router(live_router(state))
+        app.include_router(metrics_router(state))
     for router in routers:
         app.include_router(router)
         if state is not None and any(getattr(one, "path", "") == "/review" for one in router.routes):

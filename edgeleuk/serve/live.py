@@ -17,6 +17,7 @@ import numpy as np
 from edgeleuk.counting.confusion import KnownKinds
 from edgeleuk.errors import CheckFailedError, EdgeleukError
 from edgeleuk.serve.newest import Newest
+from edgeleuk.serve.tallies import RunTallies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -171,6 +172,8 @@ class LiveState:
         How many hear the state.
     has_review : bool
         Whether the page of review is served beside it, on ``/review``.
+    tallies : RunTallies
+        For `edgeleuk.serve.metrics`.
     """
 
     def __init__(
@@ -193,7 +196,10 @@ class LiveState:
         self._stop = stop
         self._lock = threading.Lock()
         self._cells: dict[int, NewCell] = {}
-        self._events: deque[Event] = deque(before, KEPT_EVENTS)
+        earlier = list(before)
+        self.tallies = RunTallies()
+        self.tallies.events.update(one.kind for one in earlier)
+        self._events: deque[Event] = deque(earlier, KEPT_EVENTS)
         self._said = {one.kind: one.text for one in self._events if one.kind in (SAMPLE, OPERATOR)}
         self._field: Field | None = None
         self._summary: SessionSummary | None = None
@@ -206,6 +212,7 @@ class LiveState:
 
     def seen(self, result: FrameResult, pixels: RgbImage) -> None:
         """Take in a field that is recorded."""
+        self.tallies.add_latency(result.latency_ms / 1000)
         fresh = [cell for cell in result.cells if cell.is_new]
         cut = {cell.track: _around(pixels, cell.box) for cell in fresh}
         with self._lock:
@@ -225,6 +232,7 @@ class LiveState:
 
     def heard(self, number: int, at: float, kind: str, text: str) -> None:
         """Take in an event that is recorded."""
+        self.tallies.events[kind] += 1
         with self._lock:
             self._events.append(Event(number, at, kind, text))
             if kind in (SAMPLE, OPERATOR):

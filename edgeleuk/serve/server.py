@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from edgeleuk.serve.access import Access
     from edgeleuk.serve.address import ServeOptions
 
-# Who waits in the kernel's queue costs nothing; more than that are refused.
-_BACKLOG = 64
+# Who waits in the kernel's queue costs nothing; who finds it full asks again a second later.
+_BACKLOG = 1024
 _SEND_BUFFER_BYTES = 131_072
 _START_WITHIN_S, _END_WITHIN_S = 20.0, 2.0
 # A message of a page's WebSocket says one thing.

@@ -39,3 +39,18 @@ class CountingRows(Closing):
         """Count the cells that a threshold alone calls blasts, of those that have a probability."""
         with explained(self.path):
             return count_called(self._connection, threshold)
+
+    def spread_tracks(self, most: int) -> list[int]:
+        """Return the numbers of so many cells at most, evenly spread; no picture is read for it."""
+        with explained(self.path):
+            low, high = self._connection.execute(
+                "SELECT (SELECT MIN(track) FROM cells), (SELECT MAX(track) FROM cells)"
+            ).fetchone()
+            if low is None:
+                return []
+            found: dict[int, None] = {}
+            for place in range(most):
+                asked = low + (high - low) * place // max(most - 1, 1)
+                query = "SELECT track FROM cells WHERE track >= ? ORDER BY track LIMIT 1"
+                found[self._connection.execute(query, (asked,)).fetchone()[0]] = None
+        return list(found)

@@ -1,4 +1,4 @@
-"""The page of a session, and of two, in a real browser: readable in both themes, and sufficient in itself."""
+"""The pages of a session, of two and of weeks in a real browser: readable in both themes, without others."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from sessions import of_kinds, record, summary
+from weeks import AGED, one_session, weeks
 
 from edgeleuk.bundle.reading import DEFAULT_PATH, read_bundle
 from edgeleuk.commands.compare_sessions import write_comparison
 from edgeleuk.commands.report import write_page
+from edgeleuk.commands.trend import TrendOptions, trend
 from edgeleuk.session import create_session
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ SIZES = {"desktop": (1280, 900), "tablet": (820, 1180), "telephone": (390, 800)}
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A session's page with all its parts, and that of two sessions."""
+    """A session's page with all its parts, that of two sessions, and that of weeks."""
     folder = tmp_path_factory.mktemp("pages")
     bundle = read_bundle(DEFAULT_PATH)
     settings = {"camera": "test://", "bundle": "default", "bundle_sha256": bundle.sha256, "simulated": True}
@@ -38,12 +40,18 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             session.finish(summary(path))
     write_page(sessions[0], folder / "session.html")
     write_comparison((sessions[0], sessions[1]), folder / "two.html", None)
-    return {name: folder / f"{name}.html" for name in ("session", "two")}
+    days = folder / "days"
+    days.mkdir()
+    weeks(days, AGED)
+    one_session(days / "short.db", 100.0, 210.0, cells=3)
+    (days / "broken.db").write_bytes(b"nothing")
+    trend([days], TrendOptions(html=folder / "weeks.html"))
+    return {name: folder / f"{name}.html" for name in ("session", "two", "weeks")}
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("name", ["session", "two"])
+@pytest.mark.parametrize("name", ["session", "two", "weeks"])
 def test_it_can_be_read(
     pages: dict[str, Path],
     browser: Browser,

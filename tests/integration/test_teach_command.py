@@ -91,6 +91,7 @@ def test_a_laboratory_gets_its_own_bundle(
     words = ("--labels", labels, "--laboratory", "Ward 7", "--out", "lab.edgeleuk", "--json")
     done = edgeleuk("teach", "default", *words)
     assert done.code == 0, done.err
+    assert "warning: no blasts are labelled" in done.err
     printed = validated(done)
     (head,) = printed["heads"]
     assert (printed["verdict"], printed["reasons"], head["head"]) == ("pass", [], "kind")

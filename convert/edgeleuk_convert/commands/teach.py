@@ -15,7 +15,8 @@ from edgeleuk.bundle.reference import decode_reference
 from edgeleuk.bundle.writing import require_bundle_place, write_bundle
 from edgeleuk.errors import DataRefusedError
 from edgeleuk.inference import available_runtimes
-from edgeleuk.io.console import printable, progress_bar, say
+from edgeleuk.io.console import printable, progress_bar, say, warn
+from edgeleuk.results.kinds import LYMPHOID
 from edgeleuk.results.queued import Queue  # noqa: TC001 - msgspec looks at it
 from edgeleuk.results.structs import Printed
 from edgeleuk.version import RESEARCH_USE
@@ -23,6 +24,7 @@ from edgeleuk_convert.commands.convert import rejected_path
 from edgeleuk_convert.environment import require_writable
 from edgeleuk_convert.teaching.measuring import measure
 from edgeleuk_convert.teaching.rebuilding import TaughtHeads, rebuilt
+from edgeleuk_convert.teaching.tasks import kind_of
 from edgeleuk_convert.teaching.taught import HeadResult, Teaching, card_notes, teach_heads, teaching_text
 
 if TYPE_CHECKING:
@@ -139,6 +141,12 @@ def teach(bundle: str, labels: Labels, out: Path, options: TeachOptions) -> Teac
     teaching = teach_heads(
         opened, seen, reference, seed=options.seed, progress=lambda what: say(f"teaching  {what}")
     )
+    taught = {of.head for of in teaching.results}
+    if "blast" not in taught and LYMPHOID & {kind_of(label) for label in seen.label}:
+        warn(
+            "no blasts are labelled, so that what tells blasts from normal cells stays as it was; lymphocytes"
+            " that look unlike the training cells stay uncertain until blasts are labelled, too"
+        )
     verdict: Literal["pass", "fail", "forced"] = "pass"
     if teaching.reasons:
         verdict = "forced" if options.force else "fail"

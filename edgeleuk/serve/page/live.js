@@ -1,9 +1,10 @@
 // The live page: shows the state that the server sends, and asks the run for what a person wants.
 import { ask, begin, clock, connect, element, named, number, onLanguage, percent, t, usesKey, write } from "/page/common.js";
+import { watchStream } from "/page/pictures.js";
 
 const MOST_EVENTS = 200;
 const by = (id) => document.getElementById(id);
-let state = null, connection = "lost", lastEvent = 0, run = null, fetching = false;
+let state = null, connection = "lost", lastEvent = 0, run = null, fetching = false, leavePictures = () => {};
 const events = [];
 
 function showPhase() {
@@ -188,7 +189,10 @@ function show() {
 }
 
 function watchPictures() {
-  by("stream").src = `/stream.mjpg?${Date.now()}`;
+  leavePictures();
+  leavePictures = watchStream("/stream.mjpg", by("stream"), () => {
+    if (connection !== "lost") setTimeout(watchPictures, 1000);
+  });
 }
 
 function heard(message) {
@@ -250,7 +254,6 @@ function wire() {
   for (const button of document.querySelectorAll("[data-move]")) button.addEventListener("click", () => moveBy(button.dataset.move));
   by("autofocus").addEventListener("click", () => command("autofocus"));
   by("lamp").addEventListener("change", (event) => command("lamp", { level: Number(event.target.value) }));
-  by("stream").addEventListener("error", () => { if (connection !== "lost") setTimeout(watchPictures, 1000); });
   document.addEventListener("keydown", (event) => {
     if (!usesKey(event)) return;
     const arrows = { ArrowUp: "0,-1,0", ArrowDown: "0,1,0", ArrowLeft: "-1,0,0", ArrowRight: "1,0,0" };

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 # To make one for each request would take most of the time.
 TLS = ssl.create_default_context()
 TOKEN = "a-token-for-the-tests"
+MANY = 10_000
 ROUTES = (
     "/",
     "/page/style.css",
@@ -265,6 +266,18 @@ def test_a_body_that_does_not_come_is_given_up(open_site: Site, monkeypatch: pyt
         assert wire.recv(100).split()[1] == b"408"
 
 
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """Let this process hold both ends of so many connections."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = MANY + 1000
+    if before[1] != resource.RLIM_INFINITY and before[1] < needed:
+        pytest.skip(f"a process may open {before[1]} files here, and this needs {needed}: see `ulimit -Hn`")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(before[0], needed), before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
 def still_open(wires: list[socket.socket]) -> int:
     """Count the connections that the server has not ended."""
     found = 0
@@ -279,16 +292,17 @@ def still_open(wires: list[socket.socket]) -> int:
     return found
 
 
-def test_hundreds_of_silent_connections_keep_nobody_out(open_site: Site) -> None:
+@pytest.mark.usefixtures("many_files")
+def test_ten_thousand_silent_connections_keep_nobody_out(open_site: Site) -> None:
     """Half of them say nothing, half begin a request and never end it."""
     wires = []
     try:
-        for number in range(400):
+        for number in range(MANY):
             wire = socket.create_connection(("127.0.0.1", open_site.served.port), 10)
             if number % 2:
                 wire.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
             wires.append(wire)
-            if number % 100 == 99:
+            if number % 1000 == 999:
                 assert httpx.get(open_site.base + "/").status_code == 200
         assert still_open(wires) <= bounds.MOST_CONNECTIONS
     finally:
@@ -414,11 +428,12 @@ def test_tls(tmp_path: Path) -> None:
             httpx.get(found.base)
 
 
-def test_hundreds_that_never_agree_on_keys_keep_nobody_out(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("many_files")
+def test_ten_thousand_that_never_agree_on_keys_keep_nobody_out(tmp_path: Path) -> None:
     made, key = certificate(tmp_path)
     trusting = ssl.create_default_context(cafile=made)
     with site(tmp_path, options=ServeOptions(certificate=made, key=key)) as found:
-        wires = [socket.create_connection(("127.0.0.1", found.served.port), 10) for _ in range(300)]
+        wires = [socket.create_connection(("127.0.0.1", found.served.port), 10) for _ in range(MANY)]
         try:
             assert httpx.get(found.base + "/", verify=trusting).status_code == 200
             assert still_open(wires) <= bounds.MOST_BEGUN

@@ -11,6 +11,7 @@ from edgeleuk.capture.virtual import VirtualSource
 from edgeleuk.classifier.classifier import Classifier
 from edgeleuk.commands import live_view
 from edgeleuk.commands.live_view import LiveView
+from edgeleuk.fleet.publisher import RunPublisher
 from edgeleuk.pipeline.prefetch import LookAhead
 from edgeleuk.serve.worker import PageWorker
 from edgeleuk.session import read_session
@@ -59,6 +60,7 @@ THREADS: dict[str, tuple[object, str, Any, str, tuple[str, ...]]] = {
     "beside-the-network": (Classifier, "_measured", after(2, Classifier._measured), SMALL, ()),
     "page-worker": (PageWorker, "_idle_s", after(3, PageWorker._idle_s), SLOW, SERVED),
     "page-server": (uvicorn.Server, "on_tick", after(3, uvicorn.Server.on_tick), SLOW, SERVED),
+    "mqtt": (RunPublisher, "_run", crash, SLOW, ("--mqtt", "mqtt://127.0.0.1:9/stand")),
     "display": (LiveView, "line", crash, SLOW, ()),
 }
 # What hands its error on to the run's own thread, so that the run tells it as its own.

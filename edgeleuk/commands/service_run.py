@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from edgeleuk.errors import SessionError, UsageError
+from edgeleuk.errors import InterruptedBeforeRecordError, SessionError, UsageError
 from edgeleuk.io.console import printable, say, warn
 from edgeleuk.io.signals import stop_on_signals
 from edgeleuk.service.memory import (
@@ -165,9 +165,16 @@ def run_service(
         path, memory = _chosen(folder, memory, session, session_per)
         _wait_for_room(manager, path.parent)
         # As long as nobody knows better, this start is one that fails.
-        memory = msgspec.structs.replace(memory, failures=memory.failures + 1)
+        before, memory = memory, msgspec.structs.replace(memory, failures=memory.failures + 1)
         write_memory(folder, memory)
-        is_over, outcome, memory = _watched(watch, folder, path, memory, named=session is not None)
+        try:
+            is_over, outcome, memory = _watched(watch, folder, path, memory, named=session is not None)
+        except KeyboardInterrupt:
+            # Who is stopped has not failed.
+            write_memory(folder, before)
+            raise
+        if isinstance(outcome[1], InterruptedBeforeRecordError):
+            write_memory(folder, msgspec.structs.replace(memory, failures=before.failures))
         if outcome[1] is None:
             kept = session_per == "day" and not is_over
             memory = msgspec.structs.replace(

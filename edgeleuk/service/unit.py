@@ -62,6 +62,7 @@ def unit_text(plan: Plan) -> str:
             "Description=edgeleuk finds and counts blood cells under a microscope",
             *([] if plan.network.is_none else ["Wants=network-online.target"]),
             f"After=time-sync.target{'' if plan.network.is_none else ' network-online.target'}",
+            *(f"RequiresMountsFor={_quoted(path)}" for path in plan.writable),
             "# It never gives up: between failures it waits longer and longer, up to a minute.",
             "StartLimitIntervalSec=0",
             "",

@@ -13,7 +13,13 @@ from served import summary_of
 
 from edgeleuk.commands import service_run
 from edgeleuk.commands.service_run import SOUND_AFTER_S, Once, ServiceAttendant, run_service
-from edgeleuk.errors import CameraError, EdgeleukError, SessionError, UsageError
+from edgeleuk.errors import (
+    CameraError,
+    EdgeleukError,
+    InterruptedBeforeRecordError,
+    SessionError,
+    UsageError,
+)
 from edgeleuk.service.memory import FILE, Memory, read_memory, session_for, wait_before_s, write_memory
 
 if TYPE_CHECKING:
@@ -133,6 +139,18 @@ def test_a_failure_is_gone_on_with_and_an_end_in_order_is_not(
     assert (failures, slept) == (3, [4.0, 8.0])
     # A tablet finds the page again.
     assert len({once.token for once in runs.given}) == 1
+
+
+def test_who_is_stopped_has_not_failed(tmp_path: Path) -> None:
+    def stopped(_: Once) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_service(Runs(stopped), folder=tmp_path)
+    run_service(Runs(InterruptedBeforeRecordError("stopped before anything was recorded")), folder=tmp_path)
+    assert read_memory(tmp_path).failures == 0
+    # But for that, the session at hand is gone on with.
+    assert read_memory(tmp_path).session is not None
 
 
 @pytest.mark.parametrize(

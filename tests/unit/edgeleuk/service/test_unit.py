@@ -133,6 +133,10 @@ def test_only_the_devices_of_the_camera_are_open(camera: str, devices: set[str])
 def test_a_session_elsewhere_may_be_written() -> None:
     assert keys(unit_text(plan_of(Settings(session="night.db"))), "ReadWritePaths") == []
     assert keys(unit_text(plan_of(Settings(session="/mnt/usb/night.db"))), "ReadWritePaths") == ["/mnt/usb"]
+    # A disk of its own is waited for.
+    assert keys(unit_text(plan_of(Settings(session="/mnt/usb/night.db"))), "RequiresMountsFor") == [
+        "/mnt/usb"
+    ]
     quoted = keys(unit_text(PLANS["sessions elsewhere"]), "ReadWritePaths")
     assert quoted == ['"/mnt/a disk/50 %%"']
 

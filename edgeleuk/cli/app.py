@@ -26,6 +26,7 @@ from edgeleuk.cli.options import ConfigOption
 from edgeleuk.cli.publish import publish
 from edgeleuk.cli.review import review
 from edgeleuk.cli.run import run
+from edgeleuk.cli.service import service_app
 from edgeleuk.cli.session import export, replay, report
 from edgeleuk.cli.stage import scan, stage_app, virtual_microscope
 from edgeleuk.cli.storage import session_app
@@ -51,6 +52,7 @@ app.add_typer(control_app)
 app.add_typer(labels_app)
 app.add_typer(session_app)
 app.add_typer(bundle_app)
+app.add_typer(service_app)
 
 
 def _version(value: bool) -> None:

@@ -61,6 +61,14 @@ EXAMPLES: dict[tuple[str, ...], tuple[str, str]] = {
     ("trend",): ("trend sessions --html trend.html", "trend sessions --last 30d --control default"),
     ("bench",): ("bench", "bench --bundle resnet.edgeleuk --out device.json --limit p95_ms=20"),
     ("doctor",): ("doctor", "doctor --stage serial:///dev/ttyUSB0 --bundle report.zip"),
+    ("service", "install"): (
+        "service install --config edgeleuk.toml --print",
+        "service install --config edgeleuk.toml",
+    ),
+    ("service", "uninstall"): ("service uninstall", "service uninstall --root IMAGE"),
+    ("service", "status"): ("service status", "service status --json"),
+    ("service", "logs"): ("service logs", "service logs --lines 20 --follow"),
+    ("service", "run"): ("service run", "service run --config edgeleuk.toml"),
     ("scan",): (
         "scan --area 2x1 --stage serial:///dev/ttyUSB0 --session slide.db",
         "scan --area 5x5 --stage socket://HOST:7011 --camera http://HOST/stream --until-cells 200",

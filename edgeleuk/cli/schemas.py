@@ -38,6 +38,7 @@ from edgeleuk.results.schemas import write_schemas
 from edgeleuk.results.structs import RunSummary
 from edgeleuk.results.trends import TrendResult
 from edgeleuk.review.state import ReviewState
+from edgeleuk.service.status import ServiceStatus
 from edgeleuk.session.report import SessionReport
 from edgeleuk.session.verify import SessionVerification
 from edgeleuk.stage.mapping import PrintedMapping
@@ -88,6 +89,7 @@ PRINTED: Mapping[str, type] = {
     "camera-flat-field": StoredBlank,
     "bench": BenchResult,
     "doctor": Examination,
+    "service-status": ServiceStatus,
     "export": ExportedCell,
     "export-folder": CellsExported,
     "bundle-sign": SignedBundle,

@@ -6,7 +6,7 @@ import time
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -16,9 +16,9 @@ from edgeleuk.bundle.trusted import read_trusted_bundle
 from edgeleuk.capture import ReconnectPolicy, is_simulated, is_simulated_source, open_camera, open_reader
 from edgeleuk.capture.discovery import control_settings, find_camera
 from edgeleuk.classifier.self_test import open_tested_classifier
+from edgeleuk.commands.attending import attended_run
 from edgeleuk.commands.flat_field import open_correction
 from edgeleuk.commands.live_view import LiveView, shown
-from edgeleuk.commands.publish import Attendants
 from edgeleuk.commands.save_video import AnnotatedVideo, require_video
 from edgeleuk.commands.serving import RunPage, attended
 from edgeleuk.control.store import control_path
@@ -57,12 +57,14 @@ if TYPE_CHECKING:
     from edgeleuk.bundle.contents import Bundle
     from edgeleuk.capture import FrameReader, FrameSource
     from edgeleuk.classifier.classifier import Classifier
+    from edgeleuk.commands.attending import Attendants, Walk
     from edgeleuk.control.watch import LaboratoryRange
     from edgeleuk.counting.confusion import KnownKinds
     from edgeleuk.counting.intervals import KnownError
     from edgeleuk.fleet.address import Broker
     from edgeleuk.frames import RgbImage
     from edgeleuk.io.settings import RunSettings
+    from edgeleuk.pipeline.run import Attendant
     from edgeleuk.results import Counted, FrameResult, SessionSummary
     from edgeleuk.serve.address import ServeOptions
     from edgeleuk.session.resume_state import ResumeState
@@ -70,27 +72,10 @@ if TYPE_CHECKING:
     from edgeleuk.updates.starts import FirstStart
 
     FieldListener = Callable[[FrameResult, RgbImage], None]
-    from edgeleuk.pipeline.run import Attendant
     from edgeleuk.stage.base import Mover
 
 # Frames that wait for their turn where every one is wanted; not decoded, where the camera sends JPEGs.
 MOST_WAITING = 32
-
-
-class Walk(Protocol):
-    """Moves the stage under a camera, and draws the slide; see `edgeleuk.commands.scan.SlideScan`."""
-
-    def over(self, source: FrameSource, stop: threading.Event, first: int) -> FrameSource:
-        """Make a source of the fields that are left, from that number on."""
-        ...
-
-    def seen(self, result: FrameResult, pixels: RgbImage) -> None:
-        """Look at a field that is recorded."""
-        ...
-
-    def save(self, path: Path) -> None:
-        """Write the picture of the slide."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +118,8 @@ class RunOptions:
         Who is told of the run while it goes on; see `edgeleuk.fleet`.
     autofocus : bool
         Whether `focus` keeps the camera in focus by itself, or only moves when the page asks for it.
+    attendant : Attendant, optional
+        Who else attends to the run while it goes on.
 
     Raises
     ------
@@ -157,6 +144,7 @@ class RunOptions:
     serve: ServeOptions | None = None
     broker: Broker | None = None
     autofocus: bool = True
+    attendant: Attendant | None = None
 
     def __post_init__(self) -> None:
         if self.frames is not None and self.frames < 1:
@@ -205,6 +193,7 @@ class _Watching(NamedTuple):
     resume_from: ResumeState
     page: RunPage | None
     start: FirstStart
+    attendants: Attendants
 
 
 def run(
@@ -261,9 +250,10 @@ def _run(job: _Job, page: RunPage | None, start: FirstStart) -> tuple[SessionSum
         control = ControlWatch(
             writer, laboratory, required=options.control_required, first=resume_from.next_sequence
         )
-        watching = _Watching(view, control, resume_from, page, start)
-        error = _watched(job, classifier, source, writer, watching, stop)
-        return _finished(job, writer, watching, error)
+        with attended_run(writer, stop, options.attendant) as attendants:
+            watching = _Watching(view, control, resume_from, page, start, attendants)
+            error = _watched(job, classifier, source, writer, watching, stop)
+        return _finished(job, writer, watching, error or attendants.crashes.error())
 
 
 def _bounds(settings: RunSettings) -> StorageBounds:
@@ -326,11 +316,11 @@ def _watched(
     """Run the pipeline to its end; return what ended it before its time."""
     settings, options = job.settings, job.options
     walk, focus = options.walk, options.focus
-    view, control, resume_from, page, start = watching
+    view, control, resume_from, page, start, attendants = watching
     watch = StreamWatch(camera=source.live or is_simulated(source.uri))
     with ExitStack() as stack, shown(view, show=options.show):
         try:
-            listeners: list[FieldListener] = [view.update, control.seen, start.seen]
+            listeners: list[FieldListener] = [view.update, control.seen, start.seen, attendants.signs.seen]
             if options.listener is not None:
                 listeners.append(options.listener(source))
             if walk is not None:
@@ -339,11 +329,10 @@ def _watched(
                 film = AnnotatedVideo(options.video, simulated=is_simulated_source(source))
                 listeners.append(stack.enter_context(film).seen)
             read = open_reader if focus is None else _in_focus(focus, stop, options)
-            attendants: list[Attendant] = []
             if options.broker is not None:
                 simulated = is_simulated_source(source)
                 told = RunPublisher(job.path, options.broker, writer.note, simulated=simulated)
-                attendants.append(stack.enter_context(told))
+                attendants.add(stack.enter_context(told))
                 listeners.append(told.seen)
             if page is not None:
                 facts = RunFacts(
@@ -356,8 +345,9 @@ def _watched(
                     kinds=job.known_kinds,
                 )
                 state = stack.enter_context(page.of_run(facts, writer, stop, focus))
-                attendants.append(state)
                 listeners.append(state.seen)
+                attendants.add(state)
+                attendants.signs.paused = state.paused.is_set
                 read = attended(read, state)
             if walk is not None:
                 source = stack.enter_context(walk.over(source, stop, resume_from.next_sequence))
@@ -379,7 +369,7 @@ def _watched(
                     read=read,
                     enough=_enough(settings, control, job.known_kinds),
                     resume_from=resume_from,
-                    attendant=Attendants(attendants) if attendants else None,
+                    attendant=attendants,
                 ),
                 on_frame=_all(listeners),
                 stop=stop,
@@ -397,7 +387,7 @@ def _finished(
     if summary is None:
         assert error is not None
         raise error
-    view, control, *_ = watching
+    view, control = watching.view, watching.control
     summary = replace(summary, control=control.outcome)
     try:
         summary = replace(summary, counting=_counting(summary, writer, job))

@@ -166,6 +166,15 @@ class Settings(RunSettings, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         is held against them.
     control_required : bool
         Refuse a run without limits, and end one whose first fields are out of range.
+    autofocus : bool
+        Keep the camera in focus by the stage, as ``run --autofocus`` does.
+    serve : str or None
+        ``[HOST:]PORT`` where a run is shown in a browser.
+    tls_cert, tls_key : str or None
+        Certificate and key of that page, as PEM files.
+    session_per : str
+        Of the service: ``start`` begins a session with each start, ``day`` with each day. One that was cut
+        off is gone on with. Where `session` is set, that one is always gone on with.
     mqtt : str or None
         The broker that a run tells what it counts, and the stand's own prefix of topics:
         ``mqtt[s]://USER@HOST:PORT/PREFIX``.
@@ -186,6 +195,11 @@ class Settings(RunSettings, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     stage_config: str | None = None
     control: str | None = None
     control_required: bool = False
+    autofocus: bool = False
+    serve: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    session_per: Literal["start", "day"] = "start"
     mqtt: str | None = None
     mqtt_password_file: str | None = None
     mqtt_ca: str | None = None

@@ -20,6 +20,7 @@ from edgeleuk.bundle.trusted import read_trusted_bundle
 from edgeleuk.classifier.classifier import open_classifier
 from edgeleuk.errors import EdgeleukError, UsageError
 from edgeleuk.io.closing import Closing
+from edgeleuk.io.threads import crashing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -153,7 +154,7 @@ class Neighbours(Closing):
             for one in missing:
                 if one not in self._asked:
                     self._asked.add(one)
-                    self._aside.submit(self._make, one)
+                    self._aside.submit(crashing(self._make), one)
             own = self._features.get(track)
             rows = {
                 one: features

@@ -27,7 +27,7 @@ import numpy as np
 from edgeleuk.frames import Box, CellCrop
 from edgeleuk.io.storage_bounds import StorageBounds
 from edgeleuk.results import CellResult, Decision, FrameResult, Prediction
-from edgeleuk.session import JudgedCell, create_session, writer
+from edgeleuk.session import JudgedCell, create_session, records
 from edgeleuk.session.links import COVERED, PICTURES, table_of
 from edgeleuk.session.pictures import encode_texture, pack_crop
 from edgeleuk.session.series import files_of
@@ -65,7 +65,7 @@ def recorded(folder: Path, frames: int, split: str | None) -> Path:
     textures = [Texture(_pixels(rng, 480, 640)[:, :, 0], (960, 1280)) for _ in range(TEXTURES)]
     packed = {id(crop): pack_crop(crop) for crop in crops}
     seen = {id(texture): encode_texture(texture) for texture in textures}
-    vars(writer).update(
+    vars(records).update(
         pack_crop=lambda crop: packed[id(crop)], encode_texture=lambda texture, **_: seen[id(texture)]
     )
     path = folder / "session.db"

@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PEERS  := .venv-peers
 DEMO   := demo
 
-.PHONY: demo test install lint structure format docs wheel bench bench-peers fuzz emulated-pi emulated-pc models clean
+.PHONY: demo test install lint structure format docs wheel bench bench-peers fuzz emulated-pi emulated-pc container models clean
 
 # The device set alone, without TensorFlow, on the built-in virtual slide.
 demo: $(VENV)/.device
@@ -58,6 +58,7 @@ bench: install
 	$(BIN)/python tests/bench/counting.py
 	$(BIN)/python tests/bench/report_size.py
 	$(BIN)/python tests/bench/session_cost.py
+	$(BIN)/python tests/bench/verify_cost.py
 	$(BIN)/python tests/bench/viewers.py
 	$(BIN)/python tests/bench/page_resume.py
 	$(BIN)/python tests/bench/link_faults.py
@@ -73,6 +74,12 @@ fuzz: install
 # The wheel on an emulated Raspberry Pi 4 and 5: as root, with Debian's mmdebstrap, qemu-user and gcc.
 emulated-pi: install
 	$(BIN)/python tests/emulated/pi.py
+
+# The image of Containerfile: ARCHITECTURE is amd64 or arm64, with Debian's buildah, and qemu-user-static for the other one.
+# Its base is made of Debian's packages by mmdebstrap, or is BASE.
+ARCHITECTURE ?= amd64
+container: install
+	$(BIN)/python tests/emulated/container.py --architecture $(ARCHITECTURE) $(if $(BASE),--base $(BASE))
 
 # This environment on emulated PCs without fast int8, AVX2 and SSE4.2: with Debian's qemu-user.
 emulated-pc: install

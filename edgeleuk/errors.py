@@ -12,6 +12,7 @@
     │   └── BrokerError                 6   cannot be reached, is not trusted, refuses
     ├── IntegrityError                  7
     │   ├── BundleError                 7   truncated, wrong hash, newer schema
+    │   ├── SignatureError              7   unsigned, of another key, older than what is there
     │   ├── SessionError                7   damaged, foreign or full session file
     │   └── LabelsError                 7   damaged or foreign file of labels
     └── InterruptedBeforeRecordError  130   stopped before anything was recorded
@@ -116,6 +117,10 @@ class IntegrityError(EdgeleukError):
 
 class BundleError(IntegrityError):
     """A bundle is truncated, altered, or of a schema this version does not know."""
+
+
+class SignatureError(IntegrityError):
+    """A bundle that no pinned key signed, or one older than what is there; a damaged key or signature."""
 
 
 class SessionError(IntegrityError):

@@ -16,6 +16,8 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
+from edgeleuk.fleet.address import Broker, trust_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
@@ -193,11 +195,12 @@ class Consumer:
         self.newest: dict[str, bytes] = {}
         self.retained: set[str] = set()
         self._lock = threading.Lock()
-        client = mqtt.Client(CallbackAPIVersion.VERSION2, "consumer", clean_session=False)
+        # The broker keeps for it what another test's stand says after the end of that test.
+        client = mqtt.Client(CallbackAPIVersion.VERSION2, f"consumer of {prefix}", clean_session=False)
         if user:
             client.username_pw_set(USER, PASSWORD)
         if tls is not None:
-            client.tls_set(str(tls))
+            client.tls_set_context(trust_of(Broker(HOST, port, prefix, secure=True, authority=tls)))
         client.reconnect_delay_set(1, 1)
         self.subscribed = threading.Event()
         self._topics = [(f"{prefix}/#", 1), ("homeassistant/#", 1)]

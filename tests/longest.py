@@ -22,6 +22,7 @@ LONGEST = (
     "integration/test_every_subject.py",
     "integration/test_crossvalidation.py",
     "unit/edgeleuk/classifier/test_self_test.py",
+    "integration/test_service.py",
     "integration/test_archive.py",
     "integration/test_repair_command.py",
 )

@@ -52,8 +52,8 @@ class Noise(NamedTuple):
     n: int
 
 
-# The worse of virtual slides and BCCD's fields. Between sessions cell_focus and blue_to_green vary as between 48
-# subjects of C-NMC, which is worse still. Rejected fields and blasts vary with patients: those are assumed.
+# The worse of virtual slides and BCCD's fields. Between sessions cell_focus and blue_to_green vary as
+# between 48 subjects of C-NMC, which is worse still. Rejected fields and blasts are assumed: patients differ.
 NOISE: Mapping[str, Noise] = {
     "light": Noise(205.0, 0.011, 0.009, 5),
     "evenness": Noise(0.95, 0.004, 0.012, 5),

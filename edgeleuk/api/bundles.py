@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from edgeleuk.bench.choosing import settled
-from edgeleuk.bundle.reading import read_bundle
+from edgeleuk.bundle.trusted import read_trusted_bundle
 from edgeleuk.io.settings import RunSettings, load_settings
 
 if TYPE_CHECKING:
@@ -30,5 +30,5 @@ def bundle_and_settings(bundle: str | Path, flags: dict[str, Any]) -> tuple[Bund
         A setting is out of range, the bundle is damaged or was rejected, or no runtime fits.
     """
     settings = load_settings(RunSettings, flags=flags)
-    opened = read_bundle(str(bundle))
+    opened = read_trusted_bundle(str(bundle))
     return opened, settled(settings, opened)

@@ -32,7 +32,7 @@ from edgeleuk.batch.worker import Picture, Standard
 from edgeleuk.bench.choosing import Held, settled
 from edgeleuk.bundle.acceptance import refuse_rejected
 from edgeleuk.bundle.known_error import known_error, known_kinds
-from edgeleuk.bundle.reading import read_bundle
+from edgeleuk.bundle.trusted import read_trusted_bundle
 from edgeleuk.capture.base import PICTURE_SUFFIXES, natural_key
 from edgeleuk.counting.intervals import (
     called_of,
@@ -170,7 +170,7 @@ def classify_archive(
         See `open_tested_classifier` and `edgeleuk.batch.dask_cluster.ClusterWorkers`.
     """
     _require_workers(jobs, scheduler)
-    opened = read_bundle(bundle)
+    opened = read_trusted_bundle(bundle)
     refuse_rejected(opened)
     pictures = _some_pictures(paths)
     # Chosen once, here: one runtime judges all pictures, whoever the workers are.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from edgeleuk.bench.choosing import settled
-from edgeleuk.bundle.reading import read_bundle
+from edgeleuk.bundle.trusted import read_trusted_bundle
 from edgeleuk.classifier.self_test import open_tested_classifier
 from edgeleuk.counting.intervals import way_on_text
 from edgeleuk.errors import DataRefusedError, UsageError
@@ -210,7 +210,7 @@ def classify_files(
         A file is missing or no image, or not one is worth judging; nothing is printed then.
     """
     allow_megapixels(settings.most_megapixels)
-    opened = read_bundle(bundle)
+    opened = read_trusted_bundle(bundle)
     settings = settled(settings, opened)
     entries = []
     with (

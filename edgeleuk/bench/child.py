@@ -21,11 +21,11 @@ def measure_network(bundle_path: str, runtime: str, precision: str, threads: int
     """Load one network for the first time and let it judge a cell."""
     import numpy as np
 
-    from edgeleuk.bundle.reading import read_bundle
+    from edgeleuk.bundle.trusted import read_trusted_bundle
     from edgeleuk.classifier.classifier import open_network
 
     began = time.perf_counter()
-    bundle = read_bundle(bundle_path)
+    bundle = read_trusted_bundle(bundle_path)
     read = time.perf_counter()
     contract = bundle.manifest.input
     network = open_network(bundle.members, bundle.model_name(runtime, precision), contract, threads=threads)

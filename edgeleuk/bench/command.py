@@ -14,7 +14,7 @@ from edgeleuk.bench.measuring import MeasureOptions, measure
 from edgeleuk.bench.plot import save_plot
 from edgeleuk.bench.report import bench_text
 from edgeleuk.bench.store import write_result
-from edgeleuk.bundle.reading import read_bundle
+from edgeleuk.bundle.trusted import read_trusted_bundle
 from edgeleuk.capture.discovery import find_camera
 from edgeleuk.errors import CheckFailedError, EdgeleukError, UsageError
 from edgeleuk.io.atomic import bears, require_replaceable
@@ -60,7 +60,7 @@ def bench(bundle: str, request: Request) -> tuple[BenchResult, EdgeleukError | N
         require_picture(request.plot, "--plot")
     # An empty camera means the only one that is found.
     camera = None if request.camera is None else find_camera(request.camera)
-    result = measure(read_bundle(bundle), replace(request, camera=camera))
+    result = measure(read_trusted_bundle(bundle), replace(request, camera=camera))
     if request.out is not None:
         write_result(request.out, result)
     if request.plot is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import stat
@@ -25,8 +26,10 @@ from edgeleuk.bundle.manifest import (
 )
 from edgeleuk.bundle.numbers import cause_of, decode_json
 from edgeleuk.errors import BundleError, UsageError
+from edgeleuk.io.user_folders import user_folder
 
 DEFAULT = "default"
+SUFFIX = ".edgeleuk"
 DEFAULT_PATH = Path(__file__).resolve().parents[1] / "models" / "default.edgeleuk"
 # A bundle is read into memory; nothing of ours comes near this.
 LARGEST_BYTES = 1 << 30
@@ -40,7 +43,7 @@ def read_bundle(path: Path | str) -> Bundle:
     Parameters
     ----------
     path : Path or str
-        A file, or ``default`` for the bundle that is shipped.
+        A file, ``default`` for the bundle that is shipped, or the name of one that is installed.
 
     Raises
     ------
@@ -49,7 +52,45 @@ def read_bundle(path: Path | str) -> Bundle:
     BundleError
         It is truncated, altered, incomplete, or of a schema that this version does not know.
     """
-    path = DEFAULT_PATH if str(path) == DEFAULT else Path(path)
+    path = bundle_path(path)
+    return decode_bundle(bundle_bytes(path), path)
+
+
+def bundle_path(named: Path | str) -> Path:
+    """Return the file that is meant: as named, the shipped one, or what `bundle pull` installed by a name."""
+    if str(named) == DEFAULT:
+        return DEFAULT_PATH
+    path = Path(named)
+    if path.name == str(named) and not path.suffix and not path.exists():
+        with contextlib.suppress(UsageError):
+            installed = installed_path(path.name)
+            if installed.exists():
+                return installed
+    return path
+
+
+def installed_path(name: str) -> Path:
+    """Return where `bundle pull` installs a bundle by a name.
+
+    Raises
+    ------
+    UsageError
+        The user's home is not known.
+    """
+    folder = user_folder("XDG_DATA_HOME", "bundles", "pass --to FILE.edgeleuk")
+    return folder / "bundles" / f"{name}{SUFFIX}"
+
+
+def bundle_bytes(path: Path) -> bytes:
+    """Read a file whole that may be a bundle.
+
+    Raises
+    ------
+    UsageError
+        There is no such file, or it cannot be read.
+    BundleError
+        It is too large.
+    """
     try:
         status = path.stat()
         if status.st_size > LARGEST_BYTES:
@@ -57,7 +98,7 @@ def read_bundle(path: Path | str) -> Bundle:
         if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
             # A device never ends, and a pipe may never begin.
             raise UsageError("a bundle is a file", got=f"{path}, which is a device or a pipe")
-        data = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError:
         raise UsageError(
             "there is no such bundle",
@@ -68,7 +109,6 @@ def read_bundle(path: Path | str) -> Bundle:
         raise UsageError("a bundle is a file", got=f"the folder {path}") from None
     except OSError as error:
         raise UsageError(f"the bundle {path} cannot be read", got=error.strerror) from error
-    return decode_bundle(data, path)
 
 
 def decode_bundle(data: bytes, path: Path) -> Bundle:

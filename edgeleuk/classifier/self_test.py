@@ -128,18 +128,28 @@ def open_tested_classifier(
     )
     try:
         results = self_test(bundle, bundle.model_name(runtime, precision), classifier)
+        require_unmoved(bundle, results)
     except BaseException:
         classifier.close()
         raise
+    return classifier
+
+
+def require_unmoved(bundle: Bundle, results: Sequence[GoldenResult]) -> None:
+    """Refuse a bundle of which something comes out differently on this machine.
+
+    Raises
+    ------
+    CheckFailedError
+        See above.
+    """
     if moved := [result for result in results if result.status == MOVED]:
-        classifier.close()
         raise CheckFailedError(
             f"the self-test of {bundle.path.name} failed",
             got="; ".join(result_text(result) for result in moved),
             cure="look at all of it with `edgeleuk verify`, then copy or convert the bundle again, or install"
             " the version of the runtime that it names",
         )
-    return classifier
 
 
 def self_test(bundle: Bundle, name: str, classifier: Classifier) -> list[GoldenResult]:

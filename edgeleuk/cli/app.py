@@ -26,11 +26,14 @@ from edgeleuk.cli.options import ConfigOption
 from edgeleuk.cli.publish import publish
 from edgeleuk.cli.review import review
 from edgeleuk.cli.run import run
+from edgeleuk.cli.service import service_app
 from edgeleuk.cli.session import export, replay, report
 from edgeleuk.cli.stage import scan, stage_app, virtual_microscope
+from edgeleuk.cli.storage import session_app
 from edgeleuk.cli.teaching import teach
 from edgeleuk.cli.training import cross_validate, evaluate, train
 from edgeleuk.cli.trend import trend
+from edgeleuk.cli.updates import bundle_app
 from edgeleuk.cli.voice import choose, global_options
 from edgeleuk.errors import EdgeleukError
 from edgeleuk.io.config import use_config
@@ -47,6 +50,9 @@ app.add_typer(mcu_app)
 app.add_typer(config_app)
 app.add_typer(control_app)
 app.add_typer(labels_app)
+app.add_typer(session_app)
+app.add_typer(bundle_app)
+app.add_typer(service_app)
 
 
 def _version(value: bool) -> None:

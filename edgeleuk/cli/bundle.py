@@ -35,7 +35,7 @@ def verify(
     """Check a bundle's hashes and its golden vectors on every runtime, or a session's hash chain."""
     from edgeleuk.session import verify as verifying
 
-    if verifying.is_database(Path(file)):
+    if verifying.names_session(Path(file)):
         found = verifying.verify_session(Path(file))
         emit(found, verifying.verification_text, as_json=as_json)
         if found.broken is not None:

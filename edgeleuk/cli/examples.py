@@ -61,6 +61,14 @@ EXAMPLES: dict[tuple[str, ...], tuple[str, str]] = {
     ("trend",): ("trend sessions --html trend.html", "trend sessions --last 30d --control default"),
     ("bench",): ("bench", "bench --bundle resnet.edgeleuk --out device.json --limit p95_ms=20"),
     ("doctor",): ("doctor", "doctor --stage serial:///dev/ttyUSB0 --bundle report.zip"),
+    ("service", "install"): (
+        "service install --config edgeleuk.toml --print",
+        "service install --config edgeleuk.toml",
+    ),
+    ("service", "uninstall"): ("service uninstall", "service uninstall --root IMAGE"),
+    ("service", "status"): ("service status", "service status --json"),
+    ("service", "logs"): ("service logs", "service logs --lines 20 --follow"),
+    ("service", "run"): ("service run", "service run --config edgeleuk.toml"),
     ("scan",): (
         "scan --area 2x1 --stage serial:///dev/ttyUSB0 --session slide.db",
         "scan --area 5x5 --stage socket://HOST:7011 --camera http://HOST/stream --until-cells 200",
@@ -108,6 +116,7 @@ EXAMPLES: dict[tuple[str, ...], tuple[str, str]] = {
         "mcu check small.edgeleuk --flash 2M --ram 1M --vela ethos-u55-128",
     ),
     ("mcu", "export"): ("mcu export default --out firmware", "mcu export default --out firmware --golden 4"),
+    ("session", "keep"): ("session keep sessions --keep 20GB", "session keep night.db --keep 30d --json"),
     ("control", "add"): (
         "control add monday.db --slide lot-7",
         "control add week/*.db --slide lot-7 --plot control.png",
@@ -141,5 +150,15 @@ EXAMPLES: dict[tuple[str, ...], tuple[str, str]] = {
         "labels merge lab.labels night_checked.labels --out lab.labels",
     ),
     ("labels", "check"): ("labels check lab.labels", "labels check one.labels other.labels --json"),
+    ("bundle", "sign"): (
+        "bundle sign lab.edgeleuk --new-key ward7",
+        "bundle sign lab.edgeleuk --key ward7.key --series lab",
+    ),
+    ("bundle", "trust"): ("bundle trust ward7.pub", "bundle trust --remove ward7"),
+    ("bundle", "pull"): (
+        "bundle pull https://HOST/lab.edgeleuk --to lab",
+        "bundle pull usb --to lab.edgeleuk --control-session monday.db",
+    ),
+    ("bundle", "rollback"): ("bundle rollback lab", "bundle rollback lab.edgeleuk --json"),
     ("config", "show"): ("config show", "config show --config night.toml --json"),
 }

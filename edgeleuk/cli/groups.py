@@ -26,6 +26,7 @@ RARE = frozenset(
         *("--allow-leakage", "--random-split", "--answers", "--held-out", "--folds", "--fold", "--seed"),
         *("--strategy", "--calibration-record", "--onnx-calibration", "--tensorrt", "--also", "--int8"),
         *("--at", "--size", "--output", "--tilt", "--drift", "--overlap", "--all-subjects", "--tls-key"),
+        *("--split", "--keep-results", "--durability"),
     )
 )
 # Where the words of the whole command line are kept.

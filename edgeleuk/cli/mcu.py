@@ -51,12 +51,12 @@ def mcu_export(
     as_json: JsonOption = False,
 ) -> None:
     """Write a network as C for TFLite Micro, with golden vectors and a program that runs them."""
-    from edgeleuk.bundle.reading import read_bundle
+    from edgeleuk.bundle.trusted import read_trusted_bundle
     from edgeleuk.deploy.microcontroller import deployed_model, deployment_of
     from edgeleuk_firmware_bridge.commands import mcu as mcu_commands
     from edgeleuk_firmware_bridge.mcu import export as mcu
 
-    read = read_bundle(bundle)
+    read = read_trusted_bundle(bundle)
     mcu.refuse_file(out)
     # What TFLite Micro lacks is named before LiteRT is asked, which may lack it too.
     mcu.portable_graph(deployed_model(read))

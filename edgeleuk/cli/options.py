@@ -155,6 +155,22 @@ UntilOfOption = Annotated[
 UntilCellsOption = Annotated[
     int | None, typer.Option("--until-cells", metavar="N", help="End when N cells are counted.")
 ]
+SplitOption = Annotated[
+    str | None,
+    typer.Option(
+        "--split", metavar="1h|10000", help="Go on in a new file after that time, or so many frames."
+    ),
+]
+KeepOption = Annotated[
+    str | None,
+    typer.Option("--keep", metavar="30d|20GB", help="Keep so much of the pictures; the oldest go first."),
+]
+KeepResultsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--keep-results", metavar="90d|1GB", help="With --split: remove older files, results and all."
+    ),
+]
 PicturesOption = Annotated[
     str | None,
     typer.Option("--pictures", metavar="WHICH", help="Cells to keep: `all`, `doubtful`, `none` [all]."),

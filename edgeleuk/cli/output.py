@@ -43,7 +43,7 @@ def emit_run(outcome: tuple[SessionSummary, EdgeleukError | None], *, as_json: b
     EdgeleukError
         What ended the run.
     """
-    from edgeleuk.commands.run import summary_text
+    from edgeleuk.commands.summary import summary_text
 
     summary, error = outcome
     emit(summary, summary_text, as_json=as_json)

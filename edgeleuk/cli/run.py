@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +19,8 @@ from edgeleuk.cli.options import (
     FastestOption,
     ForceOption,
     JsonOption,
+    KeepOption,
+    KeepResultsOption,
     LampOption,
     MegapixelsOption,
     MqttOption,
@@ -27,6 +30,7 @@ from edgeleuk.cli.options import (
     ScaleOption,
     ScanBacklashOption,
     ServeOption,
+    SplitOption,
     StageConfigOption,
     ThreadsOption,
     TlsCertOption,
@@ -40,6 +44,12 @@ from edgeleuk.cli.output import emit_run
 from edgeleuk.cli.stage import opened_stage, scan_backlash
 from edgeleuk.errors import UsageError
 from edgeleuk.io.atomic import overwrite
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from edgeleuk.commands.run import RunOptions
+    from edgeleuk.io.settings import Settings
 
 
 def run(
@@ -101,6 +111,9 @@ def run(
     until_points: UntilPointsOption = None,
     until_of: UntilOfOption = None,
     until_cells: UntilCellsOption = None,
+    split: SplitOption = None,
+    keep: KeepOption = None,
+    keep_results: KeepResultsOption = None,
     pictures: PicturesOption = None,
     durability: DurabilityOption = None,
     stage: Annotated[
@@ -135,9 +148,7 @@ def run(
     """Watch a camera: find the white cells, classify each, count each once, record everything."""
     overwrite(force=force)
     from edgeleuk.commands import run as running
-    from edgeleuk.fleet.address import broker_of_settings
     from edgeleuk.io.config import command_settings, use_config
-    from edgeleuk.serve.address import serve_options
 
     flags = {
         "camera": camera,
@@ -159,6 +170,9 @@ def run(
         "until_points": until_points,
         "until_of": until_of,
         "until_cells": until_cells,
+        "split": split,
+        "keep": keep,
+        "keep_results": keep_results,
         "pictures": pictures,
         "durability": durability,
         "control": control,
@@ -168,11 +182,64 @@ def run(
     if config is not None:
         use_config(config)
     settings = command_settings(flags)
+    with run_options(
+        settings,
+        stage=stage,
+        autofocus=autofocus,
+        um_per_step=um_per_step,
+        backlash_um=backlash_um,
+        stage_config=stage_config,
+        lamp=lamp,
+        serve=serve,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+    ) as options:
+        outcome = running.run(
+            settings.camera,
+            settings.bundle,
+            settings.of_run(),
+            replace(
+                options, frames=frames, picture=picture, show=not as_json, resume=resume, video=save_video
+            ),
+        )
+    emit_run(outcome, as_json=as_json)
+
+
+@contextmanager
+def run_options(
+    settings: Settings,
+    *,
+    stage: str | None = None,
+    autofocus: bool = False,
+    um_per_step: float | None = None,
+    backlash_um: float | None = None,
+    stage_config: Path | None = None,
+    lamp: float | None = None,
+    serve: str | None = None,
+    tls_cert: Path | None = None,
+    tls_key: Path | None = None,
+) -> Iterator[RunOptions]:
+    """Open the stage that a run is asked for, and say what else the settings and the flags ask for.
+
+    Raises
+    ------
+    UsageError
+        They do not go together.
+    """
+    from edgeleuk.commands.run import RunOptions
+    from edgeleuk.fleet.address import broker_of_settings
+    from edgeleuk.serve.address import serve_options
+
+    place = serve or settings.serve
+    if serve is None and settings.serve is not None:
+        tls_cert = tls_cert or _path(settings.tls_cert)
+        tls_key = tls_key or _path(settings.tls_key)
+    autofocus = autofocus or settings.autofocus
     # A stage that the settings name is only used where it is asked for.
-    moved = autofocus or (stage is not None and serve is not None)
+    moved = autofocus or (stage is not None and place is not None)
     if (stage is not None and not moved) or (autofocus and (stage or settings.stage) is None):
         raise UsageError("a stage and --autofocus belong together", cure="pass both, or neither")
-    page = serve_options(serve, tls_cert, tls_key)
+    page = serve_options(place, tls_cert, tls_key)
     broker = broker_of_settings(settings)
     with ExitStack() as stack:
         focus = None
@@ -183,25 +250,18 @@ def run(
             focus = stack.enter_context(
                 opened_stage(stage, None, stage_config, um_per_step, play_um, lamp=lamp)
             )
-        outcome = running.run(
-            settings.camera,
-            settings.bundle,
-            settings.of_run(),
-            running.RunOptions(
-                Path(settings.session) if settings.session else None,
-                frames,
-                picture,
-                show=not as_json,
-                resume=resume,
-                focus=focus,
-                # GRBL counts millimetres of its own.
-                step_known=step_known or focus is None or focus.capabilities.protocol == "grbl",
-                video=save_video,
-                control=settings.control,
-                control_required=settings.control_required,
-                serve=page,
-                broker=broker,
-                autofocus=autofocus,
-            ),
+        yield RunOptions(
+            _path(settings.session),
+            focus=focus,
+            # GRBL counts millimetres of its own.
+            step_known=step_known or focus is None or focus.capabilities.protocol == "grbl",
+            control=settings.control,
+            control_required=settings.control_required,
+            serve=page,
+            broker=broker,
+            autofocus=autofocus,
         )
-    emit_run(outcome, as_json=as_json)
+
+
+def _path(text: str | None) -> Path | None:
+    return Path(text) if text else None

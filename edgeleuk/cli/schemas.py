@@ -18,10 +18,13 @@ from edgeleuk.commands.bundle import BundleDescription, BundleVerification
 from edgeleuk.commands.config import ExplainedSettings
 from edgeleuk.commands.exchange import CellsExported
 from edgeleuk.commands.flat_field import StoredBlank
+from edgeleuk.commands.keep import KeptSessions
 from edgeleuk.commands.labels import LabelsImported, LabelsWritten
 from edgeleuk.commands.probe import ProbeResult
 from edgeleuk.commands.publish import Publication
 from edgeleuk.commands.replay import Replay
+from edgeleuk.commands.signing import SignedBundle, TrustedKeys
+from edgeleuk.commands.updates import Pulled
 from edgeleuk.control.store import ControlFile
 from edgeleuk.control.verdicts import ControlList, ControlRemoval, ControlResult
 from edgeleuk.doctor.findings import Examination
@@ -35,6 +38,7 @@ from edgeleuk.results.schemas import write_schemas
 from edgeleuk.results.structs import RunSummary
 from edgeleuk.results.trends import TrendResult
 from edgeleuk.review.state import ReviewState
+from edgeleuk.service.status import ServiceStatus
 from edgeleuk.session.report import SessionReport
 from edgeleuk.session.verify import SessionVerification
 from edgeleuk.stage.mapping import PrintedMapping
@@ -69,6 +73,7 @@ PRINTED: Mapping[str, type] = {
     "trend": TrendResult,
     "replay": Replay,
     "review": ReviewState,
+    "session-keep": KeptSessions,
     "labels-list": LabelList,
     "labels-written": LabelsWritten,
     "labels-import": LabelsImported,
@@ -84,8 +89,13 @@ PRINTED: Mapping[str, type] = {
     "camera-flat-field": StoredBlank,
     "bench": BenchResult,
     "doctor": Examination,
+    "service-status": ServiceStatus,
     "export": ExportedCell,
     "export-folder": CellsExported,
+    "bundle-sign": SignedBundle,
+    "bundle-trust": TrustedKeys,
+    "bundle-pull": Pulled,
+    "bundle-rollback": Pulled,
     "config-show": ExplainedSettings,
     "stage-info": StageInfo,
     "stage-move": StagePosition,

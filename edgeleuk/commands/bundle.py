@@ -11,6 +11,7 @@ from edgeleuk.bundle.checking import decode_training
 from edgeleuk.bundle.heads import decode_head
 from edgeleuk.bundle.manifest import BLAST, KIND, MODEL_FILES, REFERENCE, TRAINING, Manifest
 from edgeleuk.bundle.reference import decode_reference
+from edgeleuk.bundle.trusted import signature_facts
 from edgeleuk.bundle.validation import read_validation
 from edgeleuk.classifier.self_test import MOVED, NOT_INSTALLED
 from edgeleuk.io.console import printable
@@ -77,6 +78,30 @@ class ReferenceDescription(Printed, frozen=True, kw_only=True):
     citations: dict[str, str]
 
 
+class SignatureDescription(Printed, frozen=True, kw_only=True):
+    """Who signed a bundle.
+
+    Attributes
+    ----------
+    state : str
+        ``installation``, ``unsigned``, ``signed`` by a pinned key, ``not pinned``, or ``wrong``; see
+        `edgeleuk.bundle.trusted.SignatureFacts`.
+    key, key_id : str or None
+        Name of the pinned key that signed it, and what the signature says of its key.
+    series, sequence
+        What the bundle is a version of, and a number that rises; None unless a pinned key signed them.
+    error : str or None
+        Why the signature is wrong.
+    """
+
+    state: str
+    key: str | None
+    key_id: str | None
+    series: str | None
+    sequence: int | None
+    error: str | None
+
+
 class BundleDescription(Printed, frozen=True, kw_only=True):
     """What ``edgeleuk inspect --json`` prints.
 
@@ -90,6 +115,7 @@ class BundleDescription(Printed, frozen=True, kw_only=True):
     manifest : Manifest
     heads : tuple of HeadDescription
     reference : ReferenceDescription or None
+    signature : SignatureDescription or None
     """
 
     schema_version: int = 1
@@ -101,6 +127,7 @@ class BundleDescription(Printed, frozen=True, kw_only=True):
     manifest: Manifest
     heads: tuple[HeadDescription, ...] = ()
     reference: ReferenceDescription | None = None
+    signature: SignatureDescription | None = None
 
 
 class GoldenComparison(Printed, frozen=True, kw_only=True):
@@ -144,7 +171,35 @@ def bundle_facts(bundle: Bundle) -> BundleDescription:
         manifest=bundle.manifest,
         heads=head_descriptions(bundle),
         reference=_reference_description(bundle),
+        signature=_signature_description(bundle),
     )
+
+
+def _signature_description(bundle: Bundle) -> SignatureDescription:
+    found = signature_facts(bundle.path)
+    return SignatureDescription(
+        state=found.state,
+        key=None if found.key is None else found.key.name,
+        key_id=found.key_id,
+        series=None if found.claim is None else found.claim.series,
+        sequence=None if found.claim is None else found.claim.sequence,
+        error=None if found.error is None else str(found.error),
+    )
+
+
+def _signature_text(bundle: Bundle) -> str:
+    found = _signature_description(bundle)
+    if found.state == "installation":
+        return "none: it is a part of edgeleuk, and trusted as edgeleuk is"
+    if found.state == "not pinned":
+        return f"by key {found.key_id}, which is not pinned here and proves nothing"
+    if found.state == "wrong":
+        return f"WRONG: {printable(str(found.error))}"
+    if found.state == "unsigned":
+        return "unsigned"
+    series = "no series" if found.series is None else f"series {printable(found.series)}"
+    sequence = "no sequence" if found.sequence is None else f"sequence {found.sequence}"
+    return f"by {printable(str(found.key))}, key {found.key_id}, {series}, {sequence}"
 
 
 def head_descriptions(bundle: Bundle) -> tuple[HeadDescription, ...]:
@@ -247,6 +302,7 @@ def facts_text(bundle: Bundle) -> str:
             *_heads_text(bundle),
             *_descent_text(bundle),
             f"int8      {verdict_text(bundle)}",
+            f"signature {_signature_text(bundle)}",
             f"licence   {printable(manifest.licence)}",
             f"data      {printable(manifest.data_citation)}",
         ]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from edgeleuk.io.console import printable, say, shows_progress
 from edgeleuk.io.images import write_png
@@ -91,6 +92,25 @@ class LiveView:
         return table
 
 
+class _Terminal:
+    """A terminal that may have gone: then the table is lost, and neither its thread nor the run."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 @contextmanager
 def shown(view: LiveView, *, show: bool) -> Iterator[None]:
     """Show the view on standard error while the block lasts."""
@@ -103,7 +123,7 @@ def shown(view: LiveView, *, show: bool) -> Iterator[None]:
 
         live = Live(
             get_renderable=view.table,
-            console=Console(stderr=True),
+            console=Console(file=cast("TextIO", _Terminal(sys.stderr))),
             refresh_per_second=REFRESHES_PER_S,
             transient=True,
         )
@@ -116,7 +136,7 @@ def shown(view: LiveView, *, show: bool) -> Iterator[None]:
         while not done.wait(LINE_EVERY_S):
             say(view.line())
 
-    thread = threading.Thread(target=report, daemon=True)
+    thread = threading.Thread(target=report, name="display", daemon=True)
     thread.start()
     try:
         yield

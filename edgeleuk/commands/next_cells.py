@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from edgeleuk.bundle.heads import LEAST_DEVIATION
-from edgeleuk.bundle.reading import read_bundle
+from edgeleuk.bundle.trusted import read_trusted_bundle
 from edgeleuk.classifier.classifier import open_classifier
 from edgeleuk.classifier.decision import decide
 from edgeleuk.errors import BundleError, DataRefusedError, SessionError, UsageError
@@ -124,7 +124,7 @@ def next_cells(
     beside = [place for session in sessions if (place := labels_beside(session)).exists()]
     files = [open_labels(path) for path in (*labels, *beside)]
     labelled = {entry.identity: (file, entry) for file in files for entry in file.cells}
-    opened, name = read_bundle(bundle), runtime or available_runtimes()[0]
+    opened, name = read_trusted_bundle(bundle), runtime or available_runtimes()[0]
     looked, pool = [_Session(path) for path in sessions], _Pool()
     with open_classifier(opened, runtime=name) as classifier:
         for session in looked:

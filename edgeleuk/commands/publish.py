@@ -18,15 +18,10 @@ from edgeleuk.io.signals import stop_on_signals
 from edgeleuk.results.structs import Printed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from edgeleuk.fleet.address import Broker
-    from edgeleuk.frames import RgbImage
-    from edgeleuk.pipeline.run import Attendant
-    from edgeleuk.results import SessionSummary
 
 # A broker that acknowledges nothing for so long is given up.
-PATIENCE_S = 20.0
+PATIENCE_S = 10.0
 _STEP_S = 0.1
 _LOCKS = Path("/proc/locks")
 _FLOCK = re.compile(r"FLOCK\s+\S+\s+\S+\s+\S+\s+\S+:(\d+)\s")
@@ -57,23 +52,6 @@ class Publication(Printed, frozen=True, kw_only=True):
     quality: int
     summaries: int
     is_recorded: bool
-
-
-class Attendants:
-    """Several who attend to one run, one after the other; an `edgeleuk.pipeline.run.Attendant`."""
-
-    def __init__(self, each: Sequence[Attendant]) -> None:
-        self._each = each
-
-    def tick(self, so_far: Callable[[], SessionSummary]) -> None:
-        """See `Attendant.tick`."""
-        for one in self._each:
-            one.tick(so_far)
-
-    def rejected(self, pixels: RgbImage, reason: str) -> None:
-        """See `Attendant.rejected`."""
-        for one in self._each:
-            one.rejected(pixels, reason)
 
 
 def publish_session(path: Path, broker: Broker | None, *, again: bool = False) -> Publication:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from edgeleuk.bundle.reading import read_bundle
+from edgeleuk.bundle.trusted import read_trusted_bundle
 from edgeleuk.classifier.classifier import open_classifier
 from edgeleuk.counting.consensus import View, joined
 from edgeleuk.errors import IntegrityError, UsageError
@@ -19,8 +19,10 @@ from edgeleuk.session.reader import read_session
 from edgeleuk.version import RESEARCH_USE
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
+    from edgeleuk.classifier.classifier import Classifier
     from edgeleuk.session.reader import SessionReader
 
 
@@ -74,8 +76,8 @@ def replay_cell(session: Path, track: int, bundle: str) -> Replay:
 
 
 def _replayed(reader: SessionReader, track: int, bundle: str) -> Replay:
-    row, views, settings = reader.cell(track), reader.views(track), reader.settings
-    opened = read_bundle(bundle)
+    row, settings = reader.cell(track), reader.settings
+    opened = read_trusted_bundle(bundle)
     if opened.sha256 != settings.get("bundle_sha256"):
         raise IntegrityError(
             "another bundle judged the cell",
@@ -83,20 +85,6 @@ def _replayed(reader: SessionReader, track: int, bundle: str) -> Replay:
             allowed=f"{settings.get('bundle')}, {str(settings.get('bundle_sha256'))[:16]}",
             cure="pass the bundle of the session with --bundle",
         )
-    crops = []
-    # What was found to be dust was not judged by its pixels.
-    looked_at = [view for view in views if view["reason"] != STUCK_DUST]
-    for view in looked_at:
-        crop, scale = view.get("crop"), view["px_per_um"]
-        if not isinstance(crop, bytes) or not isinstance(scale, float):
-            left_out = pictures_text(settings)
-            raise UsageError(
-                f"cell {track} cannot be judged again" + (f": {left_out}" if left_out else ""),
-                got="no picture" if crop is None else "no scale",
-                allowed="a cell whose views were recorded with their pictures and their scale",
-                cure="record with `--pictures all`" if left_out else None,
-            )
-        crops.append(decode_crop(crop, scale))
     with open_classifier(
         opened,
         runtime=str(settings["runtime"]),
@@ -104,19 +92,12 @@ def _replayed(reader: SessionReader, track: int, bundle: str) -> Replay:
         threads=int(str(settings["threads"])),
         abstain=settings["abstain"],  # type: ignore[arg-type]
     ) as classifier:
-        # One at a time, as they were judged in frames of their own.
-        alone = [classifier.classify([crop])[0] for crop in crops]
-    again = [
-        View(float(str(view.get("focus", 0.0))), found) for view, found in zip(looked_at, alone, strict=True)
-    ]
-    if len(looked_at) < len(views):
-        again.append(View(0.0, Prediction(Decision.UNCERTAIN, math.nan, STUCK_DUST, foreign=True)))
-    replayed = _facts(joined(again, classifier).prediction)
+        again = judged_again(reader, track, classifier)
+    replayed = _facts(again.prediction)
     # Sessions of earlier versions have no kinds.
     recorded = {name: row.get(name) for name in replayed}
     views_equal = all(
-        _facts(found) == {name: view.get(name) for name in replayed}
-        for view, found in zip(looked_at, alone, strict=True)
+        _facts(found) == {name: view.get(name) for name in replayed} for view, found in again.views
     )
     return Replay(
         session=str(reader.path),
@@ -124,9 +105,68 @@ def _replayed(reader: SessionReader, track: int, bundle: str) -> Replay:
         bundle_sha256=opened.sha256,
         recorded=msgspec.convert(recorded, CalledCell),
         replayed=msgspec.convert(replayed, CalledCell),
-        views=len(views),
+        views=len(reader.views(track)),
         equal=recorded == replayed and views_equal,
     )
+
+
+class JudgedAgain(NamedTuple):
+    """A cell, judged from the pixels that were kept of it.
+
+    Attributes
+    ----------
+    views : list of (mapping, Prediction)
+        Each recorded view that was judged by its pixels, and what is said of it now.
+    prediction : Prediction
+        Of the cell.
+    """
+
+    views: list[tuple[Mapping[str, object], Prediction]]
+    prediction: Prediction
+
+
+def judged_again(reader: SessionReader, track: int, classifier: Classifier) -> JudgedAgain:
+    """Judge a recorded cell by a classifier, which need not be the one that judged it before.
+
+    Parameters
+    ----------
+    reader : SessionReader
+    track : int
+        Number of the cell.
+    classifier : Classifier
+
+    Raises
+    ------
+    UsageError
+        A view's picture or its scale was not kept.
+    """
+    views, crops = reader.views(track), []
+    # What was found to be dust was not judged by its pixels.
+    looked_at = [view for view in views if view["reason"] != STUCK_DUST]
+    for view in looked_at:
+        crop, scale = view.get("crop"), view["px_per_um"]
+        if not isinstance(crop, bytes) or not isinstance(scale, float):
+            left_out = pictures_text(reader.settings)
+            raise UsageError(
+                f"cell {track} cannot be judged again" + (f": {left_out}" if left_out else ""),
+                got=_missing(reader, view, track) if crop is None else "no scale",
+                allowed="a cell whose views were recorded with their pictures and their scale",
+                cure="record with `--pictures all`" if left_out else None,
+            )
+        crops.append(decode_crop(crop, scale))
+    # One at a time, as they were judged in frames of their own.
+    alone = [classifier.classify([crop])[0] for crop in crops]
+    again = [
+        View(float(str(view.get("focus", 0.0))), found) for view, found in zip(looked_at, alone, strict=True)
+    ]
+    if len(looked_at) < len(views):
+        again.append(View(0.0, Prediction(Decision.UNCERTAIN, math.nan, STUCK_DUST, foreign=True)))
+    return JudgedAgain(list(zip(looked_at, alone, strict=True)), joined(again, classifier).prediction)
+
+
+def _missing(reader: SessionReader, view: Mapping[str, object], track: int) -> str:
+    rule = reader.removed_by(int(str(view["frame"])), track)
+    return "no picture" if rule is None else f"a picture that the rule {rule} removed"
 
 
 def _facts(prediction: Prediction) -> dict[str, object]:

@@ -6,47 +6,46 @@ import time
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from edgeleuk.bench.choosing import Held, settled
 from edgeleuk.bundle.known_error import known_error, known_kinds
-from edgeleuk.bundle.reading import read_bundle
+from edgeleuk.bundle.trusted import read_trusted_bundle
 from edgeleuk.capture import ReconnectPolicy, is_simulated, is_simulated_source, open_camera, open_reader
 from edgeleuk.capture.discovery import control_settings, find_camera
 from edgeleuk.classifier.self_test import open_tested_classifier
+from edgeleuk.commands.attending import attended_run
 from edgeleuk.commands.flat_field import open_correction
 from edgeleuk.commands.live_view import LiveView, shown
-from edgeleuk.commands.publish import Attendants
 from edgeleuk.commands.save_video import AnnotatedVideo, require_video
 from edgeleuk.commands.serving import RunPage, attended
 from edgeleuk.control.store import control_path
-from edgeleuk.control.watch import ControlWatch, control_text, laboratory_range, require_control
+from edgeleuk.control.watch import ControlWatch, laboratory_range, require_control
 from edgeleuk.counting.intervals import (
     counting_facts,
-    counting_text,
     precise_enough,
-    share_text,
     share_to_know,
-    sightings_text,
-    way_on_text,
 )
 from edgeleuk.errors import EdgeleukError, UsageError
 from edgeleuk.fleet.publisher import RunPublisher
 from edgeleuk.io.atomic import require_apart
-from edgeleuk.io.console import printable, recordable
+from edgeleuk.io.console import recordable
 from edgeleuk.io.images import require_picture
 from edgeleuk.io.pictures.limit import allow_megapixels
 from edgeleuk.io.signals import stop_on_signals
+from edgeleuk.io.storage_bounds import StorageBounds
 from edgeleuk.pipeline.engine import Engine, accept, unchanged
 from edgeleuk.pipeline.run import PipelineOptions
 from edgeleuk.pipeline.run import run as run_pipeline
 from edgeleuk.serve.live import RunFacts
 from edgeleuk.session import read_session
-from edgeleuk.session.open import create_session, require_no_folder, resume_session
+from edgeleuk.session.open import begun, create_session, require_no_folder, resume_session
+from edgeleuk.session.series import files_of
 from edgeleuk.stage.watching import FocusingReader
-from edgeleuk.version import RESEARCH_USE, __version__
+from edgeleuk.updates.starts import first_start
+from edgeleuk.version import __version__
 from edgeleuk.vision.quality import quality_check
 from edgeleuk.vision.stream import StreamWatch
 from edgeleuk.vision.tracking import FieldTracker
@@ -58,39 +57,25 @@ if TYPE_CHECKING:
     from edgeleuk.bundle.contents import Bundle
     from edgeleuk.capture import FrameReader, FrameSource
     from edgeleuk.classifier.classifier import Classifier
+    from edgeleuk.commands.attending import Attendants, Walk
     from edgeleuk.control.watch import LaboratoryRange
     from edgeleuk.counting.confusion import KnownKinds
     from edgeleuk.counting.intervals import KnownError
     from edgeleuk.fleet.address import Broker
     from edgeleuk.frames import RgbImage
     from edgeleuk.io.settings import RunSettings
+    from edgeleuk.pipeline.run import Attendant
     from edgeleuk.results import Counted, FrameResult, SessionSummary
     from edgeleuk.serve.address import ServeOptions
     from edgeleuk.session.resume_state import ResumeState
     from edgeleuk.session.writer import SessionWriter
+    from edgeleuk.updates.starts import FirstStart
 
     FieldListener = Callable[[FrameResult, RgbImage], None]
-    from edgeleuk.pipeline.run import Attendant
     from edgeleuk.stage.base import Mover
 
 # Frames that wait for their turn where every one is wanted; not decoded, where the camera sends JPEGs.
 MOST_WAITING = 32
-
-
-class Walk(Protocol):
-    """Moves the stage under a camera, and draws the slide; see `edgeleuk.commands.scan.SlideScan`."""
-
-    def over(self, source: FrameSource, stop: threading.Event, first: int) -> FrameSource:
-        """Make a source of the fields that are left, from that number on."""
-        ...
-
-    def seen(self, result: FrameResult, pixels: RgbImage) -> None:
-        """Look at a field that is recorded."""
-        ...
-
-    def save(self, path: Path) -> None:
-        """Write the picture of the slide."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +118,8 @@ class RunOptions:
         Who is told of the run while it goes on; see `edgeleuk.fleet`.
     autofocus : bool
         Whether `focus` keeps the camera in focus by itself, or only moves when the page asks for it.
+    attendant : Attendant, optional
+        Who else attends to the run while it goes on.
 
     Raises
     ------
@@ -157,6 +144,7 @@ class RunOptions:
     serve: ServeOptions | None = None
     broker: Broker | None = None
     autofocus: bool = True
+    attendant: Attendant | None = None
 
     def __post_init__(self) -> None:
         if self.frames is not None and self.frames < 1:
@@ -204,6 +192,8 @@ class _Watching(NamedTuple):
     control: ControlWatch
     resume_from: ResumeState
     page: RunPage | None
+    start: FirstStart
+    attendants: Attendants
 
 
 def run(
@@ -227,11 +217,16 @@ def run(
         What ended the run before its time; all that the summary counts is recorded all the same.
     """
     # A port that is taken is told before anything takes time.
-    with nullcontext() if options.serve is None else RunPage(options.serve) as page:
-        return _run(_prepared(camera, bundle, settings, options), page)
+    with (
+        nullcontext() if options.serve is None else RunPage(options.serve) as page,
+        first_start(bundle) as start,
+    ):
+        outcome = _run(_prepared(camera, bundle, settings, options), page, start)
+        start.ended(outcome[1])
+        return outcome
 
 
-def _run(job: _Job, page: RunPage | None) -> tuple[SessionSummary, EdgeleukError | None]:
+def _run(job: _Job, page: RunPage | None, start: FirstStart) -> tuple[SessionSummary, EdgeleukError | None]:
     """Open what is needed, and watch."""
     settings, options = job.settings, job.options
     policy = ReconnectPolicy(tries=settings.reconnects)
@@ -248,16 +243,21 @@ def _run(job: _Job, page: RunPage | None) -> tuple[SessionSummary, EdgeleukError
         open_camera(job.uri, policy, control_settings(settings)) as source,
         stop_on_signals() if options.stop is None else nullcontext(options.stop) as stop,
         nullcontext(_laboratory(job, source)) as laboratory,
-        open_session(job.path, job.facts(source)) as writer,
+        open_session(job.path, job.facts(source), bounds=_bounds(settings)) as writer,
     ):
         view = LiveView(source.uri, simulated=is_simulated_source(source))
         resume_from = writer.resume_state()
         control = ControlWatch(
             writer, laboratory, required=options.control_required, first=resume_from.next_sequence
         )
-        watching = _Watching(view, control, resume_from, page)
-        error = _watched(job, classifier, source, writer, watching, stop)
-        return _finished(job, writer, watching, error)
+        with attended_run(writer, stop, options.attendant) as attendants:
+            watching = _Watching(view, control, resume_from, page, start, attendants)
+            error = _watched(job, classifier, source, writer, watching, stop)
+        return _finished(job, writer, watching, error or attendants.crashes.error())
+
+
+def _bounds(settings: RunSettings) -> StorageBounds:
+    return StorageBounds.of(settings.split, settings.keep, settings.keep_results)
 
 
 def _laboratory(job: _Job, source: FrameSource) -> LaboratoryRange | None:
@@ -280,6 +280,9 @@ def _prepared(camera: str | None, bundle: str, settings: RunSettings, options: R
     allow_megapixels(settings.most_megapixels)
     uri = find_camera(camera)
     path = options.session or Path(time.strftime("session-%Y%m%d-%H%M%S.db"))
+    if options.resume and path.is_dir():
+        # The folder of a series names it.
+        path = files_of(path)[0]
     require_no_folder(path)
     picture = options.picture or path.with_suffix(".png")
     if options.draw:
@@ -288,7 +291,7 @@ def _prepared(camera: str | None, bundle: str, settings: RunSettings, options: R
     if options.video is not None:
         require_video(options.video, resume=options.resume)
     correct = unchanged if settings.flat_field is None else open_correction(Path(settings.flat_field))
-    opened = read_bundle(bundle)
+    opened = read_trusted_bundle(bundle)
     settings = settled(settings, opened, _held(path) if options.resume else None)
     error_rates = known_error(opened, opened.model_name(settings.runtime, settings.precision))
     kinds = known_kinds(opened)
@@ -313,11 +316,11 @@ def _watched(
     """Run the pipeline to its end; return what ended it before its time."""
     settings, options = job.settings, job.options
     walk, focus = options.walk, options.focus
-    view, control, resume_from, page = watching
+    view, control, resume_from, page, start, attendants = watching
     watch = StreamWatch(camera=source.live or is_simulated(source.uri))
     with ExitStack() as stack, shown(view, show=options.show):
         try:
-            listeners: list[FieldListener] = [view.update, control.seen]
+            listeners: list[FieldListener] = [view.update, control.seen, start.seen, attendants.signs.seen]
             if options.listener is not None:
                 listeners.append(options.listener(source))
             if walk is not None:
@@ -326,11 +329,10 @@ def _watched(
                 film = AnnotatedVideo(options.video, simulated=is_simulated_source(source))
                 listeners.append(stack.enter_context(film).seen)
             read = open_reader if focus is None else _in_focus(focus, stop, options)
-            attendants: list[Attendant] = []
             if options.broker is not None:
                 simulated = is_simulated_source(source)
                 told = RunPublisher(job.path, options.broker, writer.note, simulated=simulated)
-                attendants.append(stack.enter_context(told))
+                attendants.add(stack.enter_context(told))
                 listeners.append(told.seen)
             if page is not None:
                 facts = RunFacts(
@@ -343,8 +345,9 @@ def _watched(
                     kinds=job.known_kinds,
                 )
                 state = stack.enter_context(page.of_run(facts, writer, stop, focus))
-                attendants.append(state)
                 listeners.append(state.seen)
+                attendants.add(state)
+                attendants.signs.paused = state.paused.is_set
                 read = attended(read, state)
             if walk is not None:
                 source = stack.enter_context(walk.over(source, stop, resume_from.next_sequence))
@@ -366,7 +369,7 @@ def _watched(
                     read=read,
                     enough=_enough(settings, control, job.known_kinds),
                     resume_from=resume_from,
-                    attendant=Attendants(attendants) if attendants else None,
+                    attendant=attendants,
                 ),
                 on_frame=_all(listeners),
                 stop=stop,
@@ -384,7 +387,7 @@ def _finished(
     if summary is None:
         assert error is not None
         raise error
-    view, control, _, _ = watching
+    view, control = watching.view, watching.control
     summary = replace(summary, control=control.outcome)
     try:
         summary = replace(summary, counting=_counting(summary, writer, job))
@@ -402,7 +405,7 @@ def _finished(
 
 def _held(session: Path) -> Held | None:
     """Return the runtime that a session was recorded with, where there is one yet."""
-    if not session.is_file():
+    if not begun(session):
         return None
     with read_session(session) as reader:
         before = reader.settings.get("runtime")
@@ -456,44 +459,4 @@ def _counting(summary: SessionSummary, writer: SessionWriter, job: _Job) -> dict
         until_points=settings.until_points,
         until_of=settings.until_of,
         kinds=job.known_kinds,
-    )
-
-
-def summary_text(summary: SessionSummary) -> str:
-    """Say what a session came to."""
-    cells: Any = summary.to_json()["cells"]
-    lines = [
-        f"session   {printable(str(summary.session))}" + ("   SIMULATED" if summary.simulated else ""),
-        f"camera    {printable(summary.camera)}, ended: {printable(summary.ended)}",
-        f"frames    {summary.captured} captured, {summary.processed} processed, {summary.dropped} dropped,"
-        f" {summary.rejected} rejected, {summary.fps:.1f} a second",
-        f"cells     {summary.unique} counted once each: {summary.counted.text()}",
-        f"sightings {sightings_text(cells)}",
-        *way_on_text(cells["uncertain_by_reason"]),
-    ]
-    if summary.rejected_by_reason:
-        reasons = sorted(summary.rejected_by_reason.items(), key=lambda item: -item[1])
-        lines.insert(3, "rejected  " + ", ".join(f"{count} {reason}" for reason, count in reasons))
-    lines += share_text(summary.counted.share_facts())
-    if summary.counting is not None:
-        # Reasons may be a bundle's own words.
-        lines += map(printable, counting_text(summary.counting))
-    if summary.control is not None:
-        lines.append(control_text(summary.control))
-    if summary.latency_ms:
-        lines.append(
-            "latency   " + ", ".join(f"{name} {ms:.0f} ms" for name, ms in summary.latency_ms.items())
-        )
-    if summary.truth is not None:
-        lines.append("truth     " + _truth_text(summary))
-    return "\n".join([*lines, RESEARCH_USE])
-
-
-def _truth_text(summary: SessionSummary) -> str:
-    truth: Any = summary.truth
-    cells, called = truth["cells"], truth["called"]
-    return (
-        f"the slide is simulated and showed {cells['blast']} whole blasts and {cells['normal']} normal cells;"
-        f" of those found, {called['blast']['blast']} of {sum(called['blast'].values())} blasts and"
-        f" {called['normal']['normal']} of {sum(called['normal'].values())} normal cells were called so"
     )

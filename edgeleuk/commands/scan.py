@@ -18,6 +18,7 @@ from edgeleuk.io.closing import Closing
 from edgeleuk.io.console import say
 from edgeleuk.io.images import read_image, write_png
 from edgeleuk.results import SCALE_UNKNOWN, Decision
+from edgeleuk.session.open import begun
 from edgeleuk.session.reader import read_session
 from edgeleuk.stage.autofocus import autofocus
 from edgeleuk.stage.mapping import Mapping, calibrate
@@ -236,14 +237,14 @@ def scan(
         The stage, or the focus, or the way between them.
     """
     session = options.session
-    going_on = options.resume and session is not None and session.exists()
+    going_on = options.resume and session is not None and begun(session)
     past = earlier_scan_in(session) if going_on and session is not None else None
-    begun = None if past is None else past.begun
-    if begun is not None and begun.plan != (plan.width_um, plan.height_um, plan.overlap):
+    began = None if past is None else past.begun
+    if began is not None and began.plan != (plan.width_um, plan.height_um, plan.overlap):
         raise UsageError(
             "the scan was begun over another area",
             got=f"{plan.width_um / 1000:g}x{plan.height_um / 1000:g} mm, overlap {plan.overlap:g}",
-            allowed=f"{begun.plan[0] / 1000:g}x{begun.plan[1] / 1000:g} mm, overlap {begun.plan[2]:g}",
+            allowed=f"{began.plan[0] / 1000:g}x{began.plan[1] / 1000:g} mm, overlap {began.plan[2]:g}",
             cure="pass the same, or start a new session",
         )
     walk = SlideScan(stage, plan, settings.px_per_um, past)

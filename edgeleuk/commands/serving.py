@@ -50,7 +50,7 @@ class RunPage(Closing):
 
         self._host = options.host
         self._tls = tls_files(options)
-        self._access = Access.of(options.host, secure=self._tls is not None)
+        self._access = Access.of(options.host, secure=self._tls is not None, token=options.token)
         self._listener = open_socket(options)
 
     def close(self) -> None:

@@ -136,6 +136,9 @@ def _measured(
             try:
                 with read_session(path) as reader:
                     end = reader.chain_end()
+                    if end is not None and end in ends and len(reader.files) > 1:
+                        # A further file of the same series.
+                        continue
                     if end is not None and end in ends:
                         notes.append(
                             f"{recordable(path.name)} is the same session as {recordable(ends[end].name)},"

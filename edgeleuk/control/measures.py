@@ -198,15 +198,16 @@ def shares_of(counted: Counted, rejected: int, fields: int) -> dict[str, Measure
     """Return the shares in per cent; that of blasts among white cells, where one may be told."""
     found = {}
     if fields:
-        found[REJECTED_SHARE] = _share(rejected, fields)
+        found[REJECTED_SHARE] = share_of(rejected, fields)
     if counted.total:
-        found[UNCERTAIN_SHARE] = _share(counted.uncertain, counted.total)
+        found[UNCERTAIN_SHARE] = share_of(counted.uncertain, counted.total)
     if counted.white and counted.no_white_share is None:
-        found[BLAST_SHARE] = _share(counted.blast, counted.white)
+        found[BLAST_SHARE] = share_of(counted.blast, counted.white)
     return found
 
 
-def _share(count: int, total: int) -> Measured:
+def share_of(count: int, total: int) -> Measured:
+    """Return a share in per cent, with its standard error."""
     share = count / total
     return Measured(value=100 * share, spread=100 * math.sqrt(share * (1 - share) / total), n=total)
 

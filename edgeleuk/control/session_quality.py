@@ -10,8 +10,10 @@ from edgeleuk.control.measures import (
     CELL_AREA,
     MOST_CELLS,
     SCALE,
+    SHARES,
     measure_cell,
     optics_of,
+    share_of,
     shares_of,
 )
 from edgeleuk.control.optics import measured
@@ -27,8 +29,9 @@ if TYPE_CHECKING:
 
 # Of these the address names the pictures, and not a camera.
 _OF_PICTURES = ("dir", "file", "virtual")
-# What else of a camera changes the measures when it is set anew.
-ADJUSTED = ("exposure_ms", "gain", "white_balance", "flat_field", "quality_check")
+# What else changes the measures when it is set anew, and what it is where nothing was set.
+ADJUSTED = ("exposure_ms", "gain", "white_balance", "flat_field", "quality_check", "pictures")
+_UNSET = (None, True, "all")
 
 
 class Recorded(NamedTuple):
@@ -44,7 +47,7 @@ class Recorded(NamedTuple):
     size : str
         Of the fields, as ``1280x960``; empty where it is not known.
     adjusted : tuple of str
-        The settings of `ADJUSTED`, as they were recorded.
+        The settings of `ADJUSTED`, where they were set.
     simulated : bool
     """
 
@@ -149,15 +152,18 @@ def session_quality(reader: SessionReader, control: frozenset[str] = frozenset()
 def joined(parts: list[SessionQuality]) -> SessionQuality:
     """Take the files of a series, in their order, as one session: each counts by its fields or cells."""
     first = parts[0]
+    if len(parts) == 1:
+        return first
     measures: dict[str, Measured] = {}
     for name in dict.fromkeys(name for part in parts for name in part.measures):
         found = [part.measures[name] for part in parts if name in part.measures]
         n = sum(one.n for one in found)
-        measures[name] = Measured(
-            value=sum(one.value * one.n for one in found) / n,
-            spread=sum(one.spread * one.n for one in found) / n,
-            n=n,
-        )
+        value = sum(one.value * one.n for one in found) / n
+        if name in SHARES:
+            measures[name] = share_of(round(value / 100 * n), n)
+        else:
+            spread = sum(one.spread * one.n for one in found) / n
+            measures[name] = Measured(value=value, spread=spread, n=n)
     times = [part.first_at for part in parts if part.first_at is not None]
     return first._replace(
         files=sum(part.files for part in parts),
@@ -183,9 +189,7 @@ def _recorded(reader: SessionReader, size: tuple[object, object]) -> Recorded:
         bundle_sha256=str(settings.get("bundle_sha256", "")),
         px_per_um=float(scale) if isinstance(scale, int | float) else None,
         size="" if width is None else f"{width}x{height}",
-        adjusted=tuple(
-            f"{name} {settings[name]}" for name in ADJUSTED if settings.get(name) not in (None, True)
-        ),
+        adjusted=tuple(f"{name} {settings[name]}" for name in ADJUSTED if settings.get(name) not in _UNSET),
         simulated=is_simulated_session(settings, reader.summary),
     )
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import os
 import stat
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -15,11 +12,13 @@ import msgspec
 
 from edgeleuk.control.entries import ControlEntry  # noqa: TC001 - msgspec looks at it
 from edgeleuk.errors import IntegrityError, UsageError
+from edgeleuk.io.alone import alone_in
 from edgeleuk.io.atomic import part_of, write_errors_of
+from edgeleuk.io.user_folders import user_folder
 from edgeleuk.results.structs import Printed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
 
 SCHEMA_VERSION = 1
@@ -27,10 +26,8 @@ SCHEMA_VERSION = 1
 DEFAULT = "default"
 _FILE_NAME = "control.json"
 _FORMAT = b"edgeleuk control"
-_RESTORE = "restore it from a copy, or choose another --control"
-# How long another program may hold the file.
-PATIENCE_S = 30.0
-_LOOK_AGAIN_S = 0.05
+_ANOTHER = "choose another --control"
+_RESTORE = f"restore it from a copy, or {_ANOTHER}"
 # 20,000 sessions; a larger file is not of these.
 _MOST_BYTES = 50_000_000
 
@@ -71,15 +68,7 @@ def control_path(named: str | None) -> Path:
     """
     if named is not None and named != DEFAULT:
         return Path(named)
-    folder = os.environ.get("XDG_DATA_HOME", "")
-    try:
-        # A relative one is to be ignored: XDG Base Directory Specification.
-        base = Path(folder) if folder.startswith("/") else Path("~/.local/share").expanduser()
-    except RuntimeError as error:
-        raise UsageError(
-            "there is no folder to keep control sessions in", got=str(error), cure="pass --control FILE"
-        ) from error
-    return base / "edgeleuk" / _FILE_NAME
+    return user_folder("XDG_DATA_HOME", "control sessions", "pass --control FILE") / _FILE_NAME
 
 
 def read_control(path: Path) -> tuple[ControlEntry, ...]:
@@ -137,9 +126,9 @@ def change_control(
         )
     if path.is_symlink():
         raise UsageError(f"{path} is a link, which is not followed", cure="pass the file it leads to")
-    with _alone(path):
+    with alone_in(path.parent, path, _ANOTHER):
         now = change(read_control(path))
-        with write_errors_of(path, "choose another --control"), part_of(path) as (_, file):
+        with write_errors_of(path, _ANOTHER), part_of(path) as (_, file):
             file.write(_encoded(now))
             file.flush()
             # A rename may reach the disk before the bytes do.
@@ -191,37 +180,3 @@ def _encoded(sessions: Sequence[ControlEntry]) -> bytes:
 def _hash(sessions: Sequence[ControlEntry]) -> str:
     # Structs are encoded in the order of their fields, and floats read back as they were.
     return hashlib.sha256(msgspec.json.encode(sessions)).hexdigest()
-
-
-@contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Let no other program change the file meanwhile: its folder is locked, which leaves nothing behind.
-
-    The file itself cannot be, since another one takes its place.
-    """
-    with write_errors_of(path, "choose another --control"):
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        _lock(path, folder)
-        yield
-    finally:
-        os.close(folder)
-
-
-def _lock(path: Path, folder: int) -> None:
-    end = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > end:
-                raise UsageError(
-                    f"{path} is in use by another program", cure="wait until it is done, or end it"
-                ) from None
-            time.sleep(_LOOK_AGAIN_S)
-        except OSError as error:
-            raise UsageError(
-                f"{path} cannot be locked", got=error.strerror, cure="choose another --control"
-            ) from error
-        else:
-            return

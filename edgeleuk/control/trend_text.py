@@ -43,7 +43,8 @@ def trend_text(result: TrendResult) -> str:
 def _setup_lines(setup: TrendSetup, needed: int) -> Iterator[str]:
     simulated = "   SIMULATED" if setup.simulated else ""
     yield f"setup {setup.number}   {setup_title(setup)}{simulated}"
-    yield f"          {setup.sessions} sessions; a baseline of its own: {setup.began}"
+    number = "1 session" if setup.sessions == 1 else f"{setup.sessions} sessions"
+    yield f"          {number}; a baseline of its own: {setup.began}"
     for one in setup.measures:
         mean = "" if one.mean is None else f"{one.mean:.{one.digits}f}"
         yield f"  {one.title:<20} {mean:>9}  {state_text(one, needed)}"

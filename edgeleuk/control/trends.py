@@ -209,7 +209,7 @@ def _why(one: SessionQuality, slide: str | None, times: int, begun: Sequence[_Be
             ("another bundle", was.bundle_sha256 != now.bundle_sha256),
             ("another scale was given", was.px_per_um != now.px_per_um),
             ("fields of another size", was.size != now.size),
-            ("other settings of the camera", was.adjusted != now.adjusted),
+            ("other settings", was.adjusted != now.adjusted),
             ("something was mended", before.mended != times),
         )
         if differs

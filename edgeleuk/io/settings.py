@@ -17,6 +17,7 @@ from edgeleuk.io.atomic import bears, replace_file, require_replaceable, write_e
 from edgeleuk.io.console import warn
 from edgeleuk.io.nearest import did_you_mean
 from edgeleuk.io.pictures.limit import MOST_MEGAPIXELS
+from edgeleuk.io.storage_bounds import StorageBounds
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -79,6 +80,14 @@ class RunSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         blast or normal. None takes the white ones where the bundle names kinds.
     until_cells : int or None
         End the run when so many cells are counted; None counts on.
+    split : str or None
+        When the session goes on in a new file: a time (``1h``) or a number of frames (``10000``).
+    keep : str or None
+        How much of the session's pictures is kept: a time (``30d``) or a size (``20GB``); the oldest go
+        first.
+    keep_results : str or None
+        How much of the session is kept at all: its older files are removed, what was counted there with
+        them. None never removes a result.
     pictures : str
         Which pictures of cells the session keeps: ``all``, those of ``doubtful`` cells and of a sample of the
         others, or ``none``.
@@ -103,6 +112,9 @@ class RunSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     until_points: float | None = None
     until_of: Literal["white", "lymphoid"] | None = None
     until_cells: int | None = None
+    split: str | None = None
+    keep: str | None = None
+    keep_results: str | None = None
     pictures: Literal["all", "doubtful", "none"] = "all"
     durability: Literal["frame", "second"] = "second"
 
@@ -131,6 +143,7 @@ class RunSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         if self.until_cells is not None and not 1 <= self.until_cells <= 10**9:
             msg = f"expected until_cells of 1 or more, got {self.until_cells}"
             raise ValueError(msg)
+        StorageBounds.of(self.split, self.keep, self.keep_results)
 
 
 class Settings(RunSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -153,6 +166,15 @@ class Settings(RunSettings, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         is held against them.
     control_required : bool
         Refuse a run without limits, and end one whose first fields are out of range.
+    autofocus : bool
+        Keep the camera in focus by the stage, as ``run --autofocus`` does.
+    serve : str or None
+        ``[HOST:]PORT`` where a run is shown in a browser.
+    tls_cert, tls_key : str or None
+        Certificate and key of that page, as PEM files.
+    session_per : str
+        Of the service: ``start`` begins a session with each start, ``day`` with each day. One that was cut
+        off is gone on with. Where `session` is set, that one is always gone on with.
     mqtt : str or None
         The broker that a run tells what it counts, and the stand's own prefix of topics:
         ``mqtt[s]://USER@HOST:PORT/PREFIX``.
@@ -173,6 +195,11 @@ class Settings(RunSettings, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     stage_config: str | None = None
     control: str | None = None
     control_required: bool = False
+    autofocus: bool = False
+    serve: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    session_per: Literal["start", "day"] = "start"
     mqtt: str | None = None
     mqtt_password_file: str | None = None
     mqtt_ca: str | None = None

@@ -17,7 +17,8 @@ from edgeleuk.review.state import review_state
 from edgeleuk.review.words import words_of
 from edgeleuk.session.kept_pictures import DOUBTFUL, pictures_of
 from edgeleuk.session.pictures import decode_crop
-from edgeleuk.session.reviews import WORDS, Word, open_for_review, standing
+from edgeleuk.session.reviewed_series import open_for_review
+from edgeleuk.session.reviews import WORDS, Word, standing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from edgeleuk.review.queue import Why
     from edgeleuk.review.state import ReviewState
     from edgeleuk.review.words import Words
+    from edgeleuk.session.reviewed_series import ReviewedSeries
     from edgeleuk.session.reviews import Review, ReviewedSession
 
 # Where a session does not record from where on a cell is called a blast.
@@ -59,7 +61,7 @@ class ReviewDesk(Closing):
 
     def __init__(self, path: Path, *, writes: bool = True) -> None:
         self.path = path
-        self._session: ReviewedSession = open_for_review(path, writes=writes)
+        self._session: ReviewedSession | ReviewedSeries = open_for_review(path, writes=writes)
         self._lock = threading.Lock()
         self.seed = self._session.first_link()
         known = known_error_of(self._session.settings.get("known_error"))
@@ -146,6 +148,15 @@ class ReviewDesk(Closing):
         if not isinstance(data, bytes) or not isinstance(scale, float) or not scale > 0:
             return None
         return decode_crop(data, scale)
+
+    def why_no_picture(self, track: int) -> str:
+        """Say why the picture of a cell is not there: a rule removed it, or it was not recorded."""
+        frame = int(str(self.row(track)["frame"]))
+        with self._lock:
+            rule = self._session.removed_by(frame, track)
+        if rule is not None:
+            return f"the cell's picture was removed by the rule {rule}"
+        return "the cell's picture was not recorded"
 
     def context(self, track: int) -> Context | None:
         """Return what lies around a cell, None where nothing of it was kept.

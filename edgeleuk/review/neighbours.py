@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from edgeleuk.bundle.manifest import REFERENCE
-from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.bundle.reference import decode_reference
+from edgeleuk.bundle.trusted import read_trusted_bundle
 from edgeleuk.classifier.classifier import open_classifier
 from edgeleuk.errors import EdgeleukError, UsageError
 from edgeleuk.io.closing import Closing
+from edgeleuk.io.threads import crashing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -153,7 +154,7 @@ class Neighbours(Closing):
             for one in missing:
                 if one not in self._asked:
                     self._asked.add(one)
-                    self._aside.submit(self._make, one)
+                    self._aside.submit(crashing(self._make), one)
             own = self._features.get(track)
             rows = {
                 one: features
@@ -233,7 +234,7 @@ def bundle_of(settings: Mapping[str, object], bundle: str) -> Bundle:
     BundleError
         It cannot be read.
     """
-    opened, judged_by = read_bundle(bundle), settings.get("bundle_sha256")
+    opened, judged_by = read_trusted_bundle(bundle), settings.get("bundle_sha256")
     if opened.sha256 != judged_by:
         raise UsageError(
             "another bundle judged the session, whose features tell of no neighbours here",

@@ -171,7 +171,7 @@ def _add_cells(router: APIRouter, desk: ReviewDesk, neighbours: Neighbours | str
         """Return the cell's pixels as a PNG, transparent around it."""
         data = desk.row(track).get("crop")
         if not isinstance(data, bytes):
-            raise HTTPException(404, "the cell's picture was not recorded")
+            raise HTTPException(404, desk.why_no_picture(track))
         try:
             png = as_png(data)
         except (ValueError, TypeError, IndexError):

@@ -72,13 +72,16 @@ class Access:
     secure: bool = False
 
     @classmethod
-    def of(cls, host: str, *, secure: bool = False) -> Access:
-        """Return the access to a server that is bound to `host`: with a new token, unless it is loopback."""
+    def of(cls, host: str, *, secure: bool = False, token: str | None = None) -> Access:
+        """Return the access to a server that is bound to `host`: with a token, unless it is loopback.
+
+        By default it is a new one.
+        """
         if is_loopback(host):
             return cls(secure=secure)
         own = socket.gethostname().lower()
         names = {*LOOPBACK_NAMES, host.lower(), own, f"{own}.local"}
-        return cls(secrets.token_urlsafe(24), frozenset(names), any_address=True, secure=secure)
+        return cls(token or secrets.token_urlsafe(24), frozenset(names), any_address=True, secure=secure)
 
     def knows(self, token: str | None) -> bool:
         """Whether that is the token, compared in constant time."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from edgeleuk.errors import UsageError
@@ -25,12 +25,15 @@ class ServeOptions:
         0 takes a free one.
     certificate, key : Path, optional
         PEM files, for TLS; the key may stand in the certificate's file.
+    token : str, optional
+        What its address holds where others may reach it; by default a new one.
     """
 
     host: str = LOOPBACK
     port: int = 0
     certificate: Path | None = None
     key: Path | None = None
+    token: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.key is not None and self.certificate is None:

@@ -78,7 +78,9 @@ class Connections:
         A WebSocket has its connection from here, and this hears no more of it.
         """
         for one in [one for one in self._open if one.is_closing()]:
-            one.abort()
+            # What is closed has no number any more, and cannot be ended again.
+            if one.get_extra_info("socket").fileno() >= 0:
+                one.abort()
             self._open.discard(one)
 
 

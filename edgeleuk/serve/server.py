@@ -208,6 +208,8 @@ def _serve(server: uvicorn.Server, listener: socket.socket) -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
     with contextlib.suppress(SystemExit, asyncio.CancelledError):
         server.run(sockets=[listener])
+    if server.started and not server.should_exit:
+        raise EdgeleukError("the page's server has ended before the run")
 
 
 def _started(server: uvicorn.Server, thread: threading.Thread) -> bool:

@@ -38,6 +38,8 @@ _MEASURE_EVERY_S = 2.0
 _PICTURES_SHARE, _COUNTS_SHARE, _PRECISION_SHARE, _MEASURE_SHARE = 0.015, 0.01, 0.005, 0.003
 _QUALITY = 75
 _NICE = 10
+# So many failures in a row are no accident, about ten seconds long.
+_MOST_FAILURES = 20
 
 
 class PageWorker(Closing):
@@ -61,6 +63,7 @@ class PageWorker(Closing):
             Turn(_COUNTS_SHARE, DOCUMENT_EVERY_S, spare), Turn(_PRECISION_SHARE, DOCUMENT_EVERY_S, spare)
         )
         self._document_due_s = self._silent_until_s = 0.0
+        self._failures = 0
         self._thread = threading.Thread(target=self._run, name="page-worker", daemon=True)
         self._thread.start()
 
@@ -86,11 +89,15 @@ class PageWorker(Closing):
         self._guarded(self._tell)
 
     def _guarded(self, work: Callable[[], None]) -> None:
-        """Go on whatever happens: the page is less than the run."""
+        """Try again what fails, as the page is less than the run; but no page for good ends both."""
         try:
             work()
-        except Exception as error:  # noqa: BLE001 - told where somebody looks for it, and tried again
+            self._failures = 0
+        except Exception as error:
             write_down(f"error: the page could not be drawn: {type(error).__name__}: {error}")
+            self._failures += 1
+            if self._failures >= _MOST_FAILURES:
+                raise
 
     def _idle_s(self) -> float:
         return max(0.0, min(_LONGEST_SILENCE_S, self._silent_until_s - time.monotonic()))

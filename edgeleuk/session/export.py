@@ -7,9 +7,10 @@ import json
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, TextIO
 
-from edgeleuk.io.console import data_output
+from edgeleuk.io.console import data_output, say
 from edgeleuk.io.uris import is_simulated_session
 from edgeleuk.session.reader import read_session
+from edgeleuk.session.removals import removed_by_rule, removed_text
 from edgeleuk.session.writing import whole_file
 from edgeleuk.version import RESEARCH_USE
 
@@ -89,6 +90,8 @@ def export_jsonl(session: Path, out: Path | None = None) -> int:
 
 def _exported(session: Path, out: Path | None, write: Callable[[Iterable[Row], TextIO], int]) -> int:
     with read_session(session) as reader:
+        for line in removed_text(removed_by_rule(reader)):
+            say(line)
         if out is None:
             return write(_rows(reader), data_output())
         with whole_file(out, session) as file:

@@ -11,39 +11,31 @@ digest: `_link_before_4` verifies such sessions, and a value of another type tha
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import sqlite3
-import struct
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
 from edgeleuk.errors import SessionError
+from edgeleuk.session.links import (
+    COVERED,
+    WITH_DIGESTS,
+    RowsOfFrames,
+    StrangeRowError,
+    digested,
+    hash_link,
+    read_rows,
+    removed_from,
+    table_of,
+)
 from edgeleuk.session.schema import REVIEWS, SCHEMA, has_reviews
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    _Rows = tuple[list[str], list[tuple[object, ...]]]
-
-# What a link of each kind covers: queries by the key of the link.
-_COVERED = {
-    "settings": ("SELECT * FROM settings WHERE ? IS NULL ORDER BY key",),
-    "frame": (
-        "SELECT * FROM frames WHERE sequence = ?",
-        "SELECT * FROM cells WHERE frame = ? ORDER BY track",
-        "SELECT * FROM true_cells WHERE frame = ? ORDER BY identity",
-        "SELECT * FROM views WHERE frame = ? ORDER BY track",
-        "SELECT * FROM textures WHERE frame = ?",
-        "SELECT * FROM moves WHERE frame = ? ORDER BY id",
-    ),
-    "event": ("SELECT * FROM events WHERE id = ?",),
-    "summary": ("SELECT * FROM summary WHERE id = ?",),
-    "review": ("SELECT * FROM reviews WHERE id = ?",),
-}
-# What tells the rows apart of tables that no index finds by their frame, in the order of the queries above.
-_KEYS = {"cells": ("track",), "true_cells": ("identity",), "views": ("track", "frame"), "moves": ("id",)}
 # So many of a frame's had sessions of the second schema.
 _FRAME_TABLES_BEFORE_3 = 3
 TABLES_BROKEN = "the tables are not as they were made"
@@ -65,7 +57,21 @@ _TABLES_QUERY = "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER
 # What a column of a declared type may hold, as SQLite's typeof() names it.
 _HELD = {"INTEGER": ("integer",), "REAL": ("real",), "TEXT": ("text",), "BLOB": ("blob",)}
 # Tables by whose rows the links are counted, so that no record stands beside the chain.
-_TABLES = {"frame": "frames", "event": "events", "summary": "summary", "review": "reviews"}
+_TABLES = {
+    "frame": "frames",
+    "event": "events",
+    "summary": "summary",
+    "review": "reviews",
+    "removal": "removals",
+}
+# Kinds of links that may follow when a run has ended.
+AFTERWARDS = ("review", "removal")
+# A digest that no removal covers: its removal is not there, or is of other frames.
+_NO_REMOVAL = (
+    "SELECT 1 FROM removed LEFT JOIN removals ON removals.id = removal"
+    " WHERE removals.id IS NULL OR frame NOT BETWEEN first_frame AND last_frame"
+    " OR first_frame IS NULL OR last_frame IS NULL"
+)
 # What a review adds to the tables of an earlier schema, whose links are hashed as those of today.
 _REVIEWS = ("reviews", REVIEWS)
 
@@ -98,17 +104,17 @@ def append_link(connection: sqlite3.Connection, kind: str, key: int | None) -> N
     ----------
     connection : sqlite3.Connection
     kind : str
-        ``settings``, ``frame``, ``event``, ``summary`` or ``review``.
+        ``settings``, ``frame``, ``event``, ``summary``, ``review`` or ``removal``.
     key : int or None
-        Of the frame, the event, the summary or the review.
+        Of the frame, the event, the summary, the review or the removal.
     """
     row = connection.execute("SELECT link FROM chain ORDER BY id DESC LIMIT 1").fetchone()
-    link = _link(connection, b"" if row is None else row[0], kind, key)
+    link = _link(connection, b"" if row is None else row[0], kind, key, _version(connection))
     connection.execute("INSERT INTO chain (kind, key, link) VALUES (?, ?, ?)", (kind, key, link))
 
 
 def verify_chain(connection: sqlite3.Connection) -> ChainResult:
-    """Compute every link again.
+    """Compute every link again, in a stream: so many links at a time, in one look at the file.
 
     Raises
     ------
@@ -119,13 +125,30 @@ def verify_chain(connection: sqlite3.Connection) -> ChainResult:
         raise SessionError(
             "the session has no hash chain", cure="record it with this version; an earlier one made none"
         )
-    version = _version(connection)
-    if not has_its_tables(connection, version):
-        return ChainResult(0, "", TABLES_BROKEN)
-    if version < _TYPED and (strange := _strange_value(connection)) is not None:
-        return ChainResult(0, "", strange)
-    found = _followed(connection, version)
-    return found if found.broken else replace(found, broken=_beside_the_chain(connection, version))
+    with _one_look(connection):
+        version = _version(connection)
+        if not has_its_tables(connection, version):
+            return ChainResult(0, "", TABLES_BROKEN)
+        if version < _TYPED and (strange := _strange_value(connection)) is not None:
+            return ChainResult(0, "", strange)
+        try:
+            found = _followed(connection, version)
+        except StrangeRowError as error:
+            return ChainResult(0, "", f"a row of {error} belongs to no recorded frame")
+        return found if found.broken else replace(found, broken=_beside_the_chain(connection, version))
+
+
+@contextlib.contextmanager
+def _one_look(connection: sqlite3.Connection) -> Iterator[None]:
+    """See nothing of what a run records meanwhile."""
+    if connection.in_transaction:
+        yield
+        return
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.execute("ROLLBACK")
 
 
 def head_of(connection: sqlite3.Connection) -> tuple[int, bytes]:
@@ -148,14 +171,14 @@ def are_sound_after(connection: sqlite3.Connection, known: tuple[int, bytes]) ->
         As of `head_of`.
     """
     number, before = known
-    kinds = _kinds_of_links(connection)
+    kinds, version = _kinds_of_links(connection), _version(connection)
     there = connection.execute("SELECT link FROM chain WHERE id = ?", (number,)).fetchone()
     if there is None or there[0] != before:
         return False
     new = connection.execute("SELECT kind, key, link FROM chain WHERE id > ? ORDER BY id", (number,))
     reviews = 0
     for kind, key, link in new.fetchall():
-        if not _is_of_a_link(kind, key, kinds) or _link(connection, before, kind, key) != link:
+        if not _is_of_a_link(kind, key, kinds) or _link(connection, before, kind, key, version) != link:
             return False
         before = link
         reviews += kind == "review"
@@ -164,18 +187,34 @@ def are_sound_after(connection: sqlite3.Connection, known: tuple[int, bytes]) ->
 
 def _followed(connection: sqlite3.Connection, version: int) -> ChainResult:
     """Compute the links in their order, up to the first that is another."""
-    link_of = _RowsOfFrames().link if version >= _TYPED else _link_before_4
     kinds = _kinds_of_links(connection)
     before, of_run, number = b"", b"", 0
-    for number, (kind, key, link) in enumerate(_links(connection), start=1):
-        if not _is_of_a_link(kind, key, kinds) or link_of(connection, before, kind, key) != link:
+    for number, (kind, key, link, computed) in enumerate(_computed(connection, version, kinds), start=1):
+        if computed != link:
             what = SETTINGS_BROKEN if kind == "settings" else f"{_named(kind, key)} is not as it was recorded"
             return ChainResult(number - 1, before.hex(), what, of_run.hex())
         before = link
-        of_run = of_run if kind == "review" else link
+        of_run = of_run if kind in AFTERWARDS else link
     if number == 0:
         return ChainResult(0, "", SETTINGS_BROKEN)
     return ChainResult(number, before.hex(), run_head=of_run.hex())
+
+
+def _computed(
+    connection: sqlite3.Connection, version: int, kinds: frozenset[str]
+) -> Iterator[tuple[str, int | None, bytes, bytes]]:
+    """Yield kind, key and link as they are recorded, and the link that it should be."""
+    links = connection.execute("SELECT kind, key, link FROM chain ORDER BY id")
+    if version >= _TYPED:
+        yield from RowsOfFrames(connection, version).computed(
+            links, lambda kind, key: _is_of_a_link(kind, key, kinds)
+        )
+        return
+    before = b""
+    for kind, key, link in links:
+        sound = _is_of_a_link(kind, key, kinds)
+        yield kind, key, link, _link_before_4(connection, before, kind, key) if sound else b""
+        before = link
 
 
 def _beside_the_chain(connection: sqlite3.Connection, version: int) -> str | None:
@@ -192,16 +231,14 @@ def _beside_the_chain(connection: sqlite3.Connection, version: int) -> str | Non
         if missing[0]:
             return f"{_named(kind, missing[1])} was added behind the chain"
     for query in _covered(version, "frame")[1:]:
-        table = query.split()[3]
+        table = table_of(query)
         if connection.execute(
             f"SELECT 1 FROM {table} WHERE frame NOT IN (SELECT key FROM chain WHERE kind = 'frame')"  # noqa: S608 - names from the table above
         ).fetchone():
             return f"a row of {table} belongs to no recorded frame"
+    if "removal" in kinds and connection.execute(_NO_REMOVAL).fetchone():
+        return "a picture is told to be removed by a rule, and is not"
     return None
-
-
-def _links(connection: sqlite3.Connection) -> Iterator[tuple[str, int | None, bytes]]:
-    yield from connection.execute("SELECT kind, key, link FROM chain ORDER BY id")
 
 
 def _version(connection: sqlite3.Connection) -> int:
@@ -209,8 +246,9 @@ def _version(connection: sqlite3.Connection) -> int:
 
 
 def _kinds_of_links(connection: sqlite3.Connection) -> frozenset[str]:
-    """Return of what there may be links: of reviews only where there is a table of them."""
-    return frozenset(_COVERED) if has_reviews(connection) else frozenset(_COVERED) - {"review"}
+    """Return of what there may be links: of reviews and removals only where there is a table of them."""
+    kinds = frozenset(COVERED) if has_reviews(connection) else frozenset(COVERED) - {"review"}
+    return kinds if _version(connection) >= WITH_DIGESTS else kinds - {"removal"}
 
 
 def _is_of_a_link(kind: object, key: object, kinds: frozenset[str]) -> bool:
@@ -266,85 +304,16 @@ def _quoted(names: tuple[str, ...]) -> str:
 
 def _covered(version: int, kind: str) -> tuple[str, ...]:
     """Return the queries that a link of that kind covers, in a session of that schema."""
-    return _COVERED[kind][:_FRAME_TABLES_BEFORE_3] if version < 3 else _COVERED[kind]
+    return COVERED[kind][:_FRAME_TABLES_BEFORE_3] if version < 3 else COVERED[kind]
 
 
-def _read(connection: sqlite3.Connection, query: str, key: int | None) -> _Rows:
-    """Return the names of the columns, and the rows that a link covers."""
-    cursor = connection.execute(query, (key,))
-    rows = cursor.fetchall()
-    return [column[0] for column in cursor.description], rows
-
-
-class _RowsOfFrames:
-    """Reads rows by their frame, which no index tells: their keys are looked up once for all links."""
-
-    def __init__(self) -> None:
-        self._keys: dict[str, dict[object, list[tuple[object, ...]]]] = {}
-        self._names: dict[str, list[str]] = {}
-
-    def link(self, connection: sqlite3.Connection, before: bytes, kind: str, key: int | None) -> bytes:
-        """Return the link, as `_link`."""
-        return _link(connection, before, kind, key, self._read)
-
-    def _read(self, connection: sqlite3.Connection, query: str, key: int | None) -> _Rows:
-        table = query.split()[3]
-        of_row = _KEYS.get(table)
-        if of_row is None:
-            return _read(connection, query, key)
-        if query not in self._keys:
-            # Only now: what a run records meanwhile is not seen as long as the links are being read.
-            self._look_up(connection, query, table, ", ".join(of_row))
-        one = f"SELECT * FROM {table} WHERE " + " AND ".join(f"{name} = ?" for name in of_row)  # noqa: S608 - names from the table above
-        rows: list[tuple[object, ...]] = []
-        for keys in self._keys[query].get(key, ()):
-            rows += connection.execute(one, keys).fetchall()
-        return self._names[query], rows
-
-    def _look_up(self, connection: sqlite3.Connection, query: str, table: str, names: str) -> None:
-        of_frames: dict[object, list[tuple[object, ...]]] = {}
-        for frame, *keys in connection.execute(f"SELECT frame, {names} FROM {table} ORDER BY {names}"):  # noqa: S608 - as above
-            of_frames.setdefault(frame, []).append(tuple(keys))
-        self._keys[query] = of_frames
-        # The columns' names stand there without a row as well.
-        self._names[query] = _read(connection, query, None)[0]
-
-
-def _link(
-    connection: sqlite3.Connection,
-    before: bytes,
-    kind: str,
-    key: int | None,
-    read: Callable[[sqlite3.Connection, str, int | None], _Rows] = _read,
-) -> bytes:
+def _link(connection: sqlite3.Connection, before: bytes, kind: str, key: int | None, version: int) -> bytes:
     """Hash the link before, the kind and the rows, as they read back from the file."""
-    whole = hashlib.sha256(b"edgeleuk session, link of schema 4\0")
-    for of_link in (before, kind, key):
-        _hash_value(whole, of_link)
-    for query in _COVERED[kind]:
-        names, rows = read(connection, query, key)
-        for count_or_name in (len(rows), len(names), *names):
-            _hash_value(whole, count_or_name)
-        for row in rows:
-            for value in row:
-                _hash_value(whole, value)
-    return whole.digest()
-
-
-def _hash_value(whole: hashlib._Hash, value: object) -> None:
-    """Hash a value after its type and its length: no two sequences of values are hashed alike."""
-    if isinstance(value, bytes):
-        kind, data = b"b", value
-    elif isinstance(value, str):
-        kind, data = b"t", value.encode()
-    elif isinstance(value, int):
-        kind, data = b"i", b"%d" % value
-    elif isinstance(value, float):
-        kind, data = b"f", struct.pack(">d", value)
-    else:
-        kind, data = b"n", b""
-    whole.update(kind + struct.pack(">Q", len(data)))
-    whole.update(data)
+    tables = [(table_of(query), read_rows(connection, query, key)) for query in COVERED[kind]]
+    if version >= WITH_DIGESTS and kind == "frame" and key is not None:
+        removed = removed_from(connection, key, key)
+        tables = [(table, digested(table, rows, removed)) for table, rows in tables]
+    return hash_link(before, kind, key, [rows for _, rows in tables], version)
 
 
 def _link_before_4(connection: sqlite3.Connection, before: bytes, kind: str, key: int | None) -> bytes:

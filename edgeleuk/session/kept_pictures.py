@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Literal
 from edgeleuk.counting.doubt import SAMPLE, RunningSample, is_doubtful
 from edgeleuk.counting.intervals import KnownError, known_error_of
 from edgeleuk.results import Decision, check_of
+from edgeleuk.session.file_reader import read_file
 from edgeleuk.session.records import prediction_of
 from edgeleuk.session.schema import has_kinds
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from edgeleuk.results import Prediction
     from edgeleuk.session.records import JudgedCell
@@ -89,6 +91,21 @@ class KeptPictures:
         self._sample: RunningSample | None = None
         self._kept: OrderedDict[int, bool] = OrderedDict()
 
+    def go_on(self, connection: sqlite3.Connection) -> None:
+        """Go on in a new file, knowing what was recorded in those before."""
+        if self.which == DOUBTFUL:
+            self._sampled()
+        self._connection = connection
+
+    def remember(self, files: Sequence[Path]) -> None:
+        """Know what is recorded in earlier files of the session, the first of which names the sample."""
+        if self.which != DOUBTFUL:
+            return
+        for file in files:
+            with read_file(file) as part:
+                self._learn(part.connection)
+        self._learn(self._connection)
+
     def keeps(self, cell: JudgedCell) -> bool:
         """Whether the picture of a view that is about to be recorded is kept."""
         if self.which != DOUBTFUL:
@@ -115,13 +132,17 @@ class KeptPictures:
 
     def _sampled(self) -> RunningSample:
         """Return the sample, with what is recorded already; the seed is review's, see its `Queue`."""
+        return self._learn(self._connection) if self._sample is None else self._sample
+
+    def _learn(self, connection: sqlite3.Connection) -> RunningSample:
+        """Take what is recorded in a file into the sample."""
         if self._sample is None:
-            (first,) = self._connection.execute("SELECT link FROM chain ORDER BY id LIMIT 1").fetchone()
+            (first,) = connection.execute("SELECT link FROM chain ORDER BY id LIMIT 1").fetchone()
             self._sample = RunningSample(bytes(first).hex())
-            names = "kind, kind_probability" if has_kinds(self._connection) else "NULL, NULL"
-            said = f"decision, probability, reason, is_foreign, {names}"
-            for track, *of in self._connection.execute(f"SELECT track, {said} FROM cells ORDER BY track"):  # noqa: S608 - names from the lines above
-                self._takes(self._sample, prediction_of(*of), track)
+        names = "kind, kind_probability" if has_kinds(connection) else "NULL, NULL"
+        said = f"decision, probability, reason, is_foreign, {names}"
+        for track, *of in connection.execute(f"SELECT track, {said} FROM cells ORDER BY track"):  # noqa: S608 - names from the lines above
+            self._takes(self._sample, prediction_of(*of), track)
         return self._sample
 
     def _takes(self, sample: RunningSample, prediction: Prediction, track: int) -> bool:

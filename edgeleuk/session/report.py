@@ -35,6 +35,7 @@ from edgeleuk.results.structs import (
 )
 from edgeleuk.session.kept_pictures import pictures_text
 from edgeleuk.session.reader import read_session
+from edgeleuk.session.removals import RemovedByRule, removed_by_rule, removed_text
 from edgeleuk.version import RESEARCH_USE
 
 if TYPE_CHECKING:
@@ -91,6 +92,10 @@ class SessionReport(Printed, frozen=True, kw_only=True):
         None of a session of the first schema, which has none.
     gaps, checks : sequence of Gap
         Times without frames; and what the light, the focus and the control said.
+    files : int
+        In which the session is.
+    removed : sequence of RemovedByRule
+        What rules removed of it.
     pictures : str or None
         Which pictures of cells were left out; None where all are kept.
     """
@@ -118,6 +123,8 @@ class SessionReport(Printed, frozen=True, kw_only=True):
     events: EventCounts
     gaps: list[Gap]
     checks: tuple[Gap, ...] = ()
+    files: int = 1
+    removed: tuple[RemovedByRule, ...] = ()
     pictures: str | None = None
     research_use: str = RESEARCH_USE
 
@@ -197,6 +204,8 @@ def report_facts(reader: SessionReader) -> SessionReport:
         "events": {"n": len(events), "by_kind": dict(Counter(str(e["kind"]) for e in events).most_common())},
         "gaps": _events(events, GAPS),
         "checks": _events(events, CHECKS),
+        "files": len(reader.files),
+        "removed": [removed.to_json() for removed in removed_by_rule(reader)],
         "pictures": pictures_text(settings),
     }
     return msgspec.convert(facts, SessionReport)
@@ -228,6 +237,9 @@ def report_text(report: SessionReport) -> str:
     for kind in CHECKS:
         said = [check for check in facts["checks"] if check["kind"] == kind]
         lines += _shown(kind, [f"{check['at']} {check['text']}" for check in said])
+    if report.files > 1:
+        lines.append(f"files     {report.files}, read as one")
+    lines += removed_text(report.removed)
     if chain is None:
         lines.append("chain     none: an earlier version recorded this")
     elif chain["broken"] is not None:

@@ -15,12 +15,11 @@ from edgeleuk.errors import SessionError, UsageError
 from edgeleuk.io.clock import now
 from edgeleuk.io.console import recordable
 from edgeleuk.results.kinds import LABELS
+from edgeleuk.session.files import connected
 from edgeleuk.session.hash_chain import append_link
-from edgeleuk.session.open import connected
-from edgeleuk.session.reader import SessionReader, read_session
+from edgeleuk.session.reader import SessionReader
 from edgeleuk.session.reader import opened as opened_for_reading
 from edgeleuk.session.schema import (
-    CONTINUED,
     REVIEWS,
     explained,
     has_reviews,
@@ -149,37 +148,8 @@ def reviews_of(reader: SessionReader) -> list[tuple[Review, str]]:
     return found
 
 
-def open_for_review(path: Path, *, writes: bool = True) -> ReviewedSession:
-    """Open a session to review its cells, finished or still being recorded by another process.
-
-    Parameters
-    ----------
-    path : Path
-    writes : bool
-        False to read what was reviewed, also where nothing may be written.
-
-    Raises
-    ------
-    UsageError
-        There is no such file.
-    SessionError
-        It is no session, damaged, of too early a schema, or may not be written.
-    """
-    with read_session(path) as reader:
-        if reader.schema not in CONTINUED:
-            raise SessionError(
-                f"{path} was recorded by an earlier edgeleuk and takes no reviews",
-                got=f"schema {reader.schema}",
-                allowed=", ".join(map(str, CONTINUED)),
-                cure="label its cells with `edgeleuk labels set`",
-            )
-        broken = reader.verify().broken
-    if broken is not None:
-        raise SessionError(
-            f"{path} is not as it was recorded and cannot be reviewed",
-            got=broken,
-            cure="restore it from a copy",
-        )
+def open_file_for_review(path: Path, *, writes: bool) -> ReviewedSession:
+    """Open one file of a session to review its cells; see `edgeleuk.session.reviewed_series`."""
     with explained(path):
         connection = (
             connected(path, patience_s=PATIENCE_S, any_thread=True) if writes else opened_for_reading(path)
@@ -192,7 +162,7 @@ def open_for_review(path: Path, *, writes: bool = True) -> ReviewedSession:
 
 
 class ReviewedSession(SessionReader):
-    """A session whose cells are reviewed; made by `open_for_review`. One thread at a time.
+    """A session in one file whose cells are reviewed. One thread at a time.
 
     Several may be open on one session, in one process or more, and a run may record it meanwhile.
     """
@@ -208,6 +178,17 @@ class ReviewedSession(SessionReader):
         with explained(self.path):
             return _rows(self._connection, after)
 
+    def knows(self, token: str) -> bool:
+        """Whether a review of that token is recorded here."""
+        with explained(self.path):
+            return has_reviews(self._connection) and _by_token(self._connection, token) is not None
+
+    def has_frame(self, frame: int) -> bool:
+        """Whether the frame of that number is recorded here."""
+        with explained(self.path):
+            found = self._connection.execute("SELECT 1 FROM frames WHERE sequence = ?", (frame,))
+            return found.fetchone() is not None
+
     def first_link(self) -> str:
         """Return the first link of the hash chain, over the settings, hexadecimal."""
         with explained(self.path):
@@ -216,7 +197,7 @@ class ReviewedSession(SessionReader):
 
     def recorded(self) -> int:
         """Return the number of the last link that is not of a review: it tells whether the run went on."""
-        query = "SELECT id FROM chain WHERE kind <> 'review' ORDER BY id DESC LIMIT 1"
+        query = "SELECT id FROM chain WHERE kind NOT IN ('review', 'removal') ORDER BY id DESC LIMIT 1"
         with explained(self.path):
             return int(self._connection.execute(query).fetchone()[0])
 

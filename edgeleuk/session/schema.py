@@ -38,6 +38,23 @@ REVIEWS = """CREATE TABLE reviews (
     token TEXT NOT NULL UNIQUE,
     note TEXT
 )"""
+# What a rule removed: when and by which, and the SHA-256 of each picture, which its frame's link covers.
+REMOVALS = """CREATE TABLE removals (
+    id INTEGER PRIMARY KEY,
+    at REAL NOT NULL,
+    rule TEXT NOT NULL,
+    first_frame INTEGER, last_frame INTEGER,
+    what TEXT NOT NULL
+);
+CREATE TABLE removed (
+    frame INTEGER NOT NULL,
+    track INTEGER NOT NULL,
+    picture TEXT NOT NULL,
+    removal INTEGER NOT NULL REFERENCES removals (id),
+    sha256 BLOB NOT NULL,
+    PRIMARY KEY (frame, track, picture)
+) WITHOUT ROWID;
+"""
 # What a frame's link covers is found by the frame, however many cells there are: without these each record
 # of a night would look through all before it.
 INDEXES = """CREATE INDEX cells_of_frame ON cells (frame);
@@ -86,7 +103,7 @@ CREATE TABLE cells (
     contours BLOB
 );
 CREATE TABLE views (
-    track INTEGER NOT NULL REFERENCES cells (track),
+    track INTEGER NOT NULL,
     frame INTEGER NOT NULL REFERENCES frames (sequence),
     x INTEGER NOT NULL, y INTEGER NOT NULL, w INTEGER NOT NULL, h INTEGER NOT NULL,
     focus REAL NOT NULL,
@@ -112,7 +129,7 @@ CREATE TABLE true_cells (
 );
 CREATE TABLE summary (id INTEGER PRIMARY KEY, value TEXT NOT NULL);
 {REVIEWS};
-{INDEXES}"""
+{REMOVALS}{INDEXES}"""
 
 
 # What is said of a cell is what its views agreed on last.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from edgeleuk.io.console import printable
 from edgeleuk.results.structs import Printed
 from edgeleuk.session.reader import read_session
+from edgeleuk.session.removals import RemovedByRule, removed_by_rule, removed_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,6 +25,13 @@ def is_database(path: Path) -> bool:
         return False
 
 
+def names_session(path: Path) -> bool:
+    """Whether a session is meant: an SQLite database, or a folder with one."""
+    if path.is_dir():
+        return any(is_database(file) for file in path.iterdir() if file.is_file())
+    return is_database(path)
+
+
 class SessionVerification(Printed, frozen=True, kw_only=True):
     """What ``edgeleuk verify SESSION --json`` prints.
 
@@ -37,6 +45,10 @@ class SessionVerification(Printed, frozen=True, kw_only=True):
         The last of them that is of the run itself: reviews come behind it.
     broken : str or None
         Where and how the chain is broken.
+    files : int
+        In which the session is.
+    removed : sequence of RemovedByRule
+        What rules removed; the chain says so, and holds without it.
     finished : bool
         The run came to its end.
     """
@@ -51,6 +63,8 @@ class SessionVerification(Printed, frozen=True, kw_only=True):
     frames: int
     cells: int
     events: int
+    files: int = 1
+    removed: tuple[RemovedByRule, ...] = ()
 
 
 def verify_session(path: Path) -> SessionVerification:
@@ -62,6 +76,7 @@ def verify_session(path: Path) -> SessionVerification:
         See `read_session` and `verify_chain`.
     """
     with read_session(path) as reader:
+        # What a run records meanwhile is counted with the next look.
         found, counts = reader.verify(), reader.counts()
         return SessionVerification(
             session=str(path),
@@ -73,6 +88,8 @@ def verify_session(path: Path) -> SessionVerification:
             frames=counts.processed + counts.rejected,
             cells=counts.cells,
             events=counts.events,
+            files=len(reader.files),
+            removed=tuple(removed_by_rule(reader)),
         )
 
 
@@ -83,9 +100,13 @@ def verification_text(found: SessionVerification) -> str:
         f" {'finished' if found.finished else 'cut off, or still running'}",
         f"records   {found.frames} frames, {found.cells} cells, {found.events} events",
     ]
+    if found.files > 1:
+        lines.append(f"files     {found.files}, each goes on from the one before")
     if found.broken is not None:
         return "\n".join([*lines, f"chain     BROKEN after {found.links} links: {printable(found.broken)}"])
     lines.append(f"chain     {found.links} links, all sound; the last is {found.head}")
+    lines += map(printable, removed_text(found.removed))
     if found.run_head != found.head:
-        lines.append(f"reviewed  after the run, whose own last link is {found.run_head}")
+        what = "removed  " if found.removed else "reviewed "
+        lines.append(f"{what} after the run, whose own last link is {found.run_head}")
     return "\n".join(lines)

@@ -217,13 +217,11 @@ class SessionWriter(CountingRows):
     def views(self, track: int) -> tuple[list[View], str | None]:
         """Return all judged views of a cell in their order, and its truth; none of a cell not judged yet."""
         with self._using, explained(self.path):
-            query = _all_views(kinds=has_kinds(self._connection))
-            rows = self._connection.execute(query, (track, track)).fetchall()
+            views, truth = recorded_views(self._connection, track)
             waiting = [cell for record in self._waiting for cell in record.judged if cell.track == track]
-        views = [View(row[0], prediction_of(*row[2:8])) for row in rows]
-        views += [View(cell.focus, cell.prediction) for cell in waiting]
-        truths = [row[1] for row in rows] + [cell.truth for cell in waiting]
-        return views, truths[0] if truths else None
+        if waiting and not views:
+            truth = waiting[0].truth
+        return views + [View(cell.focus, cell.prediction) for cell in waiting], truth
 
     def true_cells(self) -> dict[str, int]:
         """Label -> how many simulated cells lay whole in a frame so far, of those on the disk."""
@@ -406,3 +404,9 @@ class SessionWriter(CountingRows):
             self._short_log = True
             self.note("log", "the session's log is short again: pictures are kept")
         return self._short_log
+
+
+def recorded_views(connection: sqlite3.Connection, track: int) -> tuple[list[View], str | None]:
+    """Return the judged views of a cell in one file, in their order, and its truth."""
+    rows = connection.execute(_all_views(kinds=has_kinds(connection)), (track, track)).fetchall()
+    return [View(row[0], prediction_of(*row[2:8])) for row in rows], rows[0][1] if rows else None

@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from unittest import mock
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "firmware_bridge"), str(ROOT / "tests"), str(Path(__file__).parent)]
+sys.path[:0] = [str(ROOT), str(ROOT / "firmware_bridge"), str(ROOT / "tests")]
 
-from endurance import rss_mb  # noqa: E402
+from bench.endurance import rss_mb  # noqa: E402
 from playwright.sync_api import sync_playwright  # noqa: E402
 from served import cell_of, site, summary_of  # noqa: E402
 

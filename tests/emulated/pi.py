@@ -26,6 +26,7 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
+from binfmt import arm64_programs  # noqa: E402
 from boards import BOARDS, PI_4, Board, disguise  # noqa: E402
 from common import (  # noqa: E402
     REPOSITORY,
@@ -43,9 +44,10 @@ from common import (  # noqa: E402
     teach_words,
 )
 from guest import ALONE  # noqa: E402
-from roots import CAMERA_SITE, RELEASES, Root, check_tools  # noqa: E402
+from roots import CAMERA_SITE, QEMU, RELEASES, Root, check_tools  # noqa: E402
 
 WORK = REPOSITORY / "runs" / "emulated_pi"
+RECIPE = REPOSITORY / "examples" / "raspberry_pi_os" / "00-edgeleuk"
 CAME_ON = "Created TensorFlow Lite XNNPACK delegate"
 # Bars: instructions of int8 to those of float32, LiteRT.
 MOST_INT8 = {"A76": 0.40, "A72": 0.90}
@@ -121,6 +123,30 @@ def taught(root: Root, here: dict[str, Any]) -> dict[str, Any]:
     return compare_taught(here, there) | {"self_test": lines}
 
 
+def image_made(root: Root, wheel: Path) -> dict[str, Any]:
+    """Run the last step of the image's recipe, then what its unit starts, on a drawn slide."""
+    say(f"  {root.release}: the image's recipe")
+    share = root.path / "usr/local/share/edgeleuk"
+    shutil.rmtree(share, ignore_errors=True)
+    shutil.rmtree(root.path / "opt/edgeleuk", ignore_errors=True)
+    share.mkdir(parents=True)
+    shutil.copy(wheel, share)
+    shutil.copy(RECIPE / "files" / "edgeleuk.toml", share)
+    with arm64_programs(QEMU):
+        root.script(PI_4.cpu, (RECIPE / "02-run-chroot.sh").read_text())
+        unit = (root.path / "etc/systemd/system/edgeleuk.service").read_text()
+        (start,) = [line.partition("=")[2] for line in unit.splitlines() if line.startswith("ExecStart=")]
+        config = 'camera = "virtual://?seed=7&width=640&height=480&frames=2"\nruntime = "litert"\n'
+        (root.path / "root" / "service.toml").write_text(config)
+        here = start.replace("/etc/edgeleuk/edgeleuk.toml", "/root/service.toml")
+        said = root.script(
+            PI_4.cpu, f"export STATE_DIRECTORY=/root/state; mkdir -p /root/state; {here} --json"
+        )
+    wanted = root.path / "etc/systemd/system/multi-user.target.wants/edgeleuk.service"
+    counted = json.loads(said[said.index("{") : said.rindex("}") + 1])
+    return {"enabled": wanted.is_symlink(), "cells": counted["cells"]["unique"], "starts": start}
+
+
 def count(root: Root, board: Board) -> dict[str, Any]:
     """Count the instructions of each stage, one thread at work."""
     words = ("/material/guest.py", "count", "/material/material.npz", "/root/stages.json")
@@ -158,6 +184,8 @@ def one_root(
     found[PI_4.name]["teach"] = taught(root, teaching)
     if release == RELEASES[0]:
         found[PI_4.name]["camera_error"] = camera_error(root)
+    else:
+        found[PI_4.name]["image"] = image_made(root, wheel)
     return found
 
 
@@ -197,6 +225,12 @@ def bars_of(results: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
                 bars[f"{release}: a picamera2 that does not load is named, with the cure"] = {
                     "measured": error,
                     "met": met,
+                }
+            if "image" in result:
+                image = result["image"]
+                bars[f"{release}: the image's recipe runs, and what its unit starts counts cells"] = {
+                    "measured": image["cells"],
+                    "met": image["enabled"] and image["cells"] > 0,
                 }
             if "instructions" in result:
                 ratio = result["instructions"]["int8_to_float32"]["litert"]

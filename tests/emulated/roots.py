@@ -134,22 +134,12 @@ class Root:
         RuntimeError
             It failed; the message has what it said.
         """
-        environment = {
-            "HOME": "/root",
-            "PATH": "/usr/bin:/usr/sbin",
-            "LANG": "C.UTF-8",
-            "PYTHONPATH": SITE,
-            "SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt",
-            "PIP_CERT": "/etc/ssl/certs/ca-certificates.crt",
-            # Which index, if it is not the usual one.
-            **{name: os.environ[name] for name in PASSED_ON if name in os.environ},
-        }
         command = [shutil.which("chroot") or "chroot", str(self.path), QEMU, "-cpu", cpu, *plugin]
         done = subprocess.run(
             [*command, "/usr/bin/python3", *arguments],
             capture_output=True,
             text=True,
-            env=environment,
+            env=self._environment(),
             check=False,
         )
         if done.returncode != 0:
@@ -159,6 +149,42 @@ class Root:
                 + "\n".join(said[-12:])
             )
         return done.stdout + done.stderr
+
+    def script(self, cpu: str, text: str) -> str:
+        """Run a script of bash, and all programs that it calls, where the kernel runs them by QEMU.
+
+        Raises
+        ------
+        RuntimeError
+            It failed; the message has what it said.
+        """
+        done = subprocess.run(
+            [shutil.which("chroot") or "chroot", str(self.path), "/bin/bash", "-e"],
+            input=text,
+            capture_output=True,
+            text=True,
+            env=self._environment() | {"QEMU_CPU": cpu, "PYTHONPATH": ""},
+            check=False,
+        )
+        said = done.stdout + done.stderr
+        if done.returncode != 0:
+            lines = said.strip().splitlines()
+            raise RuntimeError(
+                f"{self.release}: a script ended with {done.returncode}: " + "\n".join(lines[-12:])
+            )
+        return said
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            "HOME": "/root",
+            "PATH": "/usr/bin:/usr/sbin:/bin:/sbin",
+            "LANG": "C.UTF-8",
+            "PYTHONPATH": SITE,
+            "SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt",
+            "PIP_CERT": "/etc/ssl/certs/ca-certificates.crt",
+            # Which index, if it is not the usual one.
+            **{name: os.environ[name] for name in PASSED_ON if name in os.environ},
+        }
 
 
 def _qemu() -> str:

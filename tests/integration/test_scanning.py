@@ -13,8 +13,9 @@ from sessions import record
 from virtual_stage import VirtualStage
 
 from edgeleuk.commands.run import RunOptions
-from edgeleuk.commands.scan import earlier_scan_in, parse_area, scan
+from edgeleuk.commands.scan import StoppableStage, earlier_scan_in, parse_area, scan
 from edgeleuk.errors import HardwareError, InterruptedBeforeRecordError, SessionError, UsageError
+from edgeleuk.io.console import lose_voice, set_voice
 from edgeleuk.io.settings import RunSettings
 from edgeleuk.session import create_session, read_session
 from edgeleuk.session.open import resume_session
@@ -133,6 +134,28 @@ def test_a_scan_that_is_ended_before_its_first_field_leaves_a_session_in_order(
         assert reader.summary is not None
     # Nothing was begun that could be gone on with.
     assert earlier_scan_in(path) is None
+
+
+def test_a_stage_that_nobody_would_stop_any_more_ends_the_scan(
+    stand: tuple[Fragile, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that stops the stage has crashed: the scan ends, and says so."""
+    stage, camera = stand
+    stage.moves_left = 10**9
+
+    def crash(_: StoppableStage) -> None:
+        raise LookupError
+
+    monkeypatch.setattr(StoppableStage, "_watch", crash)
+    set_voice(quiet=True)
+    try:
+        _, error = scan(camera, "default", SETTINGS, stage, PLAN, RunOptions(tmp_path / "s.db", draw=False))
+    finally:
+        lose_voice()
+    assert error is not None
+    assert (error.what, error.exit_code) == ("the thread stage-stop crashed by LookupError", 1)
+    with read_session(tmp_path / "s.db") as reader:
+        assert [str(row["text"]) for row in reader.rows("events") if row["kind"] == "error"] == [error.what]
 
 
 class TestRefusals:

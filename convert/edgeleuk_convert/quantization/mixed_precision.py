@@ -156,7 +156,7 @@ def to_tflite_mixed(
             got=str(error),
             cure=f"install it with: {extra_cure('workstation')}",
         ) from error
-    from edgeleuk_convert.quantization.graph import read_flatbuffer
+    from edgeleuk_convert.quantization.graph import read_flatbuffer, write_flatbuffer
 
     graph = tflite_graph(float_model)
     tensors = read_flatbuffer(float_model).subgraphs[0].tensors
@@ -176,7 +176,9 @@ def to_tflite_mixed(
     with warnings.catch_warnings():
         # It looks at the network with every tensor kept, and LiteRT warns of the memory that takes.
         warnings.filterwarnings("ignore", message=".*experimental_preserve_all_tensors", category=UserWarning)
-        return bytes(work.quantize(known, enable_progress_report=False).quantized_model)
+        made = bytes(work.quantize(known, enable_progress_report=False).quantized_model)
+    # It may put weights behind the flatbuffer, where TFLite Micro does not find them.
+    return write_flatbuffer(read_flatbuffer(made))
 
 
 def to_onnx_mixed(

@@ -8,6 +8,7 @@ import msgspec
 
 from edgeleuk.errors import DataRefusedError
 from edgeleuk.io.atomic import bears, whole_folder, write_errors_of
+from edgeleuk.io.console import say
 from edgeleuk.labels.file import ENDING, write_labels
 from edgeleuk.labels.formats.cells import FORMAT, INDEX, outlined_cells, write_index
 from edgeleuk.labels.formats.coco import write_coco
@@ -18,6 +19,7 @@ from edgeleuk.labels.sessions import session_labels
 from edgeleuk.labels.table import write_csv
 from edgeleuk.session.kept_pictures import pictures_text
 from edgeleuk.session.reader import read_session
+from edgeleuk.session.removals import removed_by_rule, removed_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -75,6 +77,8 @@ def export_folder(session: Path, kind: str, out: Path) -> Exported:
             found = _write_labels(session, folder)
         else:
             cells = _Counted()
+            for line in removed_text(removed_by_rule(reader)):
+                say(line)
             WRITERS[kind](folder, cells.passing(outlined_cells(reader, folder)))
             write_index(folder, kind, cells.facts)
             found = Exported(len(cells.facts), cells.labelled, reader.counts().cells - len(cells.facts))

@@ -181,7 +181,13 @@ def test_calibration_the_wrong_way_round(
 ) -> None:
     calibrated = decision.calibrated
     monkeypatch.setattr(decision, "calibrated", lambda *of: 1 - calibrated(*of))
-    refuses(edgeleuk, proven_path, "decisions on litert", "golden cell 0 is called normal, was blast")
+    refuses(
+        edgeleuk,
+        proven_path,
+        "decisions on litert",
+        "is called blast, was normal",
+        "golden cell 0 has probability",
+    )
 
 
 def by_a_step(answer: Answer, step: float) -> Answer:
@@ -255,7 +261,7 @@ MANIFESTS: dict[str, tuple[Callable[[Bundle], Bundle], str]] = {
         lambda b: with_contract(with_labels(b), "output", labels=b.manifest.output.labels[::-1]),
         "labels.json is another file than the one that gave the answers",
     ),
-    "temperature": (lambda b: with_contract(b, "output", temperature=1.0), "output.temperature is 1.0"),
+    "temperature": (lambda b: with_contract(b, "output", temperature=1.5), "output.temperature is 1.5"),
     "threshold": (lambda b: with_contract(b, "output", threshold=0.65), "output.threshold is 0.65, was 0.6"),
     "envelope": (lambda b: with_contract(b, "envelope", area_um2=(1.0, 900.0)), "envelope.area_um2 is (1.0"),
     "no gate": (lambda b: with_members(b, {}, gate=None), "gate is None"),

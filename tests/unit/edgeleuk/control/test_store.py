@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 from control_sessions import ADDER, entry
 
-from edgeleuk.control import store
 from edgeleuk.control.store import change_control, control_path, read_control
 from edgeleuk.errors import EdgeleukError, IntegrityError, UsageError
+from edgeleuk.io import alone
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,10 +86,10 @@ def test_two_at_once_lose_nothing(tmp_path: Path) -> None:
 
 
 def test_who_holds_it_for_too_long_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(alone, "PATIENCE_S", 0.0)
     path = tmp_path / "c.json"
     with (
-        store._alone(path),
+        alone.alone_in(path.parent, path, "choose another"),
         pytest.raises(UsageError, match="in use by another program"),
     ):
         added(path, 1)

@@ -40,7 +40,7 @@ def began(result: TrendResult) -> list[str]:
         ({"bundle_sha256": "cd" * 32}, "another bundle"),
         ({"px_per_um": 13.0}, "another scale was given"),
         ({"size": "640x480"}, "fields of another size"),
-        ({"adjusted": ("gain 2.0",)}, "other settings of the camera"),
+        ({"adjusted": ("gain 2.0",)}, "other settings"),
         ({"camera": "b", "bundle_sha256": "e"}, "another camera and another bundle"),
     ],
 )

@@ -68,15 +68,15 @@ def bundle_with(**validation: Any) -> Bundle:
 
 class TestKnownError:
     def test_of_the_shipped_bundle(self) -> None:
-        """Its matrix stands in validation.json only as rates: 927 of 1009 and 370 of 449."""
+        """Its matrix stands in validation.json only as rates: 3917 of 4163 and 1309 of 1803."""
         found = known_error(read_bundle("default"), "model.int8.tflite")
         assert isinstance(found, KnownError)
-        assert found.sensitivity.cells == pytest.approx(1009)
-        assert found.specificity.cells == pytest.approx(449)
-        assert found.sensitivity.share * 1009 == pytest.approx(927)
-        # Nine groups of subjects tell much less than 1458 cells.
-        assert 80 < found.sensitivity.effective < 100
-        assert 10 < found.specificity.effective < 20
+        assert found.sensitivity.cells == pytest.approx(4163)
+        assert found.specificity.cells == pytest.approx(1803)
+        assert found.sensitivity.share * 4163 == pytest.approx(3917)
+        # 47 groups of subjects tell much less than 5966 cells.
+        assert 170 < found.sensitivity.effective < 200
+        assert 80 < found.specificity.effective < 90
         assert known_error_of(json.loads(json.dumps(found.to_json()))) == found
 
     @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ class TestKnownError:
         bundle = bundle_with(tflite_int8={**said, "interval_95": {}})
         found = known_error(bundle, "model.int8.tflite")
         assert isinstance(found, KnownError)
-        assert (found.sensitivity.effective, found.specificity.effective) == (9, 9)
+        assert (found.sensitivity.effective, found.specificity.effective) == (47, 47)
 
     def test_a_validation_that_is_none(self) -> None:
         with pytest.raises(BundleError, match=r"validation in .* cannot be read"):

@@ -363,3 +363,30 @@ def test_a_run_that_goes_on_in_another_file(tmp_path: Path, broker: Broker) -> N
         wait_until(lambda: len(consumer.said("quality")) == 2, "both files' frames")
         assert [event["text"] for event in consumer.said("events")] == ["before", "after"]
         assert len({event["session"] for event in consumer.said("events")}) == 2
+
+
+def test_a_run_from_its_settings_to_the_consumer(tmp_path: Path, broker: Broker, edgeleuk: Call) -> None:
+    (tmp_path / "password").write_text(PASSWORD)
+    (tmp_path / "edgeleuk.toml").write_text(
+        f'mqtt_password_file = "password"\nmqtt_ca = "{broker.authority}"\n'
+    )
+    with consumed(broker) as consumer:
+        done = edgeleuk(
+            *("run", "--camera", "virtual://?seed=301", "--frames", 3, "--session", "s.db", "--json"),
+            *("--runtime", "litert", "--precision", "int8", "--serve", 0),
+            *("--mqtt", f"mqtts://{USER}@{HOST}:{broker.port}/{broker.prefix}"),
+        )
+        assert done.code == 0
+        printed = json.loads(done.out)
+        wait_until(lambda: [one for one in consumer.said("summary") if one["phase"] == "ended"], "the end")
+        wait_until(lambda: sum(one["processed"] for one in consumer.said("quality")) == 3, "all frames")
+        (last,) = [one for one in consumer.said("summary") if one["phase"] == "ended"]
+        wait_until(lambda: len(consumer.said("events")) == printed["events"], "all events")
+    assert {name: last[name] for name in ("frames", "cells", "blast_share", "events")} == {
+        name: printed[name] for name in ("frames", "cells", "blast_share", "events")
+    }
+    assert last["simulated"]
+    assert last["bundle"] == "default"
+    assert PASSWORD not in done.err + done.out
+    assert PASSWORD.encode() not in (tmp_path / "s.db").read_bytes()
+    assert "wait for" not in done.err

@@ -18,7 +18,8 @@ from edgeleuk.labels.sessions import Origin, label_cells, labels_beside, session
 from edgeleuk.labels.spool import Spool
 from edgeleuk.session import create_session
 from edgeleuk.session.reader import read_session
-from edgeleuk.session.reviews import Word, open_for_review
+from edgeleuk.session.reviewed_series import open_for_review
+from edgeleuk.session.reviews import Word
 
 if TYPE_CHECKING:
     from pathlib import Path

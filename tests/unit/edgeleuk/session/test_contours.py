@@ -17,6 +17,7 @@ from sessions import BOX, record
 from edgeleuk.frames import CYTOPLASM, NUCLEUS
 from edgeleuk.session import create_session, read_session
 from edgeleuk.session.contours import MOST_BYTES, decode_contours, encode_contours
+from edgeleuk.session.hash_chain import append_link
 from edgeleuk.session.open import resume_session
 from edgeleuk.session.verify import verify_session
 
@@ -178,12 +179,12 @@ def test_a_session_of_the_fifth_schema_goes_on_without_outlines(tmp_path: Path) 
 
 
 def adopt(new: Path, path: Path) -> None:
-    """Give tables of before the settings and the chain of an empty session."""
+    """Give tables of before the settings of an empty session, and the link over them."""
     connection = sqlite3.connect(path)
     connection.execute("ATTACH ? AS new", (str(new),))
-    for table in ("settings", "chain"):
-        connection.execute(f"INSERT INTO {table} SELECT * FROM new.{table}")
+    connection.execute("INSERT INTO settings SELECT * FROM new.settings")
     for name, value in (("application_id", 0x45444C4B), ("user_version", 5)):
         connection.execute(f"PRAGMA {name} = {value}")
+    append_link(connection, "settings", None)
     connection.commit()
     connection.close()

@@ -112,7 +112,7 @@ def test_readers_and_checkpoints_of_others_disturb_nothing(tmp_path: Path) -> No
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgeleuk.session.open.PATIENCE_S", 0.2)
+    monkeypatch.setattr("edgeleuk.session.files.PATIENCE_S", 0.2)
 
 
 @pytest.mark.usefixtures("impatient")

@@ -20,7 +20,7 @@ from sessions import CROP, WRITER, record, summary
 from edgeleuk.errors import SessionError, UsageError
 from edgeleuk.frames import CellCrop
 from edgeleuk.session import create_session, read_session
-from edgeleuk.session.hash_chain import _hash_value, _RowsOfFrames
+from edgeleuk.session.links import RowsOfFrames, encoded
 from edgeleuk.session.pictures import decode_crop, encode_crop, pack_crop, thumbnail_of
 from edgeleuk.session.schema import APPLICATION_ID
 from edgeleuk.session.verify import is_database, verify_session
@@ -205,16 +205,6 @@ class TestAnEarlierSchema:
             verify_session(old)
 
 
-class Collected:
-    """A hash that keeps what it is given."""
-
-    def __init__(self) -> None:
-        self.data = b""
-
-    def update(self, data: bytes) -> None:
-        self.data += data
-
-
 VALUES = st.lists(
     st.none() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text("ab1.", max_size=4)
     | st.binary(max_size=4),
@@ -224,12 +214,7 @@ VALUES = st.lists(
 
 @given(one=VALUES, other=VALUES)
 def test_no_two_rows_are_hashed_alike(one: list[object], other: list[object]) -> None:
-    given = []
-    for row in (one, other):
-        collected = Collected()
-        for value in row:
-            _hash_value(collected, value)  # type: ignore[arg-type]
-        given.append(collected.data)
+    given = [b"".join(map(encoded, row)) for row in (one, other)]
     # repr tells 1 from 1.0 and from '1', and 0.0 from -0.0.
     assert (given[0] == given[1]) == (repr(one) == repr(other))
 
@@ -368,17 +353,17 @@ def test_a_crop_keeps_its_black_pixels_apart_from_its_mask(encode: Callable[[Cel
 def test_what_is_recorded_meanwhile_does_not_break_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, look_up, numbers = tmp_path / "s.db", _RowsOfFrames._look_up, iter(range(100, 200))
+    path, keys_of, numbers = tmp_path / "s.db", RowsOfFrames._keys_of, iter(range(100, 200))
     with create_session(path, {"camera": "test://"}) as session:
         for number in range(3):
             record(session, number)
 
-        def meanwhile(rows: _RowsOfFrames, *of: Any) -> None:
+        def meanwhile(rows: RowsOfFrames, *of: Any) -> Any:
             record(session, next(numbers))
-            look_up(rows, *of)
+            return keys_of(rows, *of)
 
         with read_session(path) as reader:
-            monkeypatch.setattr(_RowsOfFrames, "_look_up", meanwhile)
+            monkeypatch.setattr(RowsOfFrames, "_keys_of", meanwhile)
             found = reader.verify()
             assert (found.broken, found.links) == (None, 4)
             # Of every table one more.

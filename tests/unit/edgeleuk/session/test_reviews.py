@@ -11,7 +11,8 @@ from sessions import record, summary
 
 from edgeleuk.errors import EdgeleukError, SessionError, UsageError
 from edgeleuk.session import create_session, read_session, resume_session
-from edgeleuk.session.reviews import Word, open_for_review, reviews_of, standing
+from edgeleuk.session.reviewed_series import open_for_review
+from edgeleuk.session.reviews import Word, reviews_of, standing
 from edgeleuk.session.verify import verification_text, verify_session
 
 if TYPE_CHECKING:
@@ -194,8 +195,8 @@ class TestARunThatGoesOn:
 def test_earlier_sessions_take_reviews(version: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "old.db"
     with monkeypatch.context() as patch:
-        patch.setattr("edgeleuk.session.open.SCHEMA", TABLES_OF[version])
-        patch.setattr("edgeleuk.session.open.SCHEMA_VERSION", version)
+        patch.setattr("edgeleuk.session.files.SCHEMA", TABLES_OF[version])
+        patch.setattr("edgeleuk.session.files.SCHEMA_VERSION", version)
         with create_session(path, SETTINGS) as writer:
             record(writer, 1)
     with read_session(path) as reader:
@@ -217,7 +218,7 @@ def test_earlier_sessions_take_reviews(version: int, tmp_path: Path, monkeypatch
 
 
 def test_a_session_without_typed_links_takes_none(session: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgeleuk.session.reviews.CONTINUED", (8,))
+    monkeypatch.setattr("edgeleuk.session.reviewed_series.CONTINUED", (8,))
     with pytest.raises(
         SessionError, match=r"takes no reviews: got schema 7, .* label its cells with `edgeleuk"
     ):

@@ -211,7 +211,7 @@ class TestRefusals:
         def complain(_: Path) -> None:
             raise sqlite3.OperationalError(sqlite_says)
 
-        monkeypatch.setattr("edgeleuk.session.reader.opened", complain)
+        monkeypatch.setattr("edgeleuk.session.file_reader.opened", complain)
         with pytest.raises(SessionError, match=sentence) as caught:
             read_session(tmp_path / "s.db")
         assert caught.value.exit_code == 7

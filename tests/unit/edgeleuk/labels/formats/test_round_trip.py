@@ -27,7 +27,8 @@ from edgeleuk.labels.naming import Naming
 from edgeleuk.labels.sessions import labels_beside, session_labels
 from edgeleuk.labels.spool import Spool
 from edgeleuk.results.kinds import LABELS
-from edgeleuk.session.reviews import Word, open_for_review
+from edgeleuk.session.reviewed_series import open_for_review
+from edgeleuk.session.reviews import Word
 
 if TYPE_CHECKING:
     from edgeleuk.frames import Mask

@@ -17,8 +17,8 @@ from edgeleuk.errors import SessionError
 from edgeleuk.session.schema import companions
 
 MB = 1_000_000
-# As much is folded in at a time, so that pages which each commit changes are seldom written twice.
-FOLD_BYTES = 16 * MB
+# As much is folded in at a time; readers that end in time leave the log at that.
+FOLD_BYTES = 4 * MB
 # Locks of readers in the index of the log, see "WAL-Index File Format" of SQLite's documentation.
 _READ_LOCKS = range(123, 128)
 _LOCK = re.compile(r"POSIX\s+\S+\s+\S+\s+(\d+)\s+\S+:(\d+)\s+(\d+)\s+(\d+|EOF)")

@@ -111,7 +111,12 @@ class TestSaid:
         from edgeleuk.bundle.reading import read_bundle
 
         path = tmp_path / "none.db"
-        facts = {"bundle_sha256": read_bundle("default").sha256, "pictures": "none"}
+        facts: dict[str, object] = {
+            "bundle_sha256": read_bundle("default").sha256,
+            "pictures": "none",
+            "abstain": "band",
+        }
+        facts |= {"runtime": "litert", "precision": "int8", "threads": 1}
         with create_session(path, facts) as session:
             record(session, 0)
         told = edgeleuk("replay", path, "--cell", "0")

@@ -16,10 +16,8 @@ def replace_durably(path: Path, data: bytes) -> None:
 
     Raises
     ------
-    OSError
-        It cannot be written.
-    UsageError
-        There is a database, which is never overwritten.
+    OSError, UsageError
+        As `replace_file` says.
     """
     with part_of(path) as (_, file):
         file.write(data)

@@ -449,10 +449,9 @@ def _read(file: Path) -> str:
 
 def _parsed(file: Path, text: str) -> dict[str, Any]:
     try:
-        values: dict[str, Any] = tomllib.loads(text)
+        return dict(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{file} is no TOML", got=str(error)) from error
-    return values
 
 
 def _refuse_unknown(

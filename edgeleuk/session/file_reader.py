@@ -272,12 +272,7 @@ class SessionReader(CountingRows):
                     # Some sessions keep pictures from the first doubtful view on.
                     found["crop"] = self.later_crop(track)
                 return found
-        raise UsageError(
-            f"{self.path.name} has no such cell",
-            got=track,
-            allowed=f"one of its {self.counts().cells}",
-            cure="see `edgeleuk export SESSION --csv`",
-        )
+        raise no_such_cell(self.path, track, self.counts().cells)
 
     def views(self, track: int) -> list[dict[str, object]]:
         """Return every judged view of a cell in order, its crop with it: what was said of that view alone."""
@@ -314,6 +309,16 @@ class SessionReader(CountingRows):
             return str(error)
         # Without a chain a value that makes no sense cannot be told from one that was recorded.
         return str(found) if found != "ok" else "a value makes no sense"
+
+
+def no_such_cell(path: Path, track: int, cells: int) -> UsageError:
+    """Say that a session of so many cells has none of that number."""
+    return UsageError(
+        f"{path.name} has no such cell",
+        got=track,
+        allowed=f"one of its {cells}",
+        cure="see `edgeleuk export SESSION --csv`",
+    )
 
 
 def _may_be_of_the_records(error: BaseException | None) -> bool:

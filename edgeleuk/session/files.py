@@ -51,10 +51,8 @@ def begin_file(
 
     Raises
     ------
-    UsageError
-        `path` exists, or lies in a folder that is missing or may not be written.
-    SessionError
-        The disk is full.
+    UsageError, SessionError
+        As `edgeleuk.session.open.create_session` says.
     """
     try:
         lock = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644)

@@ -6,9 +6,9 @@ import heapq
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from edgeleuk.counting.intervals import called_of
-from edgeleuk.errors import SessionError, UsageError
+from edgeleuk.errors import SessionError
 from edgeleuk.results import Decision, counted_of
-from edgeleuk.session.file_reader import SessionReader, read_file
+from edgeleuk.session.file_reader import SessionReader, no_such_cell, read_file
 from edgeleuk.session.hash_chain import ChainResult
 from edgeleuk.session.links import WITH_DIGESTS
 from edgeleuk.session.schema import Counts, Tallies, explained, said
@@ -108,12 +108,7 @@ class SeriesReader(SessionReader):
                     found["crop"] = part.later_crop(track)
         if found is not None:
             return found
-        raise UsageError(
-            f"{self.path.name} has no such cell",
-            got=track,
-            allowed=f"one of its {self.counts().cells}",
-            cure="see `edgeleuk export SESSION --csv`",
-        )
+        raise no_such_cell(self.path, track, self.counts().cells)
 
     def views(self, track: int) -> list[dict[str, object]]:
         """Return every judged view of a cell in order; see `SessionReader.views`."""

@@ -28,10 +28,9 @@ if TYPE_CHECKING:
     from edgeleuk.counting.intervals import Called
     from edgeleuk.frames import TrueCell
     from edgeleuk.io.storage_bounds import StorageBounds
-    from edgeleuk.results import Decision, FrameResult
-    from edgeleuk.session.records import JudgedCell
+    from edgeleuk.results import Decision
     from edgeleuk.session.schema import Counts, Tallies
-    from edgeleuk.vision.tracking import EarlierField, Placed
+    from edgeleuk.vision.tracking import EarlierField
 
 # Earlier files that are open at once, for cells that are seen again.
 _MOST_OPEN = 4
@@ -72,24 +71,12 @@ class SeriesWriter(SessionWriter):
         """The files of the session in their order."""
         return (*self._earlier.files, self.path)
 
-    def record_frame(
-        self,
-        result: FrameResult,
-        judged: Sequence[JudgedCell],
-        truth: Sequence[TrueCell] = (),
-        placed: Placed | None = None,
-    ) -> None:
-        """Record one processed frame; see `SessionWriter.record_frame`."""
-        self._split_if_due(result.captured_at)
-        known = self._earlier.true_cells
-        super().record_frame(result, judged, [cell for cell in truth if cell.identity not in known], placed)
-        self._frames += 1
-        self._rotate()
-
-    def record_rejected(self, sequence: int, captured_at: float, source: str, reason: str) -> None:
-        """Record that a frame was not used; see `SessionWriter.record_rejected`."""
+    def _ready_for(self, captured_at: float, truth: Sequence[TrueCell]) -> Sequence[TrueCell]:
         self._split_if_due(captured_at)
-        super().record_rejected(sequence, captured_at, source, reason)
+        known = self._earlier.true_cells
+        return [cell for cell in truth if cell.identity not in known]
+
+    def _after_frame(self) -> None:
         self._frames += 1
         self._rotate()
 

@@ -157,13 +157,24 @@ class SessionWriter(CountingRows):
         SessionError
             The disk is full, or nearly so; also where a frame before could not be written.
         """
+        truth = self._ready_for(result.captured_at, truth)
         kept = self._with_pictures(judged) if self._has_room() else frozenset()
         self._take(FrameRecord(result, judged, kept, truth, placed))
+        self._after_frame()
 
     def record_rejected(self, sequence: int, captured_at: float, source: str, reason: str) -> None:
         """Record that a frame was taken and not used; on the disk as of `record_frame`."""
+        self._ready_for(captured_at, ())
         self._log_is_short()
         self._take(RejectedRecord(sequence, captured_at, source, reason))
+        self._after_frame()
+
+    def _ready_for(self, captured_at: float, truth: Sequence[TrueCell]) -> Sequence[TrueCell]:  # noqa: ARG002 - for a series
+        """Get ready for a frame of that time; return which of its simulated cells are new."""
+        return truth
+
+    def _after_frame(self) -> None:
+        """See to what is due after a frame."""
 
     def record_event(self, kind: str, text: str, at: float | None = None) -> None:
         """Add a line to the session's log, on the disk when this returns, and all frames before it.

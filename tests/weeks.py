@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sessions import of_kinds, record, summary
@@ -41,7 +41,7 @@ def one_session(path: Path, at: float, light: float, *, cells: int = 24, **setti
     return path
 
 
-def weeks(folder: Path, lights: Sequence[float], **settings: object) -> list[Path]:
+def weeks(folder: Path, lights: Sequence[float], **settings: Any) -> list[Path]:
     """Record a session a day, of a lamp of such brightness each."""
     return [
         one_session(folder / f"day{day}.db", START + DAY_S * day, light, **settings)

@@ -35,14 +35,12 @@ from edgeleuk.io.console import recordable
 from edgeleuk.io.images import require_picture
 from edgeleuk.io.pictures.limit import allow_megapixels
 from edgeleuk.io.signals import stop_on_signals
-from edgeleuk.io.storage_bounds import StorageBounds
 from edgeleuk.pipeline.engine import Engine, accept, unchanged
 from edgeleuk.pipeline.run import PipelineOptions
 from edgeleuk.pipeline.run import run as run_pipeline
 from edgeleuk.serve.live import RunFacts
 from edgeleuk.session import read_session
-from edgeleuk.session.open import begun, create_session, require_no_folder, resume_session
-from edgeleuk.session.series import files_of
+from edgeleuk.session.open import begun, create_session, resume_session, session_to_write
 from edgeleuk.stage.watching import FocusingReader
 from edgeleuk.updates.starts import first_start
 from edgeleuk.version import __version__
@@ -243,7 +241,7 @@ def _run(job: _Job, page: RunPage | None, start: FirstStart) -> tuple[SessionSum
         open_camera(job.uri, policy, control_settings(settings)) as source,
         stop_on_signals() if options.stop is None else nullcontext(options.stop) as stop,
         nullcontext(_laboratory(job, source)) as laboratory,
-        open_session(job.path, job.facts(source), bounds=_bounds(settings)) as writer,
+        open_session(job.path, job.facts(source), bounds=settings.storage_bounds()) as writer,
     ):
         view = LiveView(source.uri, simulated=is_simulated_source(source))
         resume_from = writer.resume_state()
@@ -254,10 +252,6 @@ def _run(job: _Job, page: RunPage | None, start: FirstStart) -> tuple[SessionSum
             watching = _Watching(view, control, resume_from, page, start, attendants)
             error = _watched(job, classifier, source, writer, watching, stop)
         return _finished(job, writer, watching, error or attendants.crashes.error())
-
-
-def _bounds(settings: RunSettings) -> StorageBounds:
-    return StorageBounds.of(settings.split, settings.keep, settings.keep_results)
 
 
 def _laboratory(job: _Job, source: FrameSource) -> LaboratoryRange | None:
@@ -280,10 +274,7 @@ def _prepared(camera: str | None, bundle: str, settings: RunSettings, options: R
     allow_megapixels(settings.most_megapixels)
     uri = find_camera(camera)
     path = options.session or Path(time.strftime("session-%Y%m%d-%H%M%S.db"))
-    if options.resume and path.is_dir():
-        # The folder of a series names it.
-        path = files_of(path)[0]
-    require_no_folder(path)
+    path = session_to_write(path, resume=options.resume)
     picture = options.picture or path.with_suffix(".png")
     if options.draw:
         require_apart(picture, path, "--picture")

@@ -143,7 +143,11 @@ class RunSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         if self.until_cells is not None and not 1 <= self.until_cells <= 10**9:
             msg = f"expected until_cells of 1 or more, got {self.until_cells}"
             raise ValueError(msg)
-        StorageBounds.of(self.split, self.keep, self.keep_results)
+        self.storage_bounds()
+
+    def storage_bounds(self) -> StorageBounds:
+        """Return when the session goes on in a new file, and how much of it is kept."""
+        return StorageBounds.of(self.split, self.keep, self.keep_results)
 
 
 class Settings(RunSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):

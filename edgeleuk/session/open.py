@@ -73,6 +73,18 @@ def begun(path: Path) -> bool:
     return any(file.exists() for file in files_of(path))
 
 
+def session_to_write(path: Path, *, resume: bool) -> Path:
+    """Return the file that a run is to write; of a folder only where it goes on with the series there.
+
+    Raises
+    ------
+    UsageError
+    """
+    found = files_of(path)[0] if resume and path.is_dir() else path
+    require_no_folder(found)
+    return found
+
+
 def require_no_folder(path: Path) -> None:
     """Refuse a folder where a session is to be recorded.
 

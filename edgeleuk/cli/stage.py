@@ -195,7 +195,7 @@ def stage_map(
     overwrite(force=force)
     from edgeleuk.commands import scan as scanning
     from edgeleuk.io.config import command_settings
-    from edgeleuk.io.settings import require_settings_place, save_settings
+    from edgeleuk.io.settings_file import require_settings_place, save_settings
     from edgeleuk_firmware_bridge.commands import stage as commands
 
     flags = {"px_per_um": px_per_um, "camera": camera}

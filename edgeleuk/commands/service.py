@@ -10,7 +10,8 @@ import msgspec
 
 from edgeleuk.errors import EdgeleukError, UsageError
 from edgeleuk.io.console import warn
-from edgeleuk.io.settings import Settings, load_settings, to_toml
+from edgeleuk.io.settings import Settings, load_settings
+from edgeleuk.io.settings_file import to_toml
 from edgeleuk.serve.address import serve_options
 from edgeleuk.service.install import Target, install, require_system, require_within_reach
 from edgeleuk.service.network import network_of

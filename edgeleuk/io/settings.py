@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_type_hint
 import msgspec
 
 from edgeleuk.errors import UsageError
-from edgeleuk.io.atomic import bears, replace_file, require_replaceable, write_errors_of
 from edgeleuk.io.console import warn
 from edgeleuk.io.nearest import did_you_mean
 from edgeleuk.io.pictures.limit import MOST_MEGAPIXELS
@@ -33,8 +31,6 @@ PREFIX = "EDGELEUK_"
 RESERVED = ("EDGELEUK_DATA", "EDGELEUK_CONFIG", "EDGELEUK_MQTT_PASSWORD")
 # Words of before that are still read in files and variables of `RunSettings`.
 RENAMED = {"gate": "quality_check"}
-# How a file of settings begins that was written here.
-_HEAD = b"# Written by edgeleuk.\n"
 
 
 class RunSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -373,71 +369,6 @@ def _name_now(key: str, renamed: Mapping[str, str], keys: Mapping[str, object], 
     if name != key:
         warn(f"the setting {key} is now called {name} (in {where})")
     return None if name != key and name in keys else name
-
-
-def to_toml(settings: object) -> str:
-    """Write a struct or a dataclass as TOML that `load_settings` reads back to an equal one.
-
-    What is None is left out, and so has to be None by default. Fields that are structs themselves
-    become tables, after the rest.
-
-    Examples
-    --------
-    >>> print(to_toml(RunSettings(px_per_um=13.2)), end="")
-    runtime = "auto"
-    precision = "int8"
-    threads = 1
-    px_per_um = 13.2
-    abstain = "band"
-    reconnects = 60
-    quality_check = true
-    most_megapixels = 100.0
-    lock = true
-    every_frame = false
-    """
-    values: dict[str, Any] = msgspec.to_builtins(settings)
-    tables = {key: value for key, value in values.items() if isinstance(value, dict)}
-    parts = [_toml_lines({key: value for key, value in values.items() if key not in tables})]
-    parts += [f"\n[{key}]\n{_toml_lines(table)}" for key, table in tables.items()]
-    return "".join(parts)
-
-
-def require_settings_place(path: Path) -> None:
-    """Refuse to write settings over what edgeleuk did not make; see `require_replaceable`.
-
-    Raises
-    ------
-    UsageError
-    """
-    require_replaceable(path, bears(_HEAD))
-
-
-def save_settings(path: Path, settings: object) -> None:
-    """Write settings as a TOML file; see `to_toml`.
-
-    Raises
-    ------
-    UsageError
-        It cannot be written, or edgeleuk did not make what is there.
-    """
-    require_settings_place(path)
-    with write_errors_of(path):
-        replace_file(path, _HEAD + to_toml(settings).encode())
-
-
-def _toml_lines(values: Mapping[str, object]) -> str:
-    return "".join(f"{key} = {_toml_value(value)}\n" for key, value in values.items() if value is not None)
-
-
-def _toml_value(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        # JSON's escapes are TOML's; but TOML wants DEL escaped too, and no surrogates.
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(map(_toml_value, value)) + "]"
-    return repr(value)
 
 
 def _read(file: Path) -> str:

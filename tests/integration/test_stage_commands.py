@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from edgeleuk.errors import HardwareError, UsageError
-from edgeleuk.io.settings import load_settings, save_settings
+from edgeleuk.io.settings import load_settings
+from edgeleuk.io.settings_file import save_settings
 from edgeleuk_firmware_bridge.commands import stage as commands
 from edgeleuk_firmware_bridge.simulation.grbl import GrblSimulator
 from edgeleuk_firmware_bridge.simulation.sangaboard import SangaboardSimulator

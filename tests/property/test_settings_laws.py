@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeleuk.bundle.manifest import Envelope, InputContract, OutputContract
-from edgeleuk.io.settings import to_toml
+from edgeleuk.io.settings_file import to_toml
 from edgeleuk_convert.networks.architectures import ARCHITECTURES
 from edgeleuk_convert.training.augmentation import Augmentation
 from edgeleuk_convert.training.plan import TrainingSettings

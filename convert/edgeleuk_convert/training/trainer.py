@@ -20,7 +20,7 @@ import numpy as np
 from edgeleuk.bundle.manifest import OutputContract
 from edgeleuk.errors import CheckFailedError, UsageError
 from edgeleuk.io.atomic import part_of
-from edgeleuk.io.settings import to_toml
+from edgeleuk.io.settings_file import to_toml
 from edgeleuk_calibration.fit_output import fit_output
 from edgeleuk_convert.dataset.cells import CellSet
 from edgeleuk_convert.dataset.cnmc import load_cells, require_both_classes

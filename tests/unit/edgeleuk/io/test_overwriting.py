@@ -17,7 +17,8 @@ from sessions import record, summary
 from edgeleuk.errors import UsageError
 from edgeleuk.io.atomic import overwrite, part_of, replace_file, require_apart
 from edgeleuk.io.images import write_png
-from edgeleuk.io.settings import RunSettings, load_settings, save_settings
+from edgeleuk.io.settings import RunSettings, load_settings
+from edgeleuk.io.settings_file import save_settings
 from edgeleuk.session import create_session
 from edgeleuk.session.verify import verify_session
 

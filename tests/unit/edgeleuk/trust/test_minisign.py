@@ -187,6 +187,7 @@ def test_keys_are_read_as_they_were_written() -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "x", "untrusted comment: x\nAAAA\n", KEY.file_text, KEY.public.text[:-4], "a\nb\nc\nd\n"],
+    ids=["empty", "a letter", "short", "secret", "cut", "four lines"],
 )
 def test_what_is_no_public_key_is_refused(text: str) -> None:
     with pytest.raises(SignatureError, match=r"k\.pub"):

@@ -19,7 +19,7 @@ _HEAD = b"# Written by edgeleuk.\n"
 
 
 def to_toml(settings: object) -> str:
-    """Write a struct or a dataclass as TOML that `edgeleuk.io.settings.load_settings` reads back to an equal one.
+    """Write a struct or a dataclass as TOML that reads back to an equal one; see `settings.load_settings`.
 
     What is None is left out, and so has to be None by default. Fields that are structs themselves
     become tables, after the rest.

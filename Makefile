@@ -97,20 +97,20 @@ KINDS ?= ../shared/data/white_cells
 RUNS ?= runs/models
 SHIPPED := efficientnet-lite0-frozen
 models: install
-	mkdir -p $(RUNS)
+	mkdir -p $(RUNS)/blasts
 	$(BIN)/edgeleuk cross-validate --data $(DATA) --out $(RUNS) --folds 3 --seeds 2 --architecture $(SHIPPED) \
 	  --architecture efficientnet-lite0-narrow --architecture resnet --architecture inception --architecture baseline
 	$(BIN)/edgeleuk cross-validate --data $(DATA) --out $(RUNS)/folds --folds 5 --seeds 1 --architecture $(SHIPPED)
 	$(BIN)/edgeleuk train --data $(DATA) --architecture $(SHIPPED) --answers $(RUNS)/folds --all-subjects \
 	  --out $(RUNS)/every.keras
 	$(BIN)/edgeleuk convert $(RUNS)/every.keras --int8 --repair --calibration $(DATA) --answers $(RUNS)/folds \
-	  --out $(RUNS)/parent.edgeleuk
+	  --out $(RUNS)/blasts/default.edgeleuk
 	$(BIN)/edgeleuk train --data $(DATA) --architecture $(SHIPPED) --answers $(RUNS) --out $(RUNS)/held-out.keras
 	$(BIN)/edgeleuk convert $(RUNS)/held-out.keras --int8 --repair --calibration $(DATA) --out $(RUNS)/held-out.edgeleuk
 	$(BIN)/edgeleuk labels import $(KINDS)/pbc --slide-from pbc --by PBC --out $(RUNS)/pbc.labels --force
 	$(BIN)/edgeleuk labels import $(KINDS)/bcisc/crops --names '{label}_{slide}-*' --by BCISC \
 	  --out $(RUNS)/bcisc.labels --force
-	$(BIN)/python tests/bench/shipped_heads.py $(RUNS)/parent.edgeleuk --cnmc $(DATA) --kinds $(RUNS)/pbc.labels \
+	$(BIN)/python tests/bench/shipped_heads.py $(RUNS)/blasts/default.edgeleuk --cnmc $(DATA) --kinds $(RUNS)/pbc.labels \
 	  --kinds $(RUNS)/bcisc.labels --work $(RUNS)/heads --out edgeleuk/models/default.edgeleuk
 	$(BIN)/edgeleuk verify edgeleuk/models/default.edgeleuk
 

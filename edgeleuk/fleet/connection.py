@@ -176,7 +176,7 @@ def client_name(prefix: str, role: str) -> str:
     Examples
     --------
     >>> client_name("lab/stand3", "run")
-    'edgeleuk-run-9f2c1e0a'
+    'edgeleuk-run-2c704555'
     """
     return f"edgeleuk-{role}-{hashlib.sha256(prefix.encode()).hexdigest()[:8]}"
 

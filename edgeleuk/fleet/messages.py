@@ -209,7 +209,7 @@ def key_of(session: str, kind: str, number: object, content: object) -> str:
     Examples
     --------
     >>> key_of("3f2a", "event", 17, ["lost", "the camera is gone"])
-    '3f2a-event-17-4c5e1b3d'
+    '3f2a-event-17-c19b148f'
     """
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
     return f"{session}-{kind}-{number}-{digest[:8]}"

@@ -38,6 +38,8 @@ def to_toml(settings: object) -> str:
     most_megapixels = 100.0
     lock = true
     every_frame = false
+    pictures = "all"
+    durability = "second"
     """
     values: dict[str, Any] = msgspec.to_builtins(settings)
     tables = {key: value for key, value in values.items() if isinstance(value, dict)}

@@ -125,6 +125,7 @@ def next_name(path: Path, part: int) -> Path:
 
     Examples
     --------
+    >>> from pathlib import Path
     >>> next_name(Path("night.db"), 2).name, next_name(Path("night.002.db"), 3).name
     ('night.002.db', 'night.003.db')
     """

@@ -21,10 +21,10 @@ import numpy as np
 from edgeleuk.bundle.contracts import Answer
 from edgeleuk.bundle.descent import Taught
 from edgeleuk.bundle.heads import kind_probabilities
-from edgeleuk.bundle.manifest import VALIDATION, KindContract
+from edgeleuk.bundle.manifest import CARD, VALIDATION, KindContract
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.bundle.reference import Reference, encode_reference
-from edgeleuk.bundle.writing import write_bundle
+from edgeleuk.bundle.writing import describe_members, write_bundle
 from edgeleuk.classifier.appearance import CellAppearance
 from edgeleuk.classifier.classifier import bundle_rules
 from edgeleuk.labels.label_set import read_labels
@@ -39,7 +39,7 @@ from edgeleuk_convert.teaching.fitting import (
 )
 from edgeleuk_convert.teaching.kernels import fitted_by_landmarks, standard_of
 from edgeleuk_convert.teaching.measuring import MeasuredCells, measure
-from edgeleuk_convert.teaching.rebuilding import TaughtHeads, rebuilt
+from edgeleuk_convert.teaching.rebuilding import TaughtHeads, parents_figures, rebuilt
 from edgeleuk_convert.teaching.tasks import (
     GAMMA_OF_KIND,
     HAND_CRAFTED_OF_KIND,
@@ -138,6 +138,11 @@ def main() -> None:
         forced=False,
     )
     manifest, members = rebuilt(parent, heads, taught, notes, name=asked.out.stem)
+    # What the parent's folds tell of blasts is told of this bundle, which only has one head more.
+    told = parent.members[CARD].decode().partition("\n")[2]
+    card = members[CARD].decode().replace(parents_figures(told, taught).rstrip("\n"), told.rstrip("\n"))
+    members = {**members, CARD: card.encode()}
+    manifest = msgspec.structs.replace(manifest, members=describe_members(members))
     write_bundle(asked.out, manifest, members)
     for line in notes:
         print(line)

@@ -25,8 +25,16 @@ NOTHING_CONVERTED = Converted(
 
 
 @pytest.fixture(scope="module")
-def record() -> TrainingRecord:
+def every() -> TrainingRecord:
+    """Of the shipped bundle, which learned from every subject."""
     return bundle_record(read_bundle("default"))
+
+
+@pytest.fixture(scope="module")
+def record(every: TrainingRecord) -> TrainingRecord:
+    """The same, had it held a fold out."""
+    settings = {**every.settings, "folds": 5, "fold": 0}
+    return msgspec.structs.replace(every, settings=settings, held_out_subjects=("H2",), cross_validated=None)
 
 
 def written(record: TrainingRecord, **settings: Any) -> str:
@@ -39,6 +47,12 @@ def test_a_plain_training_is_its_flags(record: TrainingRecord) -> None:
     assert text.startswith(f"# c\n\n{RESEARCH_USE}\n\nA network")
     assert "--epochs 5 --seed 0 --folds 5 --fold 0 --answers DIR\n" in text
     assert "--seed 0\n\nCalibrated with" in text
+    assert "LEAKAGE" not in text
+
+
+def test_a_training_on_every_subject_says_so(every: TrainingRecord) -> None:
+    text = written(every, epochs=5)
+    assert "--epochs 5 --seed 0 --all-subjects --answers DIR\n" in text
     assert "LEAKAGE" not in text
 
 

@@ -110,7 +110,7 @@ def test_it_says_where_it_comes_from(shipped: Bundle, lab: Bundle, cells: DrawnC
         assert words in card
     # Whose figures are whose: the parent's are named as such, the new ones have a section of their own.
     shipped_card = shipped.members[CARD].decode()
-    heading = "## Accuracy on the held-out subjects"
+    heading = "## Accuracy on subjects that did not teach the judge"
     assert heading + "\n" in shipped_card
     parents, _, own = card.partition("## Accuracy in lab\n")
     assert f"{heading}: figures of `default`\n\nThese are the parent's figures" in parents
@@ -197,7 +197,8 @@ def test_it_can_be_taught_again_or_be_recalibrated_alone(
     # Those of each ancestor stay its own.
     headings = [line for line in card.splitlines() if line.startswith("## Accuracy")]
     assert headings == [
-        "## Accuracy on the held-out subjects: figures of `default`",
+        "## Accuracy on subjects that did not teach the judge: figures of `default`",
+        "## Accuracy in edgeleuk: figures of `default`",
         "## Accuracy in lab: figures of `lab`",
     ]
     # The shipped head, with a temperature of its own: the support vectors and the forest stay.

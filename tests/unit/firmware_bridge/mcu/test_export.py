@@ -705,7 +705,7 @@ class TestCommands:
         outcome = edgeleuk("mcu", "check", "default", *FITTING, "--vela", "ethos-u55-128", "--json")
         report = json.loads(outcome.out)["vela"]
         assert outcome.code == 0
-        assert report["npu_operators"] >= 40
+        assert report["npu_operators"] >= 38
         assert report["sram_bytes"] > 1 << 20
         assert (
             "ethos-u55-128: " in edgeleuk("mcu", "check", "default", *FITTING, "--vela", "ethos-u55-128").out

@@ -1,4 +1,4 @@
-"""Brokers for tests: Debian's mosquitto as a child process, with TLS and passwords; a wire to be cut."""
+"""Brokers for tests: Debian's mosquitto as a child process, with TLS and passwords."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import json
 import shutil
 import socket
-import struct
 import subprocess
 import threading
 from collections import Counter
@@ -138,54 +137,6 @@ class Mosquitto:
         self.kill()
 
 
-class Wire:
-    """A connection between a stand and its broker, which may be cut, or swallow everything."""
-
-    def __init__(self, to_port: int) -> None:
-        self._to = to_port
-        self._listener = socket.create_server((HOST, 0))
-        self.port = int(self._listener.getsockname()[1])
-        self._pairs: list[tuple[socket.socket, socket.socket]] = []
-        self._lock = threading.Lock()
-        self.is_down = False
-        self.cuts = 0
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def cut(self) -> int:
-        """Cut what is connected, with a reset; return how many connections that were."""
-        with self._lock:
-            pairs, self._pairs = self._pairs, []
-        for one in (end for pair in pairs for end in pair):
-            with contextlib.suppress(OSError):
-                one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                # Both wake up the thread that waits for it.
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
-        self.cuts += len(pairs)
-        return len(pairs)
-
-    def close(self) -> None:
-        self._listener.close()
-        self.cut()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                near, _ = self._listener.accept()
-            except OSError:
-                return
-            far = None
-            with contextlib.suppress(OSError):
-                far = None if self.is_down else socket.create_connection((HOST, self._to), 5)
-            if far is None:
-                near.close()
-                continue
-            with self._lock:
-                self._pairs.append((near, far))
-            for source, target in ((near, far), (far, near)):
-                threading.Thread(target=_carry, args=(source, target), daemon=True).start()
-
-
 class Consumer:
     """A program that counts a stand's messages, each once by its key, over every outage of the broker."""
 
@@ -241,14 +192,6 @@ def _listens(port: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def _carry(source: socket.socket, target: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(65536):
-            target.sendall(data)
-    for one in (source, target):
-        one.close()
 
 
 @contextlib.contextmanager

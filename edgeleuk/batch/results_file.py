@@ -18,6 +18,7 @@ import msgspec
 from edgeleuk.bundle.numbers import Count, Digest, Share  # noqa: TC001 - msgspec looks at them
 from edgeleuk.errors import IntegrityError, SessionError, UsageError
 from edgeleuk.io.closing import Closing
+from edgeleuk.io.durable import sync_folder
 from edgeleuk.results import Decision  # noqa: TC001 - msgspec looks at it
 from edgeleuk.results.kinds import Kind  # noqa: TC001 - as above
 
@@ -190,7 +191,7 @@ def open_ledger(path: Path, standard: Standard) -> Ledger:
             cure = "wait until it is done, or choose another --out"
             raise UsageError(f"another run is writing {path}", cure=cure) from error
         if new:
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         return Ledger(path, file, _read(path, file, standard))
     except BaseException:
         file.close()
@@ -288,11 +289,3 @@ def _sha256(file: Any) -> str:
     while block := file.read(1 << 20):
         whole.update(block)
     return whole.hexdigest()
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -10,6 +10,7 @@ from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.bundle.trusted import SIGNATURE_SUFFIX, is_shipped
 from edgeleuk.errors import UsageError
 from edgeleuk.io.atomic import bears, replace_file, require_replaceable, write_errors_of
+from edgeleuk.io.clock import CLOCK_SET_S
 from edgeleuk.io.console import printable
 from edgeleuk.results.structs import Printed
 from edgeleuk.trust.claim import Claim, claim_text
@@ -26,8 +27,6 @@ from edgeleuk.trust.minisign import (
 )
 from edgeleuk.trust.store import BrokenKey, look_at_keys, pin, small_text, unpin
 
-# Before edgeleuk could sign there was nothing to sign: an earlier clock has not been set.
-_FIRST_SECOND = 1_767_225_600
 _MOST_SEQUENCE = 10**18 - 1
 # Of a public key that is given as it is.
 _KEY_LETTERS = 56
@@ -233,7 +232,7 @@ def _sequence(given: int | None, at: int) -> int:
         if not 1 <= given <= _MOST_SEQUENCE:
             raise UsageError("the sequence is out of range", got=given, allowed=f"1 to {_MOST_SEQUENCE}")
         return given
-    if at < _FIRST_SECOND:
+    if at < CLOCK_SET_S:
         day = time.strftime("%Y-%m-%d", time.gmtime(at))
         raise UsageError(
             "the clock is wrong, and the sequence of a signature is the time",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeleuk.capture.base import natural_key
-from edgeleuk.control.trends import CLOCK_SET
+from edgeleuk.io.clock import CLOCK_SET_S
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,4 +37,4 @@ def in_order(sessions: Sequence[SessionQuality]) -> tuple[list[SessionQuality], 
 
 
 def _has_clock(session: SessionQuality) -> bool:
-    return session.first_at is not None and session.first_at >= CLOCK_SET
+    return session.first_at is not None and session.first_at >= CLOCK_SET_S

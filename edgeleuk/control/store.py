@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -13,7 +12,8 @@ import msgspec
 from edgeleuk.control.entries import ControlEntry  # noqa: TC001 - msgspec looks at it
 from edgeleuk.errors import IntegrityError, UsageError
 from edgeleuk.io.alone import alone_in
-from edgeleuk.io.atomic import part_of, write_errors_of
+from edgeleuk.io.atomic import write_errors_of
+from edgeleuk.io.durable import replace_durably
 from edgeleuk.io.user_folders import user_folder
 from edgeleuk.results.structs import Printed
 
@@ -128,11 +128,8 @@ def change_control(
         raise UsageError(f"{path} is a link, which is not followed", cure="pass the file it leads to")
     with alone_in(path.parent, path, _ANOTHER):
         now = change(read_control(path))
-        with write_errors_of(path, _ANOTHER), part_of(path) as (_, file):
-            file.write(_encoded(now))
-            file.flush()
-            # A rename may reach the disk before the bytes do.
-            os.fsync(file.fileno())
+        with write_errors_of(path, _ANOTHER):
+            replace_durably(path, _encoded(now))
     return now
 
 

@@ -21,6 +21,7 @@ from edgeleuk.control.measures import (
 from edgeleuk.control.optics import EVENNESS, GLASS_BLUE, GLASS_RED, LIGHT, SHARPNESS
 from edgeleuk.control.outlook import rejected_from
 from edgeleuk.counting.cusum import ALLOWANCE, LEARNED, LIMIT, Followed, Observed, follow
+from edgeleuk.io.clock import CLOCK_SET_S
 from edgeleuk.io.console import recordable
 from edgeleuk.results.trend_words import way, when
 from edgeleuk.results.trends import (
@@ -50,8 +51,6 @@ _OF_CELLS = frozenset({CELL_FOCUS, RED_TO_GREEN, BLUE_TO_GREEN, UNCERTAIN_SHARE,
 LEAST_FIELDS, LEAST_CELLS = 5, 20
 # Scales that differ by more are of two objectives: the next one magnifies by half as much again.
 OTHER_OBJECTIVE = 1.25
-# A clock that shows less was never set: no version that measures light is older.
-CLOCK_SET = datetime(2025, 1, 1, tzinfo=timezone.utc).timestamp()
 # Of the standard error of a median, to that of a mean.
 _MEDIAN = math.sqrt(math.pi / 2)
 # Shares below that are known no better than that one.
@@ -182,7 +181,7 @@ def _placed(
     scale = one.recorded.px_per_um
     if scale is None and SCALE in one.measures:
         scale = one.measures[SCALE].value
-    times = sum(one.first_at is not None and CLOCK_SET <= one.first_at >= at for at in mended)
+    times = sum(one.first_at is not None and CLOCK_SET_S <= one.first_at >= at for at in mended)
     for number, setup in enumerate(begun):
         same = (setup.recorded, setup.slide, setup.mended) == (one.recorded, slide, times)
         if same and _one_objective(setup.scale, scale):
@@ -361,6 +360,6 @@ def _name(quality: SessionQuality) -> str:
 
 def time_of(quality: SessionQuality) -> str | None:
     """Return when a session was recorded, as ISO 8601; None where the clock was not set."""
-    if quality.first_at is None or quality.first_at < CLOCK_SET:
+    if quality.first_at is None or quality.first_at < CLOCK_SET_S:
         return None
     return datetime.fromtimestamp(quality.first_at, timezone.utc).isoformat(timespec="seconds")

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeleuk.doctor.findings import failure, ok, warning
+from edgeleuk.io.clock import CLOCK_SET_S
 from edgeleuk.io.kernel import first_number
 
 if TYPE_CHECKING:
     from edgeleuk.doctor.findings import Finding
     from edgeleuk.doctor.machine import Machine
 
-# The first second of 2025, before which no such version was made.
-EARLIEST_S = 1_735_689_600.0
 _APART_S = 300.0
 _LATEST_S = 2.0**40
 _SYNC = "sudo timedatectl set-ntp true; without a network, `sudo timedatectl set-time 'YYYY-MM-DD hh:mm'`"
@@ -22,7 +21,7 @@ _BATTERY = "add a clock with a battery (RTC), or let the board see a time server
 def clock(machine: Machine) -> list[Finding]:
     """See whether the time is right."""
     now_s = first_number(machine.output("date", "+%s"), 0, _LATEST_S)
-    if now_s is not None and now_s < EARLIEST_S:
+    if now_s is not None and now_s < CLOCK_SET_S:
         text = "it stands before 2025: the order of results and the age of a session would be wrong"
         return [failure("clock", text, _SYNC)]
     synchronised = _timedate(machine).get("NTPSynchronized")

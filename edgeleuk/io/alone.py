@@ -21,7 +21,7 @@ _LOOK_AGAIN_S = 0.05
 
 
 @contextlib.contextmanager
-def alone_in(folder: Path, what: Path, cure: str) -> Iterator[None]:
+def alone_in(folder: Path, what: Path, cure: str, *, patience_s: float = PATIENCE_S) -> Iterator[None]:
     """Let no other program that asks for the same change what lies in a folder meanwhile.
 
     The folder itself is locked, which leaves nothing behind; a file in it may be replaced meanwhile.
@@ -33,23 +33,25 @@ def alone_in(folder: Path, what: Path, cure: str) -> Iterator[None]:
         Is named where it is in use.
     cure : str
         What helps where it cannot be locked.
+    patience_s : float
+        How long is waited for another program.
 
     Raises
     ------
     UsageError
-        Another program holds it for longer than `PATIENCE_S`, or it cannot be locked.
+        Another program holds it for longer than that, or it cannot be locked.
     """
     with write_errors_of(what, cure):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        _lock(what, descriptor, cure)
+        _lock(what, descriptor, cure, patience_s)
         yield
     finally:
         os.close(descriptor)
 
 
-def _lock(what: Path, folder: int, cure: str) -> None:
-    end = time.monotonic() + PATIENCE_S
+def _lock(what: Path, folder: int, cure: str, patience_s: float) -> None:
+    end = time.monotonic() + patience_s
     while True:
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # A smaller step is a correction that no reading of a session would notice.
 LEAST_JUMP_S = 1.0
+# The first second of 2025, before which no version was made that asks: a clock that shows less was never set.
+CLOCK_SET_S = 1_735_689_600.0
 
 
 class SteadyClock:

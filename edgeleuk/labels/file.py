@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import os
 import stat
 import struct
@@ -29,13 +30,15 @@ from edgeleuk.bundle.manifest import MANIFEST
 from edgeleuk.bundle.numbers import Digest, cause_of
 from edgeleuk.errors import LabelsError, UsageError
 from edgeleuk.frames import CellCrop
+from edgeleuk.io.alone import alone_in
 from edgeleuk.io.atomic import part_of, require_replaceable, write_errors_of
 from edgeleuk.io.pictures.headers import read_header
 from edgeleuk.labels.contents import FORMAT, SCHEMA_VERSION, CellEntry, content_sha256, identity_of, joined
 from edgeleuk.session.verify import is_database
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator
+    from collections.abc import Container, Iterable
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 ENDING = ".labels"
@@ -334,8 +337,7 @@ def _info(name: str) -> zipfile.ZipInfo:
     return info
 
 
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> AbstractContextManager[None]:
     """Let nobody else change the files of labels in a folder while the body runs; wait for who does.
 
     Raises
@@ -343,20 +345,6 @@ def locked(folder: Path) -> Iterator[None]:
     UsageError
         The folder is missing, or its file system knows no locks.
     """
-    import fcntl  # noqa: PLC0415 - only who writes needs it
-
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise UsageError("there is no such folder", got=folder, cure="make it, or choose another") from error
-    try:
-        try:
-            # On the folder: a lock on the file would be lost when another takes its place.
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        except OSError as error:
-            raise UsageError(
-                f"the folder {folder} cannot be locked", got=error.strerror, cure="choose a local disk"
-            ) from error
-        yield
-    finally:
-        os.close(descriptor)
+    if not folder.is_dir():
+        raise UsageError("there is no such folder", got=folder, cure="make it, or choose another")
+    return alone_in(folder, folder, "choose a local disk", patience_s=math.inf)

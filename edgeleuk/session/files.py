@@ -9,6 +9,7 @@ import sqlite3
 from typing import TYPE_CHECKING, NamedTuple
 
 from edgeleuk.errors import SessionError, UsageError
+from edgeleuk.io.durable import sync_folder
 from edgeleuk.session.commits import by_second
 from edgeleuk.session.hash_chain import append_link
 from edgeleuk.session.intact import PATIENCE_S
@@ -203,12 +204,3 @@ def connected(path: Path, *, patience_s: float = PATIENCE_S, any_thread: bool = 
     connection.execute(f"PRAGMA journal_size_limit = {FOLD_BYTES}")
     connection.execute("PRAGMA foreign_keys = ON")
     return connection
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a new name survive a power cut, too."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -11,9 +11,10 @@ import json
 from typing import TYPE_CHECKING, NamedTuple
 
 from edgeleuk.errors import EdgeleukError
-from edgeleuk.io.clock import now
+from edgeleuk.io.clock import CLOCK_SET_S, now
+from edgeleuk.io.durable import sync_folder
 from edgeleuk.session.file_reader import read_file
-from edgeleuk.session.files import OpenFile, open_file, remove_file, sync_folder
+from edgeleuk.session.files import OpenFile, open_file, remove_file
 from edgeleuk.session.hash_chain import append_link
 from edgeleuk.session.links import TEXTURE, WITH_DIGESTS
 from edgeleuk.session.schema import companions, explained, transaction
@@ -32,8 +33,6 @@ AT_ONCE = 200
 _SLACK = 0.005
 # A file is written anew when so great a part of it is free: one in so many pages.
 _LEAST_FREE = 20
-# A clock that stands before 2020 is none: what it says of an age says nothing.
-_CLOCK_IS_SET_S = 1_577_836_800.0
 # Kind of pictures, its table, its column, and what tells its cell; see `edgeleuk.session.links.PICTURES`.
 _PICTURES = (
     ("cells.crop", "cells", "crop", "track"),
@@ -150,7 +149,7 @@ def _first_left(connection: sqlite3.Connection) -> int | None:
 def last_frame_before(connection: sqlite3.Connection, at: float) -> int | None:
     """Return the last frame that was taken before that time, by a clock that was set; None where none was."""
     (frame,) = connection.execute(
-        "SELECT MAX(sequence) FROM frames WHERE captured_at < ? AND captured_at >= ?", (at, _CLOCK_IS_SET_S)
+        "SELECT MAX(sequence) FROM frames WHERE captured_at < ? AND captured_at >= ?", (at, CLOCK_SET_S)
     ).fetchone()
     return None if frame is None else int(frame)
 
@@ -385,6 +384,7 @@ def _remove_whole(path: Path, heir: Path, rule: str) -> None:
         remove_file(path)
     finally:
         held.close()
+    # What SQLite made beside it once more, as it was closed.
     remove_file(path)
     sync_folder(path.parent)
 

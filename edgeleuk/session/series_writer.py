@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 # Earlier files that are open at once, for cells that are seen again.
 _MOST_OPEN = 4
+# Earlier schemas judged each cell once.
+_WITH_VIEWS = 3
 
 
 class SeriesWriter(SessionWriter):
@@ -323,7 +325,3 @@ def _joined(states: Sequence[ResumeState], whole: SeriesReader) -> ResumeState:
         duration_s=sum(state.duration_s for state in started),
         latencies_ms=tuple(ms for state in started for ms in state.latencies_ms),
     )
-
-
-# Earlier schemas judged each cell once.
-_WITH_VIEWS = 3

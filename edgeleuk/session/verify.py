@@ -89,7 +89,11 @@ def verify_session(path: Path) -> SessionVerification:
 
 def _states(path: Path) -> list[tuple[int, int, int]]:
     """Tell whether a session's files are the same, and unchanged."""
-    found = [file.stat() for file in files_of(path)]
+    try:
+        found = [file.stat() for file in files_of(path)]
+    except FileNotFoundError:
+        # Reading it says so.
+        return []
     return [(of.st_ino, of.st_size, of.st_mtime_ns) for of in found]
 
 

@@ -25,8 +25,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "firmware_bridge"), str(ROOT / "tests")]
 
 from browser.conftest import CAMERA, Served, served  # noqa: E402
-from browser.wire import Wire  # noqa: E402
 from playwright.sync_api import sync_playwright  # noqa: E402
+from wires import Wire  # noqa: E402
 
 from edgeleuk.reports.pdf import find_chromium  # noqa: E402
 

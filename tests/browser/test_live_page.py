@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from browser.conftest import CAMERA, Served, serious, served, watched
-from browser.wire import Wire
 from playwright.sync_api import expect
+from wires import Wire
 
 from edgeleuk.session import read_session
 

@@ -12,13 +12,13 @@ from brokers import (
     USER,
     Authority,
     Mosquitto,
-    Wire,
     closing_consumer,
     needs_mosquitto,
     needs_openssl,
     wait_until,
 )
 from sessions import record, summary
+from wires import Wire
 
 from edgeleuk.commands.publish import publish_session
 from edgeleuk.fleet import sender as sending
@@ -123,11 +123,10 @@ def test_a_network_that_is_cut(tmp_path: Path, mosquitto: Mosquitto, monkeypatch
         wire = Wire(mosquitto.port)
 
         def cut() -> None:
-            wire.is_down = True
             wire.cut()
 
         def mend() -> None:
-            wire.is_down = False
+            wire.mend()
 
         broker = stand(mosquitto, wire.port)
         frames = night(tmp_path / "night.db", broker, CUTS, cut, mend)

@@ -18,7 +18,6 @@ from brokers import (
     USER,
     Authority,
     Mosquitto,
-    Wire,
     closing_consumer,
     free_port,
     needs_mosquitto,
@@ -26,6 +25,7 @@ from brokers import (
     wait_until,
 )
 from sessions import record, summary
+from wires import Wire
 
 from edgeleuk.commands.publish import publish_session
 from edgeleuk.errors import BrokerError, UsageError
@@ -134,11 +134,10 @@ def test_the_will_is_told_when_the_stand_is_cut_off(tmp_path: Path, broker: Brok
     with consumed(broker) as consumer, running(tmp_path, behind) as (session, publisher):
         record(session, 0)
         wait_until(lambda: consumer.newest.get(broker.topic("status")) == b"online", "the stand")
-        wire.is_down = True
         wire.cut()
         wait_until(lambda: consumer.newest[broker.topic("status")] == b"offline", "its will")
         session.record_event("test", "meanwhile")
-        wire.is_down = False
+        wire.mend()
         wait_until(lambda: consumer.newest[broker.topic("status")] == b"online", "the stand again")
         wait_until(lambda: len(consumer.said("events")) >= 1, "what happened meanwhile")
         ticking(session, publisher)

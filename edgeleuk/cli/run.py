@@ -178,6 +178,9 @@ def run(
         "control": control,
         "control_required": control_required,
         "mqtt": mqtt,
+        "serve": serve,
+        "tls_cert": tls_cert and str(tls_cert),
+        "tls_key": tls_key and str(tls_key),
     }
     if config is not None:
         use_config(config)
@@ -190,9 +193,6 @@ def run(
         backlash_um=backlash_um,
         stage_config=stage_config,
         lamp=lamp,
-        serve=serve,
-        tls_cert=tls_cert,
-        tls_key=tls_key,
     ) as options:
         outcome = running.run(
             settings.camera,
@@ -215,9 +215,6 @@ def run_options(
     backlash_um: float | None = None,
     stage_config: Path | None = None,
     lamp: float | None = None,
-    serve: str | None = None,
-    tls_cert: Path | None = None,
-    tls_key: Path | None = None,
 ) -> Iterator[RunOptions]:
     """Open the stage that a run is asked for, and say what else the settings and the flags ask for.
 
@@ -228,18 +225,14 @@ def run_options(
     """
     from edgeleuk.commands.run import RunOptions
     from edgeleuk.fleet.address import broker_of_settings
-    from edgeleuk.serve.address import serve_options
+    from edgeleuk.serve.address import page_of_settings
 
-    place = serve or settings.serve
-    if serve is None and settings.serve is not None:
-        tls_cert = tls_cert or _path(settings.tls_cert)
-        tls_key = tls_key or _path(settings.tls_key)
     autofocus = autofocus or settings.autofocus
     # A stage that the settings name is only used where it is asked for.
-    moved = autofocus or (stage is not None and place is not None)
+    moved = autofocus or (stage is not None and settings.serve is not None)
     if (stage is not None and not moved) or (autofocus and (stage or settings.stage) is None):
         raise UsageError("a stage and --autofocus belong together", cure="pass both, or neither")
-    page = serve_options(place, tls_cert, tls_key)
+    page = page_of_settings(settings)
     broker = broker_of_settings(settings)
     with ExitStack() as stack:
         focus = None

@@ -255,7 +255,7 @@ def scan(
     from edgeleuk.commands import scan as scanning
     from edgeleuk.fleet.address import broker_of_settings
     from edgeleuk.io.config import command_settings, use_config
-    from edgeleuk.serve.address import serve_options
+    from edgeleuk.serve.address import page_of_settings
     from edgeleuk.stage.scanning import ScanPlan
     from edgeleuk_firmware_bridge.commands import stage as commands
 
@@ -274,10 +274,13 @@ def scan(
         "pictures": pictures,
         "durability": durability,
         "mqtt": mqtt,
+        "serve": serve,
+        "tls_cert": tls_cert and str(tls_cert),
+        "tls_key": tls_key and str(tls_key),
     }
     settings = command_settings(flags, file=config, command="scan")
     plan = ScanPlan(*scanning.parse_area(area), overlap)
-    page = serve_options(serve, tls_cert, tls_key)
+    page = page_of_settings(settings)
     broker = broker_of_settings(settings)
     if config is not None:
         use_config(config)

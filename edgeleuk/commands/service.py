@@ -12,7 +12,7 @@ from edgeleuk.errors import EdgeleukError, UsageError
 from edgeleuk.io.console import warn
 from edgeleuk.io.settings import Settings, load_settings
 from edgeleuk.io.settings_file import to_toml
-from edgeleuk.serve.address import serve_options
+from edgeleuk.serve.address import page_of_settings
 from edgeleuk.service.install import Target, install, require_system, require_within_reach
 from edgeleuk.service.network import network_of
 from edgeleuk.service.unit import CONFIG, HEAD, STATE, Plan, files_of, shown
@@ -69,11 +69,7 @@ def plan_of(settings: Settings) -> Plan:
     UsageError
         A setting cannot be read, or names a host that is not known here.
     """
-    page = serve_options(
-        settings.serve,
-        None if settings.tls_cert is None else Path(settings.tls_cert),
-        None if settings.tls_key is None else Path(settings.tls_key),
-    )
+    page = page_of_settings(settings)
     scheme = (settings.camera or "").partition(":")[0].lower()
     usb, ribbon = ("video4linux",), ("video4linux", "media", "dma_heap")
     session = None if settings.session is None else STATE / settings.session

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeleuk.errors import UsageError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from edgeleuk.io.settings import Settings
 
 LOOPBACK = "127.0.0.1"
 
@@ -40,28 +41,24 @@ class ServeOptions:
             raise UsageError("a key without its certificate is of no use", cure="pass --tls-cert FILE, too")
 
 
-def serve_options(
-    text: str | None, certificate: Path | None = None, key: Path | None = None
-) -> ServeOptions | None:
-    """Read ``[HOST:]PORT``; None of nothing.
+def page_of_settings(settings: Settings) -> ServeOptions | None:
+    """Return where the settings want a run's page; None where they want none.
 
     Raises
     ------
     UsageError
-        It is not that, there is a key without a certificate, or a certificate and nothing to serve.
-
-    Examples
-    --------
-    >>> serve_options("8000"), serve_options("[::1]:0").host, serve_options("lab-pi:8000").port
-    (ServeOptions(host='127.0.0.1', port=8000, certificate=None, key=None), '::1', 8000)
+        See `serve_address`; also where there is a certificate and nothing to serve.
     """
-    if text is None:
+    certificate, key = (
+        None if file is None else Path(file) for file in (settings.tls_cert, settings.tls_key)
+    )
+    if settings.serve is None:
         if (certificate or key) is not None:
             raise UsageError(
                 "a certificate is of use with --serve alone", cure="pass --serve [HOST:]PORT, too"
             )
         return None
-    return serve_address(text, certificate, key)
+    return serve_address(settings.serve, certificate, key)
 
 
 def serve_address(text: str, certificate: Path | None = None, key: Path | None = None) -> ServeOptions:

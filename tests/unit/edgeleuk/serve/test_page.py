@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import httpx
 import pytest
@@ -12,15 +12,13 @@ from served import site
 
 from edgeleuk.cli.app import app as command_line
 from edgeleuk.errors import UsageError
+from edgeleuk.io.settings import Settings
 from edgeleuk.results.kinds import LABELS
 from edgeleuk.results.reasons import Check
-from edgeleuk.serve.address import ServeOptions, serve_options
+from edgeleuk.serve.address import ServeOptions, page_of_settings, serve_address
 from edgeleuk.serve.pages import page_files
 from edgeleuk.serve.server import code_of
 from edgeleuk.vision.quality import QualityFault
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 assert command_line
 FILES = {name: content.decode() for name, content in page_files().items()}
@@ -108,7 +106,7 @@ def test_the_interface_has_a_page_without_scripts(tmp_path: Path) -> None:
     [("8000", "127.0.0.1", 8000), (":0", "127.0.0.1", 0), ("0.0.0.0:80", "0.0.0.0", 80), ("[::]:1", "::", 1)],
 )
 def test_addresses(text: str, host: str, port: int) -> None:
-    assert serve_options(text) == ServeOptions(host, port)
+    assert serve_address(text) == ServeOptions(host, port)
 
 
 @pytest.mark.parametrize("text", ["", "http", "70000", "-1", "host:", "::1", "1:2:3", "[::1]", "٣"])
@@ -116,12 +114,20 @@ def test_what_is_no_address(text: str) -> None:
     with pytest.raises(
         UsageError, match=r"where to serve the page cannot be read: got .*, allowed \[HOST:\]PORT"
     ):
-        serve_options(text)
+        serve_address(text)
 
 
 def test_a_key_without_a_certificate(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="a key without its certificate is of no use"):
-        serve_options("8000", key=tmp_path / "key.pem")
+        serve_address("8000", key=tmp_path / "key.pem")
+
+
+def test_the_settings_say_where() -> None:
+    assert page_of_settings(Settings()) is None
+    found = page_of_settings(Settings(serve="0.0.0.0:80", tls_cert="a.pem", tls_key="a.key"))
+    assert found == ServeOptions("0.0.0.0", 80, Path("a.pem"), Path("a.key"))
+    with pytest.raises(UsageError, match="a certificate is of use with --serve alone"):
+        page_of_settings(Settings(tls_cert="a.pem"))
 
 
 def test_the_code_holds_the_address() -> None:

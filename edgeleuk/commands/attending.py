@@ -68,6 +68,19 @@ class Attendants:
         for each in (*self._others, self.signs):
             each.tick(so_far)
 
+    def recalling(self, so_far: Callable[[], SessionSummary]) -> None:
+        """Tell all of them while the run reads what it is to remember: no frame can come yet.
+
+        Raises
+        ------
+        EdgeleukError
+            A thread has crashed.
+        """
+        self.crashes.check()
+        for each in self._others:
+            each.tick(so_far)
+        self.signs.begin()
+
     def rejected(self, pixels: RgbImage, reason: str) -> None:
         """Tell all of them; see `edgeleuk.pipeline.run.Attendant`."""
         for each in (*self._others, self.signs):

@@ -342,11 +342,16 @@ def _watched(
                 read = attended(read, state)
             if walk is not None:
                 source = stack.enter_context(walk.over(source, stop, resume_from.next_sequence))
+            tracker = FieldTracker()
+
+            def recall(so_far: Callable[[], SessionSummary]) -> None:
+                tracker.recall(writer.earlier_fields(), lambda: attendants.recalling(so_far))
+
             run_pipeline(
                 source,
                 Engine(
                     classifier,
-                    FieldTracker.resumed(writer.earlier_fields()),
+                    tracker,
                     correct=job.correct,
                     quality_check=quality_check if settings.quality_check else accept,
                     watch=watch.look,
@@ -360,6 +365,7 @@ def _watched(
                     read=read,
                     enough=_enough(settings, control, job.known_kinds),
                     resume_from=resume_from,
+                    recall=recall,
                     attendant=attendants,
                 ),
                 on_frame=_all(listeners),

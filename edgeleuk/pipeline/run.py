@@ -88,6 +88,9 @@ class PipelineOptions:
     resume_from : ResumeState
         What the session holds already: counts go on from there, and so do the numbers of the frames of a
         live source; of others, pictures that are recorded are passed over.
+    recall : callable, optional
+        Called before the source is opened, with what tells what the session has come to: reads what the
+        tracker is to remember.
     attendant : Attendant, optional
     """
 
@@ -97,6 +100,7 @@ class PipelineOptions:
     read: Callable[[FrameSource, int], FrameReader] = open_reader
     enough: Callable[[Counted], str | None] | None = None
     resume_from: ResumeState = field(default_factory=ResumeState)
+    recall: Callable[[Callable[[], SessionSummary]], object] | None = None
     attendant: Attendant | None = None
 
 
@@ -142,8 +146,10 @@ def run(
     options = options or PipelineOptions()
     work = _Run(source, engine, session, options)
     try:
-        with options.read(source, options.waiting) as reader, work.look_ahead(reader, stop):
-            ended = work.loop(options.frames, options.enough, on_frame, stop)
+        if options.recall is not None:
+            options.recall(work.so_far)
+        with options.read(source, options.waiting) as reader, work.look_ahead(reader, stop) as ahead:
+            ended = work.loop(ahead, options.frames, options.enough, on_frame, stop)
     except BaseException as error:
         what = error.what if isinstance(error, EdgeleukError) else f"{type(error).__name__}"
         # The disk may be what failed: then the summary stays in memory, and the rows tell the rest.
@@ -170,11 +176,15 @@ class _JudgedView(NamedTuple):
     judgement: CellConsensus
 
 
-class _Run:
-    """The state of one run. Counts move only when what they count is on the disk."""
+class _Taking(NamedTuple):
+    """What takes the frames, once the source is opened."""
 
     reader: FrameReader
     ahead: LookAhead
+
+
+class _Run:
+    """The state of one run. Counts move only when what they count is on the disk."""
 
     def __init__(
         self,
@@ -196,17 +206,19 @@ class _Run:
         self._dust = DustWatch()
         self._events = resume_from.events
         self.counts = RunCounts.of(resume_from)
+        self._taking: _Taking | None = None
         self._on_disk = CountsOnDisk(self.counts)
 
     def look_ahead(self, reader: FrameReader, stop: threading.Event) -> LookAhead:
         """Open what takes the frames."""
-        self.reader = reader
         first = 0 if self._source.live else self._resume_from.next_sequence
-        self.ahead = LookAhead(reader, self._engine, self._scale, first, stop)
-        return self.ahead
+        ahead = LookAhead(reader, self._engine, self._scale, first, stop)
+        self._taking = _Taking(reader, ahead)
+        return ahead
 
     def loop(
         self,
+        ahead: LookAhead,
         frames: int | None,
         enough: Callable[[Counted], str | None] | None,
         on_frame: Callable[[FrameResult, RgbImage], None] | None,
@@ -215,15 +227,15 @@ class _Run:
         """Process frames until something ends it; return what did."""
         ended = None
         while ended is None and (frames is None or self.counts.processed < frames):
-            field = self.ahead.field(self._meanwhile)
+            field = ahead.field(self._meanwhile)
             if field is None:
                 return "stopped by the user" if stop.is_set() else "the source has ended"
             if frames is None or self.counts.processed + 1 < frames:
-                self.ahead.begin()
+                ahead.begin()
             self._process(field, on_frame)
             ended = None if enough is None else enough(self.counts.tally.counted)
         # What was taken is finished, too.
-        if (field := self.ahead.last()) is not None:
+        if (field := ahead.last()) is not None:
             self._process(field, on_frame)
         return ended or f"{frames} frames were processed"
 
@@ -232,7 +244,8 @@ class _Run:
         self._session.summary = self._summary(ended)
         self._session.flush()
         self._session.summary = self._summary(ended)
-        self._log_events()
+        if self._taking is not None:
+            self._log_events()
         if failed:
             self._log("error", ended)
         summary = self._summary(ended)
@@ -378,9 +391,10 @@ class _Run:
     def _meanwhile(self) -> None:
         self._log_events()
         if self._attendant is not None:
-            self._attendant.tick(self._so_far)
+            self._attendant.tick(self.so_far)
 
-    def _so_far(self) -> SessionSummary:
+    def so_far(self) -> SessionSummary:
+        """Say what the session has come to until now."""
         return self._summary("")
 
     def _log_events(self) -> None:
@@ -388,7 +402,8 @@ class _Run:
             self._log("clock", jump_text(jumped))
         # Also where no frame comes for long, a session that is gone is noticed.
         self._session.check()
-        for event in self.reader.events():
+        assert self._taking is not None
+        for event in self._taking.reader.events():
             self._log(event.kind, event.text, event.at)
 
     def _log(self, kind: str, text: str, at: float | None = None) -> None:
@@ -409,7 +424,7 @@ class _Run:
             processed=counts.processed,
             dropped=self._dropped(),
             rejected=counts.rejected,
-            in_flight=self.ahead.taken - counts.finished,
+            in_flight=(0 if self._taking is None else self._taking.ahead.taken) - counts.finished,
             detected=counts.detected,
             seen_before=counts.seen_before,
             excluded=counts.excluded_by_reason.total(),
@@ -424,7 +439,8 @@ class _Run:
 
     def _captured(self) -> int:
         # What was passed over had been captured before.
-        return self._resume_from.next_sequence + self.reader.captured - self.ahead.passed_over
+        taken = 0 if self._taking is None else self._taking.reader.captured - self._taking.ahead.passed_over
+        return self._resume_from.next_sequence + taken
 
     def _dropped(self) -> int:
         """Count frames that were never looked at, such as the one in flight when a run was cut off."""
@@ -433,7 +449,7 @@ class _Run:
             - self._resume_from.processed
             - self._resume_from.rejected_by_reason.total()
         )
-        return before + self.reader.dropped
+        return before + (0 if self._taking is None else self._taking.reader.dropped)
 
     def _truth(self, counts: RunCounts) -> dict[str, object]:
         labels = (Decision.BLAST.value, Decision.NORMAL.value)

@@ -96,8 +96,12 @@ class LifeSigns:
         self._aborted = False
         self._is_ready = False
         self._frames: int | None = None
-        self._frame_at_s = clock()
+        self.begin()
         self._look_at_s = self._tell_at_s = 0.0
+
+    def begin(self) -> None:
+        """Be patient from now on: before it no frame could come."""
+        self._frame_at_s = self._clock()
 
     def tick(self, so_far: Callable[[], SessionSummary]) -> None:
         """Look whether frames come; see `edgeleuk.pipeline.run.Attendant`.

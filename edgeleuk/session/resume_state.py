@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from itertools import groupby
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
 
 from edgeleuk.frames import Box
 from edgeleuk.results import Counted, Decision
@@ -13,9 +16,8 @@ from edgeleuk.session.schema import picture_of_texture, said, tally_rows
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from edgeleuk.vision.registration import Texture
     from edgeleuk.vision.tracking import EarlierField
 
 
@@ -105,27 +107,58 @@ def _pauses_s(connection: sqlite3.Connection) -> float:
     return float(pauses_s)
 
 
-def earlier_fields(connection: sqlite3.Connection) -> Iterator[EarlierField]:
-    """Yield the fields that a tracker is to remember, in their order; see `FieldTracker.resumed`."""
-    from edgeleuk.vision.tracking import EarlierField, Move, Placed  # noqa: PLC0415 - as below
+def textures_kept(connection: sqlite3.Connection) -> int:
+    """Count the fields whose texture is kept."""
+    (count,) = connection.execute("SELECT COUNT(*) FROM textures").fetchone()
+    return int(count)
 
-    rows = connection.execute(
-        "SELECT sequence, width, height, area, left_px, top_px,"  # noqa: S608 - a name of ours
-        f" {picture_of_texture(connection)} FROM frames LEFT JOIN textures"
-        " ON textures.frame = sequence WHERE area IS NOT NULL ORDER BY sequence"
+
+def earlier_fields(connection: sqlite3.Connection, later: int = 0) -> Iterator[EarlierField]:
+    """Yield the fields that a tracker is to remember, in their order; see `FieldTracker.recall`.
+
+    Textures are left out that it would forget again: of older fields than the newest `MOST_FIELDS`, of which
+    `later` are in later files.
+    """
+    from edgeleuk.vision.tracking import MOST_FIELDS, EarlierField, Move, Placed  # noqa: PLC0415 - as below
+
+    frames = connection.execute(
+        "SELECT sequence, width, height, area, left_px, top_px FROM frames"
+        " WHERE area IS NOT NULL ORDER BY sequence"
     )
-    for sequence, width, height, area, left, top, picture in rows:
-        moves = connection.execute(
-            "SELECT area, into_area, x_px, y_px FROM moves WHERE frame = ? ORDER BY id", (sequence,)
-        )
-        cells = connection.execute("SELECT track, x, y, w, h FROM cells WHERE frame = ?", (sequence,))
-        yield EarlierField(
-            Placed(area, left, top, tuple(Move(*move) for move in moves), _texture(picture, height, width)),
-            width,
-            height,
-            [(track, Box(*box)) for track, *box in cells],
-        )
+    moves_of = _in_order(
+        connection, "SELECT frame, area, into_area, x_px, y_px FROM moves ORDER BY frame, id"
+    )
+    cells_of = _in_order(connection, "SELECT frame, track, x, y, w, h FROM cells ORDER BY frame, track")
+    textures_of = _in_order(
+        connection,
+        f"SELECT frame, {picture_of_texture(connection)} FROM textures WHERE frame > COALESCE("  # noqa: S608 - a name of ours
+        f" (SELECT frame FROM textures ORDER BY frame DESC LIMIT 1 OFFSET {max(0, MOST_FIELDS - later)}), -1)"
+        " ORDER BY frame",
+    )
+    for sequence, width, height, area, left, top in frames:
+        moves = tuple(Move(*move) for move in moves_of(sequence))
+        cells = [(track, Box(*box)) for track, *box in cells_of(sequence)]
+        texture = None
+        for (picture,) in textures_of(sequence):
+            texture = decode_texture(picture, (height, width))
+        yield EarlierField(Placed(area, left, top, moves, texture), width, height, cells)
 
 
-def _texture(picture: bytes | None, height: int, width: int) -> Texture | None:
-    return None if picture is None else decode_texture(picture, (height, width))
+def _in_order(connection: sqlite3.Connection, query: str) -> Callable[[int], list[tuple[Any, ...]]]:
+    """Return what gives the rows of a frame, whose number comes first and is left out.
+
+    It is to be asked for frames in their order: one query then serves all of them.
+    """
+    frames = groupby(connection.execute(query), key=itemgetter(0))
+    frame, rows = next(frames, _NONE_LEFT)
+
+    def rows_of(sequence: int) -> list[tuple[Any, ...]]:
+        nonlocal frame, rows
+        while frame < sequence:
+            frame, rows = next(frames, _NONE_LEFT)
+        return [row[1:] for row in rows] if frame == sequence else []
+
+    return rows_of
+
+
+_NONE_LEFT: tuple[float, Iterator[tuple[Any, ...]]] = math.inf, iter(())

@@ -13,7 +13,7 @@ from edgeleuk.io.clock import now
 from edgeleuk.session.file_reader import SessionReader, read_file
 from edgeleuk.session.files import OpenFile, begin_next_file
 from edgeleuk.session.intact import FileWatch
-from edgeleuk.session.resume_state import ResumeState, earlier_fields, read_resume_state
+from edgeleuk.session.resume_state import ResumeState, earlier_fields, read_resume_state, textures_kept
 from edgeleuk.session.rotation import Rotation
 from edgeleuk.session.schema import explained
 from edgeleuk.session.series import GOES_ON_FROM, GOES_ON_IN, SERIES, SPLIT, next_name, read_place
@@ -117,9 +117,13 @@ class SeriesWriter(SessionWriter):
 
     def earlier_fields(self) -> Iterator[EarlierField]:
         """Yield the fields that a tracker is to remember."""
-        for file in self._earlier.files:
+        textures = []
+        for file in self.files:
             with read_file(file) as part, explained(file):
-                yield from earlier_fields(part.connection)
+                textures.append(textures_kept(part.connection))
+        for number, file in enumerate(self._earlier.files, start=1):
+            with read_file(file) as part, explained(file):
+                yield from earlier_fields(part.connection, sum(textures[number:]))
         yield from super().earlier_fields()
 
     def close(self) -> None:

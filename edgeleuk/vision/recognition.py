@@ -40,7 +40,6 @@ _COMPARED = np.round(
     np.random.default_rng(20).uniform(-1, 1, (_TABLES, _BITS, 2, 2)) * _SURROUNDINGS * _SPOT_SIGMA
 ).astype(np.intp)
 _MARGIN = int(np.abs(_COMPARED).max()) + 1
-_EACH_TABLE = np.arange(_TABLES)
 
 
 class Spots(NamedTuple):
@@ -109,12 +108,19 @@ class FieldIndex:
 
     def add(self, number: int, spots: Spots) -> None:
         """Remember a field."""
-        for place, codes in zip(spots.places, spots.codes, strict=True):
-            self._spots += 1
-            slot = self._spots % self._room
-            self._places[slot], self._fields[slot] = place, number
-            self._before[slot] = self._last[_EACH_TABLE, codes]
-            self._last[_EACH_TABLE, codes] = self._spots
+        own = np.arange(self._spots + 1, self._spots + 1 + len(spots.places))
+        slots = own % self._room
+        self._places[slots], self._fields[slots] = spots.places, number
+        for table in range(_TABLES):
+            # A stable order puts the spots of one value side by side, in the order of their numbers.
+            order = np.argsort(spots.codes[:, table], kind="stable")
+            codes, numbers = spots.codes[order, table], own[order]
+            before = self._last[table, codes]
+            follows = np.flatnonzero(codes[1:] == codes[:-1]) + 1
+            before[follows] = numbers[follows - 1]
+            self._before[slots[order], table] = before
+            self._last[table, codes] = numbers
+        self._spots += len(own)
 
     def proposals(self, spots: Spots, most: int) -> list[Proposal]:
         """Return remembered fields that share most spots with a field at one shift, best first.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from edgeleuk.vision.recognition import Proposal
 
-_MOST_FIELDS = 8192
+MOST_FIELDS = 8192
 # Of fields used last, textures lie ready; of others they are packed, 8 to 12 kB each.
 _MOST_TEXTURES = 256
 _MOST_SPECTRA = 24
@@ -61,7 +61,7 @@ class RememberedFields:
         self._textures: OrderedDict[int, Texture] = OrderedDict()
         self._packed: dict[int, bytes] = {}
         self._spectra: OrderedDict[int, Spectrum] = OrderedDict()
-        self._index = FieldIndex(_MOST_FIELDS)
+        self._index = FieldIndex(MOST_FIELDS)
 
     def __len__(self) -> int:
         return len(self._keyframes)
@@ -85,7 +85,7 @@ class RememberedFields:
         self._squares[self._square(keyframe.view)][keyframe.number] = None
         self._index.add(keyframe.number, spots)
         self._use(keyframe.number, texture)
-        if len(self._keyframes) > _MOST_FIELDS:
+        if len(self._keyframes) > MOST_FIELDS:
             self._forget(next(iter(self._keyframes)))
 
     def move(self, area: int, into: int, x: float, y: float) -> None:

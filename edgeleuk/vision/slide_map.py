@@ -91,14 +91,15 @@ class SlideMap:
         self._numbers = 0
         self._areas = 0
 
-    def recall(self, area: int, view: Rectangle, texture: Texture | None) -> None:
+    def recall(self, area: int, view: Rectangle, seen: tuple[Texture, Spots] | None) -> None:
         """Remember a field of an earlier run."""
         self._areas = max(self._areas, area)
         number = self._next_number()
-        if texture is not None:
+        if seen is not None:
+            texture, spots = seen
             self._last = Keyframe(number, area, view, texture.shape)
             self._last_texture, self._last_spectrum = texture, None
-            self._fields.put(self._last, texture, Spots.of(texture))
+            self._fields.put(self._last, texture, spots)
 
     def move(self, move: Move) -> None:
         """Make an area part of another, shifted."""

@@ -7,23 +7,31 @@ a cell is known again by its place there.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import defaultdict, deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+import cv2
+
 from edgeleuk.frames import zoom_between
+from edgeleuk.vision.recognition import Spots
 from edgeleuk.vision.registration import Rectangle, Texture
+from edgeleuk.vision.remembered import MOST_FIELDS
 from edgeleuk.vision.slide_map import Move, Placed, SlideMap
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from concurrent.futures import Future
 
     from edgeleuk.frames import Box, Cell, RgbImage
 
-__all__ = ["EarlierField", "FieldTracker", "Move", "Placed", "TrackedCell"]
+__all__ = ["MOST_FIELDS", "EarlierField", "FieldTracker", "Move", "Placed", "TrackedCell"]
 
 _MOST_CELLS = 60_000
 _MATCH_RADII = 0.7
+# Fields of an earlier run that wait described, while those before them are remembered.
+_MOST_AHEAD = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +69,11 @@ class EarlierField(NamedTuple):
     cells: Sequence[tuple[int, Box]]
 
 
+if TYPE_CHECKING:
+    # A field, the size in whose pixels it is placed, how many of these one of its own is, and its looks.
+    _Described = tuple[EarlierField, tuple[int, int], float, Future[tuple[Texture, Spots]] | None]
+
+
 class FieldTracker:
     """Remembers where each cell of a slide lies, so that it is counted once.
 
@@ -84,25 +97,40 @@ class FieldTracker:
         self.placed: Placed | None = None
         self._first: tuple[int, int] | None = None
 
-    @classmethod
-    def resumed(cls, past: Iterable[EarlierField]) -> FieldTracker:
-        """Remember what an earlier run saw, its fields in their order, and go on.
+    def recall(self, past: Iterable[EarlierField], meanwhile: Callable[[], object] = lambda: None) -> None:
+        """Remember what an earlier run saw, its fields in their order, before a first field of its own.
 
-        Cells are counted on from the largest track.
+        Cells are counted on from the largest track. What a field looks like takes a millisecond or several,
+        on all processors; `meanwhile` is called after each field.
         """
-        tracker = cls()
-        for placed, width, height, cells in past:
-            for move in placed.moves:
-                tracker._map.move(move)
-                tracker._cells.move(move)
-            shape, zoom = tracker._sized((height, width))
-            view = _view(placed, shape)
-            texture = None if placed.texture is None else placed.texture.of_size(shape)
-            tracker._map.recall(placed.area, view, texture)
-            for track, box in cells:
-                tracker._cells.put(track, _Known(placed.area, _place(box, zoom, view), view, whole=True))
-                tracker._tracks = max(tracker._tracks, track + 1)
-        return tracker
+        with ThreadPoolExecutor(cv2.getNumberOfCPUs(), thread_name_prefix="recall") as pool:
+            for field, shape, zoom, seen in self._described(past, pool):
+                self._recall(field, _view(field.placed, shape), zoom, None if seen is None else seen.result())
+                meanwhile()
+
+    def _described(self, past: Iterable[EarlierField], pool: ThreadPoolExecutor) -> Iterator[_Described]:
+        """Yield fields in their order, a few ahead of who asks, with what each looks like."""
+        ahead: deque[_Described] = deque()
+        for field in past:
+            shape, zoom = self._sized((field.height, field.width))
+            texture = field.placed.texture
+            seen = None if texture is None else pool.submit(_described, texture, shape)
+            ahead.append((field, shape, zoom, seen))
+            if len(ahead) > _MOST_AHEAD:
+                yield ahead.popleft()
+        yield from ahead
+
+    def _recall(
+        self, field: EarlierField, view: Rectangle, zoom: float, seen: tuple[Texture, Spots] | None
+    ) -> None:
+        area = field.placed.area
+        for move in field.placed.moves:
+            self._map.move(move)
+            self._cells.move(move)
+        self._map.recall(area, view, seen)
+        for track, box in field.cells:
+            self._cells.put(track, _Known(area, _place(box, zoom, view), view, whole=True))
+            self._tracks = max(self._tracks, track + 1)
 
     @property
     def unique(self) -> int:
@@ -151,6 +179,11 @@ class FieldTracker:
             self._first = shape
         zoom = zoom_between(shape, self._first)
         return (shape, 1.0) if zoom is None else (self._first, zoom)
+
+
+def _described(texture: Texture, shape: tuple[int, int]) -> tuple[Texture, Spots]:
+    texture = texture.of_size(shape)
+    return texture, Spots.of(texture)
 
 
 def _view(placed: Placed, shape: tuple[int, int]) -> Rectangle:

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,13 @@ def state_of(run: Served) -> dict[str, Any]:
     with urllib.request.urlopen(f"{run.url}/api/state") as answer:
         found: dict[str, Any] = json.load(answer)
         return found
+
+
+def total_of(run: Served) -> int:
+    """Cells that the server tells; it takes connections a moment before it tells anything."""
+    while (counts := state_of(run)["counts"]) is None:
+        time.sleep(0.02)
+    return int(counts["total"])
 
 
 def counting(page: Page, url: str) -> None:
@@ -247,7 +255,7 @@ def test_a_cut_wire_and_a_killed_server_lose_nothing(tmp_path: Path, page: Page)
             "before => Number(document.getElementById('total').textContent.replace(/\\D/g, '')) >= before",
             arg=before,
         )
-        total = state_of(run)["counts"]["total"]
+        total = total_of(run)
         page.wait_for_function(
             "total => Number(document.getElementById('total').textContent.replace(/\\D/g, '')) >= total",
             arg=total,

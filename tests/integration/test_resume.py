@@ -104,7 +104,9 @@ def test_a_finished_session_goes_on_and_has_one_summary(tmp_path: Path) -> None:
 
 def test_a_tracker_remembers_nothing_of_an_empty_session(tmp_path: Path) -> None:
     with create_session(tmp_path / "s.db", {}) as session:
-        assert FieldTracker.resumed(session.earlier_fields()).unique == 0
+        tracker = FieldTracker()
+        tracker.recall(session.earlier_fields())
+        assert tracker.unique == 0
 
 
 class TestRefusals:

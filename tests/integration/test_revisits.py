@@ -16,6 +16,7 @@ from edgeleuk.results import Decision, Prediction
 from edgeleuk.session import read_session
 from edgeleuk.session.open import resume_session
 from edgeleuk.virtual.render import VirtualSlide
+from edgeleuk.vision import tracking
 from edgeleuk.vision.tracking import FieldTracker
 
 if TYPE_CHECKING:
@@ -57,12 +58,18 @@ def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def watched(pictures: Path, session: Path, frames: int | None = None) -> SessionSummary:
     with resume_session(session, {"camera": "test://"}) as writer, open_source(f"dir://{pictures}") as source:
-        engine = Engine(Normal(), FieldTracker.resumed(writer.earlier_fields()))
+        tracker = FieldTracker()
+        engine = Engine(Normal(), tracker)
         return run(
             source,
             engine,
             writer,
-            PipelineOptions(px_per_um=SCALE, frames=frames, resume_from=writer.resume_state()),
+            PipelineOptions(
+                px_per_um=SCALE,
+                frames=frames,
+                resume_from=writer.resume_state(),
+                recall=lambda _: tracker.recall(writer.earlier_fields()),
+            ),
             stop=threading.Event(),
         )
 
@@ -82,6 +89,39 @@ def test_a_long_way_elsewhere_and_back(slide: Path, tmp_path: Path) -> None:
     assert alone.unique >= 5
     # A cell that the border cut the first time may show itself whole the second.
     assert there.unique + alone.unique <= whole.unique <= there.unique + alone.unique + 1
+
+
+def test_what_a_session_holds_is_told_before_it_is_remembered(slide: Path, tmp_path: Path) -> None:
+    session = tmp_path / "s.db"
+    first = watched(slide, session, frames=24)
+    told: list[SessionSummary] = []
+    with resume_session(session, {"camera": "test://"}) as writer, open_source(f"dir://{slide}") as source:
+        options = PipelineOptions(
+            px_per_um=SCALE,
+            frames=25,
+            resume_from=writer.resume_state(),
+            recall=lambda so_far: told.append(so_far()),
+        )
+        run(source, Engine(Normal(), FieldTracker()), writer, options, stop=threading.Event())
+    (before,) = told
+    assert (before.processed, before.counted, before.in_flight) == (24, first.counted, 0)
+
+
+def test_textures_that_would_be_forgotten_are_not_read(
+    slide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = tmp_path / "s.db"
+    watched(slide, session)
+
+    def with_texture() -> list[int]:
+        with resume_session(session, {"camera": "test://"}) as writer:
+            return [n for n, field in enumerate(writer.earlier_fields()) if field.placed.texture is not None]
+
+    every = with_texture()
+    assert len(every) > 5
+    for most in (5, 1):
+        monkeypatch.setattr(tracking, "MOST_FIELDS", most)
+        assert with_texture() == every[-most:]
 
 
 def test_resumed_between_the_first_visit_and_the_second(slide: Path, tmp_path: Path) -> None:

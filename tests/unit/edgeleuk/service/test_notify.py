@@ -98,6 +98,17 @@ def test_life_is_told_while_frames_come_and_at_no_other_time(tmp_path: Path) -> 
         assert [kind for kind, _ in run.noted] == ["watchdog"]
 
 
+def test_what_a_run_remembers_first_takes_nothing_of_the_patience(tmp_path: Path) -> None:
+    path = str(tmp_path / "notify")
+    with listening(path):
+        run = Run(Manager(environ(path, WATCHDOG_USEC="40000000")))
+        run.now_s += 50
+        run.signs.begin()
+        run.tick(29)
+        with pytest.raises(CameraError, match="no frame came for 31 s"):
+            run.tick(2)
+
+
 def test_a_paused_run_lives(tmp_path: Path) -> None:
     path = str(tmp_path / "notify")
     with listening(path) as manager:

@@ -153,7 +153,8 @@ def test_a_tracker_that_is_resumed_knows_the_cells() -> None:
         assert tracker.placed is not None
         seen = [(one.track, cell.box) for one, (_, cell) in zip(tracked, cells, strict=True) if one.is_new]
         past.append(EarlierField(tracker.placed, WIDTH, HEIGHT, seen))
-    resumed = FieldTracker.resumed(past)
+    resumed = FieldTracker()
+    resumed.recall(past)
     for x in (300, 620, 140):
         cells = [cell for _, cell in cells_at(x, 100)]
         expected = [s.track for s in tracker.update(field(x, 100), cells)]
@@ -170,7 +171,7 @@ def test_an_empty_glass_is_no_landmark() -> None:
 
 
 def test_empty_glass_pushes_nothing_out_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remembered, "_MOST_FIELDS", 2)
+    monkeypatch.setattr(remembered, "MOST_FIELDS", 2)
     tracker = FieldTracker()
     cells = [cell for _, cell in cells_at(100, 100)]
     first = tracker.update(field(100, 100), cells)
@@ -239,7 +240,8 @@ def test_a_resumed_tracker_knows_all_fields_again(monkeypatch: pytest.MonkeyPatc
                 [(s.track, c.box) for s, c in zip(tracked, cells, strict=True)],
             )
         )
-    resumed = FieldTracker.resumed(past)
+    resumed = FieldTracker()
+    resumed.recall(past)
     for number, view in enumerate(views):
         expected = list(range(number * len(cells), (number + 1) * len(cells)))
         assert [s.track for s in resumed.update(view, cells)] == expected
@@ -308,7 +310,7 @@ def test_the_fields_are_not_altered() -> None:
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remembered, "_MOST_FIELDS", 3)
+    monkeypatch.setattr(remembered, "MOST_FIELDS", 3)
     monkeypatch.setattr(remembered, "_MOST_TEXTURES", 2)
     monkeypatch.setattr(remembered, "_MOST_SPECTRA", 2)
     monkeypatch.setattr(tracking, "_MOST_CELLS", 10)

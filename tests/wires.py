@@ -13,6 +13,8 @@ _HOST = "127.0.0.1"
 class Wire:
     """Forwards to a port; cut, it takes no new connection, and those it has end with a reset.
 
+    Cut silently, as by a pulled cable, nobody is told: connections stay and carry nothing, for good.
+
     Attributes
     ----------
     target, port : int
@@ -24,25 +26,29 @@ class Wire:
     def __init__(self, target: int) -> None:
         self.target = target
         self.cuts = 0
-        self._is_down = False
+        self._is_down = self._is_silent = False
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
+        self._dead: list[tuple[socket.socket, ...]] = []
         self._lock = threading.Lock()
         self._listener = socket.create_server((_HOST, 0))
         self.port = int(self._listener.getsockname()[1])
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def cut(self) -> None:
+    def cut(self, *, silently: bool = False) -> None:
         """Let nothing through from now on; who is connected is cut off."""
-        self._is_down = True
+        self._is_down, self._is_silent = True, silently
         with self._lock:
             pairs, self._pairs = self._pairs, []
+        self.cuts += len(pairs)
+        if silently:
+            self._dead.extend(pairs)
+            return
         for one in (end for pair in pairs for end in pair):
             with contextlib.suppress(OSError):
                 one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 # Both wake up the thread that waits for it.
                 one.shutdown(socket.SHUT_RDWR)
             one.close()
-        self.cuts += len(pairs)
 
     def mend(self) -> None:
         """Let new connections through again."""
@@ -52,6 +58,8 @@ class Wire:
         """Take no connection any more."""
         self._listener.close()
         self.cut()
+        for one in (end for ends in self._dead for end in ends):
+            one.close()
 
     def _accept(self) -> None:
         while True:
@@ -59,6 +67,9 @@ class Wire:
                 near, _ = self._listener.accept()
             except OSError:
                 return
+            if self._is_down and self._is_silent:
+                self._dead.append((near,))
+                continue
             far = None
             with contextlib.suppress(OSError):
                 far = None if self._is_down else socket.create_connection((_HOST, self.target), 5)
@@ -68,13 +79,22 @@ class Wire:
             far.settimeout(None)
             with self._lock:
                 self._pairs.append((near, far))
-            for source, target in ((near, far), (far, near)):
-                threading.Thread(target=_carry, args=(source, target), daemon=True).start()
+            pair = near, far
+            for ends in (pair, pair[::-1]):
+                threading.Thread(target=self._carry, args=(pair, *ends), daemon=True).start()
 
-
-def _carry(source: socket.socket, target: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(65536):
-            target.sendall(data)
-    for one in (source, target):
-        one.close()
+    def _carry(
+        self, pair: tuple[socket.socket, socket.socket], source: socket.socket, target: socket.socket
+    ) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                if pair in self._dead:
+                    return
+                target.sendall(data)
+        if pair in self._dead:
+            return
+        for one in pair:
+            # Closing alone neither wakes up the other thread nor tells the other end.
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()

@@ -116,9 +116,11 @@ class PageWorker(Closing):
             self._pictures.done()
 
     def _tell(self) -> None:
-        self._document_due_s = time.monotonic() + DOCUMENT_EVERY_S
-        self._silent_until_s = time.monotonic() + _LONGEST_SILENCE_S
         document = document_of(self._state, self._quality, self._counts)
+        told_at_s = time.monotonic()
+        # Until there are counts, they are told as soon as they come.
+        self._document_due_s = told_at_s + (0.0 if document["counts"] is None else DOCUMENT_EVERY_S)
+        self._silent_until_s = told_at_s + _LONGEST_SILENCE_S
         self._state.documents.put(msgspec.json.encode(document))
 
 

@@ -231,12 +231,13 @@ def test_every_button_is_answered_and_recorded(
     expect(page.locator("#connection")).to_be_visible()
 
 
-def test_a_cut_wire_and_a_killed_server_lose_nothing(tmp_path: Path, page: Page) -> None:
+@pytest.mark.parametrize("silently", [False, True], ids=["with a reset", "silently"])
+def test_a_cut_wire_and_a_killed_server_lose_nothing(tmp_path: Path, page: Page, silently: bool) -> None:
     words = ["run", "--camera", CAMERA, "--session", "s.db", "--serve"]
     with served([*words, "0"], tmp_path) as run:
         wire = Wire(run.port)
         counting(page, f"http://127.0.0.1:{wire.port}")
-        wire.cut()
+        wire.cut(silently=silently)
         expect(page.locator("#connection")).to_be_visible()
         before = int(page.locator("#total").inner_text())
         wire.mend()

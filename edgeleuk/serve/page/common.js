@@ -50,12 +50,12 @@ export function write(id, text) {
 }
 
 /** Ask the server; return what it answers, or throw an Error with its sentence. */
-export async function ask(path, body) {
+export async function ask(path, body, signal) {
   const options = body === undefined ? {} : {
     method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
   };
   let answer;
-  try { answer = await fetch(path, { cache: "no-store", ...options }); } catch { throw new Error(t("connection.none")); }
+  try { answer = await fetch(path, { cache: "no-store", signal, ...options }); } catch { throw new Error(t("connection.none")); }
   const told = await answer.json().catch(() => ({}));
   if (answer.ok) return told;
   const error = new Error(typeof told.detail === "string" ? told.detail : t("refused", { status: answer.status }));
@@ -122,16 +122,28 @@ export async function begin() {
 /**
  * Keep connected with a stream of messages.
  *
- * A connection that is cut, or silent for longer than `silenceMs`, is made again after 0.25 s, then later, 1 s at
- * most; an attempt that takes longer than 1.5 s is given up. Without WebSocket `poll` is asked for every second.
+ * A connection that is cut, or silent for longer than `silenceMs`, is made again after 0.25 s, then later, 0.5 s at
+ * most; an attempt that takes longer than 1.5 s is given up. `poll` is asked for first: browsers let a WebSocket wait
+ * for seconds when those before it failed. Without WebSocket it is asked for every second.
  */
 export function connect(path, poll, heard, changed) {
   const silenceMs = 4000;
   let waitMs = 250, socket = null, quiet = 0, again = 0;
   const later = () => {
     clearTimeout(again);
-    again = setTimeout(open, waitMs);
-    waitMs = Math.min(1000, waitMs * 2);
+    again = setTimeout(reach, waitMs);
+    waitMs = Math.min(500, waitMs * 2);
+  };
+  const reach = async () => {
+    clearTimeout(again);
+    const signal = AbortSignal.timeout(1500);
+    try {
+      heard(await ask(poll, undefined, signal));
+    } catch {
+      // Where requests hang on dead connections, as behind a pulled cable, new ones wait for them; a WebSocket does not.
+      if (!signal.aborted) { later(); return; }
+    }
+    if (!socket) open();
   };
   const lost = (one) => {
     if (one !== socket) return;
@@ -169,7 +181,7 @@ export function connect(path, poll, heard, changed) {
     round();
     return;
   }
-  addEventListener("online", () => { if (!socket) open(); });
-  document.addEventListener("visibilitychange", () => { if (!document.hidden && !socket) open(); });
+  addEventListener("online", () => { if (!socket) reach(); });
+  document.addEventListener("visibilitychange", () => { if (!document.hidden && !socket) reach(); });
   open();
 }

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from edgeleuk.errors import EdgeleukError, SessionError, UsageError
 from edgeleuk.session.counting_rows import CountingRows
 from edgeleuk.session.hash_chain import TABLES_BROKEN, ChainResult, has_its_tables, verify_chain
-from edgeleuk.session.links import WITH_DIGESTS
+from edgeleuk.session.links import TEXTURE, WITH_DIGESTS
 from edgeleuk.session.schema import (
     APPLICATION_ID,
     RESTORE,
@@ -60,7 +60,11 @@ _KEYS = {
 # Rows that are read at once: of cells with their pictures some megabytes.
 _PAGE = 200
 _LATER_CROP = "SELECT crop FROM views WHERE track = ? AND crop IS NOT NULL ORDER BY frame LIMIT 1"
-_RULE = "SELECT rule FROM removed JOIN removals ON removals.id = removal WHERE frame = ? AND track = ?"
+# The texture of a field has no cell.
+_RULE = (
+    "SELECT rule FROM removed JOIN removals ON removals.id = removal"  # noqa: S608 - a name of ours
+    f" WHERE frame = ? AND track = ? AND picture <> '{TEXTURE}'"
+)
 # Columns that are left out unless they are asked for.
 _PICTURES = ("thumbnail", "crop", "contours")
 # Earlier sessions did not keep where a field lies.

@@ -423,13 +423,15 @@ class _Run:
         )
 
     def _captured(self) -> int:
-        # What was passed over had been captured before.
-        return self._resume_from.next_sequence + self.reader.captured - self.ahead.passed_over
+        # What was passed over had been captured before. Of files that a rule removed nothing is counted.
+        before = self._resume_from.next_sequence - self._resume_from.first_sequence
+        return before + self.reader.captured - self.ahead.passed_over
 
     def _dropped(self) -> int:
         """Count frames that were never looked at, such as the one in flight when a run was cut off."""
         before = (
             self._resume_from.next_sequence
+            - self._resume_from.first_sequence
             - self._resume_from.processed
             - self._resume_from.rejected_by_reason.total()
         )

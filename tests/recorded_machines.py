@@ -22,6 +22,7 @@ from recording import (
     release,
     says,
     sent,
+    service,
     software,
     stage_info,
     time_of,
@@ -112,6 +113,7 @@ PI_4 = Recorded(
         **written(),
         **time_of(),
         **user(),
+        **service(),
         **kernel(),
         **LOCALE,
         "vcgencmd get_throttled": says("throttled=0x0"),
@@ -257,6 +259,7 @@ LAPTOP = Recorded(
         **disk("/dev/nvme0n1p2"),
         # The desktop gives the camera to who sits at it: no group is needed.
         **user("ada adm sudo"),
+        **service("inactive", "dead", enabled="", load="not-found"),
         **kernel("uvcvideo 1-8:1.1: Found UVC 1.10 device Integrated Camera (04f2:b78e)"),
         "systemctl is-active ModemManager": says("active"),
     },
@@ -301,6 +304,7 @@ CONTAINER = Recorded(
         "etc/os-release": release("Debian GNU/Linux 12 (bookworm)"),
     },
     programs={
+        **dict.fromkeys(service(), Said(1, "", "System has not been booted with systemd\n")),
         **software("3.11.13", "x86_64"),
         **opencv("SSE SSE2 SSE3"),
         **litert(),

@@ -259,6 +259,26 @@ def time_of(synchronised: str = "yes", zone: str = "Europe/Berlin", local: str =
     }
 
 
+def service(
+    state: str = "active", step: str = "running", result: str = "success", *, enabled: str = "enabled",
+    restarts: int = 0, load: str = "loaded",
+) -> dict[str, Said]:  # fmt: skip
+    """Return what systemd says of the service."""
+    asked = "LoadState,ActiveState,SubState,Result,UnitFileState,StatusText,ActiveEnterTimestamp,NRestarts"
+    return {
+        f"systemctl show edgeleuk.service -p {asked}": says(
+            f"LoadState={load}",
+            f"ActiveState={state}",
+            f"SubState={step}",
+            f"Result={result}",
+            f"UnitFileState={enabled}",
+            "StatusText=12 fields, 3 rejected, 7 cells counted",
+            "ActiveEnterTimestamp=Thu 2026-05-28 20:11:02 CEST",
+            f"NRestarts={restarts}",
+        )
+    }
+
+
 def user(groups: str = "ada adm dialout sudo video render") -> dict[str, Said]:
     return {
         "id -un": says("ada"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from recorded_machines import CONTAINER, GERMAN, JETSON, LAPTOP, MINI_PC, PI_4, PI_5
-from recording import NOW_S, Fault, disk, kernel, memory, probe, says, software, time_of, written
+from recording import NOW_S, Fault, disk, kernel, memory, probe, says, service, software, time_of, written
 
 from edgeleuk.io.programs import Said
 
@@ -331,6 +331,40 @@ BOARD_FAULTS = (
             )
         },
         changes={"environ": GERMAN | {"LANG": "fr_FR.UTF-8"}},
+    ),
+    # The service.
+    Fault(
+        "the service failed",
+        PI_4,
+        ("system", "service", "failure"),
+        "installed, failed (failed), its last end: watchdog; systemd started it anew 5 times",
+        "edgeleuk service logs",
+        programs=service("failed", "failed", "watchdog", restarts=5),
+    ),
+    Fault(
+        "the service does not start with the machine",
+        PI_5,
+        ("system", "service", "warning"),
+        "does not start with the machine",
+        "systemctl enable edgeleuk",
+        programs=service(enabled="disabled"),
+    ),
+    Fault(
+        "the service stands",
+        LAPTOP,
+        ("system", "service", "warning"),
+        "installed, inactive (dead)",
+        "systemctl start edgeleuk",
+        programs=service("inactive", "dead"),
+    ),
+    Fault(
+        "the service starts again and again",
+        MINI_PC,
+        ("system", "service", "warning"),
+        "activating (auto-restart), its last end: exit-code; systemd started it anew 7 times; 3 runs",
+        "edgeleuk service logs",
+        files={"var/lib/edgeleuk/service.json": '{"failures": 3, "token": "t"}'},
+        programs=service("activating", "auto-restart", "exit-code", restarts=7),
     ),
     Fault(
         "letters of one language",

@@ -51,7 +51,7 @@ EXAMPLES: dict[tuple[str, ...], tuple[str, str]] = {
         "segment a.png b.png --out masks --px-per-um 13.2",
     ),
     ("review",): ("review night.db", "review night.db --serve 8765"),
-    ("replay",): ("replay night.db --cell 3", "replay night.db --cell 3 --bundle resnet.edgeleuk"),
+    ("replay",): ("replay night.db --cell 3", "replay night.db --bundle resnet.edgeleuk"),
     ("export",): ("export night.db --csv --out night.csv", "export night.db --coco night-coco"),
     ("report",): ("report night.db --html night.html --pdf night.pdf", "report --compare night.db again.db"),
     ("publish",): (

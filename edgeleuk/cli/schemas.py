@@ -22,7 +22,7 @@ from edgeleuk.commands.keep import KeptSessions
 from edgeleuk.commands.labels import LabelsImported, LabelsWritten
 from edgeleuk.commands.probe import ProbeResult
 from edgeleuk.commands.publish import Publication
-from edgeleuk.commands.replay import Replay
+from edgeleuk.commands.replay import Replay, ReplayedSession
 from edgeleuk.commands.signing import SignedBundle, TrustedKeys
 from edgeleuk.commands.updates import Pulled
 from edgeleuk.control.store import ControlFile
@@ -72,6 +72,7 @@ PRINTED: Mapping[str, type] = {
     "report-compare": SessionComparison,
     "trend": TrendResult,
     "replay": Replay,
+    "replay-session": ReplayedSession,
     "review": ReviewState,
     "session-keep": KeptSessions,
     "labels-list": LabelList,

@@ -15,19 +15,26 @@ from edgeleuk.io.atomic import overwrite
 
 def replay(
     session: Annotated[Path, typer.Argument(metavar="SESSION", help="A file that `run` recorded.")],
-    cell: Annotated[int, typer.Option("--cell", metavar="N", help="Number of the cell in the session.")],
+    cell: Annotated[
+        int | None, typer.Option("--cell", metavar="N", help="One cell by its number; without it all.")
+    ] = None,
     bundle: BundleOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Judge one recorded cell again: the same bundle gives the same probability, bit for bit."""
+    """Judge recorded cells again: the same bundle gives the same probabilities, bit for bit."""
     from edgeleuk.commands import replay as replaying
     from edgeleuk.io.config import command_settings
 
-    result = replaying.replay_cell(
-        session, cell, command_settings({"bundle": bundle}, command="replay").bundle
-    )
-    emit(result, replaying.replay_text, as_json=as_json)
-    if not result.equal:
+    name = command_settings({"bundle": bundle}, command="replay").bundle
+    if cell is None:
+        whole = replaying.replay_session(session, name)
+        emit(whole, replaying.replayed_text, as_json=as_json)
+        differs = bool(whole.different)
+    else:
+        one = replaying.replay_cell(session, cell, name)
+        emit(one, replaying.replay_text, as_json=as_json)
+        differs = not one.equal
+    if differs:
         raise typer.Exit(3)
 
 

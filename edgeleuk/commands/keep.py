@@ -91,7 +91,7 @@ def keep_sessions(place: Path, keep: str | None, keep_results: str | None) -> Ke
         left += rotation.left
     if bounds.keep_results is not None:
         try:
-            remove_results(_not_recorded(found, files, left), bounds.keep_results)
+            remove_results(_not_recorded(found, files, left), bounds.keep_results, left)
         except EdgeleukError as error:
             left.append(str(error))
     remaining = [file for file in files if file.exists()]

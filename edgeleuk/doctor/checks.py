@@ -6,7 +6,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from edgeleuk.doctor import camera, clock, power, software, stage, storage, system
+from edgeleuk.doctor import camera, clock, power, service, software, stage, storage, system
 from edgeleuk.doctor.findings import examination, failure, in_group, warning
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ CHECKS: tuple[Check, ...] = (
     Check("system", "system", system.operating_system, 30.0),
     Check("system", "memory", system.memory),
     Check("system", "swap", system.swap),
+    Check("system", "service", service.service, 30.0),
     Check("software", "packages", software.packages, 30.0),
     Check("software", "extras", software.extras, 30.0),
     Check("software", "opencv", software.opencv, 80.0),

@@ -438,14 +438,16 @@ class _Run:
         )
 
     def _captured(self) -> int:
-        # What was passed over had been captured before.
+        # What was passed over had been captured before. Of files that a rule removed nothing is counted.
+        before = self._resume_from.next_sequence - self._resume_from.first_sequence
         taken = 0 if self._taking is None else self._taking.reader.captured - self._taking.ahead.passed_over
-        return self._resume_from.next_sequence + taken
+        return before + taken
 
     def _dropped(self) -> int:
         """Count frames that were never looked at, such as the one in flight when a run was cut off."""
         before = (
             self._resume_from.next_sequence
+            - self._resume_from.first_sequence
             - self._resume_from.processed
             - self._resume_from.rejected_by_reason.total()
         )

@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from edgeleuk.review.queue import Why
     from edgeleuk.review.state import ReviewState
     from edgeleuk.review.words import Words
-    from edgeleuk.session.reviewed_series import ReviewedSeries
-    from edgeleuk.session.reviews import Review, ReviewedSession
+    from edgeleuk.session.reviews import Review
 
 # Where a session does not record from where on a cell is called a blast.
 _THRESHOLD = 0.5
@@ -61,7 +60,7 @@ class ReviewDesk(Closing):
 
     def __init__(self, path: Path, *, writes: bool = True) -> None:
         self.path = path
-        self._session: ReviewedSession | ReviewedSeries = open_for_review(path, writes=writes)
+        self._session = open_for_review(path, writes=writes)
         self._lock = threading.Lock()
         self.seed = self._session.first_link()
         known = known_error_of(self._session.settings.get("known_error"))

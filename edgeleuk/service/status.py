@@ -16,7 +16,12 @@ from edgeleuk.service.memory import FILE, Memory
 from edgeleuk.service.unit import STATE, UNIT
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    from edgeleuk.io.programs import Said
+
+    Run = Callable[[Sequence[str], float], Said | None]
 
 _PROGRAM_S = 20.0
 # What is asked of systemd, and what it is called here.
@@ -25,6 +30,7 @@ _ASKED = {
     "ActiveState": "state",
     "SubState": "step",
     "Result": "result",
+    "UnitFileState": "enabled",
     "StatusText": "text",
     "ActiveEnterTimestamp": "since",
 }
@@ -41,6 +47,8 @@ class ServiceStatus(Printed, frozen=True, kw_only=True):
     Attributes
     ----------
     installed : bool
+    enabled : bool
+        It starts with the machine.
     state : str
         ``active``, ``activating`` (it starts, or waits for the next try), ``inactive`` or ``failed``.
     step : str
@@ -61,6 +69,7 @@ class ServiceStatus(Printed, frozen=True, kw_only=True):
 
     schema_version: int = 1
     installed: bool
+    enabled: bool = False
     state: str
     step: str
     result: str
@@ -83,20 +92,22 @@ class ServiceStatus(Printed, frozen=True, kw_only=True):
         )
 
 
-def service_status(folder: Path = STATE) -> ServiceStatus:
+def service_status(folder: Path = STATE, run: Run = run_program) -> ServiceStatus:
     """Ask systemd.
 
     Parameters
     ----------
     folder : Path
         Where the service keeps its memory.
+    run : callable
+        Runs a program, as `run_program` does.
 
     Raises
     ------
     MissingDependencyError
         systemd is not here, or does not run.
     """
-    said = run_program(("systemctl", "show", UNIT, "-p", ",".join((*_ASKED, "NRestarts"))), _PROGRAM_S)
+    said = run(("systemctl", "show", UNIT, "-p", ",".join((*_ASKED, "NRestarts"))), _PROGRAM_S)
     if said is None or said.code != 0:
         raise MissingDependencyError(
             "systemd does not run here, so there is no service",
@@ -111,6 +122,7 @@ def service_status(folder: Path = STATE) -> ServiceStatus:
     restarts = facts.get("NRestarts", "0")
     return ServiceStatus(
         installed=facts.get("LoadState") == "loaded",
+        enabled=facts.get("UnitFileState") == "enabled",
         state=facts.get("ActiveState", "inactive"),
         step=facts.get("SubState", ""),
         result=facts.get("Result", ""),
@@ -127,6 +139,8 @@ def status_text(status: ServiceStatus) -> str:
     lines = [f"service   {status.state} ({status.step})" + (f" since {status.since}" if status.since else "")]
     if status.text:
         lines.append(f"says      {printable(status.text)}")
+    if status.installed and not status.enabled:
+        lines.append("enabled   no: it does not start with the machine")
     if status.restarts or status.result not in ("", "success"):
         lines.append(f"restarts  {status.restarts}, the last end: {status.result}")
     if status.failures:

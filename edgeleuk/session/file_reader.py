@@ -6,13 +6,14 @@ import contextlib
 import errno
 import json
 import sqlite3
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeleuk.errors import EdgeleukError, SessionError, UsageError
 from edgeleuk.session.counting_rows import CountingRows
 from edgeleuk.session.hash_chain import TABLES_BROKEN, ChainResult, has_its_tables, verify_chain
-from edgeleuk.session.links import WITH_DIGESTS
+from edgeleuk.session.links import TEXTURE, WITH_DIGESTS
 from edgeleuk.session.schema import (
     APPLICATION_ID,
     RESTORE,
@@ -57,10 +58,16 @@ _KEYS = {
     "reviews": "reviews.id",
     "removals": "id",
 }
+# How often a file is opened before it is taken for one that cannot be locked, and what is waited between.
+_TRIES, _WAIT_S = 3, 0.02
 # Rows that are read at once: of cells with their pictures some megabytes.
 _PAGE = 200
 _LATER_CROP = "SELECT crop FROM views WHERE track = ? AND crop IS NOT NULL ORDER BY frame LIMIT 1"
-_RULE = "SELECT rule FROM removed JOIN removals ON removals.id = removal WHERE frame = ? AND track = ?"
+# The texture of a field has no cell.
+_RULE = (
+    "SELECT rule FROM removed JOIN removals ON removals.id = removal"  # noqa: S608 - a name of ours
+    f" WHERE frame = ? AND track = ? AND picture <> '{TEXTURE}'"
+)
 # Columns that are left out unless they are asked for.
 _PICTURES = ("thumbnail", "crop", "contours")
 # Earlier sessions did not keep where a field lies.
@@ -90,7 +97,8 @@ def read_file(path: Path, *, shared: bool = False) -> SessionReader:
     if not path.is_file():
         raise UsageError("there is no such session file", got=path)
     with explained(path):
-        connection = _connect(path, "mode=rw") if shared else opened(path)
+        before = _state(path)
+        connection, is_locked = (_connect(path, "mode=rw"), True) if shared else _locked(path)
         try:
             found = [
                 connection.execute(f"PRAGMA {name}").fetchone()[0]
@@ -98,7 +106,7 @@ def read_file(path: Path, *, shared: bool = False) -> SessionReader:
             ]
             _require_ours(path, *found)
             _require_tables(path, connection, found[1])
-            return SessionReader(path, connection)
+            return SessionReader(path, connection, None if is_locked else before)
         except BaseException:
             connection.close()
             raise
@@ -118,9 +126,13 @@ class SessionReader(CountingRows):
         As `SessionSummary.to_json` made it; None when the run was cut off.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+    def __init__(
+        self, path: Path, connection: sqlite3.Connection, unlocked: tuple[int, ...] | None = None
+    ) -> None:
         self.path = path
         self._connection = connection
+        # What the file was, where others may change it as long as it is read.
+        self._unlocked = unlocked
         self.schema = 0
         with explained(path), _decoded(path):
             self.settings: dict[str, object] = {
@@ -291,6 +303,12 @@ class SessionReader(CountingRows):
     def _close_after(self, error: BaseException | None) -> None:
         """Close the file; what could not be read because records were changed is told from a bug."""
         try:
+            if self._unlocked is not None and _state(self.path) != self._unlocked:
+                raise SessionError(
+                    f"{self.path} changed while it was read, and may not be written from here",
+                    got="half of the change",
+                    cure="run the command again",
+                ) from error
             if _may_be_of_the_records(error):
                 fault = self._fault()
                 if fault is not None:
@@ -360,22 +378,63 @@ def _require_tables(path: Path, connection: sqlite3.Connection, version: int) ->
         raise SessionError(f"{path} is damaged", got=TABLES_BROKEN, cure=RESTORE)
 
 
-def opened(path: Path) -> sqlite3.Connection:
-    """Open for reading, also where no file may be written beside the session."""
-    log = companions(path)[0]
-    if not log.exists() or log.stat().st_size == 0:
-        # Nobody writes and nothing is left to fold in: no lock and no shared memory are needed.
-        return _connect(path, "mode=ro&immutable=1")
-    connection = _connect(path, "mode=rw")
+def held(path: Path) -> sqlite3.Connection:
+    """Open a file as `_locked` does, for any thread: it is not removed as long as this is open."""
+    return _locked(path, any_thread=True)[0]
+
+
+def _locked(path: Path, *, any_thread: bool = False) -> tuple[sqlite3.Connection, bool]:
+    """Open a file so that a rule neither removes it meanwhile nor changes what is read; whether that holds.
+
+    SQLite's locks do it. They take two files beside the session, and where none may be made there are none.
+    """
+    # A journal is of another program, which is not to be made good here.
+    if not path.with_name(f"{path.name}-journal").exists():
+        for tries_left in reversed(range(_TRIES)):
+            connection = _connect(path, "mode=rw", any_thread=any_thread)
+            try:
+                connection.execute("PRAGMA query_only = ON")
+                connection.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone()
+            except sqlite3.OperationalError:
+                connection.close()
+                if tries_left:
+                    # Another may just be closing it.
+                    time.sleep(_WAIT_S)
+            except BaseException:
+                connection.close()
+                raise
+            else:
+                return connection, True
+    if not _has_log(path):
+        # Nobody writes and nothing is left to fold in: it can be read without locks.
+        return _connect(path, "mode=ro&immutable=1", any_thread=any_thread), False
+    # No room for the log's shared index: without sharing it lives in memory.
+    connection = _connect(path, "mode=rw", any_thread=any_thread)
+    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+    return connection, True
+
+
+def _has_log(path: Path) -> bool:
     try:
-        connection.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone()
-    except sqlite3.OperationalError:
-        connection.close()
-        # No room for the log's shared index: without sharing it lives in memory.
-        connection = _connect(path, "mode=rw")
-        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-    return connection
+        return companions(path)[0].stat().st_size > 0
+    except FileNotFoundError:
+        return False
 
 
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, isolation_level=None, timeout=5)
+def _state(path: Path) -> tuple[int, ...]:
+    """Return what is another once a file was changed; nothing of one that is gone."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return ()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _connect(path: Path, mode: str, *, any_thread: bool = False) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?{mode}",
+        uri=True,
+        isolation_level=None,
+        timeout=5,
+        check_same_thread=not any_thread,
+    )

@@ -133,6 +133,23 @@ def open_file(path: Path, settings: Mapping[str, object] | None = None) -> OpenF
     UsageError
         It may not be written.
     """
+    lock = locked_file(path)
+    try:
+        with explained(path):
+            return OpenFile(path, connected(path, any_thread=by_second(settings or {})), lock)
+    except BaseException:
+        os.close(lock)
+        raise
+
+
+def locked_file(path: Path) -> int:
+    """Hold a file, so that nobody else writes it; return its descriptor.
+
+    Raises
+    ------
+    SessionError, UsageError
+        As of `open_file`.
+    """
     try:
         lock = os.open(path, os.O_RDWR)
     except OSError as error:
@@ -140,10 +157,10 @@ def open_file(path: Path, settings: Mapping[str, object] | None = None) -> OpenF
     try:
         with explained(path):
             hold(path, lock)
-            return OpenFile(path, connected(path, any_thread=by_second(settings or {})), lock)
     except BaseException:
         os.close(lock)
         raise
+    return lock
 
 
 def require_new(path: Path, cure: str) -> None:

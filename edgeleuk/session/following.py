@@ -86,7 +86,6 @@ class SessionFollower(Closing):
                 allowed=f"{min(CONTINUED)} or later",
             )
         with explained(self.path):
-            # Not by `opened`: of a session that somebody writes, an empty log says nothing.
             self._connection = sqlite3.connect(
                 f"{self.path.absolute().as_uri()}?mode=rw",
                 uri=True,

@@ -137,8 +137,9 @@ def resume_session(
             got=broken,
             cure="start a new session",
         )
+    stays: list[str] = []
     if bounds.keep_results is not None:
-        files = tuple(remove_results(files, bounds.keep_results))
+        files = tuple(remove_results(files, bounds.keep_results, stays))
     file = open_file(files[-1], settings)
     try:
         with explained(file.path):
@@ -149,6 +150,8 @@ def resume_session(
     # The wall clock may stand before what is recorded, as a Raspberry Pi's does after its start.
     behind_s = go_on_from(writer.last_at() or 0.0)
     writer.record_event("resumed", goes_on)
+    for why in stays:
+        writer.record_event("disk", why)
     if behind_s >= LEAST_JUMP_S:
         writer.record_event("clock", behind_text(behind_s))
     return writer

@@ -13,6 +13,7 @@ from edgeleuk.frames import Box
 from edgeleuk.results import Counted, Decision
 from edgeleuk.session.pictures import decode_texture
 from edgeleuk.session.schema import picture_of_texture, said, tally_rows
+from edgeleuk.session.series import goes_on
 
 if TYPE_CHECKING:
     import sqlite3
@@ -27,6 +28,8 @@ class ResumeState:
 
     Attributes
     ----------
+    first_sequence : int
+        Number of the first frame of which something is known: those before were in files that a rule removed.
     next_sequence : int
         Number of the first frame that is not recorded.
     processed, detected, seen_before, excluded, events : int
@@ -42,6 +45,7 @@ class ResumeState:
     latencies_ms : tuple of float
     """
 
+    first_sequence: int = 0
     next_sequence: int = 0
     processed: int = 0
     detected: int = 0
@@ -58,9 +62,9 @@ class ResumeState:
 
 def read_resume_state(connection: sqlite3.Connection) -> ResumeState:
     """Add up what a session's records tell."""
-    last, processed, detected, seen_before, excluded, first_at, last_at = connection.execute(
-        "SELECT MAX(sequence), COUNT(*) FILTER (WHERE rejected IS NULL), SUM(detected), SUM(seen_before),"
-        " SUM(excluded), MIN(captured_at), MAX(captured_at) FROM frames"
+    first, last, processed, detected, seen_before, excluded, first_at, last_at = connection.execute(
+        "SELECT MIN(sequence), MAX(sequence), COUNT(*) FILTER (WHERE rejected IS NULL), SUM(detected),"
+        " SUM(seen_before), SUM(excluded), MIN(captured_at), MAX(captured_at) FROM frames"
     ).fetchone()
     (events,) = connection.execute("SELECT COUNT(*) FROM events").fetchone()
     if last is None:
@@ -73,6 +77,7 @@ def read_resume_state(connection: sqlite3.Connection) -> ResumeState:
     rejected = "SELECT rejected, COUNT(*) FROM frames WHERE rejected IS NOT NULL GROUP BY 1"
     latencies = connection.execute("SELECT latency_ms FROM frames WHERE latency_ms IS NOT NULL")
     return ResumeState(
+        first_sequence=first if goes_on(connection) else 0,
         next_sequence=last + 1,
         processed=processed,
         detected=detected,

@@ -1,4 +1,4 @@
-"""Reviewing the cells of a session in several files: each word stands in the file of its cell."""
+"""Reviewing the cells of a session, in one file or in several: each word stands in the file of its cell."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from edgeleuk.session.reviews import Review, ReviewedSession, Word
 
 
-def open_for_review(path: Path, *, writes: bool = True) -> ReviewedSession | ReviewedSeries:
+def open_for_review(path: Path, *, writes: bool = True) -> ReviewedSeries:
     """Open a session to review its cells, finished or still being recorded by another process.
 
     Parameters
@@ -55,11 +55,12 @@ def open_for_review(path: Path, *, writes: bool = True) -> ReviewedSession | Rev
     def open_one(file: Path) -> ReviewedSession:
         return open_file_for_review(file, writes=writes)
 
-    return open_one(files[0]) if len(files) == 1 else ReviewedSeries(path, files, open_one)
+    # Of one file, too: the run may go on in another.
+    return ReviewedSeries(path, files, open_one)
 
 
 class ReviewedSeries(SeriesReader):
-    """A session in several files whose cells are reviewed; made by `open_for_review`.
+    """A session whose cells are reviewed, also as it goes on in new files; made by `open_for_review`.
 
     It is to its user what `ReviewedSession` is. Reviews are numbered in the order in which they are read.
 

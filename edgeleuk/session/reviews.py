@@ -15,10 +15,10 @@ from edgeleuk.errors import SessionError, UsageError
 from edgeleuk.io.clock import now
 from edgeleuk.io.console import recordable
 from edgeleuk.results.kinds import LABELS
+from edgeleuk.session.file_reader import held
 from edgeleuk.session.files import connected
 from edgeleuk.session.hash_chain import append_link
 from edgeleuk.session.reader import SessionReader
-from edgeleuk.session.reader import opened as opened_for_reading
 from edgeleuk.session.schema import (
     REVIEWS,
     explained,
@@ -151,9 +151,7 @@ def reviews_of(reader: SessionReader) -> list[tuple[Review, str]]:
 def open_file_for_review(path: Path, *, writes: bool) -> ReviewedSession:
     """Open one file of a session to review its cells; see `edgeleuk.session.reviewed_series`."""
     with explained(path):
-        connection = (
-            connected(path, patience_s=PATIENCE_S, any_thread=True) if writes else opened_for_reading(path)
-        )
+        connection = connected(path, patience_s=PATIENCE_S, any_thread=True) if writes else held(path)
         try:
             return ReviewedSession(path, connection)
         except BaseException:

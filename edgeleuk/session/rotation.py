@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, NamedTuple
+import os
+import sqlite3
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from edgeleuk.errors import EdgeleukError
+from edgeleuk.errors import EdgeleukError, SessionError
 from edgeleuk.io.clock import CLOCK_SET_S, now
 from edgeleuk.io.durable import sync_folder
 from edgeleuk.session.file_reader import read_file
-from edgeleuk.session.files import OpenFile, open_file, remove_file
+from edgeleuk.session.files import OpenFile, locked_file, open_file, remove_file
 from edgeleuk.session.hash_chain import append_link
 from edgeleuk.session.links import TEXTURE, WITH_DIGESTS
 from edgeleuk.session.schema import companions, explained, transaction
 from edgeleuk.session.series import read_place
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Sequence
     from pathlib import Path
 
@@ -44,6 +46,10 @@ _SIZES = " UNION ALL ".join(
     f" AND {column} IS NOT NULL"
     for _, table, column, _ in _PICTURES
 )
+
+
+class InUseError(SessionError):
+    """A file cannot be removed now, as somebody has it open."""
 
 
 class Removed(NamedTuple):
@@ -167,7 +173,8 @@ def size_on_disk(path: Path) -> int:
     """Return the bytes of a file, with SQLite's log beside it."""
     found = 0
     for file in (path, companions(path)[0]):
-        if file.exists():
+        # Whoever reads the file may be done with its log just now.
+        with suppress(FileNotFoundError):
             found += file.stat().st_size
     return found
 
@@ -331,10 +338,12 @@ def _give_back(connection: sqlite3.Connection) -> None:
     )
     if free * _LEAST_FREE >= pages:
         connection.execute("VACUUM")
+        # Who reads the file gives the rest back when he ends: a run does not wait for that.
+        connection.execute("PRAGMA busy_timeout = 0")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
-def remove_results(files: Sequence[Path], keep: Keep) -> list[Path]:
+def remove_results(files: Sequence[Path], keep: Keep, stays: list[str] | None = None) -> list[Path]:
     """Remove the oldest files as a whole, results and all; the last one always stays.
 
     The file behind says so in its chain before the file goes, and names its last link.
@@ -344,6 +353,8 @@ def remove_results(files: Sequence[Path], keep: Keep) -> list[Path]:
     files : sequence of Path
         The oldest first; none of them is being recorded.
     keep : Keep
+    stays : list of str, optional
+        Takes why a file stays that would have to go: somebody reads it. Those behind it stay with it.
 
     Returns
     -------
@@ -352,7 +363,12 @@ def remove_results(files: Sequence[Path], keep: Keep) -> list[Path]:
     """
     left = list(files)
     while len(left) > 1 and _is_due(left, keep):
-        _remove_whole(left[0], _heir_of(left), f"keep-results {keep.text}")
+        try:
+            _remove_whole(left[0], _heir_of(left), f"keep-results {keep.text}")
+        except InUseError as error:
+            if stays is not None:
+                stays.append(str(error))
+            break
         del left[0]
     return left
 
@@ -378,25 +394,49 @@ def _heir_of(files: Sequence[Path]) -> Path:
 
 def _remove_whole(path: Path, heir: Path, rule: str) -> None:
     # Nobody records it as long as it is held.
-    held = open_file(path)
+    lock = locked_file(path)
     try:
-        _tell_heir(path, heir, rule)
-        remove_file(path)
+        what = _what_stands_in(path)
+        with explained(path), closing(_alone_with(path)):
+            _tell_heir(path, heir, rule, what)
+            remove_file(path)
     finally:
-        held.close()
+        os.close(lock)
     # What SQLite made beside it once more, as it was closed.
     remove_file(path)
     sync_folder(path.parent)
 
 
-def _tell_heir(path: Path, heir: Path, rule: str) -> None:
-    """Record in the file behind that this one is removed, and what stood in it."""
-    place, told = read_place(path), read_place(heir)
+def _alone_with(path: Path) -> sqlite3.Connection:
+    """Open a file so that nobody else does.
+
+    Raises
+    ------
+    InUseError
+        Somebody has it open.
+    """
+    connection = sqlite3.connect(path, isolation_level=None, timeout=0)
+    try:
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        connection.execute("BEGIN EXCLUSIVE")
+    except sqlite3.OperationalError as error:
+        connection.close()
+        if "locked" not in str(error):
+            raise
+        raise InUseError(
+            f"{path} is being read, and stays for now", cure="run `edgeleuk session keep` when that has ended"
+        ) from error
+    return connection
+
+
+def _what_stands_in(path: Path) -> dict[str, Any]:
+    """Return what is told of a file that is removed."""
+    place = read_place(path)
     with read_file(path) as oldest:
         counts, end = oldest.counts(), oldest.chain_end()
     # What was told of still earlier files goes with this one.
     before = () if place is None else place.removed
-    what = {
+    return {
         "session": path.name,
         "first": None if place is None else place.first,
         "part": None if place is None else place.part,
@@ -405,6 +445,11 @@ def _tell_heir(path: Path, heir: Path, rule: str) -> None:
         "frames": counts.processed + counts.rejected + sum(int(one["frames"]) for one in before),
         "cells": counts.cells + sum(int(one["cells"]) for one in before),
     }
+
+
+def _tell_heir(path: Path, heir: Path, rule: str, what: dict[str, Any]) -> None:
+    """Record in the file behind that this one is removed, and what stood in it."""
+    told = read_place(heir)
     # Whoever was killed between the two only has to remove the file.
     if told is not None and all(one.get("session") != path.name for one in told.removed):
         file = open_file(heir)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgeleuk.errors import SessionError, UsageError
-from edgeleuk.session.file_reader import opened
+from edgeleuk.session.file_reader import held
 from edgeleuk.session.hash_chain import AFTERWARDS
 from edgeleuk.session.links import WITH_DIGESTS
 from edgeleuk.session.schema import APPLICATION_ID
@@ -140,11 +140,16 @@ def read_place(path: Path) -> SeriesFile | None:
     """Read what a file says of its place in a series; None where it is no session with a hash chain."""
     try:
         # By SQLite alone: to open and close the file of a run would take SQLite's own locks away from it.
-        with closing(opened(path)) as connection:
+        with closing(held(path)) as connection:
             return _place(path, connection)
     except (OSError, sqlite3.Error, ValueError, TypeError, KeyError, UnicodeDecodeError):
         # Whoever opens it as a session is told what is wrong.
         return None
+
+
+def goes_on(connection: sqlite3.Connection) -> bool:
+    """Whether a file goes on from another, which is there or was removed."""
+    return connection.execute("SELECT 1 FROM settings WHERE key = ?", (SERIES,)).fetchone() is not None
 
 
 def _place(path: Path, connection: sqlite3.Connection) -> SeriesFile | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from edgeleuk.counting.intervals import called_of
 from edgeleuk.errors import SessionError
 from edgeleuk.results import Decision, counted_of
-from edgeleuk.session.file_reader import SessionReader, no_such_cell, read_file
+from edgeleuk.session.file_reader import SessionReader, held, no_such_cell, read_file
 from edgeleuk.session.hash_chain import ChainResult
 from edgeleuk.session.links import WITH_DIGESTS
 from edgeleuk.session.schema import Counts, Tallies, explained, said
@@ -36,7 +36,8 @@ class LaterViews(NamedTuple):
 class SeriesReader(SessionReader):
     """A session in several files, read as one; made by `edgeleuk.session.reader.read_session`.
 
-    A file is open only as long as something is read in it.
+    A file is open only as long as something is read in it. The first one is held all the time: files are
+    removed in their order, and so none of them goes as long as the session is read.
 
     Parameters
     ----------
@@ -50,12 +51,18 @@ class SeriesReader(SessionReader):
         # What the base opens is opened here when it is wanted.
         self.path = path
         self._files = tuple(files)
+        self._unlocked = None
         self._later: dict[int, LaterViews] | None = None
-        self._closed = False
-        with read_file(files[0]) as first:
-            self.settings, self.schema = first.settings, first.schema
-        with read_file(files[-1]) as last:
-            self.summary = last.summary
+        with explained(files[0]):
+            self._first = held(files[0])
+        try:
+            with read_file(files[0]) as first:
+                self.settings, self.schema = first.settings, first.schema
+            with read_file(files[-1]) as last:
+                self.summary = last.summary
+        except BaseException:
+            self._first.close()
+            raise
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -142,8 +149,8 @@ class SeriesReader(SessionReader):
                 yield str(truth), Decision(said_of[0])
 
     def close(self) -> None:
-        """Read no more."""
-        self._closed = True
+        """Let go of the first file."""
+        self._first.close()
 
     def _fault(self) -> str | None:
         try:

@@ -95,17 +95,20 @@ class SeriesWriter(SessionWriter):
     def counts(self) -> Counts:
         """Count the rows of all files."""
         self.flush()
-        return self._whole().counts()
+        with self._whole() as whole:
+            return whole.counts()
 
     def tallies(self) -> Tallies:
         """Add up the rows of all files."""
         self.flush()
-        return self._whole().tallies()
+        with self._whole() as whole:
+            return whole.tallies()
 
     def called(self, threshold: float) -> Called:
         """Count the cells that a threshold alone calls blasts."""
         self.flush()
-        return self._whole().called(threshold)
+        with self._whole() as whole:
+            return whole.called(threshold)
 
     def resume_state(self) -> ResumeState:
         """Add up what is recorded in all files, for a run that goes on."""
@@ -113,7 +116,8 @@ class SeriesWriter(SessionWriter):
         for file in self.files:
             with read_file(file) as part, explained(file):
                 states.append(read_resume_state(part.connection))
-        return _joined(states, self._whole())
+        with self._whole() as whole:
+            return _joined(states, whole)
 
     def earlier_fields(self) -> Iterator[EarlierField]:
         """Yield the fields that a tracker is to remember."""
@@ -317,6 +321,7 @@ def _joined(states: Sequence[ResumeState], whole: SeriesReader) -> ResumeState:
         called[truth, decision] += 1
     return replace(
         joined,
+        first_sequence=started[0].first_sequence,
         next_sequence=max(state.next_sequence for state in started),
         processed=sum(state.processed for state in started),
         detected=sum(state.detected for state in started),

@@ -8,15 +8,12 @@ from edgeleuk.io.console import printable
 from edgeleuk.results.structs import Printed
 from edgeleuk.session.reader import read_session
 from edgeleuk.session.removals import RemovedByRule, removed_by_rule, removed_text
-from edgeleuk.session.series import files_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 # How every SQLite file begins.
 _MAGIC = b"SQLite format 3\0"
-# So often at most, where a session changes while it is looked at.
-_LOOKS = 3
 
 
 def is_database(path: Path) -> bool:
@@ -78,26 +75,6 @@ def verify_session(path: Path) -> SessionVerification:
     UsageError, SessionError
         See `read_session` and `verify_chain`.
     """
-    for _ in range(_LOOKS - 1):
-        before = _states(path)
-        found = _verified(path)
-        # A rule may remove pictures of a file that is open here, and a reader then sees half of it.
-        if found.broken is None or _states(path) == before:
-            return found
-    return _verified(path)
-
-
-def _states(path: Path) -> list[tuple[int, int, int]]:
-    """Tell whether a session's files are the same, and unchanged."""
-    try:
-        found = [file.stat() for file in files_of(path)]
-    except FileNotFoundError:
-        # Reading it says so.
-        return []
-    return [(of.st_ino, of.st_size, of.st_mtime_ns) for of in found]
-
-
-def _verified(path: Path) -> SessionVerification:
     with read_session(path) as reader:
         # What a run records meanwhile is counted with the next look.
         found, counts = reader.verify(), reader.counts()

@@ -156,3 +156,18 @@ class TestRefusals:
         monkeypatch.setattr(os, "open", refuse)
         with pytest.raises(UsageError, match=r"s\.db cannot be written: got Permission denied"):
             resume_session(tmp_path / "s.db", {})
+
+
+def test_frames_that_a_rule_removed_are_not_dropped(tmp_path: Path) -> None:
+    """What stood in files that are gone is in no count: neither captured nor dropped."""
+
+    def run(*flags: str) -> dict[str, int]:
+        words = command(tmp_path / "s.db", "--split", "4", *flags)
+        words[words.index("--frames") + 1] = "12"
+        return json.loads(subprocess.run(words, check=True, capture_output=True).stdout)["frames"]
+
+    whole = run()
+    resumed = run("--resume", "--keep-results", "0.000001MB")
+    assert not (tmp_path / "s.db").exists()
+    for key in ("captured", "processed", "dropped", "rejected"):
+        assert resumed[key] == whole[key], key

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
     from outcome import Call
 
-    from edgeleuk.session.reader import SessionReader
 
 SETTINGS = {"camera": "test://", "threads": 1}
 DAY_S = 86400.0
@@ -309,27 +307,3 @@ def test_a_session_is_still_called_by_its_first_file(tmp_path: Path) -> None:
         assert session.resume_state().next_sequence == 30
         record(session, 30)
     assert verify_session(path).frames == 21
-
-
-def test_a_session_that_changes_while_it_is_looked_at_is_looked_at_again(
-    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A reader may see half of what a rule does to a file: that is no tampering."""
-    whole = tmp_path / "whole"
-    shutil.copyfile(copy, whole)
-    with closing(sqlite3.connect(copy)) as connection:
-        connection.execute("UPDATE cells SET decision = 'other'")
-        connection.commit()
-    looks: list[str | None] = []
-
-    def read(path: Path) -> SessionReader:
-        reader = read_session(path)
-        looks.append(reader.verify().broken)
-        if len(looks) == 1:
-            whole.replace(copy)
-        return reader
-
-    monkeypatch.setattr("edgeleuk.session.verify.read_session", read)
-    assert verify_session(copy).broken is None
-    assert looks[0] is not None
-    assert looks[1:] == [None]

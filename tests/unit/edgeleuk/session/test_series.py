@@ -322,14 +322,17 @@ def test_cells_are_reviewed_across_files(series: Path) -> None:
     assert verify_session(series).broken is None
 
 
-def test_a_review_goes_on_with_a_new_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("opened_after", [1, 3, 4])
+def test_a_review_goes_on_with_a_new_file(tmp_path: Path, opened_after: int) -> None:
+    """Also one that was opened before the first split."""
     path = tmp_path / "s.db"
     with create_session(path, SETTINGS, bounds=BY_THREE) as session:
-        for number in range(4):
+        for number in range(opened_after):
             record(session, number)
         with open_for_review(path) as desk:
+            assert len(desk.files) == len(files_of(path))
             before = desk.recorded()
-            for number in range(4, 8):
+            for number in range(opened_after, 8):
                 record(session, number)
             assert desk.recorded() != before
             assert len(desk.calls()) == 8

@@ -208,10 +208,10 @@ class TestRefusals:
     ) -> None:
         (tmp_path / "s.db").touch()
 
-        def complain(_: Path) -> None:
+        def complain(*_: object, **__: object) -> None:
             raise sqlite3.OperationalError(sqlite_says)
 
-        monkeypatch.setattr("edgeleuk.session.file_reader.opened", complain)
+        monkeypatch.setattr("edgeleuk.session.file_reader._connect", complain)
         with pytest.raises(SessionError, match=sentence) as caught:
             read_session(tmp_path / "s.db")
         assert caught.value.exit_code == 7

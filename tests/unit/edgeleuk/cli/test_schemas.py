@@ -79,6 +79,7 @@ def test_what_is_said_of_a_session(edgeleuk: Callable[..., Outcome], session: st
     verified = validated("verify-session", edgeleuk("verify", session, "--json").out)
     assert verified["cells"] == summary["cells"]["unique"]
     assert validated("replay", edgeleuk("replay", session, "--cell", 1, "--json").out)["equal"]
+    assert validated("replay-session", edgeleuk("replay", session, "--json").out)["different"] == []
     assert list(COLUMNS) == list(ExportedCell.__struct_fields__)
     lines = edgeleuk("export", session, "--jsonl").out.splitlines()
     cells = [validated("export", line) for line in lines]
@@ -184,7 +185,8 @@ def test_what_cannot_be_is_refused(wrong: dict[str, object]) -> None:
     }  # fmt: skip
     value = {
         "schema_version": 1, "session": "s.db", "cell": 1, "bundle_sha256": "ab", "recorded": called,
-        "replayed": called, "views": 1, "equal": True, "research_use": "",
+        "replayed": called, "views": 1, "removed_views": 0, "removed_by": [],
+        "equal": True, "research_use": "",
     }  # fmt: skip
     assert validated("replay", json.dumps(value)) == value
     with pytest.raises(msgspec.ValidationError):

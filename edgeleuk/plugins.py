@@ -1,6 +1,6 @@
 """What a package needs that brings a camera or a stage: what to return, and what to raise.
 
-A package names, in the entry points of its ``pyproject.toml``, a function that opens a device by its address::
+A package names, in the entry points of its ``pyproject.toml``, what opens a device by its address::
 
     [project.entry-points."edgeleuk.cameras"]
     genicam = "my_package:open_camera"
@@ -10,7 +10,7 @@ A package names, in the entry points of its ``pyproject.toml``, a function that 
 
 ``open_camera(uri)`` returns a `FrameSource`, ``open_stage(url)`` a `StageDevice`. Both raise `UsageError` for
 an address that is none, `CameraError` or `HardwareError` where the device cannot be opened, and
-`MissingDependencyError` where a library is not installed. What may be a secret in an address, `public_uri` hides.
+`MissingDependencyError` where a library is not installed. `public_uri` hides what may be a secret.
 `edgeleuk.testing` has the tests that they must pass.
 """
 

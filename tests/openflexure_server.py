@@ -1,8 +1,8 @@
 """A microscope server as OpenFlexure's of version 3 is one, on 127.0.0.1, with the virtual slide behind it.
 
-It follows what those servers publish of themselves: Thing Descriptions at ``/thing_descriptions/``, actions that
-are begun by POST and answered with 201 and an ``href``, asked after there and cancelled by DELETE. The answers have
-the keys of LabThings-FastAPI 0.3.0, which `tests/hardware/openflexure.sh` runs the same client against.
+It follows what those servers publish of themselves: Thing Descriptions at ``/thing_descriptions/``, actions
+that are begun by POST and answered with 201 and an ``href``, asked after there and cancelled by DELETE. The
+answers have the keys of LabThings-FastAPI 0.3.0; `tests/hardware/openflexure.sh` runs the client on it.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class Invocation:
         href = f"http://microscope.local:5000{prefix}/action_invocations/{self.id}"
         log = [{"message": self.message, "levelname": "ERROR"}] if self.message else []
         return {
-            "status": self.status, "id": self.id, "action": self.action, "href": href, "log": log, "output": None,
-            "links": [{"href": href, "rel": "self"}], "error": None,
+            "status": self.status, "id": self.id, "action": self.action, "href": href, "log": log,
+            "output": None, "links": [{"href": href, "rel": "self"}], "error": None,
         }  # fmt: skip
 
 
@@ -171,7 +171,9 @@ class OpenFlexureServer(Closing):
         share = 0.0
         while share < 1 and not run.cancelled.is_set():
             share = min((time.monotonic() - begun) / seconds, 1.0) if seconds else 1.0
-            self.position = {axis: start[axis] + round(share * (target[axis] - start[axis])) for axis in start}
+            self.position = {
+                axis: start[axis] + round(share * (target[axis] - start[axis])) for axis in start
+            }
             time.sleep(0.005)
         self.moving = False
         run.status = "cancelled" if share < 1 else "completed"
@@ -191,7 +193,9 @@ class OpenFlexureServer(Closing):
         handler.end_headers()
         try:
             while not self._closing.wait(1 / self._fps):
-                handler.wfile.write(b"--frame\r\nContent-Type: image/jpeg\r\n\r\n" + self._picture() + b"\r\n")
+                handler.wfile.write(
+                    b"--frame\r\nContent-Type: image/jpeg\r\n\r\n" + self._picture() + b"\r\n"
+                )
         except OSError:
             return
 

@@ -106,8 +106,8 @@ SourceItem = Frame | EncodedFrame | SourceEvent
 class FrameSource(Closing, Protocol):
     """Where pictures come from.
 
-    A source is opened when it is made, so that a camera which cannot be opened says so at once. One that draws
-    its pictures has an attribute ``simulated`` that is True.
+    A source is opened when it is made, so that a camera which cannot be opened says so at once. One that
+    draws its pictures has an attribute ``simulated`` that is True.
     """
 
     @property

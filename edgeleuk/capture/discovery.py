@@ -152,7 +152,7 @@ def list_cameras(root: Path = Path("/dev"), usb: Path = USB) -> CameraList:
         for each in unreadable_cameras(usb)
     ]
     plugins = [
-        CameraPlugin(scheme=each.scheme, package=each.package, error=each.error and str(each.error))
+        CameraPlugin(scheme=each.scheme, package=each.package, error=str(each.error) if each.error else None)
         for each in installed_plugins(CAMERAS, SOURCES)
     ]
     return CameraList(cameras=msgspec.convert(cameras, list[FoundCamera]), plugins=plugins)

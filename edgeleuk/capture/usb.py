@@ -57,8 +57,8 @@ def unreadable_cameras(root: Path = USB) -> list[UnreadableCamera]:
         why = ""
         if _VISION in interfaces:
             why = (
-                "it speaks USB3 Vision (GenICam), not USB video (UVC), so the kernel makes no /dev/video of it;"
-                f" install its maker's GenTL producer and a plug-in for genicam://; {_SEE}"
+                "it speaks USB3 Vision (GenICam), not USB video (UVC), so the kernel makes no /dev/video; "
+                f"install its maker's GenTL producer and a plug-in for genicam://; {_SEE}"
             )
         elif vendor == _TOUPTEK and not _NO_CAMERAS.fullmatch(product):
             why = (

@@ -1,4 +1,4 @@
-"""Cameras and stages that other packages bring: found by their entry points, imported when they are asked for."""
+"""Cameras and stages that other packages bring: found by entry points, imported when asked for."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def installed_plugins(group: str, built_in: Collection[str]) -> list[Plugin]:
     list of Plugin
         One for each scheme, sorted.
     """
-    from importlib.metadata import entry_points  # takes longer to load than what most commands need
+    from importlib.metadata import entry_points  # noqa: PLC0415 - longer to load than most commands
 
     by_scheme: dict[str, dict[str, EntryPoint]] = {}
     for entry in entry_points(group=group):
@@ -102,11 +102,11 @@ def load_plugin(plugin: Plugin) -> Callable[[str], Any]:
 
 
 def described(error: BaseException) -> str:
-    """Name an exception of somebody else's code: its kind, and the first line that it says.
+    r"""Name an exception of somebody else's code: its kind, and the first line that it says.
 
     Examples
     --------
-    >>> described(ValueError("no camera\\nat line 3"))
+    >>> described(ValueError("no camera\nat line 3"))
     'ValueError: no camera'
     """
     if isinstance(error, EdgeleukError):

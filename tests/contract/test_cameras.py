@@ -25,7 +25,9 @@ class TestFolder(CameraContract):
     @pytest.fixture
     def camera_uri(self, tmp_path: Path) -> str:
         for number in range(8):
-            write_png(tmp_path / f"{number}.png", np.full((8, 8, 3), (200, number, 90), np.uint8), "a picture")
+            write_png(
+                tmp_path / f"{number}.png", np.full((8, 8, 3), (200, number, 90), np.uint8), "a picture"
+            )
         return f"dir://{tmp_path}"
 
 

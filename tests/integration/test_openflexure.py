@@ -1,4 +1,4 @@
-"""A microscope behind OpenFlexure's server: camera, stage and autofocus over HTTP, as its own programs use it."""
+"""A microscope behind OpenFlexure's server: camera, stage and autofocus, over HTTP."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ def edgeleuk(*words: str, folder: Path) -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
-def test_an_area_is_scanned_and_the_microscope_focuses_itself(server: OpenFlexureServer, tmp_path: Path) -> None:
+def test_an_area_is_scanned_and_the_microscope_focuses_itself(
+    server: OpenFlexureServer, tmp_path: Path
+) -> None:
     step = ("--um-per-step", str(UM_PER_STEP))
     told = edgeleuk("stage", "info", "--stage", server.uri, *step, folder=tmp_path)
     assert (told["protocol"], told["can_home"], told["can_stop"], told["can_focus"]) == (
@@ -113,7 +115,8 @@ def test_a_server_that_goes_away_is_named(server: OpenFlexureServer) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["openflexure://", "openflexure://host/stage", "openflexure://host:x", "openflexure://u:p@host"]
+    "address",
+    ["openflexure://", "openflexure://host/stage", "openflexure://host:x", "openflexure://u:p@host"],
 )
 def test_addresses_that_are_none(address: str) -> None:
     for opens in (open_source, open_stage):

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-# GenICam's names (PFNC) of what a buffer holds -> OpenCV's way from there to RGB. A Bayer pattern is called by
-# its first row there, by its second row and column here.
+# GenICam's names (PFNC) of what a buffer holds -> OpenCV's way from there to RGB. A Bayer pattern is called
+# by its first row there, by its second row and column here.
 CONVERSIONS: dict[str, int | None] = {
     "RGB8": None,
     "BGR8": cv2.COLOR_BGR2RGB,

@@ -1,4 +1,4 @@
-"""edgeleuk's contract suite, against this plug-in's camera; by default the one that the genicam wheel simulates."""
+"""edgeleuk's contract suite, against this plug-in's camera; or the one that the genicam wheel simulates."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from pathlib import Path
 
 import genicam
 import pytest
+from edgeleuk_genicam import open_camera
 
+from edgeleuk.plugins import CameraError
 from edgeleuk.testing import CameraContract
 
 SIMULATED = f"?cti={Path(genicam.__file__).with_name('viky.cti')}"
@@ -19,8 +21,7 @@ class TestGenICam(CameraContract):
 
 
 def test_several_cameras_are_named() -> None:
-    from edgeleuk.plugins import CameraError
-    from edgeleuk_genicam import open_camera
-
-    with pytest.raises(CameraError, match="several cameras: got none chosen, allowed genicam://VikyTL_DEV_red"):
+    with pytest.raises(
+        CameraError, match="several cameras: got none chosen, allowed genicam://VikyTL_DEV_red"
+    ):
         open_camera(f"genicam://{SIMULATED}")

@@ -121,17 +121,12 @@ class MicroManagerCamera(Closing):
         self._core = Core(uri)
         mm = self._core.mm
         try:
-            camera = mm.getCameraDevice()
-            if not camera:
-                raise CameraError(f"{uri} has no camera", cure="set the Core's Camera in the configuration")
-            self.simulated = mm.getDeviceLibrary(camera) == "DemoCamera"
+            # Without a camera it is MMCore that says so.
+            self.simulated = mm.getDeviceLibrary(mm.getCameraDevice()) == "DemoCamera"
             mm.startContinuousSequenceAcquisition(0)
         except RuntimeError as error:
             self._core.close()
             raise CameraError(f"the camera of {uri} does not start", got=error) from error
-        except CameraError:
-            self._core.close()
-            raise
 
     def frames(self) -> Iterator[Frame]:
         """Yield what arrives; see `edgeleuk.plugins.FrameSource.frames`."""
@@ -168,7 +163,9 @@ class MicroManagerCamera(Closing):
                 um = mm.getPixelSizeUm()
             except RuntimeError as error:
                 raise CameraError(f"{self.uri} died", got=error) from error
-        return Frame(to_rgb(data, depth, parts), sequence, *now, self.uri, px_per_um=1 / um if um > 0 else None)
+        return Frame(
+            to_rgb(data, depth, parts), sequence, *now, self.uri, px_per_um=1 / um if um > 0 else None
+        )
 
 
 class MicroManagerStage(Closing):

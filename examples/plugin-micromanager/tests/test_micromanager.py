@@ -6,10 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from edgeleuk_micromanager import MicroManagerCamera, MicroManagerStage, to_rgb
 from mm_test_adapters import device_adapter_path
 
+from edgeleuk.plugins import Steps
 from edgeleuk.testing import CameraContract, StageContract
 
+Pixels = np.typing.NDArray[np.unsignedinteger]
 ADAPTERS = device_adapter_path()
 URI = f"micromanager://{Path(ADAPTERS) / 'MMConfig_demo.cfg'}?adapters={ADAPTERS}"
 
@@ -26,12 +29,8 @@ class TestStage(StageContract):
 
 
 def test_camera_and_stage_are_open_together() -> None:
-    from edgeleuk_firmware_bridge.stage.open import open_stage
-
-    from edgeleuk.capture import open_source
-
-    with open_source(URI) as camera, open_stage(URI) as stage:
-        stage.move(100.0)
+    with MicroManagerCamera(URI) as camera, MicroManagerStage(URI) as stage:
+        stage.go_to(Steps(100, 0, 0))
         assert next(iter(camera.frames())).pixels.shape == (512, 512, 3)
 
 
@@ -44,7 +43,5 @@ def test_camera_and_stage_are_open_together() -> None:
         (np.full((2, 2), 7, np.uint8), 8, 1, (7, 7, 7)),
     ],
 )
-def test_pixels_become_rgb(data: np.ndarray, depth: int, parts: int, expected: tuple[int, ...]) -> None:
-    from edgeleuk_micromanager import to_rgb
-
+def test_pixels_become_rgb(data: Pixels, depth: int, parts: int, expected: tuple[int, ...]) -> None:
     assert to_rgb(data, depth, parts)[0, 0].tolist() == list(expected)

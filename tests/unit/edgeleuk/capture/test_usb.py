@@ -6,6 +6,7 @@ import pytest
 
 from edgeleuk.capture.discovery import cameras_text, find_camera, list_cameras
 from edgeleuk.capture.usb import unreadable_cameras
+from edgeleuk.doctor.camera import _camera
 from edgeleuk.errors import CameraError
 
 if TYPE_CHECKING:
@@ -78,6 +79,14 @@ def test_a_run_without_another_camera_says_why(tmp_path: Path, monkeypatch: pyte
         CameraError, match="no camera was found that can be used: got it looks like a camera of Toup"
     ):
         find_camera(None)
+
+
+def test_doctor_warns_of_it(tmp_path: Path) -> None:
+    plug_in(tmp_path, "1-2", "0547", "3016", ("ff", "00"))
+    (listed,) = list_cameras(tmp_path / "dev", tmp_path).to_json()["cameras"]
+    finding = _camera(None, listed)
+    assert finding.text.startswith("a camera on USB (0547:3016): it looks like a camera of ToupTek")
+    assert finding.cure.startswith("use a model that is UVC")
 
 
 def test_a_machine_without_usb(tmp_path: Path) -> None:

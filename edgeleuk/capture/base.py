@@ -14,6 +14,7 @@ from edgeleuk.frames import Frame
 from edgeleuk.io.clock import now
 from edgeleuk.io.closing import Closing
 from edgeleuk.io.nearest import did_you_mean
+from edgeleuk.io.plugins import CAMERAS, find_plugin, installed_plugins
 from edgeleuk.io.uris import is_simulated, public_uri
 
 if TYPE_CHECKING:
@@ -105,7 +106,8 @@ SourceItem = Frame | EncodedFrame | SourceEvent
 class FrameSource(Closing, Protocol):
     """Where pictures come from.
 
-    A source is opened when it is made, so that a camera which cannot be opened says so at once.
+    A source is opened when it is made, so that a camera which cannot be opened says so at once. One that
+    draws its pictures has an attribute ``simulated`` that is True.
     """
 
     @property
@@ -157,6 +159,7 @@ SOURCES: dict[str, str] = {
     "gstreamer": "edgeleuk.capture.gstreamer:open_gstreamer",
     "http": "edgeleuk.capture.http_camera:open_http",
     "https": "edgeleuk.capture.http_camera:open_http",
+    "openflexure": "edgeleuk.capture.openflexure:open_openflexure",
     "picamera": "edgeleuk.capture.pi:open_pi",
     "rtsp": "edgeleuk.capture.rtsp:open_rtsp",
     "v4l2": "edgeleuk.capture.v4l2_camera:open_v4l2",
@@ -171,7 +174,8 @@ def open_source(uri: str) -> FrameSource:
     ----------
     uri : str
         ``dir://folder``, ``file://video.mp4``, ``http://``, ``https://``, ``rtsp://``, ``v4l2://``,
-        ``picamera://``, ``gstreamer:``, ``virtual://``, or a path that exists.
+        ``picamera://``, ``openflexure://``, ``gstreamer:``, ``virtual://``, the scheme of a plug-in, or a
+        path that exists.
 
     Raises
     ------
@@ -183,6 +187,8 @@ def open_source(uri: str) -> FrameSource:
         A folder without pictures.
     MissingDependencyError
         What a Pi camera or GStreamer needs is not installed.
+    PluginError
+        The plug-in of this scheme cannot be used.
     """
     if uri.lower().startswith("gstreamer:"):
         # A pipeline may hold :// itself, and is no address.
@@ -197,12 +203,16 @@ def open_source(uri: str) -> FrameSource:
     scheme, rest = uri.split("://", 1)
     scheme = scheme.lower()
     if scheme not in SOURCES:
+        if (plugin := find_plugin(CAMERAS, scheme, SOURCES)) is not None:
+            module = importlib.import_module("edgeleuk.capture.plugin")
+            of_plugin: FrameSource = module.open_plugin(plugin, uri)
+            return of_plugin
         near = did_you_mean(scheme, SOURCES)
         raise UsageError("unknown camera URI", got=public_uri(uri), allowed=_allowed(), cure=near)
     if scheme == "file" and _is_pictures(local_path(rest)):
         scheme = "dir"
-    module, function = SOURCES[scheme].split(":")
-    source: FrameSource = getattr(importlib.import_module(module), function)(f"{scheme}://{rest}")
+    name, function = SOURCES[scheme].split(":")
+    source: FrameSource = getattr(importlib.import_module(name), function)(f"{scheme}://{rest}")
     return source
 
 
@@ -236,4 +246,5 @@ def _is_pictures(path: Path) -> bool:
 
 
 def _allowed() -> str:
-    return ", ".join(f"{scheme}://" for scheme in SOURCES) + ", a path"
+    added = [each.scheme for each in installed_plugins(CAMERAS, SOURCES) if each.error is None]
+    return ", ".join(f"{scheme}://" for scheme in (*SOURCES, *added)) + ", a path"

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from edgeleuk.capture.base import SOURCES
 from edgeleuk.capture.controls import Control, ControlKeeper
 from edgeleuk.capture.pi import pi_cameras
+from edgeleuk.capture.usb import USB, unreadable_cameras
 from edgeleuk.capture.v4l2 import ListedControl, V4l2Device, device_paths
 from edgeleuk.errors import CameraError, MissingDependencyError
 from edgeleuk.io.console import say
+from edgeleuk.io.plugins import CAMERAS, installed_plugins
 from edgeleuk.io.settings import white_balance_of
 from edgeleuk.results.structs import Printed
 
@@ -97,20 +100,33 @@ class FoundCamera(Printed, frozen=True, kw_only=True, omit_defaults=True):
     error: str | None = None
 
 
+class CameraPlugin(Printed, frozen=True, kw_only=True, omit_defaults=True):
+    """A scheme that an installed package adds, and why it is not used, where that is so."""
+
+    scheme: str
+    package: str
+    error: str | None = None
+
+
 class CameraList(Printed, frozen=True, kw_only=True):
     """What ``edgeleuk camera list --json`` prints."""
 
     schema_version: int = 1
     cameras: list[FoundCamera]
+    plugins: list[CameraPlugin] = msgspec.field(default_factory=list)
 
 
-def list_cameras(root: Path = Path("/dev")) -> CameraList:
+def list_cameras(root: Path = Path("/dev"), usb: Path = USB) -> CameraList:
     """Find the cameras on USB and on ribbon cables, and ask each what it can do.
+
+    Plug-ins are named and not asked: their code is loaded when a camera of theirs is opened.
 
     Parameters
     ----------
     root : Path
         Where the devices are.
+    usb : Path
+        Where the kernel lists what is plugged in on USB.
 
     Returns
     -------
@@ -131,7 +147,15 @@ def list_cameras(root: Path = Path("/dev")) -> CameraList:
         ]
     except (CameraError, MissingDependencyError) as error:
         cameras.append({"uri": "picamera://", "name": "cameras on ribbon cables", "error": str(error)})
-    return CameraList(cameras=msgspec.convert(cameras, list[FoundCamera]))
+    cameras += [
+        {"uri": f"usb:{each.bus}", "bus": each.bus, "name": each.name, "error": each.why}
+        for each in unreadable_cameras(usb)
+    ]
+    plugins = [
+        CameraPlugin(scheme=each.scheme, package=each.package, error=str(each.error) if each.error else None)
+        for each in installed_plugins(CAMERAS, SOURCES)
+    ]
+    return CameraList(cameras=msgspec.convert(cameras, list[FoundCamera]), plugins=plugins)
 
 
 def cameras_text(found: CameraList) -> str:
@@ -150,7 +174,12 @@ def cameras_text(found: CameraList) -> str:
             f"  {one.name}: {one.value} ({one.least} to {one.greatest}, step {one.step})"
             for one in camera.controls or ()
         ]
-    return "\n".join(lines or [_NONE_FOUND, _NETWORK])
+    lines = lines or [_NONE_FOUND, _NETWORK]
+    for plugin in found.plugins:
+        lines.append(f"{plugin.scheme}://   by the plug-in {plugin.package}")
+        if plugin.error is not None:
+            lines.append(f"  {plugin.error}")
+    return "\n".join(lines)
 
 
 def _facts(device: V4l2Device) -> dict[str, Any]:

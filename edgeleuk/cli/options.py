@@ -107,7 +107,7 @@ StageOption = Annotated[
     typer.Option(
         "--stage",
         metavar="URL",
-        help="serial:///dev/serial/by-id/NAME, socket://HOST:PORT, or another URL of pyserial's.",
+        help="serial:///dev/serial/by-id/NAME, socket://HOST:PORT, openflexure://HOST, or a plug-in's.",
     ),
 ]
 ProtocolOption = Annotated[

@@ -20,7 +20,7 @@ from edgeleuk.io.images import read_image, write_png
 from edgeleuk.results import SCALE_UNKNOWN, Decision
 from edgeleuk.session.open import begun
 from edgeleuk.session.reader import read_session
-from edgeleuk.stage.autofocus import autofocus
+from edgeleuk.stage.autofocus import REACH_UM, autofocus, refocus
 from edgeleuk.stage.mapping import Mapping, calibrate
 from edgeleuk.stage.mosaic import Mosaic
 from edgeleuk.stage.resuming import Begun, EarlierCell, EarlierScan, field_of, focus_again, read_earlier_scan
@@ -86,10 +86,13 @@ class SlideScan:
             walk = _Walk(None, [])
         return _Scanned(source.uri, walk, still, halted, simulated=self._simulated)
 
-    def _walk(self, still: NewestFrameCamera, stage: Mover, first: int, stop: threading.Event) -> _Walk:
+    def _walk(
+        self, still: NewestFrameCamera, stage: StoppableStage, first: int, stop: threading.Event
+    ) -> _Walk:
         past, events = self._past, []
         if past is None:
-            say(f"  focus at {autofocus(still, stage).z_um:.1f} um")
+            found = refocus(still, stage) if stage.focuses_itself() else autofocus(still, stage)
+            say(f"  focus at {found.z_um:.1f} um")
             here = stage.position()
             mapping = calibrate(still, stage, self._px_per_um or _estimated(still()))
             say(f"  {mapping.px_per_um:.2f} px/um, camera turned by {mapping.angle_degrees:.1f} degrees")
@@ -154,6 +157,14 @@ class StoppableStage(Closing):
         if self._stop.is_set():
             raise HardwareError("the scan was stopped")
         self._stage.move(x_um, y_um, z_um)
+
+    def focuses_itself(self) -> bool:
+        """Let a microscope that has an autofocus of its own run it; False where it has none."""
+        told = getattr(self._stage, "capabilities", None)
+        if told is None or not told.can_focus:
+            return False
+        getattr(self._stage, "focus")(REACH_UM)  # noqa: B009 - a Mover need not have it
+        return True
 
     def close(self) -> None:
         """Watch no more; the stage is the caller's to close."""

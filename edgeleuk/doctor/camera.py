@@ -120,6 +120,10 @@ def _camera(machine: Machine, camera: dict[str, Any]) -> Finding | None:
     node, name = camera.get("node"), camera["name"]
     if node and not may_open(machine, node):
         return None
+    if camera["uri"].startswith("usb:"):
+        # Nothing here reads it: whether it is wanted at all, nobody knows.
+        why, _, cure = camera["error"].partition("; ")
+        return warning(camera["uri"], f"{name}: {why}", cure)
     if camera.get("error"):
         return _failed(str(node or name), camera["error"])
     if camera.get("formats") == [] and camera["uri"].startswith("v4l2://"):

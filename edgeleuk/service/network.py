@@ -19,7 +19,10 @@ LOCAL_NETWORKS = (
     *("localhost", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"),
     *("fc00::/7", "fe80::/10"),
 )
-_REMOTE_SCHEMES = ("http", "https", "rtsp", "rtsps", "socket", "tcp", "mqtt", "mqtts", "ws", "wss")
+_REMOTE_SCHEMES = (
+    *("http", "https", "rtsp", "rtsps", "openflexure", "socket", "tcp"),
+    *("mqtt", "mqtts", "ws", "wss"),
+)
 _RESOLVERS = Path("/etc/resolv.conf")
 
 

@@ -27,6 +27,8 @@ class NoFocusError(HardwareError):
 
 
 MOST_FRAMES = 12
+# How far up and down from where the stage stands the focus is looked for.
+REACH_UM = 18.0
 _LONGEST_SIDE = 160
 _SMOOTH_PX = 0.8
 _SWEEP = 7
@@ -103,7 +105,7 @@ def autofocus(
     camera: SynchronousCamera,
     stage: Mover,
     *,
-    reach_um: float = 18.0,
+    reach_um: float = REACH_UM,
     fine_um: float = 2.0,
     most_widened: int = 1,
 ) -> Focus:

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 
 import edgeleuk
+import edgeleuk.plugins
+import edgeleuk.testing
 from edgeleuk.results import Counted
 
 FILE = Path(__file__).with_name("public_api.txt")
@@ -46,6 +48,11 @@ def rendered() -> str:
     frame = next(edgeleuk.watch("virtual://?seed=1&frames=1", runtime="litert"))
     lines.append("FrameResult.to_json: " + " ".join(frame.to_json()))
     lines.append("FrameResult.to_json cells: " + " ".join(frame.to_json()["cells"][0]))
+    for name in sorted(edgeleuk.plugins.__all__):
+        value = getattr(edgeleuk.plugins, name)
+        lines.append(f"edgeleuk.plugins.{name}{'' if isinstance(value, type) else inspect.signature(value)}")
+    lines += ["class edgeleuk.plugins.StageDevice", *members(edgeleuk.plugins.StageDevice)]
+    lines += [f"edgeleuk.testing.{name}" for name in edgeleuk.testing.__all__]
     return "\n".join(lines) + "\n"
 
 

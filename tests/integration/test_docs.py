@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import pytest
 from foreign import SIDE, dense
+from openflexure_server import OpenFlexureServer
 
 from edgeleuk.bundle.golden import golden_crops_of
 from edgeleuk.bundle.reading import read_bundle
@@ -148,7 +149,9 @@ def test_the_pages_show_commands() -> None:
 @pytest.mark.timeout(1800)
 def test_every_command_shown_runs(few_cells: Path, folder: Path) -> None:
     # These pages go by an order of their own; the last two are run where their sessions and bundles are.
-    of_pages = [page for page in PAGES if page.name not in ("stage.md", "control.md", "updates.md")]
+    of_pages = [
+        page for page in PAGES if page.name not in ("stage.md", "control.md", "updates.md", "plugins.md")
+    ]
     shown = dict.fromkeys(line for page in of_pages for line in commands(page))
     # What makes a file comes before what reads it, whichever page it stands on.
     labels = ("labels set", "export", "labels import", "labels export", "labels merge")
@@ -185,6 +188,27 @@ def test_every_command_shown_runs(few_cells: Path, folder: Path) -> None:
         # Each of them spends seconds on importing; none reads what another of its stage writes.
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             list(pool.map(run, stage))
+
+
+def test_every_command_shown_for_openflexures_server_runs(tmp_path: Path) -> None:
+    # Those of the example plug-ins are run where these are installed: test_plugins.py.
+    shown = [line for line in commands(ROOT / "docs" / "plugins.md") if "openflexure://" in line]
+    assert len(shown) == 2
+    (tmp_path / "stage.toml").write_text(
+        "[x]\num_per_step = 0.1\n[y]\num_per_step = 0.1\n[z]\num_per_step = 0.1\n"
+    )
+    with OpenFlexureServer() as server:
+        there = {"openflexure://HOST": server.uri, "1x1": "0.08x0.06"}
+        for line in shown:
+            words = [there.get(word, word) for word in shlex.split(line)[1:]]
+            done = subprocess.run(
+                [sys.executable, "-m", "edgeleuk", *words],
+                cwd=tmp_path,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 0, f"{line}\n{done.stderr}"
 
 
 def test_every_command_of_the_stage_runs_on_the_stand_that_is_shown(tmp_path: Path) -> None:

@@ -69,6 +69,8 @@ class StageInfo(StagePosition):
     locked : BoardLock or None
         None where the board would move.
     can_home, can_stop : bool
+    can_focus : bool
+        It has an autofocus of its own.
     channels : dict of str to float
         Lamp -> its level, 0 to 1.
     """
@@ -80,6 +82,7 @@ class StageInfo(StagePosition):
     locked: BoardLock | None
     can_home: bool
     can_stop: bool
+    can_focus: bool
     channels: dict[str, float]
 
 

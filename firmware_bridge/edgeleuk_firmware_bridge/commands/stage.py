@@ -55,6 +55,7 @@ def stage_info(url: str, protocol: str | None, settings: StageSettings | None = 
             locked=lock if status.locked else None,
             can_home=told.can_home,
             can_stop=told.can_stop,
+            can_focus=told.can_focus,
             channels={channel: stage.lamp.level(channel) for channel in told.channels},
         )
 
@@ -221,7 +222,8 @@ def stage_text(facts: StagePosition) -> str:
     lines = [f"position  x {at.x:g}  y {at.y:g}  z {at.z:g} um"]
     if isinstance(facts, StageInfo):
         lamps = ", ".join(f"{name} {level:.2f}" for name, level in facts.channels.items()) or "none"
-        can = [word for word, able in (("home", facts.can_home), ("stop", facts.can_stop)) if able]
+        able = (("home", facts.can_home), ("stop", facts.can_stop), ("focus", facts.can_focus))
+        can = [word for word, is_able in able if is_able]
         lines = [
             f"stage     {facts.stage}",
             f"board     {facts.protocol}: {facts.firmware} {facts.board}".rstrip(),

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Protocol
 from edgeleuk.errors import HardwareError
 
 if TYPE_CHECKING:
+    import threading
+
+    from edgeleuk.io.closing import Closing
     from edgeleuk_firmware_bridge.stage.protocols import BoardStatus, Capabilities, Steps
-    from edgeleuk_firmware_bridge.stage.serial_link import Link
-    from edgeleuk_firmware_bridge.stage.transport import Transport
+    from edgeleuk_firmware_bridge.stage.serial_link import Link, Patience
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +51,58 @@ class Heard:
     was_reset: bool = False
 
 
+class Wire(Protocol):
+    """What leads to a board; see `edgeleuk_firmware_bridge.stage.transport.Transport`."""
+
+    @property
+    def lock(self) -> threading.RLock:
+        """Held while a question is open."""
+        ...
+
+    @property
+    def patience(self) -> Patience:
+        """How long the host waits."""
+        ...
+
+    @property
+    def error_count(self) -> int:
+        """How often an answer was missing or something else was heard."""
+        ...
+
+    @property
+    def link(self) -> Closing:
+        """What is closed at the end."""
+        ...
+
+    def doubt(self) -> None:
+        """Be sure of nothing any more."""
+        ...
+
+
 class Board(Protocol):
     """A board that was opened; all calls raise `HardwareError` and its kinds."""
 
-    transport: Transport
-    capabilities: Capabilities
-    dark_bytes: bytes
-    tolerance: Steps
+    @property
+    def transport(self) -> Wire:
+        """What leads to it."""
+        ...
 
     @property
-    def halt_bytes(self) -> bytes:
-        """What stops it now, whoever is asking."""
+    def capabilities(self) -> Capabilities:
+        """What it said of itself."""
+        ...
+
+    @property
+    def tolerance(self) -> Steps:
+        """How far from its target it may stand."""
+        ...
+
+    def halt_now(self) -> None:
+        """Stop it, whoever is asking; from any thread."""
+        ...
+
+    def dark_now(self) -> None:
+        """Turn its lamps off, though it may not answer."""
         ...
 
     def look(self) -> BoardReading:
@@ -84,6 +127,10 @@ class Board(Protocol):
 
     def home(self) -> None:
         """Let it find its end stops, and wait for that."""
+        ...
+
+    def focus(self, reach_um: float) -> None:
+        """Let it find the focus, so far up and down from here; only where it says that it can."""
         ...
 
     def unlock(self) -> bool:

@@ -153,7 +153,7 @@ class DrivenStage(Closing):
                 # Whoever ends the program wants no stage that goes on by itself.
                 if self._board.capabilities.can_stop:
                     with contextlib.suppress(HardwareError):
-                        self._board.transport.send_now(self._board.halt_bytes)
+                        self._board.halt_now()
                 raise
             finally:
                 self._legs = []
@@ -177,7 +177,7 @@ class DrivenStage(Closing):
         transport = self._board.transport
         if not transport.lock.acquire(blocking=False):
             # Someone is asking: this goes between.
-            transport.send_now(self._board.halt_bytes)
+            self._board.halt_now()
             return
         try:
             with self.guarded(trust=False):
@@ -248,6 +248,29 @@ class DrivenStage(Closing):
             self._board.home()
             self._untrusted = None
             self._read()
+
+    def focus(self, reach_um: float) -> None:
+        """Let the microscope's own program find the focus; it stands there afterwards.
+
+        Parameters
+        ----------
+        reach_um : float
+            The focus is looked for so far up and down from here.
+
+        Raises
+        ------
+        UsageError
+            That is beyond a limit of z: nothing was sent.
+        HardwareError
+            It cannot, or found none.
+        """
+        if not self._board.capabilities.can_focus:
+            raise HardwareError("this stage has no autofocus of its own")
+        here = self.position().z_um
+        self._steps_of(2, here - reach_um)
+        self._steps_of(2, here + reach_um)
+        with self.guarded():
+            self._board.focus(reach_um)
 
     def close(self) -> None:
         """Turn off what was turned on, let go of the motors and the port."""

@@ -40,8 +40,6 @@ class GrblBoard:
         What was heard while it was recognised.
     """
 
-    dark_bytes = b"M5\nM9\n"
-
     def __init__(self, link: Link, patience: Patience, heard: Heard | None = None) -> None:
         self._heard = heard or Heard("grbl", "")
         self._homing = False
@@ -70,11 +68,14 @@ class GrblBoard:
         )
         self._look_for_offset()
 
-    @property
-    def halt_bytes(self) -> bytes:
-        """A jog is cancelled; homing ends by a reset alone."""
+    def halt_now(self) -> None:
+        """Cancel the jog, whoever is asking; homing ends by a reset alone."""
         now: Realtime = Realtime.RESET if self._homing else Realtime.JOG_CANCEL
-        return bytes(now.value)
+        self.transport.send_now(bytes(now.value))
+
+    def dark_now(self) -> None:
+        """Turn the lamps off, whether or not it answers."""
+        self.transport.send_now(b"M5\nM9\n")
 
     def look(self) -> BoardReading:
         """Ask for a status report, until one says where the machine is."""
@@ -117,7 +118,7 @@ class GrblBoard:
 
     def halt(self) -> None:
         """Cancel the jog: the board keeps its position. What another program began is held, then dropped."""
-        self.transport.send_now(self.halt_bytes)
+        self.halt_now()
         if self.transport.ask(Realtime.STATUS).state != "Run":
             return
         self.transport.send_now(Realtime.HOLD.value)
@@ -139,6 +140,9 @@ class GrblBoard:
         finally:
             self._homing = False
         self._forget_alarm()
+
+    def focus(self, reach_um: float) -> None:
+        """Do nothing: this firmware sees no picture."""
 
     def unlock(self) -> bool:
         """End an alarm, a hold or a sleep, by a reset where nothing else is heard."""

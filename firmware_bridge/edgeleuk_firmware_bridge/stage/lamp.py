@@ -66,7 +66,7 @@ class DrivenLamp:
         except HardwareError:
             # Nobody listens to the answer any more.
             with contextlib.suppress(HardwareError):
-                self._board.transport.send_now(self._board.dark_bytes)
+                self._board.dark_now()
         self._set = {}
 
     def _check(self, channel: str) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from edgeleuk.errors import HardwareError, UsageError
 from edgeleuk_firmware_bridge.stage import grbl, sangaboard
 from edgeleuk_firmware_bridge.stage.boards import Heard
+from edgeleuk_firmware_bridge.stage.device import open_device, opens_device
 from edgeleuk_firmware_bridge.stage.driver import DrivenStage
 from edgeleuk_firmware_bridge.stage.errors import BoardAlarmError, BoardResetError
 from edgeleuk_firmware_bridge.stage.protocols import StageSettings
@@ -37,7 +38,8 @@ def open_stage(
     Parameters
     ----------
     url : str
-        ``serial:///dev/serial/by-id/...``, ``socket://HOST:PORT``, or another URL of pyserial's.
+        ``serial:///dev/serial/by-id/...``, ``socket://HOST:PORT``, another URL of pyserial's,
+        ``openflexure://HOST``, or an address of a plug-in.
     protocol : str, optional
         ``sangaboard`` or ``grbl``; without it, the board is asked.
     settings : StageSettings, optional
@@ -47,12 +49,20 @@ def open_stage(
     ------
     UsageError
         No such protocol, or no such kind of address.
+    PluginError
+        The plug-in of this address cannot be used.
     HardwareError
         The port cannot be opened, or the board on it is another, too old, or silent.
     """
     if protocol is not None and protocol not in BOARDS:
         raise UsageError("there is no such protocol", got=repr(protocol), allowed=", ".join(BOARDS))
     patience = patience or Patience()
+    if opens_device(url):
+        if protocol is not None:
+            raise UsageError(
+                f"{url} is no board that speaks a protocol", got=f"--protocol {protocol}", cure="leave it out"
+            )
+        return open_device(url, settings or StageSettings(), patience)
     link = open_link(url)
     try:
         heard = _checked(link, protocol, patience)

@@ -104,10 +104,12 @@ class Capabilities:
     Attributes
     ----------
     protocol : str
-        ``sangaboard`` or ``grbl``.
+        ``sangaboard``, ``grbl``, or the scheme of a stage that is opened by another.
     firmware, board : str
         As it named them.
     can_home, can_stop : bool
+    can_focus : bool
+        It has an autofocus of its own.
     channels : mapping
         Light channel -> greatest level that its firmware takes.
     """
@@ -117,6 +119,7 @@ class Capabilities:
     board: str = ""
     can_home: bool = False
     can_stop: bool = True
+    can_focus: bool = False
     channels: Mapping[str, float] = field(default_factory=dict)
 
 

@@ -31,8 +31,6 @@ class SangaboardBoard:
     heard : Heard, optional
     """
 
-    halt_bytes = sangaboard.encode(Ask.STOP)
-    dark_bytes = sangaboard.encode(SetLight(0.0))
     tolerance = Steps(0, 0, 0)
 
     def __init__(self, link: Link, patience: Patience, heard: Heard | None = None) -> None:  # noqa: ARG002
@@ -94,6 +92,14 @@ class SangaboardBoard:
             self._under_way = True
         return max(map(abs, way)) * self._step_s + 2 * self._ramp_s
 
+    def halt_now(self) -> None:
+        """Stop it, whoever is asking."""
+        self.transport.send_now(sangaboard.encode(Ask.STOP))
+
+    def dark_now(self) -> None:
+        """Turn the lamp off, whether or not it answers."""
+        self.transport.send_now(sangaboard.encode(SetLight(0.0)))
+
     def give_up(self) -> None:
         """Wait no longer for the end of a move."""
         if self._under_way:
@@ -122,6 +128,9 @@ class SangaboardBoard:
                     got=f"{self.transport.patience.home_s:g} s",
                     cure="see to the end stops",
                 )
+
+    def focus(self, reach_um: float) -> None:
+        """Do nothing: this firmware sees no picture."""
 
     def unlock(self) -> bool:
         """Do nothing: this firmware knows no alarm."""

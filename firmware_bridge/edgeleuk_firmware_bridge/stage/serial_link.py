@@ -131,7 +131,7 @@ def open_link(url: str) -> Link:
     name = url.removeprefix("serial://") if url.startswith("serial:///") else url
     device = "://" not in name
     if device and not name.startswith("/"):
-        allowed = "serial:///dev/serial/by-id/NAME, socket://HOST:PORT"
+        allowed = "serial:///dev/serial/by-id/NAME, socket://HOST:PORT, openflexure://HOST"
         raise UsageError("this is no address of a stage", got=repr(url), allowed=allowed)
     try:
         # Only a device can be locked against a second program.

@@ -78,6 +78,7 @@ def test_a_silent_camera_is_seen_to_within_a_minute() -> None:
     [
         ({"camera": "v4l2:///dev/video0"}, (), None),
         ({"camera": "rtsp://user:p@ss@10.0.0.5/live"}, ("10.0.0.5",), None),
+        ({"camera": "openflexure://10.0.0.7", "stage": "openflexure://10.0.0.7"}, ("10.0.0.7",), None),
         ({"camera": "http://[fd00::5]:8080/stream"}, ("fd00::5",), None),
         ({"camera": "http://localhost:8080/stream"}, ("localhost",), None),
         ({"stage": "socket://192.168.1.9:23"}, ("192.168.1.9",), None),

@@ -3,19 +3,32 @@
 const HEAD_END = [13, 10, 13, 10];
 const MOST_BYTES = 16_000_000;
 
-/** Takes what a stream sends apart into JPEGs; see `Content-Length` of each part. */
+/** Takes what a stream sends apart into JPEGs; see `Content-Length` of each part. All of it uses one buffer. */
 class Parts {
-  constructor() { this.held = new Uint8Array(0); }
-
-  add(chunk) {
-    if (this.held.length + chunk.length > MOST_BYTES) throw new Error("a picture is too large");
-    const joined = new Uint8Array(this.held.length + chunk.length);
-    joined.set(this.held);
-    joined.set(chunk, this.held.length);
-    this.held = joined;
+  constructor() {
+    this.buffer = new Uint8Array(1 << 18);
+    this.from = this.to = 0;
   }
 
-  /** The newest picture that is whole, or null; older ones are passed over. */
+  add(chunk) {
+    if (this.to + chunk.length > this.buffer.length) this.makeRoom(chunk.length);
+    this.buffer.set(chunk, this.to);
+    this.to += chunk.length;
+  }
+
+  makeRoom(more) {
+    const held = this.buffer.subarray(this.from, this.to);
+    if (held.length + more > MOST_BYTES) throw new Error("a picture is too large");
+    let size = this.buffer.length;
+    while (size < held.length + more) size *= 2;
+    const buffer = size === this.buffer.length ? this.buffer : new Uint8Array(size);
+    buffer.set(held);
+    this.buffer = buffer;
+    this.to -= this.from;
+    this.from = 0;
+  }
+
+  /** The newest picture that is whole, or null; older ones are passed over. It is there until more is added. */
   newest() {
     let found = null;
     for (let one = this.next(); one; one = this.next()) found = one;
@@ -23,15 +36,15 @@ class Parts {
   }
 
   next() {
-    const end = this.held.findIndex((_, at) => HEAD_END.every((byte, n) => this.held[at + n] === byte));
+    const held = this.buffer.subarray(this.from, this.to);
+    const end = held.findIndex((_, at) => HEAD_END.every((byte, n) => held[at + n] === byte));
     if (end < 0) return null;
-    const length = /content-length: *(\d+)/i.exec(new TextDecoder().decode(this.held.subarray(0, end)));
+    const length = /content-length: *(\d+)/i.exec(new TextDecoder().decode(held.subarray(0, end)));
     if (!length) throw new Error("a picture without a length");
     const from = end + HEAD_END.length, to = from + Number(length[1]);
-    if (this.held.length < to) return null;
-    const picture = this.held.slice(from, to);
-    this.held = this.held.slice(to);
-    return picture;
+    if (held.length < to) return null;
+    this.from += to;
+    return held.subarray(from, to);
   }
 }
 

@@ -1,0 +1,267 @@
+"""The slide as a pyramid of tiles in one TIFF, written in a stream.
+
+The slide is drawn in bands of tiles from top to bottom. Each band goes into the file as it is, and, at half
+its size, into the band of the next level; tiles of those wait, encoded, in a file of their own until their
+level's turn. So the memory does not grow with the slide's height, and with its width by 4.5 KB a pixel.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import zlib
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import IO, TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import simplejpeg
+
+from edgeleuk.errors import MissingDependencyError, extra_cure
+from edgeleuk.slide.blending import GROUND
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from edgeleuk.frames import RgbImage
+
+TILE_PX = 256
+# Levels are made until both sides are at most so long.
+_SMALLEST_PX = 1024
+_DEFLATE_EFFORT = 4
+COMPRESSIONS = ("jpeg", "lossless")
+# Pixels a micrometre to pixels a centimetre.
+_UM_A_CM = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class PyramidPlan:
+    """What is to be written.
+
+    Attributes
+    ----------
+    width, height : int
+        Of the whole slide, in pixels.
+    px_per_um : float
+    compression : str
+        One of `COMPRESSIONS`.
+    quality : int
+        Of JPEG, 1 to 100.
+    first_level : int
+        Of the levels that are written, each half as long as the one before, the first; 0 is the whole.
+    """
+
+    width: int
+    height: int
+    px_per_um: float
+    compression: str = "jpeg"
+    quality: int = 85
+    first_level: int = 0
+
+    def size(self, level: int) -> tuple[int, int]:
+        """Return (W, H) of a level."""
+        return -(-self.width // 2**level), -(-self.height // 2**level)
+
+    @property
+    def levels(self) -> range:
+        """The levels that are written."""
+        last = self.first_level
+        while max(self.size(last)) > _SMALLEST_PX:
+            last += 1
+        return range(self.first_level, last + 1)
+
+
+def require_tifffile() -> Any:
+    """Return the library that writes TIFF.
+
+    Raises
+    ------
+    MissingDependencyError
+    """
+    try:
+        import tifffile
+    except ImportError as error:
+        raise MissingDependencyError("tifffile is not installed", cure=extra_cure("slide")) from error
+    return tifffile
+
+
+def write_pyramid(
+    path: Path,
+    plan: PyramidPlan,
+    draw: Callable[[int, int, int], RgbImage],
+    description: str,
+    progress: Callable[..., None] = lambda *_: None,
+) -> None:
+    """Write a slide.
+
+    Parameters
+    ----------
+    path : Path
+        Of the file that is written.
+    plan : PyramidPlan
+    draw : callable
+        Of left, top and side the square of the slide; see `edgeleuk.slide.blending.Blender.draw`.
+    description : str
+        OME-XML.
+    progress : callable
+        Told bands of tiles, drawn and in all.
+
+    Raises
+    ------
+    OSError
+        The disk is full, or fails.
+    MissingDependencyError
+        tifffile is not there.
+    """
+    tifffile = require_tifffile()
+    first, *others = plan.levels
+    with (
+        tempfile.TemporaryFile(dir=path.parent) as waiting,
+        tifffile.TiffWriter(path, bigtiff=True, ome=False) as writer,
+    ):
+        shelf = _Shelf(waiting)
+        common: dict[str, Any] = {
+            "dtype": np.uint8,
+            "tile": (TILE_PX, TILE_PX),
+            "metadata": None,
+            "software": "edgeleuk",
+            "resolutionunit": "CENTIMETER",
+            **_coding(plan.compression),
+        }
+        drawn = _first_level(plan, draw, shelf, progress)
+        for level in plan.levels:
+            width, height = plan.size(level)
+            per_cm = plan.px_per_um * _UM_A_CM / 2**level
+            is_first = level == first
+            writer.write(
+                chain(drawn) if is_first else shelf.tiles(level),
+                shape=(height, width, 3),
+                subifds=len(others) if is_first else None,
+                subfiletype=0 if is_first else 1,
+                description=description.encode() if is_first else None,
+                resolution=(per_cm, per_cm),
+                **common,
+            )
+            # tifffile closes what it is given; behind the first level's last tile come those of the others.
+            for _ in drawn:
+                pass
+
+
+def _coding(compression: str) -> dict[str, Any]:
+    """Return tifffile's words for tiles that come encoded."""
+    if compression == "jpeg":
+        return {"compression": "jpeg", "photometric": "ycbcr", "subsampling": (2, 2)}
+    return {"compression": "adobe_deflate", "predictor": True, "photometric": "rgb"}
+
+
+def encode_tile(pixels: RgbImage, plan: PyramidPlan) -> bytes:
+    """Encode a tile, (TILE_PX, TILE_PX, 3) uint8 RGB, as the file has it."""
+    if plan.compression == "jpeg":
+        return bytes(
+            simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), plan.quality, colorsubsampling="420")
+        )
+    # TIFF's horizontal predictor: each pixel less the one to its left.
+    differences = pixels.copy()
+    differences[:, 1:] -= pixels[:, :-1]
+    return zlib.compress(differences.tobytes(), _DEFLATE_EFFORT)
+
+
+@dataclass(slots=True)
+class _Shelf:
+    """Encoded tiles of the smaller levels, in a file until their turn comes."""
+
+    file: IO[bytes]
+    lengths: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
+    end: int = 0
+
+    def put(self, level: int, data: bytes) -> None:
+        self.file.write(data)
+        self.lengths.setdefault(level, []).append((self.end, len(data)))
+        self.end += len(data)
+
+    def tiles(self, level: int) -> Iterator[bytes]:
+        self.file.flush()
+        for start, length in self.lengths[level]:
+            self.file.seek(start)
+            yield self.file.read(length)
+
+
+class _Cascade:
+    """Passes bands of tiles down the levels."""
+
+    def __init__(self, plan: PyramidPlan) -> None:
+        self._plan = plan
+        self._last = plan.levels[-1]
+        self._halves: dict[int, RgbImage] = {}
+        self._rows: dict[int, int] = {}
+
+    def push(self, band: RgbImage, level: int = 0) -> Iterator[tuple[int, RgbImage]]:
+        """Take a band, (TILE_PX, W, 3), of a level; yield the bands of all levels that are full by it."""
+        yield level, band
+        if level == self._last:
+            return
+        small = _half(band)
+        row = self._rows.get(level + 1, 0)
+        if row == 0:
+            self._halves[level + 1] = np.full((TILE_PX, small.shape[1], 3), GROUND, np.uint8)
+        under = self._halves[level + 1]
+        under[row : row + small.shape[0]] = small
+        self._rows[level + 1] = (row + small.shape[0]) % TILE_PX
+        if self._rows[level + 1] == 0:
+            yield from self.push(under, level + 1)
+
+    def rest(self) -> Iterator[tuple[int, RgbImage]]:
+        """Yield the bands that the end of the slide leaves half full, each passed down in its turn."""
+        for level in range(1, self._last + 1):
+            if self._rows.get(level, 0):
+                self._rows[level] = 0
+                yield from self.push(self._halves[level], level)
+
+
+def _first_level(
+    plan: PyramidPlan,
+    draw: Callable[[int, int, int], RgbImage],
+    shelf: _Shelf,
+    progress: Callable[..., None],
+) -> Iterator[bytes]:
+    """Yield the tiles of the first level in order, and put those of the others on the shelf."""
+    cascade, first = _Cascade(plan), plan.levels[0]
+    columns, rows = (-(-side // TILE_PX) for side in plan.size(0))
+
+    def bands() -> Iterator[tuple[int, RgbImage]]:
+        for row in range(rows):
+            band = np.empty((TILE_PX, columns * TILE_PX, 3), np.uint8)
+            for column in range(columns):
+                at = np.s_[:, column * TILE_PX : (column + 1) * TILE_PX]
+                band[at] = draw(column * TILE_PX, row * TILE_PX, TILE_PX)
+            yield from cascade.push(band)
+            progress(row + 1, rows)
+        yield from cascade.rest()
+
+    for level, band in bands():
+        if level < first:
+            continue
+        width, height = plan.size(level)
+        if len(shelf.lengths.get(level, ())) >= -(-height // TILE_PX) * -(-width // TILE_PX):
+            continue
+        for left in range(0, -(-width // TILE_PX) * TILE_PX, TILE_PX):
+            data = encode_tile(_tile(band, left), plan)
+            if level == first:
+                yield data
+            else:
+                shelf.put(level, data)
+
+
+def _tile(band: RgbImage, left: int) -> RgbImage:
+    """Cut a tile out of a band, filled up where the band ends."""
+    tile = band[:, left : left + TILE_PX]
+    if tile.shape[1] == TILE_PX:
+        return tile
+    return np.pad(tile, ((0, 0), (0, TILE_PX - tile.shape[1]), (0, 0)), constant_values=GROUND)
+
+
+def _half(band: RgbImage) -> RgbImage:
+    """Return a band at half its size."""
+    size = (-(-band.shape[1] // 2), band.shape[0] // 2)
+    return np.asarray(cv2.resize(band, size, interpolation=cv2.INTER_AREA), np.uint8)

@@ -332,11 +332,11 @@ class _Made:
         with read_session(session) as reader:
             regions = (region_of(cell) for cell in cells_on_slide(reader, placement))
             description = ome_xml(facts, placement, regions)
+            blender = Blender(placement.fields, self._size, self._picture)
+            with progress_bar("writing the slide") as report, part_of(options.path) as (part, _):
+                write_pyramid(part, plan, blender.draw, description, report)
             cells = write_cells(options.geojson, cells_on_slide(reader, placement, shrink))
             left_out = reader.counts().cells - cells
-        blender = Blender(placement.fields, self._size, self._picture)
-        with progress_bar("writing the slide") as report, part_of(options.path) as (part, _):
-            write_pyramid(part, plan, blender.draw, description, report)
         return self._written(facts, cells, left_out)
 
     def _corner_um(self) -> tuple[float, float]:

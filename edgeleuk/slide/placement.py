@@ -27,7 +27,9 @@ _MEASURED_PX = 0.3
 _BY_STAGE_PX = 20.0
 # A measured step that the others leave so far off is wrong, and left out.
 _MOST_RESIDUAL_PX = 3.0
-_ROUNDS = 6
+_ROUNDS = 20
+# Of the worst: a wrong step draws its neighbours along, which are right without it.
+_WORST = 0.8
 # Steps of a motor that is in order come true to this; play of an axis that nobody took out is less.
 LOST_UM = 8.0
 _TOLERANCE = 1e-7
@@ -218,7 +220,7 @@ def _solved(links: list[Link], told: Floats) -> tuple[Floats, npt.NDArray[np.boo
         wrong = (
             kept
             & is_measured
-            & (off > max(_MOST_RESIDUAL_PX, 0.5 * float((off * (kept & is_measured)).max())))
+            & (off > max(_MOST_RESIDUAL_PX, _WORST * float((off * (kept & is_measured)).max())))
         )
         if not wrong.any():
             break
@@ -250,7 +252,8 @@ def _least_squares(ends: tuple[Integers, Integers], steps: Floats, weights: Floa
         return np.stack(columns, axis=1)
 
     def applied(places: Floats) -> Floats:
-        return summed(weights[:, None] * (places[second] - places[first])) + spring * places
+        pulls = summed(weights[:, None] * (places[second] - places[first]))
+        return np.asarray(pulls + spring * places, np.float64)
 
     diagonal = (np.bincount(first, weights, count) + np.bincount(second, weights, count) + spring)[:, None]
     places = start.copy()

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from virtual_stage import VirtualStage
 
+from edgeleuk.slide.blending import GROUND
 from edgeleuk.slide.spool import FieldSpool
 from edgeleuk.stage.mapping import Mapping
 from edgeleuk.stage.resuming import Begun
@@ -97,11 +98,13 @@ def truth_of(walked: Walked, size: tuple[int, int], origin: tuple[int, int]) -> 
 
 
 def displacements(slide: RgbImage, truth: RgbImage, side: int = 96, reach: int = 6) -> list[float]:
-    """How far each square of a slide lies from its place, px; of those that show something."""
+    """How far each square of a slide lies from its place, px; of those that show something, and all of it."""
     one, two = (picture[:, :, 1].astype(np.float32) for picture in (slide, truth))
     found = []
     for y in range(reach, one.shape[0] - side - reach, side // 2):
         for x in range(reach, one.shape[1] - side - reach, side // 2):
+            if (slide[y : y + side, x : x + side] == GROUND).all(axis=2).mean() > 0.01:
+                continue
             part = one[y : y + side, x : x + side]
             around = two[y - reach : y + side + reach, x - reach : x + side + reach]
             if around.std() < 12 or part.std() < 12:

@@ -5,6 +5,7 @@ A database of SQLite: what a scan has put there is readable after a crash, and a
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -65,6 +66,7 @@ class FieldSpool(Closing):
         if not path.is_file():
             raise UsageError("there are no fields of a slide", got=path, cure="scan again with --slide")
         self.path = path
+        self._is_writing = False
         with explained(path):
             # The fields come from the thread that reads the camera.
             self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
@@ -91,7 +93,6 @@ class FieldSpool(Closing):
             )
         with explained(path):
             connection = sqlite3.connect(path, isolation_level=None)
-            connection.execute("PRAGMA journal_mode = WAL")
             connection.executescript(f"PRAGMA application_id = {_APPLICATION_ID}; {_SCHEMA}")
             connection.executemany("INSERT INTO facts VALUES (?, ?)", facts.items())
             connection.executemany(
@@ -122,6 +123,9 @@ class FieldSpool(Closing):
         else:
             data = simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), _QUALITY, colorsubsampling="444")
         with explained(self.path):
+            if not self._is_writing:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                self._is_writing = True
             self._connection.execute("UPDATE fields SET picture = ? WHERE number = ?", (data, number))
 
     def facts(self) -> dict[str, str]:
@@ -161,7 +165,11 @@ class FieldSpool(Closing):
             raise SessionError(f"{self.path} is damaged", got=f"field {number}: {error}") from error
 
     def close(self) -> None:
-        """Leave one file, without what SQLite keeps beside it."""
+        """Leave one file, which can be read where there is no room for what SQLite keeps beside it."""
+        if self._is_writing:
+            self._is_writing = False
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.execute("PRAGMA journal_mode = DELETE")
         self._connection.close()
 
     def remove(self) -> None:

@@ -14,7 +14,6 @@ from edgeleuk.slide.blending import GROUND
 from edgeleuk.slide.spool import FieldSpool
 from edgeleuk.stage.mapping import Mapping
 from edgeleuk.stage.resuming import Begun
-from edgeleuk.stage.scanning import ScanPlan
 from edgeleuk.virtual.microscope import Stand, VirtualMicroscope
 from edgeleuk.virtual.render import VirtualSlide
 
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
     from edgeleuk.frames import RgbImage
     from edgeleuk.stage.base import ScanField
+    from edgeleuk.stage.scanning import ScanPlan
 
 SIZE = (640, 480)
 PX_PER_UM = 13.0

@@ -117,7 +117,8 @@ class SlideScan:
         self._mosaic = Mosaic(fields, size, self._plan.steps_px(mapping, size))
         for cell in past.cells:
             self._mosaic.mark(*cell)
-        left, plane = past.left(fields), past.plane(fields)
+        missing = frozenset[int]() if self._keeper is None else self._keeper.missing()
+        left, plane = past.left(fields, missing), past.plane(fields)
         again = f", {len(past.rejected)} of them rejected and taken again" if past.rejected else ""
         say(f"  {len(fields)} fields, {len(past.used) + len(past.rejected)} of them recorded{again}")
         if self._past is not None and left:

@@ -167,6 +167,11 @@ class FieldKeeper(Closing):
         }
         self._spool = FieldSpool.create(self._options.fields, fields, facts)
 
+    def missing(self) -> frozenset[int]:
+        """Return the numbers of the fields that are to be taken yet."""
+        fields = [] if self._spool is None else self._spool.fields()
+        return frozenset(kept.place.number for kept in fields if not kept.is_there)
+
     def keep(self, frame: Frame) -> None:
         """Keep a field.
 

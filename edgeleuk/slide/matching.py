@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from edgeleuk.frames import RgbImage
 
+    Bytes = npt.NDArray[np.uint8]
     Grey = npt.NDArray[np.float32]
 
 # The search is made in pixels of so many of a field.
@@ -44,11 +45,6 @@ class Step(NamedTuple):
     correlation: float
 
 
-def grey_of(pixels: RgbImage) -> Grey:
-    """Return the green of a field, in which stained cells stand out most, without the noise of its pixels."""
-    return np.asarray(cv2.GaussianBlur(pixels[:, :, 1].astype(np.float32), (0, 0), 1.0), np.float32)
-
-
 def measure_step(first: RgbImage, second: RgbImage, guess: tuple[float, float]) -> Step | None:
     """Measure where the second field lies from the first.
 
@@ -64,7 +60,8 @@ def measure_step(first: RgbImage, second: RgbImage, guess: tuple[float, float]) 
     Step or None
         None where nothing that both show could tell.
     """
-    one, two = grey_of(first), grey_of(second)
+    # In green stained cells stand out most.
+    one, two = (np.ascontiguousarray(pixels[:, :, 1]) for pixels in (first, second))
     coarse = _searched(one, two, guess)
     if coarse is not None:
         found = _measured(one, two, coarse)
@@ -74,7 +71,7 @@ def measure_step(first: RgbImage, second: RgbImage, guess: tuple[float, float]) 
     return None if far is None else _measured(one, two, (round(far.x), round(far.y)))
 
 
-def _searched(one: Grey, two: Grey, guess: tuple[float, float]) -> tuple[int, int] | None:
+def _searched(one: Bytes, two: Bytes, guess: tuple[float, float]) -> tuple[int, int] | None:
     """Find the whole-pixel step within reach of a guess, in reduced pictures."""
     height, width = one.shape
     size = (width // _COARSE, height // _COARSE)
@@ -98,7 +95,7 @@ def _searched(one: Grey, two: Grey, guess: tuple[float, float]) -> tuple[int, in
     return _COARSE * (left - x0 - i), _COARSE * (top - y0 - j)
 
 
-def _measured(one: Grey, two: Grey, coarse: tuple[int, int]) -> Step | None:
+def _measured(one: Bytes, two: Bytes, coarse: tuple[int, int]) -> Step | None:
     """Measure a step that is known to a few pixels, on the patches of the overlap with most texture."""
     height, width = one.shape
     dx, dy = coarse
@@ -117,8 +114,8 @@ def _measured(one: Grey, two: Grey, coarse: tuple[int, int]) -> Step | None:
     for contrast, x, y in sorted(places, reverse=True)[:_PATCHES]:
         if contrast < _LEAST_CONTRAST:
             break
-        around = two[y - dy - reach : y - dy + side + reach, x - dx - reach : x - dx + side + reach]
-        part = one[y : y + side, x : x + side]
+        around = _smooth(two[y - dy - reach : y - dy + side + reach, x - dx - reach : x - dx + side + reach])
+        part = _smooth(one[y : y + side, x : x + side])
         match = np.asarray(cv2.matchTemplate(around, part, cv2.TM_CCOEFF_NORMED), np.float32)
         _, best, _, (i, j) = cv2.minMaxLoc(match)
         if best >= _LEAST_PATCH and 0 < i < 2 * reach and 0 < j < 2 * reach:
@@ -138,6 +135,11 @@ def _measured(one: Grey, two: Grey, coarse: tuple[int, int]) -> Step | None:
         return None
     x, y, correlation = np.mean(steps[close], axis=0).tolist()
     return Step(x, y, correlation)
+
+
+def _smooth(grey: Bytes) -> Grey:
+    """Take out the noise of single pixels."""
+    return np.asarray(cv2.GaussianBlur(grey.astype(np.float32), (0, 0), 1.0), np.float32)
 
 
 def _summit(line: Grey) -> float:

@@ -271,7 +271,7 @@ def _least_squares(ends: tuple[Integers, Integers], steps: Floats, weights: Floa
         scaled = rest / diagonal
         size, before = float((rest * scaled).sum()), size
         way = scaled + size / before * way
-    return places
+    return np.asarray(places, np.float64)
 
 
 def _largest_part(count: int, links: list[Link], kept: npt.NDArray[np.bool_]) -> list[bool]:

@@ -124,7 +124,9 @@ class FieldSpool(Closing):
             data = simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), _QUALITY, colorsubsampling="444")
         with explained(self.path):
             if not self._is_writing:
+                # A power cut may take the last fields away: a scan that goes on takes them again.
                 self._connection.execute("PRAGMA journal_mode = WAL")
+                self._connection.execute("PRAGMA synchronous = NORMAL")
                 self._is_writing = True
             self._connection.execute("UPDATE fields SET picture = ? WHERE number = ?", (data, number))
 

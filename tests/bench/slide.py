@@ -1,8 +1,8 @@
-"""A slide of the virtual microscope as OME-TIFF: seams, places of cells, memory, and time beside the scan's.
+"""A slide of the virtual microscope as OME-TIFF: seams, places of cells, memory, time beside the scan's.
 
-Prints each bar on standard error and JSON on standard output; exits 3 when one is missed. With `--fields-only`
-the fields are taken without focus, network and session: so a large area is measured in less time, and
-without the bars of cells and of time.
+Prints each bar on standard error and JSON on standard output; exits 3 when one is missed. With
+`--fields-only` the fields are taken without focus, network and session: so a large area is measured in less
+time, and without the bars of cells and of time.
 
     python tests/bench/slide.py [--area 1x1] [--fields-only]
 """

@@ -11,7 +11,7 @@ import numpy as np
 import ome_types
 import openslide
 import pytest
-import tifffile
+import tifffile  # noqa: TID253 - it is what reads the slide
 from shapely.geometry import Polygon, shape
 from slides import SIZE, corner_of, displacements, keep, truth_of, virtual_microscope, walk
 from virtual_stage import VirtualStage

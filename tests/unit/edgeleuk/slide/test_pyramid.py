@@ -1,17 +1,20 @@
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import openslide
 import pytest
-import tifffile
+import tifffile  # noqa: TID253 - it is what reads the slide
 
 from edgeleuk.slide.blending import GROUND, Blender
 from edgeleuk.slide.placement import Placed
 from edgeleuk.slide.pyramid import PyramidPlan, write_pyramid
 from edgeleuk.stage.base import ScanField
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 XML = '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"/>'
 

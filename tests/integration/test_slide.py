@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from edgeleuk.errors import EdgeleukError
+    from edgeleuk.results import SessionSummary
     from edgeleuk.results.structs import SlideWritten
     from edgeleuk.virtual.microscope import VirtualMicroscope
 
@@ -193,7 +195,7 @@ class TestGoingOn:
         options = SlideOptions(tmp_path / "s.ome.tiff")
         with MjpegServer(lambda: stage().pixels, "127.0.0.1", 0, fps=25.0) as server:
 
-            def part(*, resume: bool) -> tuple[object, object]:
+            def part(*, resume: bool) -> tuple[SessionSummary, EdgeleukError | None]:
                 run = RunOptions(tmp_path / "s.db", draw=False, resume=resume)
                 camera = f"http://127.0.0.1:{server.port}/stream"
                 return scan(camera, "default", RunSettings(), stage, PLAN, run, options)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,6 +14,9 @@ from edgeleuk.slide.placement import Placement, place_fields
 from edgeleuk.stage.mapping import Mapping
 from edgeleuk.stage.scanning import ScanPlan
 from edgeleuk.virtual.render import VIGNETTE
+
+if TYPE_CHECKING:
+    from edgeleuk.stage.base import ScanField
 
 PLAN = ScanPlan(170.0, 120.0)
 
@@ -67,7 +72,7 @@ class TestOnTheVirtualSlide:
         assert learnt_light(walked.pictures[:5]) is None
 
 
-def grid(columns: int, rows: int) -> list:
+def grid(columns: int, rows: int) -> list[ScanField]:
     plan = ScanPlan(*(34.5 * n + 14.5 for n in (columns, rows)))
     return plan.fields(Mapping(((13.0, 0.0), (0.0, 13.0))), (640, 640), (0.0, 0.0))
 

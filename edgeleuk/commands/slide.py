@@ -22,7 +22,7 @@ from edgeleuk.slide.cells import cells_on_slide, region_of
 from edgeleuk.slide.geojson import write_cells
 from edgeleuk.slide.light import FIELDS, learnt_light
 from edgeleuk.slide.matching import measure_step
-from edgeleuk.slide.ome import SlideFacts, ome_xml, parse_objective
+from edgeleuk.slide.ome import SlideFacts, ome_xml, parse_objective, roi_xml
 from edgeleuk.slide.placement import place_fields
 from edgeleuk.slide.pyramid import PyramidPlan, require_tifffile, write_pyramid
 from edgeleuk.slide.spool import ENDING, FieldSpool
@@ -30,11 +30,12 @@ from edgeleuk.stage.mapping import Mapping
 from edgeleuk.stage.resuming import Begun, field_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
     from edgeleuk.errors import EdgeleukError
     from edgeleuk.frames import Frame, RgbImage
     from edgeleuk.io.settings import RunSettings
+    from edgeleuk.labels.formats.cells import Outlined
     from edgeleuk.slide.placement import Placement
     from edgeleuk.stage.base import ScanField
 
@@ -334,14 +335,21 @@ class _Made:
             light=self._light,
             simulated=bool(json.loads(self._facts["simulated"])),
         )
-        with read_session(session) as reader:
-            regions = (region_of(cell) for cell in cells_on_slide(reader, placement))
-            description = ome_xml(facts, placement, regions)
+        rois: list[str] = []
+
+        def noted(cells: Iterable[Outlined]) -> Iterator[Outlined]:
+            for cell in cells:
+                rois.append(roi_xml(len(rois), region_of(cell)))
+                yield cell
+
+        # Neither picture nor cells take their place unless both can.
+        with part_of(options.geojson) as (_, file), part_of(options.path) as (part, _):
+            with read_session(session) as reader:
+                cells = write_cells(file, noted(cells_on_slide(reader, placement, shrink)))
+                left_out = reader.counts().cells - cells
             blender = Blender(placement.fields, self._size, self._picture)
-            with progress_bar("writing the slide") as report, part_of(options.path) as (part, _):
-                write_pyramid(part, plan, blender.draw, description, report)
-            cells = write_cells(options.geojson, cells_on_slide(reader, placement, shrink))
-            left_out = reader.counts().cells - cells
+            with progress_bar("writing the slide") as report:
+                write_pyramid(part, plan, blender.draw, ome_xml(facts, placement, rois), report)
         return self._written(facts, cells, left_out)
 
     def _corner_um(self) -> tuple[float, float]:

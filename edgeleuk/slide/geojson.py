@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import msgspec
 
-from edgeleuk.io.atomic import part_of
 from edgeleuk.labels.formats.geojson import feature_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from edgeleuk.labels.formats.cells import Outlined
 
 
-def write_cells(path: Path, cells: Iterable[Outlined]) -> int:
+def write_cells(file: IO[bytes], cells: Iterable[Outlined]) -> int:
     """Write cells as they come, and return how many there are.
 
     Raises
     ------
     OSError
-        It cannot be written, and nothing is left of it.
+        They cannot be written.
     """
     count = 0
-    with part_of(path) as (_, file):
-        file.write(b'{"type":"FeatureCollection","features":[')
-        for cell in cells:
-            file.write(b",\n" if count else b"\n")
-            file.write(msgspec.json.encode(feature_of(cell)))
-            count += 1
-        file.write(b"\n]}\n")
+    file.write(b'{"type":"FeatureCollection","features":[')
+    for cell in cells:
+        file.write(b",\n" if count else b"\n")
+        file.write(msgspec.json.encode(feature_of(cell)))
+        count += 1
+    file.write(b"\n]}\n")
     return count

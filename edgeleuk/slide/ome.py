@@ -17,7 +17,7 @@ from edgeleuk.errors import UsageError
 from edgeleuk.version import RESEARCH_USE, __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator, Sequence
 
     from edgeleuk.slide.placement import Placement
 
@@ -95,12 +95,8 @@ def parse_objective(text: str) -> Objective:
     return Objective(float(found[1]), float(found[2]) if found[2] else None)
 
 
-def ome_xml(facts: SlideFacts, placement: Placement, regions: Iterable[Region]) -> str:
-    """Write the description of a slide; see `SlideFacts`."""
-    shapes, references = [], []
-    for number, region in enumerate(regions):
-        references.append(f'<ROIRef ID="ROI:{number}"/>')
-        shapes.append(_roi(number, region, facts.shrink))
+def ome_xml(facts: SlideFacts, placement: Placement, rois: Sequence[str]) -> str:
+    """Write the description of a slide; see `SlideFacts`, and `roi_xml` for its ROIs in their order."""
     return "".join(
         [
             '<?xml version="1.0" encoding="UTF-8"?>',
@@ -112,13 +108,13 @@ def ome_xml(facts: SlideFacts, placement: Placement, regions: Iterable[Region]) 
             f"<Description>{escape(_description(facts))}</Description>",
             *_objective_settings(facts.objective),
             *_pixels(facts),
-            *references,
+            *(f'<ROIRef ID="ROI:{number}"/>' for number in range(len(rois))),
             '<AnnotationRef ID="Annotation:0"/></Image>',
             "<StructuredAnnotations>",
             f'<XMLAnnotation ID="Annotation:0" Namespace="{FIELDS_NAMESPACE}"><Value>',
             *_fields(placement, facts.shrink),
             "</Value></XMLAnnotation></StructuredAnnotations>",
-            *shapes,
+            *rois,
             "</OME>",
         ]
     )
@@ -177,12 +173,13 @@ def _fields(placement: Placement, shrink: int) -> Iterator[str]:
     yield "</Fields>"
 
 
-def _roi(number: int, region: Region, shrink: int) -> str:
+def roi_xml(number: int, region: Region) -> str:
+    """Write a cell as the ROI of that number."""
     rings = [(ring, region.category, region.colour) for ring in region.cell]
     rings += [(ring, _NUCLEUS, _NUCLEUS_COLOUR) for ring in region.nucleus]
     shapes = []
     for part, (ring, text, colour) in enumerate(rings):
-        points = " ".join(f"{x / shrink:g},{y / shrink:g}" for x, y in _simpler(ring))
+        points = " ".join(f"{x:.2f},{y:.2f}" for x, y in _simpler(ring))
         shapes.append(
             f'<Polygon ID="Shape:{number}:{part}" Text={quoteattr(text)} StrokeColor="{_rgba(colour)}"'
             f' Points="{points}"/>'

@@ -120,15 +120,32 @@ def written(session: Path, slide: SlideOptions) -> tuple[dict[str, Any], float, 
     return json.loads(done.stdout), took, int(done.stderr.split()[-1]) / 1024
 
 
-def places(microscope: VirtualMicroscope, slide: Path) -> tuple[float, float, tuple[int, int]]:
+def really_shown(microscope: VirtualMicroscope, spool: FieldSpool) -> tuple[dict[int, tuple[int, int]], int]:
+    """Where the picture of each field really lies, px of the virtual slide, and how many came too late.
+
+    A camera behind a busy network may send a picture that was taken before the stage moved: it shows the
+    field before. The slide has to lay it where it belongs, which is held against here.
+    """
+    found: dict[int, tuple[int, int]] = {}
+    late, before = 0, None
+    for kept in spool.fields():
+        corner = corner_of(microscope, kept.place.x_um, kept.place.y_um)
+        seen = spool.picture(kept.place.number).astype(np.int16)
+        shown = [one for one in (corner, before) if one is not None]
+        off = [float(np.abs(seen - microscope.slide._slide(*one, *SIZE)).mean()) for one in shown]
+        best = shown[int(np.argmin(off))]
+        late += best != corner
+        found[kept.place.number], before = best, corner
+    return found, late
+
+
+def places(shown: dict[int, tuple[int, int]], slide: Path) -> tuple[float, float, tuple[int, int]]:
     """Largest seam and largest error of a field's place, px; where the slide's corner is."""
     [annotation] = ome_types.from_tiff(slide).structured_annotations
     fields = [dict(field.attributes) for field in annotation.value.any_elements[0].children]
-    found = np.array([[float(field[key]) for key in "XY"] for field in fields])
-    true = np.array(
-        [corner_of(microscope, *(float(f[key]) for key in ("StageX_um", "StageY_um"))) for f in fields]
-    )
-    off = found - true
+    off = np.array([[float(field[key]) for key in "XY"] for field in fields]) - [
+        shown[int(field["Number"])] for field in fields
+    ]
     at = {(int(field["Row"]), int(field["Column"])): n for n, field in enumerate(fields)}
     seams = [
         np.abs(off[n] - off[at[other]]).max()
@@ -172,7 +189,9 @@ def main() -> int:
         else:
             scan_s, kept_s = scanned(microscope, plan, folder, slide)
         facts, write_s, most_mb = written(folder / "s.db", slide)
-        seam, field, origin = places(microscope, slide.path)
+        with FieldSpool(slide.fields) as spool:
+            shown, late = really_shown(microscope, spool)
+        seam, field, origin = places(shown, slide.path)
         off = cells_off(microscope, slide.geojson, origin)
         sizes = {path.name: path.stat().st_size for path in (slide.path, slide.fields)}
     bars = {
@@ -188,6 +207,7 @@ def main() -> int:
         "area_mm": [width_mm, height_mm],
         "fields_only": options.fields_only,
         "slide": facts,
+        "fields_shown_late": late,
         "bytes": sizes,
         "seconds": {"scan": scan_s, "keeping fields": kept_s, "writing": write_s},
         # By the segmentation, which has its own idea of a cell's middle.

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -60,19 +62,20 @@ finally:
 
 def scanned(
     microscope: VirtualMicroscope, plan: ScanPlan, folder: Path, slide: SlideOptions
-) -> tuple[float, float]:
+) -> dict[str, float]:
     """Scan with camera, stage, network and session; seconds of the scan, and of keeping its fields."""
     stage = VirtualStage(microscope, take_out_um=6.0)
     stage.move(x_um=-10.0, y_um=-10.0)
     stage.move(x_um=0.0, y_um=0.0)
-    kept_s = 0.0
+    kept_s = kept_cpu_s = 0.0
     keep = FieldKeeper.keep
 
     def timed(self: FieldKeeper, frame: Any) -> None:
-        nonlocal kept_s
-        began = time.monotonic()
+        nonlocal kept_s, kept_cpu_s
+        began, cpu = time.monotonic(), time.thread_time()
         keep(self, frame)
         kept_s += time.monotonic() - began
+        kept_cpu_s += time.thread_time() - cpu
 
     FieldKeeper.keep = timed  # type: ignore[method-assign]
     # The slide is written by a process of its own afterwards, where its memory can be told.
@@ -84,7 +87,7 @@ def scanned(
         _, error = scan(camera, "default", RunSettings(), stage, plan, options, slide)
     if error is not None:
         raise error
-    return time.monotonic() - began - kept_s, kept_s
+    return {"scan": time.monotonic() - began - kept_s, "keeping": kept_s, "keeping, processor": kept_cpu_s}
 
 
 def fields_alone(microscope: VirtualMicroscope, plan: ScanPlan, folder: Path, slide: SlideOptions) -> None:
@@ -109,12 +112,14 @@ def fields_alone(microscope: VirtualMicroscope, plan: ScanPlan, folder: Path, sl
         pass
 
 
-def written(session: Path, slide: SlideOptions) -> tuple[dict[str, Any], float, float]:
+def written(session: Path, slide: SlideOptions) -> tuple[dict[str, Any], dict[str, float], float]:
     """Write the slide by the command; what it prints, seconds, and MB of memory at most."""
     words = [sys.executable, "-c", _COMMAND, "slide", session, slide.path, "--json"]
     began = time.monotonic()
     done = subprocess.run([*map(str, words)], cwd=ROOT, capture_output=True, text=True, check=False)
-    took = time.monotonic() - began
+    took = {"writing": time.monotonic() - began}
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    took["writing, processor"] = used.ru_utime + used.ru_stime
     if done.returncode:
         sys.exit(f"edgeleuk slide failed: {done.stderr}")
     return json.loads(done.stdout), took, int(done.stderr.split()[-1]) / 1024
@@ -183,12 +188,13 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         slide = SlideOptions(folder / "s.ome.tiff", keep_fields=True)
-        scan_s = kept_s = 0.0
+        seconds: dict[str, float] = {}
         if options.fields_only:
             fields_alone(microscope, plan, folder, slide)
         else:
-            scan_s, kept_s = scanned(microscope, plan, folder, slide)
-        facts, write_s, most_mb = written(folder / "s.db", slide)
+            seconds = scanned(microscope, plan, folder, slide)
+        facts, writing, most_mb = written(folder / "s.db", slide)
+        seconds |= writing
         with FieldSpool(slide.fields) as spool:
             shown, late = really_shown(microscope, spool)
         seam, field, origin = places(shown, slide.path)
@@ -200,7 +206,7 @@ def main() -> int:
         f"memory of the process <= {MOST_MB} MB": (most_mb, most_mb <= MOST_MB),
     }
     if not options.fields_only:
-        share = (kept_s + write_s) / scan_s
+        share = (seconds["keeping"] + seconds["writing"]) / seconds["scan"]
         bars[f"time of the scan's own <= {MOST_SHARE}"] = (share, share <= MOST_SHARE)
     result = {
         "schema_version": 1,
@@ -209,7 +215,8 @@ def main() -> int:
         "slide": facts,
         "fields_shown_late": late,
         "bytes": sizes,
-        "seconds": {"scan": scan_s, "keeping fields": kept_s, "writing": write_s},
+        "seconds": seconds,
+        "load": os.getloadavg()[0],
         # By the segmentation, which has its own idea of a cell's middle.
         "cells_off_px": {f"p{share}": float(np.percentile(off, share)) for share in (50, 95, 100)}
         if off

@@ -27,7 +27,7 @@ GROUND = 245
 # Over so many pixels one field goes over into the next.
 _FEATHER_PX = 6.0
 # Of pictures that are kept decoded.
-_MOST_BYTES = 48 * 2**20
+_MOST_BYTES = 32 * 2**20
 
 
 class RecentPictures:

@@ -1,8 +1,9 @@
 """The slide as a pyramid of tiles in one TIFF, written in a stream.
 
-The slide is drawn in bands of tiles from top to bottom. Each band goes into the file as it is, and, at half
-its size, into the band of the next level; tiles of those wait, encoded, in a file of their own until their
-level's turn. So the memory does not grow with the slide's height, and with its width by 4.5 KB a pixel.
+The slide is drawn tile by tile from left to right and from top to bottom. Each goes into the file as it is,
+and, at half its size, into a band of tiles of the next level; tiles of those wait, encoded, in a file of their
+own until their level's turn. So the memory does not grow with the slide's height, and with its width by less
+than 1 KB a pixel.
 """
 
 from __future__ import annotations
@@ -188,35 +189,50 @@ class _Shelf:
 
 
 class _Cascade:
-    """Passes bands of tiles down the levels."""
+    """Passes what is drawn down the levels: of each but the first a band of tiles is held."""
 
     def __init__(self, plan: PyramidPlan) -> None:
-        self._plan = plan
         self._last = plan.levels[-1]
-        self._halves: dict[int, RgbImage] = {}
-        self._rows: dict[int, int] = {}
+        columns = -(-plan.width // TILE_PX)
+        # A band ends where the halves of the tiles below it do.
+        self._widths = {level: -(-columns * TILE_PX // 2**level) for level in range(1, self._last + 1)}
+        self._bands: dict[int, RgbImage] = {}
+        self._filled = dict.fromkeys(self._widths, 0)
 
-    def push(self, band: RgbImage, level: int = 0) -> Iterator[tuple[int, RgbImage]]:
-        """Take a band, (TILE_PX, W, 3), of a level; yield the bands of all levels that are full by it."""
-        yield level, band
-        if level == self._last:
+    def put(self, tile: RgbImage, left: int) -> None:
+        """Lay a tile of level 0, at its place in the row, at half its size into the next level."""
+        if self._last > 0:
+            self._lay(_half(tile), 1, left // 2)
+
+    def row_is_full(self, level: int = 0) -> Iterator[tuple[int, RgbImage]]:
+        """End a row of tiles of a level, and yield the bands of later levels that are full by it."""
+        below = level + 1
+        if below > self._last:
             return
-        small = _half(band)
-        row = self._rows.get(level + 1, 0)
-        if row == 0:
-            self._halves[level + 1] = np.full((TILE_PX, small.shape[1], 3), GROUND, np.uint8)
-        under = self._halves[level + 1]
-        under[row : row + small.shape[0]] = small
-        self._rows[level + 1] = (row + small.shape[0]) % TILE_PX
-        if self._rows[level + 1] == 0:
-            yield from self.push(under, level + 1)
+        self._filled[below] = (self._filled[below] + TILE_PX // 2) % TILE_PX
+        if self._filled[below] == 0:
+            yield from self._passed(below)
 
     def rest(self) -> Iterator[tuple[int, RgbImage]]:
         """Yield the bands that the end of the slide leaves half full, each passed down in its turn."""
-        for level in range(1, self._last + 1):
-            if self._rows.get(level, 0):
-                self._rows[level] = 0
-                yield from self.push(self._halves[level], level)
+        for level, filled in self._filled.items():
+            if filled:
+                self._filled[level] = 0
+                yield from self._passed(level)
+
+    def _passed(self, level: int) -> Iterator[tuple[int, RgbImage]]:
+        band = self._bands.pop(level)
+        yield level, band
+        if level < self._last:
+            self._lay(_half(band), level + 1, 0)
+            yield from self.row_is_full(level)
+
+    def _lay(self, small: RgbImage, level: int, left: int) -> None:
+        if level not in self._bands:
+            self._bands[level] = np.full((TILE_PX, self._widths[level], 3), GROUND, np.uint8)
+        top = self._filled[level]
+        under = self._bands[level][top : top + small.shape[0], left : left + small.shape[1]]
+        under[...] = small[:, : under.shape[1]]
 
 
 def _first_level(
@@ -229,28 +245,29 @@ def _first_level(
     cascade, first = _Cascade(plan), plan.levels[0]
     columns, rows = (-(-side // TILE_PX) for side in plan.size(0))
 
-    def bands() -> Iterator[tuple[int, RgbImage]]:
-        for row in range(rows):
-            band = np.empty((TILE_PX, columns * TILE_PX, 3), np.uint8)
-            for column in range(columns):
-                at = np.s_[:, column * TILE_PX : (column + 1) * TILE_PX]
-                band[at] = draw(column * TILE_PX, row * TILE_PX, TILE_PX)
-            yield from cascade.push(band)
-            progress(row + 1, rows)
-        yield from cascade.rest()
+    def encoded(bands: Iterator[tuple[int, RgbImage]]) -> Iterator[bytes]:
+        for level, band in bands:
+            if level < first:
+                continue
+            across, down = (-(-side // TILE_PX) for side in plan.size(level))
+            if len(shelf.lengths.get(level, ())) >= across * down:
+                continue
+            for column in range(across):
+                data = encode_tile(_tile(band, column * TILE_PX), plan)
+                if level == first:
+                    yield data
+                else:
+                    shelf.put(level, data)
 
-    for level, band in bands():
-        if level < first:
-            continue
-        width, height = plan.size(level)
-        if len(shelf.lengths.get(level, ())) >= -(-height // TILE_PX) * -(-width // TILE_PX):
-            continue
-        for left in range(0, -(-width // TILE_PX) * TILE_PX, TILE_PX):
-            data = encode_tile(_tile(band, left), plan)
-            if level == first:
-                yield data
-            else:
-                shelf.put(level, data)
+    for row in range(rows):
+        for column in range(columns):
+            tile = draw(column * TILE_PX, row * TILE_PX, TILE_PX)
+            cascade.put(tile, column * TILE_PX)
+            if first == 0:
+                yield encode_tile(tile, plan)
+        yield from encoded(cascade.row_is_full())
+        progress(row + 1, rows)
+    yield from encoded(cascade.rest())
 
 
 def _tile(band: RgbImage, left: int) -> RgbImage:

@@ -1,9 +1,9 @@
 """The slide as a pyramid of tiles in one TIFF, written in a stream.
 
 The slide is drawn tile by tile from left to right and from top to bottom. Each goes into the file as it is,
-and, at half its size, into a band of tiles of the next level; tiles of those wait, encoded, in a file of their
-own until their level's turn. So the memory does not grow with the slide's height, and with its width by less
-than 1 KB a pixel.
+and, at half its size, into a band of tiles of the next level. Tiles of those wait, encoded, in a file of
+their own until their level's turn. So the memory does not grow with the slide's height, and with its width
+by less than 1 KB a pixel.
 """
 
 from __future__ import annotations
@@ -199,10 +199,10 @@ class _Cascade:
         self._bands: dict[int, RgbImage] = {}
         self._filled = dict.fromkeys(self._widths, 0)
 
-    def put(self, tile: RgbImage, left: int) -> None:
-        """Lay a tile of level 0, at its place in the row, at half its size into the next level."""
+    def put(self, tile: RgbImage, left: int, *, is_lower: bool) -> None:
+        """Lay a tile of the upper or the lower of two rows of level 0 into the next level."""
         if self._last > 0:
-            self._lay(_half(tile), 1, left // 2)
+            self._lay(_half(tile), 1, (left // 2, TILE_PX // 2 * is_lower))
 
     def row_is_full(self, level: int = 0) -> Iterator[tuple[int, RgbImage]]:
         """End a row of tiles of a level, and yield the bands of later levels that are full by it."""
@@ -224,13 +224,13 @@ class _Cascade:
         band = self._bands.pop(level)
         yield level, band
         if level < self._last:
-            self._lay(_half(band), level + 1, 0)
+            self._lay(_half(band), level + 1, (0, self._filled[level + 1]))
             yield from self.row_is_full(level)
 
-    def _lay(self, small: RgbImage, level: int, left: int) -> None:
+    def _lay(self, small: RgbImage, level: int, corner: tuple[int, int]) -> None:
         if level not in self._bands:
             self._bands[level] = np.full((TILE_PX, self._widths[level], 3), GROUND, np.uint8)
-        top = self._filled[level]
+        left, top = corner
         under = self._bands[level][top : top + small.shape[0], left : left + small.shape[1]]
         under[...] = small[:, : under.shape[1]]
 
@@ -242,32 +242,56 @@ def _first_level(
     progress: Callable[..., None],
 ) -> Iterator[bytes]:
     """Yield the tiles of the first level in order, and put those of the others on the shelf."""
-    cascade, first = _Cascade(plan), plan.levels[0]
-    columns, rows = (-(-side // TILE_PX) for side in plan.size(0))
+    for level, data in _encoded(plan, draw, progress):
+        if level == plan.first_level:
+            yield data
+        else:
+            shelf.put(level, data)
 
-    def encoded(bands: Iterator[tuple[int, RgbImage]]) -> Iterator[bytes]:
-        for level, band in bands:
-            if level < first:
-                continue
-            across, down = (-(-side // TILE_PX) for side in plan.size(level))
-            if len(shelf.lengths.get(level, ())) >= across * down:
-                continue
-            for column in range(across):
-                data = encode_tile(_tile(band, column * TILE_PX), plan)
-                if level == first:
-                    yield data
-                else:
-                    shelf.put(level, data)
 
-    for row in range(rows):
-        for column in range(columns):
-            tile = draw(column * TILE_PX, row * TILE_PX, TILE_PX)
-            cascade.put(tile, column * TILE_PX)
-            if first == 0:
-                yield encode_tile(tile, plan)
-        yield from encoded(cascade.row_is_full())
-        progress(row + 1, rows)
-    yield from encoded(cascade.rest())
+def _encoded(
+    plan: PyramidPlan, draw: Callable[[int, int, int], RgbImage], progress: Callable[..., None]
+) -> Iterator[tuple[int, bytes]]:
+    """Yield the tiles of all levels that are written, those of each in their order."""
+    cascade = _Cascade(plan)
+    rows = -(-plan.height // TILE_PX)
+    # Two rows are drawn side by side, so that a field is decoded half as often.
+    for row in range(0, rows, 2):
+        below = min(2, rows - row)
+        yield from _two_rows(plan, draw, cascade, range(row, row + below))
+        for _ in range(below):
+            yield from _of_bands(plan, cascade.row_is_full())
+        progress(row + below, rows)
+    yield from _of_bands(plan, cascade.rest())
+
+
+def _two_rows(
+    plan: PyramidPlan, draw: Callable[[int, int, int], RgbImage], cascade: _Cascade, rows: range
+) -> Iterator[tuple[int, bytes]]:
+    """Yield the tiles of one or two rows of level 0; those of the lower one wait, encoded."""
+    waiting: list[bytes] = []
+    for left in range(0, plan.width, TILE_PX):
+        for row in rows:
+            tile = draw(left, row * TILE_PX, TILE_PX)
+            is_lower = row != rows[0]
+            cascade.put(tile, left, is_lower=is_lower)
+            if plan.first_level > 0:
+                continue
+            data = encode_tile(tile, plan)
+            if is_lower:
+                waiting.append(data)
+            else:
+                yield 0, data
+    for data in waiting:
+        yield 0, data
+
+
+def _of_bands(plan: PyramidPlan, bands: Iterator[tuple[int, RgbImage]]) -> Iterator[tuple[int, bytes]]:
+    """Encode the tiles of bands, but for those of levels that are not written."""
+    for level, band in bands:
+        if level >= plan.first_level:
+            for left in range(0, plan.size(level)[0], TILE_PX):
+                yield level, encode_tile(_tile(band, left), plan)
 
 
 def _tile(band: RgbImage, left: int) -> RgbImage:

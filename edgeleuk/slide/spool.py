@@ -33,7 +33,7 @@ CREATE TABLE fields (
     x_um REAL NOT NULL, y_um REAL NOT NULL, picture BLOB
 );
 """
-# So fine that nobody sees the second loss, when the slide itself is written.
+# So fine that nobody sees the second loss, when the slide itself is written; its colours are as coarse.
 _QUALITY = 95
 _PNG = b"\x89PNG"
 _PNG_EFFORT = 1
@@ -121,7 +121,7 @@ class FieldSpool(Closing):
             bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
             data = cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_COMPRESSION, _PNG_EFFORT])[1].tobytes()
         else:
-            data = simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), _QUALITY, colorsubsampling="444")
+            data = simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), _QUALITY, colorsubsampling="420")
         with explained(self.path):
             if not self._is_writing:
                 # A power cut may take the last fields away: a scan that goes on takes them again.

@@ -135,6 +135,7 @@ class TestOfAScan:
             points = [tuple(map(float, point.split(","))) for point in outline.points.split()]
             assert Polygon(points).bounds == pytest.approx((left, top, right, bottom), abs=1)
             assert outline.text == cell["properties"]["classification"]["name"]
+            assert shape(cell["geometry"]).is_valid
             nucleus = shape(cell["nucleusGeometry"])
             assert nucleus.within(shape(cell["geometry"]).buffer(1))
             assert [one.text for one in roi.union if one.text == "nucleus"]

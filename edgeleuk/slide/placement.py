@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
     Integers = npt.NDArray[np.int64]
+    Bools = npt.NDArray[np.bool_]
 
 # Standard deviations, in pixels, of a measured step, and of one that the stage alone tells.
 _MEASURED_PX = 0.3
@@ -86,8 +87,8 @@ class Placement:
     width, height : int
         Of the slide, in pixels.
     measured, by_stage, refused : int
-        Steps between neighbours that were measured, that the stage alone told, and that were left out as the
-        others speak against them.
+        Steps between neighbours that were measured and used, that the stage alone tells as nothing else ties
+        the two, and that were left out as the others speak against them.
     residual_px : float
         Root mean square of what the measured steps leave unexplained.
     px_per_um : float
@@ -131,9 +132,10 @@ def place_fields(
     fields_um = np.array([(field.x_um, field.y_um) for field in fields])
     told = fields_um @ np.array(matrix).T
     links = _corrected(_links(fields, told, measure), fields, told)
-    places, kept = _solved(links, told)
+    places, used, refused = _solved(links, told)
     corners = np.round(places - places.min(axis=0)).astype(int)
-    main = _largest_part(len(fields), links, kept)
+    is_measured = np.array([link.is_measured for link in links], bool)
+    main = _in_largest(_parts(len(fields), links, used & is_measured))
     px_per_um = float(np.sqrt(abs(np.linalg.det(np.array(matrix)))))
     lost = _lost(places, told, main, px_per_um)
     placed = tuple(
@@ -141,17 +143,18 @@ def place_fields(
         for field, (x, y), in_main, way in zip(fields, corners.tolist(), main, lost, strict=True)
     )
     width, height = (corners.max(axis=0) + size_px).tolist()
-    used = [link for link, is_kept in zip(links, kept, strict=True) if is_kept]
     left_over = [
-        places[link.second] - places[link.first] - (link.x, link.y) for link in used if link.is_measured
+        places[link.second] - places[link.first] - (link.x, link.y)
+        for link, is_used in zip(links, used, strict=True)
+        if is_used and link.is_measured
     ]
     return Placement(
         fields=placed,
         width=width,
         height=height,
         measured=len(left_over),
-        by_stage=sum(not link.is_measured for link in used),
-        refused=int(np.count_nonzero(~kept)),
+        by_stage=int(np.count_nonzero(used & ~is_measured)),
+        refused=int(np.count_nonzero(refused)),
         residual_px=float(np.sqrt(np.mean(np.square(left_over)))) if left_over else 0.0,
         px_per_um=_scale(places, fields_um, np.array(main) & ~lost.any(axis=1), np.array(matrix)),
     )
@@ -204,28 +207,30 @@ def _sort(link: Link, fields: Sequence[ScanField]) -> tuple[int, int, int]:
     return second.row - first.row, second.column - first.column, second.row % 2
 
 
-def _solved(links: list[Link], told: Floats) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    """Return the places, (n, 2), by least squares, and which links were kept."""
-    kept = np.ones(len(links), bool)
+def _solved(links: list[Link], told: Floats) -> tuple[Floats, Bools, Bools]:
+    """Return the places, (n, 2), by least squares; which links were used, and which of the measured refused.
+
+    Where measured steps tie two fields, by whatever way, the stage's own step has nothing to say: of a stage
+    that lost its way it may be wrong by a whole field.
+    """
+    refused = np.zeros(len(links), bool)
     if not links:
-        return told, kept
+        return told, refused, refused
     first, second = (np.array([link[end] for link in links]) for end in (0, 1))
     steps = np.array([(link.x, link.y) for link in links])
     is_measured = np.array([link.is_measured for link in links])
     weights = np.where(is_measured, 1 / _MEASURED_PX**2, 1 / _BY_STAGE_PX**2)
-    places = told - told[0]
+    places, used = told - told[0], is_measured
     for _ in range(_ROUNDS):
-        places = _least_squares((first, second), steps, weights * kept, places)
-        off = np.hypot(*(places[second] - places[first] - steps).T)
-        wrong = (
-            kept
-            & is_measured
-            & (off > max(_MOST_RESIDUAL_PX, _WORST * float((off * (kept & is_measured)).max())))
-        )
+        part = _parts(len(told), links, is_measured & ~refused)
+        used = np.where(is_measured, ~refused, part[first] != part[second])
+        places = _least_squares((first, second), steps, weights * used, places)
+        off = np.hypot(*(places[second] - places[first] - steps).T) * (is_measured & used)
+        wrong = off > max(_MOST_RESIDUAL_PX, _WORST * float(off.max()))
         if not wrong.any():
             break
-        kept &= ~wrong
-    return places, kept
+        refused |= wrong
+    return places, used, refused
 
 
 def _least_squares(ends: tuple[Integers, Integers], steps: Floats, weights: Floats, start: Floats) -> Floats:
@@ -274,8 +279,8 @@ def _least_squares(ends: tuple[Integers, Integers], steps: Floats, weights: Floa
     return np.asarray(places, np.float64)
 
 
-def _largest_part(count: int, links: list[Link], kept: npt.NDArray[np.bool_]) -> list[bool]:
-    """Whether each field belongs to the largest part that measured steps tie together."""
+def _parts(count: int, links: list[Link], used: Bools) -> Integers:
+    """Return for each field which part it belongs to that the used links tie together."""
     part = list(range(count))
 
     def root(n: int) -> int:
@@ -284,12 +289,15 @@ def _largest_part(count: int, links: list[Link], kept: npt.NDArray[np.bool_]) ->
             n = part[n]
         return n
 
-    for link, is_kept in zip(links, kept, strict=True):
-        if link.is_measured and is_kept:
+    for link, is_used in zip(links, used, strict=True):
+        if is_used:
             part[root(link.first)] = root(link.second)
-    roots = [root(n) for n in range(count)]
-    largest = max(set(roots), key=roots.count)
-    return [each == largest for each in roots]
+    return np.array([root(n) for n in range(count)])
+
+
+def _in_largest(part: Integers) -> list[bool]:
+    """Whether each field belongs to the largest part."""
+    return [bool(one) for one in part == np.bincount(part).argmax()]
 
 
 def _lost(places: Floats, told: Floats, is_registered: list[bool], px_per_um: float) -> Floats:
@@ -308,7 +316,7 @@ def _lost(places: Floats, told: Floats, is_registered: list[bool], px_per_um: fl
     return np.asarray(lost, np.float64)
 
 
-def _scale(places: Floats, fields_um: Floats, use: npt.NDArray[np.bool_], matrix: Floats) -> float:
+def _scale(places: Floats, fields_um: Floats, use: Bools, matrix: Floats) -> float:
     """Return pixels a micrometre as the whole slide tells; as the mapping does, where it is too small."""
     ways = fields_um[use] - fields_um[use].mean(axis=0) if use.any() else np.zeros((0, 2))
     if len(ways) < _LEAST_FOR_SCALE or np.linalg.matrix_rank(ways) < 2:

@@ -107,6 +107,23 @@ class TestLeastSquares:
         assert placement.residual_px < 0.1
         assert placement.lost == ()
 
+    def test_a_picture_that_shows_the_field_before_moves_no_other(self) -> None:
+        """The stage's own step to it is wrong by a field, and is not asked: others tie it."""
+        fields = grid(5, 4)
+        true = np.array([(one.x_um, one.y_um) for one in fields]).round() * 13
+        late = 7
+        true[late] = true[late - 1]
+
+        def measure(first: int, second: int, _: tuple[float, float]) -> tuple[float, float] | None:
+            step = true[second] - true[first]
+            return None if np.abs(step).max() > 600 else tuple(step)
+
+        placement = place_fields(fields, ((13.0, 0.0), (0.0, 13.0)), (640, 640), measure)
+        found = np.array([(one.x, one.y) for one in placement.fields])
+        assert np.abs((found - found[0]) - (true - true[0])).max() == 0
+        assert placement.by_stage == 0
+        assert [one.field.number for one in placement.lost] == [late]
+
     def test_where_nothing_can_be_measured_the_stage_tells(self) -> None:
         fields = grid(3, 3)
         placement = place_fields(fields, ((13.0, 0.0), (0.0, 13.0)), (640, 640), lambda *_: None)

@@ -28,7 +28,7 @@ from edgeleuk.cli.review import review
 from edgeleuk.cli.run import run
 from edgeleuk.cli.service import service_app
 from edgeleuk.cli.session import export, replay, report
-from edgeleuk.cli.stage import scan, stage_app, virtual_microscope
+from edgeleuk.cli.stage import scan, slide, stage_app, virtual_microscope
 from edgeleuk.cli.storage import session_app
 from edgeleuk.cli.teaching import teach
 from edgeleuk.cli.training import cross_validate, evaluate, train
@@ -100,6 +100,7 @@ for command in (
         bench,
         doctor,
         scan,
+        slide,
         virtual_microscope,
     ),
 ):

@@ -71,7 +71,11 @@ EXAMPLES: dict[tuple[str, ...], tuple[str, str]] = {
     ("service", "run"): ("service run", "service run --config edgeleuk.toml"),
     ("scan",): (
         "scan --area 2x1 --stage serial:///dev/ttyUSB0 --session slide.db",
-        "scan --area 5x5 --stage socket://HOST:7011 --camera http://HOST/stream --until-cells 200",
+        "scan --area 5x5 --stage socket://HOST:7011 --camera http://HOST/stream --slide slide.ome.tiff",
+    ),
+    ("slide",): (
+        "slide slide.db slide.ome.tiff",
+        "slide slide.db again.ome.tiff --fields slide.ome.tiff.fields --objective 40x/0.65",
     ),
     ("virtual-microscope",): (
         "virtual-microscope --http :8080 --stage :7011",

@@ -179,6 +179,12 @@ DurabilityOption = Annotated[
     str | None,
     typer.Option("--durability", metavar="WHEN", help="On disk by `frame`, or within a `second` [second]."),
 ]
+LosslessOption = Annotated[
+    bool, typer.Option("--lossless", help="The slide without loss, some ten times as large; else as JPEG.")
+]
+ObjectiveOption = Annotated[
+    str | None, typer.Option("--objective", metavar="MAGNIFICATION/NA", help="Noted in the slide: 40x/0.65.")
+]
 ScanCameraOption = Annotated[
     str | None, typer.Option("--camera", metavar="URI", help="As for `run` [default: the only one].")
 ]

@@ -35,7 +35,7 @@ from edgeleuk.reports.comparison import SessionComparison
 from edgeleuk.results.exported import ExportedCell
 from edgeleuk.results.queued import Queue
 from edgeleuk.results.schemas import write_schemas
-from edgeleuk.results.structs import RunSummary
+from edgeleuk.results.structs import RunSummary, SlideWritten
 from edgeleuk.results.trends import TrendResult
 from edgeleuk.review.state import ReviewState
 from edgeleuk.service.status import ServiceStatus
@@ -104,6 +104,7 @@ PRINTED: Mapping[str, type] = {
     "stage-stop": StagePosition,
     "stage-unlock": UnlockedStage,
     "stage-map": PrintedMapping,
+    "slide": SlideWritten,
     "mcu-check": BoardCheck,
     "mcu-export": ExportedNetwork,
 }

@@ -21,7 +21,9 @@ from edgeleuk.cli.options import (
     KeepOption,
     KeepResultsOption,
     LampOption,
+    LosslessOption,
     MqttOption,
+    ObjectiveOption,
     PicturesOption,
     ProtocolOption,
     ScaleOption,
@@ -241,6 +243,14 @@ def scan(
     picture: Annotated[
         Path | None, typer.Option("--picture", metavar="PNG", help="The slide [default: beside the session].")
     ] = None,
+    slide: Annotated[
+        Path | None, typer.Option("--slide", metavar="FILE.ome.tiff", help="The slide for every viewer.")
+    ] = None,
+    lossless: LosslessOption = False,
+    objective: ObjectiveOption = None,
+    keep_fields: Annotated[
+        bool, typer.Option("--keep-fields", help="Leave the fields of --slide, for `edgeleuk slide`.")
+    ] = False,
     serve: ServeOption = None,
     mqtt: MqttOption = None,
     tls_cert: TlsCertOption = None,
@@ -253,6 +263,7 @@ def scan(
     overwrite(force=force)
     from edgeleuk.commands import run as running
     from edgeleuk.commands import scan as scanning
+    from edgeleuk.commands import slide as slides
     from edgeleuk.fleet.address import broker_of_settings
     from edgeleuk.io.config import command_settings, use_config
     from edgeleuk.serve.address import page_of_settings
@@ -280,6 +291,7 @@ def scan(
     }
     settings = command_settings(flags, file=config, command="scan")
     plan = ScanPlan(*scanning.parse_area(area), overlap)
+    wanted = None if slide is None else slides.SlideOptions(slide, lossless, objective, keep_fields)
     page = page_of_settings(settings)
     broker = broker_of_settings(settings)
     if config is not None:
@@ -305,8 +317,36 @@ def scan(
                 serve=page,
                 broker=broker,
             ),
+            wanted,
         )
     emit_run(outcome, as_json=as_json)
+
+
+def slide(
+    session: Annotated[Path, typer.Argument(metavar="SESSION", help="A file that `scan` recorded.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE.ome.tiff", help="The slide to write.")],
+    fields: Annotated[
+        Path | None,
+        typer.Option(
+            "--fields", metavar="FILE", help="What --keep-fields left [default: FILE.ome.tiff.fields]."
+        ),
+    ] = None,
+    lossless: LosslessOption = False,
+    objective: ObjectiveOption = None,
+    as_json: JsonOption = False,
+    force: ForceOption = False,
+) -> None:
+    """Write the slide of a scan as a pyramidal OME-TIFF, with its cells as ROIs and GeoJSON."""
+    overwrite(force=force)
+    from edgeleuk.commands import slide as slides
+    from edgeleuk.commands.slide_text import slide_text
+
+    options = slides.SlideOptions(file, lossless, objective, spool=fields)
+    written, error = slides.slide_of_session(session, options)
+    if written is not None:
+        emit(written, slide_text, as_json=as_json)
+    if error is not None:
+        raise error
 
 
 def virtual_microscope(

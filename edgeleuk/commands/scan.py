@@ -6,14 +6,16 @@ import contextlib
 import math
 import threading
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from edgeleuk.capture import is_simulated_source, open_camera
 from edgeleuk.capture.base import SourceEvent
 from edgeleuk.capture.discovery import find_camera
 from edgeleuk.commands.run import run
+from edgeleuk.commands.slide import FieldKeeper
 from edgeleuk.errors import HardwareError, SessionError, UsageError
-from edgeleuk.frames import Box
+from edgeleuk.frames import Box, Frame
 from edgeleuk.io.closing import Closing
 from edgeleuk.io.console import say
 from edgeleuk.io.images import read_image, write_png
@@ -30,12 +32,12 @@ from edgeleuk.vision.picture_scale import estimated_scale
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from edgeleuk.capture import FrameSource
     from edgeleuk.commands.run import RunOptions
+    from edgeleuk.commands.slide import SlideOptions
     from edgeleuk.errors import EdgeleukError
-    from edgeleuk.frames import Frame, RgbImage
+    from edgeleuk.frames import RgbImage
     from edgeleuk.io.settings import RunSettings
     from edgeleuk.results import FrameResult, SessionSummary
     from edgeleuk.stage.base import Mover, Place
@@ -55,15 +57,23 @@ class SlideScan:
         Roughly; without it the red cells tell.
     past : EarlierScan, optional
         Of a scan that goes on; see `earlier_scan_in`.
+    keeper : FieldKeeper, optional
+        Keeps the fields for the slide.
     """
 
     def __init__(
-        self, stage: Mover, plan: ScanPlan, px_per_um: float | None = None, past: EarlierScan | None = None
+        self,
+        stage: Mover,
+        plan: ScanPlan,
+        px_per_um: float | None = None,
+        past: EarlierScan | None = None,
+        keeper: FieldKeeper | None = None,
     ) -> None:
         self._stage = stage
         self._plan = plan
         self._px_per_um = px_per_um
         self._past = past
+        self._keeper = keeper
         self._mosaic: Mosaic | None = None
         self._scale = 1.0
         self._simulated = False
@@ -84,7 +94,7 @@ class SlideScan:
                 still.close()
                 raise
             walk = _Walk(None, [])
-        return _Scanned(source.uri, walk, still, halted, simulated=self._simulated)
+        return _Scanned(source.uri, walk, (still, halted), self._keeper, simulated=self._simulated)
 
     def _walk(
         self, still: NewestFrameCamera, stage: StoppableStage, first: int, stop: threading.Event
@@ -100,14 +110,18 @@ class SlideScan:
             past = EarlierScan(Begun((here.x_um, here.y_um), mapping.matrix, plan))
             events = [SourceEvent(_EVENT, past.begun.to_text())]
         mapping = Mapping(past.begun.matrix)
-        pixels = still().pixels
+        frame = still()
+        pixels = frame.pixels
         size = (pixels.shape[1], pixels.shape[0])
         fields = self._plan.fields(mapping, size, past.begun.start_um)
+        if self._keeper is not None:
+            self._keeper.begin(fields, past.begun, frame, simulated=self._simulated)
         self._scale = mapping.px_per_um
         self._mosaic = Mosaic(fields, size, self._plan.steps_px(mapping, size))
         for cell in past.cells:
             self._mosaic.mark(*cell)
-        left, plane = past.left(fields), past.plane(fields)
+        missing = frozenset[int]() if self._keeper is None else self._keeper.missing()
+        left, plane = past.left(fields, missing), past.plane(fields)
         again = f", {len(past.rejected)} of them rejected and taken again" if past.rejected else ""
         say(f"  {len(fields)} fields, {len(past.used) + len(past.rejected)} of them recorded{again}")
         if self._past is not None and left:
@@ -197,13 +211,19 @@ class _Scanned(Closing):
     cure_of_none = "bring the slide into focus and the lamp to its level, over cells, then resume the scan"
 
     def __init__(
-        self, uri: str, walk: _Walk, still: NewestFrameCamera, stage: StoppableStage, *, simulated: bool
+        self,
+        uri: str,
+        walk: _Walk,
+        stand: tuple[NewestFrameCamera, StoppableStage],
+        keeper: FieldKeeper | None,
+        *,
+        simulated: bool,
     ) -> None:
         self.uri = uri
         self.simulated = simulated
         self._walk = walk
-        self._still = still
-        self._stage = stage
+        self._still, self._stage = stand
+        self._keeper = keeper
 
     def frames(self) -> Iterator[Frame | SourceEvent]:
         yield from self._walk.events
@@ -212,6 +232,9 @@ class _Scanned(Closing):
         for item in self._walk.scan.frames():
             yield from self._still.events()
             yield from self._walk.scan.events()
+            # Kept before it is recorded: a field that is recorded is not taken again.
+            if self._keeper is not None and isinstance(item, Frame):
+                self._keeper.keep(item)
             yield item
 
     def close(self) -> None:
@@ -228,6 +251,7 @@ def scan(
     stage: Mover,
     plan: ScanPlan,
     options: RunOptions,
+    slide: SlideOptions | None = None,
 ) -> tuple[SessionSummary, EdgeleukError | None]:
     """Scan a slide; see `edgeleuk.commands.run.run` for what is returned.
 
@@ -239,11 +263,13 @@ def scan(
     plan : ScanPlan
     options : RunOptions
         Its ``walk`` is this scan's.
+    slide : SlideOptions, optional
+        Where the slide is wanted as a picture; see `edgeleuk.commands.slide`.
 
     Raises
     ------
     UsageError
-        A scan that goes on has another area or overlap than it began with.
+        A scan that goes on has another area or overlap than it began with, or the slide cannot be written.
     HardwareError
         The stage, or the focus, or the way between them.
     """
@@ -258,8 +284,16 @@ def scan(
             allowed=f"{began.plan[0] / 1000:g}x{began.plan[1] / 1000:g} mm, overlap {began.plan[2]:g}",
             cure="pass the same, or start a new session",
         )
-    walk = SlideScan(stage, plan, settings.px_per_um, past)
-    return run(camera, bundle, settings, replace(options, walk=walk))
+    if slide is None:
+        walk = SlideScan(stage, plan, settings.px_per_um, past)
+        return run(camera, bundle, settings, replace(options, walk=walk))
+    with FieldKeeper(slide, settings, going_on=past is not None) as keeper:
+        walk = SlideScan(stage, plan, settings.px_per_um, past, keeper)
+        summary, error = run(camera, bundle, settings, replace(options, walk=walk))
+        if error is not None:
+            return summary, error
+        written, error = keeper.write(Path(summary.session), summary.ended)
+        return replace(summary, slide=written), error
 
 
 def calibrate_stage(camera: str | None, settings: RunSettings, stage: Mover) -> Mapping:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from edgeleuk.commands.slide_text import slide_text
 from edgeleuk.control.watch import control_text
 from edgeleuk.counting.intervals import counting_text, share_text, sightings_text, way_on_text
 from edgeleuk.io.console import printable
@@ -38,6 +39,8 @@ def summary_text(summary: SessionSummary) -> str:
         lines.append(
             "latency   " + ", ".join(f"{name} {ms:.0f} ms" for name, ms in summary.latency_ms.items())
         )
+    if summary.slide is not None:
+        lines += slide_text(summary.slide).splitlines()
     if summary.truth is not None:
         lines.append("truth     " + _truth_text(summary))
     return "\n".join([*lines, RESEARCH_USE])

@@ -269,11 +269,69 @@ class ControlOfRun(Printed, frozen=True, kw_only=True):
     out_of_range: list[OutOfRange]
 
 
+class LostSteps(Printed, frozen=True, kw_only=True):
+    """A field of a scan where the stage was elsewhere than it said: by so far along the picture's axes."""
+
+    field: int
+    x_um: float
+    y_um: float
+
+
+class SlideWritten(Printed, frozen=True, kw_only=True):
+    """What ``edgeleuk slide --json`` prints, and ``scan --slide`` with its summary.
+
+    Attributes
+    ----------
+    slide, geojson : str
+        The picture, and the cells on it.
+    width, height : int
+        Of the picture, px.
+    px_per_um : float
+        Of the picture.
+    shrink : int
+        1, or how many pixels of a field are one of the picture, where the disk had no room for all.
+    fields, missing : int
+        That are on the picture, and that the scan did not come to.
+    by_stage_alone : int
+        Fields whose place no overlap confirms.
+    steps_measured, steps_by_stage, steps_refused : int
+        Between neighbours.
+    residual_px : float
+        Root mean square of what the measured steps leave unexplained.
+    lost_steps : list
+        Fields that are marked, as the stage had lost steps there.
+    cells, cells_left_out : int
+        On the picture; and those without, as the session keeps no pixels of them.
+    light : str
+        How the lamp's light was taken out.
+    """
+
+    schema_version: int = 1
+    slide: str
+    geojson: str
+    width: int
+    height: int
+    px_per_um: float
+    compression: Literal["jpeg", "lossless"]
+    shrink: int
+    fields: int
+    missing: int
+    by_stage_alone: int
+    steps_measured: int
+    steps_by_stage: int
+    steps_refused: int
+    residual_px: float
+    lost_steps: list[LostSteps]
+    cells: int
+    cells_left_out: int
+    light: str
+
+
 class RunSummary(Printed, frozen=True, kw_only=True):
     """What ``edgeleuk run --json`` and ``scan --json`` print, and what a session records at its end.
 
     The last ones, before the research-use sentence, are there once the run has ended; `control` where the run
-    was controlled.
+    was controlled, `slide` where a scan wrote one.
     """
 
     schema_version: int
@@ -297,4 +355,5 @@ class RunSummary(Printed, frozen=True, kw_only=True):
     white_cells: DifferentialCount | UnsetType | None = UNSET
     corrected_white_cells: CorrectedWhiteCells | UnsetType | None = UNSET
     control: ControlOfRun | UnsetType = UNSET
+    slide: SlideWritten | UnsetType = UNSET
     research_use: str = RESEARCH_USE

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from edgeleuk.results.counts import Counted
-    from edgeleuk.results.structs import ControlOfRun
+    from edgeleuk.results.structs import ControlOfRun, SlideWritten
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,8 @@ class SessionSummary:
         What `edgeleuk.counting.intervals.counting_facts` makes of the counts, once a run has ended.
     control : ControlOfRun or None
         How its first fields stood to the laboratory's control sessions.
+    slide : SlideWritten or None
+        Of a scan, the slide as a picture.
     """
 
     session: str
@@ -77,6 +79,7 @@ class SessionSummary:
     truth: Mapping[str, object] | None = None
     counting: Mapping[str, object] | None = None
     control: ControlOfRun | None = None
+    slide: SlideWritten | None = None
 
     @property
     def unique(self) -> int:
@@ -122,6 +125,7 @@ class SessionSummary:
             "truth": None if self.truth is None else dict(self.truth),
             **(self.counting or {}),
             **({} if self.control is None else {"control": self.control.to_json()}),
+            **({} if self.slide is None else {"slide": self.slide.to_json()}),
         }
         return msgspec.convert(facts, RunSummary)
 

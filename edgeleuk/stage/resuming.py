@@ -85,9 +85,9 @@ class EarlierScan:
     focus_um: Mapping[int, float] = field(default_factory=dict)
     cells: tuple[EarlierCell, ...] = ()
 
-    def left(self, fields: Iterable[ScanField]) -> list[ScanField]:
-        """Return the fields that are to be taken, in the order of the walk."""
-        return [place for place in fields if place.number not in self.used]
+    def left(self, fields: Iterable[ScanField], missing: frozenset[int] = frozenset()) -> list[ScanField]:
+        """Return the fields that are to be taken, in the order of the walk; those that are missing again."""
+        return [place for place in fields if place.number not in self.used or place.number in missing]
 
     def plane(self, fields: Iterable[ScanField]) -> FocusPlane:
         """Return where the focus was."""

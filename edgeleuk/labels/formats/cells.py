@@ -192,10 +192,10 @@ def words_of(session: Path) -> dict[int, CellEntry]:
     }
 
 
-def outlined_cells(reader: SessionReader, folder: Path) -> Iterator[Outlined]:
+def outlined_cells(reader: SessionReader, folder: Path | None) -> Iterator[Outlined]:
     """Write the picture of each cell of a session into ``images``, and yield what goes with it.
 
-    Cells whose pixels were not recorded are left out.
+    Cells whose pixels were not recorded are left out. Without a folder no picture is written.
 
     Raises
     ------
@@ -210,7 +210,8 @@ def outlined_cells(reader: SessionReader, folder: Path) -> Iterator[Outlined]:
         session=reader.path.name, chain_end=reader.chain_end(), cell=0,
         bundle_sha256=_text(reader.settings.get("bundle_sha256")),
     )  # fmt: skip
-    (folder / PICTURES).mkdir()
+    if folder is not None:
+        (folder / PICTURES).mkdir()
     for row in reader.rows("cells", thumbnails=True):
         if not isinstance(row["crop"], bytes):
             continue
@@ -237,7 +238,9 @@ def outlined_cells(reader: SessionReader, folder: Path) -> Iterator[Outlined]:
             captured_at=datetime.fromtimestamp(float(str(row["captured_at"])), timezone.utc),
             nucleus=_frozen(polygons_of(nucleus)),
         )
-        yield _outlined(folder, crop, facts)
+        if folder is not None:
+            write_png(folder / PICTURES / facts.picture, crop.pixels)
+        yield _outlined(crop, facts)
 
 
 def read_index(path: Path) -> dict[str, ExchangedCell]:
@@ -286,9 +289,8 @@ def _decoded(row: dict[str, object]) -> tuple[CellCrop, Bools]:
     return crop, nucleus
 
 
-def _outlined(folder: Path, crop: CellCrop, facts: ExchangedCell) -> Outlined:
-    """Write a cell's picture, and trace its outlines."""
-    write_png(folder / PICTURES / facts.picture, crop.pixels)
+def _outlined(crop: CellCrop, facts: ExchangedCell) -> Outlined:
+    """Trace a cell's outlines."""
     mask = crop.mask > 0
     return Outlined(
         facts=facts,

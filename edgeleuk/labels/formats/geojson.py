@@ -52,30 +52,35 @@ def write_geojson(folder: Path, cells: Iterable[Outlined]) -> None:
     """Write a file for each picture into ``annotations``."""
     (folder / FOLDER).mkdir()
     for cell in cells:
-        facts = cell.facts
-        names = {name: value for name, value in facts.plain.items() if isinstance(value, str)}
-        numbers = {"area px": cell.area_px} | {
-            name: value for name, value in facts.plain.items() if not isinstance(value, str)
-        }
-        feature = {
-            "type": "Feature",
-            # The same cell of the same session has the same number wherever it is exported.
-            "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{facts.identity}/{facts.picture}")),
-            "geometry": _geometry(cell.polygons),
-            "properties": {
-                "objectType": "cell" if cell.nucleus else "annotation",
-                "name": f"cell {facts.track}",
-                "classification": {"name": facts.category, "color": COLOURS[facts.category]},
-                "isLocked": False,
-                "measurements": numbers,
-                "metadata": names,
-            },
-        }
-        if cell.nucleus:
-            feature["nucleusGeometry"] = _geometry(cell.nucleus)
-        features = [feature] if cell.polygons else []
+        features = [feature_of(cell)] if cell.polygons else []
         data = msgspec.json.encode({"type": "FeatureCollection", "features": features})
-        (folder / FOLDER / (facts.picture.rpartition(".")[0] + SUFFIX)).write_bytes(data)
+        (folder / FOLDER / (cell.facts.picture.rpartition(".")[0] + SUFFIX)).write_bytes(data)
+
+
+def feature_of(cell: Outlined) -> dict[str, Any]:
+    """Return a cell that has an outline as QuPath has it, in the pixels of its outline."""
+    facts = cell.facts
+    names = {name: value for name, value in facts.plain.items() if isinstance(value, str)}
+    numbers = {"area px": cell.area_px} | {
+        name: value for name, value in facts.plain.items() if not isinstance(value, str)
+    }
+    feature = {
+        "type": "Feature",
+        # The same cell of the same session has the same number wherever it is exported.
+        "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{facts.identity}/{facts.picture}")),
+        "geometry": _geometry(cell.polygons),
+        "properties": {
+            "objectType": "cell" if cell.nucleus else "annotation",
+            "name": f"cell {facts.track}",
+            "classification": {"name": facts.category, "color": COLOURS[facts.category]},
+            "isLocked": False,
+            "measurements": numbers,
+            "metadata": names,
+        },
+    }
+    if cell.nucleus:
+        feature["nucleusGeometry"] = _geometry(cell.nucleus)
+    return feature
 
 
 def read_geojson(source: Path) -> list[Mark]:

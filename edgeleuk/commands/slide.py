@@ -1,0 +1,399 @@
+"""``edgeleuk slide``, and the end of ``scan --slide``: a scan's fields as one pyramidal OME-TIFF."""
+
+from __future__ import annotations
+
+import errno
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeleuk.commands.flat_field import open_correction
+from edgeleuk.errors import DataRefusedError, UsageError
+from edgeleuk.io.atomic import is_forced, part_of, require_replaceable, write_errors_of
+from edgeleuk.io.closing import Closing
+from edgeleuk.io.console import printable, progress_bar, say, warn
+from edgeleuk.results.structs import LostSteps, SlideWritten
+from edgeleuk.session.reader import read_session
+from edgeleuk.slide.blending import Blender, RecentPictures
+from edgeleuk.slide.cells import cells_on_slide, region_of
+from edgeleuk.slide.geojson import write_cells
+from edgeleuk.slide.light import FIELDS, learnt_light
+from edgeleuk.slide.matching import measure_step
+from edgeleuk.slide.ome import SlideFacts, ome_xml, parse_objective, roi_xml
+from edgeleuk.slide.placement import place_fields
+from edgeleuk.slide.pyramid import PyramidPlan, require_tifffile, write_pyramid
+from edgeleuk.slide.spool import ENDING, FieldSpool
+from edgeleuk.stage.mapping import Mapping
+from edgeleuk.stage.resuming import Begun, field_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from edgeleuk.errors import EdgeleukError
+    from edgeleuk.frames import Frame, RgbImage
+    from edgeleuk.io.settings import RunSettings
+    from edgeleuk.labels.formats.cells import Outlined
+    from edgeleuk.slide.placement import Placement
+    from edgeleuk.stage.base import ScanField
+
+_ENDINGS = (".ome.tiff", ".ome.tif")
+_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+# Levels that are tried one after the other where the disk has no room for the whole.
+_FIRST_LEVELS = (0, 2, 4)
+
+
+@dataclass(frozen=True, slots=True)
+class SlideOptions:
+    """What is wanted of a slide.
+
+    Attributes
+    ----------
+    path : Path
+        Ends in ``.ome.tiff``.
+    is_lossless : bool
+        Fields and tiles without loss, not as JPEG.
+    objective : str, optional
+        ``40x/0.65``.
+    keep_fields : bool
+        Leave the fields beside the slide when it is written.
+    spool : Path, optional
+        Where the fields are; by default beside the slide.
+
+    Raises
+    ------
+    UsageError
+        The name ends otherwise, or the objective cannot be read.
+    """
+
+    path: Path
+    is_lossless: bool = False
+    objective: str | None = None
+    keep_fields: bool = False
+    spool: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not self.path.name.lower().endswith(_ENDINGS):
+            raise UsageError("wrong ending of the slide", got=self.path.name, allowed="NAME.ome.tiff")
+        if self.objective is not None:
+            parse_objective(self.objective)
+
+    @property
+    def fields(self) -> Path:
+        """The file of the fields."""
+        return self.spool or self.path.with_name(self.path.name + ENDING)
+
+    @property
+    def geojson(self) -> Path:
+        """The file of the cells."""
+        return self.path.with_name(self.path.name[: -len(_ending(self.path))] + ".geojson")
+
+
+def _ending(path: Path) -> str:
+    return next(end for end in _ENDINGS if path.name.lower().endswith(end))
+
+
+def require_slide(options: SlideOptions) -> None:
+    """Refuse a slide that could not be written, before a scan begins.
+
+    Raises
+    ------
+    UsageError
+        It exists, or its folder does not.
+    MissingDependencyError
+        The extra is not installed.
+    """
+    require_tifffile()
+    if not options.path.absolute().parent.is_dir():
+        raise UsageError(
+            "the folder of the slide does not exist", got=options.path.parent, cure="make it first"
+        )
+    for path in (options.path, options.geojson):
+        if (path.exists() or path.is_symlink()) and not is_forced():
+            raise UsageError(f"{path} exists", cure="choose another name for the slide, or pass --force")
+        require_replaceable(path, lambda _: False, "name for the slide")
+
+
+class FieldKeeper(Closing):
+    """Keeps a scan's fields for its slide, as they come.
+
+    Parameters
+    ----------
+    options : SlideOptions
+    settings : RunSettings
+        Their blank is taken out of each field.
+    going_on : bool
+        The scan goes on, and so do its fields.
+
+    Raises
+    ------
+    UsageError, MissingDependencyError
+        See `require_slide`; or the scan that goes on has kept no fields.
+    """
+
+    def __init__(self, options: SlideOptions, settings: RunSettings, *, going_on: bool) -> None:
+        require_slide(options)
+        self._options = options
+        self._going_on = going_on
+        blank = settings.flat_field
+        self._correct = None if blank is None else open_correction(Path(blank))
+        self._spool: FieldSpool | None = None
+        self._size: tuple[int, int] | None = None
+        if going_on:
+            self._spool = FieldSpool(options.fields)
+        elif options.fields.exists():
+            raise UsageError(
+                f"{options.fields} exists: the fields of an earlier scan",
+                cure="go on with that scan with --resume, or remove it",
+            )
+
+    def begin(self, fields: list[ScanField], begun: Begun, frame: Frame, *, simulated: bool) -> None:
+        """Make room for the fields of a plan; a scan that goes on has it."""
+        height, width = frame.pixels.shape[:2]
+        self._size = (width, height)
+        if self._spool is not None:
+            if self._spool.facts().get("begun") != begun.to_text():
+                raise UsageError(
+                    f"{self._options.fields} holds the fields of another scan", cure="choose another --slide"
+                )
+            return
+        facts = {
+            "begun": begun.to_text(),
+            "size": json.dumps(self._size),
+            "kept": "lossless" if self._options.is_lossless else "jpeg",
+            "light": "" if self._correct is None else "divided by a blank",
+            "simulated": json.dumps(simulated),
+        }
+        self._spool = FieldSpool.create(self._options.fields, fields, facts)
+
+    def missing(self) -> frozenset[int]:
+        """Return the numbers of the fields that are to be taken yet."""
+        fields = [] if self._spool is None else self._spool.fields()
+        return frozenset(kept.place.number for kept in fields if not kept.is_there)
+
+    def keep(self, frame: Frame) -> None:
+        """Keep a field.
+
+        Raises
+        ------
+        SessionError
+            The disk is full.
+        """
+        number = field_of(frame.source)
+        if self._spool is None or number is None:
+            return
+        if (frame.pixels.shape[1], frame.pixels.shape[0]) != self._size:
+            warn(f"field {number} is of another size, and is left out of the slide")
+            return
+        pixels = frame.pixels if self._correct is None else self._correct(frame.pixels)
+        self._spool.add(number, pixels, is_lossless=self._options.is_lossless)
+
+    def close(self) -> None:
+        """Leave the fields on the disk."""
+        if self._spool is not None:
+            self._spool.close()
+
+    def write(self, session: Path, ended: str) -> tuple[SlideWritten | None, EdgeleukError | None]:
+        """Write the slide of a scan that has come to its end, and remove the fields.
+
+        Returns
+        -------
+        written : SlideWritten or None
+        error : EdgeleukError or None
+            Why it is not written, or not whole.
+        """
+        self.close()
+        if self._spool is None:
+            return None, None
+        if ended == "stopped by the user":
+            say(f"slide     not yet: its fields are in {printable(str(self._options.fields))};")
+            say("          go on with --resume, or write what there is with `edgeleuk slide`")
+            return None, None
+        written, error = slide_of_session(session, self._options)
+        if error is None and not self._options.keep_fields:
+            self._spool.remove()
+        return written, error
+
+
+def slide_of_session(
+    session: Path, options: SlideOptions
+) -> tuple[SlideWritten | None, EdgeleukError | None]:
+    """Write the slide of a session from the fields that were kept beside it.
+
+    Parameters
+    ----------
+    session : Path
+    options : SlideOptions
+
+    Returns
+    -------
+    written : SlideWritten or None
+    error : EdgeleukError or None
+        The disk was full: what is written is smaller, or nothing.
+
+    Raises
+    ------
+    UsageError
+        The slide exists, there are no fields, or they were kept with loss and a lossless slide is wanted.
+    SessionError
+        The session or the fields are damaged.
+    MissingDependencyError
+        The extra is not installed.
+    """
+    require_slide(options)
+    if not options.fields.is_file():
+        raise UsageError(
+            "a session keeps no whole fields, and none were kept beside it",
+            got=options.fields,
+            cure="scan with --slide FILE --keep-fields, or name their file with --fields",
+        )
+    with FieldSpool(options.fields) as spool:
+        made = _Made(spool, options)
+        for level in _FIRST_LEVELS:
+            try:
+                written = made.write(session, level)
+            except OSError as error:
+                if error.errno not in _FULL:
+                    with write_errors_of(options.path):
+                        raise
+                continue
+            return written, None if level == 0 else UsageError(
+                f"the disk is full: {options.path} holds the slide at 1/{2**level} of its resolution",
+                cure=f"free some space, then run `edgeleuk slide {session} {options.path} --force`",
+            )
+        return None, UsageError(
+            f"the disk is full, and {options.path} is not written",
+            cure=f"free some space, then run `edgeleuk slide {session} {options.path}`",
+        )
+
+
+class _Made:
+    """A slide in the making: its fields are placed once, then written as large as the disk has room."""
+
+    def __init__(self, spool: FieldSpool, options: SlideOptions) -> None:
+        self._options = options
+        self._facts = spool.facts()
+        if options.is_lossless and self._facts["kept"] != "lossless":
+            raise UsageError(
+                "the fields were kept as JPEG, so that a slide without loss cannot be made of them",
+                cure="scan with --slide FILE --lossless",
+            )
+        every = spool.fields()
+        fields = [kept.place for kept in every if kept.is_there]
+        if not fields:
+            raise DataRefusedError(f"{spool.path} has no field", got="a scan that took none")
+        self._missing = len(every) - len(fields)
+        self._begun = Begun.from_text(self._facts["begun"])
+        self._mapping = Mapping(self._begun.matrix)
+        width, height = json.loads(self._facts["size"])
+        self._size = (int(width), int(height))
+        self._light, correct = _light(spool, fields, self._facts["light"])
+        self._picture = RecentPictures(lambda number: correct(spool.picture(number)))
+        self._placement = self._placed(fields)
+
+    def _placed(self, fields: list[ScanField]) -> Placement:
+        pairs = 2 * len(fields)
+        with progress_bar("placing fields") as report:
+            done = 0
+
+            def measure(first: int, second: int, guess: tuple[float, float]) -> tuple[float, float] | None:
+                nonlocal done
+                done += 1
+                report(min(done, pairs), pairs)
+                step = measure_step(
+                    self._picture(fields[first].number), self._picture(fields[second].number), guess
+                )
+                return None if step is None else (step.x, step.y)
+
+            return place_fields(fields, self._begun.matrix, self._size, measure)
+
+    def write(self, session: Path, first_level: int) -> SlideWritten:
+        """Write picture and cells with that level as the first.
+
+        Raises
+        ------
+        OSError
+            It cannot be written, and nothing is left of it.
+        """
+        options, placement, shrink = self._options, self._placement, 2**first_level
+        plan = PyramidPlan(
+            placement.width,
+            placement.height,
+            placement.px_per_um,
+            "lossless" if options.is_lossless else "jpeg",
+            first_level=first_level,
+        )
+        facts = SlideFacts(
+            name=options.path.name[: -len(_ending(options.path))],
+            size=plan.size(first_level),
+            px_per_um=placement.px_per_um / shrink,
+            shrink=shrink,
+            stage_um=self._corner_um(),
+            objective=None if options.objective is None else parse_objective(options.objective),
+            light=self._light,
+            simulated=bool(json.loads(self._facts["simulated"])),
+        )
+        rois: list[str] = []
+
+        def noted(cells: Iterable[Outlined]) -> Iterator[Outlined]:
+            for cell in cells:
+                rois.append(roi_xml(len(rois), region_of(cell)))
+                yield cell
+
+        # Neither picture nor cells take their place unless both can.
+        with part_of(options.geojson) as (_, file), part_of(options.path) as (part, _):
+            with read_session(session) as reader:
+                cells = write_cells(file, noted(cells_on_slide(reader, placement, shrink)))
+                left_out = reader.counts().cells - cells
+            blender = Blender(placement.fields, self._size, self._picture)
+            with progress_bar("writing the slide") as report:
+                write_pyramid(part, plan, blender.draw, ome_xml(facts, placement, rois), report)
+        return self._written(facts, cells, left_out)
+
+    def _corner_um(self) -> tuple[float, float]:
+        """Where the stage would show the slide's upper left corner in the middle of a field."""
+        first = self._placement.fields[0]
+        x, y = self._mapping.to_um(first.x + self._size[0] / 2, first.y + self._size[1] / 2)
+        return first.field.x_um - x, first.field.y_um - y
+
+    def _written(self, facts: SlideFacts, cells: int, left_out: int) -> SlideWritten:
+        placement, options = self._placement, self._options
+        lost = [
+            LostSteps(field=one.field.number, x_um=round(one.lost_um[0], 1), y_um=round(one.lost_um[1], 1))
+            for one in placement.lost
+        ]
+        return SlideWritten(
+            slide=str(options.path),
+            geojson=str(options.geojson),
+            width=facts.size[0],
+            height=facts.size[1],
+            px_per_um=facts.px_per_um,
+            compression="lossless" if options.is_lossless else "jpeg",
+            shrink=facts.shrink,
+            fields=len(placement.fields),
+            missing=self._missing,
+            by_stage_alone=sum(not placed.is_registered for placed in placement.fields),
+            steps_measured=placement.measured,
+            steps_by_stage=placement.by_stage,
+            steps_refused=placement.refused,
+            residual_px=placement.residual_px,
+            lost_steps=lost,
+            cells=cells,
+            cells_left_out=left_out,
+            light=self._light,
+        )
+
+
+def _light(
+    spool: FieldSpool, fields: list[ScanField], known: str
+) -> tuple[str, Callable[[RgbImage], RgbImage]]:
+    """Return how the light is taken out, in words, and what does it."""
+    if known:
+        return known, lambda pixels: pixels
+    chosen = np.unique(np.linspace(0, len(fields) - 1, min(FIELDS, len(fields))).astype(int)).tolist()
+    flat = learnt_light(spool.picture(fields[n].number) for n in chosen)
+    if flat is None:
+        return "as it was: too few fields to learn the shade from", lambda pixels: pixels
+    return f"shade learnt from {len(chosen)} fields", flat.correct

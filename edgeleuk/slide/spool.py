@@ -1,0 +1,181 @@
+"""The fields of a scan, kept whole in a file beside the slide until that is written.
+
+A database of SQLite: what a scan has put there is readable after a crash, and a scan that goes on adds to it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from typing import TYPE_CHECKING, NamedTuple
+
+import cv2
+import numpy as np
+import simplejpeg
+
+from edgeleuk.errors import SessionError, UsageError
+from edgeleuk.io.closing import Closing
+from edgeleuk.session.schema import explained
+from edgeleuk.stage.base import ScanField
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from edgeleuk.frames import RgbImage
+
+ENDING = ".fields"
+_APPLICATION_ID = 0x45444C53
+_SCHEMA = """
+CREATE TABLE facts (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE fields (
+    number INTEGER PRIMARY KEY, row INTEGER NOT NULL, "column" INTEGER NOT NULL,
+    x_um REAL NOT NULL, y_um REAL NOT NULL, picture BLOB
+);
+"""
+# So fine that nobody sees the second loss, when the slide itself is written; its colours are as coarse.
+_QUALITY = 95
+_PNG = b"\x89PNG"
+_PNG_EFFORT = 1
+
+
+class KeptField(NamedTuple):
+    """A field of the plan, and whether its picture is there."""
+
+    place: ScanField
+    is_there: bool
+
+
+class FieldSpool(Closing):
+    """Fields of a scan on the disk.
+
+    Parameters
+    ----------
+    path : Path
+        Must be there, unless it is to be made; see `create`.
+
+    Raises
+    ------
+    UsageError
+        There is no such file.
+    SessionError
+        It is damaged, or no such file of edgeleuk's.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if not path.is_file():
+            raise UsageError("there are no fields of a slide", got=path, cure="scan again with --slide")
+        self.path = path
+        self._is_writing = False
+        with explained(path):
+            # The fields come from the thread that reads the camera.
+            self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            (found,) = self._connection.execute("PRAGMA application_id").fetchone()
+        if found != _APPLICATION_ID:
+            self._connection.close()
+            raise SessionError(f"{path} is no file of a slide's fields")
+
+    @classmethod
+    def create(cls, path: Path, fields: Iterable[ScanField], facts: dict[str, str]) -> FieldSpool:
+        """Make an empty one for the fields of a plan.
+
+        Raises
+        ------
+        UsageError
+            There is a file already.
+        SessionError
+            It cannot be written.
+        """
+        if path.exists():
+            raise UsageError(
+                f"{path} exists: the fields of an earlier scan",
+                cure="go on with that scan with --resume, choose another --slide, or remove it",
+            )
+        with explained(path):
+            connection = sqlite3.connect(path, isolation_level=None)
+            connection.executescript(f"PRAGMA application_id = {_APPLICATION_ID}; {_SCHEMA}")
+            connection.executemany("INSERT INTO facts VALUES (?, ?)", facts.items())
+            connection.executemany(
+                "INSERT INTO fields VALUES (?, ?, ?, ?, ?, NULL)", (tuple(place) for place in fields)
+            )
+            connection.close()
+        return cls(path)
+
+    def add(self, number: int, pixels: RgbImage, *, is_lossless: bool) -> None:
+        """Keep a field's picture, in place of an earlier one of it.
+
+        Parameters
+        ----------
+        number : int
+            Of the field in its plan.
+        pixels : (H, W, 3) uint8, RGB
+        is_lossless : bool
+            As PNG, not as JPEG.
+
+        Raises
+        ------
+        SessionError
+            The disk is full, or fails.
+        """
+        if is_lossless:
+            bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+            data = cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_COMPRESSION, _PNG_EFFORT])[1].tobytes()
+        else:
+            data = simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), _QUALITY, colorsubsampling="420")
+        with explained(self.path):
+            if not self._is_writing:
+                # A power cut may take the last fields away: a scan that goes on takes them again.
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                self._connection.execute("PRAGMA synchronous = NORMAL")
+                self._is_writing = True
+            self._connection.execute("UPDATE fields SET picture = ? WHERE number = ?", (data, number))
+
+    def facts(self) -> dict[str, str]:
+        """Return what is known of the scan."""
+        with explained(self.path):
+            return dict(self._connection.execute("SELECT key, value FROM facts"))
+
+    def fields(self) -> list[KeptField]:
+        """Return the fields of the plan in the order of the walk."""
+        with explained(self.path):
+            rows = self._connection.execute(
+                'SELECT number, row, "column", x_um, y_um, picture IS NOT NULL FROM fields ORDER BY number'
+            ).fetchall()
+        return [KeptField(ScanField(*row[:5]), bool(row[5])) for row in rows]
+
+    def picture(self, number: int) -> RgbImage:
+        """Return a field, (H, W, 3) uint8 RGB.
+
+        Raises
+        ------
+        SessionError
+            It is damaged.
+        """
+        with explained(self.path):
+            row = self._connection.execute(
+                "SELECT picture FROM fields WHERE number = ?", (number,)
+            ).fetchone()
+        data = None if row is None else row[0]
+        if not isinstance(data, bytes):
+            raise SessionError(f"{self.path} is damaged", got=f"no picture of field {number}")
+        try:
+            if data.startswith(_PNG):
+                bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+                return np.asarray(cv2.cvtColor(np.asarray(bgr), cv2.COLOR_BGR2RGB), np.uint8)
+            return np.asarray(simplejpeg.decode_jpeg(data, "RGB"), np.uint8)
+        except (cv2.error, ValueError) as error:
+            raise SessionError(f"{self.path} is damaged", got=f"field {number}: {error}") from error
+
+    def close(self) -> None:
+        """Leave one file, which can be read where there is no room for what SQLite keeps beside it."""
+        if self._is_writing:
+            self._is_writing = False
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.execute("PRAGMA journal_mode = DELETE")
+        self._connection.close()
+
+    def remove(self) -> None:
+        """Close it, and remove it from the disk."""
+        self.close()
+        for end in ("", "-wal", "-shm"):
+            self.path.with_name(self.path.name + end).unlink(missing_ok=True)

@@ -1,0 +1,320 @@
+"""A scan's slide: read by other programs, its pixels and cells where the virtual slide has them."""
+
+from __future__ import annotations
+
+import json
+import resource
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import ome_types
+import openslide
+import pytest
+import tifffile  # noqa: TID253 - it is what reads the slide
+from shapely.geometry import Polygon, shape
+from slides import SIZE, corner_of, displacements, keep, truth_of, virtual_microscope, walk
+from virtual_stage import VirtualStage
+
+from edgeleuk.cli.app import main
+from edgeleuk.commands.run import RunOptions
+from edgeleuk.commands.scan import scan
+from edgeleuk.commands.slide import SlideOptions, slide_of_session
+from edgeleuk.errors import HardwareError, UsageError
+from edgeleuk.io.atomic import overwrite
+from edgeleuk.io.settings import RunSettings
+from edgeleuk.session import create_session, read_session
+from edgeleuk.slide.spool import FieldSpool
+from edgeleuk.stage.scanning import ScanPlan
+from edgeleuk.virtual.serving import MjpegServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from edgeleuk.errors import EdgeleukError
+    from edgeleuk.results import SessionSummary
+    from edgeleuk.results.structs import SlideWritten
+    from edgeleuk.virtual.microscope import VirtualMicroscope
+
+PLAN = ScanPlan(125.0, 90.0)
+
+
+class Scanned(NamedTuple):
+    session: Path
+    options: SlideOptions
+    written: SlideWritten
+    microscope: VirtualMicroscope
+    # Of the slide's upper left pixel in the virtual slide.
+    origin: tuple[int, int]
+
+
+@pytest.fixture(scope="module")
+def scanned(tmp_path_factory: pytest.TempPathFactory) -> Scanned:
+    folder = tmp_path_factory.mktemp("slide")
+    microscope = virtual_microscope()
+    stage = VirtualStage(microscope, take_out_um=5.0)
+    stage.move(x_um=-10.0, y_um=-10.0)
+    stage.move(x_um=0.0, y_um=0.0)
+    options = SlideOptions(folder / "s.ome.tiff", is_lossless=True, objective="40x/0.65", keep_fields=True)
+    with MjpegServer(lambda: stage().pixels, "127.0.0.1", 0, fps=25.0) as server:
+        camera = f"http://127.0.0.1:{server.port}/stream"
+        summary, error = scan(
+            camera, "default", RunSettings(), stage, PLAN, RunOptions(folder / "s.db", draw=False), options
+        )
+    assert error is None
+    assert summary.slide is not None
+    first = annotated(options.path)[0]
+    corner = corner_of(microscope, float(first["StageX_um"]), float(first["StageY_um"]))
+    origin = corner[0] - round(float(first["X"])), corner[1] - round(float(first["Y"]))
+    return Scanned(folder / "s.db", options, summary.slide, microscope, origin)
+
+
+def annotated(path: Path) -> list[dict[str, str]]:
+    """Return what the file says of each field."""
+    ome = ome_types.from_tiff(path)
+    [annotation] = ome.structured_annotations
+    [fields] = annotation.value.any_elements
+    return [dict(field.attributes) for field in fields.children]
+
+
+class TestOfAScan:
+    def test_every_part_of_the_picture_lies_right(self, scanned: Scanned) -> None:
+        slide = tifffile.imread(scanned.options.path)
+        size = (slide.shape[1], slide.shape[0])
+        off = displacements(slide, scanned.microscope.slide._slide(*scanned.origin, *size))
+        assert len(off) > 100
+        assert max(off) <= 1.5
+
+    def test_the_xml_is_valid_and_says_pixel_size_channels_objective_and_stage(
+        self, scanned: Scanned
+    ) -> None:
+        with tifffile.TiffFile(scanned.options.path) as tiff:
+            assert tiff.is_ome
+            assert tiff.series[0].is_pyramidal == (max(tiff.pages[0].shape) > 1024)
+            text = tiff.ome_metadata
+        ome = ome_types.from_xml(text, validate=True)
+        [image] = ome.images
+        pixels = image.pixels
+        written = scanned.written
+        assert (pixels.size_x, pixels.size_y, pixels.size_c) == (written.width, written.height, 3)
+        assert pixels.physical_size_x == pytest.approx(1 / 13, rel=2e-3)
+        assert pixels.physical_size_x_unit.value == "µm"
+        assert [channel.samples_per_pixel for channel in pixels.channels] == [3]
+        [objective] = ome.instruments[0].objectives
+        assert (objective.nominal_magnification, objective.lens_na) == (40.0, 0.65)
+        assert "SIMULATED" in image.description
+        fields = annotated(scanned.options.path)
+        assert len(fields) == written.fields == 16
+        with FieldSpool(scanned.options.fields) as spool:
+            for field, kept in zip(fields, spool.fields(), strict=True):
+                assert float(field["StageX_um"]) == pytest.approx(kept.place.x_um, abs=1e-3)
+        assert {field["PlacedBy"] for field in fields} == {"registration"}
+
+    def test_every_cell_lies_right(self, scanned: Scanned) -> None:
+        """Where the session has it in its field, and that field truly lies, as GeoJSON and as ROI."""
+        cells = json.loads(scanned.options.geojson.read_bytes())["features"]
+        rois = ome_types.from_tiff(scanned.options.path).rois
+        with read_session(scanned.session) as reader:
+            rows = {f"cell {row['track']}": row for row in reader.rows("cells")}
+            places = {row["sequence"]: str(row["source"]) for row in reader.rows("frames")}
+        assert len(cells) == len(rois) == len(rows) == scanned.written.cells > 3
+        with FieldSpool(scanned.options.fields) as spool:
+            fields = {kept.place.number: kept.place for kept in spool.fields()}
+        for cell, roi in zip(cells, rois, strict=True):
+            name = cell["properties"]["name"]
+            assert roi.name == name
+            row = rows[name]
+            field = fields[int(places[row["frame"]].rpartition(" ")[2])]
+            corner = corner_of(scanned.microscope, field.x_um, field.y_um)
+            true = [at + row[key] - by for at, key, by in zip(corner, "xy", scanned.origin, strict=True)]
+            left, top, right, bottom = shape(cell["geometry"]).bounds
+            assert (left, top) == pytest.approx(true, abs=2)
+            assert (right - left, bottom - top) == (row["w"], row["h"])
+            outline = roi.union[0]
+            points = [tuple(map(float, point.split(","))) for point in outline.points.split()]
+            assert Polygon(points).bounds == pytest.approx((left, top, right, bottom), abs=1)
+            assert outline.text == cell["properties"]["classification"]["name"]
+            assert shape(cell["geometry"]).is_valid
+            nucleus = shape(cell["nucleusGeometry"])
+            assert nucleus.within(shape(cell["geometry"]).buffer(1))
+            assert [one.text for one in roi.union if one.text == "nucleus"]
+
+    def test_the_cells_are_where_the_virtual_slide_has_them(self, scanned: Scanned) -> None:
+        cells = json.loads(scanned.options.geojson.read_bytes())["features"]
+        width, height = scanned.written.width, scanned.written.height
+        centre = [(at + side / 2) / 13 for at, side in zip(scanned.origin, (width, height), strict=True)]
+        true = scanned.microscope.slide.field(*centre, width=width, height=height).truth
+        for cell in cells:
+            middle = shape(cell["geometry"]).centroid
+            near = min(np.hypot(one.x - middle.x, one.y - middle.y) / one.radius_px for one in true)
+            # The outline is the segmentation's; of another cell it would be a radius away.
+            assert near < 0.2
+
+    def test_openslide_reads_pixels_and_scale(self, scanned: Scanned) -> None:
+        with openslide.OpenSlide(scanned.options.path) as slide:
+            assert slide.dimensions == (scanned.written.width, scanned.written.height)
+            assert float(slide.properties["openslide.mpp-x"]) == pytest.approx(1 / 13, rel=2e-3)
+            region = np.asarray(slide.read_region((100, 100), 0, (300, 200)))[:, :, :3]
+        assert np.array_equal(region, tifffile.imread(scanned.options.path)[100:300, 100:400])
+
+    def test_again_from_the_kept_fields_as_jpeg(
+        self,
+        scanned: Scanned,
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        out = tmp_path / "again.ome.tiff"
+        words = ["slide", scanned.session, out, "--fields", scanned.options.fields, "--json"]
+        monkeypatch.setattr("sys.argv", ["edgeleuk", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code in (0, None)
+        printed = json.loads(capsys.readouterr().out)
+        assert printed["compression"] == "jpeg"
+        first, second = tifffile.imread(scanned.options.path), tifffile.imread(out)
+        assert first.shape == second.shape
+        assert np.abs(first.astype(int) - second).mean() < 3
+        assert (tmp_path / "again.geojson").read_bytes() == scanned.options.geojson.read_bytes()
+
+
+class TestGoingOn:
+    def test_a_scan_that_goes_on_has_all_its_fields_on_the_slide(self, tmp_path: Path) -> None:
+        microscope = virtual_microscope()
+
+        class Breaking(VirtualStage):
+            moves_left = 60
+
+            def move(self, *args: float | None, **ways: float | None) -> None:
+                self.moves_left -= 1
+                if self.moves_left < 0:
+                    raise HardwareError("the stage does not answer")
+                super().move(*args, **ways)
+
+        stage = Breaking(microscope, take_out_um=5.0)
+        options = SlideOptions(tmp_path / "s.ome.tiff")
+        with MjpegServer(lambda: stage().pixels, "127.0.0.1", 0, fps=25.0) as server:
+
+            def part(*, resume: bool) -> tuple[SessionSummary, EdgeleukError | None]:
+                run = RunOptions(tmp_path / "s.db", draw=False, resume=resume)
+                camera = f"http://127.0.0.1:{server.port}/stream"
+                return scan(camera, "default", RunSettings(), stage, PLAN, run, options)
+
+            summary, error = part(resume=False)
+            assert isinstance(error, HardwareError)
+            assert not options.path.exists()
+            with FieldSpool(options.fields) as spool:
+                assert 0 < sum(kept.is_there for kept in spool.fields()) < 16
+            stage.moves_left = 10**9
+            summary, error = part(resume=True)
+        assert error is None
+        assert (summary.slide.fields, summary.slide.missing) == (16, 0)
+        assert sorted(path.name for path in tmp_path.glob("s.ome*")) == ["s.ome.tiff"]
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Path:
+    """A session without a cell."""
+    with create_session(tmp_path / "s.db", {}):
+        pass
+    return tmp_path / "s.db"
+
+
+@contextmanager
+def small_disk(most_bytes: int) -> Iterator[None]:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+class TestTrouble:
+    def test_a_stage_that_lost_steps_marks_the_fields(self, tmp_path: Path, session: Path) -> None:
+        walked = walk(ScanPlan(125.0, 90.0), lambda number: (12.0, 0.0) if number >= 9 else (0.0, 0.0))
+        options = SlideOptions(tmp_path / "s.ome.tiff", is_lossless=True)
+        keep(options.fields, walked)
+        written, error = slide_of_session(session, options)
+        assert error is None
+        assert [one.field for one in written.lost_steps] == list(range(9, len(walked.fields)))
+        fields = annotated(options.path)
+        marked = [int(field["Number"]) for field in fields if field.get("LostSteps") == "true"]
+        assert marked == list(range(9, len(walked.fields)))
+        slide = tifffile.imread(options.path)
+        origin = walked.corners[0] - [round(float(fields[0][key])) for key in "XY"]
+        off = displacements(slide, truth_of(walked, (slide.shape[1], slide.shape[0]), tuple(origin.tolist())))
+        assert max(off) <= 1.5
+
+    def test_a_field_that_is_missing_leaves_what_its_neighbours_do_not_show(
+        self, tmp_path: Path, session: Path
+    ) -> None:
+        options = SlideOptions(tmp_path / "s.ome.tiff", is_lossless=True)
+        keep(options.fields, walk(PLAN), without=(5,))
+        written, _ = slide_of_session(session, options)
+        assert (written.fields, written.missing) == (15, 1)
+        slide = tifffile.imread(options.path)
+        share = np.mean((slide == 245).all(axis=2))
+        assert 0.005 < share < 0.1
+
+    def test_a_disk_that_fills_leaves_a_smaller_slide_that_opens(self, tmp_path: Path, session: Path) -> None:
+        options = SlideOptions(tmp_path / "s.ome.tiff", is_lossless=True)
+        keep(options.fields, walk(PLAN))
+        with small_disk(1_200_000):
+            written, error = slide_of_session(session, options)
+        assert isinstance(error, UsageError)
+        assert error.what == f"the disk is full: {options.path} holds the slide at 1/4 of its resolution"
+        assert written.shrink == 4
+        ome = ome_types.from_tiff(options.path)
+        assert ome.images[0].pixels.physical_size_x == pytest.approx(4 / 13, rel=2e-3)
+        assert tifffile.imread(options.path).shape == (written.height, written.width, 3)
+        assert options.fields.is_file()
+        assert not list(tmp_path.glob(".edgeleuk-*"))
+
+    def test_a_disk_that_takes_nothing(self, tmp_path: Path, session: Path) -> None:
+        options = SlideOptions(tmp_path / "s.ome.tiff")
+        keep(options.fields, walk(PLAN), kept="jpeg")
+        with small_disk(4096):
+            written, error = slide_of_session(session, options)
+        assert written is None
+        assert "the disk is full, and" in str(error)
+        assert {path.name for path in tmp_path.iterdir()} == {"s.db", "s.ome.tiff.fields"}
+
+    def test_what_is_refused(self, tmp_path: Path, session: Path) -> None:
+        options = SlideOptions(tmp_path / "s.ome.tiff")
+        with pytest.raises(UsageError, match="a session keeps no whole fields"):
+            slide_of_session(session, options)
+        keep(options.fields, walk(ScanPlan(50.0, 40.0)), kept="jpeg")
+        with pytest.raises(UsageError, match="kept as JPEG"):
+            slide_of_session(session, SlideOptions(options.path, is_lossless=True))
+        options.path.write_bytes(b"somebody's")
+        with pytest.raises(UsageError, match=r"s\.ome\.tiff exists; choose another name"):
+            slide_of_session(session, options)
+        overwrite(force=True)
+        try:
+            written, error = slide_of_session(session, options)
+        finally:
+            overwrite(force=False)
+        assert error is None
+        assert written.fields == len(walk(ScanPlan(50.0, 40.0)).fields)
+
+    @pytest.mark.parametrize(
+        ("name", "objective", "says"),
+        [
+            ("s.tiff", None, "wrong ending of the slide"),
+            ("s.ome.tiff", "big", "the objective cannot be read"),
+            ("s.ome.tiff", "0x", "the objective cannot be read"),
+        ],
+    )
+    def test_names_and_objectives(self, tmp_path: Path, name: str, objective: str | None, says: str) -> None:
+        with pytest.raises(UsageError, match=says):
+            SlideOptions(tmp_path / name, objective=objective)
+
+    def test_fields_of_an_earlier_scan_are_not_overwritten(self, tmp_path: Path) -> None:
+        options = SlideOptions(tmp_path / "s.ome.tiff")
+        keep(options.fields, walk(ScanPlan(50.0, 40.0)))
+        stage = VirtualStage(virtual_microscope())
+        with pytest.raises(UsageError, match="exists: the fields of an earlier scan"):
+            scan("virtual://", "default", RunSettings(), stage, PLAN, RunOptions(tmp_path / "s.db"), options)
+        assert SIZE == (640, 480)

@@ -161,6 +161,8 @@ class BenchResult(Printed, frozen=True, kw_only=True):
         From a crop to its prediction; that of the fastest first.
     start_ms, cold_start_ms, peak_rss_mb : float or None
         Of fresh processes; None where they failed.
+    not_run : dict of str to str
+        Runtime -> why it cannot be measured here; empty where only some networks are asked for.
     operators : dict or None
         Network -> its operations; None without ``--ops``.
     stored : str or None
@@ -188,6 +190,7 @@ class BenchResult(Printed, frozen=True, kw_only=True):
     cold_start_ms: float | None
     cold_start_camera: str
     peak_rss_mb: float | None
+    not_run: dict[str, str]
     operators: dict[str, tuple[OperatorTime, ...]] | None
     verdict: Validity
     reasons: tuple[str, ...]

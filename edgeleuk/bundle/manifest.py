@@ -52,7 +52,7 @@ Channel = Literal["red", "green", "blue", "luminance", "mask", "nucleus"]
 Framing = Literal["centred", "picture", "box"]
 Surroundings = Literal["black", "kept"]
 Resize = Literal["halve-exact", "bilinear", "nearest", "area"]
-Runtime = Literal["litert", "onnxruntime"]
+Runtime = Literal["litert", "onnxruntime", "openvino", "cuda", "tensorrt"]
 Precision = Literal["int8", "float32"]
 # What makes a cell `uncertain` by its probability: a band around the threshold, a conformal set, nothing.
 Abstain = Literal["band", "conformal", "off"]
@@ -81,19 +81,38 @@ class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class ModelFile(Struct, frozen=True):
-    """A member that holds a network: what runs it, and in which precision."""
+    """A member that holds a network: what runs it, and in which precision.
+
+    Attributes
+    ----------
+    key : str
+        Its name in reports and in JSON.
+    runtime : str
+        The one that the bundle was validated with, and that its golden answers are of.
+    precision : str
+    also : tuple of str
+        Other runtimes that run it, who asks for them by name.
+    """
 
     key: str
     runtime: Runtime
     precision: Precision
+    also: tuple[Runtime, ...] = ()
+
+    @property
+    def runtimes(self) -> tuple[Runtime, ...]:
+        """All that run it."""
+        return (self.runtime, *self.also)
 
 
-# Every model a bundle may carry. The key is the name in reports and in JSON.
+# Every model a bundle may carry.
 MODEL_FILES: dict[str, ModelFile] = {
     INT8_TFLITE: ModelFile(key="tflite_int8", runtime="litert", precision="int8"),
-    INT8_ONNX: ModelFile(key="onnx_int8", runtime="onnxruntime", precision="int8"),
-    TENSORRT_ONNX: ModelFile(key="tensorrt_int8", runtime="onnxruntime", precision="int8"),
-    FLOAT32_TFLITE: ModelFile(key="reference", runtime="litert", precision="float32"),
+    INT8_ONNX: ModelFile(key="onnx_int8", runtime="onnxruntime", precision="int8", also=("openvino", "cuda")),
+    TENSORRT_ONNX: ModelFile(
+        key="tensorrt_int8", runtime="onnxruntime", precision="int8", also=("tensorrt",)
+    ),
+    FLOAT32_TFLITE: ModelFile(key="reference", runtime="litert", precision="float32", also=("openvino",)),
 }
 REQUIRED_MEMBERS = (INT8_TFLITE, LABELS, CALIBRATION, VALIDATION, GOLDEN, TRAINING, CARD)
 

@@ -105,9 +105,7 @@ def test_odd_thread_counts_are_refused(threads: int, bundle: Bundle) -> None:
 
 def test_a_missing_runtime_comes_with_its_cure(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = RUNTIMES["onnxruntime"]
-    monkeypatch.setitem(
-        RUNTIMES, "onnxruntime", RuntimeEntry(entry.target, ("no_such_package",), entry.install)
-    )
+    monkeypatch.setitem(RUNTIMES, "onnxruntime", RuntimeEntry(entry.target, ("no_such_package",), entry.cure))
     with pytest.raises(
         MissingDependencyError, match=r"allowed litert; install it with: pip install"
     ) as caught:

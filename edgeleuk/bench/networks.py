@@ -156,8 +156,9 @@ def carried_by(bundle: Bundle) -> list[tuple[str, str]]:
     """List the (runtime, precision) that a bundle has a network for, those it was validated with first."""
     models = [MODEL_FILES[name] for name in bundle.manifest.model_names]
     validated = [(model.runtime, model.precision) for model in models]
+    others = [(runtime, model.precision) for model in models for runtime in model.runtimes]
     # A second network of one runtime and precision (TensorRT's on the processor) is never run.
-    return list(dict.fromkeys([*validated, *((each, one.precision) for one in models for each in one.also)]))
+    return list(dict.fromkeys(validated + others))
 
 
 def not_run(bundle: Bundle) -> dict[str, str]:

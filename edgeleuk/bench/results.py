@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Literal
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, UnsetType, field
 
 from edgeleuk.results.structs import Printed
 
@@ -190,9 +190,9 @@ class BenchResult(Printed, frozen=True, kw_only=True):
     cold_start_ms: float | None
     cold_start_camera: str
     peak_rss_mb: float | None
-    not_run: dict[str, str]
     operators: dict[str, tuple[OperatorTime, ...]] | None
     verdict: Validity
     reasons: tuple[str, ...]
+    not_run: dict[str, str] = field(default_factory=dict)
     stored: str | None = None
     comparison: Comparison | UnsetType = UNSET

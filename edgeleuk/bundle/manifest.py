@@ -81,38 +81,24 @@ class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class ModelFile(Struct, frozen=True):
-    """A member that holds a network: what runs it, and in which precision.
-
-    Attributes
-    ----------
-    key : str
-        Its name in reports and in JSON.
-    runtime : str
-        The one that the bundle was validated with, and that its golden answers are of.
-    precision : str
-    also : tuple of str
-        Other runtimes that run it, who asks for them by name.
-    """
+    """A member that holds a network: its name in reports, and what runs it, by default the first of these."""
 
     key: str
-    runtime: Runtime
+    runtimes: tuple[Runtime, ...]
     precision: Precision
-    also: tuple[Runtime, ...] = ()
 
     @property
-    def runtimes(self) -> tuple[Runtime, ...]:
-        """All that run it."""
-        return (self.runtime, *self.also)
+    def runtime(self) -> Runtime:
+        """The one that the bundle is validated with."""
+        return self.runtimes[0]
 
 
 # Every model a bundle may carry.
 MODEL_FILES: dict[str, ModelFile] = {
-    INT8_TFLITE: ModelFile(key="tflite_int8", runtime="litert", precision="int8"),
-    INT8_ONNX: ModelFile(key="onnx_int8", runtime="onnxruntime", precision="int8", also=("openvino", "cuda")),
-    TENSORRT_ONNX: ModelFile(
-        key="tensorrt_int8", runtime="onnxruntime", precision="int8", also=("tensorrt",)
-    ),
-    FLOAT32_TFLITE: ModelFile(key="reference", runtime="litert", precision="float32", also=("openvino",)),
+    INT8_TFLITE: ModelFile(key="tflite_int8", runtimes=("litert",), precision="int8"),
+    INT8_ONNX: ModelFile(key="onnx_int8", runtimes=("onnxruntime", "openvino", "cuda"), precision="int8"),
+    TENSORRT_ONNX: ModelFile(key="tensorrt_int8", runtimes=("onnxruntime", "tensorrt"), precision="int8"),
+    FLOAT32_TFLITE: ModelFile(key="reference", runtimes=("litert", "openvino"), precision="float32"),
 }
 REQUIRED_MEMBERS = (INT8_TFLITE, LABELS, CALIBRATION, VALIDATION, GOLDEN, TRAINING, CARD)
 

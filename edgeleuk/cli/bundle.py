@@ -55,7 +55,8 @@ def verify(
 def bench(
     bundle: BundleOption = None,
     runtime: Annotated[
-        str | None, typer.Option("--runtime", help="Only this one, such as `openvino` [default: all there are].")
+        str | None,
+        typer.Option("--runtime", help="Only this one [default: all there are]."),
     ] = None,
     precision: Annotated[
         str | None, typer.Option("--precision", help="Only `int8` or `float32` [default: all there are].")

@@ -58,9 +58,7 @@ DataScaleOption = Annotated[
 ]
 RuntimeOption = Annotated[
     str | None,
-    typer.Option(
-        "--runtime", help="`litert` (default), `onnxruntime`, `openvino`, `cuda` or `tensorrt`."
-    ),
+    typer.Option("--runtime", help="`litert` (default), `onnxruntime`, `openvino`, `cuda` or `tensorrt`."),
 ]
 FastestOption = Annotated[
     str | None,

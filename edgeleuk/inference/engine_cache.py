@@ -9,7 +9,7 @@ import re
 import shutil
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,14 +33,16 @@ def engine_folder(model: bytes) -> Path | None:
     Its name holds the sha256 of the network, and that of the driver, the board and the versions of ONNX
     Runtime and TensorRT: where any of them changes, an engine is built anew. TensorRT adds the kind of GPU.
     """
-    network, machine = (hashlib.sha256(data).hexdigest()[:16] for data in (model, _machine().encode()))
+    version = _tensorrt_version()
+    network, machine = (hashlib.sha256(data).hexdigest()[:16] for data in (model, _machine(version).encode()))
     try:
         folder = cache_folder() / "engines" / f"{network}-{machine}"
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, UsageError) as error:
         warn(f"TensorRT's engine cannot be kept, and is built at every start: {error}")
         return None
-    if not is_built(folder):
+    # Where TensorRT is missing, that is what has to be said.
+    if version is not None and not is_built(folder):
         say(f"tensorrt  builds an engine for this network and board: minutes, once; it is kept in {folder}")
     return folder
 
@@ -89,26 +91,25 @@ def build_progress(title: str, show: Callable[[str], object] | None) -> Iterator
         teller.join()
 
 
-def _machine() -> str:
+def _machine(tensorrt: str | None) -> str:
     """Name the driver, the board and the versions that an engine hangs on."""
     import onnxruntime
 
-    facts = [f"onnxruntime {onnxruntime.__version__}", f"TensorRT {_tensorrt_version()}"]
+    facts = [f"onnxruntime {onnxruntime.__version__}", f"TensorRT {tensorrt}"]
     driver = (Path(path) for path in _DRIVERS)
     facts += [path.read_text(encoding="utf-8", errors="replace") for path in driver if path.is_file()]
     return "\n".join(facts)
 
 
-def _tensorrt_version() -> str:
-    """Ask the library that ONNX Runtime's provider is linked to for its version."""
+def _tensorrt_version() -> str | None:
+    """Ask the library that ONNX Runtime's provider is linked to for its version; None where it is not there."""
     spec, library = importlib.util.find_spec("onnxruntime"), RUNTIMES["tensorrt"].library
     for place in (spec.submodule_search_locations or ()) if spec else ():
         path = Path(place) / "capi" / str(library)
         name = re.search(rb"libnvinfer\.so\.\d+", path.read_bytes()) if path.is_file() else None
         if name is None:
             continue
-        try:
+        with suppress(OSError):
             return f"{name[0].decode()} {ctypes.CDLL(name[0].decode()).getInferLibVersion()}"
-        except (OSError, AttributeError):
-            return name[0].decode()
+        return None
     return "unknown"

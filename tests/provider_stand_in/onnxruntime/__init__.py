@@ -23,16 +23,18 @@ _OWN = Path(__file__).parent
 _spec = PathFinder.find_spec(
     "onnxruntime", [place for place in sys.path if Path(place).resolve() != _OWN.parent.resolve()]
 )
+assert _spec is not None
+assert _spec.origin is not None
 _REAL = Path(_spec.origin).parent
 __path__ = [str(_OWN), str(_REAL)]
-exec(compile((_REAL / "__init__.py").read_text(), str(_REAL / "__init__.py"), "exec"))  # noqa: S102
+exec(compile((_REAL / "__init__.py").read_text(), str(_REAL / "__init__.py"), "exec"))
 
 _CPU = "CPUExecutionProvider"
 _LIBRARIES = {"CUDAExecutionProvider": "libcublasLt.so.13", "TensorrtExecutionProvider": "libnvinfer.so.10"}
 _STRICT = "session.disable_cpu_ep_fallback"
 _PARTLY = (
-    "[ONNXRuntimeError] : 1 : FAIL : This session contains graph nodes that are assigned to the default CPU EP,"
-    " but fallback to CPU EP has been explicitly disabled by the user."
+    "[ONNXRuntimeError] : 1 : FAIL : This session contains graph nodes that are assigned to the default"
+    " CPU EP, but fallback to CPU EP has been explicitly disabled by the user."
 )
 _ProcessorSession: Any = globals()["InferenceSession"]
 
@@ -42,9 +44,7 @@ def get_available_providers() -> list[str]:
 
 
 class InferenceSession(_ProcessorSession):  # type: ignore[misc]
-    def __init__(
-        self, model: bytes, sess_options: Any = None, providers: Any = None, **named: Any
-    ) -> None:
+    def __init__(self, model: bytes, sess_options: Any = None, providers: Any = None, **named: Any) -> None:
         asked = providers[0] if isinstance(providers[0], tuple) else (providers[0], {})
         self._provider, options = asked
         if self._provider == _CPU:

@@ -102,7 +102,7 @@ def _machine(tensorrt: str | None) -> str:
 
 
 def _tensorrt_version() -> str | None:
-    """Ask the library that ONNX Runtime's provider is linked to for its version; None where it is not there."""
+    """Ask the library that ONNX Runtime's provider is linked to for its version; None where there is none."""
     spec, library = importlib.util.find_spec("onnxruntime"), RUNTIMES["tensorrt"].library
     for place in (spec.submodule_search_locations or ()) if spec else ():
         path = Path(place) / "capi" / str(library)

@@ -1,7 +1,7 @@
 """CUDA and TensorRT by a stand-in that has all of them but the arithmetic; see tests/provider_stand_in.
 
-Commands run in processes of their own, which import the stand-in in place of onnxruntime. What is missing is
-told apart by the texts of the real wheel, which was tried without CUDA, without a driver and without TensorRT.
+Commands run in processes of their own, which import the stand-in in place of onnxruntime. Texts of errors are
+those of the real wheel, which was tried without CUDA, without a driver and without TensorRT.
 """
 
 from __future__ import annotations
@@ -252,7 +252,7 @@ def test_verify_goes_on_where_a_provider_lacks_a_library(
     done = edgeleuk("verify", for_tensorrt, fault="library")
     assert done.code == 0, done.err
     for member, runtime in ((INT8_ONNX, "cuda"), (TENSORRT_ONNX, "tensorrt")):
-        assert f"not installed {member} on {runtime} (the runtime {runtime} cannot run here" in done.out
+        assert f"not installed {member} on {runtime}  (the runtime {runtime} cannot run here" in done.out
 
 
 @pytest.mark.parametrize("runtime", ["cuda", "tensorrt"])

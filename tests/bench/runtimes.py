@@ -1,6 +1,6 @@
 """What the runtimes that a bundle was not validated with make of real cells, and how long they take.
 
-1,500 cells of C-NMC, in the order of their hashes, are judged by each network of the shipped bundle on each
+1,500 cells of C-NMC, in the order of their hashes, are judged by each network of a bundle on each
 of its runtimes that can be run here, with one thread. Told of each: how many decisions (blast, normal,
 other, uncertain) and how many calls (the probability above or below the threshold) differ from LiteRT's of
 that precision, how far the answers to the golden cells lie from the stored ones as multiples of the stored
@@ -8,7 +8,7 @@ tolerances, and its time for a cell. Times are of one run, all in turn, and give
 It prints figures on standard error and JSON on standard output, and exits 3 when a runtime besides the
 bundle's own misses 1 % of the decisions.
 
-    python tests/bench/runtimes.py [--cells 1500] [--data DIR]
+    python tests/bench/runtimes.py [--cells 1500] [--data DIR] [--bundle FILE]
 """
 
 from __future__ import annotations
@@ -135,8 +135,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cells", type=int, default=CELLS)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("EDGELEUK_DATA", "data")) / "cnmc")
+    parser.add_argument("--bundle", default="default")
     asked = parser.parse_args()
-    bundle = read_bundle("default")
+    bundle = read_bundle(asked.bundle)
     cells = sorted(load_cells(asked.data).cells, key=lambda cell: cell.sha256)[: asked.cells]
     told = measure(bundle, [read_crop(cell) for cell in cells])
     missed = [

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from edgeleuk.classifier.golden_cells import GoldenCells
     from edgeleuk.inference import Answer, ModelRuntime
 
-OK, MOVED, NOT_INSTALLED = "ok", "moved", "not installed"
+OK, MOVED, NOT_INSTALLED, UNUSABLE = "ok", "moved", "not installed", "unusable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,8 @@ class GoldenResult:
         it, those of the network.
     runtime : str
     status : str
-        ``ok``, ``moved`` or ``not installed``.
+        ``ok``, ``moved`` or ``not installed``; ``unusable`` where a runtime has moved that the bundle was not
+        validated with: the bundle is none the worse for it.
     largest_difference, tolerance : float
         In units of what is compared.
     detail : str
@@ -64,8 +65,14 @@ class GoldenResult:
     detail: str = ""
 
 
-def replay(bundle: Bundle) -> list[GoldenResult]:
-    """Run the golden cells through this machine's preprocessing and every runtime that it has.
+def replay(bundle: Bundle, *, by_name: bool = False) -> list[GoldenResult]:
+    """Run the golden cells through this machine's preprocessing and the bundle's runtimes that it has.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    by_name : bool
+        Also through those runtimes that are only used by who names them.
 
     Raises
     ------
@@ -81,6 +88,8 @@ def replay(bundle: Bundle) -> list[GoldenResult]:
         if model.runtime not in there:
             results.append(GoldenResult(name, model.runtime, NOT_INSTALLED))
         for runtime in (each for each in model.runtimes if each in there):
+            if runtime != model.runtime and not by_name:
+                continue
             try:
                 network = open_network(bundle.members, name, bundle.manifest.input, runtime=runtime)
             except MissingDependencyError as error:
@@ -88,7 +97,10 @@ def replay(bundle: Bundle) -> list[GoldenResult]:
                 results.append(GoldenResult(name, runtime, NOT_INSTALLED, detail=str(error)))
                 continue
             with network:
-                results += _of_network(name, network, _expected(vectors, name), vectors, cells, rules)
+                found = _of_network(name, network, _expected(vectors, name), vectors, cells, rules)
+            if runtime != model.runtime:
+                found = [replace(one, status=UNUSABLE) if one.status == MOVED else one for one in found]
+            results += found
     return results
 
 

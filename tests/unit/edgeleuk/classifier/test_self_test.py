@@ -104,7 +104,7 @@ def refuses(edgeleuk: Call, bundle: Path, *named: str, runtime: str = "litert") 
 
 
 def test_everything_is_replayed(proven: Bundle) -> None:
-    results = replay(proven)
+    results = replay(proven, by_name=True)
     networks = [
         (f"{name}{part}", runtime)
         for name in proven.manifest.model_names

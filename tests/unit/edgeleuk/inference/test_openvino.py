@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -15,13 +16,14 @@ import pytest
 
 from edgeleuk.bench.choosing import choose_runtime
 from edgeleuk.bundle.golden import decode_golden
-from edgeleuk.bundle.manifest import GOLDEN, INT8_ONNX, INT8_TFLITE
+from edgeleuk.bundle.manifest import FLOAT32_TFLITE, GOLDEN, INT8_ONNX, INT8_TFLITE
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.classifier import provider_tolerance
 from edgeleuk.classifier.classifier import open_network
-from edgeleuk.classifier.self_test import open_tested_classifier
+from edgeleuk.classifier.self_test import UNUSABLE, open_tested_classifier, replay, require_unmoved
 from edgeleuk.errors import BundleError, CheckFailedError, MissingDependencyError
 from edgeleuk.inference import open_runtime
+from edgeleuk.io.kernel import NO_DOT_PRODUCT, int8_dot_product
 from edgeleuk.virtual.cells import single_cell
 
 if TYPE_CHECKING:
@@ -30,6 +32,10 @@ if TYPE_CHECKING:
     from outcome import Outcome
 
     from edgeleuk.bundle.contents import Bundle
+
+
+# x86 without VNNI.
+SATURATES = platform.machine() == "x86_64" and int8_dot_product(Path("/")) == NO_DOT_PRODUCT
 
 
 @pytest.fixture(scope="module")
@@ -53,30 +59,39 @@ def test_nothing_is_left_in_the_home_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("precision", ["int8", "float32"])
-def test_the_self_test_passes_within_what_was_measured(bundle: Bundle, precision: str) -> None:
+def test_the_self_test_passes_where_sums_do_not_saturate(bundle: Bundle, precision: str) -> None:
     words = {"runtime": "openvino", "precision": precision, "threads": 1, "abstain": "band"}
+    if precision == "int8" and SATURATES:
+        with pytest.raises(CheckFailedError, match="on openvino: differs by up to"):
+            open_tested_classifier(bundle, **words)
+        return
     with open_tested_classifier(bundle, **words) as classifier:
         assert classifier.runtime.name == "openvino"
 
 
 def test_the_self_test_is_no_wider_than_that(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     """Kernels whose sums saturate, as on a processor without VNNI, came to 19 and 65 times the tolerances."""
+    largest, mean = provider_tolerance.OPENVINO
+    assert largest < 19 / 3
+    assert mean < 65 / 3
     monkeypatch.setattr(provider_tolerance, "WIDER", {})
     words = {"runtime": "openvino", "precision": "int8", "threads": 1, "abstain": "band"}
     with pytest.raises(CheckFailedError, match=r"model.int8.onnx( features)? on openvino: differs by"):
         open_tested_classifier(bundle, **words)
-    largest, mean = provider_tolerance.OPENVINO
-    assert largest < 19 / 3
-    assert mean < 65 / 3
+    # Of a runtime that nobody asked for, `verify` tells it, and the bundle is none the worse.
+    results = replay(bundle, by_name=True)
+    assert {one.runtime for one in results if one.status == UNUSABLE} == {"openvino"}
+    require_unmoved(bundle, results)
+    assert "openvino" not in {one.runtime for one in replay(bundle)}
 
 
-def test_pooled_features_lie_near_onnx_runtimes(bundle: Bundle) -> None:
+def test_pooled_features_lie_near_litert_s(bundle: Bundle) -> None:
     tensors, contract = decode_golden(bundle.members[GOLDEN]).tensors, bundle.manifest.input
     found = []
-    for name in ("onnxruntime", "openvino"):
-        with open_network(bundle.members, INT8_ONNX, contract, runtime=name, threads=2) as network:
+    for name in ("litert", "openvino"):
+        with open_network(bundle.members, FLOAT32_TFLITE, contract, runtime=name, threads=2) as network:
             found.append(network.predict(tensors))
-    assert np.corrcoef(found[0].features.ravel(), found[1].features.ravel())[0, 1] > 0.9999
+    np.testing.assert_allclose(found[0].features, found[1].features, atol=1e-3)
 
 
 def test_a_network_that_it_cannot_read_is_named(bundle: Bundle) -> None:
@@ -109,9 +124,10 @@ def test_it_is_never_chosen_by_itself(
 
 def test_run_and_a_batch_with_workers_take_it(edgeleuk: Callable[..., Outcome]) -> None:
     camera = "virtual://?seed=1&width=480&height=360&frames=2"
-    done = edgeleuk("run", "--camera", camera, "--runtime", "openvino", "--session", "s.db", "--json")
+    words = ("--camera", camera, "--precision", "float32", "--session", "s.db", "--json")
+    done = edgeleuk("run", *words, "--runtime", "openvino")
     assert done.code == 0, done.err
-    again = edgeleuk("run", "--camera", camera, "--session", "s.db", "--resume", "--json")
+    again = edgeleuk("run", *words, "--resume")
     assert again.code == 0, again.err
     assert "runtime   openvino: the session s.db was recorded with it" in again.err
     Path("night").mkdir()

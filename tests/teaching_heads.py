@@ -18,7 +18,7 @@ from edgeleuk.bundle.reference import Reference, encode_reference
 from edgeleuk.bundle.writing import bundle_bytes, describe_members
 from edgeleuk.classifier.classifier import bundle_rules, open_network
 from edgeleuk.classifier.golden_answers import golden_anew
-from edgeleuk.classifier.self_test import measure_golden
+from edgeleuk.classifier.golden_cells import measure_golden
 from edgeleuk.results.kinds import Kind
 from edgeleuk.virtual.cells import single_cell
 from edgeleuk_convert.teaching.rebuilding import TaughtHeads

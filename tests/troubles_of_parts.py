@@ -145,6 +145,37 @@ PART_FAULTS = (
         ),
     ),
     Fault(
+        "a wheel for processors where CUDA is wanted",
+        JETSON,
+        ("software", "cuda", "failure"),
+        "libonnxruntime_providers_cuda.so is missing",
+        "wheel for this board's CUDA",
+        programs=probe(
+            "runtime cuda",
+            {
+                "installed": False,
+                "missing": "libonnxruntime_providers_cuda.so",
+                "cure": "install ONNX Runtime's wheel for this board's CUDA in place of onnxruntime",
+            },
+        ),
+        changes={"runtime": "cuda"},
+    ),
+    Fault(
+        "no driver of the GPU",
+        JETSON,
+        ("software", "tensorrt", "failure"),
+        "got libcuda.so.1",
+        "install NVIDIA's driver",
+        programs=probe(
+            "runtime tensorrt",
+            {
+                "error": "the runtime tensorrt cannot run here: got libcuda.so.1: cannot open shared object",
+                "cure": "install NVIDIA's driver for this GPU",
+            },
+        ),
+        changes={"runtime": "tensorrt"},
+    ),
+    Fault(
         "slow kernels",
         PI_5,
         ("software", "xnnpack", "warning"),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from edgeleuk.capture import FrameSource
     from edgeleuk.frames import RgbImage
+    from edgeleuk.io.settings import RuntimeChoice
     from edgeleuk.results import FrameResult as PipelineFrame
 
 # How often a waiting thread looks whether it is still wanted.
@@ -33,7 +34,7 @@ def watch(
     bundle: str | Path = "default",
     session: str | Path | None = None,
     px_per_um: float | None = None,
-    runtime: Literal["auto", "litert", "onnxruntime"] | None = None,
+    runtime: RuntimeChoice | None = None,
     precision: Literal["int8", "float32"] | None = None,
     quality_check: bool | None = None,
 ) -> Generator[FrameResult]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from edgeleuk.bundle.manifest import InputContract, OutputContract
     from edgeleuk.classifier.classifier import Classifier
     from edgeleuk.frames import RgbImage
+    from edgeleuk.io.settings import RuntimeChoice
     from edgeleuk.results import Prediction
     from edgeleuk.session.reader import SessionReader
 
@@ -207,7 +208,7 @@ class Session(Closing):
 def open_classifier(
     bundle: str | Path = "default",
     *,
-    runtime: Literal["auto", "litert", "onnxruntime"] | None = None,
+    runtime: RuntimeChoice | None = None,
     precision: Literal["int8", "float32"] | None = None,
     threads: int | None = None,
     abstain: Literal["band", "conformal", "off"] | None = None,

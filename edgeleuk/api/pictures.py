@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from edgeleuk.api.results import SegmentedImage
     from edgeleuk.classifier.classifier import Classifier
     from edgeleuk.frames import RgbImage
-    from edgeleuk.io.settings import RunSettings
+    from edgeleuk.io.settings import RunSettings, RuntimeChoice
 
 
 # Of a path it cannot be known beforehand whether it is a folder.
@@ -31,7 +31,7 @@ def classify(
     *,
     bundle: str | Path = ...,
     px_per_um: float | None = ...,
-    runtime: Literal["auto", "litert", "onnxruntime"] | None = ...,
+    runtime: RuntimeChoice | None = ...,
     precision: Literal["int8", "float32"] | None = ...,
     threads: int | None = ...,
     abstain: Literal["band", "conformal", "off"] | None = ...,
@@ -43,7 +43,7 @@ def classify(
     *,
     bundle: str | Path = ...,
     px_per_um: float | None = ...,
-    runtime: Literal["auto", "litert", "onnxruntime"] | None = ...,
+    runtime: RuntimeChoice | None = ...,
     precision: Literal["int8", "float32"] | None = ...,
     threads: int | None = ...,
     abstain: Literal["band", "conformal", "off"] | None = ...,
@@ -55,7 +55,7 @@ def classify(
     *,
     bundle: str | Path = ...,
     px_per_um: float | None = ...,
-    runtime: Literal["auto", "litert", "onnxruntime"] | None = ...,
+    runtime: RuntimeChoice | None = ...,
     precision: Literal["int8", "float32"] | None = ...,
     threads: int | None = ...,
     abstain: Literal["band", "conformal", "off"] | None = ...,
@@ -66,7 +66,7 @@ def classify(
     *,
     bundle: str | Path = "default",
     px_per_um: float | None = None,
-    runtime: Literal["auto", "litert", "onnxruntime"] | None = None,
+    runtime: RuntimeChoice | None = None,
     precision: Literal["int8", "float32"] | None = None,
     threads: int | None = None,
     abstain: Literal["band", "conformal", "off"] | None = None,

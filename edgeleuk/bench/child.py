@@ -28,7 +28,8 @@ def measure_network(bundle_path: str, runtime: str, precision: str, threads: int
     bundle = read_trusted_bundle(bundle_path)
     read = time.perf_counter()
     contract = bundle.manifest.input
-    network = open_network(bundle.members, bundle.model_name(runtime, precision), contract, threads=threads)
+    name = bundle.model_name(runtime, precision)
+    network = open_network(bundle.members, name, contract, runtime=runtime, threads=threads)
     loaded = time.perf_counter()
     network.predict(np.full((1, *contract.shape), 128, np.uint8))
     first = time.perf_counter()

@@ -1,4 +1,4 @@
-"""`--runtime auto`: the fastest runtime that passed the bundle's self-test on this machine."""
+"""`--runtime auto`: the fastest runtime of the bundle's own that passed its self-test here."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ from edgeleuk.bench.store import (
     kept_start,
 )
 from edgeleuk.bundle.acceptance import refuse_rejected
+from edgeleuk.bundle.manifest import MODEL_FILES
 from edgeleuk.classifier.self_test import OK
 from edgeleuk.errors import BundleError, CheckFailedError, MissingDependencyError
+from edgeleuk.inference import RUNTIMES, available_runtimes, require_runtime
 from edgeleuk.io.console import say
 from edgeleuk.io.kernel import NO_DOT_PRODUCT
 
@@ -64,6 +66,7 @@ def settled(settings: RunSettings, bundle: Bundle, held: Held | None = None) -> 
         As `choose_runtime`.
     """
     if settings.runtime != "auto":
+        require_runtime(settings.runtime)
         return settings
     choice = choose_runtime(bundle, settings.precision, settings.threads, held)
     say(f"runtime   {choice.runtime}: {choice.why}")
@@ -90,10 +93,19 @@ def choose_runtime(bundle: Bundle, precision: str, threads: int, held: Held | No
     refuse_rejected(bundle)
     if held is not None:
         return Choice(held.runtime, f"{held.by} was recorded with it")
+    # How often the bundle is right was found with these. Others round otherwise: they are asked for by name.
+    validated = {MODEL_FILES[name].runtime for name in bundle.manifest.model_names}
     wanted = [
         Configuration(runtime, precision, threads)
         for runtime in dict.fromkeys(one.runtime for one in configurations(bundle, precision=precision))
+        if runtime in validated
     ]
+    if not wanted:
+        raise MissingDependencyError(
+            "no runtime that the bundle was validated with is installed",
+            allowed=", ".join(available_runtimes()),
+            cure=RUNTIMES[MODEL_FILES[bundle.manifest.model_names[0]].runtime].cure,
+        )
     machine = read_machine()
     if len(wanted) == 1:
         why = f"the only one that is installed for the bundle's {precision} network"

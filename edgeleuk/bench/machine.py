@@ -43,7 +43,15 @@ UNAVAILABLE = "unavailable"
 # A command of a board that hangs must not hang us.
 COMMAND_TIMEOUT_S = 3.0
 FIRST_LINE_S = 1.0
-PACKAGES = ("ai-edge-litert", "tflite-runtime", "onnxruntime", "numpy", "opencv-python-headless")
+PACKAGES = (
+    "ai-edge-litert",
+    "tflite-runtime",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "openvino",
+    "numpy",
+    "opencv-python-headless",
+)
 SLOW_INT8 = "int8 is not faster here: no VNNI / dotprod"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,6 +25,7 @@ from edgeleuk.bench.networks import (
     classify_case,
     configurations,
     network_case,
+    not_run,
     open_networks,
     time_cases,
 )
@@ -35,7 +37,7 @@ from edgeleuk.bench.verdict import judge
 from edgeleuk.bundle.acceptance import refuse_rejected
 from edgeleuk.capture import ReconnectPolicy, open_camera
 from edgeleuk.classifier.self_test import MOVED, OK
-from edgeleuk.errors import CheckFailedError, UsageError
+from edgeleuk.errors import CheckFailedError, MissingDependencyError, UsageError
 from edgeleuk.inference import available_runtimes
 from edgeleuk.io.console import progress_line
 from edgeleuk.version import __version__
@@ -123,9 +125,11 @@ def measure(bundle: Bundle, options: MeasureOptions, *, root: Path = ROOT) -> Be
     before, cpu_before = read_state(root), read_cpu_time(root)
     ended = time.monotonic() + options.seconds
     clocks: list[float] = []
-    cases, fastest, stages = _timed(bundle, wanted, options, lambda: _note_clock(clocks, root))
+    reasons = not_run(bundle) if options.everything else {}
+    networks = _opened(bundle, wanted, None if options.runtime else reasons)
+    cases, fastest, stages = _timed(bundle, networks, options, lambda: _note_clock(clocks, root))
     profiles = _profiles(bundle, wanted) if options.operators else None
-    pairs = list(dict.fromkeys((one.runtime, one.precision) for one in wanted))
+    pairs = list(dict.fromkeys(one.configuration[:2] for one in cases.networks))
     with progress_line("fresh processes") as tell:
         fresh = measure_fresh(bundle, pairs, fastest.configuration, ended - time.monotonic(), progress=tell)
     others = others_share(cpu_before, read_cpu_time(root))
@@ -147,6 +151,7 @@ def measure(bundle: Bundle, options: MeasureOptions, *, root: Path = ROOT) -> Be
         "rounds": cases.rounds,
         "others_share": None if others is None else round(others, 4),
         **_figures(cases, fastest, stages, fresh),
+        "not_run": reasons,
         "operators": profiles,
         "verdict": verdict.verdict,
         "reasons": verdict.reasons,
@@ -162,14 +167,40 @@ def _note_clock(clocks: list[float], root: Path) -> None:
         clocks.append(max(now))
 
 
+def _opened(
+    bundle: Bundle, wanted: Sequence[Configuration], reasons: dict[str, str] | None
+) -> list[OpenNetwork]:
+    """Load the networks; where `reasons` is given, note there why a runtime cannot be used, and go on."""
+    networks: list[OpenNetwork] = []
+    with ExitStack() as stack:
+        stack.callback(_close, networks)
+        for pair in dict.fromkeys(one[:2] for one in wanted):
+            try:
+                networks += open_networks(bundle, [one for one in wanted if one[:2] == pair])
+            except MissingDependencyError as error:
+                if reasons is None:
+                    raise
+                reasons[pair[0]] = str(error)
+        if not networks:
+            raise MissingDependencyError(
+                "no runtime of the bundle's can be used", got="; ".join((reasons or {}).values())
+            )
+        stack.pop_all()
+    return networks
+
+
+def _close(networks: Sequence[OpenNetwork]) -> None:
+    for network in networks:
+        network.classifier.close()
+
+
 def _timed(
     bundle: Bundle,
-    wanted: Sequence[Configuration],
+    networks: Sequence[OpenNetwork],
     options: MeasureOptions,
     between: Callable[[], object],
 ) -> tuple[_Cases, OpenNetwork, StageTimes]:
     """Time the networks, and the stages of the pipeline with the fastest of them."""
-    networks = list(open_networks(bundle, wanted))
     try:
         _require_passed(bundle, networks)
         with progress_line("networks") as tell:
@@ -180,8 +211,7 @@ def _timed(
         with progress_line("pipeline") as tell:
             stages = time_stages(camera, fastest.classifier, seconds, progress=tell)
     finally:
-        for network in networks:
-            network.classifier.close()
+        _close(networks)
     return cases, fastest, stages
 
 

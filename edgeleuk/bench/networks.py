@@ -15,7 +15,7 @@ from edgeleuk.bundle.manifest import GOLDEN, MODEL_FILES
 from edgeleuk.classifier.classifier import Classifier, bundle_rules, open_network
 from edgeleuk.classifier.self_test import MOVED, result_text, self_test
 from edgeleuk.errors import MissingDependencyError, UsageError
-from edgeleuk.inference import RUNTIMES, available_runtimes
+from edgeleuk.inference import RUNTIMES, available_runtimes, obstacle, require_runtime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -123,16 +123,14 @@ def configurations(
     MissingDependencyError
         No runtime is installed for any network that is asked for.
     """
-    if runtime is not None and runtime not in RUNTIMES:
-        raise UsageError("unknown runtime", got=runtime, allowed=", ".join(RUNTIMES))
+    if runtime is not None:
+        require_runtime(runtime)
     precisions = tuple(dict.fromkeys(model.precision for model in MODEL_FILES.values()))
     if precision is not None and precision not in precisions:
         raise UsageError("unknown precision", got=precision, allowed=", ".join(precisions))
     if threads is not None and not 1 <= threads <= MOST_THREADS:
         raise UsageError("threads is out of range", got=threads, allowed=f"1 to {MOST_THREADS}")
-    models = [MODEL_FILES[name] for name in bundle.manifest.model_names]
-    # A second network of one runtime and precision (TensorRT's) is never run here.
-    carried = dict.fromkeys((model.runtime, model.precision) for model in models)
+    carried = carried_by(bundle)
     wanted = [pair for pair in carried if runtime in (None, pair[0]) and precision in (None, pair[1])]
     if not wanted:
         raise UsageError(
@@ -141,13 +139,36 @@ def configurations(
         )
     installed = [pair for pair in wanted if pair[0] in available_runtimes()]
     if not installed:
-        name = wanted[0][0]
         raise MissingDependencyError(
-            f"the runtime {name} is not installed" if runtime else "no runtime of the bundle's is installed",
+            "no runtime of the bundle's is installed",
             allowed=", ".join(available_runtimes()) or "none",
-            cure=f"install it with: {RUNTIMES[name].install}",
+            cure=RUNTIMES[wanted[0][0]].cure,
         )
-    return [Configuration(*pair, count) for pair in installed for count in thread_counts(threads)]
+    return [
+        Configuration(*pair, count)
+        for pair in installed
+        # Of a GPU's work the processor's threads do none.
+        for count in ([1] if RUNTIMES[pair[0]].library else thread_counts(threads))
+    ]
+
+
+def carried_by(bundle: Bundle) -> list[tuple[str, str]]:
+    """List the (runtime, precision) that a bundle has a network for, those it was validated with first."""
+    models = [MODEL_FILES[name] for name in bundle.manifest.model_names]
+    validated = [(model.runtime, model.precision) for model in models]
+    others = [(runtime, model.precision) for model in models for runtime in model.runtimes]
+    # A second network of one runtime and precision (TensorRT's on the processor) is never run.
+    return list(dict.fromkeys(validated + others))
+
+
+def not_run(bundle: Bundle) -> dict[str, str]:
+    """Say of each runtime that cannot be measured here why, as far as files tell."""
+    carried = {runtime for runtime, _ in carried_by(bundle)}
+    reasons = {name: str(error) for name in RUNTIMES if (error := obstacle(name)) is not None}
+    for name in RUNTIMES:
+        if name not in reasons and name not in carried:
+            reasons[name] = f"{bundle.path.name} carries no network for it"
+    return reasons
 
 
 def thread_counts(most: int | None = None) -> list[int]:
@@ -162,7 +183,9 @@ def open_networks(bundle: Bundle, wanted: Sequence[Configuration]) -> Iterator[O
     rules = bundle_rules(bundle)
     for one in wanted:
         name = bundle.model_name(one.runtime, one.precision)
-        network = open_network(bundle.members, name, bundle.manifest.input, threads=one.threads)
+        network = open_network(
+            bundle.members, name, bundle.manifest.input, runtime=one.runtime, threads=one.threads
+        )
         classifier = Classifier(network, bundle.manifest, rules)
         pair = (one.runtime, one.precision)
         if pair not in moved:

@@ -57,7 +57,7 @@ def profile_operators(bundle: Bundle, configuration: Configuration) -> list[Oper
     if "onnxruntime" not in available_runtimes():
         raise MissingDependencyError(
             "operations are timed by ONNX Runtime, which is not installed",
-            cure=f"install it with: {RUNTIMES['onnxruntime'].install}",
+            cure=RUNTIMES["onnxruntime"].cure,
         )
     contract = bundle.manifest.input
     tensor = decode_golden(bundle.members[GOLDEN]).tensors[:1]

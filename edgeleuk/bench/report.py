@@ -35,6 +35,7 @@ def bench_text(result: BenchResult) -> str:
                 [_network_row(row) for row in result.results],
             ),
             f"fastest   {network_name(result.fastest)}",
+            *(f"not run   {runtime}: {reason}" for runtime, reason in result.not_run.items()),
             "",
             "a crop to its prediction",
             *_table(

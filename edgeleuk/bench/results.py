@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Literal
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, UnsetType, field
 
 from edgeleuk.results.structs import Printed
 
@@ -161,6 +161,8 @@ class BenchResult(Printed, frozen=True, kw_only=True):
         From a crop to its prediction; that of the fastest first.
     start_ms, cold_start_ms, peak_rss_mb : float or None
         Of fresh processes; None where they failed.
+    not_run : dict of str to str
+        Runtime -> why it cannot be measured here; empty where only some networks are asked for.
     operators : dict or None
         Network -> its operations; None without ``--ops``.
     stored : str or None
@@ -191,5 +193,6 @@ class BenchResult(Printed, frozen=True, kw_only=True):
     operators: dict[str, tuple[OperatorTime, ...]] | None
     verdict: Validity
     reasons: tuple[str, ...]
+    not_run: dict[str, str] = field(default_factory=dict)
     stored: str | None = None
     comparison: Comparison | UnsetType = UNSET

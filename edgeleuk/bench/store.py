@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -11,9 +9,12 @@ import msgspec
 from edgeleuk.bench.comparison import Stored, read_result
 from edgeleuk.errors import UsageError
 from edgeleuk.io.atomic import replace_file, write_errors_of
+from edgeleuk.io.cache import cache_folder
 from edgeleuk.io.console import say
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from edgeleuk.bench.machine import Machine
     from edgeleuk.bench.results import BenchResult
     from edgeleuk.bundle.contents import Bundle
@@ -62,13 +63,13 @@ def result_path(bundle: Bundle, machine: Machine) -> Path:
     UsageError
         Neither it nor the user's home is known.
     """
-    return _cache_folder() / f"bench-{bundle.sha256[:16]}-{machine.key()}.json"
+    return cache_folder() / f"bench-{bundle.sha256[:16]}-{machine.key()}.json"
 
 
 def start_path(bundle: Bundle, machine: Machine, precision: str, threads: int) -> Path:
     """Path of what a start measured; see `result_path`."""
     name = f"start-{bundle.sha256[:16]}-{machine.key()}-{precision}-{threads}.json"
-    return _cache_folder() / name
+    return cache_folder() / name
 
 
 def keep_start(bundle: Bundle, machine: Machine, times: StartTimes) -> None:
@@ -150,15 +151,3 @@ def write_result(path: Path, result: BenchResult) -> None:
 
 def _say_unusable(path: object, reason: object) -> None:
     say(f"warning: {path} cannot be used, so that the runtimes are measured again: {reason}")
-
-
-def _cache_folder() -> Path:
-    folder = os.environ.get("XDG_CACHE_HOME", "")
-    try:
-        # A relative one is to be ignored: XDG Base Directory Specification.
-        base = Path(folder) if folder.startswith("/") else Path("~/.cache").expanduser()
-    except RuntimeError as error:
-        raise UsageError(
-            "there is no folder to keep measurements in", got=str(error), cure="set XDG_CACHE_HOME"
-        ) from error
-    return base / "edgeleuk"

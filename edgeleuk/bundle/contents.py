@@ -43,11 +43,16 @@ class Bundle:
         names = self.manifest.model_names
         for name in names:
             model = MODEL_FILES[name]
-            if (model.runtime, model.precision) == (runtime, precision):
+            if runtime in model.runtimes and model.precision == precision:
                 return name
         raise UsageError(
             f"{self.path.name} carries no {precision} network for {runtime}",
             allowed=", ".join(
-                f"{MODEL_FILES[name].precision} for {MODEL_FILES[name].runtime}" for name in names
+                dict.fromkeys(
+                    f"{MODEL_FILES[name].precision} for {each}"
+                    for name in names
+                    for each in MODEL_FILES[name].runtimes
+                )
             ),
+            cure="convert the network again with --tensorrt" if runtime == "tensorrt" else None,
         )

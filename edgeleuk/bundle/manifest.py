@@ -52,7 +52,7 @@ Channel = Literal["red", "green", "blue", "luminance", "mask", "nucleus"]
 Framing = Literal["centred", "picture", "box"]
 Surroundings = Literal["black", "kept"]
 Resize = Literal["halve-exact", "bilinear", "nearest", "area"]
-Runtime = Literal["litert", "onnxruntime"]
+Runtime = Literal["litert", "onnxruntime", "openvino", "cuda", "tensorrt"]
 Precision = Literal["int8", "float32"]
 # What makes a cell `uncertain` by its probability: a band around the threshold, a conformal set, nothing.
 Abstain = Literal["band", "conformal", "off"]
@@ -81,19 +81,24 @@ class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class ModelFile(Struct, frozen=True):
-    """A member that holds a network: what runs it, and in which precision."""
+    """A member that holds a network: its name in reports, and what runs it, by default the first of these."""
 
     key: str
-    runtime: Runtime
+    runtimes: tuple[Runtime, ...]
     precision: Precision
 
+    @property
+    def runtime(self) -> Runtime:
+        """The one that the bundle is validated with."""
+        return self.runtimes[0]
 
-# Every model a bundle may carry. The key is the name in reports and in JSON.
+
+# Every model a bundle may carry.
 MODEL_FILES: dict[str, ModelFile] = {
-    INT8_TFLITE: ModelFile(key="tflite_int8", runtime="litert", precision="int8"),
-    INT8_ONNX: ModelFile(key="onnx_int8", runtime="onnxruntime", precision="int8"),
-    TENSORRT_ONNX: ModelFile(key="tensorrt_int8", runtime="onnxruntime", precision="int8"),
-    FLOAT32_TFLITE: ModelFile(key="reference", runtime="litert", precision="float32"),
+    INT8_TFLITE: ModelFile(key="tflite_int8", runtimes=("litert",), precision="int8"),
+    INT8_ONNX: ModelFile(key="onnx_int8", runtimes=("onnxruntime", "openvino", "cuda"), precision="int8"),
+    TENSORRT_ONNX: ModelFile(key="tensorrt_int8", runtimes=("onnxruntime", "tensorrt"), precision="int8"),
+    FLOAT32_TFLITE: ModelFile(key="reference", runtimes=("litert", "openvino"), precision="float32"),
 }
 REQUIRED_MEMBERS = (INT8_TFLITE, LABELS, CALIBRATION, VALIDATION, GOLDEN, TRAINING, CARD)
 

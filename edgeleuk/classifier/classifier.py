@@ -26,7 +26,7 @@ from edgeleuk.classifier.decision import (
     probabilities_of,
 )
 from edgeleuk.errors import BundleError
-from edgeleuk.inference import Answer, open_runtime
+from edgeleuk.inference import Answer, open_runtime, require_runtime
 from edgeleuk.inference.pooled import PooledRuntime
 from edgeleuk.inference.preprocessing import cell_and_tensor
 from edgeleuk.io.closing import Closing
@@ -234,9 +234,10 @@ def open_classifier(
         As in `open_runtime`, `Bundle.model_name` and `Rules`.
     """
     refuse_rejected(bundle)
+    require_runtime(runtime)
     name, manifest = bundle.model_name(runtime, precision), bundle.manifest
     rules = bundle_rules(bundle, abstain)
-    network = open_network(bundle.members, name, manifest.input, threads=threads)
+    network = open_network(bundle.members, name, manifest.input, runtime=runtime, threads=threads)
     try:
         return Classifier(network, manifest, rules)
     except BaseException:
@@ -292,16 +293,31 @@ def open_networks(members: Mapping[str, bytes], contract: InputContract, *, thre
 
 
 def open_network(
-    members: Mapping[str, bytes], name: str, contract: InputContract, *, threads: int = 1
+    members: Mapping[str, bytes],
+    name: str,
+    contract: InputContract,
+    *,
+    runtime: str | None = None,
+    threads: int = 1,
 ) -> ModelRuntime:
     """Load one network of a bundle's members, with what pools its map, where it ends in one.
+
+    Parameters
+    ----------
+    members : mapping of str to bytes
+    name : str
+        Of the network's member.
+    contract : InputContract
+    runtime : str, optional
+        By default the one that the network is made for.
+    threads : int
 
     Raises
     ------
     BundleError, MissingDependencyError, UsageError
         As in `open_runtime` and `PooledRuntime`.
     """
-    network = open_runtime(MODEL_FILES[name].runtime, members[name], contract, threads=threads)
+    network = open_runtime(runtime or MODEL_FILES[name].runtime, members[name], contract, threads=threads)
     try:
         return with_pooling(network, members, contract)
     except BaseException:

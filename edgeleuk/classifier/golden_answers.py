@@ -25,7 +25,7 @@ from edgeleuk.bundle.heads import kind_probabilities
 from edgeleuk.bundle.manifest import BLAST, FEATURES, FOREST, GOLDEN, KIND, LABELS, MODEL_FILES, SUPPORT
 from edgeleuk.classifier.appearance import CellAppearance
 from edgeleuk.classifier.decision import answered_by, calibrated, decide, evidence_of
-from edgeleuk.classifier.self_test import FOREST_TOLERANCE, measure_golden
+from edgeleuk.classifier.golden_cells import FOREST_TOLERANCE, measure_golden
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from edgeleuk.bundle.heads import HeadAnswers, KernelHead
     from edgeleuk.bundle.manifest import InputContract
     from edgeleuk.classifier.decision import CellEvidence, Rules
-    from edgeleuk.classifier.self_test import GoldenCells
+    from edgeleuk.classifier.golden_cells import GoldenCells
 
     Floats = npt.NDArray[np.float64]
     # (K,) probabilities of kinds, and the distance from the nearest cell that taught them.

@@ -15,13 +15,12 @@ import numpy as np
 
 from edgeleuk.bundle.golden import USUAL, decode_golden
 from edgeleuk.bundle.manifest import FOREST, GOLDEN, MODEL_FILES
-from edgeleuk.classifier.appearance import appearance_of
-from edgeleuk.classifier.cell_features import numbers_of
 from edgeleuk.classifier.classifier import bundle_rules, open_classifier, open_network
-from edgeleuk.classifier.decision import area_um2, decide, evidence_of
-from edgeleuk.errors import BundleError, CheckFailedError
+from edgeleuk.classifier.decision import decide, evidence_of
+from edgeleuk.classifier.golden_cells import FOREST_TOLERANCE, measure_golden
+from edgeleuk.classifier.provider_tolerance import widened
+from edgeleuk.errors import BundleError, CheckFailedError, MissingDependencyError
 from edgeleuk.inference import available_runtimes
-from edgeleuk.inference.preprocessing import cell_and_tensor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,18 +29,13 @@ if TYPE_CHECKING:
 
     from edgeleuk.bundle.contents import Bundle
     from edgeleuk.bundle.golden import GoldenAnswer, GoldenVectors, Tolerance
-    from edgeleuk.bundle.manifest import Abstain, InputContract
-    from edgeleuk.classifier.appearance import CellAppearance
+    from edgeleuk.bundle.manifest import Abstain
     from edgeleuk.classifier.classifier import Classifier
     from edgeleuk.classifier.decision import CellEvidence, Rules
+    from edgeleuk.classifier.golden_cells import GoldenCells
     from edgeleuk.inference import Answer, ModelRuntime
 
-    Floats = npt.NDArray[np.float64]
-
-# In log odds. OpenCV's colours and blurs differ in their last bits from machine to machine; a number close
-# to a limit then goes the other way in a few of the trees.
-FOREST_TOLERANCE = 0.25
-OK, MOVED, NOT_INSTALLED = "ok", "moved", "not installed"
+OK, MOVED, NOT_INSTALLED, UNUSABLE = "ok", "moved", "not installed", "unusable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +49,8 @@ class GoldenResult:
         it, those of the network.
     runtime : str
     status : str
-        ``ok``, ``moved`` or ``not installed``.
+        ``ok``, ``moved`` or ``not installed``; ``unusable`` where a runtime has moved that the bundle was not
+        validated with: the bundle is none the worse for it.
     largest_difference, tolerance : float
         In units of what is compared.
     detail : str
@@ -70,28 +65,14 @@ class GoldenResult:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class GoldenCells:
-    """What this machine makes of the golden cells before any network sees them.
+def replay(bundle: Bundle, *, by_name: bool = False) -> list[GoldenResult]:
+    """Run the golden cells through this machine's preprocessing and the bundle's runtimes that it has.
 
-    Attributes
+    Parameters
     ----------
-    tensors : (n, H, W, C) uint8
-    areas_um2 : tuple of float
-    looks : tuple of CellAppearance or None
-        None where the bundle has no gate.
-    numbers : tuple of (14,) float64, or None
-        None where the bundle has neither forest nor heads.
-    """
-
-    tensors: npt.NDArray[np.uint8]
-    areas_um2: tuple[float, ...]
-    looks: tuple[CellAppearance | None, ...]
-    numbers: tuple[Floats, ...] | None
-
-
-def replay(bundle: Bundle) -> list[GoldenResult]:
-    """Run the golden cells through this machine's preprocessing and every runtime that it has.
+    bundle : Bundle
+    by_name : bool
+        Also through those runtimes that are only used by who names them.
 
     Raises
     ------
@@ -101,13 +82,25 @@ def replay(bundle: Bundle) -> list[GoldenResult]:
     vectors, rules = decode_golden(bundle.members[GOLDEN]), bundle_rules(bundle)
     cells = measure_golden(vectors, bundle.manifest.input, rules)
     results = _before_networks(bundle, vectors, cells, rules)
+    there = available_runtimes()
     for name in bundle.manifest.model_names:
-        runtime = MODEL_FILES[name].runtime
-        if runtime not in available_runtimes():
-            results.append(GoldenResult(name, runtime, NOT_INSTALLED))
-            continue
-        with open_network(bundle.members, name, bundle.manifest.input) as model:
-            results += _of_network(name, model, _expected(vectors, name), vectors, cells, rules)
+        model = MODEL_FILES[name]
+        if model.runtime not in there:
+            results.append(GoldenResult(name, model.runtime, NOT_INSTALLED))
+        for runtime in (each for each in model.runtimes if each in there):
+            if runtime != model.runtime and not by_name:
+                continue
+            try:
+                network = open_network(bundle.members, name, bundle.manifest.input, runtime=runtime)
+            except MissingDependencyError as error:
+                # Installed, without what it needs of this machine.
+                results.append(GoldenResult(name, runtime, NOT_INSTALLED, detail=str(error)))
+                continue
+            with network:
+                found = _of_network(name, network, _expected(vectors, name), vectors, cells, rules)
+            if runtime != model.runtime:
+                found = [replace(one, status=UNUSABLE) if one.status == MOVED else one for one in found]
+            results += found
     return results
 
 
@@ -168,17 +161,6 @@ def self_test(bundle: Bundle, name: str, classifier: Classifier) -> list[GoldenR
         *_before_networks(bundle, vectors, cells, rules),
         *_of_network(name, classifier.runtime, _expected(vectors, name), vectors, cells, rules),
     ]
-
-
-def measure_golden(vectors: GoldenVectors, contract: InputContract, rules: Rules) -> GoldenCells:
-    """Preprocess and measure the golden cells as the device does."""
-    scaled, tensors = zip(*(cell_and_tensor(crop, contract) for crop in vectors.crops), strict=True)
-    return GoldenCells(
-        np.stack(tensors),
-        tuple(area_um2(crop) for crop in vectors.crops),
-        tuple(appearance_of(cell) if rules.gate else None for cell in scaled),
-        tuple(numbers_of(cell, contract.px_per_um) for cell in scaled) if rules.wants_numbers else None,
-    )
 
 
 def result_text(result: GoldenResult) -> str:
@@ -267,6 +249,8 @@ def _of_network(
 ) -> list[GoldenResult]:
     """Compare a network's answers to the stored tensors with those of the kernels that come closest."""
     found = model.predict(vectors.tensors)
+    if MODEL_FILES[name].precision == "int8":
+        kernels = {kernel: widened(golden, model.name, cells, rules) for kernel, golden in kernels.items()}
     kernel = min(kernels, key=lambda one: _mean_distance(found, kernels[one].answer))
     golden = kernels[kernel]
     results = [

@@ -46,7 +46,7 @@ def verify(
     from edgeleuk.commands.bundle import replay_facts, replay_text
 
     opened = read_bundle(file)
-    results = replay_golden(opened)
+    results = replay_golden(opened, by_name=True)
     emit(replay_facts(opened, results), lambda _: replay_text(opened, results), as_json=as_json)
     if any(result.status == "moved" for result in results):
         raise typer.Exit(3)
@@ -55,7 +55,8 @@ def verify(
 def bench(
     bundle: BundleOption = None,
     runtime: Annotated[
-        str | None, typer.Option("--runtime", help="Only `litert` or `onnxruntime` [default: all there are].")
+        str | None,
+        typer.Option("--runtime", help="Only this one [default: all there are]."),
     ] = None,
     precision: Annotated[
         str | None, typer.Option("--precision", help="Only `int8` or `float32` [default: all there are].")

@@ -56,11 +56,16 @@ DataScaleOption = Annotated[
     float | None,
     typer.Option("--px-per-um", help="Scale of the pictures [default: the network's, or C-NMC's]."),
 ]
-RuntimeOption = Annotated[str | None, typer.Option("--runtime", help="`litert` (default) or `onnxruntime`.")]
+RuntimeOption = Annotated[
+    str | None,
+    typer.Option("--runtime", help="`litert` (default), `onnxruntime`, `openvino`, `cuda` or `tensorrt`."),
+]
 FastestOption = Annotated[
     str | None,
     typer.Option(
-        "--runtime", help="`litert`, `onnxruntime`, or `auto` (default): the fastest on this machine."
+        "--runtime",
+        help="`auto` (default): the faster of `litert` and `onnxruntime` here; or `openvino`, `cuda`,"
+        " `tensorrt`.",
     ),
 ]
 PrecisionOption = Annotated[str | None, typer.Option("--precision", help="`int8` (default) or `float32`.")]

@@ -32,7 +32,7 @@ def teach(
         ),
     ] = None,
     runtime: Annotated[
-        str | None, typer.Option("--runtime", help="Runtime that measures the cells: litert or onnxruntime.")
+        str | None, typer.Option("--runtime", help="Runtime that measures the cells, such as `litert`.")
     ] = None,
     seed: SeedOption = None,
     force: Annotated[

@@ -136,7 +136,7 @@ class GoldenComparison(Printed, frozen=True, kw_only=True):
     Attributes
     ----------
     status : str
-        ``ok``, ``moved``, or ``not installed``.
+        ``ok``, ``moved``, ``not installed``, or ``unusable``: not by this runtime, on this machine.
     largest_difference : float or None
         None in JSON where the shapes differ.
     """

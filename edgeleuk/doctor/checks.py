@@ -37,6 +37,7 @@ CHECKS: tuple[Check, ...] = (
     Check("software", "opencv", software.opencv, 80.0),
     Check("software", "litert", software.litert, 150.0),
     Check("software", "onnxruntime", software.onnxruntime, 150.0),
+    Check("software", "provider", software.provider, 150.0),
     Check("software", "int8", software.dot_product),
     Check("camera", "permission", camera.permission),
     Check("camera", "list", camera.found, 120.0),

@@ -97,11 +97,11 @@ def runtime(name: str) -> dict[str, Any]:
     from edgeleuk.bundle.reading import DEFAULT_PATH, read_bundle
     from edgeleuk.classifier.classifier import open_classifier
     from edgeleuk.classifier.self_test import MOVED, result_text, self_test
-    from edgeleuk.inference import available_runtimes
+    from edgeleuk.inference import RUNTIMES, obstacle
     from edgeleuk.io.console import set_voice
 
-    if name not in available_runtimes():
-        return {"installed": False}
+    if (missing := obstacle(name)) is not None:
+        return {"installed": False, "missing": RUNTIMES[name].library or "its package", "cure": missing.cure}
     # The C++ code says by which kernels it runs, to whom lets it.
     set_voice(verbose=True)
     bundle = read_bundle(DEFAULT_PATH)
@@ -110,7 +110,7 @@ def runtime(name: str) -> dict[str, Any]:
     milliseconds: dict[str, float] = {}
     for member in bundle.manifest.model_names:
         model = MODEL_FILES[member]
-        if model.runtime != name:
+        if name not in model.runtimes:
             continue
         with open_classifier(bundle, runtime=name, precision=model.precision) as classifier:
             results = self_test(bundle, member, classifier)

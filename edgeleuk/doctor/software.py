@@ -19,6 +19,8 @@ LEAST_OPENCV = (4, 11)
 LIBRARY_S = 60.0
 RUNTIME_S = 120.0
 _ILLEGAL_INSTRUCTION = -4
+# Runtimes that are never taken by themselves.
+BY_NAME = ("openvino", "cuda", "tensorrt")
 _HEADLESS = "pip uninstall -y opencv-python opencv-python-headless && pip install opencv-python-headless"
 # Words of an import's error -> what helps; the last fits all.
 _OPENCV_CURES = (
@@ -54,7 +56,11 @@ def extras(machine: Machine) -> list[Finding]:
     versions = found.get("versions", {})
     offered = {name: needed for name, needed in found.get("requires", {}).items() if name}
     there = [name for name, needed in offered.items() if all(_satisfied(each, versions) for each in needed)]
-    wanted = {"stage": machine.stage is not None, "onnx": machine.runtime == "onnxruntime"}
+    wanted = {
+        "stage": machine.stage is not None,
+        "onnx": machine.runtime == "onnxruntime",
+        "openvino": machine.runtime == "openvino",
+    }
     for name, is_wanted in wanted.items():
         if is_wanted and name in offered and name not in there:
             text = f"the settings need `{name}`, which is not installed"
@@ -108,6 +114,19 @@ def onnxruntime(machine: Machine) -> list[Finding]:
         return findings
     if not found["installed"]:
         return [ok("onnxruntime", f"not installed; {extra_cure('onnx')} adds it")]
+    return findings
+
+
+def provider(machine: Machine) -> list[Finding]:
+    """Let the runtime that the settings name judge the golden cells, where it is none of the bundle's own."""
+    name = machine.runtime
+    if name not in BY_NAME:
+        return [ok("provider", f"the settings name none of {', '.join(BY_NAME)}")]
+    found, findings, _ = _runtime(machine, name, "edgeleuk bench --runtime " + name)
+    if found and not found["installed"]:
+        return [failure(name, f"the settings name it, and {found['missing']} is missing", found["cure"])]
+    if found and not found["tested"]:
+        return [ok(name, "it is installed; the shipped bundle has no network for it to be tried with")]
     return findings
 
 

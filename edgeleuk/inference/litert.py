@@ -155,7 +155,7 @@ def _interpreter_module() -> Any:
     raise MissingDependencyError(
         "no TFLite interpreter can be imported",
         got=reason,
-        cure=f"install it with: {RUNTIMES['litert'].install}",
+        cure=RUNTIMES["litert"].cure,
     )
 
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 
-def open_session(model: bytes, *, threads: int = 1, profile_prefix: str | None = None) -> Any:
+def open_session(
+    model: bytes,
+    *,
+    threads: int = 1,
+    profile_prefix: str | None = None,
+    provider: tuple[str, dict[str, str]] | None = None,
+) -> Any:
     """Open an ONNX network: the one place that does, so that int8 gives the same numbers everywhere.
 
     On processors without an 8-bit dot product, products of unsigned and signed bytes are added in 16 bits and
@@ -18,6 +24,9 @@ def open_session(model: bytes, *, threads: int = 1, profile_prefix: str | None =
     threads : int
     profile_prefix : str, optional
         Turns the profiler on; its file's path begins so.
+    provider : (name, options), optional
+        Execution provider that has to run all of the network; by default the processor does. ONNX Runtime
+        itself would leave to the processor, without a word, what a provider does not take.
 
     Returns
     -------
@@ -33,4 +42,7 @@ def open_session(model: bytes, *, threads: int = 1, profile_prefix: str | None =
     if profile_prefix is not None:
         options.enable_profiling = True
         options.profile_file_prefix = profile_prefix
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    if provider is None:
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    return onnxruntime.InferenceSession(model, options, providers=[provider], enable_fallback=0)

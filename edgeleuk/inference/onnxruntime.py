@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeleuk.bundle.contracts import Answer
-from edgeleuk.errors import BundleError
+from edgeleuk.errors import BundleError, EdgeleukError
 from edgeleuk.inference.onnx_session import open_session
 from edgeleuk.inference.quantization import look_up, real_table
 from edgeleuk.inference.runtime import output_roles
@@ -42,7 +42,9 @@ class OnnxRuntime(Closing):
 
     def __init__(self, model: bytes, contract: InputContract, *, threads: int = 1) -> None:
         try:
-            self._session: Any = open_session(model, threads=threads)
+            self._session: Any = self.open_session(model, threads)
+        except EdgeleukError:
+            raise
         except Exception as error:  # its exceptions share no public base class
             raise BundleError("the ONNX model cannot be loaded", got=str(error).splitlines()[0]) from error
         source = self._session.get_inputs()[0]
@@ -57,6 +59,10 @@ class OnnxRuntime(Closing):
         answer, features = output_roles([int(sink.shape[-1]) for sink in sinks])
         self._sinks = [sinks[index] for index in (answer, features) if index is not None]
         self._table = real_table(contract.scale, contract.offset)
+
+    def open_session(self, model: bytes, threads: int) -> Any:
+        """Open the session of the processor."""
+        return open_session(model, threads=threads)
 
     def predict(self, tensors: npt.NDArray[np.uint8]) -> Answer:
         """Run the network on the tensors in batches; see `ModelRuntime.predict`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from edgeleuk.errors import BundleError, MissingDependencyError, UsageError, extra_cure
@@ -34,33 +35,104 @@ class ModelRuntime(Closing, Protocol):
 
 
 class RuntimeEntry(NamedTuple):
-    """Where a runtime lives and what brings it."""
+    """Where a runtime lives and what brings it.
+
+    Attributes
+    ----------
+    target : str
+        ``module:Class``.
+    modules : tuple of str
+        Packages, of which one has to be installed.
+    cure : str
+        What to do where none is.
+    library : str or None
+        File of an execution provider within the package: only some of its wheels bring it.
+    """
 
     target: str
     modules: tuple[str, ...]
-    install: str
+    cure: str
+    library: str | None = None
 
 
+# No extra: the wheels for processors and for GPUs are one package, onnxruntime, and overwrite each other.
+GPU_CURE = (
+    "install ONNX Runtime's wheel for this board's CUDA in place of onnxruntime (docs/runtimes.md), or pass"
+    " --runtime auto"
+)
 # litert comes first in `modules` from its successor package, else from tflite-runtime.
 RUNTIMES: dict[str, RuntimeEntry] = {
     "litert": RuntimeEntry(
         "edgeleuk.inference.litert:LiteRtRuntime",
         ("ai_edge_litert", "tflite_runtime"),
-        "pip install ai-edge-litert",
+        "install it with: pip install ai-edge-litert",
     ),
     "onnxruntime": RuntimeEntry(
-        "edgeleuk.inference.onnxruntime:OnnxRuntime", ("onnxruntime",), extra_cure("onnx")
+        "edgeleuk.inference.onnxruntime:OnnxRuntime",
+        ("onnxruntime",),
+        f"install it with: {extra_cure('onnx')}",
+    ),
+    "openvino": RuntimeEntry(
+        "edgeleuk.inference.openvino:OpenVinoRuntime",
+        ("openvino",),
+        f"install it with: {extra_cure('openvino')}",
+    ),
+    "cuda": RuntimeEntry(
+        "edgeleuk.inference.providers:CudaRuntime",
+        ("onnxruntime",),
+        GPU_CURE,
+        "libonnxruntime_providers_cuda.so",
+    ),
+    "tensorrt": RuntimeEntry(
+        "edgeleuk.inference.providers:TensorRtRuntime",
+        ("onnxruntime",),
+        GPU_CURE,
+        "libonnxruntime_providers_tensorrt.so",
     ),
 }
 
 
 def available_runtimes() -> tuple[str, ...]:
-    """Names of the runtimes whose package is installed."""
-    return tuple(
-        name
-        for name, entry in RUNTIMES.items()
-        if any(importlib.util.find_spec(module) for module in entry.modules)
+    """Names of the runtimes whose package is installed; of providers, with the provider in it."""
+    return tuple(name for name, entry in RUNTIMES.items() if _found(entry))
+
+
+def obstacle(name: str) -> MissingDependencyError | None:
+    """Return why a runtime of `RUNTIMES` cannot be run here, as far as files tell; nothing is imported."""
+    entry = RUNTIMES[name]
+    if _found(entry):
+        return None
+    built_without = entry.library is not None and _found(entry._replace(library=None))
+    return MissingDependencyError(
+        f"the runtime {name} is not installed",
+        got=f"an {entry.modules[0]} without {entry.library}" if built_without else None,
+        allowed=", ".join(available_runtimes()) or "none",
+        cure=entry.cure,
     )
+
+
+def _found(entry: RuntimeEntry) -> bool:
+    specs = [spec for module in entry.modules if (spec := importlib.util.find_spec(module))]
+    if not specs or entry.library is None:
+        return bool(specs)
+    places = specs[0].submodule_search_locations or ()
+    return any((Path(place) / "capi" / entry.library).is_file() for place in places)
+
+
+def require_runtime(name: str) -> None:
+    """Refuse a runtime that cannot be run here.
+
+    Raises
+    ------
+    UsageError
+        `name` is unknown.
+    MissingDependencyError
+        Its package is not installed, or lacks the provider.
+    """
+    if name not in RUNTIMES:
+        raise UsageError("unknown runtime", got=name, allowed=", ".join(RUNTIMES))
+    if (error := obstacle(name)) is not None:
+        raise error
 
 
 def open_runtime(name: str, model: bytes, contract: InputContract, *, threads: int = 1) -> ModelRuntime:
@@ -80,20 +152,14 @@ def open_runtime(name: str, model: bytes, contract: InputContract, *, threads: i
     UsageError
         `name` is unknown, or `threads` is not from 1 to 64.
     MissingDependencyError
-        The runtime's package is not installed.
+        The runtime's package is not installed, or its provider cannot run here.
     """
-    entry = RUNTIMES.get(name)
-    if entry is None:
+    if name not in RUNTIMES:
         raise UsageError("unknown runtime", got=name, allowed=", ".join(RUNTIMES))
     if not 1 <= threads <= 64:
         raise UsageError("threads is out of range", got=threads, allowed="1 to 64")
-    if name not in available_runtimes():
-        raise MissingDependencyError(
-            f"the runtime {name} is not installed",
-            allowed=", ".join(available_runtimes()) or "none",
-            cure=f"install it with: {entry.install}",
-        )
-    module_name, class_name = entry.target.split(":")
+    require_runtime(name)
+    module_name, class_name = RUNTIMES[name].target.split(":")
     runtime: ModelRuntime = getattr(importlib.import_module(module_name), class_name)(
         model, contract, threads=threads
     )

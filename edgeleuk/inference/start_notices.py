@@ -1,4 +1,4 @@
-"""Keeps off what LiteRT's C++ code says of itself when the first interpreter of a process starts."""
+"""What C++ code of runtimes writes to standard error: kept off, or heard."""
 
 from __future__ import annotations
 
@@ -33,6 +33,43 @@ def quiet_start() -> Iterator[None]:
             with suppress(OSError):
                 stack.callback(_restore, *_redirect(stack))
         yield
+
+
+class Heard:
+    """What was written to standard error, and the way to who reads it.
+
+    Attributes
+    ----------
+    text : str
+        Complete when the block has ended.
+    """
+
+    def __init__(self, reader: int | None) -> None:
+        self.text = ""
+        self._reader = reader
+
+    def show(self, text: str) -> None:
+        """Write to where standard error leads outside the block."""
+        with suppress(OSError):
+            os.write(_STANDARD_ERROR if self._reader is None else self._reader, text.encode())
+
+
+@contextmanager
+def heard() -> Iterator[Heard]:
+    """Keep what C++ code writes to standard error while the body runs, in place of showing it."""
+    with ExitStack() as stack:
+        before: int | None = None
+        with suppress(OSError):
+            before, kept = _redirect(stack)
+        found = Heard(before)
+        try:
+            yield found
+        finally:
+            if before is not None:
+                os.dup2(before, _STANDARD_ERROR)
+                os.close(before)
+                kept.seek(0)
+                found.text = kept.read().decode(errors="replace")
 
 
 def _redirect(stack: ExitStack) -> tuple[int, IO[bytes]]:

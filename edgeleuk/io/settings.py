@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 PREFIX = "EDGELEUK_"
 # Not settings: where the tests' images are, which file to read, and what no list of settings is to show.
 RESERVED = ("EDGELEUK_DATA", "EDGELEUK_CONFIG", "EDGELEUK_MQTT_PASSWORD")
+RuntimeChoice = Literal["auto", "litert", "onnxruntime", "openvino", "cuda", "tensorrt"]
 # Words of before that are still read in files and variables of `RunSettings`.
 RENAMED = {"gate": "quality_check"}
 
@@ -39,7 +40,8 @@ class RunSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     Attributes
     ----------
     runtime : str
-        ``litert``, ``onnxruntime``, or ``auto``: the fastest that passes the self-test on this machine.
+        ``litert``, ``onnxruntime``, ``openvino``, ``cuda`` or ``tensorrt``. ``auto`` is the faster of the
+        first two that passes the self-test on this machine.
     precision : str
         ``int8`` or ``float32``.
     threads : int
@@ -91,7 +93,7 @@ class RunSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         When a frame is on the disk: ``frame`` by frame, or within a ``second``.
     """
 
-    runtime: Literal["litert", "onnxruntime", "auto"] = "auto"
+    runtime: RuntimeChoice = "auto"
     precision: Literal["int8", "float32"] = "int8"
     threads: int = 1
     px_per_um: float | None = None

@@ -13,7 +13,7 @@ from edgeleuk.bundle.manifest import MODEL_FILES
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.classifier.classifier import open_network, open_networks
 from edgeleuk.errors import BundleError, MissingDependencyError, UsageError
-from edgeleuk.inference import RUNTIMES, open_runtime
+from edgeleuk.inference import RUNTIMES, available_runtimes, open_runtime
 from edgeleuk.inference.preprocessing import to_batch
 from edgeleuk.inference.runtime import RuntimeEntry
 
@@ -25,9 +25,14 @@ if TYPE_CHECKING:
     from edgeleuk.bundle.contents import Bundle
     from edgeleuk.inference import ModelRuntime
 
-
-# The shipped bundle has none for TensorRT.
-MEMBERS = read_bundle("default").manifest.model_names
+GPU = ("cuda", "tensorrt")
+# What a GPU runs is tested in unit/edgeleuk/inference/test_providers.py.
+MEMBERS = [
+    (name, runtime)
+    for name in read_bundle("default").manifest.model_names
+    for runtime in MODEL_FILES[name].runtimes
+    if runtime not in GPU
+]
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +47,9 @@ def tensors(bundle: Bundle) -> npt.NDArray[np.uint8]:
 
 @pytest.fixture(params=MEMBERS)
 def runtime(request: pytest.FixtureRequest, bundle: Bundle) -> Iterator[ModelRuntime]:
-    opened = open_network(bundle.members, request.param, bundle.manifest.input)
+    member, name = request.param
+    opened = open_network(bundle.members, member, bundle.manifest.input, runtime=name)
+    assert opened.name == name
     yield opened
     opened.close()
 
@@ -69,6 +76,15 @@ def test_no_cell_gives_no_answer(runtime: ModelRuntime, tensors: npt.NDArray[np.
     assert runtime.predict(tensors[:0]).outputs.shape == (0, 1)
 
 
+@pytest.mark.parametrize("name", GPU)
+def test_a_provider_that_is_not_there_is_named(name: str, bundle: Bundle) -> None:
+    told = f"the runtime {name} is not installed: got an onnxruntime without libonnxruntime_providers_{name}"
+    with pytest.raises(MissingDependencyError, match=told) as caught:
+        open_runtime(name, bundle.members["model.int8.onnx"], bundle.manifest.input)
+    assert caught.value.exit_code == 5
+    assert name not in available_runtimes()
+
+
 def test_int8_is_near_float(bundle: Bundle, tensors: npt.NDArray[np.uint8]) -> None:
     outputs = {
         key: network.predict(tensors).outputs
@@ -79,22 +95,22 @@ def test_int8_is_near_float(bundle: Bundle, tensors: npt.NDArray[np.uint8]) -> N
         assert np.abs(outputs[key] - outputs["reference"]).max() < 0.25 * spread + 0.25
 
 
-@pytest.mark.parametrize("name", sorted(RUNTIMES))
+@pytest.mark.parametrize("name", sorted(set(RUNTIMES) - set(GPU)))
 def test_garbage_is_no_network(name: str, bundle: Bundle) -> None:
     with pytest.raises(BundleError, match="model cannot be loaded"):
         open_runtime(name, b"\x00garbage" * 50, bundle.manifest.input)
 
 
-@pytest.mark.parametrize("member", MEMBERS)
-def test_a_network_of_another_shape_is_refused(member: str, bundle: Bundle) -> None:
+@pytest.mark.parametrize(("member", "name"), MEMBERS)
+def test_a_network_of_another_shape_is_refused(member: str, name: str, bundle: Bundle) -> None:
     contract = msgspec.structs.replace(bundle.manifest.input, height=64)
     with pytest.raises(BundleError, match="does not fit the manifest"):
-        open_runtime(MODEL_FILES[member].runtime, bundle.members[member], contract)
+        open_runtime(name, bundle.members[member], contract)
 
 
 def test_an_unknown_runtime_is_refused_with_the_known_ones(bundle: Bundle) -> None:
-    with pytest.raises(UsageError, match="unknown runtime: got tensorrt, allowed litert, onnxruntime"):
-        open_runtime("tensorrt", b"", bundle.manifest.input)
+    with pytest.raises(UsageError, match="unknown runtime: got tflite, allowed litert, onnxruntime"):
+        open_runtime("tflite", b"", bundle.manifest.input)
 
 
 @pytest.mark.parametrize("threads", [0, 65])
@@ -105,11 +121,9 @@ def test_odd_thread_counts_are_refused(threads: int, bundle: Bundle) -> None:
 
 def test_a_missing_runtime_comes_with_its_cure(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = RUNTIMES["onnxruntime"]
-    monkeypatch.setitem(
-        RUNTIMES, "onnxruntime", RuntimeEntry(entry.target, ("no_such_package",), entry.install)
-    )
+    monkeypatch.setitem(RUNTIMES, "onnxruntime", RuntimeEntry(entry.target, ("no_such_package",), entry.cure))
     with pytest.raises(
-        MissingDependencyError, match=r"allowed litert; install it with: pip install"
+        MissingDependencyError, match=r"allowed litert, openvino; install it with: pip install"
     ) as caught:
         open_runtime("onnxruntime", b"", bundle.manifest.input)
     assert caught.value.exit_code == 5

@@ -107,7 +107,7 @@ class Root:
         self.python(
             cpu,
             *("-m", "pip", "install", "--quiet", "--only-binary=:all:", "--root-user-action=ignore"),
-            *("--target", SITE, f"/wheel/{wheel.name}[onnx]"),
+            *("--target", SITE, f"/wheel/{wheel.name}[onnx,openvino]"),
         )
         shutil.copy(wheel, installed)
 

@@ -13,7 +13,7 @@ from edgeleuk.bundle.support_vectors import decode_support
 from edgeleuk.classifier.classifier import open_network, with_pooling
 from edgeleuk.classifier.decision import decide, evidence_of
 from edgeleuk.classifier.golden_answers import golden_answer, made_with
-from edgeleuk.classifier.self_test import measure_golden
+from edgeleuk.classifier.golden_cells import measure_golden
 from edgeleuk.frames import CellCrop
 from edgeleuk.inference.litert import LiteRtRuntime
 from edgeleuk.inference.pooled import PooledRuntime
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from edgeleuk.bundle.manifest import InputContract
     from edgeleuk.bundle.support_vectors import SupportVectors
     from edgeleuk.classifier.decision import Rules
-    from edgeleuk.classifier.self_test import GoldenCells
+    from edgeleuk.classifier.golden_cells import GoldenCells
     from edgeleuk.inference import Answer
 
 INT8_TFLITE = "model.int8.tflite"

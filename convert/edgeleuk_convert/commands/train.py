@@ -437,7 +437,7 @@ def _predictor(
     manifest = bundle.manifest
     name = bundle.model_name(runtime, precision)
     # Not `open_classifier`, which refuses a rejected bundle: here it is judged, not used.
-    network = open_network(bundle.members, name, manifest.input, threads=os.cpu_count() or 1)
+    network = open_network(bundle.members, name, manifest.input, runtime=runtime, threads=os.cpu_count() or 1)
     with network, Classifier(network, manifest, bundle_rules(bundle)) as classifier:
         title = f"{bundle.path.name} ({precision}, {runtime})"
         yield classifier.probabilities, bundle_record(bundle), bundle.manifest.output.threshold, title

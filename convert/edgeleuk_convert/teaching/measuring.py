@@ -12,6 +12,7 @@ from edgeleuk.classifier.appearance import appearance_of
 from edgeleuk.classifier.cell_features import numbers_of
 from edgeleuk.classifier.classifier import open_network
 from edgeleuk.classifier.decision import area_um2
+from edgeleuk.inference import require_runtime
 from edgeleuk.inference.preprocessing import cell_and_tensor
 
 if TYPE_CHECKING:
@@ -135,8 +136,9 @@ def measure(
     """
     contract = bundle.manifest.input
     found = []
+    require_runtime(runtime)
     name = bundle.model_name(runtime, "int8")
-    with open_network(bundle.members, name, contract, threads=threads) as network:
+    with open_network(bundle.members, name, contract, runtime=runtime, threads=threads) as network:
         for done, cell in enumerate(cells, start=1):
             crop = cell.crop
             scaled, tensor = cell_and_tensor(crop, contract)

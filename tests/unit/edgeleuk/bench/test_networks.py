@@ -123,13 +123,16 @@ def test_thread_counts_double_up_to_the_most() -> None:
 
 def test_every_network_of_the_bundle_is_measured(shipped: Bundle) -> None:
     found = configurations(shipped, threads=2)
-    pairs = {("litert", "int8"), ("onnxruntime", "int8"), ("litert", "float32")}
+    pairs = {
+        *(("litert", "int8"), ("onnxruntime", "int8"), ("openvino", "int8")),
+        *(("litert", "float32"), ("openvino", "float32")),
+    }
     assert set(found) == {Configuration(*pair, threads) for pair in pairs for threads in (1, 2)}
     assert configurations(shipped, runtime="onnxruntime", threads=1) == [
         Configuration("onnxruntime", "int8", 1)
     ]
     only = configurations(shipped, precision="float32", threads=1)
-    assert only == [Configuration("litert", "float32", 1)]
+    assert only == [Configuration("litert", "float32", 1), Configuration("openvino", "float32", 1)]
 
 
 @pytest.mark.parametrize(
@@ -154,7 +157,7 @@ def test_what_cannot_be_measured(shipped: Bundle, asked: dict[str, Any], said: s
     ("asked", "said"),
     [
         ({}, "no runtime of the bundle's is installed: allowed none; install it with: pip install"),
-        ({"runtime": "onnxruntime"}, "the runtime onnxruntime is not installed"),
+        ({"runtime": "cuda"}, "the runtime cuda is not installed: got an onnxruntime without"),
     ],
 )
 def test_no_runtime(

@@ -197,7 +197,12 @@ BAD_INPUT: dict[str, tuple[tuple[object, ...], int, str]] = {
     "refused connection": (("run", "--camera", "http://127.0.0.1:9/stream"), 6, "127.0.0.1:9"),
     "missing bundle": (("run", *VIRTUAL, "--bundle", "none.edgeleuk"), 2, "no such bundle"),
     "truncated bundle": (("verify", truncated_bundle), 7, "truncated"),
-    "unknown runtime": (("run", *VIRTUAL, "--runtime", "tensorrt"), 2, "tensorrt"),
+    "unknown runtime": (("run", *VIRTUAL, "--runtime", "ncnn"), 2, "ncnn"),
+    "runtime without its wheel": (
+        ("run", *VIRTUAL, "--runtime", "tensorrt"),
+        5,
+        "libonnxruntime_providers_tensorrt",
+    ),
     "precision that is not carried": (
         ("run", *VIRTUAL, "--runtime", "onnxruntime", "--precision", "float32"),
         2,

@@ -50,7 +50,7 @@ def test_an_unknown_key_is_refused_with_its_line(tmp_path: Path) -> None:
         ("gain = inf", "gain of 0 or more, got inf"),
         ('white_balance = "1,2,3"', "white_balance as kelvin .*got '1,2,3'"),
         ('abstain = "never"', "bad setting: Invalid enum value 'never'"),
-        ('runtime = "tensorrt"', "bad setting: Invalid enum value 'tensorrt'"),
+        ('runtime = "ncnn"', "bad setting: Invalid enum value 'ncnn'"),
         ("px_per_um = -1.0", "px_per_um from 0.1 to 200"),
         ("threads = = 2", "is no TOML"),
         ('threads = "2"', r"Expected `int`, got `str` - at `\$.threads` \(.*edgeleuk.toml, line 1\)"),

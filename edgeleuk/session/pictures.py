@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 THUMBNAIL_PX = 96
 # How hard libwebp looks for fewer bytes, 0 to 6. OpenCV has it be 4: 220 million instructions a crop on a
-# Raspberry Pi, more than the network takes. 2 takes 50, for the same bytes of cells from real fields and 7 % more
-# of drawn ones; 0 takes 10, for 22 % more of both.
+# Raspberry Pi, more than the network takes. 2 takes 50, for the same bytes of cells from real fields and 7 %
+# more of drawn ones; 0 takes 10, for 22 % more of both.
 _EFFORT = 2
 # Textures are kept at half their size. Measured on 270 pairs of fields: all 48 that overlap are found, at
 # most 0.24 px of the field off, their correlation lower by 0.012, and no other. A field is known again from

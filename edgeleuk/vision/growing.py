@@ -22,6 +22,7 @@ from edgeleuk.vision.morphology import (
     without_specks,
 )
 from edgeleuk.vision.necks import border_sides, split_at_necks
+from edgeleuk.vision.reducing import thinned
 from edgeleuk.vision.stain import background_colour, optical_density, otsu
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ class CellGrower:
 
     def _background_of(self, small: RgbImage) -> Floats:
         """Colour of the glass about one cell: the lamp and the lens leave the corners darker."""
-        local = background_colour(small[::2, ::2])
+        local = background_colour(thinned(small, 2))
         change = local / self.background
         # Shading is neutral; what is not is a window without glass.
         if (
@@ -157,7 +158,7 @@ class CellGrower:
 def _levelled(density: Floats) -> Floats:
     """Take the slope of the light off the densities of a window: that of its glass, where there is enough."""
     step = 4
-    total = cv2.transform(density[::step, ::step], np.full((1, 3), 1 / 3, np.float32))
+    total = cv2.transform(thinned(density, step), np.full((1, 3), 1 / 3, np.float32))
     rows, columns = np.nonzero(np.abs(total) < _GLASS_DENSITY)
     if len(rows) < _LEAST_GLASS * total.size:
         return density

@@ -7,6 +7,7 @@ take the same path.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 import cv2
@@ -14,8 +15,9 @@ import numpy as np
 
 from edgeleuk.frames import BACKGROUND, Box, Cell, require_rgb
 from edgeleuk.vision.growing import CellGrower, Nucleus, is_stained, learn_red_cells
-from edgeleuk.vision.morphology import disc, distance_from
+from edgeleuk.vision.morphology import components, disc, distance_from
 from edgeleuk.vision.necks import border_sides, split_at_necks
+from edgeleuk.vision.reducing import thinned
 from edgeleuk.vision.scale import scale_from_density
 from edgeleuk.vision.stain import background_colour, nuclear_density, optical_density, otsu
 
@@ -72,7 +74,7 @@ def segment(pixels: RgbImage, *, px_per_um: float | None = None) -> list[Cell]:
     small, factor = _reduced(pixels)
     # Of a large picture every second pixel tells what glass and red cells look like.
     step = 1 if max(small.shape) <= _FEW_ENOUGH_PX else 2
-    background = background_colour(small[::step, ::step])
+    background = background_colour(thinned(small, step))
     density = optical_density(small, background)
     nuclear = nuclear_density(density)
     threshold = _nuclear_threshold(nuclear)
@@ -85,7 +87,7 @@ def segment(pixels: RgbImage, *, px_per_um: float | None = None) -> list[Cell]:
         return []
     # Not `raw`, which has the specks of stain that red cells may hold.
     of_nuclei = _painted(nuclei, Box(0, 0, raw.shape[1], raw.shape[0]))
-    red_cells = learn_red_cells(density[::step, ::step], of_nuclei[::step, ::step], scale / step)
+    red_cells = learn_red_cells(thinned(density, step), of_nuclei[::step, ::step], scale / step)
     finder = CellGrower(pixels, background, red_cells, [*nuclei, *slivers], factor, scale)
     return _reading_order(cell for cell in map(finder.cell, nuclei) if cell is not None)
 
@@ -186,12 +188,17 @@ def _nuclei(raw: Mask, stained: Bools, scale: float) -> tuple[list[Nucleus], lis
     cleaned = np.asarray(cv2.morphologyEx(raw, cv2.MORPH_OPEN, disc(0.6 * scale)), np.uint8)
     least = _LEAST_NUCLEUS_UM2 * scale**2
     every = _lobes(_split_touching(cleaned, scale))
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(cleaned)
+
+    @cache
+    def outlines() -> tuple[Labels, npt.NDArray[np.int64]]:
+        return components(cleaned)
 
     def is_sliver(lobe: Nucleus) -> bool:
+        if not any(border_sides(lobe.box, raw.shape)):
+            return False
+        labels, areas = outlines()
         row, column = np.argwhere(lobe.mask)[0]
-        outline = labels[lobe.box.y + row, lobe.box.x + column]
-        return any(border_sides(lobe.box, raw.shape)) and stats[outline, cv2.CC_STAT_AREA] > least
+        return bool(areas[labels[lobe.box.y + row, lobe.box.x + column]] > least)
 
     lobes = [lobe for lobe in every if lobe.area > 0.15 * least or is_sliver(lobe)]
     found, slivers = [], []

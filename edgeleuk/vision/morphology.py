@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,13 @@ def disc(diameter: float) -> Mask:
     """Structuring element of an odd size, (n, n) uint8."""
     size = max(1, round(diameter)) | 1
     return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)), np.uint8)
+
+
+def around(mask: Mask, margin: float) -> tuple[slice, slice]:
+    """Rows and columns of the box about what is set, and so many pixels more on each side."""
+    x, y, w, h = cv2.boundingRect(mask)
+    more = math.ceil(margin)
+    return slice(max(0, y - more), y + h + more), slice(max(0, x - more), x + w + more)
 
 
 def filled(mask: Mask) -> Mask:

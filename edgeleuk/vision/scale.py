@@ -367,7 +367,7 @@ def _circle_about(
     x: float, y: float, radius: float, points: Floats, normals: Floats
 ) -> tuple[float, npt.NDArray[np.bool_]]:
     """Median distance of the outline that faces a centre, in pixels, and which of its points lie there."""
-    # The points lie row by row: of those further off none can be near the circle, whatever its radius becomes.
+    # The points lie row by row: those further off are not near the circle, whatever its radius becomes.
     reach = _MOST_RADIUS * (1 + _ON_CIRCLE) * radius + 2
     rows = slice(*np.searchsorted(points[1], (y - reach, y + reach)))
     toward = np.array([[x], [y]], np.float32) - points[:, rows]

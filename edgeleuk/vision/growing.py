@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 
-from edgeleuk.frames import BACKGROUND, CYTOPLASM, NUCLEUS, Box, Cell
+from edgeleuk.frames import CYTOPLASM, NUCLEUS, Box, Cell
 from edgeleuk.vision.morphology import (
     around,
     closed,
     components,
     distance_from,
     filled,
+    mask_of,
     opened,
     within,
     without_specks,
@@ -186,7 +187,8 @@ def _levelled(density: Floats) -> Floats:
         + plane[1] / step * np.arange(height, dtype=np.float32)[:, None]
         + plane[2] / step * np.arange(width, dtype=np.float32)
     )
-    return np.asarray(density - slope[..., None].astype(np.float32), np.float32)
+    plane_of_each = cv2.merge([slope.astype(np.float32)] * 3)
+    return np.asarray(cv2.subtract(density, plane_of_each), np.float32)
 
 
 def _plane_through(rows: Indices, columns: Indices, values: Floats) -> npt.NDArray[np.float64] | None:
@@ -258,15 +260,15 @@ def _whole_cell(
     stained = is_stained(density)
     allowed = (away <= _CYTOPLASM_REACH_UM * scale) & (away <= distance_from(foreign))
     red = _red_in(small, density, stained, away, red_cells, scale)
-    cell = np.where((stained & allowed & ~red) | (nucleus > 0), np.uint8(255), np.uint8(0))
-    cell = np.where(red & (nucleus == 0), np.uint8(0), filled(cell))
+    cell = filled(mask_of((stained & allowed & ~red) | (nucleus > 0)))
+    cell &= mask_of(~red | (nucleus > 0))
     place = around(cell, _ROOM_UM * scale)
     cell[place] = opened(cell[place], 2.0 * scale)
     cell |= nucleus
     _, labels = cv2.connectedComponents(cell)
     own = np.bincount(labels[nucleus > 0], minlength=int(labels.max()) + 1) > 0
     own[0] = False
-    cell = np.asarray(np.where(own[labels], np.uint8(255), np.uint8(0)), np.uint8)
+    cell = mask_of(own[labels])
     place = around(cell, _ROOM_UM * scale)
     cell[place] = filled(closed(cell[place], 1.6 * scale))
     return cell
@@ -323,7 +325,7 @@ def _nucleus_in(small: RgbImage, background: Floats, whole: Mask, seed: Mask, sc
     ring = darkness[within(whole, scale)]
     low, high = (float(v) for v in np.percentile(ring, [0.5, 99.5]))
     threshold = otsu(np.clip(ring, low, high), 3)[1]
-    mask = np.where((darkness > threshold) & (whole > 0), np.uint8(255), np.uint8(0))
+    mask = mask_of((darkness > threshold) & (whole > 0))
     mask = without_specks(opened(mask, 0.6 * scale), scale)
     # A cell with hardly any cytoplasm offers three classes inside its nucleus: then the first finding stands.
     if np.count_nonzero(mask) < 0.6 * np.count_nonzero(seed):
@@ -356,7 +358,8 @@ def _as_cell(nucleus: Mask, whole: Mask, window: Box, shape: tuple[int, int]) ->
     if w == 0:
         return None
     inside, kernel = inside[y : y + h, x : x + w], kernel[y : y + h, x : x + w]
-    mask = np.where(kernel, np.uint8(NUCLEUS), np.where(inside, np.uint8(CYTOPLASM), np.uint8(BACKGROUND)))
+    # 0 and 255 both, of which the levels of nucleus and cytoplasm are bits.
+    mask = (inside & np.uint8(CYTOPLASM)) | (kernel & np.uint8(NUCLEUS))
     box = Box(window.x + left + x, window.y + top + y, w, h)
     touches = box.x == 0 or box.y == 0 or box.x + box.w == shape[1] or box.y + box.h == shape[0]
     return Cell(box=box, mask=mask, touches_border=touches)

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from edgeleuk.frames import require_rgb
-from edgeleuk.vision.morphology import distance_from
+from edgeleuk.vision.morphology import distance_from, mask_of
 from edgeleuk.vision.reducing import reduced
 from edgeleuk.vision.stain import background_colour, nuclear_density, optical_density, otsu
 
@@ -259,7 +259,7 @@ def scale_from_density(
 def _circles(density: Floats) -> _Window:
     """Look for red cells at one reduction."""
     nuclear = nuclear_density(density)
-    nucleus = np.where(nuclear > max(0.5, otsu(nuclear, 3)[1]), np.uint8(255), np.uint8(0))
+    nucleus = mask_of(nuclear > max(0.5, otsu(nuclear, 3)[1]))
     return _outlined(_red_cell_mask(density, nucleus), nucleus)
 
 
@@ -295,7 +295,7 @@ def _red_cell_mask(density: Floats, nucleus: Mask) -> Mask:
     if outside.size < 100:
         return np.zeros(green.shape, np.uint8)
     threshold = max(0.06, otsu(np.minimum(outside, 0.8).astype(np.float32), 2)[0])
-    mask = np.where((green > threshold) & (nucleus == 0), np.uint8(255), np.uint8(0))
+    mask = mask_of((green > threshold) & (nucleus == 0))
     return np.asarray(cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)), np.uint8)
 
 

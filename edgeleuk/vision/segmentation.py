@@ -15,7 +15,7 @@ import numpy as np
 
 from edgeleuk.frames import BACKGROUND, Box, Cell, require_rgb
 from edgeleuk.vision.growing import CellGrower, Nucleus, is_stained, learn_red_cells
-from edgeleuk.vision.morphology import components, disc, distance_from
+from edgeleuk.vision.morphology import components, disc, distance_from, mask_of
 from edgeleuk.vision.necks import border_sides, split_at_necks
 from edgeleuk.vision.reducing import thinned
 from edgeleuk.vision.scale import scale_from_density
@@ -81,7 +81,7 @@ def segment(pixels: RgbImage, *, px_per_um: float | None = None, outline_cut: bo
     density = optical_density(small, background)
     nuclear = nuclear_density(density)
     threshold = _nuclear_threshold(nuclear)
-    raw = np.where(nuclear > threshold, np.uint8(255), np.uint8(0))
+    raw = mask_of(nuclear > threshold)
     stained = is_stained(density)
     scale = px_per_um / factor if px_per_um is not None else _scale(density, raw, stained, reduced=factor > 1)
     nuclei, slivers = _nuclei(raw, stained, scale)
@@ -171,7 +171,7 @@ def _scale(density: Floats, raw: Mask, stained: Bools, *, reduced: bool) -> floa
             ratio > 1 / 2.2 or estimate.red_cells > 3
         ):
             return estimate.px_per_um
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(np.where(stained, np.uint8(255), np.uint8(0)))
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask_of(stained))
     whole = np.bincount(labels[raw > 0], minlength=len(stats))
     whole[0] = 0
     x, y, w, h, area = (int(v) for v in stats[int(np.argmax(whole))])
@@ -239,7 +239,7 @@ def _lobes(mask: Mask) -> list[Nucleus]:
             left, top, wide, high, area = (int(v) for v in stats[i])
             part = labels[top : top + high, left : left + wide] == i
             box = Box(x + left, y + top, wide, high)
-            found.append(Nucleus(box, np.where(part, np.uint8(255), np.uint8(0)), area))
+            found.append(Nucleus(box, mask_of(part), area))
     return sorted(found, key=lambda lobe: (lobe.box.y, lobe.box.x + int(np.argmax(lobe.mask[0]))))
 
 

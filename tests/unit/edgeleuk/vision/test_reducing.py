@@ -6,7 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from edgeleuk.vision.morphology import closed, components, distance_from, opened, within
+from edgeleuk.vision.morphology import (
+    around,
+    closed,
+    components,
+    distance_from,
+    filled,
+    mask_of,
+    opened,
+    within,
+)
 from edgeleuk.vision.reducing import green_of, percentiles, reduced, thinned
 
 PICTURES = arrays(np.uint8, st.tuples(st.integers(1, 24), st.integers(1, 24)))
@@ -92,3 +101,16 @@ def test_components_that_touch_by_a_corner(connectivity: int, parts: int) -> Non
     assert len(areas) == parts + 1
     assert areas.sum() == labels.size
     assert [int((labels == number).sum()) for number in range(len(areas))] == areas.tolist()
+
+
+@given(MASKS)
+def test_a_mask_is_255_where_something_is(mask: np.ndarray) -> None:
+    np.testing.assert_array_equal(mask_of(mask > 0), mask)
+
+
+@given(MASKS, st.floats(0.5, 12))
+def test_a_mask_is_closed_in_its_box_as_in_the_whole(mask: np.ndarray, diameter: float) -> None:
+    place = around(mask, diameter / 2 + 1)
+    found = np.zeros_like(mask)
+    found[place] = filled(closed(mask[place], diameter))
+    np.testing.assert_array_equal(found, filled(closed(mask, diameter)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from edgeleuk.vision.crops import crop_cell
@@ -58,6 +59,10 @@ class Segmenter(Protocol):
         ...
 
 
+# A run judges whole cells; of others it wants to know where they lie.
+whole_cells = partial(segment_field, outline_cut=False)
+
+
 def unchanged(pixels: RgbImage) -> RgbImage:
     """Leave a frame as the camera took it; a flat field divides it by a blank."""
     return pixels
@@ -97,7 +102,7 @@ class Engine:
 
     classifier: CellClassifier
     tracker: CellTracker
-    segment: Segmenter = segment_field
+    segment: Segmenter = whole_cells
     crop: Callable[[RgbImage, Cell, float], CellCrop] = crop_cell
     estimate_scale: Callable[[RgbImage], Scale | None] = measure_scale
     correct: Callable[[RgbImage], RgbImage] = unchanged

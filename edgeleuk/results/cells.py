@@ -112,7 +112,8 @@ class FrameResult:
     excluded : tuple of ExcludedCell
         The others.
     found : tuple of Cell
-        All cells as they were segmented, with their masks, in the order they were found.
+        All cells as they were segmented, with their masks, in the order they were found. Of a cell whose
+        nucleus the border cuts, the mask and the box are those of the nucleus.
     latency_ms : float
         From the frame's arrival until its results were on the disk.
     """

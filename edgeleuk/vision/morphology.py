@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,18 @@ def disc(diameter: float) -> Mask:
     return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)), np.uint8)
 
 
+def mask_of(where: Bools) -> Mask:
+    """Return a 0/255 mask: what `numpy.where` does, in a tenth of the time."""
+    return np.negative(where.view(np.uint8))
+
+
+def around(mask: Mask, margin: float) -> tuple[slice, slice]:
+    """Rows and columns of the box about what is set, and so many pixels more on each side."""
+    x, y, w, h = cv2.boundingRect(mask)
+    more = math.ceil(margin)
+    return slice(max(0, y - more), y + h + more), slice(max(0, x - more), x + w + more)
+
+
 def filled(mask: Mask) -> Mask:
     """Fill the holes of a 0/255 mask."""
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
@@ -37,8 +50,7 @@ def distance_from(mask: Mask) -> Floats:
     """Distance in pixels of each pixel from the nearest set one."""
     if not mask.any():
         return np.full(mask.shape, np.inf, np.float32)
-    inverse = np.where(mask, np.uint8(0), np.uint8(1))
-    return np.asarray(cv2.distanceTransform(inverse, cv2.DIST_L2, 3), np.float32)
+    return np.asarray(cv2.distanceTransform((mask == 0).view(np.uint8), cv2.DIST_L2, 3), np.float32)
 
 
 def within(mask: Mask, radius: float) -> Bools:
@@ -62,7 +74,7 @@ def closed(mask: Mask, diameter: float) -> Mask:
     """Close a 0/255 mask by a disc; nothing is closed towards the picture's border."""
     radius = diameter / 2
     if radius > _LARGEST_KERNEL_PX:
-        grown = np.where(distance_from(mask) <= radius, np.uint8(255), np.uint8(0))
+        grown = mask_of(distance_from(mask) <= radius)
         framed = cv2.copyMakeBorder(grown, 1, 1, 1, 1, cv2.BORDER_CONSTANT)
         inner = cv2.distanceTransform(framed, cv2.DIST_L2, 3)[1:-1, 1:-1] > radius
         return np.where(inner, np.uint8(255), mask)
@@ -117,4 +129,4 @@ def without_specks(mask: Mask, scale: float) -> Mask:
     large[0] = False
     if large[1:].all():
         return mask
-    return np.asarray(np.where(large[labels], np.uint8(255), np.uint8(0)), np.uint8)
+    return mask_of(large[labels])

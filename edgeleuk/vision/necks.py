@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from edgeleuk.frames import Mask
 
+    Bools = npt.NDArray[np.bool_]
     Indices = npt.NDArray[np.intp]
     Sides = tuple[bool, bool, bool, bool]
 
@@ -72,11 +73,20 @@ def _cores(mask: Mask, least_radius: float, inside: tuple[slice, slice], neck: f
     beyond[inside] = False
     best: list[Mask] = []
     for level in np.linspace(0.2, 0.9, 8) * float(depth.max()):
-        count, labels = cv2.connectedComponents((depth > level).astype(np.uint8))
-        peaks, least = np.zeros(count, np.float32), np.full(count, least_radius)
-        np.maximum.at(peaks, labels.ravel(), depth.ravel())
-        least[np.unique(labels[beyond])] *= _SLIVER
-        cores = np.flatnonzero(peaks > np.maximum(level / neck, least))
+        count, found = cv2.connectedComponents((depth > level).astype(np.uint8))
+        labels = np.asarray(found, np.int32)
+        if count - 1 <= max(1, len(best)):
+            continue
+        # Not as Python's numbers, with which depths would be compared less exactly.
+        least, least_of_sliver = np.maximum(level / neck, (least_radius, _SLIVER * least_radius))
+        deep = _labels_in(labels, depth > least, count)
+        of_slivers = _labels_in(labels, depth > least_of_sliver, count)
+        cores = np.flatnonzero(deep | (of_slivers & _labels_in(labels, beyond, count)))
         if len(cores[cores > 0]) > max(1, len(best)):
             best = [(labels == core).astype(np.uint8) for core in cores if core > 0]
     return best
+
+
+def _labels_in(labels: npt.NDArray[np.int32], where: Bools, count: int) -> Bools:
+    """Which of so many labels lie somewhere, (count,) bool."""
+    return np.asarray(np.bincount(labels[where], minlength=count) > 0)

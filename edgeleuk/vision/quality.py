@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from edgeleuk.frames import require_rgb
-from edgeleuk.vision.reducing import green_of, percentiles
+from edgeleuk.vision.reducing import green_of, percentiles, thinned
 from edgeleuk.vision.stain import background_colour
 
 if TYPE_CHECKING:
@@ -287,7 +287,7 @@ def _reduced(pixels: RgbImage) -> tuple[Bytes, Bytes, RgbImage]:
     size = (max(1, green.shape[1] // _COARSER), max(1, green.shape[0] // _COARSER))
     coarse = np.asarray(cv2.resize(green, size, interpolation=cv2.INTER_AREA), np.uint8)
     stride = step * _COARSER
-    return green, coarse, np.ascontiguousarray(pixels[::stride, ::stride])
+    return green, coarse, thinned(pixels, stride)
 
 
 def _ordered(colours: RgbImage) -> tuple[Bytes, Bytes, Bytes]:

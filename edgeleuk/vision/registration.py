@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from edgeleuk.frames import require_rgb
+from edgeleuk.vision.morphology import components
 from edgeleuk.vision.reducing import green_of, reduced
 
 if TYPE_CHECKING:
@@ -311,8 +312,8 @@ def _least_evident(before: Texture, after: Texture, shift: Shift) -> float:
 def _objects(fine: Bytes) -> int:
     """Count what is darker than its surroundings: cells, clumps, and what the edges cut of them."""
     dark = cv2.threshold(fine, 127 - _OBJECT_DEPTH, 255, cv2.THRESH_BINARY_INV)[1]
-    _, _, stats, _ = cv2.connectedComponentsWithStats(np.asarray(dark, np.uint8))
-    return int(np.count_nonzero(stats[1:, cv2.CC_STAT_AREA] >= _LEAST_OBJECT))
+    _, areas = components(np.asarray(dark, np.uint8))
+    return int(np.count_nonzero(areas[1:] >= _LEAST_OBJECT))
 
 
 def _contrast(fine: Bytes) -> float:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from edgeleuk.vision.quality import BLACK_LEVEL, is_cell_on_black
-from edgeleuk.vision.reducing import percentiles
+from edgeleuk.vision.reducing import percentiles, thinned
 from edgeleuk.vision.stain import background_colour, optical_density
 
 if TYPE_CHECKING:
@@ -257,7 +257,7 @@ def _coarse(pixels: RgbImage) -> RgbImage:
     """Take every so-many-th pixel."""
     height, width = pixels.shape[:2]
     step = max(1, min(height, width) // _LOOKED_AT_PX)
-    return np.ascontiguousarray(pixels[::step, ::step])
+    return thinned(pixels, step)
 
 
 def _brightest(pixels: RgbImage) -> Bytes:

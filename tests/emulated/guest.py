@@ -156,7 +156,7 @@ def count(material: Any, out: Path) -> None:
     stages.run("watch", lambda: watch.look(other), lambda: watch.look(pixels))
     stages.run("quality_check", lambda: quality_check(pixels))
     stages.run("scale", lambda: estimate_px_per_um(pixels))
-    cells = stages.run("segment", lambda: segment(pixels, px_per_um=PX_PER_UM))
+    cells = stages.run("segment", lambda: segment(pixels, px_per_um=PX_PER_UM, outline_cut=False))
     stages.run("track", lambda: tracker.update(pixels, cells))
     whole = [cell for cell in cells if not cell.touches_border]
     crops = stages.run("crop", lambda: [crop_cell(pixels, cell, PX_PER_UM) for cell in whole])

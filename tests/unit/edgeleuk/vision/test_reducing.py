@@ -6,8 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from edgeleuk.vision.morphology import closed, components, distance_from, opened, within
-from edgeleuk.vision.reducing import green_of, percentiles, reduced
+from edgeleuk.vision.morphology import (
+    around,
+    closed,
+    components,
+    distance_from,
+    filled,
+    mask_of,
+    opened,
+    within,
+)
+from edgeleuk.vision.reducing import green_of, percentiles, reduced, thinned
 
 PICTURES = arrays(np.uint8, st.tuples(st.integers(1, 24), st.integers(1, 24)))
 MASKS = arrays(np.bool_, st.tuples(st.integers(1, 40), st.integers(1, 40))).map(
@@ -35,6 +44,22 @@ def test_reducing_averages() -> None:
     blocks = picture.reshape(12, 8, 8, 8).mean(axis=(1, 3))
     # Each of the three halvings rounds.
     assert np.abs(reduced(picture, (8, 12)) - blocks).max() <= 2
+
+
+@given(
+    st.integers(1, 24), st.integers(1, 24), st.integers(1, 5), st.sampled_from([np.uint8, np.float32]),
+    st.booleans(),
+)  # fmt: skip
+def test_a_thinned_picture_is_its_slice(
+    height: int, width: int, step: int, kind: type, exchanged: bool
+) -> None:
+    picture = np.arange(height * width * 3).reshape(height, width, 3).astype(kind)
+    # A view with its channels exchanged cannot be copied pixel by pixel.
+    picture = picture[..., ::-1] if exchanged else picture
+    found = thinned(picture, step)
+    np.testing.assert_array_equal(found, picture[::step, ::step])
+    assert found.dtype == kind
+    assert step == 1 or found.flags.c_contiguous
 
 
 def test_nothing_is_done_to_a_picture_of_that_size() -> None:
@@ -76,3 +101,16 @@ def test_components_that_touch_by_a_corner(connectivity: int, parts: int) -> Non
     assert len(areas) == parts + 1
     assert areas.sum() == labels.size
     assert [int((labels == number).sum()) for number in range(len(areas))] == areas.tolist()
+
+
+@given(MASKS)
+def test_a_mask_is_255_where_something_is(mask: np.ndarray) -> None:
+    np.testing.assert_array_equal(mask_of(mask > 0), mask)
+
+
+@given(MASKS, st.floats(0.5, 12))
+def test_a_mask_is_closed_in_its_box_as_in_the_whole(mask: np.ndarray, diameter: float) -> None:
+    place = around(mask, diameter / 2 + 1)
+    found = np.zeros_like(mask)
+    found[place] = filled(closed(mask[place], diameter))
+    np.testing.assert_array_equal(found, filled(closed(mask, diameter)))

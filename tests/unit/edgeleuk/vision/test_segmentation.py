@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from edgeleuk.frames import CYTOPLASM, NUCLEUS, Box, Cell
+from edgeleuk.virtual.render import VirtualSlide
 from edgeleuk.vision.segmentation import nucleus_and_cell_mask, segment
 
 if TYPE_CHECKING:
@@ -269,3 +270,24 @@ def test_painting_puts_each_mask_in_its_box() -> None:
 
 def test_painting_no_cells_is_black() -> None:
     assert not nucleus_and_cell_mask([], (4, 7)).any()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whole_cells_do_not_depend_on_what_is_made_of_cut_ones(seed: int) -> None:
+    pixels = VirtualSlide(seed=60 + seed, white_cells_per_field=8.0).field(0, 0).pixels
+    usual, quick = (segment(pixels, px_per_um=13.0, outline_cut=outline) for outline in (True, False))
+    assert [cell.touches_border for cell in usual].count(True) > 0
+    by_place = {cell.box: cell for cell in usual if not cell.touches_border}
+    whole = [cell for cell in quick if not cell.touches_border]
+    assert {cell.box for cell in whole} == set(by_place)
+    for cell in whole:
+        np.testing.assert_array_equal(cell.mask, by_place[cell.box].mask)
+    # Each cut one is still there, inside its outline, and at the border.
+    cut = [[cell for cell in cells if cell.touches_border] for cells in (usual, quick)]
+    assert len(cut[0]) == len(cut[1])
+    for cell in cut[1]:
+        x, y = cell.box.centre
+        assert any(
+            one.box.x <= x < one.box.x + one.box.w and one.box.y <= y < one.box.y + one.box.h
+            for one in cut[0]
+        )

@@ -38,9 +38,14 @@ def round_cell(width: int = 60, height: int = 50) -> Mask:
 
 
 def record_cells(
-    path: Path, masks: Sequence[Mask], *, kept: bool = True, scale: float | None = SCALE
+    path: Path,
+    masks: Sequence[Mask],
+    *,
+    kept: bool = True,
+    scale: float | None = SCALE,
+    source: str = "test://",
 ) -> Path:
-    """Record one cell of each mask, of any colour; without crops where they are not `kept`."""
+    """Record one cell of each mask, of any colour, in a field of its own; without crops where not `kept`."""
     random = np.random.default_rng(0)
     with create_session(path, {"camera": "test://", "bundle_sha256": "ab" * 32}) as session:
         for track, mask in enumerate(masks):
@@ -54,7 +59,7 @@ def record_cells(
                 track, box, area, nucleus, 100.5, 60.25, PREDICTIONS[track % 4], crop, mask=mask
             )
             found = (Cell(box, mask),)
-            result = FrameResult(track, 1e9 + track, "test://", 640, 480, scale, (), (), found, 12.5)
+            result = FrameResult(track, 1e9 + track, source, 640, 480, scale, (), (), found, 12.5)
             session.record_frame(result, [judged])
     return path
 

@@ -75,7 +75,7 @@ EXAMPLES: dict[tuple[str, ...], tuple[str, str]] = {
     ),
     ("slide",): (
         "slide slide.db slide.ome.tiff",
-        "slide slide.db again.ome.tiff --fields slide.ome.tiff.fields --objective 40x/0.65",
+        "slide slide.db again.ome.zarr --fields slide.ome.tiff.fields --objective 40x/0.65",
     ),
     ("virtual-microscope",): (
         "virtual-microscope --http :8080 --stage :7011",

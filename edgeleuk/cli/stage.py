@@ -244,7 +244,10 @@ def scan(
         Path | None, typer.Option("--picture", metavar="PNG", help="The slide [default: beside the session].")
     ] = None,
     slide: Annotated[
-        Path | None, typer.Option("--slide", metavar="FILE.ome.tiff", help="The slide for every viewer.")
+        Path | None,
+        typer.Option(
+            "--slide", metavar="FILE.ome.tiff", help="The slide for every viewer, or FILE.ome.zarr."
+        ),
     ] = None,
     lossless: LosslessOption = False,
     objective: ObjectiveOption = None,
@@ -324,7 +327,9 @@ def scan(
 
 def slide(
     session: Annotated[Path, typer.Argument(metavar="SESSION", help="A file that `scan` recorded.")],
-    file: Annotated[Path, typer.Argument(metavar="FILE.ome.tiff", help="The slide to write.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE.ome.tiff", help="The slide to write, or FILE.ome.zarr.")
+    ],
     fields: Annotated[
         Path | None,
         typer.Option(
@@ -336,7 +341,7 @@ def slide(
     as_json: JsonOption = False,
     force: ForceOption = False,
 ) -> None:
-    """Write the slide of a scan as a pyramidal OME-TIFF, with its cells as ROIs and GeoJSON."""
+    """Write the slide of a scan as a pyramidal OME-TIFF or OME-Zarr, with its cells as GeoJSON."""
     overwrite(force=force)
     from edgeleuk.commands import slide as slides
     from edgeleuk.commands.slide_text import slide_text

@@ -1,18 +1,26 @@
-"""``edgeleuk slide``, and the end of ``scan --slide``: a scan's fields as one pyramidal OME-TIFF."""
+"""``edgeleuk slide``, and the end of ``scan --slide``: a scan's fields as one OME-TIFF or OME-Zarr."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from edgeleuk.commands.flat_field import open_correction
 from edgeleuk.errors import DataRefusedError, UsageError
-from edgeleuk.io.atomic import is_forced, part_of, require_replaceable, write_errors_of
+from edgeleuk.io.atomic import (
+    is_forced,
+    part_of,
+    require_replaceable,
+    require_room,
+    whole_folder,
+    write_errors_of,
+)
 from edgeleuk.io.closing import Closing
 from edgeleuk.io.console import printable, progress_bar, say, warn
 from edgeleuk.results.structs import LostSteps, SlideWritten
@@ -23,8 +31,10 @@ from edgeleuk.slide.geojson import write_cells
 from edgeleuk.slide.light import FIELDS, learnt_light
 from edgeleuk.slide.matching import measure_step
 from edgeleuk.slide.ome import SlideFacts, ome_xml, parse_objective, roi_xml
+from edgeleuk.slide.ome_tiff import require_tifffile, write_tiff
+from edgeleuk.slide.ome_zarr import is_own_zarr, require_zarr, write_zarr, zarr_attributes
 from edgeleuk.slide.placement import place_fields
-from edgeleuk.slide.pyramid import PyramidPlan, require_tifffile, write_pyramid
+from edgeleuk.slide.pyramid import PyramidPlan
 from edgeleuk.slide.spool import ENDING, FieldSpool
 from edgeleuk.stage.mapping import Mapping
 from edgeleuk.stage.resuming import Begun, field_of
@@ -39,7 +49,8 @@ if TYPE_CHECKING:
     from edgeleuk.slide.placement import Placement
     from edgeleuk.stage.base import ScanField
 
-_ENDINGS = (".ome.tiff", ".ome.tif")
+_ZARR = ".ome.zarr"
+_ENDINGS = (".ome.tiff", ".ome.tif", _ZARR)
 _FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 # Levels that are tried one after the other where the disk has no room for the whole.
 _FIRST_LEVELS = (0, 2, 4)
@@ -52,9 +63,9 @@ class SlideOptions:
     Attributes
     ----------
     path : Path
-        Ends in ``.ome.tiff``.
+        Ends in ``.ome.tiff``, or in ``.ome.zarr``: a folder.
     is_lossless : bool
-        Fields and tiles without loss, not as JPEG.
+        Fields and tiles without loss, not as JPEG; tiles of OME-Zarr are always so.
     objective : str, optional
         ``40x/0.65``.
     keep_fields : bool
@@ -76,9 +87,21 @@ class SlideOptions:
 
     def __post_init__(self) -> None:
         if not self.path.name.lower().endswith(_ENDINGS):
-            raise UsageError("wrong ending of the slide", got=self.path.name, allowed="NAME.ome.tiff")
+            raise UsageError(
+                "wrong ending of the slide", got=self.path.name, allowed="NAME.ome.tiff, NAME.ome.zarr"
+            )
         if self.objective is not None:
             parse_objective(self.objective)
+
+    @property
+    def is_zarr(self) -> bool:
+        """Whether the slide is a folder of OME-Zarr."""
+        return _ending(self.path) == _ZARR
+
+    @property
+    def compression(self) -> Literal["jpeg", "lossless"]:
+        """How its tiles are kept; see `edgeleuk.slide.pyramid.PyramidPlan`."""
+        return "lossless" if self.is_lossless or self.is_zarr else "jpeg"
 
     @property
     def fields(self) -> Path:
@@ -105,12 +128,16 @@ def require_slide(options: SlideOptions) -> None:
     MissingDependencyError
         The extra is not installed.
     """
-    require_tifffile()
+    if options.is_zarr:
+        require_zarr()
+        require_room(options.path, is_own_zarr)
+    else:
+        require_tifffile()
     if not options.path.absolute().parent.is_dir():
         raise UsageError(
             "the folder of the slide does not exist", got=options.path.parent, cure="make it first"
         )
-    for path in (options.path, options.geojson):
+    for path in (options.geojson,) if options.is_zarr else (options.path, options.geojson):
         if (path.exists() or path.is_symlink()) and not is_forced():
             raise UsageError(f"{path} exists", cure="choose another name for the slide, or pass --force")
         require_replaceable(path, lambda _: False, "name for the slide")
@@ -322,7 +349,7 @@ class _Made:
             placement.width,
             placement.height,
             placement.px_per_um,
-            "lossless" if options.is_lossless else "jpeg",
+            options.compression,
             first_level=first_level,
         )
         facts = SlideFacts(
@@ -343,13 +370,16 @@ class _Made:
                 yield cell
 
         # Neither picture nor cells take their place unless both can.
-        with part_of(options.geojson) as (_, file), part_of(options.path) as (part, _):
+        with part_of(options.geojson) as (_, file), _part_of_slide(options) as part:
             with read_session(session) as reader:
                 cells = write_cells(file, noted(cells_on_slide(reader, placement, shrink)))
                 left_out = reader.counts().cells - cells
             blender = Blender(placement.fields, self._size, self._picture)
             with progress_bar("writing the slide") as report:
-                write_pyramid(part, plan, blender.draw, ome_xml(facts, placement, rois), report)
+                if options.is_zarr:
+                    write_zarr(part, plan, blender.draw, zarr_attributes(facts, placement, plan), report)
+                else:
+                    write_tiff(part, plan, blender.draw, ome_xml(facts, placement, rois), report)
         return self._written(facts, cells, left_out)
 
     def _corner_um(self) -> tuple[float, float]:
@@ -370,7 +400,7 @@ class _Made:
             width=facts.size[0],
             height=facts.size[1],
             px_per_um=facts.px_per_um,
-            compression="lossless" if options.is_lossless else "jpeg",
+            compression=options.compression,
             shrink=facts.shrink,
             fields=len(placement.fields),
             missing=self._missing,
@@ -384,6 +414,17 @@ class _Made:
             cells_left_out=left_out,
             light=self._light,
         )
+
+
+@contextlib.contextmanager
+def _part_of_slide(options: SlideOptions) -> Iterator[Path]:
+    """Make a file, or a folder, that takes the slide's place when the body has run through."""
+    if options.is_zarr:
+        with whole_folder(options.path, is_own_zarr) as folder:
+            yield folder
+    else:
+        with part_of(options.path) as (part, _):
+            yield part
 
 
 def _light(

@@ -175,13 +175,13 @@ def whole_folder(path: Path, is_ours: Callable[[Path], bool]) -> Iterator[Path]:
     UsageError
         Something is there already.
     """
-    _require_room(path, is_ours)
+    require_room(path, is_ours)
     part = path.with_name(f".edgeleuk-{secrets.token_hex(8)}.part")
     before = path.with_name(f".edgeleuk-{secrets.token_hex(8)}.before")
     part.mkdir()
     try:
         yield part
-        _require_room(path, is_ours)
+        require_room(path, is_ours)
         if path.exists():
             path.rename(before)
         try:
@@ -196,8 +196,14 @@ def whole_folder(path: Path, is_ours: Callable[[Path], bool]) -> Iterator[Path]:
                 shutil.rmtree(folder)
 
 
-def _require_room(path: Path, is_ours: Callable[[Path], bool]) -> None:
-    """Refuse to write over a folder, unless by force and one that edgeleuk made: others may hold anything."""
+def require_room(path: Path, is_ours: Callable[[Path], bool]) -> None:
+    """Refuse to write over a folder, unless by force and one that edgeleuk made: others may hold anything.
+
+    Raises
+    ------
+    UsageError
+        There is one, or something that is no folder.
+    """
     if not (path.exists() or path.is_symlink()):
         return
     if path.is_symlink() or not path.is_dir():

@@ -288,6 +288,8 @@ class SlideWritten(Printed, frozen=True, kw_only=True):
         Of the picture, px.
     px_per_um : float
         Of the picture.
+    compression : str
+        How its tiles are kept; those of OME-Zarr are always lossless.
     shrink : int
         1, or how many pixels of a field are one of the picture, where the disk had no room for all.
     fields, missing : int

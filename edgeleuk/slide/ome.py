@@ -5,6 +5,7 @@ Schema: https://www.openmicroscopy.org/Schemas/OME/2016-06/ome.xsd.
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
 from typing import TYPE_CHECKING, NamedTuple
@@ -105,7 +106,7 @@ def ome_xml(facts: SlideFacts, placement: Placement, rois: Sequence[str]) -> str
             f' Creator="edgeleuk {__version__}">',
             *_instrument(facts.objective),
             f'<Image ID="Image:0" Name={quoteattr(facts.name)}>',
-            f"<Description>{escape(_description(facts))}</Description>",
+            f"<Description>{escape(description_of(facts))}</Description>",
             *_objective_settings(facts.objective),
             *_pixels(facts),
             *(f'<ROIRef ID="ROI:{number}"/>' for number in range(len(rois))),
@@ -120,7 +121,8 @@ def ome_xml(facts: SlideFacts, placement: Placement, rois: Sequence[str]) -> str
     )
 
 
-def _description(facts: SlideFacts) -> str:
+def description_of(facts: SlideFacts) -> str:
+    """Return what a reader must know of a slide, in sentences."""
     parts = [f"{RESEARCH_USE} Light: {facts.light}."]
     if facts.simulated:
         parts.insert(0, "SIMULATED: drawn, not photographed.")
@@ -156,20 +158,41 @@ def _pixels(facts: SlideFacts) -> Iterator[str]:
     yield f' PositionY="{y:.3f}" PositionYUnit="&#181;m"/></Pixels>'
 
 
-def _fields(placement: Placement, shrink: int) -> Iterator[str]:
-    """Write where the stage was in each field, where it lies in the file, and what is wrong with it."""
-    # Another namespace than OME's: what it holds is ours.
-    yield '<Fields xmlns="urn:edgeleuk:fields">'
+def field_facts(placement: Placement, shrink: int) -> Iterator[dict[str, str | float]]:
+    """Tell where the stage was in each field, where it lies in the file, and what is wrong with it.
+
+    Parameters
+    ----------
+    placement : Placement
+    shrink : int
+        How many pixels of a field are one of the file in each direction.
+    """
     for placed in placement.fields:
         place = placed.field
-        yield f'<Field Number="{place.number}" Row="{place.row}" Column="{place.column}"'
-        yield f' StageX_um="{place.x_um:.3f}" StageY_um="{place.y_um:.3f}"'
-        yield f' X="{placed.x / shrink:g}" Y="{placed.y / shrink:g}"'
-        yield f' PlacedBy="{"registration" if placed.is_registered else "stage"}"'
+        facts: dict[str, str | float] = {
+            "Number": place.number,
+            "Row": place.row,
+            "Column": place.column,
+            "StageX_um": round(place.x_um, 3),
+            "StageY_um": round(place.y_um, 3),
+            "X": placed.x / shrink,
+            "Y": placed.y / shrink,
+            "PlacedBy": "registration" if placed.is_registered else "stage",
+        }
         if placed.has_lost_steps:
             x, y = placed.lost_um
-            yield f' LostSteps="true" LostX_um="{x:.1f}" LostY_um="{y:.1f}"'
-        yield "/>"
+            facts |= {"LostSteps": True, "LostX_um": round(x, 1), "LostY_um": round(y, 1)}
+        yield facts
+
+
+def _fields(placement: Placement, shrink: int) -> Iterator[str]:
+    # Another namespace than OME's: what it holds is ours.
+    yield '<Fields xmlns="urn:edgeleuk:fields">'
+    for facts in field_facts(placement, shrink):
+        words = (
+            f'{key}="{fact if isinstance(fact, str) else json.dumps(fact)}"' for key, fact in facts.items()
+        )
+        yield f"<Field {' '.join(words)}/>"
     yield "</Fields>"
 
 

@@ -1,4 +1,4 @@
-"""A slide of the virtual microscope as OME-TIFF: seams, places of cells, memory, time beside the scan's.
+"""A slide of the virtual microscope as OME-TIFF and OME-Zarr: seams, places of cells, memory, time.
 
 Prints each bar on standard error and JSON on standard output; exits 3 when one is missed. With
 `--fields-only` the fields are taken without focus, network and session: so a large area is measured in less
@@ -114,15 +114,28 @@ def fields_alone(microscope: VirtualMicroscope, plan: ScanPlan, folder: Path, sl
 
 def written(session: Path, slide: SlideOptions) -> tuple[dict[str, Any], dict[str, float], float]:
     """Write the slide by the command; what it prints, seconds, and MB of memory at most."""
-    words = [sys.executable, "-c", _COMMAND, "slide", session, slide.path, "--json"]
-    began = time.monotonic()
+    words = [sys.executable, "-c", _COMMAND, "slide", session, slide.path, "--fields", slide.fields, "--json"]
+    began, before = time.monotonic(), _processor_s()
     done = subprocess.run([*map(str, words)], cwd=ROOT, capture_output=True, text=True, check=False)
     took = {"writing": time.monotonic() - began}
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    took["writing, processor"] = used.ru_utime + used.ru_stime
+    took["writing, processor"] = _processor_s() - before
     if done.returncode:
         sys.exit(f"edgeleuk slide failed: {done.stderr}")
     return json.loads(done.stdout), took, int(done.stderr.split()[-1]) / 1024
+
+
+def _processor_s() -> float:
+    """Processor time of all programs that were run and have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def as_zarr(session: Path, slide: SlideOptions) -> dict[str, float]:
+    """Write the same slide as OME-Zarr; seconds, MB of memory at most, bytes and files."""
+    other = SlideOptions(slide.path.with_name("z.ome.zarr"), spool=slide.fields)
+    _, took, most_mb = written(session, other)
+    sizes = [path.stat().st_size for path in other.path.rglob("*") if path.is_file()]
+    return {**took, "memory": most_mb, "bytes": sum(sizes), "files": len(sizes)}
 
 
 def really_shown(microscope: VirtualMicroscope, spool: FieldSpool) -> tuple[dict[int, tuple[int, int]], int]:
@@ -195,6 +208,7 @@ def main() -> int:
             seconds = scanned(microscope, plan, folder, slide)
         facts, writing, most_mb = written(folder / "s.db", slide)
         seconds |= writing
+        zarr = as_zarr(folder / "s.db", slide)
         with FieldSpool(slide.fields) as spool:
             shown, late = really_shown(microscope, spool)
         seam, field, origin = places(shown, slide.path)
@@ -204,6 +218,7 @@ def main() -> int:
         "seams <= 1 px": (seam, seam <= 1),
         "places of fields, and so of their cells, <= 2 px": (field, field <= 2),
         f"memory of the process <= {MOST_MB} MB": (most_mb, most_mb <= MOST_MB),
+        f"the same for OME-Zarr <= {MOST_MB} MB": (zarr["memory"], zarr["memory"] <= MOST_MB),
     }
     if not options.fields_only:
         share = (seconds["keeping"] + seconds["writing"]) / seconds["scan"]
@@ -215,6 +230,7 @@ def main() -> int:
         "slide": facts,
         "fields_shown_late": late,
         "bytes": sizes,
+        "zarr": zarr,
         "seconds": seconds,
         "load": os.getloadavg()[0],
         # By the segmentation, which has its own idea of a cell's middle.

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import resource
+import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import ome_types
 import openslide
 import pytest
 import tifffile  # noqa: TID253 - it is what reads the slide
+from geojson_rules import rings_of_geojson
 from shapely.geometry import Polygon, shape
 from slides import SIZE, corner_of, displacements, keep, truth_of, virtual_microscope, walk
 from virtual_stage import VirtualStage
@@ -76,6 +78,14 @@ def annotated(path: Path) -> list[dict[str, str]]:
     [annotation] = ome.structured_annotations
     [fields] = annotation.value.any_elements
     return [dict(field.attributes) for field in fields.children]
+
+
+def ended_with(monkeypatch: pytest.MonkeyPatch, *words: object) -> object:
+    """Run a command, and return its exit code."""
+    monkeypatch.setattr("sys.argv", ["edgeleuk", *map(str, words)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return ended.value.code
 
 
 class TestOfAScan:
@@ -151,6 +161,9 @@ class TestOfAScan:
             # The outline is the segmentation's; of another cell it would be a radius away.
             assert near < 0.2
 
+    def test_the_cells_keep_to_the_rules_of_geojson(self, scanned: Scanned) -> None:
+        assert rings_of_geojson(scanned.options.geojson.read_bytes())
+
     def test_openslide_reads_pixels_and_scale(self, scanned: Scanned) -> None:
         with openslide.OpenSlide(scanned.options.path) as slide:
             assert slide.dimensions == (scanned.written.width, scanned.written.height)
@@ -167,10 +180,7 @@ class TestOfAScan:
     ) -> None:
         out = tmp_path / "again.ome.tiff"
         words = ["slide", scanned.session, out, "--fields", scanned.options.fields, "--json"]
-        monkeypatch.setattr("sys.argv", ["edgeleuk", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        assert ended.value.code in (0, None)
+        assert ended_with(monkeypatch, *words) in (0, None)
         printed = json.loads(capsys.readouterr().out)
         assert printed["compression"] == "jpeg"
         first, second = tifffile.imread(scanned.options.path), tifffile.imread(out)
@@ -231,6 +241,103 @@ def small_disk(most_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
+class TestOmeZarr:
+    @pytest.fixture(autouse=True)
+    def zarr(self) -> Any:
+        return pytest.importorskip("zarr", reason="zarr 3 needs Python 3.11")
+
+    def test_again_it_holds_the_pixels_and_the_cells_of_the_lossless_tiff(
+        self,
+        scanned: Scanned,
+        zarr: Any,
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        out = tmp_path / "again.ome.zarr"
+        assert ended_with(
+            monkeypatch, "slide", scanned.session, out, "--fields", scanned.options.fields, "--json"
+        ) in (0, None)
+        printed = json.loads(capsys.readouterr().out)
+        assert printed["compression"] == "lossless"
+        group = zarr.open_group(out, mode="r")
+        assert np.array_equal(np.moveaxis(group["0"][:], 0, 2), tifffile.imread(scanned.options.path))
+        [multiscale] = group.attrs["ome"]["multiscales"]
+        [scale] = multiscale["datasets"][0]["coordinateTransformations"]
+        assert scale["scale"][1:] == pytest.approx([1 / printed["px_per_um"]] * 2)
+        assert scale["scale"][1:] == pytest.approx([1 / 13] * 2, rel=2e-3)
+        own = group.attrs["edgeleuk"]
+        assert "SIMULATED" in own["description"]
+        fields = [{key: str(fact) for key, fact in field.items()} for field in own["fields"]]
+        assert fields == annotated(scanned.options.path)
+        assert (tmp_path / "again.geojson").read_bytes() == scanned.options.geojson.read_bytes()
+
+    def test_a_scan_writes_it(self, zarr: Any, tmp_path: Path) -> None:
+        stage = VirtualStage(virtual_microscope(), take_out_um=5.0)
+        options = SlideOptions(tmp_path / "s.ome.zarr")
+        with MjpegServer(lambda: stage().pixels, "127.0.0.1", 0, fps=25.0) as server:
+            camera = f"http://127.0.0.1:{server.port}/stream"
+            run = RunOptions(tmp_path / "s.db", draw=False)
+            summary, error = scan(camera, "default", RunSettings(), stage, ScanPlan(50.0, 40.0), run, options)
+        assert error is None
+        written = summary.slide
+        assert zarr.open_group(options.path, mode="r")["0"].shape == (3, written.height, written.width)
+        assert sorted(path.name for path in tmp_path.glob("s.[og]*")) == ["s.geojson", "s.ome.zarr"]
+
+    def test_a_folder_that_is_there(self, zarr: Any, tmp_path: Path, session: Path) -> None:
+        options = SlideOptions(tmp_path / "s.ome.zarr")
+        keep(options.fields, walk(ScanPlan(50.0, 40.0)), kept="jpeg")
+        options.path.mkdir()
+        (options.path / "somebody's").touch()
+        with pytest.raises(UsageError, match="edgeleuk did not make it"):
+            slide_of_session(session, options)
+        overwrite(force=True)
+        try:
+            with pytest.raises(UsageError, match="edgeleuk did not make it"):
+                slide_of_session(session, options)
+            (options.path / "somebody's").unlink()
+            options.path.rmdir()
+            slide_of_session(session, options)
+            (options.path / "of the first").touch()
+            overwrite(force=False)
+            with pytest.raises(UsageError, match="or pass --force"):
+                slide_of_session(session, options)
+            overwrite(force=True)
+            _, error = slide_of_session(session, options)
+        finally:
+            overwrite(force=False)
+        assert error is None
+        assert sorted(path.name for path in options.path.iterdir()) == ["0", "zarr.json"]
+        assert not list(tmp_path.glob(".edgeleuk-*"))
+
+    def test_a_disk_that_fills_leaves_a_smaller_slide_that_opens(
+        self, zarr: Any, tmp_path: Path, session: Path
+    ) -> None:
+        options = SlideOptions(tmp_path / "s.ome.zarr", is_lossless=True)
+        keep(options.fields, walk(PLAN))
+        with small_disk(500_000):
+            written, error = slide_of_session(session, options)
+        assert isinstance(error, UsageError)
+        assert error.what == f"the disk is full: {options.path} holds the slide at 1/4 of its resolution"
+        group = zarr.open_group(options.path, mode="r")
+        assert group["0"][:].shape == (3, written.height, written.width)
+        [scale] = group.attrs["ome"]["multiscales"][0]["datasets"][0]["coordinateTransformations"]
+        assert scale["scale"][1:] == pytest.approx([4 / 13] * 2, rel=2e-3)
+        assert not list(tmp_path.glob(".edgeleuk-*"))
+
+    def test_without_the_extra(
+        self,
+        tmp_path: Path,
+        session: Path,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "zarr", None)
+        assert ended_with(monkeypatch, "slide", session, tmp_path / "s.ome.zarr") == 5
+        said = " ".join(capsys.readouterr().err.split())
+        assert "zarr is not installed; pip install 'edgeleuk[zarr]'" in said
+
+
 class TestTrouble:
     def test_a_stage_that_lost_steps_marks_the_fields(self, tmp_path: Path, session: Path) -> None:
         walked = walk(ScanPlan(125.0, 90.0), lambda number: (12.0, 0.0) if number >= 9 else (0.0, 0.0))
@@ -279,7 +386,9 @@ class TestTrouble:
             written, error = slide_of_session(session, options)
         assert written is None
         assert "the disk is full, and" in str(error)
-        assert {path.name for path in tmp_path.iterdir()} == {"s.db", "s.ome.tiff.fields"}
+        # SQLite could not make its own files whole, and left them beside the session.
+        left = {path.name for path in tmp_path.iterdir()} - {"s.db-shm", "s.db-wal"}
+        assert left == {"s.db", "s.ome.tiff.fields"}
 
     def test_what_is_refused(self, tmp_path: Path, session: Path) -> None:
         options = SlideOptions(tmp_path / "s.ome.tiff")

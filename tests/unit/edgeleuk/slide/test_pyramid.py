@@ -9,8 +9,9 @@ import pytest
 import tifffile  # noqa: TID253 - it is what reads the slide
 
 from edgeleuk.slide.blending import GROUND, Blender
+from edgeleuk.slide.ome_tiff import write_tiff
 from edgeleuk.slide.placement import Placed
-from edgeleuk.slide.pyramid import PyramidPlan, write_pyramid
+from edgeleuk.slide.pyramid import PyramidPlan
 from edgeleuk.stage.base import ScanField
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def written(path: Path, pixels: np.ndarray, **options: object) -> Path:
     height, width = pixels.shape[:2]
     padded = np.pad(pixels, ((0, 512), (0, 512), (0, 0)), constant_values=GROUND)
     plan = PyramidPlan(width, height, 13.0, **options)
-    write_pyramid(path, plan, lambda x, y, side: padded[y : y + side, x : x + side], XML)
+    write_tiff(path, plan, lambda x, y, side: padded[y : y + side, x : x + side], XML)
     return path
 
 

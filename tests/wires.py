@@ -50,6 +50,12 @@ class Wire:
                 one.shutdown(socket.SHUT_RDWR)
             one.close()
 
+    @property
+    def carries(self) -> bool:
+        """Whether somebody has connected since the last cut."""
+        with self._lock:
+            return bool(self._pairs)
+
     def mend(self) -> None:
         """Let new connections through again."""
         self._is_down = False

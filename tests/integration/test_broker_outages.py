@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -123,6 +124,9 @@ def test_a_network_that_is_cut(tmp_path: Path, mosquitto: Mosquitto, monkeypatch
         wire = Wire(mosquitto.port)
 
         def cut() -> None:
+            # On a busy machine it takes a while to come back.
+            while not wire.carries:
+                time.sleep(0.01)
             wire.cut()
 
         def mend() -> None:

@@ -303,7 +303,7 @@ def test_ten_thousand_silent_connections_keep_nobody_out(open_site: Site) -> Non
                 wire.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
             wires.append(wire)
             if number % 1000 == 999:
-                assert httpx.get(open_site.base + "/").status_code == 200
+                assert httpx.get(open_site.base + "/", timeout=60).status_code == 200
         assert still_open(wires) <= bounds.MOST_CONNECTIONS
     finally:
         for wire in wires:
@@ -435,7 +435,7 @@ def test_ten_thousand_that_never_agree_on_keys_keep_nobody_out(tmp_path: Path) -
     with site(tmp_path, options=ServeOptions(certificate=made, key=key)) as found:
         wires = [socket.create_connection(("127.0.0.1", found.served.port), 10) for _ in range(MANY)]
         try:
-            assert httpx.get(found.base + "/", verify=trusting).status_code == 200
+            assert httpx.get(found.base + "/", verify=trusting, timeout=60).status_code == 200
             assert still_open(wires) <= bounds.MOST_BEGUN
         finally:
             for wire in wires:

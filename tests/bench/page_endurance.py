@@ -19,25 +19,24 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import urllib.request
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
 from unittest import mock
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "firmware_bridge"), str(ROOT / "tests")]
 
 from bench.endurance import rss_mb  # noqa: E402
-from playwright.sync_api import sync_playwright  # noqa: E402
 from served import cell_of, site, summary_of  # noqa: E402
+from websockets.sync.client import connect  # noqa: E402
 
 from edgeleuk.reports.pdf import find_chromium  # noqa: E402
 from edgeleuk.results import Counted, Decision  # noqa: E402
 from edgeleuk.virtual.microscope import VirtualMicroscope  # noqa: E402
 from edgeleuk.virtual.render import VirtualSlide  # noqa: E402
-
-if TYPE_CHECKING:
-    from playwright.sync_api import Browser
 
 BAR_MB = 20.0
 STATES = 57_600
@@ -45,8 +44,17 @@ FIELDS = 24
 # Of the run's clock: a state each half second, ten pictures and fields each second.
 FAST = 10
 _CALLS = (Decision.BLAST, Decision.NORMAL, Decision.UNCERTAIN)
-_COUNTS = "() => Number(document.getElementById('total').textContent.replace(/\\D/g, '')) > 0"
-_EVENTS = "() => [...document.querySelectorAll('#events tr')].map((row) => row.cells[2].textContent)"
+_COUNTS = "Number(document.getElementById('total').textContent.replace(/\\D/g, '')) > 0"
+_EVENTS = "[...document.querySelectorAll('#events tr')].map((row) => row.cells[2].textContent)"
+
+
+_COUNT_STATES = """
+window.states = 0;
+const Wire = WebSocket;
+window.WebSocket = class extends Wire {
+  constructor(...words) { super(...words); this.addEventListener("message", () => { window.states += 1; }); }
+};
+"""
 
 
 class Look(NamedTuple):
@@ -103,17 +111,59 @@ def say(base: str, text: str) -> None:
     urllib.request.urlopen(asked).close()
 
 
-def drawing_process() -> int:
-    """Return the browser's process that draws the page: its largest renderer."""
-    renderers = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (entry / "cmdline").read_bytes()
-            if b"--type=renderer" in words and os.getpid() in _ancestors(int(entry.name)):
-                renderers.append(int(entry.name))
-        except OSError:
-            continue
-    return max(renderers, key=rss_mb)
+class Chromium:
+    """Debian's Chromium with one page, asked by its debugging protocol.
+
+    Playwright would have it keep what comes over the network, for its events: up to a gigabyte of a stream.
+    """
+
+    def __init__(self, profile: str, address: str) -> None:
+        words = [find_chromium(), "--headless=new", f"--user-data-dir={profile}", "--window-size=1024,768"]
+        words += [
+            "--remote-debugging-port=0",
+            *(["--no-sandbox"] if os.geteuid() == 0 else []),
+            "about:blank",
+        ]
+        self._program = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        told = Path(profile) / "DevToolsActivePort"
+        while not (told.exists() and told.read_text()):
+            time.sleep(0.05)
+        self._port = told.read_text().splitlines()[0]
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/json/list") as answer:
+            (page,) = [one for one in json.load(answer) if one["type"] == "page"]
+        self._wire = connect(page["webSocketDebuggerUrl"], max_size=None)
+        self._asked = 0
+        self.call("Page.enable")
+        self.call("Page.addScriptToEvaluateOnNewDocument", source=_COUNT_STATES)
+        self.call("Page.navigate", url=address)
+
+    def call(self, method: str, **parameters: object) -> dict[str, Any]:
+        self._asked += 1
+        self._wire.send(json.dumps({"id": self._asked, "method": method, "params": parameters}))
+        while True:
+            told: dict[str, Any] = json.loads(self._wire.recv(60))
+            if told.get("id") == self._asked:
+                return dict(told["result"])
+
+    def value(self, script: str) -> Any:
+        return self.call("Runtime.evaluate", expression=script, returnByValue=True)["result"].get("value")
+
+    def drawing_mb(self) -> float:
+        """Return the memory of the process that draws the page: of its renderers the largest."""
+        found = [0.0]
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                is_one = b"--type=renderer" in (entry / "cmdline").read_bytes()
+                if is_one and self._program.pid in _ancestors(int(entry.name)):
+                    found.append(rss_mb(int(entry.name)))
+            except OSError:
+                continue
+        return max(found)
+
+    def close(self) -> None:
+        self._wire.close()
+        self._program.terminate()
+        self._program.wait()
 
 
 def _ancestors(pid: int) -> list[int]:
@@ -125,32 +175,22 @@ def _ancestors(pid: int) -> list[int]:
     return found
 
 
-def watch(browser: Browser, base: str, server: int, states: int) -> tuple[list[Look], list[str]]:
+def watch(page: Chromium, base: str, server: int, states: int) -> tuple[list[Look], list[str]]:
     """Look until the page has taken so many states; return what was seen, and the notes that were not."""
-    page = browser.new_page(viewport={"width": 1024, "height": 768})
-    taken = 0
-
-    def count(_: object) -> None:
-        nonlocal taken
-        taken += 1
-
-    page.on("websocket", lambda wire: wire.on("framereceived", count))
-    scripts = page.context.new_cdp_session(page)
-    page.goto(base)
-    page.wait_for_function(_COUNTS)
-    drawing = drawing_process()
+    while not page.value(_COUNTS):
+        time.sleep(0.1)
     looks: list[Look] = []
     said: list[str] = []
     shown: set[str] = set()
-    while taken < states:
+    while not looks or looks[-1].states < states:
         for _ in range(10):
             said.append(f"note {len(said) + 1} of the night")
             say(base, said[-1])
-            page.wait_for_timeout(1000)
-        scripts.send("HeapProfiler.collectGarbage")
-        used = scripts.send("Runtime.getHeapUsage")["usedSize"] / 1e6
-        looks.append(Look(taken, rss_mb(server), used, rss_mb(drawing)))
-        shown |= set(page.evaluate(_EVENTS))
+            time.sleep(1)
+        page.call("HeapProfiler.collectGarbage")
+        used = page.call("Runtime.getHeapUsage")["usedSize"] / 1e6
+        looks.append(Look(int(page.value("window.states")), rss_mb(server), used, page.drawing_mb()))
+        shown |= set(page.value(_EVENTS))
         if len(looks) % 20 == 1:
             print(looks[-1], file=sys.stderr, flush=True)
     return looks, [text for text in said if text not in shown]
@@ -165,16 +205,15 @@ def main() -> int:
     if options.be_run:
         be_run(options.be_run)
         return 0
-    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_chromium(), args=arguments)
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as profile:
         words = [sys.executable, __file__, "--be-run", folder]
         with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as run:
-            assert run.stdout is not None
-            looks, missing = watch(browser, run.stdout.readline().strip(), run.pid, options.states)
             assert run.stdin is not None
+            assert run.stdout is not None
+            base = run.stdout.readline().strip()
+            with closing(Chromium(profile, base)) as page:
+                looks, missing = watch(page, base, run.pid, options.states)
             run.stdin.close()
-        browser.close()
     settled = [one for one in looks if one.states >= options.states / 10]
     growth = {
         name: round(max(getattr(one, name) for one in settled) - getattr(settled[0], name), 1)

@@ -68,7 +68,10 @@ export function watchStream(path, canvas, ended) {
     for (let got = await reader.read(); !got.done; got = await reader.read()) {
       parts.add(got.value);
       const jpeg = parts.newest();
-      if (jpeg) await draw(canvas, jpeg);
+      if (!jpeg) continue;
+      await draw(canvas, jpeg);
+      // No faster than the screen shows, and not where nobody looks.
+      await new Promise(requestAnimationFrame);
     }
   };
   watch().catch(() => {}).finally(() => { if (!given.signal.aborted) ended(); });

@@ -107,11 +107,12 @@ def test_an_end_in_the_middle_costs_nothing(
         _, err = process.communicate(timeout=60)
     assert process.returncode == (-9 if number == signal.SIGKILL else 130), err
     assert "Traceback" not in err
-    if number != signal.SIGKILL:
+    kept = out.read_bytes()
+    if number != signal.SIGKILL and kept != alone:
+        # A fast machine may have judged all of them by then.
         assert "the same command goes on from there" in err
     assert workers
     assert all(map(is_gone, workers))
-    kept = out.read_bytes()
     assert alone.startswith(kept)
     # As if the power had failed in the middle of a line.
     out.write_bytes(alone[: len(kept) + 100])

@@ -71,7 +71,7 @@ class EarlierField(NamedTuple):
 
 if TYPE_CHECKING:
     # A field, the size in whose pixels it is placed, how many of these one of its own is, and its looks.
-    _Described = tuple[EarlierField, tuple[int, int], float, Future[tuple[Texture, Spots]] | None]
+    _Ahead = tuple[EarlierField, tuple[int, int], float, Future[tuple[Texture, Spots]] | None]
 
 
 class FieldTracker:
@@ -104,17 +104,17 @@ class FieldTracker:
         on all processors; `meanwhile` is called after each field.
         """
         with ThreadPoolExecutor(cv2.getNumberOfCPUs(), thread_name_prefix="recall") as pool:
-            for field, shape, zoom, seen in self._described(past, pool):
+            for field, shape, zoom, seen in self._looked_at(past, pool):
                 self._recall(field, _view(field.placed, shape), zoom, None if seen is None else seen.result())
                 meanwhile()
 
-    def _described(self, past: Iterable[EarlierField], pool: ThreadPoolExecutor) -> Iterator[_Described]:
+    def _looked_at(self, past: Iterable[EarlierField], pool: ThreadPoolExecutor) -> Iterator[_Ahead]:
         """Yield fields in their order, a few ahead of who asks, with what each looks like."""
-        ahead: deque[_Described] = deque()
+        ahead: deque[_Ahead] = deque()
         for field in past:
             shape, zoom = self._sized((field.height, field.width))
             texture = field.placed.texture
-            seen = None if texture is None else pool.submit(_described, texture, shape)
+            seen = None if texture is None else pool.submit(_look_of, texture, shape)
             ahead.append((field, shape, zoom, seen))
             if len(ahead) > _MOST_AHEAD:
                 yield ahead.popleft()
@@ -181,7 +181,7 @@ class FieldTracker:
         return (shape, 1.0) if zoom is None else (self._first, zoom)
 
 
-def _described(texture: Texture, shape: tuple[int, int]) -> tuple[Texture, Spots]:
+def _look_of(texture: Texture, shape: tuple[int, int]) -> tuple[Texture, Spots]:
     texture = texture.of_size(shape)
     return texture, Spots.of(texture)
 

@@ -277,6 +277,11 @@ class LiveState:
         """Return the newest field."""
         return self._field
 
+    def newest_cells(self) -> tuple[NewCell, ...]:
+        """Return the cells that were counted lately, the oldest first."""
+        with self._lock:
+            return tuple(self._cells.values())
+
     def cell(self, track: int) -> NewCell | None:
         """Return one of the newest cells."""
         with self._lock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, HTTPException, Request, WebSocket
@@ -18,9 +19,10 @@ from edgeleuk.session.pictures import thumbnail
 from edgeleuk.session.reader import read_session
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from concurrent.futures import Future
 
-    from edgeleuk.serve.live import LiveState
+    from edgeleuk.serve.live import LiveState, NewCell
 
 # The page hears at most twice a second, and at least once.
 _HEARS_EVERY_S = 0.5
@@ -32,6 +34,8 @@ _DONE_WITHIN_S = 3.0
 _STAGE_WITHIN_S = 60.0
 _GOING_AWAY = 1001
 _MOST_EVENTS = 1000
+# Track and bytes, the greater first.
+_PICTURE_HEAD = struct.Struct(">QI")
 
 
 class Words(BaseModel):
@@ -77,8 +81,8 @@ def live_router(state: LiveState) -> APIRouter:
         return Response(found.value, media_type="application/json", headers={"cache-control": "no-store"})
 
     @router.websocket("/api/live")
-    async def live(socket: WebSocket) -> None:
-        await _tell(state, socket)
+    async def live(socket: WebSocket, pictures: bool = False) -> None:
+        await _tell(state, socket, pictures=pictures)
 
     @router.get("/api/events")
     def events(after: int = 0) -> list[dict[str, Any]]:
@@ -179,9 +183,10 @@ async def _done(asked: Future[None], within_s: float = _DONE_WITHIN_S) -> Done:
     return Done(done=True)
 
 
-async def _tell(state: LiveState, socket: WebSocket) -> None:
+async def _tell(state: LiveState, socket: WebSocket, *, pictures: bool) -> None:
     """Send the state to one page, the newest only, until it goes or the run has ended."""
     await socket.accept()
+    sent: frozenset[int] = frozenset()
     gone = asyncio.ensure_future(_until_gone(socket))
     number = 0
     state.listeners += 1
@@ -195,6 +200,11 @@ async def _tell(state: LiveState, socket: WebSocket) -> None:
                 continue
             number = found.number
             await asyncio.wait_for(socket.send_text(found.value.decode()), _SENT_WITHIN_S)
+            if pictures:
+                cells = state.newest_cells()
+                if fresh := pictures_message([cell for cell in cells if cell.track not in sent]):
+                    await asyncio.wait_for(socket.send_bytes(fresh), _SENT_WITHIN_S)
+                sent = frozenset(cell.track for cell in cells)
             if not state.documents.closed:
                 await asyncio.wait([gone], timeout=_HEARS_EVERY_S)
     except (WebSocketDisconnect, asyncio.TimeoutError, RuntimeError):
@@ -203,6 +213,16 @@ async def _tell(state: LiveState, socket: WebSocket) -> None:
     finally:
         state.listeners -= 1
         gone.cancel()
+
+
+def pictures_message(cells: Sequence[NewCell]) -> bytes:
+    """Return small pictures of cells as one message: of each its track, how many bytes, and a JPEG.
+
+    A page of a night shows half a million cells. A request for each leaves browsers with more than they
+    clear away.
+    """
+    jpegs = [(cell.track, thumbnail(cell.pixels)) for cell in cells]
+    return b"".join(_PICTURE_HEAD.pack(track, len(jpeg)) + jpeg for track, jpeg in jpegs)
 
 
 async def _until_gone(socket: WebSocket) -> None:

@@ -80,6 +80,13 @@ def running(page: Page, url: str) -> None:
     expect(page.locator("#phase")).to_contain_text("running")
 
 
+# How many of the cells that the page shows have a picture: something that is not black.
+PICTURED = """() => [...document.querySelectorAll("#cells canvas")].filter((one) => {
+  const { data } = one.getContext("2d").getImageData(0, 0, one.width, one.height);
+  return data.some((byte, at) => at % 4 < 3 && byte > 60);
+}).length"""
+
+
 def beyond(page: Page, before: int) -> None:
     """Wait until the page shows that more cells are counted."""
     total = "Number(document.getElementById('total').textContent.replace(/\\D/g, ''))"
@@ -153,6 +160,16 @@ def test_without_websockets_it_asks(run: Served, context: BrowserContext) -> Non
         "before => Number(document.getElementById('total').textContent.replace(/\\D/g, '')) > before",
         arg=before,
     )
+    page.wait_for_function(f"({PICTURED})() > 0")
+
+
+def test_cells_have_their_pictures_and_no_request_for_each(run: Served, page: Page) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    counting(page, run.url)
+    cells = "document.querySelectorAll('#cells li').length"
+    page.wait_for_function(f"({PICTURED})() === {cells}")
+    assert not [url for url in asked if url.endswith("/picture")]
 
 
 def test_every_control_is_reached_and_works_by_keyboard(stand: Served, page: Page) -> None:

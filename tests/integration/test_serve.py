@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -86,6 +87,21 @@ def until_frames(live: Any, processed: int) -> dict[str, Any]:
             return told
 
 
+def pictures_of(live: Any, wanted: bytes) -> bool:
+    """Hear the page's messages until one holds a cell's picture; those are bytes."""
+    while True:
+        told = live.recv(60)
+        if isinstance(told, bytes):
+            found = []
+            while told:
+                track, length = struct.unpack(">QI", told[:12])
+                found.append((track, told[12 : 12 + length]))
+                told = told[12 + length :]
+            assert len({track for track, _ in found}) == len(found)
+            if wanted in [jpeg for _, jpeg in found]:
+                return True
+
+
 def test_a_run_is_shown_asked_and_ended(tmp_path: Path) -> None:
     session = tmp_path / "s.db"
     with page("--camera", SMALL, "--session", session, "--serve", "0") as found:
@@ -102,6 +118,8 @@ def test_a_run_is_shown_asked_and_ended(tmp_path: Path) -> None:
             if told["cells"]:
                 picture = httpx.get(f"{found.url}/api/cells/{told['cells'][0]['track']}/picture")
                 assert picture.content[:2] == b"\xff\xd8"
+                with connect(f"{found.live}?pictures=true") as pictured:
+                    assert pictures_of(pictured, picture.content)
             with httpx.stream("GET", f"{found.url}/stream.mjpg", timeout=30) as stream:
                 part = next(stream.iter_bytes())
             assert part.startswith(b"--edgeleuk-field\r\nContent-Type: image/jpeg")

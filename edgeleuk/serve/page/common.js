@@ -124,9 +124,10 @@ export async function begin() {
  *
  * A connection that is cut, or silent for longer than `silenceMs`, is made again after 0.25 s, then later, 0.5 s at
  * most; an attempt that takes longer than 1.5 s is given up. `poll` is asked for first: browsers let a WebSocket wait
- * for seconds when those before it failed. Without WebSocket it is asked for every second.
+ * for seconds when those before it failed. Without WebSocket it is asked for every second. `heard` takes messages,
+ * `pictured` those that are bytes, `changed` how the connection is.
  */
-export function connect(path, poll, heard, changed) {
+export function connect(path, poll, { heard, pictured, changed }) {
   const silenceMs = 4000;
   let waitMs = 250, socket = null, quiet = 0, again = 0;
   const later = () => {
@@ -160,6 +161,7 @@ export function connect(path, poll, heard, changed) {
   function open() {
     clearTimeout(again);
     const one = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${path}`);
+    one.binaryType = "arraybuffer";
     socket = one;
     watch(one, 1500);
     one.onopen = () => watch(one, silenceMs);
@@ -168,7 +170,8 @@ export function connect(path, poll, heard, changed) {
       watch(one, silenceMs);
       waitMs = 250;
       changed("open");
-      heard(JSON.parse(event.data));
+      if (typeof event.data === "string") heard(JSON.parse(event.data));
+      else pictured(event.data);
     };
     one.onclose = one.onerror = () => lost(one);
   }

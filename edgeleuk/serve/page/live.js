@@ -1,6 +1,6 @@
 // The live page: shows the state that the server sends, and asks the run for what a person wants.
 import { ask, begin, clock, connect, element, named, number, onLanguage, percent, t, usesKey, write } from "/page/common.js";
-import { watchStream } from "/page/pictures.js";
+import { draw, watchStream } from "/page/pictures.js";
 
 const MOST_EVENTS = 200;
 const by = (id) => document.getElementById(id);
@@ -79,21 +79,27 @@ function showCells() {
   const list = by("cells");
   by("no-cells").hidden = state.cells.length > 0;
   const there = new Map([...list.children].map((one) => [one.dataset.track, one]));
+  const tracks = new Set(state.cells.map((cell) => String(cell.track)));
+  // What shows cells that have left shows new ones: browsers are slow to clear away what is no longer used.
+  const left = [...list.children].filter((one) => !tracks.has(one.dataset.track));
   const shown = state.cells.map((cell) => {
     const called = cell.decision === "other" && cell.kind ? cell.kind : cell.decision;
     const chance = cell.decision === "other" ? cell.kind_probability : cell.probability;
     const p = chance === null ? "" : t(cell.decision === "other" ? "cells.p_kind" : "cells.p", { p: number(chance, 2) });
     const why = cell.check ? named("check", cell.check) : "";
-    const text = [named("kind", called), p, why].join("|") + (cell.reason || "");
+    const text = [cell.track, named("kind", called), p, why].join("|") + (cell.reason || "");
     let item = there.get(String(cell.track));
     if (!item) {
-      item = element("li", { "data-track": cell.track }, element("img", { src: `/api/cells/${cell.track}/picture?${run}`, alt: "", loading: "lazy" }),
+      item = left.pop() || element("li", {}, element("canvas", { role: "img", width: 96, height: 96 }),
         element("div", { class: "called" }), element("div", { class: "p" }), element("div", { class: "quiet" }));
+      item.dataset.track = cell.track;
+      item.firstChild.getContext("2d").clearRect(0, 0, item.firstChild.width, item.firstChild.height);
+      if (connection === "polling") fetchPicture(cell.track);
     }
     if (item.dataset.text !== text + document.documentElement.lang) {
       item.dataset.text = text + document.documentElement.lang;
       const [image, name, chanceOf, reason] = item.children;
-      image.alt = t("cells.alt", { track: cell.track });
+      image.setAttribute("aria-label", t("cells.alt", { track: cell.track }));
       name.textContent = named("kind", called);
       name.className = `called ${cell.decision}`;
       chanceOf.textContent = p;
@@ -103,6 +109,29 @@ function showCells() {
     return item;
   });
   if (shown.length !== list.children.length || shown.some((one, index) => one !== list.children[index])) list.replaceChildren(...shown);
+}
+
+/** Draw a cell's picture, if the page still shows that cell. */
+function drawCell(track, jpeg) {
+  const item = by("cells").querySelector(`[data-track="${track}"]`);
+  if (item) draw(item.firstChild, jpeg, () => item.dataset.track === String(track)).catch(() => {});
+}
+
+/** Take pictures of new cells as the server sends them: track, length, JPEG. */
+function pictured(buffer) {
+  const view = new DataView(buffer);
+  for (let at = 0; at < buffer.byteLength;) {
+    const track = view.getBigUint64(at), from = at + 12;
+    at = from + view.getUint32(at + 8);
+    drawCell(track, new Uint8Array(buffer, from, at - from));
+  }
+}
+
+async function fetchPicture(track) {
+  try {
+    const answer = await fetch(`/api/cells/${track}/picture`);
+    if (answer.ok) drawCell(track, new Uint8Array(await answer.arrayBuffer()));
+  } catch { /* the picture stays dark */ }
 }
 
 function showDevice() {
@@ -270,4 +299,4 @@ function wire() {
 onLanguage(show);
 await begin();
 wire();
-connect("/api/live", "/api/state", heard, changed);
+connect("/api/live?pictures=true", "/api/state", { heard, pictured, changed });

@@ -1,4 +1,4 @@
-// Draws a stream of JPEGs on a canvas. An image element would show it, too, but browsers keep all that came.
+// Draws JPEGs on canvases. An image element would show them, too, but browsers keep much of all that came.
 
 const HEAD_END = [13, 10, 13, 10];
 const MOST_BYTES = 16_000_000;
@@ -48,8 +48,10 @@ class Parts {
   }
 }
 
-async function draw(canvas, jpeg) {
+/** Draw a JPEG, unless the canvas is for something else by the time that it is read. */
+export async function draw(canvas, jpeg, wanted = () => true) {
   const bitmap = await createImageBitmap(new Blob([jpeg], { type: "image/jpeg" }));
+  if (!wanted()) { bitmap.close(); return; }
   if (canvas.width !== bitmap.width || canvas.height !== bitmap.height) {
     canvas.width = bitmap.width;
     canvas.height = bitmap.height;

@@ -155,7 +155,7 @@ class Chromium:
             try:
                 is_one = b"--type=renderer" in (entry / "cmdline").read_bytes()
                 if is_one and self._program.pid in _ancestors(int(entry.name)):
-                    found.append(rss_mb(int(entry.name)))
+                    found.append(own_mb(entry))
             except OSError:
                 continue
         return max(found)
@@ -164,6 +164,13 @@ class Chromium:
         self._wire.close()
         self._program.terminate()
         self._program.wait()
+
+
+def own_mb(process: Path) -> float:
+    """Memory that a process has made; pages of programs and libraries come and go as the kernel likes."""
+    lines = (process / "status").read_text(encoding="ascii", errors="replace").splitlines()
+    kb = [int(line.split()[1]) for line in lines if line.startswith(("RssAnon:", "RssShmem:"))]
+    return sum(kb) * 1024 / 1e6
 
 
 def _ancestors(pid: int) -> list[int]:

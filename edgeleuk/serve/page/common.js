@@ -28,11 +28,20 @@ export function translate(root = document) {
 /** Call `listener` whenever the language changes. */
 export const onLanguage = (listener) => listeners.push(listener);
 
+// Each is made once: one for each number leaves hundreds of megabytes that browsers are slow to clear away.
+const formats = new Map();
+function format(kind, options) {
+  const key = `${language} ${JSON.stringify(options)}`;
+  if (!formats.has(key)) formats.set(key, new kind(language, options));
+  return formats.get(key);
+}
+const digitsOf = (digits) => ({ minimumFractionDigits: digits, maximumFractionDigits: digits });
+
 export const number = (value, digits = 0) => value === null || value === undefined ? "–"
-  : new Intl.NumberFormat(language, { minimumFractionDigits: digits, maximumFractionDigits: digits }).format(value);
+  : format(Intl.NumberFormat, digitsOf(digits)).format(value);
 export const percent = (share, digits = 1) => share === null || share === undefined ? "–"
-  : new Intl.NumberFormat(language, { style: "percent", minimumFractionDigits: digits, maximumFractionDigits: digits }).format(share);
-export const clock = (at) => new Intl.DateTimeFormat(language, { hour: "2-digit", minute: "2-digit", second: "2-digit" }).format(new Date(at * 1000));
+  : format(Intl.NumberFormat, { style: "percent", ...digitsOf(digits) }).format(share);
+export const clock = (at) => format(Intl.DateTimeFormat, { hour: "2-digit", minute: "2-digit", second: "2-digit" }).format(new Date(at * 1000));
 
 /** Make an element; what is not an element among its children is taken as text. */
 export function element(tag, attributes = {}, ...children) {

@@ -184,6 +184,9 @@ async function takeEvents() {
     try { keepEvents(await ask(`/api/events?after=${lastEvent}`)); } catch { /* the next message tries again */ } finally { fetching = false; }
   }
   if (!fetching) keepEvents(state.events);
+  const shown = `${run} ${lastEvent} ${document.documentElement.lang}`;
+  if (by("events").dataset.shown === shown) return;
+  by("events").dataset.shown = shown;
   rowsOf(by("events"), events.map((one) => [[clock(one.at), ""], [named("event", one.kind), ""], [one.text, ""]]));
 }
 

@@ -39,6 +39,12 @@ def train(
     architecture: Annotated[
         str | None, typer.Option("--architecture", help="Which network [default: resnet].")
     ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            "--teacher", metavar="NAME", help="Whose features a student learns [default: its own teacher]."
+        ),
+    ] = None,
     epochs: Annotated[
         int | None, typer.Option("--epochs", help="Passes over the training cells [default: 20].")
     ] = None,
@@ -83,7 +89,14 @@ def train(
         data,
         out,
         config=config,
-        flags={"architecture": architecture, "epochs": epochs, "seed": seed, "folds": folds, "fold": fold},
+        flags={
+            "architecture": architecture,
+            "teacher": teacher,
+            "epochs": epochs,
+            "seed": seed,
+            "folds": folds,
+            "fold": fold,
+        },
         held_out=held_out,
         answers=answers,
         all_subjects=all_subjects,

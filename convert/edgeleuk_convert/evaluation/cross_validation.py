@@ -35,6 +35,7 @@ from edgeleuk_convert.networks.architectures import architecture
 from edgeleuk_convert.networks.architectures.support_vectors import split_trunk_and_head
 from edgeleuk_convert.training.forest import fit_forest, write_forest
 from edgeleuk_convert.training.inner_folds import inner_answers
+from edgeleuk_convert.training.labels_run import predict_logits
 from edgeleuk_convert.training.out_of_fold import (
     ENDING,
     Answers,
@@ -43,8 +44,8 @@ from edgeleuk_convert.training.out_of_fold import (
     write_answers,
 )
 from edgeleuk_convert.training.settings import load_training_settings
-from edgeleuk_convert.training.support_vectors import FrozenNetwork
-from edgeleuk_convert.training.trainer import AlreadyMade, predict_logits, train
+from edgeleuk_convert.training.support_vectors import FrozenNetwork, features_of
+from edgeleuk_convert.training.trainer import AlreadyMade, train
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -283,18 +284,23 @@ def _train_and_answer(
     progress: Callable[[TrainingProgress], None] | None,
 ) -> Answers:
     model = path.with_name(path.name.replace(ENDING, ".keras"))
-    frozen = architecture(job.architecture).support_vectors
+    entry = architecture(job.architecture)
 
     def features(of: Sequence[LabelledCell]) -> Features:
+        # A student's trunk is each fold's own; one that is not trained is the same in all.
+        if entry.teacher:
+            return features_of(_load(model), cache.tensors(of, job.contract))
         return cache.features(of, job)
 
-    made = AlreadyMade(prints=prints, reader=cache, features=features if frozen else None)
-    record = train(cells, model, job, made=made, progress=progress)
+    known = features if entry.support_vectors and not entry.teacher else None
+    record = train(
+        cells, model, job, made=AlreadyMade(prints=prints, reader=cache, features=known), progress=progress
+    )
     tested = {cell.group for cell in test}
     rest = unique(cell for cell in cells.labelled if cell.group not in tested)
     numbers = cache.numbers(rest, job.contract)
     inner = None
-    if frozen:
+    if entry.support_vectors:
         logits = support_of(model).log_odds(features(test)).astype(np.float64)
         inner = inner_answers(rest, features(rest), numbers, job)
     else:

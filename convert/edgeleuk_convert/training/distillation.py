@@ -1,0 +1,257 @@
+"""Teach a trunk what a larger one sees, without labels.
+
+The teacher looks at each cell in eight ways, turned by right angles and mirrored. The student sees the same
+cell at its own scale and is held against four things: the teacher's map place by place, the pooled features,
+their direction, and how alike the cells of a batch are to each other. All are in units of the features' own
+spread, so that a student that says nothing has a loss of about one in each.
+
+Sources: Hinton et al., "Distilling the knowledge in a neural network", arXiv:1503.02531; Romero et al.,
+"FitNets", ICLR 2015; Park et al., "Relational knowledge distillation", CVPR 2019.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgeleuk.errors import UsageError
+from edgeleuk.inference.preprocessing import MASKS
+from edgeleuk_convert.networks.architectures import architecture, build
+from edgeleuk_convert.networks.architectures.student import MAP_NORM
+from edgeleuk_convert.networks.architectures.support_vectors import FEATURES, MAP
+from edgeleuk_convert.training.gradient import GradientRun
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+
+    from edgeleuk.bundle.manifest import InputContract
+    from edgeleuk.io.console import Progress
+    from edgeleuk_convert.networks.architectures import Keras
+    from edgeleuk_convert.training.checkpoint import Checkpoint, Row
+    from edgeleuk_convert.training.gradient import Batch
+    from edgeleuk_convert.training.plan import TrainingProgress, TrainingSettings
+
+    Tensors = npt.NDArray[np.uint8]
+    Floats = npt.NDArray[np.float32]
+    Halves = npt.NDArray[np.float16]
+
+TURNS = 8
+BATCH = 16
+# Of places without any of the cell: the student need not see them, and must not be free there either.
+LEAST_WEIGHT = 0.05
+# Fields of view may differ by so much.
+FIELD_TOLERANCE = 0.01
+
+
+def distilled(
+    settings: TrainingSettings,
+    tensors: Tensors,
+    teachers: Tensors,
+    checkpoint: Checkpoint,
+    *,
+    tell: Callable[[TrainingProgress], None],
+    look: Progress | None = None,
+) -> tuple[Keras, list[Row]]:
+    """Train a student's trunk.
+
+    Parameters
+    ----------
+    settings : TrainingSettings
+        Of the student; `settings.teacher` names the teacher.
+    tensors, teachers : (n, H, W, C) uint8
+        The same cells as the student and as the teacher see them.
+    checkpoint : Checkpoint
+    tell : callable
+        Told where the training stands.
+    look : callable, optional
+        Told (cells, in all) while the teacher looks at them.
+
+    Returns
+    -------
+    keras.Model
+        With support vectors that are still to be found.
+    list of Row
+        The log.
+    """
+    import keras
+
+    keras.utils.set_random_seed(settings.seed)
+    dtype = "mixed_bfloat16" if settings.mixed_precision else "float32"
+    model, averaged = (build(settings.architecture, settings.contract, dtype=of) for of in (dtype, "float32"))
+    teacher = build(settings.teacher, teacher_contract(settings))
+    lessons = TeacherLessons(settings, tensors, teachers, teacher, grid=_grid(model), look=look)
+    lessons.prepare(model)
+    run = GradientRun(settings, _seeing(model), _seeing(averaged), lessons, checkpoint)
+    rows = run.fit(tell)
+    return averaged, rows
+
+
+def teacher_contract(settings: TrainingSettings) -> InputContract:
+    """Return how crops become the teacher's input.
+
+    Raises
+    ------
+    UsageError
+        The teacher sees another part of the cell than the student, or has other masks.
+    """
+    contract = architecture(settings.teacher).default_input()
+    ours = settings.contract
+
+    def seen(of: InputContract) -> tuple[float, ...]:
+        return of.height / (of.px_per_um or 1), of.width / (of.px_per_um or 1)
+
+    def masks(of: InputContract) -> list[str]:
+        return [name for name in of.channels if name in MASKS]
+
+    fields_differ = not np.allclose(seen(contract), seen(ours), rtol=FIELD_TOLERANCE)
+    if fields_differ or masks(contract) != masks(ours):
+        told = [f"{one[0]:.1f} um, masks {', '.join(two)}" for one, two in
+                ((seen(contract), masks(contract)), (seen(ours), masks(ours)))]  # fmt: skip
+        raise UsageError(
+            f"the teacher {settings.teacher} does not see what {settings.architecture} sees",
+            got=told[0],
+            allowed=told[1],
+            cure="give the student an input of the same field and masks",
+        )
+    return contract
+
+
+class TeacherLessons:
+    """What a teacher sees of cells: the `Lessons` of a student.
+
+    Parameters
+    ----------
+    settings : TrainingSettings
+    tensors, teachers : (n, H, W, C) uint8
+    teacher : keras.Model
+        With pooling and support vectors.
+    grid : tuple of int
+        Rows and columns of the student's map; the teacher's is brought to them.
+    look : callable, optional
+    """
+
+    def __init__(
+        self,
+        settings: TrainingSettings,
+        tensors: Tensors,
+        teachers: Tensors,
+        teacher: Keras,
+        *,
+        grid: tuple[int, int],
+        look: Progress | None = None,
+    ) -> None:
+        self.cells = len(tensors)
+        self._seed, self._grid, self._look = settings.seed, grid, look
+        self._tensors, self._teachers, self._teacher = tensors, teachers, teacher
+        self._mask = settings.contract.channels.index("mask")
+        self._seen: dict[int, tuple[Halves, Floats]] = {}
+        maps, pooled = self._lesson(0)
+        places = maps[:: max(1, len(maps) // 500)].reshape(-1, maps.shape[-1]).astype(np.float32)
+        self._level, self._spread = places.mean(axis=0), places.std(axis=0) + 1e-3
+        self._pooled_mean, self._pooled_spread = pooled.mean(axis=0), pooled.std(axis=0) + 1e-3
+
+    def prepare(self, student: Keras) -> None:
+        """Let the student's map begin at the teacher's level and spread."""
+        channels = self._level.size
+        norm = student.get_layer(MAP_NORM)
+        norm.set_weights([self._spread, self._level, np.zeros(channels), np.ones(channels)])
+
+    def rows(self, epoch: int, count: int) -> npt.NDArray[np.int64]:
+        """Return all cells in a new order, again from the start where an epoch takes more."""
+        order = np.random.default_rng([self._seed, epoch]).permutation(self.cells)
+        for turn in set(self._turns(np.arange(min(self.cells, TURNS)), epoch).tolist()):
+            self._lesson(turn)
+        return np.resize(order, count)
+
+    def batch(self, rows: npt.NDArray[np.int64], epoch: int, step: int) -> Batch:
+        """Return turned cells, and what the teacher sees of them so turned."""
+        del step
+        turns = self._turns(rows, epoch)
+        inputs = np.stack([turned(self._tensors[row], turn) for row, turn in zip(rows, turns, strict=True)])
+        seen = [self._seen[int(turn)] for turn in turns]
+        maps = np.stack([one[0][row] for one, row in zip(seen, rows, strict=True)]).astype(np.float32)
+        pooled = np.stack([one[1][row] for one, row in zip(seen, rows, strict=True)])
+        inside = inputs[..., self._mask].reshape(
+            len(rows), self._grid[0], -1, self._grid[1], inputs.shape[2] // self._grid[1]
+        )
+        weights = inside.mean(axis=(2, 4), dtype=np.float32)[..., None] / 255 + np.float32(LEAST_WEIGHT)
+        return inputs.astype(np.float32), (maps, pooled, weights)
+
+    def loss(self, answers: Keras, targets: tuple[Keras, ...]) -> Keras:
+        """Return the sum of four distances: of maps, features, their directions, and their likenesses."""
+        import tensorflow as tf
+
+        maps, pooled = (tf.cast(one, tf.float32) for one in answers)
+        true_maps, true_pooled, weights = targets
+        far = tf.square((maps - true_maps) / self._spread)
+        of_maps = tf.reduce_sum(tf.reduce_mean(far, axis=-1, keepdims=True) * weights) / tf.reduce_sum(
+            weights
+        )
+        z, true_z = ((one - self._pooled_mean) / self._pooled_spread for one in (pooled, true_pooled))
+        unit, true_unit = (tf.math.l2_normalize(one, axis=-1) for one in (z, true_z))
+        of_features = tf.reduce_mean(tf.square(z - true_z))
+        of_directions = 1 - tf.reduce_mean(tf.reduce_sum(unit * true_unit, axis=-1))
+        likeness = tf.matmul(unit, unit, transpose_b=True)
+        true_likeness = tf.matmul(true_unit, true_unit, transpose_b=True)
+        return of_maps + of_features + of_directions + tf.reduce_mean(tf.square(likeness - true_likeness))
+
+    def judged(self, network: Keras) -> tuple[float | None, float | None]:
+        """Judge by nothing: no cell is held out, and none has a label."""
+        del network
+        return None, None
+
+    def _turns(self, rows: npt.NDArray[np.int64], epoch: int) -> npt.NDArray[np.int64]:
+        # One way an epoch until the teacher has looked in all ways, then all of them in each epoch.
+        return np.full(len(rows), epoch) if epoch < TURNS else (rows + epoch) % TURNS
+
+    def _lesson(self, turn: int) -> tuple[Halves, Floats]:
+        if turn not in self._seen:
+            self._seen[turn] = self._looked(turn)
+        return self._seen[turn]
+
+    def _looked(self, turn: int) -> tuple[Halves, Floats]:
+        import tensorflow as tf
+
+        seeing = _seeing(self._teacher)
+
+        @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
+        def see(batch: Any) -> Any:
+            maps, pooled = seeing(tf.cast(batch, tf.float32), training=False)
+            return tf.cast(tf.image.resize(maps, self._grid, antialias=True), tf.float16), pooled
+
+        parts = []
+        for start in range(0, self.cells, BATCH):
+            batch = [turned(one, turn) for one in self._teachers[start : start + BATCH]]
+            parts.append([np.asarray(one) for one in see(tf.constant(np.stack(batch)))])
+            if self._look is not None:
+                self._look(start + len(batch), self.cells)
+        maps, pooled = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return maps, pooled
+
+
+def turned(tensor: Tensors, turn: int) -> Tensors:
+    """Return one of the eight ways in which a square picture lies on itself; 0 is as it is.
+
+    Parameters
+    ----------
+    tensor : (H, W, C) uint8
+    turn : int
+        0 to 7: right angles, from 4 on mirrored.
+    """
+    found = np.rot90(tensor, turn % 4)
+    return found[:, ::-1] if turn >= TURNS // 2 else found
+
+
+def _seeing(model: Keras) -> Keras:
+    """Return the part of a network that gives its map, (n, h, w, C), and its pooled features, (n, F)."""
+    import keras
+
+    return keras.Model(model.input, [model.get_layer(MAP).input, model.get_layer(FEATURES).output])
+
+
+def _grid(model: Keras) -> tuple[int, int]:
+    _, rows, columns, _ = model.get_layer(MAP).input.shape
+    return rows, columns

@@ -33,6 +33,7 @@ from edgeleuk_convert.evaluation.fold_scores import Scores, judged_folds, mean_o
 from edgeleuk_convert.metrics.classification import RESAMPLES
 from edgeleuk_convert.networks.architectures import architecture
 from edgeleuk_convert.networks.architectures.support_vectors import split_trunk_and_head
+from edgeleuk_convert.training.distillation import Teacher, teacher_contract
 from edgeleuk_convert.training.forest import fit_forest, write_forest
 from edgeleuk_convert.training.inner_folds import inner_answers
 from edgeleuk_convert.training.labels_run import predict_logits
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from edgeleuk.io.console import Progress
     from edgeleuk_convert.dataset.cells import CellSet, LabelledCell
     from edgeleuk_convert.dataset.leakage import Prints
+    from edgeleuk_convert.training.distillation import Seen
     from edgeleuk_convert.training.plan import TrainingProgress, TrainingSettings
 
     Tensors = npt.NDArray[np.uint8]
@@ -244,6 +246,7 @@ class _Cache:
         self._tensors: dict[InputContract, Tensors] = {}
         self._features: dict[tuple[str, InputContract], Features] = {}
         self._numbers: dict[InputContract, Floats] = {}
+        self._teacher: dict[tuple[str, InputContract], Teacher] = {}
 
     def tensors(
         self, cells: Sequence[LabelledCell], contract: InputContract, *, progress: Progress | None = None
@@ -264,6 +267,21 @@ class _Cache:
             # They fill gigabytes, and nobody asks for them again.
             self._tensors = {}
         return self._features[key][[self._row[cell.path] for cell in cells]]
+
+    def taught(self, cells: Sequence[LabelledCell], settings: TrainingSettings) -> Callable[[int], Seen]:
+        """Return what a student's teacher sees of cells, by turn; it looks at all cells once."""
+        key = settings.teacher, settings.contract
+        if key not in self._teacher:
+            # Not kept by `tensors`: the student's follow at once.
+            tensors = load_tensors(self._cells, teacher_contract(settings))
+            self._teacher = {key: Teacher(settings, tensors)}
+        seen, rows = self._teacher[key].seen, [self._row[cell.path] for cell in cells]
+
+        def of_rows(turn: int) -> Seen:
+            maps, pooled = seen(turn)
+            return maps[rows], pooled[rows]
+
+        return of_rows
 
     def numbers(
         self, cells: Sequence[LabelledCell], contract: InputContract, *, progress: Progress | None = None
@@ -292,10 +310,12 @@ def _train_and_answer(
             return features_of(_load(model), cache.tensors(of, job.contract))
         return cache.features(of, job)
 
-    known = features if entry.support_vectors and not entry.teacher else None
-    record = train(
-        cells, model, job, made=AlreadyMade(prints=prints, reader=cache, features=known), progress=progress
-    )
+    made = AlreadyMade(prints=prints, reader=cache)
+    if entry.teacher:
+        made = replace(made, teacher=lambda of: cache.taught(of, job))
+    elif entry.support_vectors:
+        made = replace(made, features=features)
+    record = train(cells, model, job, made=made, progress=progress)
     tested = {cell.group for cell in test}
     rest = unique(cell for cell in cells.labelled if cell.group not in tested)
     numbers = cache.numbers(rest, job.contract)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     Tensors = npt.NDArray[np.uint8]
     Floats = npt.NDArray[np.float32]
-    Halves = npt.NDArray[np.float16]
+    Seen = tuple[npt.NDArray[np.float16], Floats]
 
 TURNS = 8
 BATCH = 16
@@ -49,25 +49,23 @@ FIELD_TOLERANCE = 0.01
 def distilled(
     settings: TrainingSettings,
     tensors: Tensors,
-    teachers: Tensors,
+    seen: Callable[[int], Seen],
     checkpoint: Checkpoint,
     *,
     tell: Callable[[TrainingProgress], None],
-    look: Progress | None = None,
 ) -> tuple[Keras, list[Row]]:
     """Train a student's trunk.
 
     Parameters
     ----------
     settings : TrainingSettings
-        Of the student; `settings.teacher` names the teacher.
-    tensors, teachers : (n, H, W, C) uint8
-        The same cells as the student and as the teacher see them.
+    tensors : (n, H, W, C) uint8
+        Cells as the student sees them.
+    seen : callable
+        Returns what the teacher sees of them in a turn: see `Teacher.seen`.
     checkpoint : Checkpoint
     tell : callable
         Told where the training stands.
-    look : callable, optional
-        Told (cells, in all) while the teacher looks at them.
 
     Returns
     -------
@@ -81,12 +79,10 @@ def distilled(
     keras.utils.set_random_seed(settings.seed)
     dtype = "mixed_bfloat16" if settings.mixed_precision else "float32"
     model, averaged = (build(settings.architecture, settings.contract, dtype=of) for of in (dtype, "float32"))
-    teacher = build(settings.teacher, teacher_contract(settings))
-    lessons = TeacherLessons(settings, tensors, teachers, teacher, grid=_grid(model), look=look)
+    lessons = TeacherLessons(settings, tensors, seen)
     lessons.prepare(model)
     run = GradientRun(settings, _seeing(model), _seeing(averaged), lessons, checkpoint)
-    rows = run.fit(tell)
-    return averaged, rows
+    return averaged, run.fit(tell)
 
 
 def teacher_contract(settings: TrainingSettings) -> InputContract:
@@ -119,36 +115,71 @@ def teacher_contract(settings: TrainingSettings) -> InputContract:
     return contract
 
 
+class Teacher:
+    """A network that is taken as it is, and what it sees of cells in each turn.
+
+    Parameters
+    ----------
+    settings : TrainingSettings
+        Of the student.
+    tensors : (n, H, W, C) uint8
+        Cells as the teacher sees them; let go once it has seen them in all turns.
+    look : callable, optional
+        Told (cells, in all) while it looks at them.
+    """
+
+    def __init__(self, settings: TrainingSettings, tensors: Tensors, look: Progress | None = None) -> None:
+        self._tensors: Tensors | None = tensors
+        self._grid = _grid(build(settings.architecture, settings.contract))
+        self._seeing = _seeing(build(settings.teacher, teacher_contract(settings)))
+        self._look = look
+        self._seen: dict[int, Seen] = {}
+
+    def seen(self, turn: int) -> Seen:
+        """Return maps, (n, h, w, C) float16 on the student's grid, and pooled features, (n, F) float32."""
+        if turn not in self._seen:
+            assert self._tensors is not None, "it lets them go after the last turn"
+            self._seen[turn] = self._looked(self._tensors, turn)
+            if len(self._seen) == TURNS:
+                self._tensors = None
+        return self._seen[turn]
+
+    def _looked(self, tensors: Tensors, turn: int) -> Seen:
+        import tensorflow as tf
+
+        @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
+        def see(batch: Any) -> Any:
+            maps, pooled = self._seeing(tf.cast(batch, tf.float32), training=False)
+            return tf.cast(tf.image.resize(maps, self._grid, antialias=True), tf.float16), pooled
+
+        parts = []
+        for start in range(0, len(tensors), BATCH):
+            batch = [turned(one, turn) for one in tensors[start : start + BATCH]]
+            parts.append([np.asarray(one) for one in see(tf.constant(np.stack(batch)))])
+            if self._look is not None:
+                self._look(start + len(batch), len(tensors))
+        maps, pooled = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return maps, pooled
+
+
 class TeacherLessons:
     """What a teacher sees of cells: the `Lessons` of a student.
 
     Parameters
     ----------
     settings : TrainingSettings
-    tensors, teachers : (n, H, W, C) uint8
-    teacher : keras.Model
-        With pooling and support vectors.
-    grid : tuple of int
-        Rows and columns of the student's map; the teacher's is brought to them.
-    look : callable, optional
+    tensors : (n, H, W, C) uint8
+        As the student sees them.
+    seen : callable
     """
 
-    def __init__(
-        self,
-        settings: TrainingSettings,
-        tensors: Tensors,
-        teachers: Tensors,
-        teacher: Keras,
-        *,
-        grid: tuple[int, int],
-        look: Progress | None = None,
-    ) -> None:
+    def __init__(self, settings: TrainingSettings, tensors: Tensors, seen: Callable[[int], Seen]) -> None:
         self.cells = len(tensors)
-        self._seed, self._grid, self._look = settings.seed, grid, look
-        self._tensors, self._teachers, self._teacher = tensors, teachers, teacher
+        self._seed, self._tensors, self._look = settings.seed, tensors, seen
         self._mask = settings.contract.channels.index("mask")
-        self._seen: dict[int, tuple[Halves, Floats]] = {}
+        self._seen: dict[int, Seen] = {}
         maps, pooled = self._lesson(0)
+        self._grid = maps.shape[1:3]
         places = maps[:: max(1, len(maps) // 500)].reshape(-1, maps.shape[-1]).astype(np.float32)
         self._level, self._spread = places.mean(axis=0), places.std(axis=0) + 1e-3
         self._pooled_mean, self._pooled_spread = pooled.mean(axis=0), pooled.std(axis=0) + 1e-3
@@ -207,29 +238,10 @@ class TeacherLessons:
         # One way an epoch until the teacher has looked in all ways, then all of them in each epoch.
         return np.full(len(rows), epoch) if epoch < TURNS else (rows + epoch) % TURNS
 
-    def _lesson(self, turn: int) -> tuple[Halves, Floats]:
+    def _lesson(self, turn: int) -> Seen:
         if turn not in self._seen:
-            self._seen[turn] = self._looked(turn)
+            self._seen[turn] = self._look(turn)
         return self._seen[turn]
-
-    def _looked(self, turn: int) -> tuple[Halves, Floats]:
-        import tensorflow as tf
-
-        seeing = _seeing(self._teacher)
-
-        @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
-        def see(batch: Any) -> Any:
-            maps, pooled = seeing(tf.cast(batch, tf.float32), training=False)
-            return tf.cast(tf.image.resize(maps, self._grid, antialias=True), tf.float16), pooled
-
-        parts = []
-        for start in range(0, self.cells, BATCH):
-            batch = [turned(one, turn) for one in self._teachers[start : start + BATCH]]
-            parts.append([np.asarray(one) for one in see(tf.constant(np.stack(batch)))])
-            if self._look is not None:
-                self._look(start + len(batch), self.cells)
-        maps, pooled = (np.concatenate(part) for part in zip(*parts, strict=True))
-        return maps, pooled
 
 
 def turned(tensor: Tensors, turn: int) -> Tensors:

@@ -39,7 +39,7 @@ from edgeleuk_convert.training.checkpoint import (
     write_history,
     write_log,
 )
-from edgeleuk_convert.training.distillation import distilled, teacher_contract
+from edgeleuk_convert.training.distillation import Teacher, distilled, teacher_contract
 from edgeleuk_convert.training.envelope import envelope_of
 from edgeleuk_convert.training.forest import fit_forest, write_forest
 from edgeleuk_convert.training.gradient import kept_epoch
@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from edgeleuk.io.console import Progress
     from edgeleuk_convert.dataset.cells import LabelledCell
     from edgeleuk_convert.dataset.leakage import Prints
+    from edgeleuk_convert.training.distillation import Seen
     from edgeleuk_convert.training.record import CalibratedBy, CrossValidated
 
     Tensors = npt.NDArray[np.uint8]
@@ -84,6 +85,8 @@ class AlreadyMade:
         those on the cells to learn from, and no first training is needed for them.
     features : callable, optional
         Of a network that is taken as it is: returns what it sees of some cells, (n, F) float32.
+    teacher : callable, optional
+        Of a student: returns what its teacher sees of some cells, by turn. See `Teacher.seen`.
     cross_validated : CrossValidated or None
         What the same training is worth on subjects it has not seen, for a record that holds nobody out.
     """
@@ -93,6 +96,7 @@ class AlreadyMade:
     reader: CellReader | None = None
     answers: Sequence[Answers] = ()
     features: Callable[[Sequence[LabelledCell]], npt.NDArray[np.float32]] | None = None
+    teacher: Callable[[Sequence[LabelledCell]], Callable[[int], Seen]] | None = None
     cross_validated: CrossValidated | None = None
 
 
@@ -204,22 +208,21 @@ class _Training:
         tensors = reader.tensors(self._seen, settings.contract, progress=tell.of("prepare"))
         if not entry.support_vectors:
             return lambda cells, validation, at: LabelRun(settings, cells, validation, tensors, at)
-        model = self._taught(tensors, reader) if entry.teacher else None
+        model = self._taught(tensors, reader, made) if entry.teacher else None
         frozen = FrozenNetwork(settings, tensors, model=model, progress=tell.of("look"))
         return _support_beginner(frozen, settings)
 
-    def _taught(self, tensors: Tensors, reader: CellReader) -> Keras:
+    def _taught(self, tensors: Tensors, reader: CellReader, made: AlreadyMade) -> Keras:
         """Return a student whose trunk sees what its teacher sees; its log lies beside the network."""
-        teachers = reader.tensors(
-            self._seen, teacher_contract(self._settings), progress=self._tell.of("prepare")
-        )
+        settings, tell = self._settings, self._tell
+        if made.teacher is not None:
+            seen = made.teacher(self._seen)
+        else:
+            contract = teacher_contract(settings)
+            teachers = reader.tensors(self._seen, contract, progress=tell.of("prepare"))
+            seen = Teacher(settings, teachers, tell.of("look")).seen
         model, rows = distilled(
-            self._settings,
-            tensors,
-            teachers,
-            self._trunk,
-            tell=lambda at: self._tell.tell(replace(at, stage="distil")),
-            look=self._tell.of("look"),
+            settings, tensors, seen, self._trunk, tell=lambda at: tell.tell(replace(at, stage="distil"))
         )
         write_log(rows, self._trunk.out)
         write_history(rows, self._trunk.out, rows[-1].epoch)

@@ -198,7 +198,10 @@ def _train(
                 allow_leakage=allow_leakage,
             )
         except KeyboardInterrupt:
-            folders = (out.with_suffix(ending) for ending in (".inner.checkpoint", ".checkpoint"))
+            folders = (
+                out.with_suffix(ending)
+                for ending in (".trunk.checkpoint", ".inner.checkpoint", ".checkpoint")
+            )
             kept = [folder.name for folder in folders if folder.exists()]
             raise InterruptedBeforeRecordError(
                 f"interrupted {place[0]}",

@@ -29,7 +29,14 @@ from edgeleuk_convert.dataset.tensors import load_tensors
 from edgeleuk_convert.evaluation.baselines import TITLES, judge_baselines
 from edgeleuk_convert.evaluation.costs import measure_cost
 from edgeleuk_convert.evaluation.evaluate import judge
-from edgeleuk_convert.evaluation.fold_scores import Scores, judged_folds, mean_of_known, scores_of
+from edgeleuk_convert.evaluation.fold_scores import (
+    Difference,
+    Scores,
+    difference_of,
+    judged_folds,
+    mean_of_known,
+    scores_of,
+)
 from edgeleuk_convert.metrics.classification import RESAMPLES
 from edgeleuk_convert.networks.architectures import architecture
 from edgeleuk_convert.networks.architectures.support_vectors import split_trunk_and_head
@@ -59,6 +66,7 @@ if TYPE_CHECKING:
     from edgeleuk.io.console import Progress
     from edgeleuk_convert.dataset.cells import CellSet, LabelledCell
     from edgeleuk_convert.dataset.leakage import Prints
+    from edgeleuk_convert.metrics.classification import Judged
     from edgeleuk_convert.training.distillation import Seen
     from edgeleuk_convert.training.plan import TrainingProgress, TrainingSettings
 
@@ -86,6 +94,8 @@ class Comparison:
     cells, subjects, groups : int
     scores : dict of str to Scores
         Baselines first, by their name in `baselines.TITLES`, then architectures.
+    differences : tuple of Difference
+        Of each further architecture with its forest from the first one with its own.
     curve : tuple of (int, float, float)
         Training groups, and the forest's mean AUROC and weighted F1 with so many.
     """
@@ -94,6 +104,7 @@ class Comparison:
     subjects: int
     groups: int
     scores: dict[str, Scores]
+    differences: tuple[Difference, ...]
     curve: tuple[tuple[int, float, float], ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -189,6 +200,7 @@ def compare_answers(
     folds = int(fold_of.max()) + 1
     tests = [[cell for cell, fold in zip(labelled, fold_of, strict=True) if fold == f] for f in range(folds)]
     scores: dict[str, Scores] = {}
+    joined: dict[str, list[list[Judged]]] = {}
     baselines = [
         judge_baselines(
             [cell for cell, fold in zip(labelled, fold_of, strict=True) if fold != f],
@@ -212,11 +224,20 @@ def compare_answers(
             for title, forest in ((network, False), (network + WITH_FOREST, True)):
                 judged = [judged_folds(run, tests, forest=forest) for run in whole]
                 scores[title] = scores_of(title, whole[0][0].parameters, judged, tests, resamples)
+            # With the forest, as it ships.
+            joined[title] = judged
+    first = next(iter(joined.items()), None)
+    differences = [
+        difference_of((title, first[0]), judged, first[1], tests, resamples)
+        for title, judged in joined.items()
+        if first is not None and title != first[0]
+    ]
     return Comparison(
         len(labelled),
         len({cell.subject for cell in labelled}),
         len({cell.group for cell in labelled}),
         scores,
+        tuple(differences),
         _learning_curve(labelled, fold_of, numbers),
     )
 

@@ -45,6 +45,14 @@ def train(
             "--teacher", metavar="NAME", help="Whose features a student learns [default: its own teacher]."
         ),
     ] = None,
+    unlabelled: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--unlabelled",
+            metavar="FILE.labels",
+            help="Further cells for a student to look at; their labels are not used.",
+        ),
+    ] = None,
     epochs: Annotated[
         int | None, typer.Option("--epochs", help="Passes over the training cells [default: 20].")
     ] = None,
@@ -83,11 +91,19 @@ def train(
 ) -> None:
     """Train a network on C-NMC cells, split by group."""
     overwrite(force=force)
+    from edgeleuk.labels.label_set import read_labels
     from edgeleuk_convert.commands import train as commands
 
     result = commands.train(
         data,
         out,
+        commands.Cohort(
+            held_out,
+            all_subjects,
+            # Whatever people call them: nobody asks.
+            read_labels(unlabelled, allow_contradictions=True) if unlabelled else None,
+            allow_leakage,
+        ),
         config=config,
         flags={
             "architecture": architecture,
@@ -97,10 +113,7 @@ def train(
             "folds": folds,
             "fold": fold,
         },
-        held_out=held_out,
         answers=answers,
-        all_subjects=all_subjects,
-        allow_leakage=allow_leakage,
     )
     emit(result, commands.training_text, as_json=as_json)
 

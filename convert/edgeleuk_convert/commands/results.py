@@ -345,5 +345,5 @@ class CrossValidationResult(Printed, frozen=True, kw_only=True):
     subjects: int
     groups: int
     scores: dict[str, Scores]
-    differences: tuple[Difference, ...]
     curve: tuple[tuple[int, float, float], ...]
+    differences: tuple[Difference, ...]

@@ -11,23 +11,32 @@ Sources: Hinton et al., "Distilling the knowledge in a neural network", arXiv:15
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from edgeleuk.errors import UsageError
-from edgeleuk.inference.preprocessing import MASKS
+from edgeleuk.bundle.manifest import OutputContract
+from edgeleuk.classifier.classifier import open_network
+from edgeleuk.errors import DataRefusedError, UsageError
+from edgeleuk.inference.pooled import PooledRuntime
+from edgeleuk.inference.preprocessing import MASKS, to_tensor
 from edgeleuk_convert.networks.architectures import architecture, build
 from edgeleuk_convert.networks.architectures.student import MAP_NORM
 from edgeleuk_convert.networks.architectures.support_vectors import FEATURES, MAP
+from edgeleuk_convert.quantization.prepare import REFERENCE_MEMBER, prepare_for_int8
 from edgeleuk_convert.training.gradient import GradientRun
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
     import numpy.typing as npt
 
     from edgeleuk.bundle.manifest import InputContract
+    from edgeleuk.frames import CellCrop
     from edgeleuk.io.console import Progress
     from edgeleuk_convert.networks.architectures import Keras
     from edgeleuk_convert.training.checkpoint import Checkpoint, Row
@@ -129,10 +138,8 @@ class Teacher:
     """
 
     def __init__(self, settings: TrainingSettings, tensors: Tensors, look: Progress | None = None) -> None:
+        self._settings, self._look = settings, look
         self._tensors: Tensors | None = tensors
-        self._grid = _grid(build(settings.architecture, settings.contract))
-        self._seeing = _seeing(build(settings.teacher, teacher_contract(settings)))
-        self._look = look
         self._seen: dict[int, Seen] = {}
 
     def seen(self, turn: int) -> Seen:
@@ -144,22 +151,93 @@ class Teacher:
                 self._tensors = None
         return self._seen[turn]
 
+    @cached_property
+    def _network(self) -> PooledRuntime:
+        """The float32 network as the device has it: LiteRT takes a third of Keras's time."""
+        contract = teacher_contract(self._settings)
+        model = build(self._settings.teacher, contract)
+        prepared = prepare_for_int8(model, contract, OutputContract(kind="logit"))
+        files = prepared.reference()
+        threads = os.cpu_count() or 1
+        opened = open_network(files, REFERENCE_MEMBER, prepared.input, threads=threads)
+        assert isinstance(opened, PooledRuntime), "a teacher ends in a map"
+        return opened
+
+    @cached_property
+    def _grid(self) -> tuple[int, int]:
+        return _grid(build(self._settings.architecture, self._settings.contract))
+
     def _looked(self, tensors: Tensors, turn: int) -> Seen:
         import tensorflow as tf
 
-        @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
-        def see(batch: Any) -> Any:
-            maps, pooled = self._seeing(tf.cast(batch, tf.float32), training=False)
-            return tf.cast(tf.image.resize(maps, self._grid, antialias=True), tf.float16), pooled
-
-        parts = []
+        network, parts = self._network, []
+        side = network.map
         for start in range(0, len(tensors), BATCH):
-            batch = [turned(one, turn) for one in tensors[start : start + BATCH]]
-            parts.append([np.asarray(one) for one in see(tf.constant(np.stack(batch)))])
+            batch = np.stack([turned(one, turn) for one in tensors[start : start + BATCH]])
+            answer = network.network.predict(batch)
+            maps = answer.outputs.reshape(-1, side.rows, side.columns, side.channels)
+            small = np.asarray(tf.image.resize(maps, self._grid, antialias=True), np.float16)
+            parts.append((small, network.judge(answer, batch).features))
             if self._look is not None:
                 self._look(start + len(batch), len(tensors))
-        maps, pooled = (np.concatenate(part) for part in zip(*parts, strict=True))
-        return maps, pooled
+        found, pooled = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return found, pooled
+
+
+@dataclass(frozen=True, slots=True)
+class FurtherCells:
+    """Cells without labels that a student looks at, too.
+
+    Attributes
+    ----------
+    cells : sequence of HasCrop
+    subjects : frozenset of str
+        Who they are of, where that is known.
+    sha256 : str
+        Of all that tells them from other cells.
+    """
+
+    cells: Sequence[HasCrop]
+    subjects: frozenset[str]
+    sha256: str
+
+    def tensors(self, contract: InputContract) -> Tensors:
+        """Bring them to a network's form: (n, H, W, C) uint8."""
+        with ThreadPoolExecutor() as pool:
+            return np.stack(list(pool.map(lambda cell: to_tensor(cell.crop, contract), self.cells)))
+
+    def require_apart(self, held_out: Iterable[str]) -> None:
+        """Refuse cells of subjects that are held out.
+
+        Raises
+        ------
+        DataRefusedError
+        """
+        if common := sorted(self.subjects & set(held_out)):
+            raise DataRefusedError(
+                "cells without labels are of subjects that are held out",
+                got=f"{len(common)}, {', '.join(common[:3])}",
+                cure="leave these cells out, or hold out others",
+            )
+
+
+class HasCrop(Protocol):
+    """A cell with its picture."""
+
+    @property
+    def crop(self) -> CellCrop:
+        """The crop, perhaps decoded anew each time."""
+        ...
+
+
+def together(one: Callable[[int], Seen], other: Callable[[int], Seen]) -> Callable[[int], Seen]:
+    """Return what a teacher sees of some cells, and then of others."""
+
+    def seen(turn: int) -> Seen:
+        (maps, pooled), (more_maps, more_pooled) = one(turn), other(turn)
+        return np.concatenate([maps, more_maps]), np.concatenate([pooled, more_pooled])
+
+    return seen
 
 
 class TeacherLessons:

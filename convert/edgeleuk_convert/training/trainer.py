@@ -39,7 +39,7 @@ from edgeleuk_convert.training.checkpoint import (
     write_history,
     write_log,
 )
-from edgeleuk_convert.training.distillation import Teacher, distilled, teacher_contract
+from edgeleuk_convert.training.distillation import Teacher, distilled, teacher_contract, together
 from edgeleuk_convert.training.envelope import envelope_of
 from edgeleuk_convert.training.forest import fit_forest, write_forest
 from edgeleuk_convert.training.gradient import kept_epoch
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from edgeleuk.io.console import Progress
     from edgeleuk_convert.dataset.cells import LabelledCell
     from edgeleuk_convert.dataset.leakage import Prints
-    from edgeleuk_convert.training.distillation import Seen
+    from edgeleuk_convert.training.distillation import FurtherCells, Seen
     from edgeleuk_convert.training.record import CalibratedBy, CrossValidated
 
     Tensors = npt.NDArray[np.uint8]
@@ -87,6 +87,8 @@ class AlreadyMade:
         Of a network that is taken as it is: returns what it sees of some cells, (n, F) float32.
     teacher : callable, optional
         Of a student: returns what its teacher sees of some cells, by turn. See `Teacher.seen`.
+    further : FurtherCells or None
+        Of a student: cells without labels that it looks at, too.
     cross_validated : CrossValidated or None
         What the same training is worth on subjects it has not seen, for a record that holds nobody out.
     """
@@ -97,6 +99,7 @@ class AlreadyMade:
     answers: Sequence[Answers] = ()
     features: Callable[[Sequence[LabelledCell]], npt.NDArray[np.float32]] | None = None
     teacher: Callable[[Sequence[LabelledCell]], Callable[[int], Seen]] | None = None
+    further: FurtherCells | None = None
     cross_validated: CrossValidated | None = None
 
 
@@ -160,6 +163,8 @@ def train(
         stamp=stamp,
         calibrated_by=calibrated_by,
         cross_validated=made.cross_validated,
+        unlabelled_cells=len(made.further.cells) if made.further else 0,
+        unlabelled_sha256=made.further.sha256 if made.further else None,
     )
     numbers = training.numbers
     forest = None if numbers is None else fit_forest(seen, numbers, seed=settings.seed)
@@ -193,6 +198,8 @@ class _Training:
         if settings.forest and (settings.calibrated or made.answers):
             self.numbers = reader.numbers(self._seen, settings.contract, progress=tell.of("prepare"))
         identity = fingerprint(settings.flat(), settings.contract, split)
+        if made.further is not None:
+            identity += made.further.sha256
         self._inner = Checkpoint(out.with_stem(f"{out.stem}.inner"), identity)
         self._checkpoint = Checkpoint(out, identity)
         self._trunk = Checkpoint(out.with_stem(f"{out.stem}.trunk"), identity)
@@ -221,6 +228,11 @@ class _Training:
             contract = teacher_contract(settings)
             teachers = reader.tensors(self._seen, contract, progress=tell.of("prepare"))
             seen = Teacher(settings, teachers, tell.of("look")).seen
+        if (further := made.further) is not None:
+            further.require_apart({cell.subject or "" for cell in self._split.test})
+            tensors = np.concatenate([tensors, further.tensors(settings.contract)])
+            more = Teacher(settings, further.tensors(teacher_contract(settings)), tell.of("look"))
+            seen = together(seen, more.seen)
         model, rows = distilled(
             settings, tensors, seen, self._trunk, tell=lambda at: tell.tell(replace(at, stage="distil"))
         )

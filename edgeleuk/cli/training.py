@@ -39,6 +39,20 @@ def train(
     architecture: Annotated[
         str | None, typer.Option("--architecture", help="Which network [default: resnet].")
     ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            "--teacher", metavar="NAME", help="Whose features a student learns [default: its own teacher]."
+        ),
+    ] = None,
+    unlabelled: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--unlabelled",
+            metavar="FILE.labels",
+            help="Further cells for a student to look at; their labels are not used.",
+        ),
+    ] = None,
     epochs: Annotated[
         int | None, typer.Option("--epochs", help="Passes over the training cells [default: 20].")
     ] = None,
@@ -77,17 +91,29 @@ def train(
 ) -> None:
     """Train a network on C-NMC cells, split by group."""
     overwrite(force=force)
+    from edgeleuk.labels.label_set import read_labels
     from edgeleuk_convert.commands import train as commands
 
     result = commands.train(
         data,
         out,
+        commands.Cohort(
+            held_out,
+            all_subjects,
+            # Whatever people call them: nobody asks.
+            read_labels(unlabelled, allow_contradictions=True) if unlabelled else None,
+            allow_leakage,
+        ),
         config=config,
-        flags={"architecture": architecture, "epochs": epochs, "seed": seed, "folds": folds, "fold": fold},
-        held_out=held_out,
+        flags={
+            "architecture": architecture,
+            "teacher": teacher,
+            "epochs": epochs,
+            "seed": seed,
+            "folds": folds,
+            "fold": fold,
+        },
         answers=answers,
-        all_subjects=all_subjects,
-        allow_leakage=allow_leakage,
     )
     emit(result, commands.training_text, as_json=as_json)
 

@@ -102,6 +102,8 @@ class PooledRuntime(Closing):
     ----------
     network : ModelRuntime
         Without what is made of its maps: a caller may run it on one cell and judge the last one meanwhile.
+    map : MapGeometry
+        Of what it answers.
 
     Raises
     ------
@@ -123,7 +125,7 @@ class PooledRuntime(Closing):
         self.network = network
         self._support = support
         numbers = network.predict(np.empty((0, *contract.shape), np.uint8)).outputs.shape[1]
-        self._map = map_geometry(numbers, width, contract)
+        self.map = map_geometry(numbers, width, contract)
 
     def predict(self, tensors: npt.NDArray[np.uint8]) -> Answer:
         """Run the network on (n, H, W, C) uint8 tensors and judge its maps."""
@@ -143,13 +145,13 @@ class PooledRuntime(Closing):
         self.network.close()
 
     def _pooled(self, answer: Answer, tensors: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        count, of = len(tensors), self._map
+        count, of = len(tensors), self.map
         maps = answer.outputs.reshape(count, of.places, of.channels)
         return pooled(maps, np.stack([self._shares(tensors, mask) for mask in of.masks], axis=-1))
 
     def _shares(self, tensors: npt.NDArray[np.uint8], channel: int) -> npt.NDArray[np.float32]:
         """How much of each place a mask covers: (n, P) float32, 0 to 1."""
-        of = self._map
+        of = self.map
         mask = np.ascontiguousarray(tensors[:, : of.rows * of.side, : of.columns * of.side, channel])
         # Bytes of contiguous rows first: that is what a processor adds fastest.
         rows = mask.reshape(-1, of.rows, of.side, of.columns * of.side).sum(axis=2, dtype=np.uint32)

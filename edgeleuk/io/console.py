@@ -22,6 +22,7 @@ Progress: TypeAlias = "Callable[[int, int], None]"
 
 STAGES = {
     "look": "looking at the cells",
+    "distil": "teaching the network what its teacher sees",
     "train": "training",
     "inner": "training, with some groups kept out for the temperature and the threshold",
     "final": "training again, with those groups too",

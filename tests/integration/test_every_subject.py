@@ -59,7 +59,7 @@ def network(few_cells: Path, folds: Path) -> Path:
     """Return a network trained on every subject."""
     out = folds.parent / f"{folds.name}.keras"
     config = settings_path(folds / f"{NAME}-fold0-seed0.keras")
-    result = training.train(few_cells, out, config=config, answers=folds, all_subjects=True)
+    result = training.train(few_cells, out, training.Cohort(all_subjects=True), config=config, answers=folds)
     assert result.held_out is None
     assert "no subject is held out; by cross-validation (2 folds by group" in training.training_text(result)
     return out

@@ -32,7 +32,12 @@ from edgeleuk_convert.evaluation.evaluate import (
     unseen,
 )
 from edgeleuk_convert.metrics.classification import METRICS, auroc
-from edgeleuk_convert.networks.architectures import default_input, efficientnet_lite, frozen_input
+from edgeleuk_convert.networks.architectures import (
+    default_input,
+    efficientnet_lite,
+    frozen_input,
+    student_input,
+)
 from edgeleuk_convert.training.checkpoint import Checkpoint
 from edgeleuk_convert.training.plan import TrainingProgress, TrainingSettings
 from edgeleuk_convert.training.record import read_record, record_path
@@ -126,6 +131,39 @@ class TestSupportVectors:
         _, record, _ = frozen
         again = train(cells, tmp_path / "again.keras", settings_of(record))
         assert again.output == record.output
+
+
+class TestStudent:
+    SETTINGS = replace(
+        SETTINGS,
+        architecture="student",
+        input=msgspec.structs.replace(student_input(), height=64, width=64, px_per_um=18.5 * 64 / 304),
+        calibrated=False,
+    )
+
+    def test_it_comes_to_see_what_its_teacher_sees(self, cells: CellSet, tmp_path: Path) -> None:
+        out = tmp_path / "student.keras"
+
+        def stop(where: TrainingProgress) -> None:
+            if where.stage == "distil" and where.epoch == 2 and where.step == 2:
+                raise StoppedError
+
+        with pytest.raises(StoppedError):
+            train(cells, out, self.SETTINGS, progress=stop)
+        assert (tmp_path / "student.trunk.checkpoint" / "state.npz").exists()
+        told: list[TrainingProgress] = []
+        record = train(cells, out, self.SETTINGS, progress=told.append)
+        assert {where.epoch for where in told if where.stage == "distil"} == {2}
+        assert not list(tmp_path.glob("*.checkpoint"))
+        assert record.settings["teacher"] == "efficientnet-lite0-frozen"
+        assert settings_of(record) == self.SETTINGS
+        log = list(csv.DictReader((tmp_path / "student.trunk.log.csv").read_text().splitlines()))
+        assert float(log[1]["loss"]) < float(log[0]["loss"])
+        assert (tmp_path / "student.trunk.history.png").read_bytes()[:4] == b"\x89PNG"
+        known = [cell for cell in cells.labelled if cell.subject in record.training_subjects]
+        truth = np.array([cell.label == "blast" for cell in known])
+        # Cells that it learnt from: no figure, a sign of life.
+        assert auroc(truth, keras_predictor(out, record)([read_crop(cell) for cell in known])) > 0.8
 
 
 def test_record_says_what_was_seen(

@@ -8,7 +8,7 @@ from msgspec import UNSET, UnsetType
 
 from edgeleuk.bundle.manifest import InputContract, OutputContract  # noqa: TC001 - msgspec looks at them
 from edgeleuk.results.structs import Printed
-from edgeleuk_convert.evaluation.fold_scores import Scores  # noqa: TC001 - msgspec looks at it
+from edgeleuk_convert.evaluation.fold_scores import Difference, Scores  # noqa: TC001 - msgspec looks at it
 from edgeleuk_convert.quantization.agreement import Agreement  # noqa: TC001 - msgspec looks at it
 from edgeleuk_convert.training.record import CrossValidated  # noqa: TC001 - msgspec looks at it
 
@@ -334,6 +334,8 @@ class CrossValidationResult(Printed, frozen=True, kw_only=True):
     cells, subjects, groups : int
     scores : dict of str to Scores
         Baselines first, then architectures.
+    differences : list of Difference
+        Of each further architecture from the first one, on the same draws of groups.
     curve : tuple of (int, float, float)
         Training groups, and the forest's mean AUROC and weighted F1 with so many.
     """
@@ -344,3 +346,4 @@ class CrossValidationResult(Printed, frozen=True, kw_only=True):
     groups: int
     scores: dict[str, Scores]
     curve: tuple[tuple[int, float, float], ...]
+    differences: tuple[Difference, ...]

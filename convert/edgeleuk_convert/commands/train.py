@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,13 +28,14 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from edgeleuk_convert.commands.read_cells import DataOptions
+    from edgeleuk_convert.commands.teach import Labels
     from edgeleuk_convert.dataset.cells import CellSet
     from edgeleuk_convert.dataset.leakage import Prints
-    from edgeleuk_convert.dataset.splits import Split
     from edgeleuk_convert.evaluation.evaluate import Evaluation, Predict
-    from edgeleuk_convert.training.out_of_fold import Answers
+    from edgeleuk_convert.training.distillation import FurtherCells
     from edgeleuk_convert.training.plan import TrainingProgress, TrainingSettings
     from edgeleuk_convert.training.record import CrossValidated, TrainingRecord
+    from edgeleuk_convert.training.trainer import AlreadyMade
 
 # The network that --random-split trains, beside the report while it is needed.
 RANDOM_SPLIT = "random-split.keras"
@@ -51,34 +52,53 @@ METRIC_TITLES = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Cohort:
+    """Whose cells a network learns from, and whose it is judged by.
+
+    Attributes
+    ----------
+    held_out : Path or None
+        Names of subjects to hold out, one a line; otherwise a fold is.
+    all_subjects : bool
+        Hold nobody out.
+    unlabelled : Labels or None
+        Cells that a student looks at, too; what they are called is not used.
+    allow_leakage : bool
+        Train on a split that leaks, and stamp whatever is said of it.
+    """
+
+    held_out: Path | None = None
+    all_subjects: bool = False
+    unlabelled: Labels | None = None
+    allow_leakage: bool = False
+
+
+A_FOLD_HELD_OUT = Cohort()
+
+
 def train(
     data: Path,
     out: Path,
+    cohort: Cohort = A_FOLD_HELD_OUT,
     *,
     config: Path | None = None,
     flags: Mapping[str, object] | None = None,
-    held_out: Path | None = None,
     answers: Path | None = None,
-    all_subjects: bool = False,
-    allow_leakage: bool = False,
 ) -> TrainingResult:
     """Train, then judge the network on what was held out, or by a cross-validation where nobody is.
 
     Parameters
     ----------
     data, out : Path
+    cohort : Cohort
     config : Path, optional
         ``training.toml``.
     flags : mapping, optional
         Settings that win over it; None means that the flag was not given.
-    held_out : Path, optional
-        Names of subjects to hold out, one a line.
     answers : Path, optional
-        Folder of a cross-validation, to calibrate by.
-    all_subjects : bool
-        Hold nobody out. `answers` then tell what the network is worth.
-    allow_leakage : bool
-        Train on a split that leaks, and stamp whatever is said of it.
+        Folder of a cross-validation, to calibrate by. Where nobody is held out they tell what the network is
+        worth.
     """
     from edgeleuk_convert.dataset.splits import every_subject
     from edgeleuk_convert.evaluation.every_subject import cross_validated
@@ -87,10 +107,11 @@ def train(
     from edgeleuk_convert.training.out_of_fold import answers_in, require_same_settings
     from edgeleuk_convert.training.record import record_path
     from edgeleuk_convert.training.settings import load_training_settings, read_subjects
+    from edgeleuk_convert.training.trainer import AlreadyMade
 
-    if all_subjects:
-        _require_nobody_held_out(held_out, flags or {}, answers)
-    subjects = read_subjects(held_out) if held_out is not None else None
+    if cohort.all_subjects:
+        _require_nobody_held_out(cohort.held_out, flags or {}, answers)
+    subjects = read_subjects(cohort.held_out) if cohort.held_out is not None else None
     settings = load_training_settings(config, {**(flags or {}), "held_out": subjects})
     if out.suffix != ".keras":
         raise UsageError("the network's file has the wrong ending", got=out.name, allowed="NAME.keras")
@@ -99,22 +120,17 @@ def train(
     require_replaceable(out, lambda path: record_path(path).exists())
     if warning := memory_warning(settings.architecture):
         say(f"warning: {warning}")
+    further = _further(cohort, settings)
     known = answers_in(answers, settings.architecture) if answers is not None else ()
     require_same_settings(known, settings)
     with quiet_tensorflow():
         cells, prints = read_with_prints(data)
-        judged = cross_validated(cells.labelled, known, forest=settings.forest) if all_subjects else None
-        record = _train(
-            cells,
-            out,
-            settings,
-            prints=prints,
-            split=every_subject(cells.cells) if all_subjects else None,
-            allow_leakage=allow_leakage,
-            answers=known,
-            judged=judged,
-        )
-        evaluation = None if all_subjects else _on_held_out(cells, out, record)
+        made = AlreadyMade(prints=prints, answers=known, further=further)
+        if cohort.all_subjects:
+            judged = cross_validated(cells.labelled, known, forest=settings.forest)
+            made = replace(made, split=every_subject(cells.cells), cross_validated=judged)
+        record = _train(cells, out, settings, made, allow_leakage=cohort.allow_leakage)
+        evaluation = None if cohort.all_subjects else _on_held_out(cells, out, record)
     return TrainingResult(
         model=str(out),
         settings=str(settings_path(out)),
@@ -159,6 +175,23 @@ def _require_nobody_held_out(
         )
 
 
+def _further(cohort: Cohort, settings: TrainingSettings) -> FurtherCells | None:
+    """Return the cells that a student looks at besides."""
+    from edgeleuk_convert.training.distillation import FurtherCells
+
+    labels = cohort.unlabelled
+    if labels is None:
+        return None
+    if not settings.teacher:
+        raise UsageError(
+            f"{settings.architecture} learns from labels alone",
+            got="--unlabelled",
+            cure="leave it out, or train with --architecture student",
+        )
+    cells = tuple(labels)
+    return FurtherCells(cells, frozenset(cell.subject for cell in cells if cell.subject), labels.sha256)
+
+
 def _evaluated(evaluation: Evaluation, **more: Any) -> EvaluationResult:
     return msgspec.convert(evaluation.to_json() | more, EvaluationResult)
 
@@ -167,15 +200,11 @@ def _train(
     cells: CellSet,
     out: Path,
     settings: TrainingSettings,
+    made: AlreadyMade,
     *,
-    prints: Prints,
-    split: Split | None = None,
     allow_leakage: bool,
-    answers: Sequence[Answers] = (),
-    judged: CrossValidated | None = None,
 ) -> TrainingRecord:
     """Train and show where it stands; where that is interrupted, say where it goes on from."""
-    from edgeleuk_convert.training.trainer import AlreadyMade
     from edgeleuk_convert.training.trainer import train as train_network
 
     place = ["before the first epoch"]
@@ -189,16 +218,12 @@ def _train(
                 place[0] = f"in epoch {at.epoch} of {at.epochs} ({STAGES[at.stage]})"
 
         try:
-            return train_network(
-                cells,
-                out,
-                settings,
-                progress=tell,
-                made=AlreadyMade(split, prints, answers=answers, cross_validated=judged),
-                allow_leakage=allow_leakage,
-            )
+            return train_network(cells, out, settings, progress=tell, made=made, allow_leakage=allow_leakage)
         except KeyboardInterrupt:
-            folders = (out.with_suffix(ending) for ending in (".inner.checkpoint", ".checkpoint"))
+            folders = (
+                out.with_suffix(ending)
+                for ending in (".trunk.checkpoint", ".inner.checkpoint", ".checkpoint")
+            )
             kept = [folder.name for folder in folders if folder.exists()]
             raise InterruptedBeforeRecordError(
                 f"interrupted {place[0]}",
@@ -399,9 +424,11 @@ def _under_random_split(cells: CellSet, prints: Prints, record: TrainingRecord, 
         say(f"warning: {missing} of {len(record.training_hashes)} images of the training are not there")
     split = random_split(cells.cells, share=len(fresh) / len(cells.labelled), seed=settings.split_seed)
     say("training the same network under a random split of the images")
+    from edgeleuk_convert.training.trainer import AlreadyMade
+
     out = folder / RANDOM_SPLIT
     with quiet_tensorflow():
-        again = _train(cells, out, settings, split=split, prints=prints, allow_leakage=True)
+        again = _train(cells, out, settings, AlreadyMade(split, prints), allow_leakage=True)
         with progress_bar("evaluating") as bar:
             evaluation = evaluate_cells(
                 keras_predictor(out, again),

@@ -29,12 +29,21 @@ from edgeleuk_convert.dataset.tensors import load_tensors
 from edgeleuk_convert.evaluation.baselines import TITLES, judge_baselines
 from edgeleuk_convert.evaluation.costs import measure_cost
 from edgeleuk_convert.evaluation.evaluate import judge
-from edgeleuk_convert.evaluation.fold_scores import Scores, judged_folds, mean_of_known, scores_of
+from edgeleuk_convert.evaluation.fold_scores import (
+    Difference,
+    Scores,
+    difference_of,
+    judged_folds,
+    mean_of_known,
+    scores_of,
+)
 from edgeleuk_convert.metrics.classification import RESAMPLES
 from edgeleuk_convert.networks.architectures import architecture
 from edgeleuk_convert.networks.architectures.support_vectors import split_trunk_and_head
+from edgeleuk_convert.training.distillation import Teacher, teacher_contract
 from edgeleuk_convert.training.forest import fit_forest, write_forest
 from edgeleuk_convert.training.inner_folds import inner_answers
+from edgeleuk_convert.training.labels_run import predict_logits
 from edgeleuk_convert.training.out_of_fold import (
     ENDING,
     Answers,
@@ -43,8 +52,8 @@ from edgeleuk_convert.training.out_of_fold import (
     write_answers,
 )
 from edgeleuk_convert.training.settings import load_training_settings
-from edgeleuk_convert.training.support_vectors import FrozenNetwork
-from edgeleuk_convert.training.trainer import AlreadyMade, predict_logits, train
+from edgeleuk_convert.training.support_vectors import FrozenNetwork, features_of
+from edgeleuk_convert.training.trainer import AlreadyMade, train
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -57,6 +66,8 @@ if TYPE_CHECKING:
     from edgeleuk.io.console import Progress
     from edgeleuk_convert.dataset.cells import CellSet, LabelledCell
     from edgeleuk_convert.dataset.leakage import Prints
+    from edgeleuk_convert.metrics.classification import Judged
+    from edgeleuk_convert.training.distillation import Seen
     from edgeleuk_convert.training.plan import TrainingProgress, TrainingSettings
 
     Tensors = npt.NDArray[np.uint8]
@@ -83,6 +94,8 @@ class Comparison:
     cells, subjects, groups : int
     scores : dict of str to Scores
         Baselines first, by their name in `baselines.TITLES`, then architectures.
+    differences : tuple of Difference
+        Of each further architecture with its forest from the first one with its own.
     curve : tuple of (int, float, float)
         Training groups, and the forest's mean AUROC and weighted F1 with so many.
     """
@@ -91,6 +104,7 @@ class Comparison:
     subjects: int
     groups: int
     scores: dict[str, Scores]
+    differences: tuple[Difference, ...]
     curve: tuple[tuple[int, float, float], ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -186,6 +200,7 @@ def compare_answers(
     folds = int(fold_of.max()) + 1
     tests = [[cell for cell, fold in zip(labelled, fold_of, strict=True) if fold == f] for f in range(folds)]
     scores: dict[str, Scores] = {}
+    joined: dict[str, list[list[Judged]]] = {}
     baselines = [
         judge_baselines(
             [cell for cell, fold in zip(labelled, fold_of, strict=True) if fold != f],
@@ -209,11 +224,20 @@ def compare_answers(
             for title, forest in ((network, False), (network + WITH_FOREST, True)):
                 judged = [judged_folds(run, tests, forest=forest) for run in whole]
                 scores[title] = scores_of(title, whole[0][0].parameters, judged, tests, resamples)
+            # With the forest, as it ships.
+            joined[title] = judged
+    first = next(iter(joined.items()), None)
+    differences = [
+        difference_of((title, first[0]), judged, first[1], tests, resamples)
+        for title, judged in joined.items()
+        if first is not None and title != first[0]
+    ]
     return Comparison(
         len(labelled),
         len({cell.subject for cell in labelled}),
         len({cell.group for cell in labelled}),
         scores,
+        tuple(differences),
         _learning_curve(labelled, fold_of, numbers),
     )
 
@@ -243,6 +267,7 @@ class _Cache:
         self._tensors: dict[InputContract, Tensors] = {}
         self._features: dict[tuple[str, InputContract], Features] = {}
         self._numbers: dict[InputContract, Floats] = {}
+        self._teacher: dict[tuple[str, InputContract], Teacher] = {}
 
     def tensors(
         self, cells: Sequence[LabelledCell], contract: InputContract, *, progress: Progress | None = None
@@ -264,6 +289,21 @@ class _Cache:
             self._tensors = {}
         return self._features[key][[self._row[cell.path] for cell in cells]]
 
+    def taught(self, cells: Sequence[LabelledCell], settings: TrainingSettings) -> Callable[[int], Seen]:
+        """Return what a student's teacher sees of cells, by turn; it looks at all cells once."""
+        key = settings.teacher, settings.contract
+        if key not in self._teacher:
+            # Not kept by `tensors`: the student's follow at once.
+            tensors = load_tensors(self._cells, teacher_contract(settings))
+            self._teacher = {key: Teacher(settings, tensors)}
+        seen, rows = self._teacher[key].seen, [self._row[cell.path] for cell in cells]
+
+        def of_rows(turn: int) -> Seen:
+            maps, pooled = seen(turn)
+            return maps[rows], pooled[rows]
+
+        return of_rows
+
     def numbers(
         self, cells: Sequence[LabelledCell], contract: InputContract, *, progress: Progress | None = None
     ) -> Floats:
@@ -283,18 +323,25 @@ def _train_and_answer(
     progress: Callable[[TrainingProgress], None] | None,
 ) -> Answers:
     model = path.with_name(path.name.replace(ENDING, ".keras"))
-    frozen = architecture(job.architecture).support_vectors
+    entry = architecture(job.architecture)
 
     def features(of: Sequence[LabelledCell]) -> Features:
+        # A student's trunk is each fold's own; one that is not trained is the same in all.
+        if entry.teacher:
+            return features_of(_load(model), cache.tensors(of, job.contract))
         return cache.features(of, job)
 
-    made = AlreadyMade(prints=prints, reader=cache, features=features if frozen else None)
+    made = AlreadyMade(prints=prints, reader=cache)
+    if entry.teacher:
+        made = replace(made, teacher=lambda of: cache.taught(of, job))
+    elif entry.support_vectors:
+        made = replace(made, features=features)
     record = train(cells, model, job, made=made, progress=progress)
     tested = {cell.group for cell in test}
     rest = unique(cell for cell in cells.labelled if cell.group not in tested)
     numbers = cache.numbers(rest, job.contract)
     inner = None
-    if frozen:
+    if entry.support_vectors:
         logits = support_of(model).log_odds(features(test)).astype(np.float64)
         inner = inner_answers(rest, features(rest), numbers, job)
     else:

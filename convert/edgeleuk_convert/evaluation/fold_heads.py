@@ -81,7 +81,8 @@ def read_fold_heads(
     DataRefusedError
         The network is none with support vectors, or the folder's folds do not hold all cells.
     """
-    if not architecture(record.architecture).support_vectors:
+    entry = architecture(record.architecture)
+    if not entry.support_vectors or entry.teacher:
         raise DataRefusedError(
             "only a network that is taken as it is can be judged by the heads of the folds",
             got=record.architecture,

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from edgeleuk.bundle.manifest import OutputContract
     from edgeleuk_convert.dataset.cells import LabelledCell
 
+    Floats = npt.NDArray[np.float64]
+
 
 # The AUROC on the cells of the hard official fold alone.
 HARD_AUROC = "hard_auroc"
@@ -56,6 +58,25 @@ class Scores:
     interval_95: dict[str, tuple[float, float]]
     seeds: tuple[dict[str, float], ...]
     cost: Cost | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A network less the first one, on the same draws of the same groups.
+
+    Attributes
+    ----------
+    of, against : str
+        Titles.
+    mean : dict
+        For each of `METRICS` and `HARD_AUROC`, the mean over folds and seeds.
+    interval_95 : dict
+    """
+
+    of: str
+    against: str
+    mean: dict[str, float]
+    interval_95: dict[str, tuple[float, float]]
 
 
 def fold_output(
@@ -103,6 +124,42 @@ def scores_of(
     resamples: int,
 ) -> Scores:
     """Average over seeds and folds; `judged` holds, for each seed, one of each fold."""
+    points, drawn = _points_and_draws(judged, tests, resamples)
+
+    def mean(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+        return {name: mean_of_known([row[name] for row in rows]) for name in drawn}
+
+    folds = tuple(mean([run[fold] for run in points]) for fold in range(len(tests)))
+    interval = {name: _interval(values) for name, values in drawn.items()}
+    return Scores(title, parameters, folds, mean(folds), interval, tuple(mean(run) for run in points))
+
+
+def difference_of(
+    titles: tuple[str, str],
+    judged: Sequence[Sequence[Judged]],
+    against: Sequence[Sequence[Judged]],
+    tests: Sequence[Sequence[LabelledCell]],
+    resamples: int,
+) -> Difference:
+    """Compare two networks, draw by draw; parameters as for `scores_of`."""
+    (points, drawn), (before, drawn_before) = (
+        _points_and_draws(one, tests, resamples) for one in (judged, against)
+    )
+
+    def mean(of: Sequence[Sequence[Mapping[str, float]]], name: str) -> float:
+        return mean_of_known([fold[name] for run in of for fold in run])
+
+    return Difference(
+        *titles,
+        {name: mean(points, name) - mean(before, name) for name in drawn},
+        {name: _interval(drawn[name] - drawn_before[name]) for name in drawn},
+    )
+
+
+def _points_and_draws(
+    judged: Sequence[Sequence[Judged]], tests: Sequence[Sequence[LabelledCell]], resamples: int
+) -> tuple[list[list[dict[str, float]]], dict[str, Floats]]:
+    """Return the metrics of each seed's folds, and of each draw of groups the mean over seeds and folds."""
     hard = [np.array([cell.fold == HARD_FOLD for cell in test]) for test in tests]
     points, spreads = [], []
     for run in judged:
@@ -115,22 +172,19 @@ def scores_of(
             of_resamples.append({name: values[1:] for name, values in drawn.items()})
         points.append(of_folds)
         spreads.append(of_resamples)
-    names = (*METRICS, HARD_AUROC)
+    means = {
+        name: np.array([mean_of_known(of_draw) for of_draw in zip(*of_folds, strict=True)])
+        for name in (*METRICS, HARD_AUROC)
+        for of_folds in [[fold[name] for run in spreads for fold in run]]
+    }
+    return points, means
 
-    def mean(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-        return {name: mean_of_known([row[name] for row in rows]) for name in names}
 
-    folds = tuple(mean([run[fold] for run in points]) for fold in range(len(tests)))
-    interval = {}
-    for name in names:
-        drawn_means = [
-            mean_of_known(of_draw)
-            for of_draw in zip(*(fold[name] for run in spreads for fold in run), strict=True)
-        ]
-        known = [value for value in drawn_means if np.isfinite(value)]
-        low, high = np.percentile(known, (2.5, 97.5)) if known else (np.nan, np.nan)
-        interval[name] = (float(low), float(high))
-    return Scores(title, parameters, folds, mean(folds), interval, tuple(mean(run) for run in points))
+def _interval(drawn: Floats) -> tuple[float, float]:
+    """Return the middle 95 % of what is known."""
+    known = drawn[np.isfinite(drawn)]
+    low, high = np.percentile(known, (2.5, 97.5)) if known.size else (np.nan, np.nan)
+    return float(low), float(high)
 
 
 def _hard_auroc(judged: Judged, hard: npt.NDArray[np.bool_], resamples: int) -> npt.NDArray[np.float64]:

@@ -12,6 +12,7 @@ from edgeleuk_convert.evaluation.baselines import TITLES
 from edgeleuk_convert.evaluation.fold_scores import HARD_AUROC
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from edgeleuk_convert.evaluation.cross_validation import Comparison
@@ -71,6 +72,7 @@ def comparison_text(facts: dict[str, Any]) -> str:
             f"{facts['cells']:,} cells of {facts['subjects']} subjects in {facts['groups']} groups,"
             f" {folds} folds by group; each number is the mean over folds and seeds of what was held out.",
             _table(head, rows),
+            *_differences(facts["differences"]),
             "Every fold, weighted F1 / AUROC, and the mean over folds for each seed:",
             _table(["method", *(f"fold {fold + 1}" for fold in range(folds)), "seeds"], each),
             "What one cell costs in LiteRT with one thread, on the machine that made this table:",
@@ -98,6 +100,27 @@ def _cell(one: dict[str, Any], metric: str) -> str:
         low, high = one["interval_95"][metric]
         text += f" ({_number(low)}-{_number(high)})"
     return text
+
+
+def _differences(found: Sequence[dict[str, Any]]) -> list[str]:
+    """Return what is said of networks against the first; nothing where there is one alone."""
+    if not found:
+        return []
+    rows = [[one["of"], *(_difference(one, metric) for metric in COLUMNS)] for one in found]
+    head = ["network", *(title.removesuffix(" (95 %)") for title in COLUMNS.values())]
+    return [
+        f"Difference from {found[0]['against']}, on the same draws of groups (95 %):",
+        _table(head, rows),
+    ]
+
+
+def _difference(one: dict[str, Any], metric: str) -> str:
+    low, high = one["interval_95"][metric]
+    return f"{_signed(one['mean'][metric])} ({_signed(low)} to {_signed(high)})"
+
+
+def _signed(value: float | None) -> str:
+    return "-" if value is None or value != value else f"{value:+.3f}".replace("0.", ".")  # noqa: PLR0124  # NaN
 
 
 def _pair(metrics: dict[str, float]) -> str:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from edgeleuk.bundle.manifest import InputContract  # noqa: TC001 - msgspec reads the annotation
 from edgeleuk.errors import UsageError
-from edgeleuk_convert.networks.architectures import architecture
+from edgeleuk_convert.networks.architectures import ARCHITECTURES, Architecture, architecture
 from edgeleuk_convert.training.augmentation import Augmentation
 
 
@@ -19,6 +19,8 @@ class TrainingSettings:
     ----------
     architecture : str
         A key of `ARCHITECTURES`.
+    teacher : str
+        What a network that is taught by another learns to see; otherwise what its architecture says.
     epochs, batch : int
         An epoch draws as many cells as there are training images.
     learning_rate, weight_decay : float
@@ -60,6 +62,7 @@ class TrainingSettings:
     """
 
     architecture: str = "resnet"
+    teacher: str = ""
     epochs: int = 10
     batch: int = 32
     learning_rate: float = 2e-3
@@ -87,6 +90,7 @@ class TrainingSettings:
 
     def __post_init__(self) -> None:
         entry = architecture(self.architecture)
+        self._require_teacher(entry)
         for name, low, high in (
             ("epochs", 1, 10_000),
             ("batch", 2, 4096),
@@ -113,6 +117,21 @@ class TrainingSettings:
                     f"{name} is out of range", got=getattr(self, name), allowed=f"{low} to {high}"
                 )
 
+    def _require_teacher(self, entry: Architecture) -> None:
+        """Take the architecture's own teacher where none is named; refuse one that cannot teach."""
+        if not self.teacher:
+            object.__setattr__(self, "teacher", entry.teacher)
+            return
+        if not entry.teacher:
+            raise UsageError(
+                f"{self.architecture} is not taught by another network",
+                got=f"teacher {self.teacher}",
+                cure="leave out --teacher, or train with --architecture student",
+            )
+        able = [name for name, one in ARCHITECTURES.items() if one.support_vectors and not one.teacher]
+        if self.teacher not in able:
+            raise UsageError("a network that cannot teach", got=self.teacher, allowed=", ".join(able))
+
     @property
     def contract(self) -> InputContract:
         """How crops become the network's input."""
@@ -121,6 +140,9 @@ class TrainingSettings:
     def flat(self) -> dict[str, str | int | float | bool | tuple[str, ...] | None]:
         """Return every setting under one level of names, as the record keeps them."""
         flat = {key: value for key, value in asdict(self).items() if key not in ("input", "augmentation")}
+        if not self.teacher:
+            # As records and checkpoints had it before there were teachers.
+            del flat["teacher"]
         return flat | {f"augmentation_{key}": value for key, value in asdict(self.augmentation).items()}
 
 
@@ -128,7 +150,7 @@ class TrainingSettings:
 class TrainingProgress:
     """Where a training stands; `validation_auroc` is that of the last finished epoch."""
 
-    stage: Literal["read", "prepare", "look", "train", "inner", "final"]
+    stage: Literal["read", "prepare", "look", "distil", "train", "inner", "final"]
     epoch: int
     epochs: int
     step: int

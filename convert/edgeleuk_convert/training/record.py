@@ -87,6 +87,10 @@ class TrainingRecord(Struct, frozen=True):
         `input` and `output` were found out by the labels, and not told by who trained the network.
     cross_validated : CrossValidated or None
         Of a network that has seen every subject: what stands in for figures on held-out ones.
+    unlabelled_cells : int
+        Further cells that a student looked at, whose labels were not used.
+    unlabelled_sha256 : str or None
+        Of what is said of them.
     """
 
     architecture: str
@@ -105,6 +109,8 @@ class TrainingRecord(Struct, frozen=True):
     training_known: bool = True
     contract_inferred: bool = False
     cross_validated: CrossValidated | None = None
+    unlabelled_cells: int = 0
+    unlabelled_sha256: str | None = None
 
 
 def record_path(model: Path) -> Path:

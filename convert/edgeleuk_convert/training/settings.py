@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -63,7 +64,7 @@ def settings_of(record: TrainingRecord) -> TrainingSettings:
             values["augmentation"][key.removeprefix(AUGMENTATION)] = value
         else:
             values[key] = value
-    reason = ", ".join(sorted(record.settings.keys() - TrainingSettings().flat().keys()))
+    reason = ", ".join(sorted(record.settings.keys() - _all_settings()))
     if not reason:
         try:
             return msgspec.convert(values, TrainingSettings)
@@ -74,6 +75,10 @@ def settings_of(record: TrainingRecord) -> TrainingSettings:
         got=reason,
         cure="train the network again",
     )
+
+
+def _all_settings() -> set[str]:
+    return {one.name for one in fields(TrainingSettings)} | TrainingSettings().flat().keys()
 
 
 def read_subjects(file: Path) -> tuple[str, ...]:

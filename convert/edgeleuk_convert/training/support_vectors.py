@@ -45,6 +45,8 @@ class FrozenNetwork:
     tensors : (n, H, W, C) uint8 or None
     features : (n, F) float32, optional
         What it sees of them, where that is known; then no tensors are needed.
+    model : keras.Model, optional
+        The network, where it is not as its architecture begins.
     progress : callable, optional
         Told (cells done, cells in all).
     """
@@ -55,13 +57,14 @@ class FrozenNetwork:
         tensors: Tensors | None,
         *,
         features: Floats | None = None,
+        model: Keras | None = None,
         progress: Progress | None = None,
     ) -> None:
         self._contract = settings.contract
-        self._model = build(settings.architecture, settings.contract)
+        self._model = model or build(settings.architecture, settings.contract)
         if features is None:
             assert tensors is not None, "there are tensors or features"
-            features = _features(self._model, tensors, progress)
+            features = features_of(self._model, tensors, progress=progress)
         self.features = features
 
     def judged_by(self, support: SupportVectors) -> Keras:
@@ -161,7 +164,8 @@ def fit_support(features: Floats, truth: npt.NDArray[np.bool_], weights: Doubles
     )
 
 
-def _features(model: Keras, tensors: Tensors, progress: Progress | None) -> Floats:
+def features_of(model: Keras, tensors: Tensors, *, progress: Progress | None = None) -> Floats:
+    """Return what a network sees of cells, pooled: (n, F) float32."""
     import tensorflow as tf
 
     seen = tf.function(lambda batch: pooling(model)(batch, training=False), reduce_retracing=True)

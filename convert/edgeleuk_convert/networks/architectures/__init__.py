@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import msgspec
+
 from edgeleuk.bundle.manifest import Channel, InputContract
 from edgeleuk.errors import UsageError
 from edgeleuk_convert.dataset.cells import CNMC_PX_PER_UM
@@ -34,6 +36,7 @@ FINE_SIZE, FINE_PX_PER_UM = 192, 12.0
 FROZEN_SIZE = 304
 # With one support vector of 448 numbers.
 FROZEN_PARAMETERS = 718_851
+STUDENT_SIZE = 192
 SEED_SIZE = 200
 # Above this much, training says beforehand what memory it takes.
 MUCH_MEMORY_BYTES = 1e9
@@ -91,6 +94,19 @@ def frozen_input() -> InputContract:
     )
 
 
+def student_input() -> InputContract:
+    """Return the input contract of a student: the field of `frozen_input`, at what optics resolve.
+
+    An objective of NA 1.25 resolves .27 um, which takes 7.4 px/um.
+    """
+    return msgspec.structs.replace(
+        frozen_input(),
+        height=STUDENT_SIZE,
+        width=STUDENT_SIZE,
+        px_per_um=CNMC_PX_PER_UM * STUDENT_SIZE / FROZEN_SIZE,
+    )
+
+
 def seed_input() -> InputContract:
     """Return the input contract of the seed's networks: a whole C-NMC picture, colours as they are."""
     return InputContract(
@@ -125,6 +141,11 @@ class Architecture:
     support_vectors : bool
         Whether its layers stay as they are, and all that is trained is support vectors behind them. Their
         number is not known beforehand: `parameters` counts one.
+    teacher : str
+        The architecture whose map it is taught to give, unless another is named; empty for one that
+        learns otherwise.
+    teacher : str
+        The architecture whose map it is taught to give; empty for one that is not taught so.
     """
 
     builder: str
@@ -134,11 +155,12 @@ class Architecture:
     backbone: tuple[str, ...] = ()
     recipe: Mapping[str, float] = field(default_factory=dict)
     support_vectors: bool = False
+    teacher: str = ""
 
     @property
     def pretrained(self) -> bool:
         """Whether it starts from ImageNet weights."""
-        return bool(self.backbone) or self.support_vectors
+        return bool(self.backbone) or (self.support_vectors and not self.teacher)
 
     @property
     def training_bytes(self) -> int:
@@ -149,6 +171,14 @@ class Architecture:
 _HERE = "edgeleuk_convert.networks.architectures"
 # What begins with good weights needs less of everything.
 _FINE_TUNING = {"epochs": 5, "learning_rate": 1e-3, "warmup_epochs": 1.0}
+# There are no labels to overfit: little decay, a short memory.
+_DISTILLATION = {
+    "epochs": 30,
+    "learning_rate": 3e-3,
+    "weight_decay": 1e-3,
+    "warmup_epochs": 1.0,
+    "average_decay": 0.99,
+}
 # Name on the command line -> what it is.
 ARCHITECTURES: dict[str, Architecture] = {
     "baseline": Architecture(
@@ -180,6 +210,15 @@ ARCHITECTURES: dict[str, Architecture] = {
         FROZEN_PARAMETERS,
         frozen_input,
         support_vectors=True,
+    ),
+    "student": Architecture(
+        f"{_HERE}.student:build_student",
+        "taught what a teacher sees, then the same",
+        430_867,
+        student_input,
+        recipe=_DISTILLATION,
+        support_vectors=True,
+        teacher="efficientnet-lite0-frozen",
     ),
     "seed-baseline": Architecture(
         f"{_HERE}.seed:build_seed_baseline", "original: two convolutions, dense", 5_125_969, seed_input

@@ -10,6 +10,7 @@ import pytest
 from edgeleuk.errors import InterruptedBeforeRecordError
 from edgeleuk_convert.commands import train
 from edgeleuk_convert.training.plan import TrainingProgress
+from edgeleuk_convert.training.trainer import NOTHING_MADE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +26,7 @@ def interrupted(monkeypatch: pytest.MonkeyPatch, out: Path, body: Callable[[Any]
     monkeypatch.setattr("edgeleuk_convert.training.trainer.train", lambda *_, progress, **__: body(progress))
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(InterruptedBeforeRecordError) as caught:
-        train._train(None, out, None, prints={}, allow_leakage=False)
+        train._train(None, out, None, NOTHING_MADE, allow_leakage=False)
     assert signal.getsignal(signal.SIGINT) is before
     return str(caught.value)
 

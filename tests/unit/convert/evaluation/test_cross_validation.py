@@ -103,6 +103,31 @@ def test_means_over_folds_and_seeds() -> None:
     assert groups[-1] == 12
 
 
+@pytest.mark.parametrize("wrong", [None, 1])
+def test_differences_are_of_the_same_draws(wrong: int | None) -> None:
+    cells, numbers, of_group = cohort()
+    first = [answer(cells, of_group, fold, 0, 1.0) for fold in range(FOLDS)]
+    others = [
+        msgspec.structs.replace(
+            answer(cells, of_group, fold, 0, -1.0 if fold == wrong else 1.0), architecture="baseline"
+        )
+        for fold in range(FOLDS)
+    ]
+    compared = compare_answers(cells, of_group, first + others, numbers, resamples=50)
+    (found,) = compared.differences
+    assert (found.of, found.against) == ("baseline + forest", "resnet + forest")
+    scores = [compared.scores[title] for title in (found.of, found.against)]
+    for metric, mean in found.mean.items():
+        low, high = found.interval_95[metric]
+        assert mean == pytest.approx(scores[0].mean[metric] - scores[1].mean[metric])
+        assert low - 1e-9 <= mean <= high + 1e-9
+        # What is the same on every draw differs by nothing on every draw.
+        assert wrong is not None or (low, mean, high) == (0, 0, 0)
+    assert wrong is None or found.mean["auroc"] < -0.1
+    text = comparison_text(msgspec.to_builtins(compared.to_json()))
+    assert "Difference from resnet + forest, on the same draws of groups (95 %):" in text
+
+
 def test_a_seed_without_all_folds_is_left_out() -> None:
     cells, numbers, of_group = cohort()
     answers = [answer(cells, of_group, fold, 0, 3.0) for fold in range(FOLDS)]

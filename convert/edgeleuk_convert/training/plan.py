@@ -19,8 +19,6 @@ class TrainingSettings:
     ----------
     architecture : str
         A key of `ARCHITECTURES`.
-    teacher : str
-        What a network that is taught by another learns to see; otherwise what its architecture says.
     epochs, batch : int
         An epoch draws as many cells as there are training images.
     learning_rate, weight_decay : float
@@ -56,13 +54,14 @@ class TrainingSettings:
         Epochs for which a pretrained backbone stays as it is; the new layers are trained alone.
     backbone_learning_rate_factor : float
         Of a pretrained backbone's learning rate.
+    teacher : str
+        What a network that is taught by another learns to see; otherwise what its architecture says.
     input : InputContract, optional
         Otherwise what the architecture is made for: see `contract`.
     augmentation : Augmentation
     """
 
     architecture: str = "resnet"
-    teacher: str = ""
     epochs: int = 10
     batch: int = 32
     learning_rate: float = 2e-3
@@ -85,6 +84,7 @@ class TrainingSettings:
     mixed_precision: bool = False
     freeze_epochs: int = 0
     backbone_learning_rate_factor: float = 1.0
+    teacher: str = ""
     input: InputContract | None = None
     augmentation: Augmentation = field(default_factory=Augmentation)
 

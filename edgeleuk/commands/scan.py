@@ -23,6 +23,7 @@ from edgeleuk.results import SCALE_UNKNOWN, Decision
 from edgeleuk.session.open import begun
 from edgeleuk.session.reader import read_session
 from edgeleuk.stage.autofocus import REACH_UM, autofocus, refocus
+from edgeleuk.stage.base import FocusDrive, Stoppable
 from edgeleuk.stage.mapping import Mapping, calibrate
 from edgeleuk.stage.mosaic import Mosaic
 from edgeleuk.stage.resuming import Begun, EarlierCell, EarlierScan, field_of, focus_again, read_earlier_scan
@@ -101,7 +102,7 @@ class SlideScan:
     ) -> _Walk:
         past, events = self._past, []
         if past is None:
-            found = refocus(still, stage) if stage.focuses_itself() else autofocus(still, stage)
+            found = refocus(still, stage) if stage.focus_by_itself() else autofocus(still, stage)
             say(f"  focus at {found.z_um:.1f} um")
             here = stage.position()
             mapping = calibrate(still, stage, self._px_per_um or _estimated(still()))
@@ -172,12 +173,11 @@ class StoppableStage(Closing):
             raise HardwareError("the scan was stopped")
         self._stage.move(x_um, y_um, z_um)
 
-    def focuses_itself(self) -> bool:
+    def focus_by_itself(self) -> bool:
         """Let a microscope that has an autofocus of its own run it; False where it has none."""
-        told = getattr(self._stage, "capabilities", None)
-        if told is None or not told.can_focus:
+        if not (isinstance(self._stage, FocusDrive) and self._stage.focuses_itself):
             return False
-        getattr(self._stage, "focus")(REACH_UM)  # noqa: B009 - a Mover need not have it
+        self._stage.focus(REACH_UM)
         return True
 
     def close(self) -> None:
@@ -188,11 +188,10 @@ class StoppableStage(Closing):
     def _watch(self) -> None:
         while not self._ended.wait(_STOP_WITHIN_S):
             if self._stop.is_set():
-                halt = getattr(self._stage, "stop", None)
-                if halt is not None:
+                if isinstance(self._stage, Stoppable):
                     # Firmware that cannot stop ends its move, which is short.
                     with contextlib.suppress(HardwareError):
-                        halt()
+                        self._stage.stop()
                 return
 
 

@@ -13,7 +13,7 @@ from edgeleuk.capture import is_simulated_source, open_camera
 from edgeleuk.capture.base import SourceEvent
 from edgeleuk.capture.discovery import find_camera
 from edgeleuk.commands.run import run
-from edgeleuk.commands.slide import FieldKeeper
+from edgeleuk.commands.slide_fields import FieldKeeper
 from edgeleuk.errors import HardwareError, SessionError, UsageError
 from edgeleuk.frames import Box, Frame
 from edgeleuk.io.closing import Closing
@@ -28,6 +28,7 @@ from edgeleuk.stage.mapping import Mapping, calibrate
 from edgeleuk.stage.mosaic import Mosaic
 from edgeleuk.stage.resuming import Begun, EarlierCell, EarlierScan, field_of, focus_again, read_earlier_scan
 from edgeleuk.stage.scanning import FocusKeeper, ScanPlan, ScanSource
+from edgeleuk.stage.stacking import require_focus_axis
 from edgeleuk.stage.synchronous_camera import NewestFrameCamera
 from edgeleuk.vision.picture_scale import estimated_scale
 
@@ -128,7 +129,8 @@ class SlideScan:
         if self._past is not None and left:
             places = [(left[0].x_um, left[0].y_um), past.begun.start_um]
             say(f"  focus at {focus_again(still, stage, plane, places).z_um:.1f} um")
-        keeper = FocusKeeper(still, stage, self._plan.refocus_every, plane)
+        stack = None if self._keeper is None else self._keeper.stack
+        keeper = FocusKeeper(still, stage, self._plan.refocus_every, plane, stack)
         return _Walk(ScanSource(still.uri, left, keeper, mapping, first=first, stop=stop), events)
 
     def seen(self, result: FrameResult, pixels: RgbImage) -> None:
@@ -233,8 +235,9 @@ class _Scanned(Closing):
             yield from self._walk.scan.events()
             # Kept before it is recorded: a field that is recorded is not taken again.
             if self._keeper is not None and isinstance(item, Frame):
-                self._keeper.keep(item)
-            yield item
+                yield self._keeper.keep(item, self._walk.scan.planes)
+            else:
+                yield item
 
     def close(self) -> None:
         if self._walk.scan is not None:
@@ -268,11 +271,14 @@ def scan(
     Raises
     ------
     UsageError
-        A scan that goes on has another area or overlap than it began with, or the slide cannot be written.
+        A scan that goes on has another area, overlap or stack than it began with, the slide cannot be
+        written, or a stack is wanted of a stage without a focus axis.
     HardwareError
         The stage, or the focus, or the way between them.
     """
     session = options.session
+    if slide is not None and slide.stack is not None:
+        require_focus_axis(stage)
     going_on = options.resume and session is not None and begun(session)
     past = earlier_scan_in(session) if going_on and session is not None else None
     began = None if past is None else past.begun

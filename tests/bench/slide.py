@@ -9,7 +9,6 @@ time, and without the bars of cells and of time.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import resource
@@ -18,7 +17,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -27,22 +26,26 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import ome_types  # noqa: E402
+from bars import judged, plan_of, scan_options  # noqa: E402
 from shapely.geometry import shape  # noqa: E402
 from slides import corner_of  # noqa: E402
 from virtual_stage import VirtualStage  # noqa: E402
 
 from edgeleuk.commands.run import RunOptions  # noqa: E402
 from edgeleuk.commands.scan import scan  # noqa: E402
-from edgeleuk.commands.slide import FieldKeeper, SlideOptions  # noqa: E402
+from edgeleuk.commands.slide import SlideOptions  # noqa: E402
+from edgeleuk.commands.slide_fields import FieldKeeper  # noqa: E402
 from edgeleuk.io.settings import RunSettings  # noqa: E402
 from edgeleuk.session import create_session  # noqa: E402
 from edgeleuk.slide.spool import FieldSpool  # noqa: E402
 from edgeleuk.stage.mapping import calibrate  # noqa: E402
 from edgeleuk.stage.resuming import Begun  # noqa: E402
-from edgeleuk.stage.scanning import ScanPlan  # noqa: E402
 from edgeleuk.virtual.microscope import Stand, VirtualMicroscope  # noqa: E402
 from edgeleuk.virtual.render import VirtualSlide  # noqa: E402
 from edgeleuk.virtual.serving import MjpegServer  # noqa: E402
+
+if TYPE_CHECKING:
+    from edgeleuk.stage.scanning import ScanPlan
 
 SIZE = (1280, 960)
 PX_PER_UM = 13.0
@@ -70,12 +73,13 @@ def scanned(
     kept_s = kept_cpu_s = 0.0
     keep = FieldKeeper.keep
 
-    def timed(self: FieldKeeper, frame: Any) -> None:
+    def timed(self: FieldKeeper, *field: Any) -> Any:
         nonlocal kept_s, kept_cpu_s
         began, cpu = time.monotonic(), time.thread_time()
-        keep(self, frame)
+        frame = keep(self, *field)
         kept_s += time.monotonic() - began
         kept_cpu_s += time.thread_time() - cpu
+        return frame
 
     FieldKeeper.keep = timed  # type: ignore[method-assign]
     # The slide is written by a process of its own afterwards, where its memory can be told.
@@ -189,15 +193,12 @@ def cells_off(microscope: VirtualMicroscope, geojson: Path, origin: tuple[int, i
 
 def main() -> int:
     """Scan, write, and judge."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--area", default="1x1", help="mm, WxH")
-    parser.add_argument("--seed", type=int, default=1)
+    parser = scan_options(__doc__, "1x1")
     parser.add_argument("--fields-only", action="store_true")
     options = parser.parse_args()
-    width_mm, height_mm = (float(side) for side in options.area.split("x"))
+    plan, area = plan_of(options.area)
     cv2.setNumThreads(1)
     microscope = VirtualMicroscope(VirtualSlide(options.seed), STAND, *SIZE)
-    plan = ScanPlan(1000 * width_mm, 1000 * height_mm)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         slide = SlideOptions(folder / "s.ome.tiff", keep_fields=True)
@@ -224,8 +225,7 @@ def main() -> int:
         share = (seconds["keeping"] + seconds["writing"]) / seconds["scan"]
         bars[f"time of the scan's own <= {MOST_SHARE}"] = (share, share <= MOST_SHARE)
     result = {
-        "schema_version": 1,
-        "area_mm": [width_mm, height_mm],
+        **area,
         "fields_only": options.fields_only,
         "slide": facts,
         "fields_shown_late": late,
@@ -237,14 +237,8 @@ def main() -> int:
         "cells_off_px": {f"p{share}": float(np.percentile(off, share)) for share in (50, 95, 100)}
         if off
         else {},
-        "bars": {
-            name: {"measured": round(value, 4), "met": bool(met)} for name, (value, met) in bars.items()
-        },
     }
-    print(json.dumps(result))
-    for name, (value, met) in bars.items():
-        print(f"{'met   ' if met else 'MISSED'} {value:.4f}  {name}", file=sys.stderr)
-    return 0 if all(met for _, met in bars.values()) else 3
+    return judged(result, bars)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ class FieldKeeper(Closing):
     Raises
     ------
     UsageError, MissingDependencyError
-        See `require_slide`; or the scan that goes on has kept no fields.
+        See `require_slide`; or the scan that goes on has kept no fields, or began with another stack.
     """
 
     def __init__(self, options: SlideOptions, settings: RunSettings, *, going_on: bool) -> None:
@@ -61,6 +61,8 @@ class FieldKeeper(Closing):
         self._spool: FieldSpool | None = None
         self._size: tuple[int, int] | None = None
         if going_on:
+            with FieldSpool(options.fields) as spool:
+                self._require_same_stack(spool.facts())
             self._spool = FieldSpool(options.fields)
         elif options.fields.exists():
             raise UsageError(
@@ -73,12 +75,10 @@ class FieldKeeper(Closing):
         height, width = frame.pixels.shape[:2]
         self._size = (width, height)
         if self._spool is not None:
-            facts = self._spool.facts()
-            if facts.get("begun") != begun.to_text():
+            if self._spool.facts().get("begun") != begun.to_text():
                 raise UsageError(
                     f"{self._options.fields} holds the fields of another scan", cure="choose another --slide"
                 )
-            self._require_same_stack(facts)
             return
         facts = {
             "begun": begun.to_text(),

@@ -4,7 +4,7 @@ Prints each bar on standard error and JSON on standard output; exits 3 when one 
 `--fields-only` the fields are taken without focus, network and session: so a large area is measured in less
 time, and without the bars of cells and of time.
 
-    python tests/bench/slide.py [--area 1x1] [--fields-only]
+    python tests/bench/slide.py [--area 1x1] [--fields-only] [--stack 5@0.8]
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from edgeleuk.session import create_session  # noqa: E402
 from edgeleuk.slide.spool import FieldSpool  # noqa: E402
 from edgeleuk.stage.mapping import calibrate  # noqa: E402
 from edgeleuk.stage.resuming import Begun  # noqa: E402
+from edgeleuk.stage.stacking import parse_stack, take_planes  # noqa: E402
 from edgeleuk.virtual.microscope import Stand, VirtualMicroscope  # noqa: E402
 from edgeleuk.virtual.render import VirtualSlide  # noqa: E402
 from edgeleuk.virtual.serving import MjpegServer  # noqa: E402
@@ -106,12 +107,20 @@ def fields_alone(microscope: VirtualMicroscope, plan: ScanPlan, folder: Path, sl
     facts = {
         "begun": begun.to_text(), "size": json.dumps(SIZE), "kept": "jpeg", "light": "", "simulated": "true"
     }  # fmt: skip
+    if slide.stack is not None:
+        facts |= {"stack": str(slide.stack), "extended_focus": "false"}
     with FieldSpool.create(slide.fields, fields, facts) as spool:
         for field in fields:
             if field.number % 200 == 0:
                 print(f"{field.number} of {len(fields)} fields", file=sys.stderr, flush=True)
             stage.move(x_um=field.x_um, y_um=field.y_um)
-            spool.add(field.number, stage().pixels, is_lossless=False)
+            if slide.stack is None:
+                spool.add(field.number, stage().pixels, is_lossless=False)
+                continue
+            _, planes = take_planes(stage, stage, slide.stack, stage())
+            others = dict(enumerate(planes.pixels))
+            spool.add(field.number, others.pop(slide.stack.middle), is_lossless=False, others=others)
+            stage.move(z_um=planes.z_um)
     with create_session(folder / "s.db", {}):
         pass
 
@@ -195,13 +204,14 @@ def main() -> int:
     """Scan, write, and judge."""
     parser = scan_options(__doc__, "1x1")
     parser.add_argument("--fields-only", action="store_true")
+    parser.add_argument("--stack", type=parse_stack, help="PLANES@UM of each field, all kept: 5@0.8")
     options = parser.parse_args()
     plan, area = plan_of(options.area)
     cv2.setNumThreads(1)
     microscope = VirtualMicroscope(VirtualSlide(options.seed), STAND, *SIZE)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        slide = SlideOptions(folder / "s.ome.tiff", keep_fields=True)
+        slide = SlideOptions(folder / "s.ome.tiff", keep_fields=True, stack=options.stack)
         seconds: dict[str, float] = {}
         if options.fields_only:
             fields_alone(microscope, plan, folder, slide)

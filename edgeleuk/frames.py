@@ -68,6 +68,9 @@ class Frame:
         Scale of the picture where the source knows it.
     truth : tuple of TrueCell
         What is really in the field; only simulated sources know.
+    taken_monotonic : float or None
+        A moment on the same clock as `captured_monotonic`: the picture was taken, or still on its way
+        from the camera, then or later. None where the source cannot tell whether it waited for its reader.
     """
 
     pixels: RgbImage
@@ -77,6 +80,7 @@ class Frame:
     source: str
     px_per_um: float | None = None
     truth: tuple[TrueCell, ...] = ()
+    taken_monotonic: float | None = None
 
     def __post_init__(self) -> None:
         require_rgb(self.pixels)

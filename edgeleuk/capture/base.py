@@ -72,7 +72,7 @@ class JpegFrame:
     Attributes
     ----------
     data : bytes
-    sequence, captured_at, captured_monotonic, source
+    sequence, captured_at, captured_monotonic, source, taken_monotonic
         As in `Frame`.
     """
 
@@ -81,6 +81,7 @@ class JpegFrame:
     captured_at: float
     captured_monotonic: float
     source: str
+    taken_monotonic: float | None = None
 
     def decode(self) -> Frame:
         """Decode it; see `EncodedFrame.decode`."""
@@ -97,6 +98,7 @@ class JpegFrame:
             self.captured_at,
             self.captured_monotonic,
             self.source,
+            taken_monotonic=self.taken_monotonic,
         )
 
 

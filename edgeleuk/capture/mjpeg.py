@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from edgeleuk.capture.base import JpegFrame
+from edgeleuk.capture.camera_clock import CameraClock
 from edgeleuk.capture.http_body import CHECK, connection_error
 from edgeleuk.capture.rhythm import Rhythm
 from edgeleuk.errors import CameraError
@@ -44,11 +46,20 @@ _BOUNDARY_END = re.compile(rb"(?:--)?[ \t]{0,8}\r?\n")
 _AROUND = 24
 _BLANK_LINE = re.compile(rb"\n\r?\n")
 _LENGTH = re.compile(rb"(?i)\ncontent-length[ \t]*:[ \t]*(\d{1,18})[ \t]*\r?\n")
+# As mjpg-streamer, uStreamer and the ESP32's camera server write it.
+_STAMP = re.compile(rb"(?i)\nx-timestamp[ \t]*:[ \t]*(\d{1,12}(?:\.\d{1,9})?)[ \t]*\r?\n")
 _OTHER_TYPE = re.compile(rb"(?i)\ncontent-type[ \t]*:[ \t]*(?![ \t]|image/|application/octet-stream)")
 
 
 class BrokenStreamError(ValueError):
     """The bytes are no stream of pictures, and waiting for more will not help."""
+
+
+class Picture(NamedTuple):
+    """A JPEG, perhaps damaged, and the time that its camera put beside it, in seconds of whatever clock."""
+
+    data: bytes
+    stamp_s: float | None = None
 
 
 class MultipartParser:
@@ -71,7 +82,7 @@ class MultipartParser:
     >>> parser.feed(b"--frame\r\nContent-Length: 4\r\n\r\n\xff\xd8\xff")
     []
     >>> parser.feed(b"\xd9\r\n--frame")
-    [b'\xff\xd8\xff\xd9']
+    [Picture(data=b'\xff\xd8\xff\xd9', stamp_s=None)]
     """
 
     def __init__(self, boundary: bytes, *, most_bytes: int = MOST_BYTES) -> None:
@@ -86,13 +97,13 @@ class MultipartParser:
         self._skipped = 0
         self._parts = self._parse()
 
-    def feed(self, data: bytes) -> list[bytes]:
+    def feed(self, data: bytes) -> list[Picture]:
         """Return the pictures that these bytes complete.
 
         Returns
         -------
-        list of bytes
-            JPEGs, perhaps damaged; each from its first byte on.
+        list of Picture
+            Each from its first byte on.
 
         Raises
         ------
@@ -107,7 +118,7 @@ class MultipartParser:
             pictures.append(picture)
         return pictures
 
-    def _parse(self) -> Generator[bytes | None, None, None]:
+    def _parse(self) -> Generator[Picture | None, None, None]:
         """Yield pictures, and None where more bytes are wanted."""
         while True:
             header = b""
@@ -126,7 +137,8 @@ class MultipartParser:
             self._skip(end)
             if part and _OTHER_TYPE.search(header) is None:
                 self._skipped = 0
-                yield part
+                stamp = _STAMP.search(header)
+                yield Picture(part, None if stamp is None else float(stamp[1]))
 
     def _seek(self) -> Generator[None, None, bool]:
         """Skip to the next part; True if it begins with a boundary, whose line's end stays in the buffer."""
@@ -268,6 +280,8 @@ class MjpegSource(Closing):
         self._timeout_s = timeout_s
         self._limit_s = timeout_s
         self._rhythm = Rhythm()
+        self._clock = CameraClock()
+        self._came_after_s = -math.inf
         self._body = body
         body.be_endless()
         self._wait_at_most(_FIRST_PICTURES * timeout_s)
@@ -293,7 +307,7 @@ class MjpegSource(Closing):
                 got = f"no whole picture within {_DRIPS * self._limit_s:g} s"
                 raise CameraError(f"{self.uri} died", got=got, cure="check the camera and the network")
             for picture in pictures:
-                yield JpegFrame(picture, sequence, *now, self.uri)
+                yield JpegFrame(picture.data, sequence, *now, self.uri, self._taken_s(picture, now[1]))
                 sequence += 1
         if not self._closed:
             raise CameraError(f"{self.uri} closed the stream", cure="check the camera, then run again")
@@ -314,6 +328,12 @@ class MjpegSource(Closing):
             longest_s = _MOST_PATIENCE * self._timeout_s
             self._wait_at_most(min(max(self._timeout_s, _UNUSUAL * usual_s), longest_s))
 
+    def _taken_s(self, picture: Picture, arrived_s: float) -> float:
+        """When a picture was taken or still on its way: it may have waited here, or at the camera."""
+        taken_s = None if picture.stamp_s is None else self._clock.taken_s(picture.stamp_s, arrived_s)
+        came_after_s = self._came_after_s
+        return came_after_s if taken_s is None else min(taken_s, came_after_s)
+
     def _wait_at_most(self, seconds: float) -> None:
         if abs(seconds - self._limit_s) > _NOTICEABLE * self._limit_s:
             self._limit_s = seconds
@@ -323,8 +343,10 @@ class MjpegSource(Closing):
         """Whatever has arrived, at least one byte; none at the end, or after `close`."""
         with self._busy:
             try:
-                return b"" if self._closed else self._body.read(_READ_BYTES)
+                data = b"" if self._closed else self._body.read(_READ_BYTES)
             except OSError as error:
                 if self._closed:
                     return b""
                 raise connection_error(self.uri, "died", error, self._limit_s) from None
+            self._came_after_s = self._body.caught_up_s
+            return data

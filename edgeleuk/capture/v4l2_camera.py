@@ -42,6 +42,8 @@ _OPTIONS = ("format", "width", "height", "fps")
 _EXAMPLE = "write it like v4l2:///dev/video0?width=1280&height=720&fps=30&format=mjpeg"
 # FFmpeg waits for a picture without end; asked not to wait, it is asked again this often.
 _ASK_EVERY_S = 0.002
+# A picture does not wait longer for its reader.
+_LONGEST_WAIT_S = 60.0
 _NO_WAITING = {"fflags": "+4"}  # AVFMT_FLAG_NONBLOCK, which has no name there
 
 # V4L2_CID_...
@@ -251,7 +253,9 @@ class V4l2Source(VideoSource):
                 if packet is None:
                     return None
                 if packet.size and not packet.is_corrupt:
-                    return av.Packet(bytes(packet))
+                    copy = av.Packet(bytes(packet))
+                    copy.pts, copy.time_base = packet.pts, packet.time_base
+                    return copy
                 del packet
             if time.monotonic() > give_up_at:
                 raise CameraError(
@@ -259,6 +263,14 @@ class V4l2Source(VideoSource):
                 )
             time.sleep(_ASK_EVERY_S)
         return None
+
+    def _taken_s(self, packet: Packet[Any], arrived_s: float) -> float | None:
+        """Return the driver's own time of a picture: up to 32 of them wait for a reader that is kept busy."""
+        if packet.pts is None or packet.time_base is None:
+            return None
+        taken_s = float(packet.pts * packet.time_base)
+        # Drivers tell the time of the steady clock; some old ones that of the wall clock, or none.
+        return taken_s if 0 <= arrived_s - taken_s < _LONGEST_WAIT_S else None
 
     def _received(self) -> Packet[VideoStream] | None:
         import av

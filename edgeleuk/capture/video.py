@@ -55,13 +55,15 @@ class _Picture:
     sequence: int
     captured_at: float
     captured_monotonic: float
+    taken_monotonic: float | None
     source: str
 
     def decode(self) -> Frame:
         if self.picture is None or self.picture.is_corrupt:
             raise FrameRejectedError("damaged video frame", f"{self.source} frame {self.sequence}")
         pixels = np.ascontiguousarray(self.picture.to_ndarray(format="rgb24"), np.uint8)
-        return Frame(pixels, self.sequence, self.captured_at, self.captured_monotonic, self.source)
+        arrived = self.captured_at, self.captured_monotonic
+        return Frame(pixels, self.sequence, *arrived, self.source, taken_monotonic=self.taken_monotonic)
 
 
 class VideoSource(Closing):
@@ -146,15 +148,16 @@ class VideoSource(Closing):
         sequence = 0
         while (packet := self._next(packets)) is not None:
             now = moment()
+            taken_s = self._taken_s(packet, now[1])
             if is_jpeg:
                 if packet.size:
                     # Without its end marker a damaged packet is rejected, as it should be.
                     data = b"" if packet.is_corrupt else bytes(packet)
-                    yield JpegFrame(data, sequence, *now, self.uri)
+                    yield JpegFrame(data, sequence, *now, self.uri, taken_s)
                     sequence += 1
                 continue
             for picture in self._decode(packet):
-                yield _Picture(picture, sequence, *now, self.uri)
+                yield _Picture(picture, sequence, *now, taken_s, self.uri)
                 sequence += 1
         if self.live and not self._closed:
             raise CameraError(f"{self.uri} closed the stream", cure="check the camera, then run again")
@@ -184,6 +187,10 @@ class VideoSource(Closing):
                 return next(packets, None)
             except (av.error.FFmpegError, OSError) as error:
                 raise self._error("died", error, self._read_timeout_s) from None
+
+    def _taken_s(self, packet: Packet[Any], arrived_s: float) -> float | None:  # noqa: ARG002 - as `_explained`
+        """When a picture was taken, as `Frame` has it; None where nobody knows."""
+        return None
 
     def _decode(self, packet: Packet[VideoStream]) -> list[VideoFrame] | list[None]:
         """Pictures that a packet completes; one None for a damaged packet."""

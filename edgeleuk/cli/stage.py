@@ -251,6 +251,13 @@ def scan(
     ] = None,
     lossless: LosslessOption = False,
     objective: ObjectiveOption = None,
+    stack: Annotated[
+        str | None,
+        typer.Option("--stack", metavar="PLANES@UM", help="Planes of each field in --slide: 5@0.8."),
+    ] = None,
+    extended_focus: Annotated[
+        bool, typer.Option("--extended-focus", help="Join them into one plane, with a map of heights.")
+    ] = False,
     keep_fields: Annotated[
         bool, typer.Option("--keep-fields", help="Leave the fields of --slide, for `edgeleuk slide`.")
     ] = False,
@@ -294,7 +301,14 @@ def scan(
     }
     settings = command_settings(flags, file=config, command="scan")
     plan = ScanPlan(*scanning.parse_area(area), overlap)
-    wanted = None if slide is None else slides.SlideOptions(slide, lossless, objective, keep_fields)
+    wanted = slides.wanted_slide(
+        slide,
+        stack,
+        is_lossless=lossless,
+        objective=objective,
+        keep_fields=keep_fields,
+        extended_focus=extended_focus,
+    )
     page = page_of_settings(settings)
     broker = broker_of_settings(settings)
     if config is not None:

@@ -13,7 +13,7 @@ from edgeleuk.capture import is_simulated_source, open_camera
 from edgeleuk.capture.base import SourceEvent
 from edgeleuk.capture.discovery import find_camera
 from edgeleuk.commands.run import run
-from edgeleuk.commands.slide import FieldKeeper
+from edgeleuk.commands.slide_fields import FieldKeeper
 from edgeleuk.errors import HardwareError, SessionError, UsageError
 from edgeleuk.frames import Box, Frame
 from edgeleuk.io.closing import Closing
@@ -23,10 +23,12 @@ from edgeleuk.results import SCALE_UNKNOWN, Decision
 from edgeleuk.session.open import begun
 from edgeleuk.session.reader import read_session
 from edgeleuk.stage.autofocus import REACH_UM, autofocus, refocus
+from edgeleuk.stage.base import FocusDrive, Stoppable
 from edgeleuk.stage.mapping import Mapping, calibrate
 from edgeleuk.stage.mosaic import Mosaic
 from edgeleuk.stage.resuming import Begun, EarlierCell, EarlierScan, field_of, focus_again, read_earlier_scan
 from edgeleuk.stage.scanning import FocusKeeper, ScanPlan, ScanSource
+from edgeleuk.stage.stacking import require_focus_axis
 from edgeleuk.stage.synchronous_camera import NewestFrameCamera
 from edgeleuk.vision.picture_scale import estimated_scale
 
@@ -101,7 +103,7 @@ class SlideScan:
     ) -> _Walk:
         past, events = self._past, []
         if past is None:
-            found = refocus(still, stage) if stage.focuses_itself() else autofocus(still, stage)
+            found = refocus(still, stage) if stage.focus_by_itself() else autofocus(still, stage)
             say(f"  focus at {found.z_um:.1f} um")
             here = stage.position()
             mapping = calibrate(still, stage, self._px_per_um or _estimated(still()))
@@ -127,7 +129,8 @@ class SlideScan:
         if self._past is not None and left:
             places = [(left[0].x_um, left[0].y_um), past.begun.start_um]
             say(f"  focus at {focus_again(still, stage, plane, places).z_um:.1f} um")
-        keeper = FocusKeeper(still, stage, self._plan.refocus_every, plane)
+        stack = None if self._keeper is None else self._keeper.stack
+        keeper = FocusKeeper(still, stage, self._plan.refocus_every, plane, stack)
         return _Walk(ScanSource(still.uri, left, keeper, mapping, first=first, stop=stop), events)
 
     def seen(self, result: FrameResult, pixels: RgbImage) -> None:
@@ -172,12 +175,11 @@ class StoppableStage(Closing):
             raise HardwareError("the scan was stopped")
         self._stage.move(x_um, y_um, z_um)
 
-    def focuses_itself(self) -> bool:
+    def focus_by_itself(self) -> bool:
         """Let a microscope that has an autofocus of its own run it; False where it has none."""
-        told = getattr(self._stage, "capabilities", None)
-        if told is None or not told.can_focus:
+        if not (isinstance(self._stage, FocusDrive) and self._stage.focuses_itself):
             return False
-        getattr(self._stage, "focus")(REACH_UM)  # noqa: B009 - a Mover need not have it
+        self._stage.focus(REACH_UM)
         return True
 
     def close(self) -> None:
@@ -188,11 +190,10 @@ class StoppableStage(Closing):
     def _watch(self) -> None:
         while not self._ended.wait(_STOP_WITHIN_S):
             if self._stop.is_set():
-                halt = getattr(self._stage, "stop", None)
-                if halt is not None:
+                if isinstance(self._stage, Stoppable):
                     # Firmware that cannot stop ends its move, which is short.
                     with contextlib.suppress(HardwareError):
-                        halt()
+                        self._stage.stop()
                 return
 
 
@@ -234,8 +235,9 @@ class _Scanned(Closing):
             yield from self._walk.scan.events()
             # Kept before it is recorded: a field that is recorded is not taken again.
             if self._keeper is not None and isinstance(item, Frame):
-                self._keeper.keep(item)
-            yield item
+                yield self._keeper.keep(item, self._walk.scan.planes)
+            else:
+                yield item
 
     def close(self) -> None:
         if self._walk.scan is not None:
@@ -269,11 +271,14 @@ def scan(
     Raises
     ------
     UsageError
-        A scan that goes on has another area or overlap than it began with, or the slide cannot be written.
+        A scan that goes on has another area, overlap or stack than it began with, the slide cannot be
+        written, or a stack is wanted of a stage without a focus axis.
     HardwareError
         The stage, or the focus, or the way between them.
     """
     session = options.session
+    if slide is not None and slide.stack is not None:
+        require_focus_axis(stage)
     going_on = options.resume and session is not None and begun(session)
     past = earlier_scan_in(session) if going_on and session is not None else None
     began = None if past is None else past.begun

@@ -5,13 +5,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from edgeleuk.commands.flat_field import open_correction
 from edgeleuk.errors import DataRefusedError, UsageError
 from edgeleuk.io.atomic import (
     is_forced,
@@ -21,13 +19,13 @@ from edgeleuk.io.atomic import (
     whole_folder,
     write_errors_of,
 )
-from edgeleuk.io.closing import Closing
-from edgeleuk.io.console import printable, progress_bar, say, warn
+from edgeleuk.io.console import progress_bar
 from edgeleuk.results.structs import LostSteps, SlideWritten
 from edgeleuk.session.reader import read_session
 from edgeleuk.slide.blending import Blender, RecentPictures
 from edgeleuk.slide.cells import cells_on_slide, region_of
 from edgeleuk.slide.geojson import write_cells
+from edgeleuk.slide.heights import HeightMap
 from edgeleuk.slide.light import FIELDS, learnt_light
 from edgeleuk.slide.matching import measure_step
 from edgeleuk.slide.ome import SlideFacts, ome_xml, parse_objective, roi_xml
@@ -37,17 +35,21 @@ from edgeleuk.slide.placement import place_fields
 from edgeleuk.slide.pyramid import PyramidPlan
 from edgeleuk.slide.spool import ENDING, FieldSpool
 from edgeleuk.stage.mapping import Mapping
-from edgeleuk.stage.resuming import Begun, field_of
+from edgeleuk.stage.resuming import Begun
+from edgeleuk.stage.stacking import parse_stack
+from edgeleuk.vision.extended_focus import map_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
 
     from edgeleuk.errors import EdgeleukError
-    from edgeleuk.frames import Frame, RgbImage
-    from edgeleuk.io.settings import RunSettings
+    from edgeleuk.frames import RgbImage
     from edgeleuk.labels.formats.cells import Outlined
     from edgeleuk.slide.placement import Placement
+    from edgeleuk.slide.pyramid import Draw
     from edgeleuk.stage.base import ScanField
+    from edgeleuk.stage.stacking import FocusStack
 
 _ZARR = ".ome.zarr"
 _ENDINGS = (".ome.tiff", ".ome.tif", _ZARR)
@@ -72,11 +74,15 @@ class SlideOptions:
         Leave the fields beside the slide when it is written.
     spool : Path, optional
         Where the fields are; by default beside the slide.
+    stack : FocusStack, optional
+        Planes that a scan takes of each field.
+    extended_focus : bool
+        Join them into one, with its map of heights, and keep that alone.
 
     Raises
     ------
     UsageError
-        The name ends otherwise, or the objective cannot be read.
+        The name ends otherwise, the objective cannot be read, or there is no stack to be joined.
     """
 
     path: Path
@@ -84,8 +90,12 @@ class SlideOptions:
     objective: str | None = None
     keep_fields: bool = False
     spool: Path | None = None
+    stack: FocusStack | None = None
+    extended_focus: bool = False
 
     def __post_init__(self) -> None:
+        if self.extended_focus and self.stack is None:
+            raise UsageError("there is no stack to be joined", cure="pass --stack 5@0.8")
         if not self.path.name.lower().endswith(_ENDINGS):
             raise UsageError(
                 "wrong ending of the slide", got=self.path.name, allowed="NAME.ome.tiff, NAME.ome.zarr"
@@ -112,6 +122,32 @@ class SlideOptions:
     def geojson(self) -> Path:
         """The file of the cells."""
         return self.path.with_name(self.path.name[: -len(_ending(self.path))] + ".geojson")
+
+
+def wanted_slide(
+    path: Path | None,
+    stack: str | None,
+    *,
+    is_lossless: bool,
+    objective: str | None,
+    keep_fields: bool,
+    extended_focus: bool,
+) -> SlideOptions | None:
+    """Return what a scan's flags want of a slide; see `SlideOptions`.
+
+    Raises
+    ------
+    UsageError
+        The flags do not go together, or one of them cannot be read.
+    """
+    if path is not None:
+        planes = None if stack is None else parse_stack(stack)
+        return SlideOptions(
+            path, is_lossless, objective, keep_fields, stack=planes, extended_focus=extended_focus
+        )
+    if stack is not None or extended_focus:
+        raise UsageError("the planes of a stack are kept in a slide", cure="pass --slide FILE.ome.tiff")
+    return None
 
 
 def _ending(path: Path) -> str:
@@ -141,107 +177,6 @@ def require_slide(options: SlideOptions) -> None:
         if (path.exists() or path.is_symlink()) and not is_forced():
             raise UsageError(f"{path} exists", cure="choose another name for the slide, or pass --force")
         require_replaceable(path, lambda _: False, "name for the slide")
-
-
-class FieldKeeper(Closing):
-    """Keeps a scan's fields for its slide, as they come.
-
-    Parameters
-    ----------
-    options : SlideOptions
-    settings : RunSettings
-        Their blank is taken out of each field.
-    going_on : bool
-        The scan goes on, and so do its fields.
-
-    Raises
-    ------
-    UsageError, MissingDependencyError
-        See `require_slide`; or the scan that goes on has kept no fields.
-    """
-
-    def __init__(self, options: SlideOptions, settings: RunSettings, *, going_on: bool) -> None:
-        require_slide(options)
-        self._options = options
-        self._going_on = going_on
-        blank = settings.flat_field
-        self._correct = None if blank is None else open_correction(Path(blank))
-        self._spool: FieldSpool | None = None
-        self._size: tuple[int, int] | None = None
-        if going_on:
-            self._spool = FieldSpool(options.fields)
-        elif options.fields.exists():
-            raise UsageError(
-                f"{options.fields} exists: the fields of an earlier scan",
-                cure="go on with that scan with --resume, or remove it",
-            )
-
-    def begin(self, fields: list[ScanField], begun: Begun, frame: Frame, *, simulated: bool) -> None:
-        """Make room for the fields of a plan; a scan that goes on has it."""
-        height, width = frame.pixels.shape[:2]
-        self._size = (width, height)
-        if self._spool is not None:
-            if self._spool.facts().get("begun") != begun.to_text():
-                raise UsageError(
-                    f"{self._options.fields} holds the fields of another scan", cure="choose another --slide"
-                )
-            return
-        facts = {
-            "begun": begun.to_text(),
-            "size": json.dumps(self._size),
-            "kept": "lossless" if self._options.is_lossless else "jpeg",
-            "light": "" if self._correct is None else "divided by a blank",
-            "simulated": json.dumps(simulated),
-        }
-        self._spool = FieldSpool.create(self._options.fields, fields, facts)
-
-    def missing(self) -> frozenset[int]:
-        """Return the numbers of the fields that are to be taken yet."""
-        fields = [] if self._spool is None else self._spool.fields()
-        return frozenset(kept.place.number for kept in fields if not kept.is_there)
-
-    def keep(self, frame: Frame) -> None:
-        """Keep a field.
-
-        Raises
-        ------
-        SessionError
-            The disk is full.
-        """
-        number = field_of(frame.source)
-        if self._spool is None or number is None:
-            return
-        if (frame.pixels.shape[1], frame.pixels.shape[0]) != self._size:
-            warn(f"field {number} is of another size, and is left out of the slide")
-            return
-        pixels = frame.pixels if self._correct is None else self._correct(frame.pixels)
-        self._spool.add(number, pixels, is_lossless=self._options.is_lossless)
-
-    def close(self) -> None:
-        """Leave the fields on the disk."""
-        if self._spool is not None:
-            self._spool.close()
-
-    def write(self, session: Path, ended: str) -> tuple[SlideWritten | None, EdgeleukError | None]:
-        """Write the slide of a scan that has come to its end, and remove the fields.
-
-        Returns
-        -------
-        written : SlideWritten or None
-        error : EdgeleukError or None
-            Why it is not written, or not whole.
-        """
-        self.close()
-        if self._spool is None:
-            return None, None
-        if ended == "stopped by the user":
-            say(f"slide     not yet: its fields are in {printable(str(self._options.fields))};")
-            say("          go on with --resume, or write what there is with `edgeleuk slide`")
-            return None, None
-        written, error = slide_of_session(session, self._options)
-        if error is None and not self._options.keep_fields:
-            self._spool.remove()
-        return written, error
 
 
 def slide_of_session(
@@ -316,9 +251,32 @@ class _Made:
         self._mapping = Mapping(self._begun.matrix)
         width, height = json.loads(self._facts["size"])
         self._size = (int(width), int(height))
-        self._light, correct = _light(spool, fields, self._facts["light"])
-        self._picture = RecentPictures(lambda number: correct(spool.picture(number)))
+        self._light, self._correct = _light(spool, fields, self._facts["light"])
+        self._spool = spool
+        stack = self._facts.get("stack")
+        self._stack = None if stack is None else parse_stack(stack)
+        self._is_joined = bool(json.loads(self._facts.get("extended_focus", "false")))
+        self._picture = self._pictures(None)
         self._placement = self._placed(fields)
+
+    def _pictures(self, plane: int | None) -> RecentPictures:
+        """Return the fields as they are, or another plane of them; all are placed as one."""
+        return RecentPictures(lambda number: self._correct(self._spool.picture(number, plane)))
+
+    def _draws(self) -> Iterator[Draw]:
+        """Yield what draws each plane that is in the file, one after the other."""
+        if self._stack is None or self._is_joined:
+            yield Blender(self._placement.fields, self._size, self._picture).draw
+            return
+        for plane in range(self._stack.planes):
+            pictures = self._picture if plane == self._stack.middle else self._pictures(plane)
+            yield Blender(self._placement.fields, self._size, pictures).draw
+
+    def _heights(self) -> HeightMap | None:
+        if not self._is_joined:
+            return None
+        size = map_size(*self._size)
+        return HeightMap(self._placement, self._size, lambda number: self._spool.heights(number, size))
 
     def _placed(self, fields: list[ScanField]) -> Placement:
         pairs = 2 * len(fields)
@@ -345,6 +303,7 @@ class _Made:
             It cannot be written, and nothing is left of it.
         """
         options, placement, shrink = self._options, self._placement, 2**first_level
+        heights = self._heights()
         plan = PyramidPlan(
             placement.width,
             placement.height,
@@ -361,7 +320,10 @@ class _Made:
             objective=None if options.objective is None else parse_objective(options.objective),
             light=self._light,
             simulated=bool(json.loads(self._facts["simulated"])),
+            stack=self._stack,
+            heights=None if heights is None else (heights.width, heights.height),
         )
+        plan = replace(plan, planes=facts.planes)
         rois: list[str] = []
 
         def noted(cells: Iterable[Outlined]) -> Iterator[Outlined]:
@@ -374,12 +336,13 @@ class _Made:
             with read_session(session) as reader:
                 cells = write_cells(file, noted(cells_on_slide(reader, placement, shrink)))
                 left_out = reader.counts().cells - cells
-            blender = Blender(placement.fields, self._size, self._picture)
+            draws = self._draws()
             with progress_bar("writing the slide") as report:
                 if options.is_zarr:
-                    write_zarr(part, plan, blender.draw, zarr_attributes(facts, placement, plan), report)
+                    attributes = zarr_attributes(facts, placement, plan)
+                    write_zarr(part, plan, draws, attributes, report, heights)
                 else:
-                    write_tiff(part, plan, blender.draw, ome_xml(facts, placement, rois), report)
+                    write_tiff(part, plan, draws, ome_xml(facts, placement, rois), report, heights)
         return self._written(facts, cells, left_out)
 
     def _corner_um(self) -> tuple[float, float]:
@@ -413,6 +376,9 @@ class _Made:
             cells=cells,
             cells_left_out=left_out,
             light=self._light,
+            planes=facts.planes,
+            plane_step_um=None if facts.stack is None else facts.stack.step_um,
+            is_extended_focus=self._is_joined,
         )
 
 

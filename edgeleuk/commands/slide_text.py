@@ -16,6 +16,11 @@ def slide_text(written: SlideWritten) -> str:
     """Say what was written."""
     size = f"{written.width}x{written.height} px at {written.px_per_um:.3f} px/um"
     lines = [f"slide     {printable(written.slide)}: {size}, {written.compression}"]
+    if written.plane_step_um is not None:
+        told = (
+            "joined by extended focus, with a map" if written.is_extended_focus else f"{written.planes} kept"
+        )
+        lines.append(f"planes    {told}; {written.plane_step_um:g} um apart")
     alone = f", {written.by_stage_alone} placed by the stage alone" if written.by_stage_alone else ""
     missing = f", {written.missing} missing" if written.missing else ""
     lines.append(f"fields    {written.fields}{missing}{alone}; {written.light}")

@@ -306,6 +306,12 @@ class SlideWritten(Printed, frozen=True, kw_only=True):
         On the picture; and those without, as the session keeps no pixels of them.
     light : str
         How the lamp's light was taken out.
+    planes : int
+        On the picture.
+    plane_step_um : float or None
+        From one plane of the stack to the next, where one was taken.
+    is_extended_focus : bool
+        The planes were joined, and the picture has a map of heights.
     """
 
     schema_version: int = 1
@@ -327,6 +333,9 @@ class SlideWritten(Printed, frozen=True, kw_only=True):
     cells: int
     cells_left_out: int
     light: str
+    planes: int = 1
+    plane_step_um: float | None = None
+    is_extended_focus: bool = False
 
 
 class RunSummary(Printed, frozen=True, kw_only=True):

@@ -16,13 +16,16 @@ import numpy as np
 
 from edgeleuk.errors import UsageError
 from edgeleuk.version import RESEARCH_USE, __version__
+from edgeleuk.vision.extended_focus import MAP_PX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from edgeleuk.slide.placement import Placement
+    from edgeleuk.stage.stacking import FocusStack
 
 NAMESPACE = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
+HEIGHTS = "Height of the stage, in micrometres, at which each place is sharpest; NaN where nothing tells."
 FIELDS_NAMESPACE = "edgeleuk.fields"
 _OBJECTIVE = re.compile(r"(\d{1,3}(?:\.\d{1,2})?)x?(?:/([01]?\.\d{1,3}|1))?", re.IGNORECASE)
 # An outline of fewer points leaves that of the cell by at most so many pixels.
@@ -66,6 +69,10 @@ class SlideFacts(NamedTuple):
     light : str
         How the lamp's light was taken out.
     simulated : bool
+    stack : FocusStack or None
+        That was taken of each field.
+    heights : (W, H) or None
+        Of the map, where the stack was joined by extended focus.
     """
 
     name: str
@@ -76,6 +83,13 @@ class SlideFacts(NamedTuple):
     objective: Objective | None
     light: str
     simulated: bool
+    stack: FocusStack | None = None
+    heights: tuple[int, int] | None = None
+
+    @property
+    def planes(self) -> int:
+        """Planes in the file."""
+        return 1 if self.stack is None or self.heights is not None else self.stack.planes
 
 
 def parse_objective(text: str) -> Objective:
@@ -111,6 +125,7 @@ def ome_xml(facts: SlideFacts, placement: Placement, rois: Sequence[str]) -> str
             *_pixels(facts),
             *(f'<ROIRef ID="ROI:{number}"/>' for number in range(len(rois))),
             '<AnnotationRef ID="Annotation:0"/></Image>',
+            *_height_image(facts),
             "<StructuredAnnotations>",
             f'<XMLAnnotation ID="Annotation:0" Namespace="{FIELDS_NAMESPACE}"><Value>',
             *_fields(placement, facts.shrink),
@@ -124,6 +139,13 @@ def ome_xml(facts: SlideFacts, placement: Placement, rois: Sequence[str]) -> str
 def description_of(facts: SlideFacts) -> str:
     """Return what a reader must know of a slide, in sentences."""
     parts = [f"{RESEARCH_USE} Light: {facts.light}."]
+    if facts.stack is not None:
+        planes = (
+            f"{facts.stack.planes} planes, {facts.stack.step_um:g} um apart, around the focus of each field"
+        )
+        parts.append(
+            f"{planes}, the lowest first." if facts.heights is None else f"Extended focus of {planes}."
+        )
     if facts.simulated:
         parts.insert(0, "SIMULATED: drawn, not photographed.")
     if facts.shrink > 1:
@@ -149,13 +171,33 @@ def _pixels(facts: SlideFacts) -> Iterator[str]:
     um = f"{1 / facts.px_per_um:.9f}"
     x, y = facts.stage_um
     yield '<Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint8" SignificantBits="8" Interleaved="true"'
-    yield f' SizeX="{width}" SizeY="{height}" SizeC="3" SizeZ="1" SizeT="1"'
+    yield f' SizeX="{width}" SizeY="{height}" SizeC="3" SizeZ="{facts.planes}" SizeT="1"'
+    yield f' PhysicalSizeX="{um}" PhysicalSizeXUnit="&#181;m"'
+    yield f' PhysicalSizeY="{um}" PhysicalSizeYUnit="&#181;m"'
+    if facts.stack is not None and facts.planes > 1:
+        yield f' PhysicalSizeZ="{facts.stack.step_um:g}" PhysicalSizeZUnit="&#181;m"'
+    yield ">"
+    yield '<Channel ID="Channel:0:0" Name="RGB" SamplesPerPixel="3" IlluminationType="Transmitted"'
+    yield f' AcquisitionMode="BrightField"/><TiffData IFD="0" PlaneCount="{facts.planes}"/>'
+    for plane in range(facts.planes):
+        yield f'<Plane TheZ="{plane}" TheT="0" TheC="0" PositionX="{x:.3f}" PositionXUnit="&#181;m"'
+        yield f' PositionY="{y:.3f}" PositionYUnit="&#181;m"/>'
+    yield "</Pixels>"
+
+
+def _height_image(facts: SlideFacts) -> Iterator[str]:
+    """Describe the map of heights, which is the file's second image."""
+    if facts.heights is None:
+        return
+    width, height = facts.heights
+    um = f"{MAP_PX / facts.shrink / facts.px_per_um:.9f}"
+    yield f'<Image ID="Image:1" Name="heights"><Description>{HEIGHTS}</Description>'
+    yield '<Pixels ID="Pixels:1" DimensionOrder="XYCZT" Type="float" BigEndian="false"'
+    yield f' SizeX="{width}" SizeY="{height}" SizeC="1" SizeZ="1" SizeT="1"'
     yield f' PhysicalSizeX="{um}" PhysicalSizeXUnit="&#181;m"'
     yield f' PhysicalSizeY="{um}" PhysicalSizeYUnit="&#181;m">'
-    yield '<Channel ID="Channel:0:0" Name="RGB" SamplesPerPixel="3" IlluminationType="Transmitted"'
-    yield ' AcquisitionMode="BrightField"/><TiffData IFD="0" PlaneCount="1"/>'
-    yield f'<Plane TheZ="0" TheT="0" TheC="0" PositionX="{x:.3f}" PositionXUnit="&#181;m"'
-    yield f' PositionY="{y:.3f}" PositionYUnit="&#181;m"/></Pixels>'
+    yield '<Channel ID="Channel:1:0" Name="height" SamplesPerPixel="1"/>'
+    yield '<TiffData IFD="1" PlaneCount="1"/></Pixels></Image>'
 
 
 def field_facts(placement: Placement, shrink: int) -> Iterator[dict[str, str | float]]:

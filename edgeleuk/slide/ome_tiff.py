@@ -16,14 +16,16 @@ import numpy as np
 import simplejpeg
 
 from edgeleuk.errors import MissingDependencyError, extra_cure
-from edgeleuk.slide.pyramid import TILE_PX, pyramid_tiles
+from edgeleuk.slide.pyramid import TILE_PX, plane_tiles
+from edgeleuk.vision.extended_focus import MAP_PX
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from edgeleuk.frames import RgbImage
-    from edgeleuk.slide.pyramid import PyramidPlan, Tile
+    from edgeleuk.slide.heights import HeightMap
+    from edgeleuk.slide.pyramid import Draw, PyramidPlan, Tile
 
 _DEFLATE_EFFORT = 4
 # Pixels a micrometre to pixels a centimetre.
@@ -47,9 +49,10 @@ def require_tifffile() -> Any:
 def write_tiff(
     path: Path,
     plan: PyramidPlan,
-    draw: Callable[[int, int, int], RgbImage],
+    draws: Iterable[Draw],
     description: str,
     progress: Callable[..., None] = lambda *_: None,
+    heights: HeightMap | None = None,
 ) -> None:
     """Write a slide as one OME-TIFF.
 
@@ -58,10 +61,14 @@ def write_tiff(
     path : Path
         Of the file that is written.
     plan : PyramidPlan
-    draw, progress : callable
-        See `edgeleuk.slide.pyramid.pyramid_tiles`.
+    draws : iterable of callable
+        Of each plane what draws it, as `edgeleuk.slide.pyramid.pyramid_tiles` takes it.
     description : str
         OME-XML.
+    progress : callable
+        As `pyramid_tiles` takes it.
+    heights : HeightMap, optional
+        A second image behind the slide.
 
     Raises
     ------
@@ -74,7 +81,7 @@ def write_tiff(
     first, *others = plan.levels
     with (
         tempfile.TemporaryFile(dir=path.parent) as waiting,
-        tifffile.TiffWriter(path, bigtiff=True, ome=False) as writer,
+        tifffile.TiffWriter(path, bigtiff=True, ome=False, byteorder="<") as writer,
     ):
         shelf = _Shelf(waiting)
         common: dict[str, Any] = {
@@ -85,14 +92,15 @@ def write_tiff(
             "resolutionunit": "CENTIMETER",
             **_coding(plan.compression),
         }
-        drawn = _first_level(plan, pyramid_tiles(plan, draw, progress), shelf)
+        planes = (_first_level(plan, tiles, shelf) for tiles in plane_tiles(plan, draws, progress))
+        drawn = chain.from_iterable(planes)
         for level in plan.levels:
             width, height = plan.size(level)
             per_cm = plan.px_per_um * _UM_A_CM / 2**level
             is_first = level == first
             writer.write(
                 chain(drawn) if is_first else shelf.tiles(level),
-                shape=(height, width, 3),
+                shape=(*([plan.planes] if plan.planes > 1 else []), height, width, 3),
                 subifds=len(others) if is_first else None,
                 subfiletype=0 if is_first else 1,
                 description=description.encode() if is_first else None,
@@ -102,6 +110,19 @@ def write_tiff(
             # tifffile closes what it is given; behind the first level's last tile come those of the others.
             for _ in drawn:
                 pass
+        if heights is not None:
+            writer.write(
+                (
+                    zlib.compress(np.asarray(tile, "<f4").tobytes(), _DEFLATE_EFFORT)
+                    for tile in heights.tiles()
+                ),
+                shape=(heights.height, heights.width),
+                photometric="minisblack",
+                compression="adobe_deflate",
+                resolution=(plan.px_per_um * _UM_A_CM / MAP_PX,) * 2,
+                **{name: common[name] for name in ("tile", "metadata", "software", "resolutionunit")},
+                dtype="<f4",
+            )
 
 
 def _coding(compression: str) -> dict[str, Any]:

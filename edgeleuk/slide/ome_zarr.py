@@ -14,19 +14,20 @@ import numpy as np
 from edgeleuk.errors import MissingDependencyError, extra_cure
 from edgeleuk.io.atomic import bears
 from edgeleuk.slide.blending import GROUND
-from edgeleuk.slide.ome import description_of, field_facts
-from edgeleuk.slide.pyramid import TILE_PX, pyramid_tiles
+from edgeleuk.slide.ome import HEIGHTS, description_of, field_facts
+from edgeleuk.slide.pyramid import TILE_PX, plane_tiles
+from edgeleuk.vision.extended_focus import MAP_PX
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     import numpy.typing as npt
 
-    from edgeleuk.frames import RgbImage
+    from edgeleuk.slide.heights import HeightMap
     from edgeleuk.slide.ome import SlideFacts
     from edgeleuk.slide.placement import Placement
-    from edgeleuk.slide.pyramid import PyramidPlan, Tile
+    from edgeleuk.slide.pyramid import Draw, PyramidPlan, Tile
 
 VERSION = "0.5"
 # What the folder says for edgeleuk alone, and what it is known by.
@@ -77,18 +78,12 @@ def zarr_attributes(facts: SlideFacts, placement: Placement, plan: PyramidPlan) 
     """
     first = plan.first_level
     pixels_um = [2 ** (level - first) / facts.px_per_um for level in plan.levels]
+    step_um = [facts.stack.step_um] if facts.stack is not None and facts.planes > 1 else []
     multiscale = {
         "name": facts.name,
         "type": "mean",
-        "axes": [
-            {"name": "c", "type": "channel"},
-            {"name": "y", "type": "space", "unit": "micrometer"},
-            {"name": "x", "type": "space", "unit": "micrometer"},
-        ],
-        "datasets": [
-            {"path": str(n), "coordinateTransformations": [{"type": "scale", "scale": [1.0, um, um]}]}
-            for n, um in enumerate(pixels_um)
-        ],
+        "axes": [{"name": "c", "type": "channel"}, *(_axis(name) for name in "zyx"[-2 - len(step_um) :])],
+        "datasets": [_dataset(n, [1.0, *step_um, um, um]) for n, um in enumerate(pixels_um)],
     }
     window = {"min": 0, "max": 255, "start": 0, "end": 255}
     objective = facts.objective
@@ -113,12 +108,21 @@ def zarr_attributes(facts: SlideFacts, placement: Placement, plan: PyramidPlan) 
     }
 
 
+def _axis(name: str) -> dict[str, str]:
+    return {"name": name, "type": "space", "unit": "micrometer"}
+
+
+def _dataset(number: int, scale: list[float]) -> dict[str, Any]:
+    return {"path": str(number), "coordinateTransformations": [{"type": "scale", "scale": scale}]}
+
+
 def write_zarr(
     folder: Path,
     plan: PyramidPlan,
-    draw: Callable[[int, int, int], RgbImage],
+    draws: Iterable[Draw],
     attributes: dict[str, Any],
     progress: Callable[..., None] = lambda *_: None,
+    heights: HeightMap | None = None,
 ) -> None:
     """Write a slide into an empty folder.
 
@@ -126,10 +130,12 @@ def write_zarr(
     ----------
     folder : Path
     plan : PyramidPlan
-    draw, progress : callable
-        See `edgeleuk.slide.pyramid.pyramid_tiles`.
+    draws, progress
+        See `edgeleuk.slide.pyramid.plane_tiles`.
     attributes : dict
         See `zarr_attributes`.
+    heights : HeightMap, optional
+        An image of its own in the folder ``heights``.
 
     Raises
     ------
@@ -141,22 +147,52 @@ def write_zarr(
     zarr = require_zarr()
     group = zarr.create_group(folder, zarr_format=_ZARR, attributes=attributes)
     levels = {}
+    among, one = ([plan.planes], [1]) if plan.planes > 1 else ([], [])
     for n, level in enumerate(plan.levels):
         width, height = plan.size(level)
         array = group.create_array(
             str(n),
-            shape=(3, height, width),
+            shape=(3, *among, height, width),
             dtype="uint8",
-            chunks=(3, TILE_PX, TILE_PX),
-            shards=(3, TILE_PX, TILE_PX * _SHARD_TILES),
+            chunks=(3, *one, TILE_PX, TILE_PX),
+            shards=(3, *one, TILE_PX, TILE_PX * _SHARD_TILES),
             compressors=zarr.codecs.ZstdCodec(level=_EFFORT),
             # Chunks of nothing but this are not written.
             fill_value=GROUND,
-            dimension_names=("c", "y", "x"),
+            dimension_names=("c", *"z"[: len(among)], "y", "x"),
         )
         levels[level] = _Shards(array)
-    for tile in pyramid_tiles(plan, draw, progress):
-        levels[tile.level].put(tile)
+    for plane, tiles in enumerate(plane_tiles(plan, draws, progress)):
+        for tile in tiles:
+            levels[tile.level].put(tile, [plane][: len(among)])
+    if heights is not None:
+        _write_heights(group, heights, MAP_PX / plan.px_per_um)
+
+
+def _write_heights(group: Any, heights: HeightMap, um: float) -> None:
+    """Write the map of heights as an image beside the levels, tile by tile."""
+    multiscale = {
+        "name": "heights",
+        "axes": [_axis(name) for name in "yx"],
+        "datasets": [_dataset(0, [um, um])],
+    }
+    attributes = {
+        OWN: {"description": HEIGHTS, "unit": "micrometer"},
+        "ome": {"version": VERSION, "multiscales": [multiscale]},
+    }
+    array = group.create_group("heights", attributes=attributes).create_array(
+        "0",
+        shape=(heights.height, heights.width),
+        dtype="float32",
+        chunks=(TILE_PX, TILE_PX),
+        fill_value=float("nan"),
+        dimension_names=("y", "x"),
+    )
+    columns = -(-heights.width // TILE_PX)
+    for n, tile in enumerate(heights.tiles()):
+        top, left = (TILE_PX * at for at in divmod(n, columns))
+        part = tile[: heights.height - top, : heights.width - left]
+        array[top : top + part.shape[0], left : left + part.shape[1]] = part
 
 
 class _Shards:
@@ -167,21 +203,22 @@ class _Shards:
 
     def __init__(self, array: Any) -> None:
         self._array = array
-        self._last = -(-array.shape[2] // TILE_PX) - 1
+        self._last = -(-array.shape[-1] // TILE_PX) - 1
         self._open: dict[tuple[int, int], npt.NDArray[np.uint8]] = {}
 
-    def put(self, tile: Tile) -> None:
+    def put(self, tile: Tile, plane: list[int]) -> None:
         shard, at = divmod(tile.column, _SHARD_TILES)
         key = tile.row, shard
         if key not in self._open:
             self._open[key] = np.full((3, TILE_PX, TILE_PX * _SHARD_TILES), GROUND, np.uint8)
         self._open[key][:, :, at * TILE_PX : (at + 1) * TILE_PX] = np.moveaxis(tile.pixels, 2, 0)
         if at == _SHARD_TILES - 1 or tile.column == self._last:
-            self._write(*key)
+            self._write(*key, plane)
 
-    def _write(self, row: int, shard: int) -> None:
+    def _write(self, row: int, shard: int, plane: list[int]) -> None:
         pixels = self._open.pop((row, shard))
         top, left = row * TILE_PX, shard * TILE_PX * _SHARD_TILES
-        height = min(pixels.shape[1], self._array.shape[1] - top)
-        width = min(pixels.shape[2], self._array.shape[2] - left)
-        self._array[:, top : top + height, left : left + width] = pixels[:, :height, :width]
+        height = min(pixels.shape[1], self._array.shape[-2] - top)
+        width = min(pixels.shape[2], self._array.shape[-1] - left)
+        at = (slice(None), *plane, slice(top, top + height), slice(left, left + width))
+        self._array[at] = pixels[:, :height, :width]

@@ -16,9 +16,11 @@ import numpy as np
 from edgeleuk.slide.blending import GROUND
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from edgeleuk.frames import RgbImage
+
+    Draw = Callable[[int, int, int], RgbImage]
 
 TILE_PX = 256
 # Levels are made until both sides are at most so long.
@@ -41,6 +43,8 @@ class PyramidPlan:
         Of JPEG, 1 to 100.
     first_level : int
         Of the levels that are written, each half as long as the one before, the first; 0 is the whole.
+    planes : int
+        Of a focus stack; each is a pyramid.
     """
 
     width: int
@@ -49,6 +53,7 @@ class PyramidPlan:
     compression: str = "jpeg"
     quality: int = 85
     first_level: int = 0
+    planes: int = 1
 
     def size(self, level: int) -> tuple[int, int]:
         """Return (W, H) of a level."""
@@ -74,7 +79,7 @@ class Tile(NamedTuple):
 
 def pyramid_tiles(
     plan: PyramidPlan,
-    draw: Callable[[int, int, int], RgbImage],
+    draw: Draw,
     progress: Callable[..., None] = lambda *_: None,
 ) -> Iterator[Tile]:
     """Draw a slide, and yield the tiles of all levels that are written.
@@ -105,6 +110,27 @@ def pyramid_tiles(
             yield from _of_bands(plan, cascade.row_is_full())
         progress(pair.stop, rows)
     yield from _of_bands(plan, cascade.rest())
+
+
+def plane_tiles(
+    plan: PyramidPlan, draws: Iterable[Draw], progress: Callable[..., None] = lambda *_: None
+) -> Iterator[Iterator[Tile]]:
+    """Yield the tiles of each plane, as `pyramid_tiles` does; one plane after the other.
+
+    Parameters
+    ----------
+    plan : PyramidPlan
+    draws : iterable of callable
+        Of each plane what draws it.
+    progress : callable
+        Told rows of tiles of all planes, drawn and in all.
+    """
+    for plane, draw in enumerate(draws):
+
+        def report(done: int, rows: int, plane: int = plane) -> None:
+            progress(plane * rows + done, plan.planes * rows)
+
+        yield pyramid_tiles(plan, draw, report)
 
 
 class _Band(NamedTuple):

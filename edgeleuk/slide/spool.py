@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import zlib
 from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
@@ -19,10 +20,14 @@ from edgeleuk.session.schema import explained
 from edgeleuk.stage.base import ScanField
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    import numpy.typing as npt
+
     from edgeleuk.frames import RgbImage
+
+    Floats = npt.NDArray[np.float32]
 
 ENDING = ".fields"
 _APPLICATION_ID = 0x45444C53
@@ -32,6 +37,8 @@ CREATE TABLE fields (
     number INTEGER PRIMARY KEY, row INTEGER NOT NULL, "column" INTEGER NOT NULL,
     x_um REAL NOT NULL, y_um REAL NOT NULL, picture BLOB
 );
+CREATE TABLE planes (number INTEGER, plane INTEGER, picture BLOB NOT NULL, PRIMARY KEY (number, plane));
+CREATE TABLE maps (number INTEGER PRIMARY KEY, heights BLOB NOT NULL);
 """
 # So fine that nobody sees the second loss, when the slide itself is written; its colours are as coarse.
 _QUALITY = 95
@@ -101,7 +108,15 @@ class FieldSpool(Closing):
             connection.close()
         return cls(path)
 
-    def add(self, number: int, pixels: RgbImage, *, is_lossless: bool) -> None:
+    def add(
+        self,
+        number: int,
+        pixels: RgbImage,
+        *,
+        is_lossless: bool,
+        others: Mapping[int, RgbImage] | None = None,
+        heights: Floats | None = None,
+    ) -> None:
         """Keep a field's picture, in place of an earlier one of it.
 
         Parameters
@@ -111,23 +126,30 @@ class FieldSpool(Closing):
         pixels : (H, W, 3) uint8, RGB
         is_lossless : bool
             As PNG, not as JPEG.
+        others : mapping, optional
+            Of a stack the other planes, by their numbers.
+        heights : (h, w) float32, optional
+            Of an extended focus the map, in um.
 
         Raises
         ------
         SessionError
             The disk is full, or fails.
         """
-        if is_lossless:
-            bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
-            data = cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_COMPRESSION, _PNG_EFFORT])[1].tobytes()
-        else:
-            data = simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), _QUALITY, colorsubsampling="420")
+        data = _encoded(pixels, is_lossless=is_lossless)
+        planes = [(number, n, _encoded(each, is_lossless=is_lossless)) for n, each in (others or {}).items()]
         with explained(self.path):
             if not self._is_writing:
                 # A power cut may take the last fields away: a scan that goes on takes them again.
                 self._connection.execute("PRAGMA journal_mode = WAL")
                 self._connection.execute("PRAGMA synchronous = NORMAL")
                 self._is_writing = True
+            # A field is there once its picture is, which comes last.
+            if planes:
+                self._connection.executemany("INSERT OR REPLACE INTO planes VALUES (?, ?, ?)", planes)
+            if heights is not None:
+                kept = zlib.compress(np.asarray(heights, "<f4").tobytes())
+                self._connection.execute("INSERT OR REPLACE INTO maps VALUES (?, ?)", (number, kept))
             self._connection.execute("UPDATE fields SET picture = ? WHERE number = ?", (data, number))
 
     def facts(self) -> dict[str, str]:
@@ -143,21 +165,18 @@ class FieldSpool(Closing):
             ).fetchall()
         return [KeptField(ScanField(*row[:5]), bool(row[5])) for row in rows]
 
-    def picture(self, number: int) -> RgbImage:
-        """Return a field, (H, W, 3) uint8 RGB.
+    def picture(self, number: int, plane: int | None = None) -> RgbImage:
+        """Return a field, (H, W, 3) uint8 RGB; or one of the other planes of its stack.
 
         Raises
         ------
         SessionError
             It is damaged.
         """
-        with explained(self.path):
-            row = self._connection.execute(
-                "SELECT picture FROM fields WHERE number = ?", (number,)
-            ).fetchone()
-        data = None if row is None else row[0]
-        if not isinstance(data, bytes):
-            raise SessionError(f"{self.path} is damaged", got=f"no picture of field {number}")
+        if plane is None:
+            data = self._blob("SELECT picture FROM fields WHERE number = ?", number)
+        else:
+            data = self._blob("SELECT picture FROM planes WHERE number = ? AND plane = ?", number, plane)
         try:
             if data.startswith(_PNG):
                 bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
@@ -165,6 +184,28 @@ class FieldSpool(Closing):
             return np.asarray(simplejpeg.decode_jpeg(data, "RGB"), np.uint8)
         except (cv2.error, ValueError) as error:
             raise SessionError(f"{self.path} is damaged", got=f"field {number}: {error}") from error
+
+    def heights(self, number: int, size: tuple[int, int]) -> Floats:
+        """Return the map of a field, (h, w) float32 in um, whose size is (w, h).
+
+        Raises
+        ------
+        SessionError
+            It is damaged.
+        """
+        data = self._blob("SELECT heights FROM maps WHERE number = ?", number)
+        try:
+            return np.frombuffer(zlib.decompress(data), "<f4").reshape(size[::-1]).astype(np.float32)
+        except (zlib.error, ValueError) as error:
+            raise SessionError(f"{self.path} is damaged", got=f"map of field {number}: {error}") from error
+
+    def _blob(self, query: str, *key: int) -> bytes:
+        with explained(self.path):
+            row = self._connection.execute(query, key).fetchone()
+        data = None if row is None else row[0]
+        if not isinstance(data, bytes):
+            raise SessionError(f"{self.path} is damaged", got=f"no picture of field {key[0]}")
+        return data
 
     def close(self) -> None:
         """Leave one file, which can be read where there is no room for what SQLite keeps beside it."""
@@ -179,3 +220,10 @@ class FieldSpool(Closing):
         self.close()
         for end in ("", "-wal", "-shm"):
             self.path.with_name(self.path.name + end).unlink(missing_ok=True)
+
+
+def _encoded(pixels: RgbImage, *, is_lossless: bool) -> bytes:
+    if not is_lossless:
+        return bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), _QUALITY, colorsubsampling="420"))
+    bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_COMPRESSION, _PNG_EFFORT])[1].tobytes()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from edgeleuk.frames import Frame
@@ -36,6 +36,46 @@ class Mover(Protocol):
 
     def move(self, x_um: float | None = None, y_um: float | None = None, z_um: float | None = None) -> None:
         """Go to a place, and return when it is reached and the picture has settled."""
+        ...
+
+
+@runtime_checkable
+class FocusDrive(Protocol):
+    """What a stage has besides that tells of its third axis; one that does not tell has one to be moved."""
+
+    @property
+    def has_focus_axis(self) -> bool:
+        """Whether `Mover.move` reaches heights."""
+        ...
+
+    @property
+    def focuses_itself(self) -> bool:
+        """Whether it can `focus`."""
+        ...
+
+    def focus(self, reach_um: float) -> None:
+        """Let it find the focus by its own program, so far up and down from here; it stands there afterwards.
+
+        Raises
+        ------
+        HardwareError
+            It cannot, or found none.
+        """
+        ...
+
+
+@runtime_checkable
+class Stoppable(Protocol):
+    """What a stage has besides that can be stopped in mid-move, from any thread."""
+
+    def stop(self) -> None:
+        """Stop at once.
+
+        Raises
+        ------
+        HardwareError
+            The firmware cannot, or the link is lost.
+        """
         ...
 
 

@@ -13,6 +13,7 @@ from edgeleuk.io.closing import Closing
 from edgeleuk.stage.autofocus import FocusPlane, autofocus, refocus
 from edgeleuk.stage.base import ScanField
 from edgeleuk.stage.resuming import field_source, focus_text
+from edgeleuk.stage.stacking import take_planes
 from edgeleuk.vision.quality import BLURS, QualityFault, fault_of, measure_quality
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from edgeleuk.frames import Frame
     from edgeleuk.stage.base import Mover, SynchronousCamera
     from edgeleuk.stage.mapping import Mapping
+    from edgeleuk.stage.stacking import FocusStack, Planes
 
 # Where nothing can be focused on, the focus of the fields around serves.
 _NOTHING_TO_FOCUS = (QualityFault.EMPTY, QualityFault.TOO_THICK)
@@ -99,11 +101,15 @@ class ScanPlan:
 
 
 class Taken(NamedTuple):
-    """A field's picture, what is to be said of it, and the focus where it was looked for and found."""
+    """A field's picture, what is to be said of it, and the focus where it was looked for and found.
+
+    Of a stack the picture is the sharpest plane.
+    """
 
     frame: Frame
     remark: str | None = None
     focus_um: float | None = None
+    planes: Planes | None = None
 
 
 @dataclass
@@ -114,21 +120,34 @@ class FocusKeeper:
     ----------
     every : int
         Fields between two corrections, once the plane is known.
+    stack : FocusStack, optional
+        Planes that are taken of each field.
     frames : int
-        Pictures it took.
+        Pictures that finding the focus took.
     """
 
     camera: SynchronousCamera
     stage: Mover
     every: int = 8
     plane: FocusPlane = field(default_factory=FocusPlane)
+    stack: FocusStack | None = None
     frames: int = 0
     _since: int = 0
+    _left_at_um: float | None = None
 
     def go(self, x_um: float, y_um: float) -> Taken:
-        """Go to a field, bring it into focus, and take it."""
+        """Go to a field, bring it into focus, and take it with its planes."""
+        taken = self._in_focus(x_um, y_um)
+        if self.stack is None:
+            return taken
+        frame, planes = take_planes(self.camera, self.stage, self.stack, taken.frame)
+        self._left_at_um = planes.z_um
+        return taken._replace(frame=frame, planes=planes)
+
+    def _in_focus(self, x_um: float, y_um: float) -> Taken:
         z_um = self.plane.at(x_um, y_um)
-        self.stage.move(x_um=x_um, y_um=y_um, z_um=z_um)
+        # A stack leaves the stage above the focus.
+        self.stage.move(x_um=x_um, y_um=y_um, z_um=self._left_at_um if z_um is None else z_um)
         frame = self.camera()
         fault = fault_of(measure_quality(frame.pixels))
         self._since += 1
@@ -168,6 +187,8 @@ class ScanSource(Closing):
     uri : str
     live : bool
         False: the stage waits until a frame is done.
+    planes : Planes or None
+        Of the field whose frame was yielded last, where a stack is taken.
     """
 
     live = False
@@ -190,6 +211,7 @@ class ScanSource(Closing):
         self._stop = stop or threading.Event()
         self._closed = False
         self._focused: list[SourceEvent] = []
+        self.planes: Planes | None = None
 
     def events(self) -> list[SourceEvent]:
         """Take what was learned of the focus since the last call, for a scan that has to go on."""
@@ -211,6 +233,7 @@ class ScanSource(Closing):
                 yield SourceEvent("focus", f"field {place.number}: {taken.remark}")
             if taken.focus_um is not None:
                 self._focused.append(SourceEvent("focused", focus_text(place.number, taken.focus_um)))
+            self.planes = taken.planes
             yield replace(
                 taken.frame,
                 sequence=sequence,

@@ -1,4 +1,4 @@
-"""A stage's camera: pictures that arrived after they were asked for."""
+"""A stage's camera: pictures that were taken after they were asked for."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from edgeleuk.frames import Frame
 
 _MOST_DAMAGED = 20
+# Pictures may wait for their reader in a driver or a connection; more than these are no queue.
+_MOST_OLD = 300
 
 
 class NewestFrameCamera(Closing):
@@ -33,7 +35,7 @@ class NewestFrameCamera(Closing):
     Raises
     ------
     CameraError
-        The camera has ended, or sends nothing but damaged pictures.
+        The camera has ended, or sends nothing but damaged pictures, or old ones.
     """
 
     def __init__(self, source: FrameSource, stop: threading.Event, reader: FrameReader | None = None) -> None:
@@ -44,9 +46,12 @@ class NewestFrameCamera(Closing):
         self._stop = stop
 
     def __call__(self) -> Frame:
-        """Take a picture that arrived after this call, so that the stage has not moved in it."""
+        """Take a picture that was taken after this call, so that the stage has not moved in it.
+
+        Where the source cannot tell when a picture was taken, what counts is when it arrived.
+        """
         asked = time.monotonic()
-        begun_before, damaged = self._live, 0
+        begun_before, damaged, old = self._live, 0, 0
         while (item := self._reader.take(self._stop)) is not None:
             self.taken += 1
             try:
@@ -56,7 +61,14 @@ class NewestFrameCamera(Closing):
                 if damaged > _MOST_DAMAGED:
                     raise
                 continue
-            if self._live and frame.captured_monotonic < asked:
+            if self._live and _taken_s(frame) < asked:
+                old += 1
+                if old > _MOST_OLD:
+                    raise CameraError(
+                        f"{self.uri} sends only pictures of before",
+                        got=f"{old} that were taken before they were asked for",
+                        cure="let the camera send fewer pictures a second",
+                    )
                 continue
             if not begun_before:
                 return frame
@@ -71,3 +83,7 @@ class NewestFrameCamera(Closing):
     def close(self) -> None:
         """Stop reading; the source is the caller's to close."""
         self._reader.close()
+
+
+def _taken_s(frame: Frame) -> float:
+    return frame.captured_monotonic if frame.taken_monotonic is None else frame.taken_monotonic

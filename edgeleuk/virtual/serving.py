@@ -118,9 +118,11 @@ class MjpegServer(Closing):
         try:
             while not self._closing.wait(max(0.0, due - time.monotonic())):
                 with self._drawing:
+                    taken_s = time.monotonic()
                     jpeg = self._picture()
-                head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
-                handler.wfile.write(head.encode() + jpeg + b"\r\n")
+                head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n"
+                stamp = f"X-Timestamp: {taken_s:.6f}\r\n\r\n"
+                handler.wfile.write((head + stamp).encode() + jpeg + b"\r\n")
                 due = max(due + 1 / self._fps, time.monotonic())
         except OSError:
             # Whoever watched has gone.

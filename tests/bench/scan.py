@@ -7,8 +7,6 @@ Prints each bar on standard error and JSON on standard output; exits 3 when one 
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from collections import Counter
 from pathlib import Path
@@ -19,12 +17,13 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+from bars import judged, plan_of, scan_options  # noqa: E402
 from virtual_stage import VirtualStage  # noqa: E402
 
 from edgeleuk.frames import Frame  # noqa: E402
 from edgeleuk.stage.autofocus import MOST_FRAMES, autofocus  # noqa: E402
 from edgeleuk.stage.mapping import calibrate  # noqa: E402
-from edgeleuk.stage.scanning import FocusKeeper, ScanPlan, ScanSource  # noqa: E402
+from edgeleuk.stage.scanning import FocusKeeper, ScanSource  # noqa: E402
 from edgeleuk.virtual.microscope import DEPTH_OF_FIELD_UM, Stand, VirtualMicroscope  # noqa: E402
 from edgeleuk.virtual.render import VirtualSlide  # noqa: E402
 from edgeleuk.vision.quality import quality_check  # noqa: E402
@@ -71,11 +70,8 @@ def walk(
 
 def main() -> int:
     """Scan, count, and judge."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--area", default="5x5", help="mm, WxH")
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
-    width_mm, height_mm = (float(side) for side in options.area.split("x"))
+    options = scan_options(__doc__, "5x5").parse_args()
+    plan, area = plan_of(options.area)
     cv2.setNumThreads(1)
     microscope = VirtualMicroscope(VirtualSlide(options.seed), STAND)
     stage = VirtualStage(microscope)
@@ -83,7 +79,6 @@ def main() -> int:
     mapping = calibrate(stage, stage, 12.5)
     stage = VirtualStage(microscope, take_out_um=6.0)
     focus = FocusKeeper(stage, stage)
-    plan = ScanPlan(1000 * width_mm, 1000 * height_mm)
     fields = plan.fields(mapping, (1280, 960), (0.0, 0.0))
     walked = walk(ScanSource("virtual", fields, focus, mapping), stage, mapping.px_per_um, len(fields))
     whole, owners, defocus, rejected = walked
@@ -106,21 +101,14 @@ def main() -> int:
         ),
     }
     result = {
-        "schema_version": 1,
-        "area_mm": [width_mm, height_mm],
+        **area,
         "fields": len(fields),
         "true_cells": len(whole),
         "rejected": dict(rejected),
         "defocus_um_p99": float(np.percentile(defocus, 99)),
         "focus_frames_a_field": focus.frames / len(fields),
-        "bars": {
-            name: {"measured": round(value, 5), "met": bool(met)} for name, (value, met) in bars.items()
-        },
     }
-    print(json.dumps(result))
-    for name, (value, met) in bars.items():
-        print(f"{'met   ' if met else 'MISSED'} {value:.4f}  {name}", file=sys.stderr)
-    return 0 if all(met for _, met in bars.values()) else 3
+    return judged(result, bars)
 
 
 if __name__ == "__main__":

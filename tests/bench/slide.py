@@ -4,12 +4,11 @@ Prints each bar on standard error and JSON on standard output; exits 3 when one 
 `--fields-only` the fields are taken without focus, network and session: so a large area is measured in less
 time, and without the bars of cells and of time.
 
-    python tests/bench/slide.py [--area 1x1] [--fields-only]
+    python tests/bench/slide.py [--area 1x1] [--fields-only] [--stack 5@0.8]
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import resource
@@ -18,7 +17,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -27,22 +26,27 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import ome_types  # noqa: E402
+from bars import judged, plan_of, scan_options  # noqa: E402
 from shapely.geometry import shape  # noqa: E402
 from slides import corner_of  # noqa: E402
 from virtual_stage import VirtualStage  # noqa: E402
 
 from edgeleuk.commands.run import RunOptions  # noqa: E402
 from edgeleuk.commands.scan import scan  # noqa: E402
-from edgeleuk.commands.slide import FieldKeeper, SlideOptions  # noqa: E402
+from edgeleuk.commands.slide import SlideOptions  # noqa: E402
+from edgeleuk.commands.slide_fields import FieldKeeper  # noqa: E402
 from edgeleuk.io.settings import RunSettings  # noqa: E402
 from edgeleuk.session import create_session  # noqa: E402
 from edgeleuk.slide.spool import FieldSpool  # noqa: E402
 from edgeleuk.stage.mapping import calibrate  # noqa: E402
 from edgeleuk.stage.resuming import Begun  # noqa: E402
-from edgeleuk.stage.scanning import ScanPlan  # noqa: E402
+from edgeleuk.stage.stacking import parse_stack, take_planes  # noqa: E402
 from edgeleuk.virtual.microscope import Stand, VirtualMicroscope  # noqa: E402
 from edgeleuk.virtual.render import VirtualSlide  # noqa: E402
 from edgeleuk.virtual.serving import MjpegServer  # noqa: E402
+
+if TYPE_CHECKING:
+    from edgeleuk.stage.scanning import ScanPlan
 
 SIZE = (1280, 960)
 PX_PER_UM = 13.0
@@ -70,12 +74,13 @@ def scanned(
     kept_s = kept_cpu_s = 0.0
     keep = FieldKeeper.keep
 
-    def timed(self: FieldKeeper, frame: Any) -> None:
+    def timed(self: FieldKeeper, *field: Any) -> Any:
         nonlocal kept_s, kept_cpu_s
         began, cpu = time.monotonic(), time.thread_time()
-        keep(self, frame)
+        frame = keep(self, *field)
         kept_s += time.monotonic() - began
         kept_cpu_s += time.thread_time() - cpu
+        return frame
 
     FieldKeeper.keep = timed  # type: ignore[method-assign]
     # The slide is written by a process of its own afterwards, where its memory can be told.
@@ -102,12 +107,20 @@ def fields_alone(microscope: VirtualMicroscope, plan: ScanPlan, folder: Path, sl
     facts = {
         "begun": begun.to_text(), "size": json.dumps(SIZE), "kept": "jpeg", "light": "", "simulated": "true"
     }  # fmt: skip
+    if slide.stack is not None:
+        facts |= {"stack": str(slide.stack), "extended_focus": "false"}
     with FieldSpool.create(slide.fields, fields, facts) as spool:
         for field in fields:
             if field.number % 200 == 0:
                 print(f"{field.number} of {len(fields)} fields", file=sys.stderr, flush=True)
             stage.move(x_um=field.x_um, y_um=field.y_um)
-            spool.add(field.number, stage().pixels, is_lossless=False)
+            if slide.stack is None:
+                spool.add(field.number, stage().pixels, is_lossless=False)
+                continue
+            _, planes = take_planes(stage, stage, slide.stack, stage())
+            others = dict(enumerate(planes.pixels))
+            spool.add(field.number, others.pop(slide.stack.middle), is_lossless=False, others=others)
+            stage.move(z_um=planes.z_um)
     with create_session(folder / "s.db", {}):
         pass
 
@@ -189,18 +202,16 @@ def cells_off(microscope: VirtualMicroscope, geojson: Path, origin: tuple[int, i
 
 def main() -> int:
     """Scan, write, and judge."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--area", default="1x1", help="mm, WxH")
-    parser.add_argument("--seed", type=int, default=1)
+    parser = scan_options(__doc__, "1x1")
     parser.add_argument("--fields-only", action="store_true")
+    parser.add_argument("--stack", type=parse_stack, help="PLANES@UM of each field, all kept: 5@0.8")
     options = parser.parse_args()
-    width_mm, height_mm = (float(side) for side in options.area.split("x"))
+    plan, area = plan_of(options.area)
     cv2.setNumThreads(1)
     microscope = VirtualMicroscope(VirtualSlide(options.seed), STAND, *SIZE)
-    plan = ScanPlan(1000 * width_mm, 1000 * height_mm)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        slide = SlideOptions(folder / "s.ome.tiff", keep_fields=True)
+        slide = SlideOptions(folder / "s.ome.tiff", keep_fields=True, stack=options.stack)
         seconds: dict[str, float] = {}
         if options.fields_only:
             fields_alone(microscope, plan, folder, slide)
@@ -224,8 +235,7 @@ def main() -> int:
         share = (seconds["keeping"] + seconds["writing"]) / seconds["scan"]
         bars[f"time of the scan's own <= {MOST_SHARE}"] = (share, share <= MOST_SHARE)
     result = {
-        "schema_version": 1,
-        "area_mm": [width_mm, height_mm],
+        **area,
         "fields_only": options.fields_only,
         "slide": facts,
         "fields_shown_late": late,
@@ -237,14 +247,8 @@ def main() -> int:
         "cells_off_px": {f"p{share}": float(np.percentile(off, share)) for share in (50, 95, 100)}
         if off
         else {},
-        "bars": {
-            name: {"measured": round(value, 4), "met": bool(met)} for name, (value, met) in bars.items()
-        },
     }
-    print(json.dumps(result))
-    for name, (value, met) in bars.items():
-        print(f"{'met   ' if met else 'MISSED'} {value:.4f}  {name}", file=sys.stderr)
-    return 0 if all(met for _, met in bars.values()) else 3
+    return judged(result, bars)
 
 
 if __name__ == "__main__":

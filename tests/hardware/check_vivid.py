@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgeleuk.capture import SourceEvent, decoded, open_camera, open_source
 from edgeleuk.capture.controls import Control, ControlKeeper
 from edgeleuk.capture.discovery import find_camera, list_cameras
+from edgeleuk.capture.newest import InOrderReader
 from edgeleuk.capture.v4l2 import CONTROL, QUERYCTRL, V4l2Device
 from edgeleuk.commands.probe import probe
 from edgeleuk.errors import CameraError, UsageError
+from edgeleuk.stage.synchronous_camera import NewestFrameCamera
+
+if TYPE_CHECKING:
+    from edgeleuk.capture.base import SourceItem
 
 NODE = "/dev/video0"
 SMALL = f"v4l2://{NODE}?width=640&height=360&fps=30"
@@ -80,6 +87,29 @@ def check_busy() -> None:
         assert "fuser -v" in refused
 
 
+def taken_s(item: SourceItem) -> float:
+    assert not isinstance(item, SourceEvent)
+    taken_s = decoded(item).taken_monotonic
+    assert taken_s is not None
+    return taken_s
+
+
+def check_pictures_that_waited() -> None:
+    """The driver keeps pictures for a reader that is busy, and tells when each was taken."""
+    with open_source(SMALL) as source:
+        items = source.frames()
+        next(items)
+        time.sleep(0.5)
+        asked_s = time.monotonic()
+        waited_s = [asked_s - taken_s(item) for item in itertools.islice(items, 3)]
+        print("  waited", waited_s)
+        assert all(0.2 < each < 0.7 for each in waited_s), waited_s
+        camera = NewestFrameCamera(source, threading.Event(), InOrderReader(source))
+        asked_s = time.monotonic()
+        assert taken_s(camera()) >= asked_s
+        assert camera.taken > 5, camera.taken
+
+
 def check_unplugged() -> None:
     """It is unplugged while it runs, and plugged in again two seconds later."""
     disconnect = button(b"Disconnect")
@@ -113,7 +143,14 @@ def check_unplugged() -> None:
 def main() -> int:
     """Run every check; 1 if one fails."""
     failed = 0
-    for check in (check_list, check_probe, check_controls, check_busy, check_unplugged):
+    for check in (
+        check_list,
+        check_probe,
+        check_controls,
+        check_busy,
+        check_pictures_that_waited,
+        check_unplugged,
+    ):
         try:
             check()
             print("passed", check.__name__, flush=True)

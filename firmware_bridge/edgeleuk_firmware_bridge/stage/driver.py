@@ -75,6 +75,16 @@ class DrivenStage(Closing):
         return self._board.capabilities
 
     @property
+    def has_focus_axis(self) -> bool:
+        """Whether it moves in z, too."""
+        return self.capabilities.has_focus_axis
+
+    @property
+    def focuses_itself(self) -> bool:
+        """Whether it has an autofocus of its own."""
+        return self.capabilities.can_focus
+
+    @property
     def settings(self) -> StageSettings:
         """How the stage is built."""
         return self._settings
@@ -264,7 +274,7 @@ class DrivenStage(Closing):
         HardwareError
             It cannot, or found none.
         """
-        if not self._board.capabilities.can_focus:
+        if not self.focuses_itself:
             raise HardwareError("this stage has no autofocus of its own")
         here = self.position().z_um
         self._steps_of(2, here - reach_um)

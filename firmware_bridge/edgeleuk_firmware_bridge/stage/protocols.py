@@ -110,6 +110,8 @@ class Capabilities:
     can_home, can_stop : bool
     can_focus : bool
         It has an autofocus of its own.
+    has_focus_axis : bool
+        It moves in z, too.
     channels : mapping
         Light channel -> greatest level that its firmware takes.
     """
@@ -120,6 +122,7 @@ class Capabilities:
     can_home: bool = False
     can_stop: bool = True
     can_focus: bool = False
+    has_focus_axis: bool = True
     channels: Mapping[str, float] = field(default_factory=dict)
 
 

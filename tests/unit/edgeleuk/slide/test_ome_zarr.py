@@ -68,7 +68,7 @@ def attributes_of(plan: PyramidPlan) -> dict[str, object]:
 def written(folder: Path, size: tuple[int, int], first_level: int = 0) -> PyramidPlan:
     plan = PyramidPlan(*size, 13.0, "lossless", first_level=first_level)
     with whole_folder(folder, is_own_zarr) as part:
-        write_zarr(part, plan, drawing(*size), attributes_of(plan))
+        write_zarr(part, plan, [drawing(*size)], attributes_of(plan))
     return plan
 
 
@@ -76,7 +76,7 @@ def written(folder: Path, size: tuple[int, int], first_level: int = 0) -> Pyrami
 @pytest.mark.parametrize("size", [(1, 1), (256, 256), (257, 1025), (2777, 3001), (9000, 300)])
 def test_every_level_holds_the_pixels_of_the_lossless_tiff(tmp_path: Path, size: tuple[int, int]) -> None:
     plan = written(tmp_path / "s.ome.zarr", size)
-    write_tiff(tmp_path / "s.ome.tiff", plan, drawing(*size), "<OME/>")
+    write_tiff(tmp_path / "s.ome.tiff", plan, [drawing(*size)], "<OME/>")
     group = zarr.open_group(tmp_path / "s.ome.zarr", mode="r")
     with tifffile.TiffFile(tmp_path / "s.ome.tiff") as tiff:
         pages = [tiff.pages[0], *(tiff.pages[0].pages or ())]
@@ -142,7 +142,7 @@ def test_a_crash_leaves_nothing_under_the_name(tmp_path: Path) -> None:
         pytest.raises(KeyboardInterrupt),
         whole_folder(tmp_path / "s.ome.zarr", is_own_zarr) as part,
     ):
-        write_zarr(part, plan, failing, attributes_of(plan))
+        write_zarr(part, plan, [failing], attributes_of(plan))
     assert not list(tmp_path.iterdir())
 
 
@@ -159,7 +159,7 @@ def draw(x, y, side):
     return np.zeros((side, side, 3), np.uint8)
 
 with whole_folder(pathlib.Path(sys.argv[1]), is_own_zarr) as part:
-    write_zarr(part, PyramidPlan(2000, 2000, 13.0, "lossless"), draw, {"edgeleuk": {}})
+    write_zarr(part, PyramidPlan(2000, 2000, 13.0, "lossless"), [draw], {"edgeleuk": {}})
 """
     ended = subprocess.run([sys.executable, "-c", text, tmp_path / "s.ome.zarr"], check=False, timeout=60)
     assert ended.returncode == -signal.SIGKILL

@@ -29,7 +29,7 @@ def written(path: Path, pixels: np.ndarray, **options: object) -> Path:
     height, width = pixels.shape[:2]
     padded = np.pad(pixels, ((0, 512), (0, 512), (0, 0)), constant_values=GROUND)
     plan = PyramidPlan(width, height, 13.0, **options)
-    write_tiff(path, plan, lambda x, y, side: padded[y : y + side, x : x + side], XML)
+    write_tiff(path, plan, [lambda x, y, side: padded[y : y + side, x : x + side]], XML)
     return path
 
 

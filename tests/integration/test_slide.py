@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ import ome_types
 import openslide
 import pytest
 import tifffile  # noqa: TID253 - it is what reads the slide
+from exchanged import record_cells, round_cell
 from geojson_rules import check_for_qupath, rings_of_geojson
 from shapely.geometry import Polygon, shape
 from slides import SIZE, corner_of, displacements, keep, truth_of, virtual_microscope, walk
@@ -26,13 +28,14 @@ from edgeleuk.cli.app import main
 from edgeleuk.commands.run import RunOptions
 from edgeleuk.commands.scan import scan
 from edgeleuk.commands.slide import SlideOptions, slide_of_session
-from edgeleuk.errors import HardwareError, UsageError
+from edgeleuk.errors import HardwareError, SessionError, UsageError
 from edgeleuk.io.atomic import overwrite
 from edgeleuk.io.settings import RunSettings
 from edgeleuk.labels.formats.outlines import tight_box
 from edgeleuk.session import create_session, read_session
 from edgeleuk.session.pictures import decode_crop
 from edgeleuk.slide.spool import FieldSpool
+from edgeleuk.stage.resuming import SCAN_EVENT, Begun
 from edgeleuk.stage.scanning import ScanPlan
 from edgeleuk.virtual.serving import MjpegServer
 
@@ -497,10 +500,53 @@ class TestTrouble:
         assert error is None
         assert written.fields == len(walk(ScanPlan(50.0, 40.0)).fields)
 
+    def test_a_session_that_is_not_of_these_fields(self, tmp_path: Path) -> None:
+        """Its cells would be laid where they are not."""
+        options = SlideOptions(tmp_path / "s.ome.tiff")
+        keep(options.fields, walk(ScanPlan(50.0, 40.0)), kept="jpeg")
+        by_hand = record_cells(tmp_path / "by hand.db", [round_cell()])
+        with pytest.raises(UsageError, match=r"by hand\.db is no session of a scan"):
+            slide_of_session(by_hand, options)
+        other = Begun((500.0, 0.0), ((13.0, 0.0), (0.0, 13.0)), (1.0, 1.0, 0.3))
+        with create_session(tmp_path / "other.db", {}) as session:
+            session.record_event(SCAN_EVENT, other.to_text())
+        with pytest.raises(UsageError, match="holds the fields of another scan than"):
+            slide_of_session(tmp_path / "other.db", options)
+        with create_session(tmp_path / "damaged.db", {}) as session:
+            session.record_event(SCAN_EVENT, '{"start_um": 7}')
+        with pytest.raises(SessionError, match=r"damaged\.db is damaged: got how the scan began"):
+            slide_of_session(tmp_path / "damaged.db", options)
+        assert not options.path.exists()
+
+    @pytest.mark.parametrize(
+        "name",
+        ["a b.ome.tiff", 'Größe & <"µ"> 😀.ome.tiff', "two\nlines.ome.tiff", os.fsdecode(b"\xff.OME.TIF")],
+    )
+    def test_any_name_gives_a_slide_that_others_read(self, tmp_path: Path, session: Path, name: str) -> None:
+        options = SlideOptions(tmp_path / name)
+        keep(options.fields, walk(ScanPlan(10.0, 10.0)), kept="jpeg")
+        written, error = slide_of_session(session, options)
+        assert error is None
+        assert written.fields == 1
+        [image] = ome_types.from_tiff(options.path).images
+        stem = name[: -len(".ome.tif")].rstrip(".")
+        assert image.name.replace("\ufffd", "?") == stem.replace("\n", "?").replace("\udcff", "?")
+        assert tifffile.imread(options.path).shape == (480, 640, 3)
+        assert check_for_qupath(options.geojson.read_bytes()) == 0
+
+    def test_a_name_that_is_too_long(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert ended_with(monkeypatch, "slide", "s.db", tmp_path / f"{'x' * 300}.ome.tiff") == 2
+        said = capsys.readouterr().err
+        assert said.startswith("error: a file's name is too long: got ")
+        assert said.count("\n") == 1
+
     @pytest.mark.parametrize(
         ("name", "objective", "says"),
         [
             ("s.tiff", None, "wrong ending of the slide"),
+            (".ome.tiff", None, "wrong ending of the slide"),
             ("s.ome.tiff", "big", "the objective cannot be read"),
             ("s.ome.tiff", "0x", "the objective cannot be read"),
         ],

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import cv2
 import numpy as np
 from virtual_stage import VirtualStage
 
 from edgeleuk.slide.blending import GROUND
-from edgeleuk.slide.spool import FieldSpool
+from edgeleuk.slide.spool import FieldSpool, ScanFacts
 from edgeleuk.stage.mapping import Mapping
 from edgeleuk.stage.resuming import Begun
 from edgeleuk.virtual.microscope import Stand, VirtualMicroscope
@@ -77,15 +76,15 @@ def walk(
     return Walked(microscope, fields, pictures, np.array(corners))
 
 
-def keep(path: Path, walked: Walked, *, kept: str = "lossless", without: tuple[int, ...] = ()) -> None:
+def keep(
+    path: Path,
+    walked: Walked,
+    *,
+    kept: Literal["jpeg", "lossless"] = "lossless",
+    without: tuple[int, ...] = (),
+) -> None:
     """Put the fields into a file as a scan does."""
-    facts = {
-        "begun": Begun((0.0, 0.0), MATRIX, (1.0, 1.0, 0.3)).to_text(),
-        "size": json.dumps(SIZE),
-        "kept": kept,
-        "light": "",
-        "simulated": "true",
-    }
+    facts = ScanFacts(Begun((0.0, 0.0), MATRIX, (1.0, 1.0, 0.3)), SIZE, kept, "", simulated=True)
     with FieldSpool.create(path, walked.fields, facts) as spool:
         for field, pixels in zip(walked.fields, walked.pictures, strict=True):
             if field.number not in without:

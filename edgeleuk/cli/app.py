@@ -140,6 +140,8 @@ def _run() -> None:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             nothing_more_to_say()
             _fail("the disk is full, or standard output takes no more", 2)
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            _fail(f"a file's name is too long: got {len(os.fsencode(error.filename or ''))} bytes", 2)
         traceback.print_exc()
         _fail("internal error: this is a bug in edgeleuk, please report the lines above", 1)
 

@@ -26,7 +26,16 @@ from edgeleuk.stage.autofocus import REACH_UM, autofocus, refocus
 from edgeleuk.stage.base import FocusDrive, Stoppable
 from edgeleuk.stage.mapping import Mapping, calibrate
 from edgeleuk.stage.mosaic import Mosaic
-from edgeleuk.stage.resuming import Begun, EarlierCell, EarlierScan, field_of, focus_again, read_earlier_scan
+from edgeleuk.stage.resuming import (
+    SCAN_EVENT,
+    Begun,
+    EarlierCell,
+    EarlierScan,
+    begun_in,
+    field_of,
+    focus_again,
+    read_earlier_scan,
+)
 from edgeleuk.stage.scanning import FocusKeeper, ScanPlan, ScanSource
 from edgeleuk.stage.stacking import require_focus_axis
 from edgeleuk.stage.synchronous_camera import NewestFrameCamera
@@ -44,7 +53,6 @@ if TYPE_CHECKING:
     from edgeleuk.results import FrameResult, SessionSummary
     from edgeleuk.stage.base import Mover, Place
 
-_EVENT = "scan"
 _STOP_WITHIN_S = 0.05
 
 
@@ -110,7 +118,7 @@ class SlideScan:
             say(f"  {mapping.px_per_um:.2f} px/um, camera turned by {mapping.angle_degrees:.1f} degrees")
             plan = (self._plan.width_um, self._plan.height_um, self._plan.overlap)
             past = EarlierScan(Begun((here.x_um, here.y_um), mapping.matrix, plan))
-            events = [SourceEvent(_EVENT, past.begun.to_text())]
+            events = [SourceEvent(SCAN_EVENT, past.begun.to_text())]
         mapping = Mapping(past.begun.matrix)
         frame = still()
         pixels = frame.pixels
@@ -327,21 +335,21 @@ def earlier_scan_in(session: Path) -> EarlierScan | None:
     Raises
     ------
     SessionError
-        The session is no scan.
+        The session is no scan, or is damaged.
     """
     with read_session(session) as reader:
         events = [(str(row["kind"]), str(row["text"])) for row in reader.rows("events")]
         frames = [(str(row["source"]), row["rejected"]) for row in reader.rows("frames")]
         cells = [_earlier_cell(row) for row in reader.rows("cells")]
-    texts = [text for kind, text in events if kind == _EVENT]
-    if not texts and not frames:
+    earlier = begun_in(events, session)
+    if earlier is None and not frames:
         return None
-    if not texts:
+    if earlier is None:
         raise SessionError(
             f"{session} is no session of a scan", cure="go on with it by `edgeleuk run --resume`"
         )
     reasons = ((source, None if reason is None else str(reason)) for source, reason in frames)
-    return read_earlier_scan(Begun.from_text(texts[0]), reasons, [text for _, text in events], cells)
+    return read_earlier_scan(earlier, reasons, [text for _, text in events], cells)
 
 
 def _earlier_cell(row: dict[str, Any]) -> EarlierCell:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -35,7 +34,7 @@ from edgeleuk.slide.placement import place_fields
 from edgeleuk.slide.pyramid import PyramidPlan
 from edgeleuk.slide.spool import ENDING, FieldSpool
 from edgeleuk.stage.mapping import Mapping
-from edgeleuk.stage.resuming import Begun
+from edgeleuk.stage.resuming import begun_in
 from edgeleuk.stage.stacking import parse_stack
 from edgeleuk.vision.extended_focus import map_size
 
@@ -96,7 +95,8 @@ class SlideOptions:
     def __post_init__(self) -> None:
         if self.extended_focus and self.stack is None:
             raise UsageError("there is no stack to be joined", cure="pass --stack 5@0.8")
-        if not self.path.name.lower().endswith(_ENDINGS):
+        # A name that is an ending alone would leave nothing to call the slide.
+        if not self.path.name.lower().endswith(_ENDINGS) or self.path.name.lower() in _ENDINGS:
             raise UsageError(
                 "wrong ending of the slide", got=self.path.name, allowed="NAME.ome.tiff, NAME.ome.zarr"
             )
@@ -198,7 +198,8 @@ def slide_of_session(
     Raises
     ------
     UsageError
-        The slide exists, there are no fields, or they were kept with loss and a lossless slide is wanted.
+        The slide exists, there are no fields, or they are another scan's, or they were kept with loss and a
+        lossless slide is wanted.
     SessionError
         The session or the fields are damaged.
     MissingDependencyError
@@ -212,6 +213,7 @@ def slide_of_session(
             cure="scan with --slide FILE --keep-fields, or name their file with --fields",
         )
     with FieldSpool(options.fields) as spool:
+        _require_same_scan(session, spool)
         made = _Made(spool, options)
         for level in _FIRST_LEVELS:
             try:
@@ -231,13 +233,27 @@ def slide_of_session(
         )
 
 
+def _require_same_scan(session: Path, spool: FieldSpool) -> None:
+    """Refuse a session whose cells would be laid on the fields of another scan."""
+    with read_session(session) as reader:
+        begun = begun_in(((str(row["kind"]), str(row["text"])) for row in reader.rows("events")), session)
+        has_frames = next(iter(reader.rows("frames")), None) is not None
+    if begun is None and has_frames:
+        raise UsageError(f"{session} is no session of a scan", cure="pass that of the scan with these fields")
+    if begun is not None and begun != spool.facts().begun:
+        raise UsageError(
+            f"{spool.path} holds the fields of another scan than {session}",
+            cure="pass the session and the --fields of one scan",
+        )
+
+
 class _Made:
     """A slide in the making: its fields are placed once, then written as large as the disk has room."""
 
     def __init__(self, spool: FieldSpool, options: SlideOptions) -> None:
         self._options = options
         self._facts = spool.facts()
-        if options.is_lossless and self._facts["kept"] != "lossless":
+        if options.is_lossless and self._facts.kept != "lossless":
             raise UsageError(
                 "the fields were kept as JPEG, so that a slide without loss cannot be made of them",
                 cure="scan with --slide FILE --lossless",
@@ -247,15 +263,12 @@ class _Made:
         if not fields:
             raise DataRefusedError(f"{spool.path} has no field", got="a scan that took none")
         self._missing = len(every) - len(fields)
-        self._begun = Begun.from_text(self._facts["begun"])
-        self._mapping = Mapping(self._begun.matrix)
-        width, height = json.loads(self._facts["size"])
-        self._size = (int(width), int(height))
-        self._light, self._correct = _light(spool, fields, self._facts["light"])
+        self._mapping = Mapping(self._facts.begun.matrix)
+        self._size = self._facts.size
+        self._light, self._correct = _light(spool, fields, self._facts.light)
         self._spool = spool
-        stack = self._facts.get("stack")
-        self._stack = None if stack is None else parse_stack(stack)
-        self._is_joined = bool(json.loads(self._facts.get("extended_focus", "false")))
+        self._stack = self._facts.stack
+        self._is_joined = self._facts.extended_focus
         self._picture = self._pictures(None)
         self._placement = self._placed(fields)
 
@@ -292,7 +305,7 @@ class _Made:
                 )
                 return None if step is None else (step.x, step.y)
 
-            return place_fields(fields, self._begun.matrix, self._size, measure)
+            return place_fields(fields, self._facts.begun.matrix, self._size, measure)
 
     def write(self, session: Path, first_level: int) -> SlideWritten:
         """Write picture and cells with that level as the first.
@@ -319,7 +332,7 @@ class _Made:
             stage_um=self._corner_um(),
             objective=None if options.objective is None else parse_objective(options.objective),
             light=self._light,
-            simulated=bool(json.loads(self._facts["simulated"])),
+            simulated=self._facts.simulated,
             stack=self._stack,
             heights=None if heights is None else (heights.width, heights.height),
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ from edgeleuk.commands.slide import require_slide, slide_of_session
 from edgeleuk.errors import UsageError
 from edgeleuk.io.closing import Closing
 from edgeleuk.io.console import printable, say, warn
-from edgeleuk.slide.spool import FieldSpool
+from edgeleuk.slide.spool import FieldSpool, ScanFacts
 from edgeleuk.stage.resuming import field_of
 from edgeleuk.vision.extended_focus import extend_focus
 
@@ -75,19 +74,20 @@ class FieldKeeper(Closing):
         height, width = frame.pixels.shape[:2]
         self._size = (width, height)
         if self._spool is not None:
-            if self._spool.facts().get("begun") != begun.to_text():
+            if self._spool.facts().begun != begun:
                 raise UsageError(
                     f"{self._options.fields} holds the fields of another scan", cure="choose another --slide"
                 )
             return
-        facts = {
-            "begun": begun.to_text(),
-            "size": json.dumps(self._size),
-            "kept": "lossless" if self._options.is_lossless else "jpeg",
-            "light": "" if self._correct is None else "divided by a blank",
-            "simulated": json.dumps(simulated),
-            **self._stack_facts(),
-        }
+        facts = ScanFacts(
+            begun=begun,
+            size=self._size,
+            kept="lossless" if self._options.is_lossless else "jpeg",
+            light="" if self._correct is None else "divided by a blank",
+            simulated=simulated,
+            stack=self.stack,
+            extended_focus=self._options.extended_focus,
+        )
         self._spool = FieldSpool.create(self._options.fields, fields, facts)
 
     def missing(self) -> frozenset[int]:
@@ -132,19 +132,13 @@ class FieldKeeper(Closing):
     def _corrected(self, pixels: RgbImage) -> RgbImage:
         return pixels if self._correct is None else self._correct(pixels)
 
-    def _stack_facts(self) -> dict[str, str]:
-        if self.stack is None:
-            return {}
-        return {"stack": str(self.stack), "extended_focus": json.dumps(self._options.extended_focus)}
-
-    def _require_same_stack(self, facts: dict[str, str]) -> None:
-        wanted = self._stack_facts()
-        if {key: facts[key] for key in ("stack", "extended_focus") if key in facts} != wanted:
+    def _require_same_stack(self, facts: ScanFacts) -> None:
+        before, wanted = (
+            _stack_text(of.stack, extended_focus=of.extended_focus) for of in (facts, self._options)
+        )
+        if before != wanted:
             raise UsageError(
-                "the scan was begun with another stack",
-                got=_stack_text(wanted),
-                allowed=_stack_text(facts),
-                cure="pass the same",
+                "the scan was begun with another stack", got=wanted, allowed=before, cure="pass the same"
             )
 
     def close(self) -> None:
@@ -174,7 +168,5 @@ class FieldKeeper(Closing):
         return written, error
 
 
-def _stack_text(facts: dict[str, str]) -> str:
-    if "stack" not in facts:
-        return "no --stack"
-    return f"--stack {facts['stack']}" + " --extended-focus" * bool(json.loads(facts["extended_focus"]))
+def _stack_text(stack: FocusStack | None, *, extended_focus: bool) -> str:
+    return "no --stack" if stack is None else f"--stack {stack}" + " --extended-focus" * extended_focus

@@ -30,6 +30,11 @@ FIELDS_NAMESPACE = "edgeleuk.fields"
 _OBJECTIVE = re.compile(r"(\d{1,3}(?:\.\d{1,2})?)x?(?:/([01]?\.\d{1,3}|1))?", re.IGNORECASE)
 # An outline of fewer points leaves that of the cell by at most so many pixels.
 _SIMPLER_PX = 0.8
+# The sign itself, as no ``&#181;`` may stand in the text: Bio-Formats, by which QuPath, Fiji and OMERO read,
+# takes such a reference for damage, and then sees a TIFF without OME-XML and without its pyramid.
+_MICROMETRE = "\u00b5m"
+# What XML cannot hold, or an attribute only as such a reference.
+_NOT_PLAIN = re.compile("[^\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _NUCLEUS = "nucleus"
 _NUCLEUS_COLOUR = (75, 0, 130)
 
@@ -119,7 +124,7 @@ def ome_xml(facts: SlideFacts, placement: Placement, rois: Sequence[str]) -> str
             f' xsi:schemaLocation="{NAMESPACE} {NAMESPACE}/ome.xsd" UUID="urn:uuid:{uuid.uuid4()}"',
             f' Creator="edgeleuk {__version__}">',
             *_instrument(facts.objective),
-            f'<Image ID="Image:0" Name={quoteattr(facts.name)}>',
+            f'<Image ID="Image:0" Name={_attribute(facts.name)}>',
             f"<Description>{escape(description_of(facts))}</Description>",
             *_objective_settings(facts.objective),
             *_pixels(facts),
@@ -172,16 +177,16 @@ def _pixels(facts: SlideFacts) -> Iterator[str]:
     x, y = facts.stage_um
     yield '<Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint8" SignificantBits="8" Interleaved="true"'
     yield f' SizeX="{width}" SizeY="{height}" SizeC="3" SizeZ="{facts.planes}" SizeT="1"'
-    yield f' PhysicalSizeX="{um}" PhysicalSizeXUnit="&#181;m"'
-    yield f' PhysicalSizeY="{um}" PhysicalSizeYUnit="&#181;m"'
+    yield f' PhysicalSizeX="{um}" PhysicalSizeXUnit="{_MICROMETRE}"'
+    yield f' PhysicalSizeY="{um}" PhysicalSizeYUnit="{_MICROMETRE}"'
     if facts.stack is not None and facts.planes > 1:
-        yield f' PhysicalSizeZ="{facts.stack.step_um:g}" PhysicalSizeZUnit="&#181;m"'
+        yield f' PhysicalSizeZ="{facts.stack.step_um:g}" PhysicalSizeZUnit="{_MICROMETRE}"'
     yield ">"
     yield '<Channel ID="Channel:0:0" Name="RGB" SamplesPerPixel="3" IlluminationType="Transmitted"'
     yield f' AcquisitionMode="BrightField"/><TiffData IFD="0" PlaneCount="{facts.planes}"/>'
     for plane in range(facts.planes):
-        yield f'<Plane TheZ="{plane}" TheT="0" TheC="0" PositionX="{x:.3f}" PositionXUnit="&#181;m"'
-        yield f' PositionY="{y:.3f}" PositionYUnit="&#181;m"/>'
+        yield f'<Plane TheZ="{plane}" TheT="0" TheC="0" PositionX="{x:.3f}" PositionXUnit="{_MICROMETRE}"'
+        yield f' PositionY="{y:.3f}" PositionYUnit="{_MICROMETRE}"/>'
     yield "</Pixels>"
 
 
@@ -194,8 +199,8 @@ def _height_image(facts: SlideFacts) -> Iterator[str]:
     yield f'<Image ID="Image:1" Name="heights"><Description>{HEIGHTS}</Description>'
     yield '<Pixels ID="Pixels:1" DimensionOrder="XYCZT" Type="float" BigEndian="false"'
     yield f' SizeX="{width}" SizeY="{height}" SizeC="1" SizeZ="1" SizeT="1"'
-    yield f' PhysicalSizeX="{um}" PhysicalSizeXUnit="&#181;m"'
-    yield f' PhysicalSizeY="{um}" PhysicalSizeYUnit="&#181;m">'
+    yield f' PhysicalSizeX="{um}" PhysicalSizeXUnit="{_MICROMETRE}"'
+    yield f' PhysicalSizeY="{um}" PhysicalSizeYUnit="{_MICROMETRE}">'
     yield '<Channel ID="Channel:1:0" Name="height" SamplesPerPixel="1"/>'
     yield '<TiffData IFD="1" PlaneCount="1"/></Pixels></Image>'
 
@@ -246,10 +251,15 @@ def roi_xml(number: int, region: Region) -> str:
     for part, (ring, text, colour) in enumerate(rings):
         points = " ".join(f"{x:.2f},{y:.2f}" for x, y in _simpler(ring))
         shapes.append(
-            f'<Polygon ID="Shape:{number}:{part}" Text={quoteattr(text)} StrokeColor="{_rgba(colour)}"'
+            f'<Polygon ID="Shape:{number}:{part}" Text={_attribute(text)} StrokeColor="{_rgba(colour)}"'
             f' Points="{points}"/>'
         )
-    return f'<ROI ID="ROI:{number}" Name={quoteattr(region.name)}><Union>{"".join(shapes)}</Union></ROI>'
+    return f'<ROI ID="ROI:{number}" Name={_attribute(region.name)}><Union>{"".join(shapes)}</Union></ROI>'
+
+
+def _attribute(text: str) -> str:
+    """Quote any text, such as a file's name; a character that cannot stand there becomes U+FFFD."""
+    return quoteattr(_NOT_PLAIN.sub("\ufffd", text))
 
 
 def _simpler(ring: list[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -5,17 +5,23 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
+
+from edgeleuk.errors import SessionError
 from edgeleuk.stage.autofocus import FocusPlane, NoFocusError, autofocus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
     from edgeleuk.results import Decision
     from edgeleuk.stage.autofocus import Focus
     from edgeleuk.stage.base import Mover, ScanField, SynchronousCamera
 
+# The kind of the event in which a session says how its scan began.
+SCAN_EVENT = "scan"
 # No longer way is gone to a recorded height: a board that lost its count stands elsewhere than it says.
 _MOST_Z_UM = 200.0
 _FIELD = re.compile(r" field (\d{1,9})$")
@@ -45,12 +51,18 @@ class Begun:
 
     @classmethod
     def from_text(cls, text: str) -> Begun:
-        """Read what `to_text` wrote."""
-        facts: dict[str, Any] = json.loads(text)
-        (a, b), (c, d) = facts["matrix"]
-        x, y = facts["start_um"]
-        width, height, overlap = facts["plan"]
-        return cls((x, y), ((a, b), (c, d)), (width, height, overlap))
+        """Read what `to_text` wrote.
+
+        Raises
+        ------
+        ValueError
+            It is something else, or a matrix that maps no place.
+        """
+        found = msgspec.json.decode(text, type=cls)
+        (a, b), (c, d) = found.matrix
+        if a * d == b * c:
+            raise ValueError("a matrix that maps no place")
+        return found
 
 
 class EarlierCell(NamedTuple):
@@ -96,6 +108,28 @@ class EarlierScan:
             if number in places:
                 plane.add(places[number].x_um, places[number].y_um, z_um)
         return plane
+
+
+def begun_in(events: Iterable[tuple[str, str]], session: Path) -> Begun | None:
+    """Tell how the scan of a session began; None where it is no scan's.
+
+    Parameters
+    ----------
+    events : iterable of (str, str)
+        Kind and text of each event.
+    session : Path
+        For the error.
+
+    Raises
+    ------
+    SessionError
+        The event is damaged.
+    """
+    text = next((text for kind, text in events if kind == SCAN_EVENT), None)
+    try:
+        return None if text is None else Begun.from_text(text)
+    except ValueError as error:
+        raise SessionError(f"{session} is damaged", got=f"how the scan began: {error}") from error
 
 
 def read_earlier_scan(

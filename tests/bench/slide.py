@@ -37,7 +37,7 @@ from edgeleuk.commands.slide import SlideOptions  # noqa: E402
 from edgeleuk.commands.slide_fields import FieldKeeper  # noqa: E402
 from edgeleuk.io.settings import RunSettings  # noqa: E402
 from edgeleuk.session import create_session  # noqa: E402
-from edgeleuk.slide.spool import FieldSpool  # noqa: E402
+from edgeleuk.slide.spool import FieldSpool, ScanFacts  # noqa: E402
 from edgeleuk.stage.mapping import calibrate  # noqa: E402
 from edgeleuk.stage.resuming import Begun  # noqa: E402
 from edgeleuk.stage.stacking import parse_stack, take_planes  # noqa: E402
@@ -104,11 +104,7 @@ def fields_alone(microscope: VirtualMicroscope, plan: ScanPlan, folder: Path, sl
     stage.move(x_um=-10.0, y_um=-10.0)
     fields = plan.fields(mapping, SIZE, (0.0, 0.0))
     begun = Begun((0.0, 0.0), mapping.matrix, (plan.width_um, plan.height_um, plan.overlap))
-    facts = {
-        "begun": begun.to_text(), "size": json.dumps(SIZE), "kept": "jpeg", "light": "", "simulated": "true"
-    }  # fmt: skip
-    if slide.stack is not None:
-        facts |= {"stack": str(slide.stack), "extended_focus": "false"}
+    facts = ScanFacts(begun, SIZE, "jpeg", "", simulated=True, stack=slide.stack)
     with FieldSpool.create(slide.fields, fields, facts) as spool:
         for field in fields:
             if field.number % 200 == 0:

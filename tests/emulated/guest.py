@@ -43,8 +43,6 @@ PX_PER_UM = 13.0
 ALONE = "litert, network alone,"
 # Kernels of each runtime and precision in a bundle.
 NETWORKS = (("litert", "int8"), ("litert", "float32"), ("onnxruntime", "int8"), ("onnxruntime", "float32"))
-# Counted, and not held to LiteRT's decisions: what it rounds hangs on the processor.
-COUNTED = (*NETWORKS, ("openvino", "int8"), ("openvino", "float32"))
 
 
 def crops_of(material: Any) -> list[CellCrop]:
@@ -100,14 +98,14 @@ def exact(_: Any, out: Path) -> None:
     np.savez(out, stored=stored[INT8], float32=stored[FLOAT], int8=found, inexact=inexact)
 
 
-def networks(bundle: Any, among: Sequence[tuple[str, str]] = NETWORKS) -> list[tuple[str, str]]:
+def networks(bundle: Any) -> list[tuple[str, str]]:
     """Return the networks of the bundle that can be run here."""
     from edgeleuk.bundle.manifest import MODEL_FILES
     from edgeleuk.inference import available_runtimes
 
     models = (MODEL_FILES[name] for name in bundle.members if name in MODEL_FILES)
     carried = {(runtime, model.precision) for model in models for runtime in model.runtimes}
-    return [pair for pair in among if pair in carried and pair[0] in available_runtimes()]
+    return [pair for pair in NETWORKS if pair in carried and pair[0] in available_runtimes()]
 
 
 def mark(number: int) -> None:
@@ -162,7 +160,7 @@ def count(material: Any, out: Path) -> None:
     crops = stages.run("crop", lambda: [crop_cell(pixels, cell, PX_PER_UM) for cell in whole])
     tensors = stages.run("preprocess", lambda: to_batch(crops, contract))
     predictions: Sequence[Prediction] = []
-    for runtime, precision in networks(bundle, COUNTED):
+    for runtime, precision in networks(bundle):
         classifier = open_classifier(bundle, runtime=runtime, precision=precision)
         network: Any = getattr(classifier.runtime, "network", classifier.runtime)
         stages.run(f"{runtime} {precision}", lambda network=network: network.predict(tensors[:1]))

@@ -160,7 +160,7 @@ def count(root: Root, board: Board) -> dict[str, Any]:
             found[names[number]] = instructions
     ratios = {
         runtime: found[f"{runtime} int8"] / found[f"{runtime} float32"]
-        for runtime in ("litert", ALONE, "onnxruntime", "openvino")
+        for runtime in ("litert", ALONE, "onnxruntime")
         if f"{runtime} float32" in found
     }
     return {"cells": stages["cells"], "stages": found, "int8_to_float32": ratios}
@@ -252,7 +252,7 @@ def table(results: dict[str, dict[str, Any]]) -> str:
     for stage in next(iter(counted.values()))["stages"]:
         values = " | ".join(f"{found['stages'][stage] / 1e6:.1f}" for found in counted.values())
         lines.append(f"| {stage} | {values} |")
-    for runtime in ("litert", ALONE, "onnxruntime", "openvino"):
+    for runtime in ("litert", ALONE, "onnxruntime"):
         if all(runtime in found["int8_to_float32"] for found in counted.values()):
             values = " | ".join(f"{found['int8_to_float32'][runtime]:.2f}" for found in counted.values())
             lines.append(f"| {runtime.rstrip(',')}: int8 to float32 | {values} |")

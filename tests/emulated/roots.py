@@ -107,7 +107,7 @@ class Root:
         self.python(
             cpu,
             *("-m", "pip", "install", "--quiet", "--only-binary=:all:", "--root-user-action=ignore"),
-            *("--target", SITE, f"/wheel/{wheel.name}[onnx,openvino]"),
+            *("--target", SITE, f"/wheel/{wheel.name}[onnx]"),
         )
         shutil.copy(wheel, installed)
 

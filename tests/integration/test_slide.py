@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
+import shutil
+import subprocess
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import bioio
+import cv2
 import numpy as np
 import ome_types
 import openslide
 import pytest
 import tifffile  # noqa: TID253 - it is what reads the slide
-from geojson_rules import rings_of_geojson
+from exchanged import record_cells, round_cell
+from geojson_rules import check_for_qupath, rings_of_geojson
 from shapely.geometry import Polygon, shape
 from slides import SIZE, corner_of, displacements, keep, truth_of, virtual_microscope, walk
 from virtual_stage import VirtualStage
@@ -22,11 +28,14 @@ from edgeleuk.cli.app import main
 from edgeleuk.commands.run import RunOptions
 from edgeleuk.commands.scan import scan
 from edgeleuk.commands.slide import SlideOptions, slide_of_session
-from edgeleuk.errors import HardwareError, UsageError
+from edgeleuk.errors import HardwareError, SessionError, UsageError
 from edgeleuk.io.atomic import overwrite
 from edgeleuk.io.settings import RunSettings
+from edgeleuk.labels.formats.outlines import tight_box
 from edgeleuk.session import create_session, read_session
+from edgeleuk.session.pictures import decode_crop
 from edgeleuk.slide.spool import FieldSpool
+from edgeleuk.stage.resuming import SCAN_EVENT, Begun
 from edgeleuk.stage.scanning import ScanPlan
 from edgeleuk.virtual.serving import MjpegServer
 
@@ -35,6 +44,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeleuk.errors import EdgeleukError
+    from edgeleuk.frames import RgbImage
     from edgeleuk.results import SessionSummary
     from edgeleuk.results.structs import SlideWritten
     from edgeleuk.virtual.microscope import VirtualMicroscope
@@ -86,6 +96,44 @@ def ended_with(monkeypatch: pytest.MonkeyPatch, *words: object) -> object:
     with pytest.raises(SystemExit) as ended:
         main()
     return ended.value.code
+
+
+def boxes_of(ome: ome_types.OME) -> dict[str, tuple[int, int]]:
+    """Return the upper left corner of each cell's ROI by its name, px."""
+    corners = {}
+    for roi in ome.rois:
+        points = [tuple(map(float, point.split(","))) for point in roi.union[0].points.split()]
+        left, top, _, _ = Polygon(points).bounds
+        corners[roi.name] = (round(left), round(top))
+    return corners
+
+
+def cells_shown(
+    scanned: Scanned, pixels: RgbImage, corners: dict[str, tuple[int, int]], reach: int = 6
+) -> int:
+    """Return how many cells are seen, within 1 px of their places, in pixels that a program read."""
+    padded = np.pad(pixels, ((reach, reach), (reach, reach), (0, 0)), mode="edge").astype(np.float32)
+    count = 0
+    with read_session(scanned.session) as reader:
+        for row in reader.rows("cells", thumbnails=True):
+            crop = decode_crop(row["crop"], 13.0)
+            box = tight_box(crop.mask > 0)
+            mask = np.repeat((crop.mask[box.slices] > 0)[:, :, None], 3, axis=2).astype(np.float32)
+            left, top = corners[f"cell {row['track']}"]
+            around = padded[top : top + box.h + 2 * reach, left : left + box.w + 2 * reach]
+            far = cv2.matchTemplate(
+                around, crop.pixels[box.slices].astype(np.float32), cv2.TM_CCOEFF_NORMED, mask=mask
+            )
+            _, best, _, place = cv2.minMaxLoc(far)
+            count += best > 0.95 and max(abs(at - reach) for at in place) <= 1
+    return count
+
+
+def run(*words: object) -> str:
+    """Run another program, and return what it says."""
+    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 class TestOfAScan:
@@ -161,8 +209,10 @@ class TestOfAScan:
             # The outline is the segmentation's; of another cell it would be a radius away.
             assert near < 0.2
 
-    def test_the_cells_keep_to_the_rules_of_geojson(self, scanned: Scanned) -> None:
-        assert rings_of_geojson(scanned.options.geojson.read_bytes())
+    def test_the_cells_keep_to_the_rules_of_geojson_and_of_qupath(self, scanned: Scanned) -> None:
+        text = scanned.options.geojson.read_bytes()
+        assert rings_of_geojson(text)
+        assert check_for_qupath(text) == scanned.written.cells
 
     def test_openslide_reads_pixels_and_scale(self, scanned: Scanned) -> None:
         with openslide.OpenSlide(scanned.options.path) as slide:
@@ -170,6 +220,37 @@ class TestOfAScan:
             assert float(slide.properties["openslide.mpp-x"]) == pytest.approx(1 / 13, rel=2e-3)
             region = np.asarray(slide.read_region((100, 100), 0, (300, 200)))[:, :, :3]
         assert np.array_equal(region, tifffile.imread(scanned.options.path)[100:300, 100:400])
+
+    @pytest.mark.filterwarnings("ignore:As of version 0.4.0, the parser:DeprecationWarning")
+    def test_bioio_reads_pixels_scale_and_cells(self, scanned: Scanned) -> None:
+        image = bioio.BioImage(scanned.options.path)
+        assert type(image.reader).__module__ == "bioio_ome_tiff.reader"
+        sizes = image.physical_pixel_sizes[1:]
+        assert sizes == pytest.approx([1 / scanned.written.px_per_um] * 2)
+        assert sizes == pytest.approx([1 / 13] * 2, rel=2e-3)
+        pixels = image.get_image_data("YXS")
+        assert np.array_equal(pixels, tifffile.imread(scanned.options.path))
+        assert cells_shown(scanned, pixels, boxes_of(image.ome_metadata)) == scanned.written.cells
+
+    def test_bio_formats_reads_pyramid_scale_and_cells(self, scanned: Scanned, tmp_path: Path) -> None:
+        """QuPath, Fiji and OMERO open the file with it. It is GPL, and so no dependency of ours."""
+        tools = [shutil.which(tool) for tool in ("showinf", "bfconvert")]
+        if None in tools:
+            pytest.skip("Bio-Formats' command line tools are not installed")
+        show, convert = tools
+        said = run(show, "-no-upgrade", "-nopix", "-noflat", "-omexml", scanned.options.path)
+        assert "Checking file format [OME-TIFF]" in said
+        assert "No validation errors found." in said
+        with tifffile.TiffFile(scanned.options.path) as tiff:
+            assert f"Resolutions = {len(tiff.series[0].levels)}" in said
+        start = said.index("<?xml")
+        ome = ome_types.from_xml(said[start : said.index("</OME>", start) + len("</OME>")])
+        assert ome.images[0].pixels.physical_size_x == pytest.approx(1 / scanned.written.px_per_um)
+        out = tmp_path / "read.tif"
+        run(convert, "-no-upgrade", "-series", "0", scanned.options.path, out)
+        pixels = np.moveaxis(tifffile.imread(out, key=0), 0, 2)
+        assert np.array_equal(pixels, tifffile.imread(scanned.options.path))
+        assert cells_shown(scanned, pixels, boxes_of(ome)) == scanned.written.cells
 
     def test_again_from_the_kept_fields_as_jpeg(
         self,
@@ -270,6 +351,17 @@ class TestOmeZarr:
         assert "SIMULATED" in own["description"]
         fields = [{key: str(fact) for key, fact in field.items()} for field in own["fields"]]
         assert fields == annotated(scanned.options.path)
+        image = bioio.BioImage(out)
+        assert type(image.reader).__module__ == "bioio_ome_zarr.reader"
+        assert image.channel_names == ["red", "green", "blue"]
+        sizes = image.physical_pixel_sizes[1:]
+        assert sizes == pytest.approx([1 / printed["px_per_um"]] * 2)
+        pixels = np.moveaxis(image.get_image_data("CYX"), 0, 2)
+        corners = {
+            cell["properties"]["name"]: tuple(map(round, shape(cell["geometry"]).bounds[:2]))
+            for cell in json.loads((tmp_path / "again.geojson").read_bytes())["features"]
+        }
+        assert cells_shown(scanned, pixels, corners) == scanned.written.cells
         assert (tmp_path / "again.geojson").read_bytes() == scanned.options.geojson.read_bytes()
 
     def test_a_scan_writes_it(self, zarr: Any, tmp_path: Path) -> None:
@@ -408,10 +500,53 @@ class TestTrouble:
         assert error is None
         assert written.fields == len(walk(ScanPlan(50.0, 40.0)).fields)
 
+    def test_a_session_that_is_not_of_these_fields(self, tmp_path: Path) -> None:
+        """Its cells would be laid where they are not."""
+        options = SlideOptions(tmp_path / "s.ome.tiff")
+        keep(options.fields, walk(ScanPlan(50.0, 40.0)), kept="jpeg")
+        by_hand = record_cells(tmp_path / "by hand.db", [round_cell()])
+        with pytest.raises(UsageError, match=r"by hand\.db is no session of a scan"):
+            slide_of_session(by_hand, options)
+        other = Begun((500.0, 0.0), ((13.0, 0.0), (0.0, 13.0)), (1.0, 1.0, 0.3))
+        with create_session(tmp_path / "other.db", {}) as session:
+            session.record_event(SCAN_EVENT, other.to_text())
+        with pytest.raises(UsageError, match="holds the fields of another scan than"):
+            slide_of_session(tmp_path / "other.db", options)
+        with create_session(tmp_path / "damaged.db", {}) as session:
+            session.record_event(SCAN_EVENT, '{"start_um": 7}')
+        with pytest.raises(SessionError, match=r"damaged\.db is damaged: got how the scan began"):
+            slide_of_session(tmp_path / "damaged.db", options)
+        assert not options.path.exists()
+
+    @pytest.mark.parametrize(
+        "name",
+        ["a b.ome.tiff", 'Größe & <"µ"> 😀.ome.tiff', "two\nlines.ome.tiff", os.fsdecode(b"\xff.OME.TIF")],
+    )
+    def test_any_name_gives_a_slide_that_others_read(self, tmp_path: Path, session: Path, name: str) -> None:
+        options = SlideOptions(tmp_path / name)
+        keep(options.fields, walk(ScanPlan(10.0, 10.0)), kept="jpeg")
+        written, error = slide_of_session(session, options)
+        assert error is None
+        assert written.fields == 1
+        [image] = ome_types.from_tiff(options.path).images
+        stem = name[: -len(".ome.tif")].rstrip(".")
+        assert image.name.replace("\ufffd", "?") == stem.replace("\n", "?").replace("\udcff", "?")
+        assert tifffile.imread(options.path).shape == (480, 640, 3)
+        assert check_for_qupath(options.geojson.read_bytes()) == 0
+
+    def test_a_name_that_is_too_long(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert ended_with(monkeypatch, "slide", "s.db", tmp_path / f"{'x' * 300}.ome.tiff") == 2
+        said = capsys.readouterr().err
+        assert said.startswith("error: a file's name is too long: got ")
+        assert said.count("\n") == 1
+
     @pytest.mark.parametrize(
         ("name", "objective", "says"),
         [
             ("s.tiff", None, "wrong ending of the slide"),
+            (".ome.tiff", None, "wrong ending of the slide"),
             ("s.ome.tiff", "big", "the objective cannot be read"),
             ("s.ome.tiff", "0x", "the objective cannot be read"),
         ],

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from exchanged import record_cells, round_cell
-from geojson_rules import rings_of_geojson
+from geojson_rules import check_for_qupath, rings_of_geojson
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -53,10 +53,11 @@ def geojson_of(masks: Sequence[Mask], shrink: int = 1) -> bytes:
 def test_any_cell_keeps_to_the_rules(mask: Mask, shrink: int) -> None:
     text = geojson_of([mask], shrink)
     assert (rings_of_geojson(text) > 0) == bool(mask.any())
+    assert check_for_qupath(text) == mask.any()
 
 
 def test_a_slide_without_cells_keeps_to_the_rules() -> None:
-    assert rings_of_geojson(geojson_of([])) == 0
+    assert rings_of_geojson(geojson_of([])) == check_for_qupath(geojson_of([])) == 0
 
 
 def test_a_ring_with_a_hole_is_one_polygon_of_two_rings() -> None:

@@ -11,8 +11,10 @@ from edgeleuk.errors import SessionError
 from edgeleuk.slide.heights import HeightMap
 from edgeleuk.slide.placement import Placed, Placement
 from edgeleuk.slide.pyramid import TILE_PX
-from edgeleuk.slide.spool import FieldSpool
+from edgeleuk.slide.spool import FieldSpool, ScanFacts
 from edgeleuk.stage.base import ScanField
+from edgeleuk.stage.resuming import Begun
+from edgeleuk.stage.stacking import FocusStack
 from edgeleuk.vision.extended_focus import MAP_PX, map_size
 
 if TYPE_CHECKING:
@@ -77,7 +79,16 @@ def test_planes_and_maps_are_read_as_they_were_kept(tmp_path: Path) -> None:
     planes = [rng.integers(0, 255, (*SIZE[::-1], 3), np.uint8) for _ in range(3)]
     heights = np.where(rng.random((10, 12)) < 0.2, np.nan, rng.random((10, 12))).astype(np.float32)
     fields = [ScanField(n, 0, n, 0.0, 0.0) for n in range(2)]
-    with FieldSpool.create(tmp_path / "s", fields, {}) as spool:
+    facts = ScanFacts(
+        Begun((0.0, 0.0), ((0.1, 0.0), (0.0, 0.1)), (1.0, 1.0, 0.3)),
+        SIZE,
+        "lossless",
+        "",
+        simulated=True,
+        stack=FocusStack(3, 0.8),
+        extended_focus=True,
+    )
+    with FieldSpool.create(tmp_path / "s", fields, facts) as spool:
         for _ in range(2):
             # A field that is taken again takes the place of the earlier one.
             spool.add(1, planes[1], is_lossless=True, others={0: planes[0], 2: planes[2]}, heights=heights)
@@ -88,5 +99,6 @@ def test_planes_and_maps_are_read_as_they_were_kept(tmp_path: Path) -> None:
         assert np.array_equal(spool.heights(1, (12, 10)), heights, equal_nan=True)
         with pytest.raises(SessionError, match="is damaged: got no picture of field 0"):
             spool.picture(0, 2)
+        assert spool.facts() == facts
         with pytest.raises(SessionError, match="is damaged: got map of field 1"):
             spool.heights(1, (7, 7))

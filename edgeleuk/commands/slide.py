@@ -21,7 +21,7 @@ from edgeleuk.io.atomic import (
     write_errors_of,
 )
 from edgeleuk.io.closing import Closing
-from edgeleuk.io.console import printable, progress_bar, say, warn
+from edgeleuk.io.console import printable, progress_bar, recordable, say, warn
 from edgeleuk.results.structs import LostSteps, SlideWritten
 from edgeleuk.session.reader import read_session
 from edgeleuk.slide.blending import Blender, RecentPictures
@@ -368,7 +368,7 @@ class _Made:
             first_level=first_level,
         )
         facts = SlideFacts(
-            name=options.path.name[: -len(_ending(options.path))],
+            name=recordable(options.path.name[: -len(_ending(options.path))]),
             size=plan.size(first_level),
             px_per_um=placement.px_per_um / shrink,
             shrink=shrink,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -125,7 +126,7 @@ def require_slide(options: SlideOptions) -> None:
     Raises
     ------
     UsageError
-        It exists, or its folder does not.
+        It exists, or its folder does not, or takes no file.
     MissingDependencyError
         The extra is not installed.
     """
@@ -134,10 +135,14 @@ def require_slide(options: SlideOptions) -> None:
         require_room(options.path, is_own_zarr)
     else:
         require_tifffile()
-    if not options.path.absolute().parent.is_dir():
+    folder = options.path.absolute().parent
+    if not folder.is_dir():
         raise UsageError(
             "the folder of the slide does not exist", got=options.path.parent, cure="make it first"
         )
+    # Else only the first field would tell, behind the search for the focus.
+    with write_errors_of(options.path, "choose another folder"), tempfile.TemporaryFile(dir=folder):
+        pass
     for path in (options.geojson,) if options.is_zarr else (options.path, options.geojson):
         if (path.exists() or path.is_symlink()) and not is_forced():
             raise UsageError(f"{path} exists", cure="choose another name for the slide, or pass --force")

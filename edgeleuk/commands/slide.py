@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import tempfile
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -18,7 +19,7 @@ from edgeleuk.io.atomic import (
     whole_folder,
     write_errors_of,
 )
-from edgeleuk.io.console import progress_bar
+from edgeleuk.io.console import progress_bar, recordable
 from edgeleuk.results.structs import LostSteps, SlideWritten
 from edgeleuk.session.reader import read_session
 from edgeleuk.slide.blending import Blender, RecentPictures
@@ -160,7 +161,7 @@ def require_slide(options: SlideOptions) -> None:
     Raises
     ------
     UsageError
-        It exists, or its folder does not.
+        It exists, or its folder does not, or takes no file.
     MissingDependencyError
         The extra is not installed.
     """
@@ -169,10 +170,14 @@ def require_slide(options: SlideOptions) -> None:
         require_room(options.path, is_own_zarr)
     else:
         require_tifffile()
-    if not options.path.absolute().parent.is_dir():
+    folder = options.path.absolute().parent
+    if not folder.is_dir():
         raise UsageError(
             "the folder of the slide does not exist", got=options.path.parent, cure="make it first"
         )
+    # Else only the first field would tell, behind the search for the focus.
+    with write_errors_of(options.path, "choose another folder"), tempfile.TemporaryFile(dir=folder):
+        pass
     for path in (options.geojson,) if options.is_zarr else (options.path, options.geojson):
         if (path.exists() or path.is_symlink()) and not is_forced():
             raise UsageError(f"{path} exists", cure="choose another name for the slide, or pass --force")
@@ -325,7 +330,7 @@ class _Made:
             first_level=first_level,
         )
         facts = SlideFacts(
-            name=options.path.name[: -len(_ending(options.path))],
+            name=recordable(options.path.name[: -len(_ending(options.path))]),
             size=plan.size(first_level),
             px_per_um=placement.px_per_um / shrink,
             shrink=shrink,

@@ -101,7 +101,7 @@ class SessionSource(_Strict, frozen=True, kw_only=True, tag_field="from", tag="s
     Attributes
     ----------
     session : str
-        Name of the file.
+        Name of the file, as `edgeleuk.io.console.recordable` tells it.
     chain_end : str or None
         The last link of its hash chain when the cell was labelled; None where it has no chain.
     cell : int

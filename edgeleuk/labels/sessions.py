@@ -15,6 +15,7 @@ import msgspec
 
 from edgeleuk.bundle.reading import read_bundle
 from edgeleuk.errors import DataRefusedError, IntegrityError, LabelsError, SessionError, UsageError
+from edgeleuk.io.console import recordable
 from edgeleuk.labels.contents import CellEntry, SessionSource, Statement, following, joined, named
 from edgeleuk.labels.file import (
     ENDING,
@@ -111,7 +112,7 @@ def label_cells(
         before = open_labels(place) if place.exists() else None
         others, own = _parted(reader, before)
         own = _moved(own, origin)
-        slide = next((entry.slide for entry in own), origin.slide or session.stem)
+        slide = next((entry.slide for entry in own), origin.slide or recordable(session.stem))
         subject = next((entry.subject for entry in own), origin.subject)
         statements = {entry.identity: list(entry.statements) for entry in own}
         said = []
@@ -130,7 +131,9 @@ def label_cells(
                 )
             )
         write_labels(place, [*others, *own, *said], _Both(spool, before))
-    return tuple(entry for entry in open_labels(place).cells if _cell_in(entry, session.name) is not None)
+    return tuple(
+        entry for entry in open_labels(place).cells if _cell_in(entry, recordable(session.name)) is not None
+    )
 
 
 class SessionLabels:
@@ -204,7 +207,7 @@ def session_words(session: Path, *, bundle: str | None = None) -> SessionLabels:
         _, beside = _parted(reader, before)
         lost = []
         for entry in beside:
-            cell = _cell_in(entry, session.name)
+            cell = _cell_in(entry, recordable(session.name))
             if cell is not None and _spooled(reader, cell, spool, entry.identity) is None:
                 lost.append(cell)
         reviewed = _reviewed(reader, beside, spool)
@@ -224,7 +227,7 @@ def _reviewed(reader: SessionReader, beside: Sequence[CellEntry], spool: Spool) 
         if review.label in LABELS:
             words.setdefault(review.track, []).append(review)
     # Slide and subject are told with `labels set`, for all cells of the session.
-    slide = next((entry.slide for entry in beside), reader.path.stem)
+    slide = next((entry.slide for entry in beside), recordable(reader.path.stem))
     subject = next((entry.subject for entry in beside), None)
     entries = []
     for cell, said in words.items():
@@ -304,7 +307,7 @@ def _parted(
         They are of another session of the same name.
     """
     entries = () if before is None else before.cells
-    name = reader.path.name
+    name = recordable(reader.path.name)
     for entry in entries:
         for source in entry.sources:
             if _belies(reader, source):
@@ -321,7 +324,7 @@ def _belies(reader: SessionReader, source: Source) -> bool:
     """Whether a source names this session, and an end that its hash chain never had."""
     return (
         isinstance(source, SessionSource)
-        and source.session == reader.path.name
+        and source.session == recordable(reader.path.name)
         and source.chain_end is not None
         and not reader.has_link(source.chain_end)
     )
@@ -352,7 +355,7 @@ def _moved(own: Iterable[CellEntry], origin: Origin) -> tuple[CellEntry, ...]:
 def _source(reader: SessionReader, cell: int, link: str | None) -> SessionSource:
     bundle = reader.settings.get("bundle_sha256")
     return SessionSource(
-        session=reader.path.name,
+        session=recordable(reader.path.name),
         chain_end=link,
         cell=cell,
         bundle_sha256=bundle if isinstance(bundle, str) else None,

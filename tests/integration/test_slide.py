@@ -27,9 +27,10 @@ from virtual_stage import VirtualStage
 from edgeleuk.cli.app import main
 from edgeleuk.commands.run import RunOptions
 from edgeleuk.commands.scan import scan
-from edgeleuk.commands.slide import SlideOptions, slide_of_session
+from edgeleuk.commands.slide import FieldKeeper, SlideOptions, slide_of_session
 from edgeleuk.errors import HardwareError, SessionError, UsageError
 from edgeleuk.io.atomic import overwrite
+from edgeleuk.io.console import recordable
 from edgeleuk.io.settings import RunSettings
 from edgeleuk.labels.formats.outlines import tight_box
 from edgeleuk.session import create_session, read_session
@@ -530,9 +531,20 @@ class TestTrouble:
         assert written.fields == 1
         [image] = ome_types.from_tiff(options.path).images
         stem = name[: -len(".ome.tif")].rstrip(".")
-        assert image.name.replace("\ufffd", "?") == stem.replace("\n", "?").replace("\udcff", "?")
+        assert image.name == recordable(stem).replace("\n", "\ufffd")
         assert tifffile.imread(options.path).shape == (480, 640, 3)
         assert check_for_qupath(options.geojson.read_bytes()) == 0
+
+    @pytest.mark.parametrize(
+        ("folder", "says"),
+        [("/proc", "cannot be written"), ("nowhere", "does not exist"), ("s.db", "does not")],
+    )
+    def test_a_folder_that_takes_no_slide_is_named_before_a_scan_begins(
+        self, tmp_path: Path, session: Path, folder: str, says: str
+    ) -> None:
+        options = SlideOptions(tmp_path / folder / "s.ome.tiff")
+        with pytest.raises(UsageError, match=says):
+            FieldKeeper(options, RunSettings(), going_on=False)
 
     def test_a_name_that_is_too_long(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

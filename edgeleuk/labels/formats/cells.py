@@ -17,6 +17,7 @@ import numpy as np
 from edgeleuk.bundle.numbers import Count, Digest, Name  # noqa: TC001 - msgspec looks at them
 from edgeleuk.errors import DataRefusedError, SessionError
 from edgeleuk.frames import NUCLEUS, Box
+from edgeleuk.io.console import recordable
 from edgeleuk.io.images import write_png
 from edgeleuk.labels.contents import Moment, Scale, SessionSource, Source, Statement, agreed, identity_of
 from edgeleuk.labels.formats.json_files import read_json
@@ -188,7 +189,7 @@ def words_of(session: Path) -> dict[int, CellEntry]:
         source.cell: entry
         for entry in session_words(session).cells
         for source in entry.sources
-        if isinstance(source, SessionSource) and source.session == session.name
+        if isinstance(source, SessionSource) and source.session == recordable(session.name)
     }
 
 
@@ -203,11 +204,11 @@ def outlined_cells(reader: SessionReader, folder: Path | None) -> Iterator[Outli
         A crop or outlines are damaged.
     """
     words = words_of(reader.path)
-    slide = next((entry.slide for entry in words.values()), reader.path.stem)
+    slide = next((entry.slide for entry in words.values()), recordable(reader.path.stem))
     subject = next((entry.subject for entry in words.values()), None)
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", reader.path.stem).strip(".") or "session"
     own = SessionSource(
-        session=reader.path.name, chain_end=reader.chain_end(), cell=0,
+        session=recordable(reader.path.name), chain_end=reader.chain_end(), cell=0,
         bundle_sha256=_text(reader.settings.get("bundle_sha256")),
     )  # fmt: skip
     if folder is not None:

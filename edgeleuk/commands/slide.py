@@ -272,10 +272,17 @@ class _Made:
         self._size = self._facts.size
         self._light, self._correct = _light(spool, fields, self._facts.light)
         self._spool = spool
+<<<<<<< HEAD
         self._stack = self._facts.stack
         self._is_joined = self._facts.extended_focus
         self._picture = self._pictures(None)
         self._placement = self._placed(fields)
+=======
+        stack = self._facts.get("stack")
+        self._stack = None if stack is None else parse_stack(stack)
+        self._is_joined = bool(json.loads(self._facts.get("extended_focus", "false")))
+        self._placement = self._placed(fields, self._pictures(None))
+>>>>>>> stack
 
     def _pictures(self, plane: int | None) -> RecentPictures:
         """Return the fields as they are, or another plane of them; all are placed as one."""
@@ -283,11 +290,10 @@ class _Made:
 
     def _draws(self) -> Iterator[Draw]:
         """Yield what draws each plane that is in the file, one after the other."""
-        if self._stack is None or self._is_joined:
-            yield Blender(self._placement.fields, self._size, self._picture).draw
-            return
-        for plane in range(self._stack.planes):
-            pictures = self._picture if plane == self._stack.middle else self._pictures(plane)
+        stack = None if self._is_joined else self._stack
+        for plane in range(1 if stack is None else stack.planes):
+            # Decoded pictures of one plane at a time are held.
+            pictures = self._pictures(None if stack is None or plane == stack.middle else plane)
             yield Blender(self._placement.fields, self._size, pictures).draw
 
     def _heights(self) -> HeightMap | None:
@@ -296,7 +302,7 @@ class _Made:
         size = map_size(*self._size)
         return HeightMap(self._placement, self._size, lambda number: self._spool.heights(number, size))
 
-    def _placed(self, fields: list[ScanField]) -> Placement:
+    def _placed(self, fields: list[ScanField], picture: RecentPictures) -> Placement:
         pairs = 2 * len(fields)
         with progress_bar("placing fields") as report:
             done = 0
@@ -305,9 +311,7 @@ class _Made:
                 nonlocal done
                 done += 1
                 report(min(done, pairs), pairs)
-                step = measure_step(
-                    self._picture(fields[first].number), self._picture(fields[second].number), guess
-                )
+                step = measure_step(picture(fields[first].number), picture(fields[second].number), guess)
                 return None if step is None else (step.x, step.y)
 
             return place_fields(fields, self._facts.begun.matrix, self._size, measure)

@@ -27,7 +27,8 @@ from virtual_stage import VirtualStage
 from edgeleuk.cli.app import main
 from edgeleuk.commands.run import RunOptions
 from edgeleuk.commands.scan import scan
-from edgeleuk.commands.slide import FieldKeeper, SlideOptions, slide_of_session
+from edgeleuk.commands.slide import SlideOptions, slide_of_session
+from edgeleuk.commands.slide_fields import FieldKeeper
 from edgeleuk.errors import HardwareError, SessionError, UsageError
 from edgeleuk.io.atomic import overwrite
 from edgeleuk.io.console import recordable

@@ -272,17 +272,9 @@ class _Made:
         self._size = self._facts.size
         self._light, self._correct = _light(spool, fields, self._facts.light)
         self._spool = spool
-<<<<<<< HEAD
         self._stack = self._facts.stack
         self._is_joined = self._facts.extended_focus
-        self._picture = self._pictures(None)
-        self._placement = self._placed(fields)
-=======
-        stack = self._facts.get("stack")
-        self._stack = None if stack is None else parse_stack(stack)
-        self._is_joined = bool(json.loads(self._facts.get("extended_focus", "false")))
         self._placement = self._placed(fields, self._pictures(None))
->>>>>>> stack
 
     def _pictures(self, plane: int | None) -> RecentPictures:
         """Return the fields as they are, or another plane of them; all are placed as one."""

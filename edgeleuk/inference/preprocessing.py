@@ -271,7 +271,7 @@ def _counts(values: npt.NDArray[np.uint8], inside: npt.NDArray[np.bool_]) -> npt
 def _channel(pixels: npt.NDArray[np.uint8], channel: str) -> npt.NDArray[np.uint8]:
     if channel == "luminance":
         return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8)
-    return np.asarray(cv2.extractChannel(pixels, ("red", "green", "blue").index(channel)), np.uint8)
+    return np.asarray(cv2.split(pixels)[("red", "green", "blue").index(channel)], np.uint8)
 
 
 def _scaled(crop: CellCrop, factor: float) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:

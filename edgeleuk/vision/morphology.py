@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 # Beyond this radius two distance transforms take less time than two passes with a kernel.
 _LARGEST_KERNEL_PX = 8.0
 
+_BYTES = 256
+
 
 def disc(diameter: float) -> Mask:
     """Structuring element of an odd size, (n, n) uint8."""
@@ -113,8 +115,43 @@ def components(mask: Mask, connectivity: int = 8) -> tuple[Labels, npt.NDArray[n
     areas : (n,) int64
         Of the rest, of component 1, and so on.
     """
-    labels = np.asarray(cv2.connectedComponents(mask, connectivity=connectivity)[1], np.int32)
-    return labels, np.bincount(labels.ravel())
+    count, found = cv2.connectedComponents(mask, connectivity=connectivity)
+    labels = np.asarray(found, np.int32)
+    return labels, count_labels(labels, count)
+
+
+def count_labels(labels: Labels, count: int, where: Bools | None = None) -> npt.NDArray[np.int64]:
+    """Count the pixels of each label, of those chosen: what `numpy.bincount` does, in a third of the time.
+
+    Parameters
+    ----------
+    labels : (H, W) int32
+        0 to `count` - 1.
+    count : int
+    where : (H, W) bool, optional
+    """
+    if count > _BYTES:
+        return np.bincount(labels.ravel() if where is None else labels[where], minlength=count)
+    mask = None if where is None else where.view(np.uint8)
+    counts = cv2.calcHist([labels.astype(np.uint8)], [0], mask, [_BYTES], [0, _BYTES])
+    return np.asarray(counts.ravel()[:count], np.int64)
+
+
+def of_labels(chosen: Bools, labels: Labels) -> Bools:
+    """Tell which pixels have a chosen label: what indexing does, in a fifth of the time where these are few.
+
+    Parameters
+    ----------
+    chosen : (n,) bool
+        Of each label.
+    labels : (H, W) int32
+        0 to n - 1.
+    """
+    if len(chosen) > _BYTES:
+        return np.asarray(chosen[labels])
+    table = np.zeros(_BYTES, np.uint8)
+    table[: len(chosen)] = chosen
+    return np.asarray(cv2.LUT(labels.astype(np.uint8), table), np.uint8).view(bool)
 
 
 def without_specks(mask: Mask, scale: float) -> Mask:
@@ -123,10 +160,10 @@ def without_specks(mask: Mask, scale: float) -> Mask:
     small = areas < 3 * scale**2
     small[0] = False
     if small.any():
-        mask = np.where(small[labels], np.uint8(255), mask)
+        mask = np.bitwise_or(mask, mask_of(of_labels(small, labels)))
     labels, areas = components(mask)
     large = areas >= 0.1 * areas[1:].max(initial=0)
     large[0] = False
     if large[1:].all():
         return mask
-    return mask_of(large[labels])
+    return mask_of(of_labels(large, labels))

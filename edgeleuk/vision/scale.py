@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -351,10 +352,14 @@ def _votes(centres: Floats, radius: float, weight: int, from_nucleus: Floats) ->
     xs, ys = centres
     inside = (xs >= 0) & (ys >= 0) & (xs < width) & (ys < height)
     cells = (ys[inside] / step).astype(np.intp) * columns + (xs[inside] / step).astype(np.intp)
-    single = np.bincount(cells, minlength=rows * columns).reshape(rows, columns).astype(np.float32)
+    single = np.bincount(cells, minlength=rows * columns).reshape(rows, columns).astype(np.uint16)
     votes = cv2.boxFilter(single, -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT)
     full = 2 * np.pi * radius / weight
-    peaks = votes >= np.maximum(cv2.dilate(votes, np.ones((5, 5), np.uint8)), _LEAST_ARC * full)
+    least = math.ceil(_LEAST_ARC * full)
+    # Most radii are of no cell.
+    if int(votes.max()) < least:
+        return np.empty((0, 4))
+    peaks = votes >= np.maximum(cv2.dilate(votes, np.ones((5, 5), np.uint8)), np.uint16(least))
     # In one axis, which takes a quarter of the time.
     at = np.divmod(np.flatnonzero(peaks), columns)
     x, y = np.minimum((at[1] + 0.5) * step, width - 1.0), np.minimum((at[0] + 0.5) * step, height - 1.0)

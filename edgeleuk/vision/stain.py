@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 # Keeps the density of a pixel that clips at 0 finite, at a value noise does not dominate.
 _DARK_OFFSET = 8.0
-# Of a histogram that is to be parted, and every two of them, the lower first.
+# Of a histogram that is to be parted, and every two of them, of which the first has to be the lower.
 _BINS = 128
-_PAIRS = np.triu_indices(_BINS, 1)
+_NO_PAIRS = np.tri(_BINS, dtype=bool)
 # Blue-violet nuclei absorb red and green and let blue pass; haemoglobin and eosin absorb blue as well.
 _NUCLEUS_WEIGHTS = np.array([[1.0, 1.0, -1.0]], np.float32)
 
@@ -66,7 +66,9 @@ def optical_density(pixels: RgbImage, background: Floats) -> Floats:
     """
     levels = np.arange(256, dtype=np.float32)[:, None]
     table = -np.log((levels + _DARK_OFFSET) / (background + _DARK_OFFSET))
-    return np.asarray(cv2.LUT(pixels, table[None].astype(np.float32)), np.float32)
+    # A table for each channel takes less time than one for all three.
+    planes = zip(cv2.split(pixels), table.T.astype(np.float32), strict=True)
+    return np.asarray(cv2.merge([cv2.LUT(plane, of_levels) for plane, of_levels in planes]), np.float32)
 
 
 def nuclear_density(density: Floats) -> Floats:
@@ -107,15 +109,16 @@ def otsu(values: Floats, classes: int) -> tuple[float, ...]:
     weight, moment = np.cumsum(share), np.cumsum(share * np.arange(_BINS))
 
     def spread(mass: npt.NDArray[np.float64], first: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        return np.divide(first**2, mass, out=np.zeros_like(first), where=mass > 1e-9)
+        return np.asarray(first**2 / np.where(mass > 1e-9, mass, np.inf), np.float64)
 
     below = spread(weight, moment)
     above = spread(1 - weight, moment[-1] - moment)
     if classes == 2:
         cuts: tuple[int, ...] = (int(np.argmax(below + above)),)
     else:
-        first, second = _PAIRS
-        between = spread(weight[second] - weight[first], moment[second] - moment[first])
-        best = int(np.argmax(below[first] + between + above[second]))
-        cuts = int(first[best]), int(second[best])
+        # All pairs side by side: to gather half of them takes ten times as long.
+        between = spread(weight - weight[:, None], moment - moment[:, None])
+        both = below[:, None] + between + above
+        both[_NO_PAIRS] = -1
+        cuts = divmod(int(np.argmax(both)), _BINS)
     return tuple(low + (cut + 0.5) * (high - low) / (_BINS - 1) for cut in cuts)

@@ -10,9 +10,11 @@ from edgeleuk.vision.morphology import (
     around,
     closed,
     components,
+    count_labels,
     distance_from,
     filled,
     mask_of,
+    of_labels,
     opened,
     within,
 )
@@ -114,3 +116,15 @@ def test_a_mask_is_closed_in_its_box_as_in_the_whole(mask: np.ndarray, diameter:
     found = np.zeros_like(mask)
     found[place] = filled(closed(mask[place], diameter))
     np.testing.assert_array_equal(found, filled(closed(mask, diameter)))
+
+
+@given(
+    st.integers(1, 300), arrays(np.int32, st.tuples(st.integers(1, 20), st.integers(1, 20))), st.booleans()
+)
+def test_labels_are_counted_and_chosen_as_by_numpy(count: int, values: np.ndarray, all_of_them: bool) -> None:
+    labels = np.abs(values % count).astype(np.int32)
+    where = None if all_of_them else labels % 3 == 0
+    counted = labels.ravel() if where is None else labels[where]
+    np.testing.assert_array_equal(count_labels(labels, count, where), np.bincount(counted, minlength=count))
+    chosen = np.arange(count) % 2 == 0
+    np.testing.assert_array_equal(of_labels(chosen, labels), chosen[labels])

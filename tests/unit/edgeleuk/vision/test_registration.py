@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 
+import cv2
 import numpy as np
 import pytest
 
 from edgeleuk.virtual.render import VirtualSlide
-from edgeleuk.vision.registration import Spectrum, Texture, register
+from edgeleuk.vision.registration import Spectrum, Texture, _correlations, register
 
 PX_PER_UM, WIDTH, HEIGHT = 13.0, 360, 270
 
@@ -56,3 +57,13 @@ def test_two_different_cells_on_empty_glass_are_two(cells: int) -> None:
 
     fields = [field(seed) for seed in range(8)]
     assert all(register(*pair) is None for pair in itertools.combinations(fields, 2))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_correlations_are_those_of_opencv(seed: int) -> None:
+    whole = Texture.of(VirtualSlide(seed=seed).field(0.0, 0.0, width=WIDTH, height=HEIGHT).pixels).fine
+    part = whole[9:-3, 2:-6]
+    expected = cv2.matchTemplate(whole, part, cv2.TM_CCOEFF_NORMED)
+    found = _correlations(whole, part)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert np.unravel_index(found.argmax(), found.shape) == (9, 2)

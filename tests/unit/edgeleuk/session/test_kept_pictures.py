@@ -223,8 +223,7 @@ def test_a_crop_is_kept_in_fewer_bytes(tmp_path: Path) -> None:
     smooth = np.repeat(np.arange(60, 180, dtype=np.uint8)[None, :, None], 90, 0).repeat(3, 2)
     noise = np.random.default_rng(1).integers(-2, 3, smooth.shape)
     crop = CellCrop((smooth + noise).astype(np.uint8), CROP.mask, 13.0)
-    # Grain is the worst case; of cells from real fields two thirds are kept.
-    assert len(pack_crop(crop)) < 0.9 * len(encode_crop(crop))
+    assert len(pack_crop(crop)) < 0.8 * len(encode_crop(crop))
     # Any viewer shows it.
     (tmp_path / "cell.webp").write_bytes(pack_crop(crop))
     import cv2

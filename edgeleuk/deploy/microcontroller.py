@@ -126,7 +126,7 @@ def deployment_of(bundle: Bundle, golden: int) -> Deployment:
         model,
         beside,
         tuple(int(value) for value in table),
-        (*_input_constants(manifest), *_decision_constants(manifest)),
+        contract_constants(manifest),
         _meanings(widths, manifest, geometry),
         _left_over(judge),
         cells,
@@ -185,6 +185,11 @@ def _refuse_what_firmware_lacks(manifest: Manifest) -> None:
 def _of_all_channels(value: Scales) -> float:
     assert isinstance(value, float)
     return value
+
+
+def contract_constants(manifest: Manifest) -> tuple[Constant, ...]:
+    """Return how a cell becomes the input tensor, and how a call is made of a probability."""
+    return (*_input_constants(manifest), *_decision_constants(manifest))
 
 
 def _input_constants(manifest: Manifest) -> tuple[Constant, ...]:

@@ -178,7 +178,7 @@ def export(network: Deployment, folder: Path) -> Exported:
         "edgeleuk_constants.c": sources.constants_source(network, sinks),
         "edgeleuk_tables.h": sources.tables_header(network.beside.tables),
         "edgeleuk_tables.c": sources.tables_source(network.beside.tables),
-        **{name: (Path(__file__).parent / name).read_text(encoding="utf-8") for name in AS_THEY_ARE},
+        **{name: as_it_is(name) for name in AS_THEY_ARE},
         "edgeleuk_golden.h": sources.golden_header(network, sinks),
         "edgeleuk_golden.c": sources.golden_source(network, sinks),
         "edgeleuk_operators.h": sources.operators_header(footprint.methods),
@@ -191,6 +191,11 @@ def export(network: Deployment, folder: Path) -> Exported:
     _write(folder, files)
     golden = sum(sources.golden_bytes(cell) for cell in network.golden)
     return Exported(footprint, len(network.golden), golden, steps, hashes)
+
+
+def as_it_is(name: str) -> str:
+    """Return a file of an export that is the same for every bundle."""
+    return (Path(__file__).parent / name).read_text(encoding="utf-8")
 
 
 def refuse_file(folder: Path) -> None:

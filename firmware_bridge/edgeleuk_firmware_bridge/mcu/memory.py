@@ -154,7 +154,7 @@ def planned_bytes(places: Sequence[Lifetime]) -> int:
     """
     placed: list[tuple[int, Lifetime]] = []
     # Of equal ones the last comes first, as there: another order may need more, or less.
-    for place in sorted(places[::-1], key=lambda place: -place.size_bytes):
+    for place in sorted(places, key=lambda place: place.size_bytes)[::-1]:
         beside = sorted(
             (offset, other.size_bytes)
             for offset, other in placed

@@ -131,10 +131,10 @@ def kernel(features: int = FEATURES) -> KernelHead:
 
 
 def forest() -> Forest:
-    """Two trees: one that asks twice, by limits that single precision does not hold, and a leaf."""
+    """Two trees: a leaf, and one that asks twice; single precision holds the second limit alone."""
     return Forest(
         feature=np.array([2, 13, -1, -1, -1, -1], np.int16),
-        limit=np.array([0.1, -1 / 3, 0, 0, 0, 0]), left=np.array([1, 2, 0, 0, 0, 0], np.int32),
+        limit=np.array([0.1, -0.375, 0, 0, 0, 0]), left=np.array([1, 2, 0, 0, 0, 0], np.int32),
         right=np.array([4, 3, 0, 0, 0, 0], np.int32), value=np.array([0, 0, 0.1, 0.9, 1, 1], np.float32),
         roots=np.array([0, 5], np.int32),
     )  # fmt: skip
@@ -268,7 +268,7 @@ def test_c_judges_as_edgeleuk_does(
     judge = compiled.judge
     numbers = random.normal(0, 1, (1, judge.numbers)).astype(np.float32)
     if on_limits and judge.forest is not None:
-        numbers = judge.drawn_numbers(1)
+        numbers = judge.drawn_numbers(64)[[seed % 64]]
     cell, fed = compiled.judged(tensor, outputs, numbers)
     log_odds, probability, distance = cell[-3:].astype(float)
     geometry = judge.geometry(compiled.widths)
@@ -329,6 +329,7 @@ def test_limits_go_down_and_ask_the_same_of_single_numbers() -> None:
     limits = np.frombuffer(value, np.float32)[:2]
     above = np.nextafter(limits, np.float32(np.inf))
     assert (limits <= grown.limit[:2]).all()
+    assert limits[1] == grown.limit[1]
     assert (above > grown.limit[:2]).all()
 
 

@@ -412,6 +412,14 @@ class TestMemory:
         ]
         assert max(alive) <= planned_bytes(places) <= sum(place.size_bytes for place in places)
 
+    def test_of_equal_places_the_last_is_planned_first_as_tflite_micro_does(self) -> None:
+        places = [
+            Lifetime(0, 0, 192), Lifetime(0, 1, 144),
+            Lifetime(1, 5, 80), Lifetime(4, 5, 80), Lifetime(5, 6, 80),
+        ]  # fmt: skip
+        # The other way round, 336 would do.
+        assert planned_bytes(places) == 416
+
     def test_the_peak_names_what_is_alive(self) -> None:
         tensors = tuple(
             Tensor(name, (1, size), "INT8") for name, size in zip("abcd", (16, 64, 160, 16), strict=True)

@@ -257,10 +257,11 @@ def _left_over(judge: Judge) -> tuple[str, ...]:
             " what is not lymphoid is no more judged"
         )
     if judge.numbers:
+        alone = "a network that was trained with `forest = false` needs none, and is calibrated alone"
         steps.append(
             f"measure the {judge.numbers} hand-crafted features of the cell, as"
-            " edgeleuk/classifier/cell_features.py does, for edgeleuk_judge; a network that was trained with"
-            " `forest = false` needs none, and is calibrated alone"
+            " edgeleuk/classifier/cell_features.py does, for edgeleuk_judge; "
+            + (alone if judge.blast is None else "a head that was taught always judges them")
         )
     if manifest.gate is not None:
         steps.append(

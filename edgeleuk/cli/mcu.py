@@ -33,9 +33,12 @@ def mcu_check(
     from edgeleuk.deploy.microcontroller import beside_network, deployed_model
     from edgeleuk_firmware_bridge.commands import mcu as mcu_commands
     from edgeleuk_firmware_bridge.commands.results import FITS
+    from edgeleuk_firmware_bridge.mcu import export as mcu
 
     read = read_bundle(bundle)
-    facts = mcu_commands.check(deployed_model(read), beside_network(read), flash=flash, ram=ram, vela=vela)
+    model = deployed_model(read)
+    beside = beside_network(read, mcu.output_widths(model))
+    facts = mcu_commands.check(model, beside, flash=flash, ram=ram, vela=vela)
     emit(facts, mcu_commands.check_text, as_json=as_json)
     if facts.verdict != FITS:
         raise typer.Exit(3)
@@ -50,7 +53,7 @@ def mcu_export(
     ] = 2,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a network as C for TFLite Micro, with golden vectors and a program that runs them."""
+    """Write a bundle as C: TFLite Micro runs the network, and plain C makes its answer a probability."""
     from edgeleuk.bundle.trusted import read_trusted_bundle
     from edgeleuk.deploy.microcontroller import deployed_model, deployment_of
     from edgeleuk_firmware_bridge.commands import mcu as mcu_commands

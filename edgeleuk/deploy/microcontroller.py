@@ -6,32 +6,29 @@ As plain values: the firmware bridge knows no bundle and writes C of them; the c
 from __future__ import annotations
 
 import importlib.metadata
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeleuk.bundle.acceptance import refuse_rejected
 from edgeleuk.bundle.golden import decode_golden
-from edgeleuk.bundle.heads import HAND_CRAFTED, decode_head
-from edgeleuk.bundle.manifest import BLAST, FEATURES, FOREST, GOLDEN, KIND, SUPPORT
-from edgeleuk.bundle.support_vectors import decode_support
-from edgeleuk.deploy.deployment import Constant, Deployment
+from edgeleuk.bundle.manifest import GOLDEN
+from edgeleuk.deploy.deployment import Constant, Deployment, GoldenCell
+from edgeleuk.deploy.judge import Judge
 from edgeleuk.errors import BundleError, UsageError
 from edgeleuk.inference.litert import LiteRtRuntime, ReferenceLiteRtRuntime
-from edgeleuk.inference.log_odds import log_odds
-from edgeleuk.inference.pooled import MapGeometry, PooledRuntime, map_geometry
 from edgeleuk.inference.preprocessing import LEAST_STD, NORMAL_MEAN, NORMAL_STD
 from edgeleuk.inference.runtime import RUNTIMES, output_roles
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
 
     from edgeleuk.bundle.contents import Bundle
-    from edgeleuk.bundle.heads import KernelHead
     from edgeleuk.bundle.manifest import Manifest
-    from edgeleuk.bundle.support_vectors import SupportVectors
-    from edgeleuk.inference import ModelRuntime
+    from edgeleuk.deploy.deployment import Beside
+    from edgeleuk.inference.pooled import MapGeometry
     from edgeleuk.inference.quantization import Scales
 
     Raw = list[npt.NDArray[np.generic]]
@@ -53,16 +50,24 @@ def deployed_model(bundle: Bundle) -> bytes:
     return bundle.members[MODEL]
 
 
-def beside_network(bundle: Bundle) -> tuple[tuple[str, int], ...]:
-    """Tell what a firmware needs beside the network to make a call: names, and bytes as in the bundle."""
-    parts = (
-        ("support vectors", SUPPORT),
-        ("forest", FOREST),
-        ("head for blasts", BLAST),
-        ("head for kinds", KIND),
-        ("statistics of the features", FEATURES),
-    )
-    return tuple((name, len(bundle.members[member])) for name, member in parts if member in bundle.members)
+def beside_network(bundle: Bundle, widths: Sequence[int]) -> Beside:
+    """Tell what a firmware needs beside the network to make a call.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    widths : sequence of int
+        Of the network's outputs: the length of each one's last axis.
+
+    Raises
+    ------
+    UsageError
+        The contract asks for what the firmware's sources do not do.
+    BundleError
+        Its members do not fit each other.
+    """
+    _refuse_what_firmware_lacks(bundle.manifest)
+    return Judge.of(bundle).beside(widths)
 
 
 def deployment_of(bundle: Bundle, golden: int) -> Deployment:
@@ -91,32 +96,40 @@ def deployment_of(bundle: Bundle, golden: int) -> Deployment:
         )
     model, manifest = deployed_model(bundle), bundle.manifest
     _refuse_what_firmware_lacks(manifest)
-    judge = _Judge.of(bundle)
+    judge = Judge.of(bundle)
     tensors = _golden_tensors(bundle)[:golden]
+    numbers = judge.drawn_numbers(len(tensors))
     with ReferenceLiteRtRuntime(model, manifest.input) as slow, LiteRtRuntime(model, manifest.input) as fast:
         table = slow.as_fed(np.arange(256, dtype=np.uint8))
         fed = [slow.as_fed(tensors[index : index + 1]) for index in range(len(tensors))]
         answers = [slow.raw_outputs(one) for one in fed]
         steps = max(_steps(slow, fast.raw_outputs(one)) for one, slow in zip(fed, answers, strict=True))
         widths = [answer.shape[-1] for answer in answers[0]]
-        geometry = judge.geometry(widths, manifest)
-        moved = np.abs(
-            judge.log_odds(slow, geometry, manifest, tensors)
-            - judge.log_odds(fast, geometry, manifest, tensors)
+        beside, geometry = judge.beside(widths), judge.geometry(widths)
+        odds, distances = judge.judged(slow, geometry, tensors, numbers)
+        moved = np.abs(odds - judge.judged(fast, geometry, tensors, numbers)[0])
+    cells = tuple(
+        GoldenCell(
+            tensor.tobytes(),
+            tuple(output.tobytes() for output in outputs),
+            tuple(row.tolist()),
+            float(of),
+            float(distance),
         )
+        for tensor, outputs, row, of, distance in zip(tensors, answers, numbers, odds, distances, strict=True)
+    )
     return Deployment(
         manifest.name,
         bundle.sha256,
         manifest.intended_use,
         manifest.licence,
         model,
-        beside_network(bundle),
+        beside,
         tuple(int(value) for value in table),
-        (*_input_constants(manifest), *_map_constants(geometry), *_decision_constants(manifest)),
+        contract_constants(manifest),
         _meanings(widths, manifest, geometry),
-        _left_over(manifest, judge),
-        tuple(one.tobytes() for one in fed),
-        tuple(tuple(output.tobytes() for output in outputs) for outputs in answers),
+        _left_over(judge),
+        cells,
         f"the reference kernels of {_litert()}",
         steps,
         float(moved.max()),
@@ -140,53 +153,6 @@ def _steps(slow: Raw, fast: Raw) -> int:
         int(np.abs(ours.astype(np.int64) - theirs.astype(np.int64)).max())
         for ours, theirs in zip(slow, fast, strict=True)
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Judge:
-    """What makes log odds of a network's answer, and names kinds: nothing of it is exported."""
-
-    support: SupportVectors | None
-    blast: KernelHead | None
-    kind: KernelHead | None
-
-    @classmethod
-    def of(cls, bundle: Bundle) -> _Judge:
-        members = bundle.members
-        blast, kind = (
-            decode_head(members[name], f"{name} in {bundle.path.name}") if name in members else None
-            for name in (BLAST, KIND)
-        )
-        return cls(decode_support(members[SUPPORT]) if SUPPORT in members else None, blast, kind)
-
-    def geometry(self, widths: list[int], manifest: Manifest) -> MapGeometry | None:
-        """Return how the network's map lies, where it ends in one; `widths` are those of its outputs."""
-        if self.support is not None:
-            return map_geometry(min(widths), self.support.mean.size, manifest.input)
-        # Whoever gives features itself has a second output for them.
-        if self.blast is not None and len(widths) == 1:
-            return map_geometry(widths[0], self.blast.features, manifest.input)
-        return None
-
-    def log_odds(
-        self,
-        network: LiteRtRuntime,
-        geometry: MapGeometry | None,
-        manifest: Manifest,
-        tensors: npt.NDArray[np.uint8],
-    ) -> npt.NDArray[np.float64]:
-        """Judge tensors; for a head, their hand-crafted features are those of its mean cell."""
-        judged: ModelRuntime = network
-        if geometry is not None:
-            features = None if self.blast is None else self.blast.features
-            judged = PooledRuntime(network, manifest.input, self.support, features=features)
-        answer = judged.predict(tensors)
-        if self.blast is None:
-            return log_odds(answer.outputs, manifest.output)
-        seen = np.empty((len(tensors), 0), np.float32) if answer.features is None else answer.features
-        mean_cell = np.broadcast_to(self.blast.mean[self.blast.features :], (len(tensors), HAND_CRAFTED))
-        scores = self.blast.answer(np.hstack([seen, mean_cell])).scores
-        return log_odds(scores.astype(np.float32), manifest.output)
 
 
 def _litert() -> str:
@@ -221,6 +187,11 @@ def _of_all_channels(value: Scales) -> float:
     return value
 
 
+def contract_constants(manifest: Manifest) -> tuple[Constant, ...]:
+    """Return how a cell becomes the input tensor, and how a call is made of a probability."""
+    return (*_input_constants(manifest), *_decision_constants(manifest))
+
+
 def _input_constants(manifest: Manifest) -> tuple[Constant, ...]:
     contract, area = manifest.input, manifest.envelope.area_um2
     rim_px = round(contract.rim_um * contract.px_per_um)
@@ -251,17 +222,6 @@ def _input_constants(manifest: Manifest) -> tuple[Constant, ...]:
     return tuple(constants)
 
 
-def _map_constants(geometry: MapGeometry | None) -> tuple[Constant, ...]:
-    if geometry is None:
-        return ()
-    return (
-        Constant("MAP_ROWS", geometry.rows, "places of the map"),
-        Constant("MAP_COLUMNS", geometry.columns, "the same"),
-        Constant("MAP_CHANNELS", geometry.channels, "numbers of a place, side by side"),
-        Constant("MAP_SIDE_PX", geometry.side, "of the square of input pixels that a place stands for"),
-    )
-
-
 def _decision_constants(manifest: Manifest) -> tuple[Constant, ...]:
     output = manifest.output
     return (
@@ -289,33 +249,23 @@ def _meanings(widths: list[int], manifest: Manifest, geometry: MapGeometry | Non
     return tuple(meanings)
 
 
-def _left_over(manifest: Manifest, judge: _Judge) -> tuple[str, ...]:
-    output, support, steps = manifest.output, judge.support, []
-    if judge.kind is not None and manifest.kind is not None:
+def _left_over(judge: Judge) -> tuple[str, ...]:
+    manifest, steps = judge.manifest, []
+    if judge.kind_bytes and manifest.kind is not None:
         steps.append(
             f"name the kind, of {len(manifest.kind.kinds)}, by the head for kinds, which is not exported;"
             " what is not lymphoid is no more judged"
         )
-    if judge.blast is not None:
+    if judge.numbers:
+        alone = "a network that was trained with `forest = false` needs none, and is calibrated alone"
         steps.append(
-            f"judge the {judge.blast.features} features, pooled as edgeleuk/bundle/support_vectors.py does"
-            f" where the network ends in a map, and {HAND_CRAFTED} hand-crafted ones by the head for blasts,"
-            " which is not exported: log odds"
+            f"measure the {judge.numbers} hand-crafted features of the cell, as"
+            " edgeleuk/classifier/cell_features.py does, for edgeleuk_judge; "
+            + (alone if judge.blast is None else "a head that was taught always judges them")
         )
-    elif support is not None:
-        steps += [
-            "pool the map, as edgeleuk/bundle/support_vectors.py: mean and spread of channels in each mask",
-            f"judge the {support.mean.size} pooled features by {len(support.weights)} support vectors, which"
-            " are not exported: log odds",
-        ]
-    elif output.kind == "probability":
-        steps.append("turn the probability into log odds: log(p / (1 - p))")
-    elif output.kind != "logit":
-        steps.append("log odds of the positive class against all others (edgeleuk/inference/log_odds.py)")
-    if output.forest_weight:
-        steps.append("log odds of the forest, which is not exported, on 14 plain numbers of the cell")
-    steps.append("probability = 1 / (1 + exp(-(log odds / TEMPERATURE + FOREST_WEIGHT * forest + BIAS)))")
-    steps.append(
-        "uncertain between ABSTAIN_LOW and ABSTAIN_HIGH, or outside area and gate; else by THRESHOLD"
-    )
-    return tuple(steps)
+    if manifest.gate is not None:
+        steps.append(
+            "measure colours and sharpness before they are normalised, as edgeleuk/classifier/appearance.py"
+            " does; a cell outside the limits is uncertain"
+        )
+    return ("make the input tensor of a cell, as edgeleuk/inference/preprocessing.py does", *steps)

@@ -27,7 +27,7 @@ from edgeleuk_firmware_bridge.mcu.vela import vela_report
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgeleuk.deploy.deployment import Deployment
+    from edgeleuk.deploy.deployment import Beside, Deployment
     from edgeleuk_firmware_bridge.mcu.export import Footprint
     from edgeleuk_firmware_bridge.mcu.memory import NamedSize
     from edgeleuk_firmware_bridge.mcu.vela import VelaReport
@@ -35,16 +35,14 @@ if TYPE_CHECKING:
 SHOWN = 3
 
 
-def check(
-    model: bytes, beside: tuple[tuple[str, int], ...], *, flash: str, ram: str, vela: str | None = None
-) -> BoardCheck:
+def check(model: bytes, beside: Beside, *, flash: str, ram: str, vela: str | None = None) -> BoardCheck:
     """Say whether a network fits, and what makes it too large.
 
     Parameters
     ----------
     model : bytes
-    beside : tuple of (str, int)
-        What else a firmware needs in flash to make a call.
+    beside : Beside
+        What else a firmware needs to make a call.
     flash, ram : str
         What the board has, such as ``1M``.
     vela : str or None
@@ -59,7 +57,7 @@ def check(
     """
     flash_limit, ram_limit = parse_size(flash, "--flash"), parse_size(ram, "--ram")
     footprint = mcu.footprint_of(model, beside)
-    in_flash, in_ram = footprint.flash_bytes, footprint.arena.with_margin
+    in_flash, in_ram = footprint.flash_bytes, footprint.ram_bytes
     return BoardCheck(
         **_of_both(model, footprint),
         flash=LimitedFlash(**_flash(footprint), **_limited(in_flash, flash_limit)),
@@ -141,6 +139,7 @@ def _of_both(model: bytes, footprint: Footprint) -> dict[str, Any]:
         "schema_version": 1,
         "network_sha256": hashlib.sha256(model).hexdigest(),
         "operators": footprint.methods,
+        "not_carried": tuple(FlashPart(name=name, bytes=size) for name, size in footprint.beside.not_carried),
         "largest_weights": _named(footprint.weights),
         "peak": None
         if peak is None
@@ -151,7 +150,7 @@ def _of_both(model: bytes, footprint: Footprint) -> dict[str, Any]:
 
 
 def _flash(footprint: Footprint) -> dict[str, Any]:
-    sizes = (("network", footprint.model_bytes), *footprint.beside)
+    sizes = (("network", footprint.model_bytes), *footprint.beside.parts)
     return {
         "bytes": footprint.flash_bytes,
         "parts": tuple(FlashPart(name=name, bytes=size) for name, size in sizes),
@@ -164,6 +163,8 @@ def _ram(footprint: Footprint) -> dict[str, Any]:
         "bytes": arena.size_bytes,
         "reserved_bytes": arena.with_margin,
         "activations_bytes": arena.head_bytes,
+        "input_bytes": footprint.input_bytes,
+        "cell_bytes": footprint.beside.cell_bytes,
         "known": "measured" if arena.measured_by else "bounded",
         "by": arena.measured_by,
     }
@@ -182,9 +183,15 @@ def _text(facts: NetworkSize) -> list[str]:
     how = f"measured by {ram.by}" if ram.by else "bounded: install tflite-micro to measure it"
     lines = [f"flash     {flash.bytes:>11,} bytes, without code"]
     lines += [f"{'':<10}{part.bytes:>11,} {part.name}" for part in flash.parts]
+    lines += [
+        f"{'':<10}{part.bytes:>11,} {part.name}, not carried and not counted" for part in facts.not_carried
+    ]
     if facts.largest_weights:
         lines += ["          of the network, most are", *map(_row, facts.largest_weights[:SHOWN])]
     lines.append(f"arena     {ram.bytes:>11,} bytes of RAM, {how}; {ram.reserved_bytes:,} to reserve")
+    lines.append(
+        f"{'':<10}{ram.input_bytes:>11,} of it are the input; {ram.cell_bytes:,} beside it, of a cell"
+    )
     if peak is not None:
         lines += [
             f"          most is alive in operation {peak.index}, {peak.operator}",

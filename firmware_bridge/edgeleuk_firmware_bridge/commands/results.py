@@ -130,11 +130,26 @@ class LimitedFlash(Flash):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ram:
-    """What TFLite Micro needs of RAM; ``by`` is the package that measured it, None where it is a bound."""
+    """What a call needs of RAM.
+
+    Attributes
+    ----------
+    bytes, reserved_bytes : int
+        TFLite Micro's arena, and with a margin.
+    activations_bytes, input_bytes : int
+        Of these, activations, and of those the input.
+    cell_bytes : int
+        Beside the arena: what the exported C keeps of a cell.
+    known : str
+    by : str or None
+        The package that measured the arena, None where it is a bound.
+    """
 
     bytes: int
     reserved_bytes: int
     activations_bytes: int
+    input_bytes: int
+    cell_bytes: int
     known: Literal["measured", "bounded"]
     by: str | None
 
@@ -179,6 +194,8 @@ class NetworkSize:
     ram : Ram
     operators : tuple of str
         Methods of TFLite Micro's resolver.
+    not_carried : tuple of FlashPart
+        Parts of the bundle that are not exported, as large as they are there.
     largest_weights : tuple of TensorSize
     peak : PeakOperation or None
     """
@@ -188,6 +205,7 @@ class NetworkSize:
     flash: Flash
     ram: Ram
     operators: tuple[str, ...]
+    not_carried: tuple[FlashPart, ...]
     largest_weights: tuple[TensorSize, ...]
     peak: PeakOperation | None
 

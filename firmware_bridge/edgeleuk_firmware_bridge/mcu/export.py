@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeleuk.errors import CheckFailedError, UsageError
@@ -15,13 +16,14 @@ from edgeleuk_firmware_bridge.mcu.ops import resolver_methods
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
-    from edgeleuk.deploy.deployment import Deployment
+    from edgeleuk.deploy.deployment import Beside, Deployment
     from edgeleuk_firmware_bridge.mcu.flatbuffer import Graph, Tensor
     from edgeleuk_firmware_bridge.mcu.memory import Arena, NamedSize, Peak
 
 HASHES = "SHA256SUMS"
+# Files of this package that go out as they are.
+AS_THEY_ARE = ("edgeleuk_judge.h", "edgeleuk_judge.c", "main.cc")
 LARGEST_SHOWN = 5
 
 
@@ -31,9 +33,10 @@ class Footprint:
 
     Attributes
     ----------
-    model_bytes : int
-    beside : tuple of (str, int)
-        What else a firmware needs in flash to make a call.
+    model_bytes, input_bytes : int
+        Of the network, and of its input, which lies in the arena.
+    beside : Beside
+        What else a firmware needs to make a call.
     methods : tuple of str
         Of the resolver.
     arena : Arena
@@ -43,7 +46,8 @@ class Footprint:
     """
 
     model_bytes: int
-    beside: tuple[tuple[str, int], ...]
+    input_bytes: int
+    beside: Beside
     methods: tuple[str, ...]
     arena: Arena
     weights: tuple[NamedSize, ...]
@@ -52,7 +56,12 @@ class Footprint:
     @property
     def flash_bytes(self) -> int:
         """The network, and what stands beside it; code comes on top."""
-        return self.model_bytes + sum(size for _, size in self.beside)
+        return self.model_bytes + sum(size for _, size in self.beside.parts)
+
+    @property
+    def ram_bytes(self) -> int:
+        """The arena to reserve, and what is kept of a cell beside it; the rest of the program on top."""
+        return self.arena.with_margin + self.beside.cell_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +114,19 @@ def portable_graph(model: bytes) -> Graph:
     return graph
 
 
-def footprint_of(model: bytes, beside: tuple[tuple[str, int], ...]) -> Footprint:
+def output_widths(model: bytes) -> tuple[int, ...]:
+    """Return the length of the last axis of each output.
+
+    Raises
+    ------
+    BundleError, CheckFailedError
+        As `portable_graph`.
+    """
+    graph = portable_graph(model)
+    return tuple(graph.tensors[index].shape[-1] for index in graph.outputs)
+
+
+def footprint_of(model: bytes, beside: Beside) -> Footprint:
     """Measure what a network takes; the arena is bounded where `tflite-micro` is not installed.
 
     Raises
@@ -116,10 +137,11 @@ def footprint_of(model: bytes, beside: tuple[tuple[str, int], ...]) -> Footprint
     return _footprint(portable_graph(model), model, beside)
 
 
-def _footprint(graph: Graph, model: bytes, beside: tuple[tuple[str, int], ...]) -> Footprint:
+def _footprint(graph: Graph, model: bytes, beside: Beside) -> Footprint:
     bound = bounded_arena(graph)
     return Footprint(
         len(model),
+        graph.tensors[graph.inputs[0]].size_bytes,
         beside,
         resolver_methods(graph),
         tflm.measured_arena(model, bound) if tflm.tool() else bound,
@@ -153,11 +175,13 @@ def export(network: Deployment, folder: Path) -> Exported:
         "edgeleuk_constants.h": sources.constants_header(
             network, source, sinks, footprint.arena, len(footprint.methods)
         ),
-        "edgeleuk_constants.c": sources.constants_source(network),
+        "edgeleuk_constants.c": sources.constants_source(network, sinks),
+        "edgeleuk_tables.h": sources.tables_header(network.beside.tables),
+        "edgeleuk_tables.c": sources.tables_source(network.beside.tables),
+        **{name: as_it_is(name) for name in AS_THEY_ARE},
         "edgeleuk_golden.h": sources.golden_header(network, sinks),
         "edgeleuk_golden.c": sources.golden_source(network, sinks),
         "edgeleuk_operators.h": sources.operators_header(footprint.methods),
-        "main.cc": sources.main_source(len(sinks)),
         "CMakeLists.txt": sources.CMAKE,
     }
     files |= {name: text.encode() for name, text in texts.items()}
@@ -165,10 +189,13 @@ def export(network: Deployment, folder: Path) -> Exported:
     # As `sha256sum --check` reads it.
     files[HASHES] = "".join(f"{digest}  {name}\n" for name, digest in hashes.items()).encode()
     _write(folder, files)
-    golden = sum(map(len, network.golden_inputs)) + sum(
-        len(output) for outputs in network.golden_outputs for output in outputs
-    )
-    return Exported(footprint, len(network.golden_inputs), golden, steps, hashes)
+    golden = sum(sources.golden_bytes(cell) for cell in network.golden)
+    return Exported(footprint, len(network.golden), golden, steps, hashes)
+
+
+def as_it_is(name: str) -> str:
+    """Return a file of an export that is the same for every bundle."""
+    return (Path(__file__).parent / name).read_text(encoding="utf-8")
 
 
 def refuse_file(folder: Path) -> None:
@@ -189,11 +216,12 @@ def refuse_file(folder: Path) -> None:
 
 def _steps(network: Deployment, sinks: Sequence[Tensor], arena: Arena) -> int:
     sizes = [sink.size_bytes for sink in sinks]
-    found = tflm.outputs_of(network.model, network.golden_inputs, arena.with_margin, sizes)
+    inputs = [network.fed(cell.tensor) for cell in network.golden]
+    found = tflm.outputs_of(network.model, inputs, arena.with_margin, sizes)
     steps = max(
         tflm.largest_steps(ours, theirs)
-        for row, golden in zip(found, network.golden_outputs, strict=True)
-        for ours, theirs in zip(row, golden, strict=True)
+        for row, golden in zip(found, network.golden, strict=True)
+        for ours, theirs in zip(row, golden.outputs, strict=True)
     )
     if steps > sources.TOLERANCE_STEPS:
         raise CheckFailedError(

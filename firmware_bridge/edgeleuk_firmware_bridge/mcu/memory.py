@@ -153,7 +153,8 @@ def planned_bytes(places: Sequence[Lifetime]) -> int:
     96
     """
     placed: list[tuple[int, Lifetime]] = []
-    for place in sorted(places, key=lambda place: -place.size_bytes):
+    # Of equal ones the last comes first, as there: another order may need more, or less.
+    for place in sorted(places, key=lambda place: place.size_bytes)[::-1]:
         beside = sorted(
             (offset, other.size_bytes)
             for offset, other in placed

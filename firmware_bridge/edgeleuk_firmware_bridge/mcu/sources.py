@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING
+
+from edgeleuk.deploy.deployment import TABLE_CODES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from edgeleuk.deploy.deployment import Deployment
+    from edgeleuk.deploy.deployment import Deployment, GoldenCell, Table
     from edgeleuk_firmware_bridge.mcu.flatbuffer import Tensor
     from edgeleuk_firmware_bridge.mcu.memory import Arena
 
@@ -16,6 +19,10 @@ BYTES_A_ROW = 20
 NUMBERS_A_ROW = 20
 # By how many steps of int8 a kernel made for a processor may round otherwise than the reference kernels.
 TOLERANCE_STEPS = 1
+# By how much C differs from edgeleuk on the same outputs, in log odds and in distances: float against double.
+TOLERANCE_LOG_ODDS = 0.001
+# What a step of some of the outputs may come to.
+TOLERANCE_PROBABILITY = 0.02
 
 
 def array_header(model: bytes, sha256: str) -> str:
@@ -76,64 +83,126 @@ def constants_header(
             f"#define EDGELEUK_OUTPUT{index}_SIZE {sink.elements}u",
             *_quantization(f"OUTPUT{index}", sink),
         ]
+    lines.append("extern const size_t edgeleuk_output_sizes[EDGELEUK_OUTPUTS];")
     lines += ["", "/* How a cell becomes the input tensor, and how a call is made of the answer. */"]
     lines += [
         f"#define EDGELEUK_{constant.name} {_literal(constant.value)} /* {_plain(constant.comment)} */"
-        for constant in network.constants
+        for constant in (*network.constants, *network.beside.constants)
     ]
     steps = (f" * {number}. {_plain(step)}\n" for number, step in enumerate(network.left_to_firmware, 1))
     about = (
         f"What is around the network of {_plain(network.name)}.\n * {_plain(network.intended_use)}\n"
         f" * Licence of the bundle: {_plain(network.licence)}\n"
         f" * sha256 of the bundle: {network.bundle_sha256}\n *\n"
-        f" * The firmware makes the input tensor. After the network it still has to:\n{''.join(steps)} *"
+        f" * edgeleuk_judge.h makes a call of the network's answer. Left to the firmware is to:\n"
+        f"{''.join(steps)} *"
     )
     return _header(
-        "EDGELEUK_CONSTANTS_H", about.removesuffix("\n *"), "#include <stdint.h>", "\n".join(lines) + "\n"
+        "EDGELEUK_CONSTANTS_H",
+        about.removesuffix("\n *"),
+        "#include <stddef.h>\n#include <stdint.h>",
+        "\n".join(lines) + "\n",
     )
 
 
-def constants_source(network: Deployment) -> str:
-    """Define the table of bytes."""
+def constants_source(network: Deployment, sinks: Sequence[Tensor]) -> str:
+    """Define the table of bytes, and the outputs' sizes."""
+    sizes = ", ".join(f"EDGELEUK_OUTPUT{index}_SIZE" for index in range(len(sinks)))
     return (
         '#include "edgeleuk_constants.h"\n\nconst int8_t edgeleuk_byte_to_input[256] = {\n'
-        + _numbers(network.byte_table)
-        + "};\n"
+        f"{_numbers(network.byte_table)}}};\n"
+        f"const size_t edgeleuk_output_sizes[EDGELEUK_OUTPUTS] = {{{sizes}}};\n"
     )
+
+
+def tables_header(tables: Sequence[Table]) -> str:
+    """Declare the tables of what is made of the network's answer."""
+    declarations = "".join(
+        f"/* {table.part}: {table.comment} */\n"
+        f"extern const {table.kind} edgeleuk_{table.name}[{_length(table)}];\n"
+        for table in tables
+    )
+    about = "What is made of the network's answer, in numbers: see edgeleuk_judge.c."
+    return _header("EDGELEUK_TABLES_H", about, "#include <stdint.h>", declarations)
+
+
+def tables_source(tables: Sequence[Table]) -> str:
+    """Define the tables."""
+    arrays = "".join(
+        f"\nconst {table.kind} edgeleuk_{table.name}[{_length(table)}] = {{\n{_of_table(table)}}};\n"
+        for table in tables
+    )
+    return f'#include "edgeleuk_tables.h"\n{arrays}'
+
+
+def golden_bytes(cell: GoldenCell) -> int:
+    """Return what a golden cell takes of flash."""
+    return len(cell.tensor) + sum(map(len, cell.outputs)) + 4 * (len(cell.numbers) + 2)
 
 
 def golden_header(network: Deployment, sinks: Sequence[Tensor]) -> str:
-    """Declare the golden vectors."""
+    """Declare the golden cells."""
     declarations = "".join(
         f"extern const int8_t edgeleuk_golden_output{index}"
         f"[EDGELEUK_GOLDEN_CELLS][EDGELEUK_OUTPUT{index}_SIZE];\n"
         for index in range(len(sinks))
     )
+    if network.golden[0].numbers:
+        declarations += (
+            "/* Drawn, not measured of these cells. */\n"
+            "extern const float edgeleuk_golden_numbers[EDGELEUK_GOLDEN_CELLS][EDGELEUK_NUMBERS];\n"
+        )
     return _header(
         "EDGELEUK_GOLDEN_H",
-        f"Cells that the project drew, and the network's outputs by\n * {_plain(network.golden_by)}.",
+        f"Cells that the project drew, the network's outputs by\n * {_plain(network.golden_by)},"
+        " and what edgeleuk makes of these.",
         '#include "edgeleuk_constants.h"',
         f"""\
-#define EDGELEUK_GOLDEN_CELLS {len(network.golden_inputs)}
+#define EDGELEUK_GOLDEN_CELLS {len(network.golden)}
 #define EDGELEUK_GOLDEN_TOLERANCE {TOLERANCE_STEPS} /* steps of int8 */
-extern const int8_t edgeleuk_golden_input[EDGELEUK_GOLDEN_CELLS][EDGELEUK_INPUT_BYTES];
-{declarations}""",
+#define EDGELEUK_GOLDEN_LOG_ODDS_TOLERANCE {TOLERANCE_LOG_ODDS!r} /* and of distances */
+#define EDGELEUK_GOLDEN_PROBABILITY_TOLERANCE {TOLERANCE_PROBABILITY!r}
+extern const uint8_t edgeleuk_golden_tensor[EDGELEUK_GOLDEN_CELLS][EDGELEUK_INPUT_BYTES];
+{declarations}/* Of a cell, the output of that number. */
+const int8_t *edgeleuk_golden_output(size_t cell, size_t output);
+extern const float edgeleuk_golden_log_odds[EDGELEUK_GOLDEN_CELLS];
+extern const float edgeleuk_golden_distance[EDGELEUK_GOLDEN_CELLS];
+""",
     )
 
 
 def golden_source(network: Deployment, sinks: Sequence[Tensor]) -> str:
-    """Define the golden vectors."""
+    """Define the golden cells."""
+    cells = network.golden
     arrays = [
-        _rows("edgeleuk_golden_input", "EDGELEUK_INPUT_BYTES", network.golden_inputs),
+        _rows("uint8_t", "tensor", "EDGELEUK_INPUT_BYTES", (_numbers(cell.tensor) for cell in cells)),
         *(
             _rows(
-                f"edgeleuk_golden_output{index}",
+                "int8_t",
+                f"output{index}",
                 f"EDGELEUK_OUTPUT{index}_SIZE",
-                [outputs[index] for outputs in network.golden_outputs],
+                (_numbers(memoryview(cell.outputs[index]).cast("b")) for cell in cells),
             )
             for index in range(len(sinks))
         ),
     ]
+    if cells[0].numbers:
+        arrays.append(
+            _rows("float", "numbers", "EDGELEUK_NUMBERS", (_floats(cell.numbers) for cell in cells))
+        )
+    for name, values in (
+        ("log_odds", [cell.log_odds for cell in cells]),
+        ("distance", [cell.distance for cell in cells]),
+    ):
+        arrays.append(f"const float edgeleuk_golden_{name}[EDGELEUK_GOLDEN_CELLS] = {{{_floats(values)}}};\n")
+    cases = "".join(
+        f"    case {index}:\n      return edgeleuk_golden_output{index}[cell];\n"
+        for index in range(1, len(sinks))
+    )
+    arrays.append(
+        "const int8_t *edgeleuk_golden_output(size_t cell, size_t output) {\n  switch (output) {\n"
+        f"{cases}    default:\n      return edgeleuk_golden_output0[cell];\n  }}\n}}\n"
+    )
     return '#include "edgeleuk_golden.h"\n\n' + "\n".join(arrays)
 
 
@@ -160,87 +229,6 @@ inline TfLiteStatus edgeleuk_add_operators(EdgeleukResolver& resolver) {{
 """
 
 
-def main_source(outputs: int) -> str:
-    """Write a program that runs the golden vectors and reports mismatches."""
-    cases = "".join(
-        f"    worst = compare(interpreter, {index}, edgeleuk_golden_output{index}[cell],"
-        f" EDGELEUK_OUTPUT{index}_SIZE, worst);\n"
-        for index in range(outputs)
-    )
-    return f"""\
-// Runs the golden vectors through TFLite Micro and reports what differs. Exit code 0: nothing does.
-#include <cstdint>
-#include <cstdlib>
-#include <cstring>
-
-#include "edgeleuk_constants.h"
-#include "edgeleuk_golden.h"
-#include "edgeleuk_model.h"
-#include "edgeleuk_operators.h"
-#include "tensorflow/lite/micro/micro_interpreter.h"
-#include "tensorflow/lite/micro/micro_log.h"
-#include "tensorflow/lite/micro/system_setup.h"
-#include "tensorflow/lite/schema/schema_generated.h"
-
-namespace {{
-
-alignas(16) uint8_t arena[EDGELEUK_ARENA_BYTES];
-
-constexpr int kNoOutput = 256;  // more than any two int8 numbers differ by
-
-// The largest difference of one output, or `worst` where that is larger.
-int compare(tflite::MicroInterpreter& interpreter, size_t index, const int8_t* expected, size_t size,
-            int worst) {{
-  const TfLiteTensor* tensor = interpreter.output(index);
-  if (tensor == nullptr || tensor->type != kTfLiteInt8 || tensor->bytes != size) {{
-    return kNoOutput;
-  }}
-  for (size_t i = 0; i < size; ++i) {{
-    const int difference = std::abs(static_cast<int>(tensor->data.int8[i]) - expected[i]);
-    worst = difference > worst ? difference : worst;
-  }}
-  return worst;
-}}
-
-}}  // namespace
-
-int main() {{
-  tflite::InitializeTarget();
-  EdgeleukResolver resolver;
-  if (edgeleuk_add_operators(resolver) != kTfLiteOk) {{
-    MicroPrintf("the operations cannot be registered");
-    return 2;
-  }}
-  tflite::MicroInterpreter interpreter(tflite::GetModel(edgeleuk_model), resolver, arena, sizeof(arena));
-  if (interpreter.AllocateTensors() != kTfLiteOk) {{
-    MicroPrintf("the arena of %d bytes does not hold the network", static_cast<int>(sizeof(arena)));
-    return 2;
-  }}
-  MicroPrintf("arena: %d of %d bytes used", static_cast<int>(interpreter.arena_used_bytes()),
-              static_cast<int>(sizeof(arena)));
-  int mismatches = 0;
-  for (int cell = 0; cell < EDGELEUK_GOLDEN_CELLS; ++cell) {{
-    TfLiteTensor* input = interpreter.input(0);
-    if (input == nullptr || input->type != kTfLiteInt8 || input->bytes != EDGELEUK_INPUT_BYTES) {{
-      MicroPrintf("the input is no int8 tensor of %d bytes", static_cast<int>(EDGELEUK_INPUT_BYTES));
-      return 2;
-    }}
-    std::memcpy(input->data.int8, edgeleuk_golden_input[cell], EDGELEUK_INPUT_BYTES);
-    if (interpreter.Invoke() != kTfLiteOk) {{
-      MicroPrintf("cell %d: the network does not run", cell);
-      return 2;
-    }}
-    int worst = 0;
-{cases}    const bool wrong = worst > EDGELEUK_GOLDEN_TOLERANCE;
-    mismatches += wrong ? 1 : 0;
-    MicroPrintf("cell %d: differs by %d steps at most%s", cell, worst, wrong ? ", MISMATCH" : "");
-  }}
-  MicroPrintf("%d of %d cells differ", mismatches, EDGELEUK_GOLDEN_CELLS);
-  return mismatches == 0 ? 0 : 1;
-}}
-"""
-
-
 CMAKE = """\
 # The network as a library; with TFLite Micro at hand, a program that runs the golden vectors.
 #
@@ -253,8 +241,10 @@ project(edgeleuk_mcu C CXX)
 set(CMAKE_C_STANDARD 11)
 set(CMAKE_CXX_STANDARD 17)
 
-add_library(edgeleuk_model STATIC edgeleuk_model.c edgeleuk_constants.c edgeleuk_golden.c)
+add_library(edgeleuk_model STATIC edgeleuk_model.c edgeleuk_constants.c edgeleuk_tables.c
+            edgeleuk_judge.c edgeleuk_golden.c)
 target_include_directories(edgeleuk_model PUBLIC ${CMAKE_CURRENT_SOURCE_DIR})
+target_link_libraries(edgeleuk_model PUBLIC m)
 
 set(TFLM_DIR "" CACHE PATH "Checkout of tflite-micro")
 set(TFLM_LIBRARY "" CACHE FILEPATH "libtensorflow-microlite.a")
@@ -264,7 +254,7 @@ if(TFLM_DIR AND TFLM_LIBRARY)
   target_include_directories(edgeleuk_golden PRIVATE ${TFLM_DIR} ${TFLM_DOWNLOADS}/flatbuffers/include
                              ${TFLM_DOWNLOADS}/gemmlowp)
   target_compile_definitions(edgeleuk_golden PRIVATE TF_LITE_STATIC_MEMORY)
-  target_link_libraries(edgeleuk_golden PRIVATE edgeleuk_model ${TFLM_LIBRARY} m)
+  target_link_libraries(edgeleuk_golden PRIVATE edgeleuk_model ${TFLM_LIBRARY})
 endif()
 """
 
@@ -297,14 +287,37 @@ def _quantization(name: str, tensor: Tensor) -> list[str]:
     ]
 
 
-def _rows(name: str, size: str, rows: Iterable[bytes]) -> str:
-    text = ",\n".join("{\n" + _numbers(memoryview(row).cast("b")) + "}" for row in rows)
-    return f"const int8_t {name}[EDGELEUK_GOLDEN_CELLS][{size}] = {{\n{text}}};\n"
+def _rows(kind: str, name: str, size: str, rows: Iterable[str]) -> str:
+    text = ",\n".join(f"{{\n{row}}}" for row in rows)
+    return f"const {kind} edgeleuk_golden_{name}[EDGELEUK_GOLDEN_CELLS][{size}] = {{\n{text}}};\n"
+
+
+def _length(table: Table) -> int:
+    return len(table.data) // struct.calcsize(TABLE_CODES[table.kind])
+
+
+def _of_table(table: Table) -> str:
+    values = [value for (value,) in struct.iter_unpack(TABLE_CODES[table.kind], table.data)]
+    return _floats(values) if table.kind == "float" else _numbers(values)
+
+
+def _floats(values: Sequence[float]) -> str:
+    return _joined([_float(value) for value in values])
+
+
+def _float(value: float) -> str:
+    # As many digits as tell single numbers apart.
+    text = format(value, ".9g")
+    return f"{text}f" if "." in text or "e" in text else f"{text}.0f"
 
 
 def _numbers(values: Sequence[int] | memoryview) -> str:
-    rows = (values[start : start + NUMBERS_A_ROW] for start in range(0, len(values), NUMBERS_A_ROW))
-    return ",\n".join(",".join(map(str, row)) for row in rows)
+    return _joined(list(map(str, values)))
+
+
+def _joined(words: Sequence[str]) -> str:
+    rows = (words[start : start + NUMBERS_A_ROW] for start in range(0, len(words), NUMBERS_A_ROW))
+    return ",\n".join(",".join(row) for row in rows)
 
 
 def _literal(value: float | str) -> str:

@@ -116,7 +116,8 @@ def test_it_is_verified_inspected_measured_and_exported(edgeleuk: Command, lab: 
     assert exported.code == 0, exported.err
     constants = Path("firmware/edgeleuk_constants.h").read_text(encoding="utf-8")
     assert "EDGELEUK_MAP_ROWS" in constants
-    assert "by the head for blasts, which is not exported" in " ".join(exported.out.split())
+    assert "#define EDGELEUK_HEAD_FEATURES 462 " in constants
+    assert "measure the 14 hand-crafted features" in " ".join(exported.out.split())
 
 
 def test_it_is_held_to_the_limits_by_the_answers_of_its_head(edgeleuk: Command, lab: Path) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from edgeleuk.bundle.heads import HAND_CRAFTED, KernelHead
+from edgeleuk_convert.training.landmarks import gaussian, on_landmarks, telling_directions
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -64,14 +65,7 @@ def standard_of(cells: Floats, weights: Floats | None = None, *, hand_crafted: f
 
 def kernel(one: Floats, other: Floats, gamma: float) -> Floats:
     """Return the (n, m) kernel of (n, D) and (m, D) standardised features."""
-    found: Floats = np.exp(-gamma / one.shape[1] * squared_distances(one, other))
-    return found
-
-
-def squared_distances(one: Floats, other: Floats) -> Floats:
-    """Return the (n, m) squared distances of (n, D) and (m, D) features."""
-    found: Floats = np.maximum((one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1) - 2 * one @ other.T, 0)
-    return found
+    return gaussian(one, other, one.shape[1] / gamma)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -187,10 +181,9 @@ def fitted_by_landmarks(
     *,
     gamma: float,
     ridge: float,
+    directions: int | None = None,
 ) -> KernelHead:
-    """Fit a head to many cells that keeps only some of them: the subset of regressors.
-
-    Source: Rasmussen and Williams, 2006, section 8.3.1.
+    """Fit a head to many cells that keeps only some of them: see `on_landmarks`.
 
     Parameters
     ----------
@@ -201,12 +194,19 @@ def fitted_by_landmarks(
     landmarks : (m,) int64
         Rows that are kept.
     ridge : float
+    directions : int, optional
+        So many `telling_directions` are what the head sees. By default it sees the features.
     """
-    kept = z[landmarks]
-    towards, among = kernel(z, kept, gamma), kernel(kept, kept, gamma)
+    width, projection = z.shape[1] / gamma, None
+    if directions is not None:
+        projection = telling_directions(z, targets, weights, directions).astype(np.float16)
+        z = z @ projection.astype(np.float64)
+    # As a head keeps them.
+    kept = z[landmarks].astype(np.float16).astype(np.float64)
     bias = weights @ targets / weights.sum()
-    left = towards.T @ (weights[:, None] * towards) + ridge * among + 1e-6 * len(z) * np.eye(len(kept))
-    found = np.linalg.solve(left, towards.T @ (weights[:, None] * (targets - bias)))
+    found = on_landmarks(
+        gaussian(z, kept, width), gaussian(kept, kept, width), targets - bias, weights, ridge
+    )
     return KernelHead(
         mean=standard.mean.astype(np.float32),
         deviation=standard.deviation.astype(np.float32),
@@ -214,4 +214,5 @@ def fitted_by_landmarks(
         weights=found.astype(np.float32),
         bias=bias.astype(np.float32),
         gamma=gamma,
+        projection=projection,
     )

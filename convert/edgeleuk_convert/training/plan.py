@@ -10,6 +10,9 @@ from edgeleuk.errors import UsageError
 from edgeleuk_convert.networks.architectures import architecture
 from edgeleuk_convert.training.augmentation import Augmentation
 
+# Of more than these, support vectors themselves are hardly larger.
+MOST_LANDMARKS = 4096
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingSettings:
@@ -54,6 +57,9 @@ class TrainingSettings:
         Epochs for which a pretrained backbone stays as it is; the new layers are trained alone.
     backbone_learning_rate_factor : float
         Of a pretrained backbone's learning rate.
+    landmarks : int
+        Of a network that is taken as it is: so many cells answer for all support vectors, with a tenth of
+        their numbers. 0 keeps the support vectors.
     input : InputContract, optional
         Otherwise what the architecture is made for: see `contract`.
     augmentation : Augmentation
@@ -82,6 +88,7 @@ class TrainingSettings:
     mixed_precision: bool = False
     freeze_epochs: int = 0
     backbone_learning_rate_factor: float = 1.0
+    landmarks: int = 0
     input: InputContract | None = None
     augmentation: Augmentation = field(default_factory=Augmentation)
 
@@ -107,6 +114,7 @@ class TrainingSettings:
             # What is not pretrained has nothing to freeze or to slow down.
             ("freeze_epochs", 0, self.epochs if entry.pretrained else 0),
             ("backbone_learning_rate_factor", 1e-4 if entry.pretrained else 1, 1),
+            ("landmarks", 0, MOST_LANDMARKS if entry.support_vectors else 0),
         ):
             if not low <= getattr(self, name) <= high:
                 raise UsageError(

@@ -80,12 +80,6 @@ class SupportVectors:
         directions = None if self.projection is None else self.projection.astype(np.float32)
         object.__setattr__(self, "_directions", directions)
 
-    @property
-    def parameters(self) -> int:
-        """How many numbers it holds."""
-        of = (self.mean, self.deviation, self.vectors, self.weights, self.projection)
-        return 1 + sum(one.size for one in of if one is not None)
-
     def log_odds(self, features: npt.ArrayLike) -> Floats:
         """Judge cells by their pooled features.
 

@@ -254,7 +254,7 @@ class TestNetwork:
         whole = np.asarray(few(tensors.astype(np.float32), training=False))[:, 0]
         assert np.ptp(whole) > 0.05
         assert found.log_odds(features) == pytest.approx(whole, abs=1e-3)
-        assert few.count_params() - trunk.count_params() == support.parameters
+        assert few.count_params() - trunk.count_params() == 448 * (2 + 8) + 5 * (8 + 2) + 1
 
     def test_another_network_is_not_parted(self) -> None:
         other = build("baseline", CONTRACT)

@@ -16,10 +16,12 @@ import numpy as np
 from edgeleuk.bundle.arrays import arrays_of
 from edgeleuk.bundle.projection import (
     arrays_of_projection,
-    located,
     mean_squares,
+    mean_squares_beside,
+    projected,
     projection_in,
     require_projection,
+    standardised,
 )
 
 if TYPE_CHECKING:
@@ -43,7 +45,8 @@ class HeadAnswers(NamedTuple):
         Of kinds: about 1 for that of the cell, about 0 for the others. Of the one answer of ``blast.npz``:
         about 1 for a blast, about -1 for a normal cell.
     distances : (n,) float64
-        From the nearest cell that taught the head: root mean square over the standardised features.
+        From the nearest cell that it holds: root mean square over the standardised features. Of a head with
+        a projection: from the nearest along its directions, and beside these from the mean of all.
     """
 
     scores: npt.NDArray[np.float64]
@@ -66,6 +69,7 @@ class KernelHead:
     bias : (K,) float32
     gamma : float
     projection : (D, P) float16, optional
+        Columns of length 1, at right angles.
     """
 
     mean: Floats
@@ -135,20 +139,35 @@ class KernelHead:
         cells : (n, D) array_like
             Features of the trunk, then the hand-crafted ones.
         """
-        found = [self._of_one(row) for row in self.located(cells)]
+        z, beside = self.located(cells)
+        found = [self._of_one(row) for row in z]
         scores = np.array([scores for scores, _ in found], np.float64).reshape(-1, self.width)
-        return HeadAnswers(scores, np.array([distance for _, distance in found], np.float64))
+        nearest = np.array([square for _, square in found], np.float32)
+        return HeadAnswers(scores, np.sqrt(nearest + beside).astype(np.float64))
 
-    def located(self, cells: npt.ArrayLike) -> Floats:
-        """Return where (n, D) cells lie among its vectors: (n, D), or (n, P) with a projection."""
-        return located(cells, self.mean, self.deviation, self._directions)
+    def located(self, cells: npt.ArrayLike) -> tuple[Floats, Floats]:
+        """Say where cells lie among its vectors, and how far beside what it sees.
 
-    def _of_one(self, z: Floats) -> tuple[Floats, float]:
+        Parameters
+        ----------
+        cells : (n, D) array_like
+
+        Returns
+        -------
+        z : (n, D) float32
+            Standardised; (n, P) with a projection.
+        beside : (n,) float32
+            See `mean_squares_beside`; 0 without a projection.
+        """
+        features = standardised(cells, self.mean, self.deviation)
+        z = projected(features, self._directions)
+        return z, mean_squares_beside(features, z)
+
+    def _of_one(self, z: Floats) -> tuple[Floats, np.float32]:
         # Each cell by itself, and without BLAS: a cell is judged alike in any company and on any threads.
         squares = mean_squares(z, self._rows, self._lengths, self.mean.size)
         kernel = np.exp(-np.float32(self.gamma) * squares)
-        scores = np.einsum("s,sk->k", kernel, self.weights) + self.bias
-        return scores, float(np.sqrt(squares.min()))
+        return np.einsum("s,sk->k", kernel, self.weights) + self.bias, squares.min()
 
 
 def kind_probabilities(scores: npt.NDArray[np.float64], sharpness: float) -> npt.NDArray[np.float64]:

@@ -43,26 +43,51 @@ def require_projection(projection: Halves | None, features: int, directions: int
         raise ValueError(msg)
 
 
-def located(cells: npt.ArrayLike, mean: Floats, deviation: Floats, projection: Floats | None) -> Floats:
-    """Standardise cells, and project them where there is a projection.
+def standardised(cells: npt.ArrayLike, mean: Floats, deviation: Floats) -> Floats:
+    """Return ``(cells - mean) / deviation`` of (n, D) cells: (n, D) float32."""
+    z: Floats = (np.asarray(cells, np.float32).reshape(-1, mean.size) - mean) / deviation
+    return z
+
+
+def projected(z: Floats, projection: Floats | None) -> Floats:
+    """Project standardised cells, where there is a projection.
 
     Parameters
     ----------
-    cells : (n, D) array_like
-    mean, deviation : (D,) float32
+    z : (n, D) float32
     projection : (D, P) float32 or None
 
     Returns
     -------
     (n, P) float32
-        Or (n, D) without a projection.
+        Or `z` itself.
     """
-    z = (np.asarray(cells, np.float32).reshape(-1, mean.size) - mean) / deviation
     if projection is None:
         return z
     # Each cell by itself, and without BLAS: a cell is judged alike in any company and on any threads.
     rows = [np.einsum("d,dp->p", row, projection) for row in z]
     return np.array(rows, np.float32).reshape(-1, projection.shape[1])
+
+
+def mean_squares_beside(z: Floats, along: Floats) -> Floats:
+    """Return how far cells lie beside the directions that they are projected on: (n,) float32.
+
+    Squared, over the number of features. A cell that is unlike all that taught a head is often so where the
+    head does not look.
+
+    Parameters
+    ----------
+    z : (n, D) float32
+        Standardised.
+    along : (n, P) float32
+        As `projected` gives them, on directions of length 1 at right angles; or `z` itself.
+    """
+    lost = [
+        np.einsum("d,d->", one, one) - np.einsum("p,p->", seen, seen)
+        for one, seen in zip(z, along, strict=True)
+    ]
+    found: Floats = np.maximum(np.array(lost, np.float32), 0) / np.float32(z.shape[1])
+    return found
 
 
 def mean_squares(z: Floats, vectors: Floats, lengths: Floats, features: int) -> Floats:

@@ -17,10 +17,11 @@ import numpy as np
 from edgeleuk.bundle.arrays import arrays_of
 from edgeleuk.bundle.projection import (
     arrays_of_projection,
-    located,
     mean_squares,
+    projected,
     projection_in,
     require_projection,
+    standardised,
 )
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class SupportVectors:
         (n,) float32
             Above 0 for the positive class.
         """
-        z = located(features, self.mean, self.deviation, self._directions)
+        z = projected(standardised(features, self.mean, self.deviation), self._directions)
         # Each cell by itself: of many together, a product rounds otherwise than of one.
         return np.array([self._of_one(row) for row in z], np.float32)
 

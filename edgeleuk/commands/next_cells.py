@@ -197,7 +197,7 @@ def _queued(pool: _Pool, known: Sequence[Floats], rules: Rules, count: int) -> t
         z, *of_labelled = [(some - mean) / deviation for some in (features, *known)]
         taught, gamma = np.empty((0, features.shape[1])), _GAMMA
     else:
-        z, *of_labelled = [head.located(some).astype(np.float64) for some in (features, *known)]
+        z, *of_labelled = [head.located(some)[0].astype(np.float64) for some in (features, *known)]
         # The queue divides by the width of z, a head by that of its features.
         taught, gamma = head.vectors.astype(np.float64), head.gamma * z.shape[1] / head.mean.size
     doubt = _doubts(pool.evidence, rules)

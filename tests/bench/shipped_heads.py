@@ -37,7 +37,7 @@ from edgeleuk_convert.teaching.fitting import (
     AREA_QUANTILES,
     least_probability,
 )
-from edgeleuk_convert.teaching.kernels import fitted_by_landmarks, standard_of
+from edgeleuk_convert.teaching.kernels import fitted_by_landmarks, standard_of, with_fewer
 from edgeleuk_convert.teaching.measuring import MeasuredCells, measure
 from edgeleuk_convert.teaching.rebuilding import TaughtHeads, parents_figures, rebuilt
 from edgeleuk_convert.teaching.tasks import (
@@ -266,19 +266,13 @@ def _kind_head(
     group = np.concatenate([task.slide[rows], also_group])
     weights = class_weights(truth, group)
     standard = standard_of(values, weights, hand_crafted=task.hand_crafted)
+    z, targets = standard.of(values), np.eye(len(task.classes))[truth]
     kept = np.arange(int(rows.sum()))
-    if landmarks is not None:
-        kept = np.random.default_rng(0).choice(kept, min(landmarks, len(kept)), replace=False)
-    return fitted_by_landmarks(
-        standard.of(values),
-        np.eye(len(task.classes))[truth],
-        weights,
-        standard,
-        kept,
-        gamma=task.gamma,
-        ridge=RIDGE_OF_KIND,
-        directions=None if landmarks is None else DIRECTIONS_OF_KIND,
-    )
+    head = fitted_by_landmarks(z, targets, weights, standard, kept, gamma=task.gamma, ridge=RIDGE_OF_KIND)
+    if landmarks is None:
+        return head
+    some = np.random.default_rng(0).choice(kept, min(landmarks, len(kept)), replace=False)
+    return with_fewer(head, z, targets, weights, some, ridge=RIDGE_OF_KIND, directions=DIRECTIONS_OF_KIND)
 
 
 def _loss(task: Task, scores: Floats, sharpness: float) -> float:

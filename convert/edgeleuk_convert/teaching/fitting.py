@@ -124,9 +124,10 @@ def nearest(task: Task, validated: Validated) -> Floats:
     """Return how far each cell is from the nearest of another slide, or of the reference: (n,)."""
     made = validated.choice.make
     kept = made.kept
-    z = made.standard.of(task.cells) if kept is None else kept.located(task.cells).astype(np.float64)
+    z, beside = made.standard.of(task.cells), np.zeros(len(task.cells))
     others = np.empty((0, z.shape[1])) if made.reference is None else made.reference.z
     if kept is not None:
+        z, beside = (of.astype(np.float64) for of in kept.located(task.cells))
         others = kept.vectors.astype(np.float64)
     squares = squared_distances(z, z)
     squares[task.slide[:, None] == task.slide[None, :]] = np.inf
@@ -136,8 +137,8 @@ def nearest(task: Task, validated: Validated) -> Floats:
     best = squares.min(axis=1)
     if len(others):
         best = np.minimum(best, squared_distances(z, others).min(axis=1))
-    # Over the features, as a head tells distances, and not over the directions that they are projected on.
-    found: Floats = np.sqrt(best / task.cells.shape[1])
+    # As a head tells distances: over all features, and with what lies beside the directions that it sees.
+    found: Floats = np.sqrt(best / task.cells.shape[1] + beside)
     return found
 
 

@@ -9,7 +9,7 @@ Machine Learning", 2006, equations 2.25 and 2.26.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -181,7 +181,6 @@ def fitted_by_landmarks(
     *,
     gamma: float,
     ridge: float,
-    directions: int | None = None,
 ) -> KernelHead:
     """Fit a head to many cells that keeps only some of them: see `on_landmarks`.
 
@@ -194,25 +193,57 @@ def fitted_by_landmarks(
     landmarks : (m,) int64
         Rows that are kept.
     ridge : float
-    directions : int, optional
-        So many `telling_directions` are what the head sees. By default it sees the features.
     """
-    width, projection = z.shape[1] / gamma, None
-    if directions is not None:
-        projection = telling_directions(z, targets, weights, directions).astype(np.float16)
-        z = z @ projection.astype(np.float64)
-    # As a head keeps them.
-    kept = z[landmarks].astype(np.float16).astype(np.float64)
-    bias = weights @ targets / weights.sum()
-    found = on_landmarks(
-        gaussian(z, kept, width), gaussian(kept, kept, width), targets - bias, weights, ridge
-    )
+    kept = z[landmarks]
+    found, bias = _on(kept, z, targets, weights, z.shape[1] / gamma, ridge)
     return KernelHead(
         mean=standard.mean.astype(np.float32),
         deviation=standard.deviation.astype(np.float32),
         vectors=kept.astype(np.float16),
-        weights=found.astype(np.float32),
-        bias=bias.astype(np.float32),
+        weights=found,
+        bias=bias,
         gamma=gamma,
-        projection=projection,
     )
+
+
+def with_fewer(
+    head: KernelHead,
+    z: Floats,
+    targets: Floats,
+    weights: Floats,
+    landmarks: Ints,
+    *,
+    ridge: float,
+    directions: int,
+) -> KernelHead:
+    """Let some landmarks, in the directions along which a head tells, answer for all of its own.
+
+    Parameters
+    ----------
+    head : KernelHead
+        Without a projection.
+    z, targets, weights, landmarks, ridge
+        As for `fitted_by_landmarks`.
+    directions : int
+        See `telling_directions`.
+    """
+    width = z.shape[1] / head.gamma
+    projection = telling_directions(
+        z, head.vectors.astype(np.float64), head.weights.astype(np.float64), weights, width, directions
+    )
+    # Rounded as they are kept, so that what is found is what runs.
+    along = z @ projection.astype(np.float64)
+    vectors = along[landmarks].astype(np.float16)
+    found, bias = _on(vectors.astype(np.float64), along, targets, weights, width, ridge)
+    return replace(head, vectors=vectors, weights=found, bias=bias, projection=projection)
+
+
+def _on(
+    kept: Floats, z: Floats, targets: Floats, weights: Floats, width: float, ridge: float
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return weights and bias of the landmarks `kept`."""
+    bias = weights @ targets / weights.sum()
+    found = on_landmarks(
+        gaussian(z, kept, width), gaussian(kept, kept, width), targets - bias, weights, ridge
+    )
+    return found.astype(np.float32), bias.astype(np.float32)

@@ -1,9 +1,10 @@
 """Let a few cells in a few directions answer for all: the subset of regressors.
 
 A head that keeps all cells that taught it holds hundreds of thousands of numbers. One that keeps some of
-them, the landmarks, and sees features along their principal directions only, answers nearly alike with a
-tenth of that: see "Cheaper heads" in ``docs/models.md``. Sources: Rasmussen and Williams, "Gaussian Processes
-for Machine Learning", 2006, section 8.3.1; Burges, "Simplified Support Vector Decision Rules", ICML 1996.
+them, the landmarks, and sees features only along the directions that tell, answers nearly alike with a
+fraction of that: see "Cheaper heads" in ``docs/models.md``. Sources: Rasmussen and Williams, "Gaussian
+Processes for Machine Learning", 2006, section 8.3.1; Burges, "Simplified Support Vector Decision Rules",
+ICML 1996.
 """
 
 from __future__ import annotations
@@ -21,11 +22,9 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
 
 # Along which features are kept; chosen on inner folds.
-DIRECTIONS = 64
+DIRECTIONS = 32
 # Of the least squares by which landmarks learn what support vectors answer: log odds, of cells that count 1.
 RIDGE = 0.3
-# Of the spread within classes towards that of a sphere.
-SHRINKAGE = 0.3
 # Keeps the equations solvable where landmarks lie together, for each cell.
 _JITTER = 1e-6
 
@@ -42,60 +41,39 @@ def gaussian(one: Floats, other: Floats, width: float) -> Floats:
     return found
 
 
-def principal_directions(z: Floats, weights: Floats, count: int) -> Floats:
-    """Return the directions along which standardised cells spread most: columns of length 1, at right angles.
+def telling_directions(
+    z: Floats, vectors: Floats, answers: Floats, weights: Floats, width: float, count: int
+) -> npt.NDArray[np.float16]:
+    """Return the directions along which a head's answers change most: its active subspace.
+
+    Those along which the cells spread most are not these, and lose more: see "Cheaper heads" in
+    ``docs/models.md``. Source: Constantine, "Active Subspaces", SIAM, 2015.
 
     Parameters
     ----------
     z : (n, D) float64
+        Standardised cells, at which the change is measured.
+    vectors, answers : (S, D), (S, K) float64
+        Of the head: each answer is the sum of `answers` times the kernel of `gaussian`.
     weights : (n,) float64
+        Of each cell.
+    width : float
+        Of the kernel.
     count : int
         All D where there are fewer.
 
     Returns
     -------
-    (D, P) float64
+    (D, P) float16
+        Columns of length 1, at right angles.
     """
-    _, vectors = np.linalg.eigh(_spread(z, weights))
-    return np.asarray(vectors[:, ::-1][:, :count], np.float64)
-
-
-def telling_directions(z: Floats, targets: Floats, weights: Floats, count: int) -> Floats:
-    """Return the directions along which cells spread most, measured by how far cells of one class spread.
-
-    What differs within classes is shrunk and what differs between them is kept. Cells keep their mean square,
-    so that a kernel's width means the same. Source: Rao, "The Utilization of Multiple Measurements in
-    Problems of Biological Classification", 1948; the shrinkage: Friedman, "Regularized Discriminant
-    Analysis", 1989.
-
-    Parameters
-    ----------
-    z : (n, D) float64
-    targets : (n, K) float64
-        1 for the class of a cell, 0 for the others.
-    weights : (n,) float64
-    count : int
-        All D where there are fewer.
-
-    Returns
-    -------
-    (D, P) float64
-    """
-    of_class = targets * weights[:, None]
-    means = of_class.T @ z / of_class.sum(axis=0)[:, None]
-    within = _spread(z - targets @ means, weights)
-    within += SHRINKAGE * np.trace(within) / len(within) * np.eye(len(within))
-    values, vectors = np.linalg.eigh(within)
-    white = vectors / np.sqrt(values) @ vectors.T
-    found = white @ principal_directions(z @ white, weights, count)
-    along = z @ found
-    scale = np.sqrt((weights @ (z**2).sum(axis=1)) / (weights @ (along**2).sum(axis=1)))
-    return np.asarray(scale * found, np.float64)
-
-
-def _spread(z: Floats, weights: Floats) -> Floats:
-    found: Floats = (z * weights[:, None]).T @ z / weights.sum()
-    return found
+    near, change = gaussian(z, vectors, width), np.zeros((z.shape[1], z.shape[1]))
+    for answer in answers.T:
+        pull = near * answer
+        gradient = pull @ vectors - pull.sum(axis=1)[:, None] * z
+        change += (gradient * weights[:, None]).T @ gradient
+    _, directions = np.linalg.eigh(change)
+    return np.ascontiguousarray(directions[:, ::-1][:, :count]).astype(np.float16)
 
 
 def on_landmarks(towards: Floats, among: Floats, targets: Floats, weights: Floats, ridge: float) -> Floats:
@@ -144,23 +122,24 @@ def reduced(
     ridge : float
     """
     z = ((features - support.mean) / support.deviation).astype(np.float64)
-    even = np.ones(len(z))
+    even, width = np.ones(len(z)), float(support.mean.size)
+    exact, of_exact = support.vectors.astype(np.float64), support.weights.astype(np.float64)[:, None]
+    projection = telling_directions(z, exact, of_exact, even, width, directions)
     # Rounded as they are kept, so that what is found is what runs.
-    projection = principal_directions(z, even, directions).astype(np.float16)
     along = z @ projection.astype(np.float64)
     drawn = np.random.default_rng(0).choice(len(z), min(landmarks, len(z)), replace=False)
     vectors = along[drawn].astype(np.float16)
-    kept, width = vectors.astype(np.float64), float(support.mean.size)
-    # What `log_odds` says, of all cells at once.
-    answers = gaussian(z, support.vectors.astype(np.float64), width) @ support.weights + support.bias
-    bias = float(answers.mean())
+    kept = vectors.astype(np.float64)
+    # What `log_odds` says, of all cells at once, but for the bias.
+    answers = gaussian(z, exact, width) @ of_exact
+    middle = float(answers.mean())
     weights = on_landmarks(
-        gaussian(along, kept, width), gaussian(kept, kept, width), answers[:, None] - bias, even, ridge
+        gaussian(along, kept, width), gaussian(kept, kept, width), answers - middle, even, ridge
     )
     return replace(
         support,
         vectors=vectors,
         weights=weights[:, 0].astype(np.float32),
-        bias=bias,
+        bias=support.bias + middle,
         projection=projection,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,15 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeleuk.bundle.heads import HAND_CRAFTED
+from edgeleuk.bundle.heads import HAND_CRAFTED, decode_head, encode_head
+from edgeleuk.bundle.manifest import KIND
 from edgeleuk.errors import UsageError
-from edgeleuk_convert.teaching.kernels import fitted_by_landmarks, standard_of
-from edgeleuk_convert.training.landmarks import principal_directions, reduced, telling_directions
+from edgeleuk_convert.teaching.kernels import fitted_by_landmarks, standard_of, with_fewer
+from edgeleuk_convert.training.landmarks import reduced, telling_directions
 from edgeleuk_convert.training.plan import TrainingSettings
 from edgeleuk_convert.training.support_vectors import fit_support
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+    from edgeleuk.bundle.heads import KernelHead
 
     Floats = npt.NDArray[np.float64]
 
@@ -75,51 +79,66 @@ class TestReduced:
 
 class TestDirections:
     @given(st.integers(0, 1000), st.integers(1, WIDTH))
-    def test_principal_ones_are_of_length_1_and_hold_the_most(self, seed: int, count: int) -> None:
-        z = drawn(seed)[0].astype(np.float64)
-        found = principal_directions(z, np.ones(CELLS), count)
+    def test_they_are_of_length_1_and_at_right_angles(self, seed: int, count: int) -> None:
+        rng = np.random.default_rng(seed)
+        z, vectors, answers = (rng.normal(size=shape) for shape in ((60, WIDTH), (9, WIDTH), (9, 3)))
+        found = telling_directions(z, vectors, answers, np.ones(60), WIDTH, count).astype(np.float64)
         assert found.shape == (WIDTH, count)
-        assert found.T @ found == pytest.approx(np.eye(count), abs=1e-9)
-        any_other = np.linalg.qr(np.random.default_rng(seed).normal(size=(WIDTH, count)))[0]
-        assert ((z @ found) ** 2).sum() >= ((z @ any_other) ** 2).sum() - 1e-6
+        assert found.T @ found == pytest.approx(np.eye(count), abs=2e-3)
 
-    @given(st.integers(0, 1000), st.integers(2, WIDTH))
-    def test_telling_ones_keep_the_mean_square(self, seed: int, count: int) -> None:
-        features, targets = drawn(seed, classes=3)
-        z = features.astype(np.float64)
-        along = z @ telling_directions(z, targets, np.ones(CELLS), count)
-        assert (along**2).sum() == pytest.approx((z**2).sum())
-
-    def test_telling_ones_see_what_parts_the_classes_and_spreads_little(self) -> None:
-        rng = np.random.default_rng(0)
-        truth = np.arange(CELLS) % 2
-        z = rng.normal(size=(CELLS, WIDTH)) * np.append(np.full(WIDTH - 1, 3.0), 0.1)
-        z[:, -1] += truth - 0.5
-        weights, targets = np.ones(CELLS), np.eye(2)[truth]
-        told = {
-            name: abs(np.corrcoef(z @ found[:, 0], truth)[0, 1])
-            for name, found in (
-                ("principal", principal_directions(z, weights, 1)),
-                ("telling", telling_directions(z, targets, weights, 1)),
-            )
-        }
-        assert told["telling"] > 2 * told["principal"]
+    @given(st.integers(0, 1000))
+    def test_they_are_where_the_answers_change(self, seed: int) -> None:
+        """An answer that two features alone decide is seen in two directions: those features."""
+        rng = np.random.default_rng(seed)
+        z, vectors = np.zeros((80, WIDTH)), np.zeros((9, WIDTH))
+        z[:, :2], vectors[:, :2] = rng.normal(size=(80, 2)), rng.normal(size=(9, 2))
+        answers = rng.normal(size=(9, 1))
+        found = telling_directions(z, vectors, answers, np.ones(80), WIDTH, 2).astype(np.float64)
+        assert np.abs(found[2:]).max() < 1e-3
 
 
-def test_a_head_of_a_few_landmarks_tells_the_kinds_apart() -> None:
+class TestKinds:
+    def test_a_few_landmarks_tell_the_kinds_apart(self) -> None:
+        cells, truth, exact, few = kinds()
+        width = WIDTH + HAND_CRAFTED
+        assert few.vectors.shape == (40, 4)
+        assert few.features == WIDTH
+        assert few.parameters == 2 * width + 4 * width + 40 * 4 + 40 * 3 + 3 + 1 < exact.parameters / 4
+        for head in (exact, few):
+            assert np.mean(head.answer(cells[200:]).scores.argmax(axis=1) == truth[200:]) > 0.9
+
+    def test_what_lies_beside_the_directions_is_far_away(self) -> None:
+        """A foreign cell that differs where the head does not look must not pass for a near one."""
+        cells, _, _, few = kinds()
+        assert few.projection is not None
+        basis = np.linalg.qr(few.projection.astype(np.float64), mode="complete")[0]
+        moved = cells[200:] + 30 * basis[:, -1] * few.deviation
+        (own, foreign) = (few.answer(of) for of in (cells[200:], moved))
+        assert foreign.scores == pytest.approx(own.scores, abs=0.2)
+        assert foreign.distances.min() > 2 * own.distances.max()
+
+    def test_a_projection_onto_all_features_changes_nothing(self) -> None:
+        cells, _, exact, _ = kinds()
+        same = replace(exact, projection=np.eye(WIDTH + HAND_CRAFTED, dtype=np.float16))
+        for one, other in zip(same.answer(cells), exact.answer(cells), strict=True):
+            assert np.array_equal(one, other)
+
+    def test_it_is_read_as_it_was_written(self) -> None:
+        cells, _, _, few = kinds()
+        read = decode_head(encode_head(few), KIND)
+        assert encode_head(read) == encode_head(few)
+        assert np.array_equal(read.answer(cells).distances, few.answer(cells).distances)
+
+
+def kinds() -> tuple[Floats, npt.NDArray[np.int64], KernelHead, KernelHead]:
+    """Return cells of three kinds, which each is, and a head of 200 of them: as it is, and with fewer."""
     rng = np.random.default_rng(2)
     truth = np.arange(300) % 3
     cells = rng.normal(size=(300, WIDTH + HAND_CRAFTED)) + 4 * np.eye(WIDTH + HAND_CRAFTED)[truth]
-    standard, weights = standard_of(cells[:200]), np.ones(200)
-    head = fitted_by_landmarks(
-        standard.of(cells[:200]), np.eye(3)[truth[:200]], weights, standard, np.arange(20),
-        gamma=0.5, ridge=0.1, directions=4,
-    )  # fmt: skip
-    assert head.vectors.shape == (20, 4)
-    features = WIDTH + HAND_CRAFTED
-    assert head.parameters == 2 * features + 4 * features + 20 * 4 + 20 * 3 + 3 + 1
-    assert head.features == WIDTH
-    assert np.mean(head.answer(cells[200:]).scores.argmax(axis=1) == truth[200:]) > 0.9
+    standard, weights, targets = standard_of(cells[:200]), np.ones(200), np.eye(3)[truth[:200]]
+    z = standard.of(cells[:200])
+    exact = fitted_by_landmarks(z, targets, weights, standard, np.arange(200), gamma=0.5, ridge=0.1)
+    return cells, truth, exact, with_fewer(exact, z, targets, weights, np.arange(40), ridge=0.1, directions=4)
 
 
 def test_only_a_network_that_is_taken_as_it_is_has_landmarks() -> None:

@@ -14,6 +14,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from edgeleuk.bundle.arrays import arrays_of
+from edgeleuk.bundle.projection import (
+    arrays_of_projection,
+    mean_squares,
+    mean_squares_beside,
+    projected,
+    projection_in,
+    require_projection,
+    standardised,
+)
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -36,7 +45,8 @@ class HeadAnswers(NamedTuple):
         Of kinds: about 1 for that of the cell, about 0 for the others. Of the one answer of ``blast.npz``:
         about 1 for a blast, about -1 for a normal cell.
     distances : (n,) float64
-        From the nearest cell that taught the head: root mean square over the standardised features.
+        From the nearest cell that it holds: root mean square over the standardised features. Of a head with
+        a projection: from the nearest along its directions, and beside these from the mean of all.
     """
 
     scores: npt.NDArray[np.float64]
@@ -45,17 +55,21 @@ class HeadAnswers(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KernelHead:
-    """K scores: ``sum of weights * exp(-gamma * |z - vector|^2 / D) + bias``, z standardised.
+    """K scores: ``sum of weights * exp(-gamma * |z - vector|^2 / D) + bias``.
+
+    Without a projection z is the standardised features; with one it is their product with that.
 
     Attributes
     ----------
     mean, deviation : (D,) float32
-        ``z = (x - mean) / deviation``, where x is features and hand-crafted features, side by side.
+        Standardised is ``(x - mean) / deviation``, where x is features and hand-crafted ones, side by side.
     vectors : (S, D) float16
-        The cells that taught it, standardised.
+        The cells that taught it, standardised; (S, P) where there is a projection.
     weights : (S, K) float32
     bias : (K,) float32
     gamma : float
+    projection : (D, P) float16, optional
+        Columns of length 1, at right angles.
     """
 
     mean: Floats
@@ -64,16 +78,20 @@ class KernelHead:
     weights: Floats
     bias: Floats
     gamma: float
+    projection: npt.NDArray[np.float16] | None = None
     _rows: Floats = field(init=False, repr=False)
     _lengths: Floats = field(init=False, repr=False)
+    _directions: Floats | None = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         width = self.mean.size
         count, kinds = self.weights.shape if self.weights.ndim == 2 else (0, 0)
         shapes = (self.mean.shape, self.deviation.shape, self.vectors.shape, self.bias.shape)
-        if shapes != ((width,), (width,), (count, width), (kinds,)) or not count or not kinds:
+        directions = self.vectors.shape[-1] if self.vectors.ndim else 0
+        if shapes != ((width,), (width,), (count, directions), (kinds,)) or not count or not kinds:
             msg = f"expected shapes (D,), (D,), (S, D), (K,) and weights (S, K), got {shapes}"
             raise ValueError(msg)
+        require_projection(self.projection, width, directions)
         arrays = (self.mean, self.deviation, self.vectors, self.weights, self.bias)
         if not all(np.isfinite(of).all() for of in arrays) or not (self.deviation >= LEAST_DEVIATION).all():
             msg = f"expected finite numbers and deviations from {LEAST_DEVIATION:g} on"
@@ -94,6 +112,14 @@ class KernelHead:
         rows = self.vectors.astype(np.float32)
         object.__setattr__(self, "_rows", rows)
         object.__setattr__(self, "_lengths", (rows**2).sum(axis=1))
+        along = None if self.projection is None else self.projection.astype(np.float32)
+        object.__setattr__(self, "_directions", along)
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers it holds."""
+        of = (self.mean, self.deviation, self.vectors, self.weights, self.bias, self.projection)
+        return 1 + sum(one.size for one in of if one is not None)
 
     @property
     def width(self) -> int:
@@ -113,18 +139,35 @@ class KernelHead:
         cells : (n, D) array_like
             Features of the trunk, then the hand-crafted ones.
         """
-        z = (np.asarray(cells, np.float32).reshape(-1, self.mean.size) - self.mean) / self.deviation
-        # Each cell by itself, and without BLAS: a cell is judged alike in any company and on any threads.
+        z, beside = self.located(cells)
         found = [self._of_one(row) for row in z]
         scores = np.array([scores for scores, _ in found], np.float64).reshape(-1, self.width)
-        return HeadAnswers(scores, np.array([distance for _, distance in found], np.float64))
+        nearest = np.array([square for _, square in found], np.float32)
+        return HeadAnswers(scores, np.sqrt(nearest + beside).astype(np.float64))
 
-    def _of_one(self, z: Floats) -> tuple[Floats, float]:
-        near = np.einsum("sd,d->s", self._rows, z)
-        squares = np.maximum(np.einsum("d,d->", z, z) - 2 * near + self._lengths, 0) / np.float32(z.size)
+    def located(self, cells: npt.ArrayLike) -> tuple[Floats, Floats]:
+        """Say where cells lie among its vectors, and how far beside what it sees.
+
+        Parameters
+        ----------
+        cells : (n, D) array_like
+
+        Returns
+        -------
+        z : (n, D) float32
+            Standardised; (n, P) with a projection.
+        beside : (n,) float32
+            See `mean_squares_beside`; 0 without a projection.
+        """
+        features = standardised(cells, self.mean, self.deviation)
+        z = projected(features, self._directions)
+        return z, mean_squares_beside(features, z)
+
+    def _of_one(self, z: Floats) -> tuple[Floats, np.float32]:
+        # Each cell by itself, and without BLAS: a cell is judged alike in any company and on any threads.
+        squares = mean_squares(z, self._rows, self._lengths, self.mean.size)
         kernel = np.exp(-np.float32(self.gamma) * squares)
-        scores = np.einsum("s,sk->k", kernel, self.weights) + self.bias
-        return scores, float(np.sqrt(squares.min()))
+        return np.einsum("s,sk->k", kernel, self.weights) + self.bias, squares.min()
 
 
 def kind_probabilities(scores: npt.NDArray[np.float64], sharpness: float) -> npt.NDArray[np.float64]:
@@ -146,6 +189,7 @@ def encode_head(head: KernelHead) -> bytes:
         weights=head.weights,
         bias=head.bias,
         gamma=np.float64(head.gamma)[None],
+        **arrays_of_projection(head.projection),
     )
     return buffer.getvalue()
 
@@ -166,4 +210,5 @@ def decode_head(data: bytes, what: str) -> KernelHead:
             arrays.floats("weights", 2, np.float32),
             arrays.floats("bias", 1, np.float32),
             arrays.number("gamma"),
+            projection_in(arrays),
         )

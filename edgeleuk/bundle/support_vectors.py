@@ -15,6 +15,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeleuk.bundle.arrays import arrays_of
+from edgeleuk.bundle.projection import (
+    arrays_of_projection,
+    mean_squares,
+    projected,
+    projection_in,
+    require_projection,
+    standardised,
+)
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -27,16 +35,19 @@ LEAST_WEIGHT, LEAST_VARIANCE = 1e-3, 1e-6
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SupportVectors:
-    """A classifier on F features: ``sum of weight * exp(-|z - vector|^2 / F) + bias``, z standardised.
+    """A classifier on F features: ``sum of weight * exp(-|z - vector|^2 / F) + bias``.
+
+    Without a projection z is the standardised features; with one it is their product with that.
 
     Attributes
     ----------
     mean, deviation : (F,) float32
         Of the training cells' features: ``z = (features - mean) / deviation``.
     vectors : (S, F) float16
-        Standardised.
+        Standardised; (S, P) where there is a projection.
     weights : (S,) float32
     bias : float
+    projection : (F, P) float16, optional
     """
 
     mean: Floats
@@ -44,15 +55,19 @@ class SupportVectors:
     vectors: npt.NDArray[np.float16]
     weights: Floats
     bias: float
+    projection: npt.NDArray[np.float16] | None = None
     _rows: Floats = field(init=False, repr=False)
     _lengths: Floats = field(init=False, repr=False)
+    _directions: Floats | None = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         features, count = self.mean.size, self.weights.size
         shapes = (self.mean.shape, self.deviation.shape, self.vectors.shape, self.weights.shape)
-        if shapes != ((features,), (features,), (count, features), (count,)) or not count:
+        width = self.vectors.shape[-1] if self.vectors.ndim else 0
+        if shapes != ((features,), (features,), (count, width), (count,)) or not count:
             msg = f"expected shapes (F,), (F,), (S, F), (S,), got {shapes}"
             raise ValueError(msg)
+        require_projection(self.projection, features, width)
         finite = all(
             np.isfinite(of).all()
             for of in (self.mean, self.deviation, self.vectors, self.weights, np.float64(self.bias))
@@ -63,6 +78,8 @@ class SupportVectors:
         rows = self.vectors.astype(np.float32)
         object.__setattr__(self, "_rows", rows)
         object.__setattr__(self, "_lengths", (rows**2).sum(axis=1))
+        directions = None if self.projection is None else self.projection.astype(np.float32)
+        object.__setattr__(self, "_directions", directions)
 
     def log_odds(self, features: npt.ArrayLike) -> Floats:
         """Judge cells by their pooled features.
@@ -76,17 +93,13 @@ class SupportVectors:
         (n,) float32
             Above 0 for the positive class.
         """
-        z = (np.asarray(features, np.float32) - self.mean) / self.deviation
+        z = projected(standardised(features, self.mean, self.deviation), self._directions)
         # Each cell by itself: of many together, a product rounds otherwise than of one.
-        return np.array([self._of_one(row) for row in z.reshape(-1, self.mean.size)], np.float32)
+        return np.array([self._of_one(row) for row in z], np.float32)
 
     def _of_one(self, z: Floats) -> float:
-        # |z - v|^2 by one product; rounding could make it less than nothing. BLAS would add in an order that
-        # depends on how many threads it has, and a cell is to be judged alike with any number.
-        near = np.einsum("sf,f->s", self._rows, z)
-        squares = np.maximum(np.einsum("f,f->", z, z) - 2 * near + self._lengths, 0)
-        odds = np.einsum("s,s->", np.exp(-squares / np.float32(z.size)), self.weights)
-        return float(odds) + self.bias
+        squares = mean_squares(z, self._rows, self._lengths, self.mean.size)
+        return float(np.einsum("s,s->", np.exp(-squares), self.weights)) + self.bias
 
 
 def pooled(maps: Floats, masks: Floats) -> Floats:
@@ -125,6 +138,7 @@ def encode_support(support: SupportVectors) -> bytes:
         vectors=support.vectors,
         weights=support.weights,
         bias=np.float64(support.bias)[None],
+        **arrays_of_projection(support.projection),
     )
     return buffer.getvalue()
 
@@ -144,4 +158,5 @@ def decode_support(data: bytes) -> SupportVectors:
             arrays.floats("vectors", 2, np.float16),
             arrays.floats("weights", 1, np.float32),
             arrays.number("bias"),
+            projection_in(arrays),
         )

@@ -46,6 +46,8 @@ class HeadDescription(Printed, frozen=True, kw_only=True):
         What it tells apart.
     vectors : int
         Cells that it holds.
+    parameters : int
+        Numbers that it holds.
     features : int
         Of the trunk, that it judges beside the hand-crafted ones.
     cells, slides : int or None
@@ -55,6 +57,7 @@ class HeadDescription(Printed, frozen=True, kw_only=True):
     name: str
     answers: tuple[str, ...]
     vectors: int
+    parameters: int
     features: int
     cells: int | None
     slides: int | None
@@ -226,6 +229,7 @@ def head_descriptions(bundle: Bundle) -> tuple[HeadDescription, ...]:
                     name=name,
                     answers=told_apart,
                     vectors=len(head.vectors),
+                    parameters=head.parameters,
                     features=head.features,
                     cells=cells,
                     slides=slides,

@@ -194,14 +194,14 @@ def _queued(pool: _Pool, known: Sequence[Floats], rules: Rules, count: int) -> t
     head = rules.kind_head or rules.blast_head
     if head is None:
         mean, deviation = features.mean(axis=0), np.maximum(features.std(axis=0), LEAST_DEVIATION)
+        z, *of_labelled = [(some - mean) / deviation for some in (features, *known)]
         taught, gamma = np.empty((0, features.shape[1])), _GAMMA
     else:
-        mean, deviation = head.mean.astype(np.float64), head.deviation.astype(np.float64)
-        taught, gamma = head.vectors.astype(np.float64), head.gamma
-    of_labelled = [(some - mean) / deviation for some in known]
+        z, *of_labelled = [head.located(some)[0].astype(np.float64) for some in (features, *known)]
+        # The queue divides by the width of z, a head by that of its features.
+        taught, gamma = head.vectors.astype(np.float64), head.gamma * z.shape[1] / head.mean.size
     doubt = _doubts(pool.evidence, rules)
     slides = [str(session.path) for session in pool.sessions]
-    z = (features - mean) / deviation
     chosen = queue(z, doubt, slides, np.vstack([taught, *of_labelled]), count, gamma)
     return tuple(
         _said(slides[row], pool.rows[row], pool.evidence[row], float(doubt[row]), rules) for row in chosen

@@ -62,7 +62,7 @@ def head_part(head: SupportVectors | KernelHead | None) -> Part:
     kernel = hasattr(head, "gamma")
     part = "head for blasts" if kernel else "support vectors"
     # Only of a head that was reduced to few directions.
-    projection = getattr(head, "projection", None)
+    projection = head.projection
     tables = [
         _table("head_mean", "float", head.mean, part, "of the training cells' features"),
         _table("head_deviation", "float", head.deviation, part, "the same"),

@@ -1,7 +1,7 @@
 """Put the head for kinds on the shipped bundle: from two laboratories' cells, and C-NMC's lymphoid ones.
 
     python tests/bench/shipped_heads.py PARENT.edgeleuk --cnmc DIR --kinds pbc.labels --kinds bcisc.labels
-        --work DIR --out default.edgeleuk
+        --work DIR --out default.edgeleuk [--landmarks 256]
 
 What is measured is kept in the work folder, so that a run that was ended goes on where it was.
 """
@@ -37,7 +37,7 @@ from edgeleuk_convert.teaching.fitting import (
     AREA_QUANTILES,
     least_probability,
 )
-from edgeleuk_convert.teaching.kernels import fitted_by_landmarks, standard_of
+from edgeleuk_convert.teaching.kernels import fitted_by_landmarks, standard_of, with_fewer
 from edgeleuk_convert.teaching.measuring import MeasuredCells, measure
 from edgeleuk_convert.teaching.rebuilding import TaughtHeads, parents_figures, rebuilt
 from edgeleuk_convert.teaching.tasks import (
@@ -62,6 +62,8 @@ if TYPE_CHECKING:
 
 # See docs/models.md.
 RIDGE_OF_KIND = 0.1
+# That few landmarks see; all of them see the features as they are.
+DIRECTIONS_OF_KIND = 32
 OF_A_SUBJECT = 9
 FOLDS = 5
 # Of the distance within which 95 % of the cells of a kind have another slide's cell.
@@ -106,6 +108,7 @@ def main() -> None:
     parser.add_argument("--kinds", type=Path, action="append", required=True, metavar="NAME.labels")
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--landmarks", type=int, help="so many cells answer for all that taught the head")
     asked = parser.parse_args()
     asked.work.mkdir(parents=True, exist_ok=True)
     parent = read_bundle(asked.parent)
@@ -204,7 +207,9 @@ def kind_part(
     for number in range(FOLDS):
         rows = part != number
         taught = np.isin(also_group, group[rows])
-        head = _kind_head(task, rows, also[taught], also_truth[taught], also_group[taught])
+        head = _kind_head(
+            task, rows, also[taught], also_truth[taught], also_group[taught], landmarks=asked.landmarks
+        )
         answers = head.answer(values[~rows])
         scores[~rows], near[~rows] = answers.scores, answers.distances
     sharpness = min(SHARPNESSES, key=lambda one: _loss(task, scores, one))
@@ -223,7 +228,8 @@ def kind_part(
         cells=len(truth),
         slides=len(np.unique(group)),
     )
-    head = _kind_head(task, np.ones(len(truth), bool), also, also_truth, also_group)
+    every = np.ones(len(truth), bool)
+    head = _kind_head(task, every, also, also_truth, also_group, landmarks=asked.landmarks)
     labels = [*parts[0].label.tolist(), *(kind.value for kind in kinds[len(parts[0].label) :])]
     reference = Reference.compact(values, labels, sources, group.tolist(), CITATIONS)
     called, source = shares.argmax(axis=1), np.array(sources)
@@ -251,6 +257,8 @@ def _kind_head(
     also: Floats,
     also_truth: npt.NDArray[np.int64],
     also_group: npt.NDArray[np.str_],
+    *,
+    landmarks: int | None,
 ) -> KernelHead:
     """Fit to cells and mirror images; only the cells as they are become vectors."""
     values = np.vstack([task.cells[rows], also])
@@ -258,15 +266,13 @@ def _kind_head(
     group = np.concatenate([task.slide[rows], also_group])
     weights = class_weights(truth, group)
     standard = standard_of(values, weights, hand_crafted=task.hand_crafted)
-    return fitted_by_landmarks(
-        standard.of(values),
-        np.eye(len(task.classes))[truth],
-        weights,
-        standard,
-        np.arange(int(rows.sum())),
-        gamma=task.gamma,
-        ridge=RIDGE_OF_KIND,
-    )
+    z, targets = standard.of(values), np.eye(len(task.classes))[truth]
+    kept = np.arange(int(rows.sum()))
+    head = fitted_by_landmarks(z, targets, weights, standard, kept, gamma=task.gamma, ridge=RIDGE_OF_KIND)
+    if landmarks is None:
+        return head
+    some = np.random.default_rng(0).choice(kept, min(landmarks, len(kept)), replace=False)
+    return with_fewer(head, z, targets, weights, some, ridge=RIDGE_OF_KIND, directions=DIRECTIONS_OF_KIND)
 
 
 def _loss(task: Task, scores: Floats, sharpness: float) -> float:

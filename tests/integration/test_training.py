@@ -24,6 +24,7 @@ from edgeleuk_convert.dataset.cells import CellSet
 from edgeleuk_convert.dataset.cnmc import load_cells, read_crop
 from edgeleuk_convert.dataset.splits import holdout
 from edgeleuk_convert.dataset.tensors import load_tensors
+from edgeleuk_convert.evaluation.cross_validation import support_of
 from edgeleuk_convert.evaluation.evaluate import (
     evaluate,
     evaluate_with,
@@ -131,6 +132,23 @@ class TestSupportVectors:
         _, record, _ = frozen
         again = train(cells, tmp_path / "again.keras", settings_of(record))
         assert again.output == record.output
+
+    def test_landmarks_answer_for_them(
+        self, frozen: tuple[Path, TrainingRecord, list[TrainingProgress]], cells: CellSet, tmp_path: Path
+    ) -> None:
+        out, record, _ = frozen
+        few = tmp_path / "few.keras"
+        cheaper = train(cells, few, replace(settings_of(record), landmarks=16))
+        exact, found = support_of(out), support_of(few)
+        assert found.projection is not None
+        assert (found.projection.shape, found.vectors.shape) == ((448, 32), (16, 32))
+        # Keras keeps of each vector its weight and its length besides.
+        few_numbers, all_numbers = 448 * 32 + 16 * (32 + 2), len(exact.weights) * (448 + 2)
+        assert cheaper.parameters - record.parameters == few_numbers - all_numbers
+        known = [cell for cell in cells.labelled if cell.subject in record.training_subjects]
+        crops = [read_crop(cell) for cell in known]
+        one, other = (keras_predictor(*of)(crops) for of in ((out, record), (few, cheaper)))
+        assert np.corrcoef(one, other)[0, 1] > 0.8
 
 
 class TestStudent:

@@ -15,7 +15,7 @@ from edgeleuk_calibration.fit_output import fit_output
 from edgeleuk_calibration.out_of_distribution import fit_appearance, fit_features
 from edgeleuk_convert.metrics.classification import prior_weights
 from edgeleuk_convert.teaching.choices import parts_by_group
-from edgeleuk_convert.teaching.kernels import Standard, squared_distances
+from edgeleuk_convert.training.landmarks import squared_distances
 
 if TYPE_CHECKING:
     from edgeleuk.bundle.features import FeatureStatistics
@@ -124,9 +124,10 @@ def nearest(task: Task, validated: Validated) -> Floats:
     """Return how far each cell is from the nearest of another slide, or of the reference: (n,)."""
     made = validated.choice.make
     kept = made.kept
-    z = (made.standard if kept is None else _standard_of_head(kept)).of(task.cells)
+    z, beside = made.standard.of(task.cells), np.zeros(len(task.cells))
     others = np.empty((0, z.shape[1])) if made.reference is None else made.reference.z
     if kept is not None:
+        z, beside = (of.astype(np.float64) for of in kept.located(task.cells))
         others = kept.vectors.astype(np.float64)
     squares = squared_distances(z, z)
     squares[task.slide[:, None] == task.slide[None, :]] = np.inf
@@ -136,7 +137,8 @@ def nearest(task: Task, validated: Validated) -> Floats:
     best = squares.min(axis=1)
     if len(others):
         best = np.minimum(best, squared_distances(z, others).min(axis=1))
-    found: Floats = np.sqrt(best / z.shape[1])
+    # As a head tells distances: over all features, and with what lies beside the directions that it sees.
+    found: Floats = np.sqrt(best / task.cells.shape[1] + beside)
     return found
 
 
@@ -152,7 +154,3 @@ def blast_gate(
         return envelope, OutOfDistribution(appearance=appearance), None
     statistics, limit = fit_features(features, cells.subject, cells.slide, seed=seed)
     return envelope, OutOfDistribution(appearance=appearance, features=limit), statistics
-
-
-def _standard_of_head(head: KernelHead) -> Standard:
-    return Standard(head.mean.astype(np.float64), head.deviation.astype(np.float64))

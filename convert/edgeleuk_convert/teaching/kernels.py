@@ -9,13 +9,14 @@ Machine Learning", 2006, equations 2.25 and 2.26.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from edgeleuk.bundle.heads import HAND_CRAFTED, KernelHead
+from edgeleuk_convert.training.landmarks import gaussian, on_landmarks, telling_directions
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -64,14 +65,7 @@ def standard_of(cells: Floats, weights: Floats | None = None, *, hand_crafted: f
 
 def kernel(one: Floats, other: Floats, gamma: float) -> Floats:
     """Return the (n, m) kernel of (n, D) and (m, D) standardised features."""
-    found: Floats = np.exp(-gamma / one.shape[1] * squared_distances(one, other))
-    return found
-
-
-def squared_distances(one: Floats, other: Floats) -> Floats:
-    """Return the (n, m) squared distances of (n, D) and (m, D) features."""
-    found: Floats = np.maximum((one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1) - 2 * one @ other.T, 0)
-    return found
+    return gaussian(one, other, one.shape[1] / gamma)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -188,9 +182,7 @@ def fitted_by_landmarks(
     gamma: float,
     ridge: float,
 ) -> KernelHead:
-    """Fit a head to many cells that keeps only some of them: the subset of regressors.
-
-    Source: Rasmussen and Williams, 2006, section 8.3.1.
+    """Fit a head to many cells that keeps only some of them: see `on_landmarks`.
 
     Parameters
     ----------
@@ -203,15 +195,55 @@ def fitted_by_landmarks(
     ridge : float
     """
     kept = z[landmarks]
-    towards, among = kernel(z, kept, gamma), kernel(kept, kept, gamma)
-    bias = weights @ targets / weights.sum()
-    left = towards.T @ (weights[:, None] * towards) + ridge * among + 1e-6 * len(z) * np.eye(len(kept))
-    found = np.linalg.solve(left, towards.T @ (weights[:, None] * (targets - bias)))
+    found, bias = _on(kept, z, targets, weights, z.shape[1] / gamma, ridge)
     return KernelHead(
         mean=standard.mean.astype(np.float32),
         deviation=standard.deviation.astype(np.float32),
         vectors=kept.astype(np.float16),
-        weights=found.astype(np.float32),
-        bias=bias.astype(np.float32),
+        weights=found,
+        bias=bias,
         gamma=gamma,
     )
+
+
+def with_fewer(
+    head: KernelHead,
+    z: Floats,
+    targets: Floats,
+    weights: Floats,
+    landmarks: Ints,
+    *,
+    ridge: float,
+    directions: int,
+) -> KernelHead:
+    """Let some landmarks, in the directions along which a head tells, answer for all of its own.
+
+    Parameters
+    ----------
+    head : KernelHead
+        Without a projection.
+    z, targets, weights, landmarks, ridge
+        As for `fitted_by_landmarks`.
+    directions : int
+        See `telling_directions`.
+    """
+    width = z.shape[1] / head.gamma
+    projection = telling_directions(
+        z, head.vectors.astype(np.float64), head.weights.astype(np.float64), weights, width, directions
+    )
+    # Rounded as they are kept, so that what is found is what runs.
+    along = z @ projection.astype(np.float64)
+    vectors = along[landmarks].astype(np.float16)
+    found, bias = _on(vectors.astype(np.float64), along, targets, weights, width, ridge)
+    return replace(head, vectors=vectors, weights=found, bias=bias, projection=projection)
+
+
+def _on(
+    kept: Floats, z: Floats, targets: Floats, weights: Floats, width: float, ridge: float
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return weights and bias of the landmarks `kept`."""
+    bias = weights @ targets / weights.sum()
+    found = on_landmarks(
+        gaussian(z, kept, width), gaussian(kept, kept, width), targets - bias, weights, ridge
+    )
+    return found.astype(np.float32), bias.astype(np.float32)

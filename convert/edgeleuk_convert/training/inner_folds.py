@@ -65,7 +65,8 @@ def inner_answers(
         weights = sampling_weights(
             of, subject_cap=settings.subject_cap, size_balanced=settings.size_balanced
         ) * len(of)
-        logits[asked] = fit_support(features[known], truth[known], weights).log_odds(features[asked])
+        support = fit_support(features[known], truth[known], weights, landmarks=settings.landmarks)
+        logits[asked] = support.log_odds(features[asked])
         odds[asked] = fit_forest(of, numbers[known], seed=settings.seed).log_odds(numbers[asked])
     hashes = [cell.sha256 for cell in cells]
     return InnerAnswers(

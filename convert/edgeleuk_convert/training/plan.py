@@ -10,6 +10,9 @@ from edgeleuk.errors import UsageError
 from edgeleuk_convert.networks.architectures import ARCHITECTURES, Architecture, architecture
 from edgeleuk_convert.training.augmentation import Augmentation
 
+# Of more than these, support vectors themselves are hardly larger.
+MOST_LANDMARKS = 4096
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingSettings:
@@ -56,6 +59,9 @@ class TrainingSettings:
         Of a pretrained backbone's learning rate.
     teacher : str
         What a network that is taught by another learns to see; otherwise what its architecture says.
+    landmarks : int
+        Of a network that is taken as it is: so many cells answer for all support vectors, with a tenth of
+        their numbers. 0 keeps the support vectors.
     input : InputContract, optional
         Otherwise what the architecture is made for: see `contract`.
     augmentation : Augmentation
@@ -85,6 +91,7 @@ class TrainingSettings:
     freeze_epochs: int = 0
     backbone_learning_rate_factor: float = 1.0
     teacher: str = ""
+    landmarks: int = 0
     input: InputContract | None = None
     augmentation: Augmentation = field(default_factory=Augmentation)
 
@@ -111,6 +118,7 @@ class TrainingSettings:
             # What is not pretrained has nothing to freeze or to slow down.
             ("freeze_epochs", 0, self.epochs if entry.pretrained else 0),
             ("backbone_learning_rate_factor", 1e-4 if entry.pretrained else 1, 1),
+            ("landmarks", 0, MOST_LANDMARKS if entry.support_vectors else 0),
         ):
             if not low <= getattr(self, name) <= high:
                 raise UsageError(
@@ -140,9 +148,10 @@ class TrainingSettings:
     def flat(self) -> dict[str, str | int | float | bool | tuple[str, ...] | None]:
         """Return every setting under one level of names, as the record keeps them."""
         flat = {key: value for key, value in asdict(self).items() if key not in ("input", "augmentation")}
-        if not self.teacher:
-            # As records and checkpoints had it before there were teachers.
-            del flat["teacher"]
+        # As records and checkpoints had it before there were teachers, and landmarks.
+        for key in ("teacher", "landmarks"):
+            if not flat[key]:
+                del flat[key]
         return flat | {f"augmentation_{key}": value for key, value in asdict(self.augmentation).items()}
 
 

@@ -14,6 +14,7 @@ from edgeleuk_convert.networks.architectures import build
 from edgeleuk_convert.networks.architectures.support_vectors import pooling, trunk_of, with_support_vectors
 from edgeleuk_convert.training.augmentation import sampling_weights
 from edgeleuk_convert.training.checkpoint import Row
+from edgeleuk_convert.training.landmarks import reduced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -97,7 +98,7 @@ class SupportRun:
         self._weights = sampling_weights(
             cells, subject_cap=settings.subject_cap, size_balanced=settings.size_balanced
         )
-        self._validation = validation
+        self._validation, self._landmarks = validation, settings.landmarks
         self._support: SupportVectors | None = None
 
     @property
@@ -114,7 +115,8 @@ class SupportRun:
         """Find the support vectors; of `tell` and `further_epochs` seconds need no use."""
         del tell, further_epochs
         begun = time.monotonic()
-        self._support = fit_support(self._features, self._truth, self._weights * len(self._truth))
+        weights = self._weights * len(self._truth)
+        self._support = fit_support(self._features, self._truth, weights, landmarks=self._landmarks)
         loss = log_loss(self._truth, self._found.log_odds(self._features), self._weights)
         validation_loss = validation_auroc = None
         if self._validation:
@@ -130,7 +132,9 @@ class SupportRun:
         return self._support
 
 
-def fit_support(features: Floats, truth: npt.NDArray[np.bool_], weights: Doubles) -> SupportVectors:
+def fit_support(
+    features: Floats, truth: npt.NDArray[np.bool_], weights: Doubles, *, landmarks: int = 0
+) -> SupportVectors:
     """Find the support vectors that tell the classes apart.
 
     Parameters
@@ -139,6 +143,8 @@ def fit_support(features: Floats, truth: npt.NDArray[np.bool_], weights: Doubles
     truth : (n,) bool
     weights : (n,) float64
         How much each cell counts; 1 on average.
+    landmarks : int
+        So many cells answer for all support vectors; 0 keeps those. See `reduced`.
 
     Raises
     ------
@@ -155,13 +161,14 @@ def fit_support(features: Floats, truth: npt.NDArray[np.bool_], weights: Doubles
     z = ((features - mean) / deviation).astype(np.float16)
     machine = SVC(C=COST, gamma=1 / z.shape[1])
     machine.fit(z.astype(np.float64), truth, sample_weight=weights)
-    return SupportVectors(
+    support = SupportVectors(
         mean=mean,
         deviation=deviation,
         vectors=z[machine.support_],
         weights=(PER_MARGIN * machine.dual_coef_[0]).astype(np.float32),
         bias=PER_MARGIN * float(machine.intercept_[0]),
     )
+    return reduced(support, features, landmarks) if landmarks else support
 
 
 def features_of(model: Keras, tensors: Tensors, *, progress: Progress | None = None) -> Floats:

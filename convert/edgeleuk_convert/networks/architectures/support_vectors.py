@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from edgeleuk_convert.networks.architectures import Keras
 
 MAP, FEATURES, STANDARD, VECTORS, LOGIT = "map", "pooled", "standard", "vectors", "logit"
+# Only where the support vectors lie in fewer directions than there are features.
+PROJECTION = "projection"
 # Keras adds it to the variance; next to nothing, for deviations are checked to be above 0.
 EPSILON = 1e-9
 
@@ -65,6 +67,8 @@ def with_support_vectors(trunk: Keras, contract: InputContract, support: Support
         parts += [ops.reshape(mean, (-1, channels)), ops.sqrt(variance + LEAST_VARIANCE)]
     features = layers.Concatenate(name=FEATURES)(parts)
     z = layers.BatchNormalization(epsilon=EPSILON, center=False, scale=False, name=STANDARD)(features)
+    if support.projection is not None:
+        z = layers.Dense(support.projection.shape[1], use_bias=False, name=PROJECTION)(z)
     width = features.shape[-1]
     product = layers.Dense(len(support.weights), name=VECTORS)(z)
     squares = ops.sum(ops.square(z), axis=-1, keepdims=True)
@@ -73,6 +77,8 @@ def with_support_vectors(trunk: Keras, contract: InputContract, support: Support
     model = keras.Model(trunk.input, layers.Dense(1, name=LOGIT)(kernel), name=name)
     vectors = support.vectors.astype(np.float32)
     model.get_layer(STANDARD).set_weights([support.mean, support.deviation**2])
+    if support.projection is not None:
+        model.get_layer(PROJECTION).set_weights([support.projection.astype(np.float32)])
     model.get_layer(VECTORS).set_weights([2 * vectors.T / width, -(vectors**2).sum(axis=1) / width])
     model.get_layer(LOGIT).set_weights([support.weights[:, None], np.array([support.bias], np.float32)])
     return model
@@ -90,7 +96,8 @@ def split_trunk_and_head(model: Keras) -> tuple[Keras, SupportVectors | None]:
     import keras
     from keras import layers
 
-    if not {MAP, FEATURES, STANDARD, VECTORS, LOGIT} <= {layer.name for layer in model.layers}:
+    names = {layer.name for layer in model.layers}
+    if not {MAP, FEATURES, STANDARD, VECTORS, LOGIT} <= names:
         return model, None
     flat = layers.Flatten(name="flat_map")(model.get_layer(MAP).input)
     mean, variance = model.get_layer(STANDARD).get_weights()
@@ -102,6 +109,9 @@ def split_trunk_and_head(model: Keras) -> tuple[Keras, SupportVectors | None]:
         vectors=(kernel.T * mean.size / 2).astype(np.float16),
         weights=weights[:, 0],
         bias=float(bias[0]),
+        projection=model.get_layer(PROJECTION).get_weights()[0].astype(np.float16)
+        if PROJECTION in names
+        else None,
     )
     return keras.Model(model.input, flat, name=model.name), support
 

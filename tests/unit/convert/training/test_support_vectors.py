@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from edgeleuk_convert.bundling.converted import Recipe
 from edgeleuk_convert.bundling.pack import convert_networks
 from edgeleuk_convert.networks.architectures import build
 from edgeleuk_convert.networks.architectures.support_vectors import (
+    pooling,
     split_trunk_and_head,
     trunk_of,
     with_support_vectors,
@@ -57,14 +59,16 @@ MAPS = arrays(np.float32, (2, 6, 3), elements=st.floats(-8, 8, width=32))
 SHARES = arrays(np.float32, (2, 6, 2), elements=st.floats(0, 1, width=32))
 
 
-def some(width: int = 12, count: int = 5) -> SupportVectors:
+def some(width: int = 12, count: int = 5, directions: int | None = None) -> SupportVectors:
     rng = np.random.default_rng(1)
+    projection = None if directions is None else rng.normal(size=(width, directions)).astype(np.float16)
     return SupportVectors(
         mean=rng.normal(size=width).astype(np.float32),
         deviation=rng.uniform(0.5, 2, width).astype(np.float32),
-        vectors=rng.normal(size=(count, width)).astype(np.float16),
+        vectors=rng.normal(size=(count, directions or width)).astype(np.float16),
         weights=rng.normal(size=count).astype(np.float32),
         bias=0.25,
+        projection=projection,
     )
 
 
@@ -95,10 +99,13 @@ class TestPooling:
 
 
 class TestSupportVectors:
-    def test_it_is_the_formula(self) -> None:
-        support = some()
+    @pytest.mark.parametrize("directions", [None, 3])
+    def test_it_is_the_formula(self, directions: int | None) -> None:
+        support = some(directions=directions)
         features = np.random.default_rng(2).normal(size=(7, 12)).astype(np.float32)
         z = (features - support.mean) / support.deviation
+        if support.projection is not None:
+            z = z @ support.projection.astype(np.float64)
         distances = ((z[:, None] - support.vectors.astype(np.float64)) ** 2).sum(axis=2)
         expected = np.exp(-distances / 12) @ support.weights + support.bias
         assert support.log_odds(features) == pytest.approx(expected, abs=1e-4)
@@ -123,12 +130,26 @@ class TestSupportVectors:
         support = fit_support(features, features[:, 0] > 0, np.ones(40))
         assert np.isfinite(support.log_odds(features)).all()
 
-    def test_it_is_read_as_it_was_written(self) -> None:
+    def test_a_projection_onto_the_features_changes_nothing(self) -> None:
         support = some()
+        same = replace(support, projection=np.eye(12, dtype=np.float16))
+        features = np.random.default_rng(2).normal(size=(7, 12)).astype(np.float32)
+        assert np.array_equal(same.log_odds(features), support.log_odds(features))
+
+    def test_a_cell_is_judged_alike_in_any_company(self) -> None:
+        support = some(directions=3)
+        features = np.random.default_rng(2).normal(size=(7, 12)).astype(np.float32)
+        alone = [support.log_odds(row)[0] for row in features]
+        assert np.array_equal(support.log_odds(features), alone)
+
+    @pytest.mark.parametrize("directions", [None, 3])
+    def test_it_is_read_as_it_was_written(self, directions: int | None) -> None:
+        support = some(directions=directions)
         data = encode_support(support)
         read = decode_support(data)
-        assert encode_support(read) == data == encode_support(some())
+        assert encode_support(read) == data == encode_support(some(directions=directions))
         assert read.bias == support.bias
+        assert (b"projection" in data) == (directions is not None)
 
     @pytest.mark.parametrize("damage", ["garbage", "lacks", "shape", "nan", "flat", "none"])
     def test_what_is_damaged_is_refused(self, damage: str) -> None:
@@ -168,8 +189,6 @@ def tensors() -> npt.NDArray[np.uint8]:
 @pytest.fixture(scope="module")
 def network(tensors: npt.NDArray[np.uint8]) -> Any:
     """The frozen network, its support vectors found on the drawn cells."""
-    from edgeleuk_convert.networks.architectures.support_vectors import pooling
-
     blank = build(NAME, CONTRACT)
     features = np.asarray(pooling(blank)(tensors.astype(np.float32), training=False))
     support = fit_support(features, np.arange(len(tensors)) % 2 == 0, np.ones(len(tensors)))
@@ -214,6 +233,28 @@ class TestNetwork:
         _, first = split_trunk_and_head(network)
         assert first is not None
         assert np.array_equal(support.vectors, first.vectors)
+
+    def test_landmarks_and_their_directions_are_parted_off(self, network: Any, tensors: Any) -> None:
+        """Golden answers of Keras and of NumPy are the same with a projection in between."""
+        trunk, exact = split_trunk_and_head(network)
+        assert exact is not None
+        rng = np.random.default_rng(0)
+        projection = rng.normal(0, 0.05, (exact.mean.size, 8)).astype(np.float16)
+        support = SupportVectors(
+            exact.mean, exact.deviation, rng.normal(0, 8, (5, 8)).astype(np.float16),
+            np.ones(5, np.float32), -1.5, projection,
+        )  # fmt: skip
+        few = with_support_vectors(trunk_of(network), CONTRACT, support, NAME)
+        _, found = split_trunk_and_head(few)
+        assert found is not None
+        assert found.projection is not None
+        assert np.array_equal(found.projection, projection)
+        assert np.array_equal(found.vectors, support.vectors)
+        features = np.asarray(pooling(few)(tensors.astype(np.float32), training=False))
+        whole = np.asarray(few(tensors.astype(np.float32), training=False))[:, 0]
+        assert np.ptp(whole) > 0.05
+        assert found.log_odds(features) == pytest.approx(whole, abs=1e-3)
+        assert few.count_params() - trunk.count_params() == 448 * (2 + 8) + 5 * (8 + 2) + 1
 
     def test_another_network_is_not_parted(self) -> None:
         other = build("baseline", CONTRACT)

@@ -443,6 +443,11 @@ ARRAYS: dict[str, dict[str, Callable[[dict[str, Any]], Any]]] = {
         "a weight that is no number": with_value("weights", (0,), NAN),
         "a weight beyond float32": lambda a: a.update(weights=np.full(2028, 1e300)),
         "other counts": with_array("weights", np.ones(3, np.float32)),
+        "a projection to other directions": with_array("projection", np.ones((448, 7), np.float16)),
+        "a projection of other features": with_array("projection", np.ones((7, 448), np.float16)),
+        "a projection of one dimension": with_array("projection", np.ones(448, np.float16)),
+        "a projection that is no number": with_array("projection", np.full((448, 448), NAN)),
+        "a projection beyond float16": with_array("projection", np.full((448, 448), 1e9)),
     },
     KIND: {
         "a mean that is no number": with_value("mean", (3,), NAN),
@@ -463,6 +468,8 @@ ARRAYS: dict[str, dict[str, Callable[[dict[str, Any]], Any]]] = {
         ),
         "no answers": lambda a: a.update(bias=np.zeros(0, np.float32), weights=np.zeros((4, 0), np.float32)),
         "vectors of another width": with_array("vectors", np.ones((4, 19), np.float16)),
+        "a projection to other directions": with_array("projection", np.ones((20, 7), np.float16)),
+        "an endless projection": with_array("projection", np.full((20, 20), np.inf)),
         "fewer features than are hand-crafted": lambda a: a.update(
             mean=a["mean"][:13], deviation=a["deviation"][:13], vectors=a["vectors"][:, :13]
         ),

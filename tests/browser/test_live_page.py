@@ -160,7 +160,7 @@ def test_without_websockets_it_asks(run: Served, context: BrowserContext) -> Non
         "before => Number(document.getElementById('total').textContent.replace(/\\D/g, '')) > before",
         arg=before,
     )
-    page.wait_for_function(f"({PICTURED})() > 0")
+    page.wait_for_function(f"() => ({PICTURED})() > 0")
 
 
 def test_cells_have_their_pictures_and_no_request_for_each(run: Served, page: Page) -> None:
@@ -168,7 +168,7 @@ def test_cells_have_their_pictures_and_no_request_for_each(run: Served, page: Pa
     page.on("request", lambda request: asked.append(request.url))
     counting(page, run.url)
     cells = "document.querySelectorAll('#cells li').length"
-    page.wait_for_function(f"({PICTURED})() === {cells}")
+    page.wait_for_function(f"() => ({PICTURED})() === {cells}")
     assert not [url for url in asked if url.endswith("/picture")]
 
 

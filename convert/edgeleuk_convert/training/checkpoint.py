@@ -138,25 +138,25 @@ def _short(value: float | None) -> str:
     return "" if value is None else f"{value:.6g}"
 
 
-def write_history(rows: Sequence[Row], out: Path, kept: int) -> None:
-    """Draw loss and inner AUROC over the epochs, and which epoch was kept."""
+def write_history(rows: Sequence[Row], out: Path, kept: int, *, loss: str = "log loss") -> None:
+    """Draw the loss over the epochs, and inner AUROC and the kept epoch where groups are held out."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    judged = all(row.validation_auroc is not None for row in rows)
+    figure = Figure(figsize=(9 if judged else 4.5, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
+    left, *others = figure.subplots(1, 2 if judged else 1, squeeze=False)[0]
     epochs = [row.epoch for row in rows]
-    left.plot(epochs, [row.loss for row in rows], label="training (augmented, smoothed labels)")
-    left.set(xlabel="epoch", ylabel="log loss")
-    if all(row.validation_auroc is not None for row in rows):
+    left.plot(epochs, [row.loss for row in rows], label="training")
+    left.set(xlabel="epoch", ylabel=loss)
+    if judged:
+        (right,) = others
         left.plot(epochs, [row.validation_loss for row in rows], label="inner held-out groups")
         right.plot(epochs, [row.validation_auroc for row in rows], color="C1")
         right.axvline(kept, color="grey", label=f"kept: epoch {kept}")
         right.set(xlabel="epoch", ylabel="AUROC, inner held-out groups")
         right.legend()
-    else:
-        right.set_axis_off()
     left.legend()
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=110)

@@ -237,7 +237,7 @@ class _Training:
             settings, tensors, seen, self._trunk, tell=lambda at: tell.tell(replace(at, stage="distil"))
         )
         write_log(rows, self._trunk.out)
-        write_history(rows, self._trunk.out, rows[-1].epoch)
+        write_history(rows, self._trunk.out, rows[-1].epoch, loss="distance from the teacher")
         return model
 
     def output(self, answers: Sequence[Answers]) -> tuple[OutputContract, CalibratedBy]:

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import cached_property
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,6 +19,7 @@ from edgeleuk.counting.confusion import KnownKinds
 from edgeleuk.errors import CheckFailedError, EdgeleukError
 from edgeleuk.serve.newest import Newest
 from edgeleuk.serve.tallies import RunTallies
+from edgeleuk.session.pictures import thumbnail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -91,6 +93,11 @@ class NewCell:
     prediction: Prediction
     area_um2: float
     pixels: RgbImage = field(repr=False)
+
+    @cached_property
+    def jpeg(self) -> bytes:
+        """Draw it small, once for all who look."""
+        return thumbnail(self.pixels)
 
 
 class Field(NamedTuple):

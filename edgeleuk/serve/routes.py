@@ -15,7 +15,6 @@ from edgeleuk.io.console import recordable
 from edgeleuk.serve.live import NOTE, OPERATOR, SAMPLE
 from edgeleuk.serve.pages import page_file
 from edgeleuk.serve.stream import PictureStream
-from edgeleuk.session.pictures import thumbnail
 from edgeleuk.session.reader import read_session
 
 if TYPE_CHECKING:
@@ -104,9 +103,7 @@ def live_router(state: LiveState) -> APIRouter:
         cell = state.cell(track)
         if cell is None:
             raise HTTPException(404, "that cell is not among the newest")
-        return Response(
-            thumbnail(cell.pixels), media_type="image/jpeg", headers={"cache-control": "max-age=3600"}
-        )
+        return Response(cell.jpeg, media_type="image/jpeg", headers={"cache-control": "max-age=3600"})
 
     _add_commands(router, state)
     return router
@@ -202,8 +199,10 @@ async def _tell(state: LiveState, socket: WebSocket, *, pictures: bool) -> None:
             await asyncio.wait_for(socket.send_text(found.value.decode()), _SENT_WITHIN_S)
             if pictures:
                 cells = state.newest_cells()
-                if fresh := pictures_message([cell for cell in cells if cell.track not in sent]):
-                    await asyncio.wait_for(socket.send_bytes(fresh), _SENT_WITHIN_S)
+                if fresh := [cell for cell in cells if cell.track not in sent]:
+                    # Not here: all viewers would wait while pictures are made.
+                    message = await asyncio.to_thread(pictures_message, fresh)
+                    await asyncio.wait_for(socket.send_bytes(message), _SENT_WITHIN_S)
                 sent = frozenset(cell.track for cell in cells)
             if not state.documents.closed:
                 await asyncio.wait([gone], timeout=_HEARS_EVERY_S)
@@ -221,8 +220,7 @@ def pictures_message(cells: Sequence[NewCell]) -> bytes:
     A page of a night shows half a million cells. A request for each leaves browsers with more than they
     clear away.
     """
-    jpegs = [(cell.track, thumbnail(cell.pixels)) for cell in cells]
-    return b"".join(_PICTURE_HEAD.pack(track, len(jpeg)) + jpeg for track, jpeg in jpegs)
+    return b"".join(_PICTURE_HEAD.pack(cell.track, len(cell.jpeg)) + cell.jpeg for cell in cells)
 
 
 async def _until_gone(socket: WebSocket) -> None:

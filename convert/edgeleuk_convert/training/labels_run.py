@@ -13,15 +13,15 @@ from edgeleuk_convert.training.augmentation import augmented_batch, epoch_rows, 
 from edgeleuk_convert.training.gradient import GradientRun
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     import numpy.typing as npt
 
     from edgeleuk_convert.dataset.cells import LabelledCell
     from edgeleuk_convert.networks.architectures import Keras
-    from edgeleuk_convert.training.checkpoint import Checkpoint, Row
+    from edgeleuk_convert.training.checkpoint import Checkpoint
     from edgeleuk_convert.training.gradient import Batch
-    from edgeleuk_convert.training.plan import TrainingProgress, TrainingSettings
+    from edgeleuk_convert.training.plan import TrainingSettings
 
     Tensors = npt.NDArray[np.uint8]
     Doubles = npt.NDArray[np.float64]
@@ -83,55 +83,31 @@ class LabelLessons:
         return log_loss(truth, logits, weights), auroc(truth, logits, weights)
 
 
-class LabelRun:
+class LabelRun(GradientRun):
     """One training of a classifier: see `GradientRun`.
 
     Parameters
     ----------
     settings : TrainingSettings
-    cells, validation : sequence of LabelledCell
-        To learn from, and to judge by.
-    tensors : (n, H, W, C) uint8
-        Of both.
+    lessons : LabelLessons
     checkpoint : Checkpoint
     """
 
-    def __init__(
-        self,
-        settings: TrainingSettings,
-        cells: Sequence[LabelledCell],
-        validation: Sequence[LabelledCell],
-        tensors: Tensors,
-        checkpoint: Checkpoint,
-    ) -> None:
+    def __init__(self, settings: TrainingSettings, lessons: LabelLessons, checkpoint: Checkpoint) -> None:
         import keras
 
-        self._lessons = LabelLessons(settings, cells, validation, tensors)
         keras.utils.set_random_seed(settings.seed)
         name, contract, dropout = settings.architecture, settings.contract, settings.dropout
         dtype = "mixed_bfloat16" if settings.mixed_precision else "float32"
-        self._run = GradientRun(
-            settings,
-            build(name, contract, dtype=dtype, dropout=dropout),
-            build(name, contract, dropout=dropout),
-            self._lessons,
-            checkpoint,
-            backbone=architecture(name).backbone,
-        )
-
-    @property
-    def averaged(self) -> Keras:
-        """The network that was found."""
-        return self._run.averaged
+        model = build(name, contract, dtype=dtype, dropout=dropout)
+        averaged = build(name, contract, dropout=dropout)
+        super().__init__(settings, model, averaged, lessons, checkpoint, backbone=architecture(name).backbone)
+        self._validation_tensors = lessons.validation_tensors
 
     @property
     def validation_logits(self) -> Doubles:
         """(n,) float64, of the cells to judge by."""
-        return predict_logits(self.averaged, self._lessons.validation_tensors)
-
-    def fit(self, tell: Callable[[TrainingProgress], None], *, further_epochs: float = 0) -> list[Row]:
-        """Train: see `GradientRun.fit`."""
-        return self._run.fit(tell, further_epochs=further_epochs)
+        return predict_logits(self.averaged, self._validation_tensors)
 
 
 def predict_logits(model: Keras, tensors: Tensors) -> Doubles:

@@ -43,7 +43,7 @@ from edgeleuk_convert.training.distillation import Teacher, distilled, teacher_c
 from edgeleuk_convert.training.envelope import envelope_of
 from edgeleuk_convert.training.forest import fit_forest, write_forest
 from edgeleuk_convert.training.gradient import kept_epoch
-from edgeleuk_convert.training.labels_run import LabelRun
+from edgeleuk_convert.training.labels_run import LabelLessons, LabelRun
 from edgeleuk_convert.training.out_of_fold import Answers, out_of_fold_output
 from edgeleuk_convert.training.plan import TrainingProgress, TrainingSettings
 from edgeleuk_convert.training.record import TrainingRecord, write_record
@@ -154,6 +154,11 @@ def train(
         if made.prints is None
         else refuse_or_stamp(seen, split.test, made.prints, allow_leakage=allow_leakage)
     )
+    # Before anything is read for long.
+    if settings.teacher:
+        teacher_contract(settings)
+    if made.further is not None:
+        made.further.require_apart({cell.subject or "" for cell in split.test})
     out.parent.mkdir(parents=True, exist_ok=True)
     training = _Training(split, settings, out, tell, made)
     output, calibrated_by = training.output(made.answers)
@@ -214,7 +219,9 @@ class _Training:
             return _support_beginner(known, settings)
         tensors = reader.tensors(self._seen, settings.contract, progress=tell.of("prepare"))
         if not entry.support_vectors:
-            return lambda cells, validation, at: LabelRun(settings, cells, validation, tensors, at)
+            return lambda cells, validation, at: LabelRun(
+                settings, LabelLessons(settings, cells, validation, tensors), at
+            )
         model = self._taught(tensors, reader, made) if entry.teacher else None
         frozen = FrozenNetwork(settings, tensors, model=model, progress=tell.of("look"))
         return _support_beginner(frozen, settings)
@@ -229,7 +236,6 @@ class _Training:
             teachers = reader.tensors(self._seen, contract, progress=tell.of("prepare"))
             seen = Teacher(settings, teachers, tell.of("look")).seen
         if (further := made.further) is not None:
-            further.require_apart({cell.subject or "" for cell in self._split.test})
             tensors = np.concatenate([tensors, further.tensors(settings.contract)])
             more = Teacher(settings, further.tensors(teacher_contract(settings)), tell.of("look"))
             seen = together(seen, more.seen)

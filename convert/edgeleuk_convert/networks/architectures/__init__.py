@@ -144,8 +144,6 @@ class Architecture:
     teacher : str
         The architecture whose map it is taught to give, unless another is named; empty for one that
         learns otherwise.
-    teacher : str
-        The architecture whose map it is taught to give; empty for one that is not taught so.
     """
 
     builder: str

@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from edgeleuk.errors import UsageError
+from edgeleuk.errors import DataRefusedError, UsageError
 from edgeleuk_convert.networks.architectures import build, multiply_adds, student_input
 from edgeleuk_convert.networks.architectures.support_vectors import trunk_of
 from edgeleuk_convert.training.distillation import (
     TURNS,
+    FurtherCells,
     Teacher,
     TeacherLessons,
     teacher_contract,
@@ -70,6 +71,13 @@ def test_a_teacher_of_another_contract_is_refused(changed: dict[str, object]) ->
     ours = msgspec.structs.replace(student_input(), **changed)
     with pytest.raises(UsageError, match=r"does not see what student sees: got .*um, masks.*allowed"):
         teacher_contract(replace(STUDENT, input=ours))
+
+
+def test_cells_of_subjects_held_out_are_refused() -> None:
+    further = FurtherCells((), frozenset({"a", "b"}), "")
+    further.require_apart({"c"})
+    with pytest.raises(DataRefusedError, match="of subjects that are held out: got 1, b"):
+        further.require_apart({"b", "c"})
 
 
 def test_records_without_a_teacher_stay_as_they_were() -> None:

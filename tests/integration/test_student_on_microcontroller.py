@@ -37,7 +37,7 @@ SIDE = 64
 def student(few_cells: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of a student that was taught for one epoch: what it is worth is not the point."""
     folder = tmp_path_factory.mktemp("student")
-    contract = msgspec.structs.replace(student_input(), height=SIDE, width=SIDE, px_per_um=18.5 * SIDE / 304)
+    contract = msgspec.structs.replace(student_input(), height=SIDE, width=SIDE)
     settings = TrainingSettings(architecture="student", epochs=1, batch=16, folds=3, fold=0, input=contract)
     train(load_cells(few_cells), folder / "student.keras", settings)
     words = ("--data", few_cells, "--images", 24, "--out", folder / "student.edgeleuk", "--json")
@@ -95,7 +95,7 @@ def test_it_fits_and_is_told_with_its_parts(student: Path) -> None:
     assert facts["verdict"] == "fits"
     assert facts["ram"]["input_bytes"] == SIDE * SIDE * 5
     directions = decode_support(read_bundle(student).members[SUPPORT]).vectors.shape[1]
-    # Two masks over 4 x 4 places, features, where they lie among the vectors, and three results.
-    assert facts["ram"]["cell_bytes"] == 4 * (2 * 16 + 448 + directions + 3)
+    # Two masks over 8 x 8 places, features, where they lie among the vectors, and three results.
+    assert facts["ram"]["cell_bytes"] == 4 * (2 * 64 + 448 + directions + 3)
     used = facts["ram"]["reserved_bytes"] + facts["ram"]["cell_bytes"]
     assert facts["ram"]["limit_bytes"] - used == facts["ram"]["left_bytes"]

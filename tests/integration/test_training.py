@@ -155,7 +155,7 @@ class TestStudent:
     SETTINGS = replace(
         SETTINGS,
         architecture="student",
-        input=msgspec.structs.replace(student_input(), height=64, width=64, px_per_um=18.5 * 64 / 304),
+        input=msgspec.structs.replace(student_input(), height=64, width=64),
         calibrated=False,
     )
 
@@ -168,16 +168,20 @@ class TestStudent:
 
         with pytest.raises(StoppedError):
             train(cells, out, self.SETTINGS, progress=stop)
-        assert (tmp_path / "student.trunk.checkpoint" / "state.npz").exists()
+        for part in ("front", "trunk"):
+            assert (tmp_path / f"student.{part}.checkpoint" / "state.npz").exists()
         told: list[TrainingProgress] = []
         record = train(cells, out, self.SETTINGS, progress=told.append)
-        assert {where.epoch for where in told if where.stage == "distil"} == {2}
+        assert {(where.stage, where.epoch) for where in told if where.stage in ("front", "distil")} == {
+            ("distil", 2)
+        }
         assert not list(tmp_path.glob("*.checkpoint"))
         assert record.settings["teacher"] == "efficientnet-lite0-frozen"
         assert settings_of(record) == self.SETTINGS
-        log = list(csv.DictReader((tmp_path / "student.trunk.log.csv").read_text().splitlines()))
-        assert float(log[1]["loss"]) < float(log[0]["loss"])
-        assert (tmp_path / "student.trunk.history.png").read_bytes()[:4] == b"\x89PNG"
+        for part in ("front", "trunk"):
+            log = list(csv.DictReader((tmp_path / f"student.{part}.log.csv").read_text().splitlines()))
+            assert float(log[1]["loss"]) < float(log[0]["loss"])
+            assert (tmp_path / f"student.{part}.history.png").read_bytes()[:4] == b"\x89PNG"
         known = [cell for cell in cells.labelled if cell.subject in record.training_subjects]
         truth = np.array([cell.label == "blast" for cell in known])
         # Cells that it learnt from: no figure, a sign of life.

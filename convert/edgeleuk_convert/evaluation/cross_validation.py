@@ -67,7 +67,6 @@ if TYPE_CHECKING:
     from edgeleuk_convert.dataset.cells import CellSet, LabelledCell
     from edgeleuk_convert.dataset.leakage import Prints
     from edgeleuk_convert.metrics.classification import Judged
-    from edgeleuk_convert.training.distillation import Seen
     from edgeleuk_convert.training.plan import TrainingProgress, TrainingSettings
 
     Tensors = npt.NDArray[np.uint8]
@@ -289,20 +288,15 @@ class _Cache:
             self._tensors = {}
         return self._features[key][[self._row[cell.path] for cell in cells]]
 
-    def taught(self, cells: Sequence[LabelledCell], settings: TrainingSettings) -> Callable[[int], Seen]:
-        """Return what a student's teacher sees of cells, by turn; it looks at all cells once."""
+    def taught(
+        self, cells: Sequence[LabelledCell], settings: TrainingSettings
+    ) -> tuple[Teacher, npt.NDArray[np.int64]]:
+        """Return a student's teacher, which looks at all cells once, and which of them these are."""
         key = settings.teacher, settings.contract
         if key not in self._teacher:
-            # Not kept by `tensors`: the student's follow at once.
-            tensors = load_tensors(self._cells, teacher_contract(settings))
-            self._teacher = {key: Teacher(settings, tensors)}
-        seen, rows = self._teacher[key].seen, [self._row[cell.path] for cell in cells]
-
-        def of_rows(turn: int) -> Seen:
-            maps, pooled = seen(turn)
-            return maps[rows], pooled[rows]
-
-        return of_rows
+            teacher_contract(settings)
+            self._teacher = {key: Teacher(settings, self.tensors(self._cells, settings.contract))}
+        return self._teacher[key], np.array([self._row[cell.path] for cell in cells])
 
     def numbers(
         self, cells: Sequence[LabelledCell], contract: InputContract, *, progress: Progress | None = None

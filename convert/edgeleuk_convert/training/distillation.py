@@ -1,34 +1,41 @@
-"""Teach a trunk what a larger one sees, without labels.
+"""Teach a trunk what a larger one sees of cells.
 
-The teacher looks at each cell in eight ways, turned by right angles and mirrored. The student sees the same
-cell at its own scale and is held against four things: the teacher's map place by place, the pooled features,
-their direction, and how alike the cells of a batch are to each other. All are in units of the features' own
-spread, so that a student that says nothing has a loss of about one in each.
+The teacher looks at each cell as the student has it, enlarged to its own size, and in eight ways: turned by
+right angles and mirrored. First the student's front is taught the map that goes into the blocks that both
+have. Then these blocks are trimmed to fit: see `edgeleuk_convert.training.trimming`. Then the whole is held
+against the teacher's last map place by place, its pooled features, their direction, and what a head would
+answer to them. All are in units of the features' own spread, so that a student that says nothing has a loss
+of about one in each.
 
 Sources: Hinton et al., "Distilling the knowledge in a neural network", arXiv:1503.02531; Romero et al.,
-"FitNets", ICLR 2015; Park et al., "Relational knowledge distillation", CVPR 2019.
+"FitNets", ICLR 2015; Constantine, "Active Subspaces", SIAM, 2015.
 """
 
 from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
+import cv2
+import msgspec
 import numpy as np
 
-from edgeleuk.bundle.manifest import OutputContract
-from edgeleuk.classifier.classifier import open_network
+from edgeleuk.bundle.support_vectors import pooled
 from edgeleuk.errors import DataRefusedError, UsageError
-from edgeleuk.inference.pooled import PooledRuntime
+from edgeleuk.inference.litert import LiteRtRuntime
 from edgeleuk.inference.preprocessing import MASKS, to_tensor
 from edgeleuk_convert.networks.architectures import architecture, build
-from edgeleuk_convert.networks.architectures.student import MAP_NORM
+from edgeleuk_convert.networks.architectures.student import FRONT_END, FRONT_LAYERS, WIDTHS
 from edgeleuk_convert.networks.architectures.support_vectors import FEATURES, MAP
-from edgeleuk_convert.quantization.prepare import REFERENCE_MEMBER, prepare_for_int8
+from edgeleuk_convert.quantization.tflite import to_tflite_float32
+from edgeleuk_convert.training.augmentation import sampling_weights
 from edgeleuk_convert.training.gradient import GradientRun
+from edgeleuk_convert.training.landmarks import change_of_answers
+from edgeleuk_convert.training.support_vectors import fit_support
+from edgeleuk_convert.training.trimming import trim
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -38,6 +45,7 @@ if TYPE_CHECKING:
     from edgeleuk.bundle.manifest import InputContract
     from edgeleuk.frames import CellCrop
     from edgeleuk.io.console import Progress
+    from edgeleuk_convert.dataset.cells import LabelledCell
     from edgeleuk_convert.networks.architectures import Keras
     from edgeleuk_convert.training.checkpoint import Checkpoint, Row
     from edgeleuk_convert.training.gradient import Batch
@@ -45,34 +53,47 @@ if TYPE_CHECKING:
 
     Tensors = npt.NDArray[np.uint8]
     Floats = npt.NDArray[np.float32]
-    Seen = tuple[npt.NDArray[np.float16], Floats]
+    Codes = npt.NDArray[np.int8]
+    Rows = npt.NDArray[np.int64]
 
 TURNS = 8
 BATCH = 16
+# The student's pixels are so many of the teacher's a side.
+ENLARGED = 2
+SCALE_TOLERANCE = 0.01
+# Colours come first in a cell's tensor; the stem takes nothing else.
+COLOURS = 3
 # Of places without any of the cell: the student need not see them, and must not be free there either.
 LEAST_WEIGHT = 0.05
-# Fields of view may differ by so much.
-FIELD_TOLERANCE = 0.01
+# Steps of a kept map in a channel's spread: it reaches to 6.35 of them.
+STEPS = 20
+# Cells from which a map's level and spread are taken, and to which blocks are fitted.
+CELLS_FOR_SCALE, CELLS_FOR_TRIMMING = 64, 300
+# What is there already learns by smaller steps than what begins with nothing.
+WHOLE_RATE = 1 / 3
+# Of a step of the whole, to one of the front.
+WHOLE_COST = 2.5
+# How much the head's answers weigh beside map, features and directions, which weigh 1.
+ANSWERS_WEIGHT = 2.0
 
 
 def distilled(
     settings: TrainingSettings,
-    tensors: Tensors,
-    seen: Callable[[int], Seen],
-    checkpoint: Checkpoint,
+    lessons: WholeLessons,
+    front: tuple[FrontLessons, Checkpoint],
+    whole: Checkpoint,
     *,
     tell: Callable[[TrainingProgress], None],
-) -> tuple[Keras, list[Row]]:
-    """Train a student's trunk.
+) -> tuple[Keras, list[Row], list[Row]]:
+    """Train a student's trunk: its front, then the whole.
 
     Parameters
     ----------
     settings : TrainingSettings
-    tensors : (n, H, W, C) uint8
-        Cells as the student sees them.
-    seen : callable
-        Returns what the teacher sees of them in a turn: see `Teacher.seen`.
-    checkpoint : Checkpoint
+        `epochs` are those of each part.
+    lessons : WholeLessons
+    front : (FrontLessons, Checkpoint)
+    whole : Checkpoint
     tell : callable
         Told where the training stands.
 
@@ -80,48 +101,90 @@ def distilled(
     -------
     keras.Model
         With support vectors that are still to be found.
-    list of Row
-        The log.
+    list of Row, list of Row
+        The logs of front and whole.
     """
     import keras
 
     keras.utils.set_random_seed(settings.seed)
     dtype = "mixed_bfloat16" if settings.mixed_precision else "float32"
     model, averaged = (build(settings.architecture, settings.contract, dtype=of) for of in (dtype, "float32"))
-    lessons = TeacherLessons(settings, tensors, seen)
-    lessons.prepare(model)
-    run = GradientRun(settings, _seeing(model), _seeing(averaged), lessons, checkpoint)
-    return averaged, run.fit(tell)
+    first, checkpoint = front
+    first.prepare(model)
+    run = GradientRun(settings, front_of(model), front_of(averaged), first, checkpoint)
+    front_rows = run.fit(
+        lambda at: tell(replace(at, stage="front")), further_epochs=settings.epochs * WHOLE_COST
+    )
+    first.trim(averaged)
+    model.set_weights(averaged.get_weights())
+    # Statistics stay the teacher's, and filters of a channel by itself cost most to train, for least.
+    for layer in model.layers:
+        if not layer.name.startswith(FRONT_LAYERS) and layer.name.endswith(("_norm", "_depthwise_conv")):
+            layer.trainable = False
+    slower = replace(settings, learning_rate=settings.learning_rate * WHOLE_RATE)
+    run = GradientRun(slower, _seeing(model), _seeing(averaged), lessons, whole)
+    return averaged, front_rows, run.fit(lambda at: tell(replace(at, stage="distil")))
 
 
 def teacher_contract(settings: TrainingSettings) -> InputContract:
-    """Return how crops become the teacher's input.
+    """Return what the teacher takes: the student's cells, enlarged.
 
     Raises
     ------
     UsageError
-        The teacher sees another part of the cell than the student, or has other masks.
+        Enlarged, they are not at the scale that the teacher is made for, or have other masks.
     """
-    contract = architecture(settings.teacher).default_input()
-    ours = settings.contract
+    ours, made_for = settings.contract, architecture(settings.teacher).default_input()
+    found = msgspec.structs.replace(
+        ours,
+        height=ours.height * ENLARGED,
+        width=ours.width * ENLARGED,
+        px_per_um=(ours.px_per_um or 0) * ENLARGED,
+    )
 
-    def seen(of: InputContract) -> tuple[float, ...]:
-        return of.height / (of.px_per_um or 1), of.width / (of.px_per_um or 1)
+    def told(of: InputContract) -> str:
+        masks = ", ".join(name for name in of.channels if name in MASKS)
+        return f"{of.px_per_um or 0:.1f} px/um, masks {masks or 'none'}"
 
-    def masks(of: InputContract) -> list[str]:
-        return [name for name in of.channels if name in MASKS]
-
-    fields_differ = not np.allclose(seen(contract), seen(ours), rtol=FIELD_TOLERANCE)
-    if fields_differ or masks(contract) != masks(ours):
-        told = [f"{one[0]:.1f} um, masks {', '.join(two)}" for one, two in
-                ((seen(contract), masks(contract)), (seen(ours), masks(ours)))]  # fmt: skip
+    scales = (found.px_per_um or 0, made_for.px_per_um or 0)
+    if not np.isclose(*scales, rtol=SCALE_TOLERANCE) or told(found) != told(made_for):
         raise UsageError(
-            f"the teacher {settings.teacher} does not see what {settings.architecture} sees",
-            got=told[0],
-            allowed=told[1],
-            cure="give the student an input of the same field and masks",
+            f"the teacher {settings.teacher} is not made for the student's cells, enlarged {ENLARGED} times",
+            got=told(found),
+            allowed=told(made_for),
+            cure="give the student an input of half the teacher's scale and the same masks",
         )
-    return contract
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Level and spread of a map's channels, in which it is kept as small integers.
+
+    Attributes
+    ----------
+    level, spread : (C,) float32
+    """
+
+    level: Floats
+    spread: Floats
+
+    @classmethod
+    def of(cls, maps: Floats) -> Scale:
+        """Measure (n, h, w, C) maps."""
+        places = maps.reshape(-1, maps.shape[-1])
+        return cls(places.mean(axis=0), places.std(axis=0) + np.float32(1e-3))
+
+    def encoded(self, maps: Floats) -> Codes:
+        """Round to a `STEPS`th of the spread."""
+        steps = np.rint((maps - self.level) / self.spread * STEPS)
+        codes: Codes = np.clip(steps, -127, 127).astype(np.int8)
+        return codes
+
+    def decoded(self, codes: Codes) -> Floats:
+        """Return the maps, to within half a step."""
+        maps: Floats = codes.astype(np.float32) * (self.spread / np.float32(STEPS)) + self.level
+        return maps
 
 
 class Teacher:
@@ -132,56 +195,67 @@ class Teacher:
     settings : TrainingSettings
         Of the student.
     tensors : (n, H, W, C) uint8
-        Cells as the teacher sees them; let go once it has seen them in all turns.
+        Cells as the student sees them.
     look : callable, optional
         Told (cells, in all) while it looks at them.
     """
 
     def __init__(self, settings: TrainingSettings, tensors: Tensors, look: Progress | None = None) -> None:
         self._settings, self._look = settings, look
-        self._tensors: Tensors | None = tensors
-        self._seen: dict[int, Seen] = {}
+        self.tensors = tensors
+        self._seen: dict[int, tuple[Codes, Codes]] = {}
 
-    def seen(self, turn: int) -> Seen:
-        """Return maps, (n, h, w, C) float16 on the student's grid, and pooled features, (n, F) float32."""
+    @cached_property
+    def model(self) -> Keras:
+        """The network, for cells as large as it sees the student's."""
+        return build(self._settings.teacher, teacher_contract(self._settings))
+
+    @cached_property
+    def scales(self) -> tuple[Scale, Scale]:
+        """Of the map that goes into the blocks, and of the last one."""
+        apart = max(1, len(self.tensors) // CELLS_FOR_SCALE)
+        near, far = self._answers(self.tensors[::apart][:CELLS_FOR_SCALE])
+        return Scale.of(near), Scale.of(far)
+
+    def seen(self, turn: int) -> tuple[Codes, Codes]:
+        """Return both maps of all cells, (n, h, w, C) int8 in units of `scales`; looks once for each turn."""
         if turn not in self._seen:
-            assert self._tensors is not None, "it lets them go after the last turn"
-            self._seen[turn] = self._looked(self._tensors, turn)
-            if len(self._seen) == TURNS:
-                self._tensors = None
+            self._seen[turn] = self._looked(turn)
         return self._seen[turn]
 
     @cached_property
-    def _network(self) -> PooledRuntime:
-        """The float32 network as the device has it: LiteRT takes a third of Keras's time."""
-        contract = teacher_contract(self._settings)
-        model = build(self._settings.teacher, contract)
-        prepared = prepare_for_int8(model, contract, OutputContract(kind="logit"))
-        files = prepared.reference()
-        threads = os.cpu_count() or 1
-        opened = open_network(files, REFERENCE_MEMBER, prepared.input, threads=threads)
-        assert isinstance(opened, PooledRuntime), "a teacher ends in a map"
-        return opened
+    def _sides(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        return tuple(end.shape[1:] for end in self._ends)
 
     @cached_property
-    def _grid(self) -> tuple[int, int]:
-        return _grid(build(self._settings.architecture, self._settings.contract))
+    def _ends(self) -> tuple[Keras, Keras]:
+        return self.model.get_layer(f"block{min(WIDTHS)}_expand_conv").input, self.model.get_layer(MAP).input
 
-    def _looked(self, tensors: Tensors, turn: int) -> Seen:
-        import tensorflow as tf
+    @cached_property
+    def _network(self) -> LiteRtRuntime:
+        """Both maps, side by side, from LiteRT: it takes a third of Keras's time."""
+        import keras
+        from keras import layers
 
-        network, parts = self._network, []
-        side = network.map
-        for start in range(0, len(tensors), BATCH):
-            batch = np.stack([turned(one, turn) for one in tensors[start : start + BATCH]])
-            answer = network.network.predict(batch)
-            maps = answer.outputs.reshape(-1, side.rows, side.columns, side.channels)
-            small = np.asarray(tf.image.resize(maps, self._grid, antialias=True), np.float16)
-            parts.append((small, network.judge(answer, batch).features))
+        flat = layers.Concatenate()([layers.Flatten()(end) for end in self._ends])
+        found = to_tflite_float32(keras.Model(self.model.input, flat))
+        return LiteRtRuntime(found, teacher_contract(self._settings), threads=os.cpu_count() or 1)
+
+    def _answers(self, tensors: Tensors) -> tuple[Floats, Floats]:
+        near, far = self._sides
+        both = self._network.predict(np.stack([enlarged(one) for one in tensors])).outputs
+        parts = np.split(both, [int(np.prod(near))], axis=1)
+        return parts[0].reshape(-1, *near), parts[1].reshape(-1, *far)
+
+    def _looked(self, turn: int) -> tuple[Codes, Codes]:
+        found = tuple(np.empty((len(self.tensors), *side), np.int8) for side in self._sides)
+        for start in range(0, len(self.tensors), BATCH):
+            batch = np.stack([turned(one, turn) for one in self.tensors[start : start + BATCH]])
+            for kept, scale, maps in zip(found, self.scales, self._answers(batch), strict=True):
+                kept[start : start + len(batch)] = scale.encoded(maps)
             if self._look is not None:
-                self._look(start + len(batch), len(tensors))
-        found, pooled = (np.concatenate(part) for part in zip(*parts, strict=True))
-        return found, pooled
+                self._look(start + len(batch), len(self.tensors))
+        return found[0], found[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,96 +304,160 @@ class HasCrop(Protocol):
         ...
 
 
-def together(one: Callable[[int], Seen], other: Callable[[int], Seen]) -> Callable[[int], Seen]:
-    """Return what a teacher sees of some cells, and then of others."""
-
-    def seen(turn: int) -> Seen:
-        (maps, pooled), (more_maps, more_pooled) = one(turn), other(turn)
-        return np.concatenate([maps, more_maps]), np.concatenate([pooled, more_pooled])
-
-    return seen
-
-
-class TeacherLessons:
-    """What a teacher sees of cells: the `Lessons` of a student.
+class _Lessons:
+    """Cells in turns, each once in an epoch.
 
     Parameters
     ----------
     settings : TrainingSettings
-    tensors : (n, H, W, C) uint8
-        As the student sees them.
-    seen : callable
+    teacher : Teacher
+    rows : (n,) int64
+        Which of its cells are looked at.
+    epochs_before : int
+        In which the teacher has looked already.
     """
 
-    def __init__(self, settings: TrainingSettings, tensors: Tensors, seen: Callable[[int], Seen]) -> None:
-        self.cells = len(tensors)
-        self._seed, self._tensors, self._look = settings.seed, tensors, seen
+    def __init__(
+        self, settings: TrainingSettings, teacher: Teacher, rows: Rows, *, epochs_before: int = 0
+    ) -> None:
+        self.cells = len(rows)
+        self._settings, self._teacher, self._rows, self._before = settings, teacher, rows, epochs_before
         self._mask = settings.contract.channels.index("mask")
-        self._seen: dict[int, Seen] = {}
-        maps, pooled = self._lesson(0)
-        self._grid = maps.shape[1:3]
-        places = maps[:: max(1, len(maps) // 500)].reshape(-1, maps.shape[-1]).astype(np.float32)
-        self._level, self._spread = places.mean(axis=0), places.std(axis=0) + 1e-3
-        self._pooled_mean, self._pooled_spread = pooled.mean(axis=0), pooled.std(axis=0) + 1e-3
 
-    def prepare(self, student: Keras) -> None:
-        """Let the student's map begin at the teacher's level and spread."""
-        channels = self._level.size
-        norm = student.get_layer(MAP_NORM)
-        norm.set_weights([self._spread, self._level, np.zeros(channels), np.ones(channels)])
-
-    def rows(self, epoch: int, count: int) -> npt.NDArray[np.int64]:
+    def rows(self, epoch: int, count: int) -> Rows:
         """Return all cells in a new order, again from the start where an epoch takes more."""
-        order = np.random.default_rng([self._seed, epoch]).permutation(self.cells)
+        order = np.random.default_rng([self._settings.seed, epoch + self._before]).permutation(self.cells)
         for turn in set(self._turns(np.arange(min(self.cells, TURNS)), epoch).tolist()):
-            self._lesson(turn)
+            self._teacher.seen(turn)
         return np.resize(order, count)
-
-    def batch(self, rows: npt.NDArray[np.int64], epoch: int, step: int) -> Batch:
-        """Return turned cells, and what the teacher sees of them so turned."""
-        del step
-        turns = self._turns(rows, epoch)
-        inputs = np.stack([turned(self._tensors[row], turn) for row, turn in zip(rows, turns, strict=True)])
-        seen = [self._seen[int(turn)] for turn in turns]
-        maps = np.stack([one[0][row] for one, row in zip(seen, rows, strict=True)]).astype(np.float32)
-        pooled = np.stack([one[1][row] for one, row in zip(seen, rows, strict=True)])
-        inside = inputs[..., self._mask].reshape(
-            len(rows), self._grid[0], -1, self._grid[1], inputs.shape[2] // self._grid[1]
-        )
-        weights = inside.mean(axis=(2, 4), dtype=np.float32)[..., None] / 255 + np.float32(LEAST_WEIGHT)
-        return inputs.astype(np.float32), (maps, pooled, weights)
-
-    def loss(self, answers: Keras, targets: tuple[Keras, ...]) -> Keras:
-        """Return the sum of four distances: of maps, features, their directions, and their likenesses."""
-        import tensorflow as tf
-
-        maps, pooled = (tf.cast(one, tf.float32) for one in answers)
-        true_maps, true_pooled, weights = targets
-        far = tf.square((maps - true_maps) / self._spread)
-        of_maps = tf.reduce_sum(tf.reduce_mean(far, axis=-1, keepdims=True) * weights) / tf.reduce_sum(
-            weights
-        )
-        z, true_z = ((one - self._pooled_mean) / self._pooled_spread for one in (pooled, true_pooled))
-        unit, true_unit = (tf.math.l2_normalize(one, axis=-1) for one in (z, true_z))
-        of_features = tf.reduce_mean(tf.square(z - true_z))
-        of_directions = 1 - tf.reduce_mean(tf.reduce_sum(unit * true_unit, axis=-1))
-        likeness = tf.matmul(unit, unit, transpose_b=True)
-        true_likeness = tf.matmul(true_unit, true_unit, transpose_b=True)
-        return of_maps + of_features + of_directions + tf.reduce_mean(tf.square(likeness - true_likeness))
 
     def judged(self, network: Keras) -> tuple[float | None, float | None]:
         """Judge by nothing: no cell is held out, and none has a label."""
         del network
         return None, None
 
-    def _turns(self, rows: npt.NDArray[np.int64], epoch: int) -> npt.NDArray[np.int64]:
+    def _turns(self, rows: Rows, epoch: int) -> Rows:
         # One way an epoch until the teacher has looked in all ways, then all of them in each epoch.
-        return np.full(len(rows), epoch) if epoch < TURNS else (rows + epoch) % TURNS
+        at = epoch + self._before
+        return np.full(len(rows), at) if at < TURNS else (rows + at) % TURNS
 
-    def _lesson(self, turn: int) -> Seen:
-        if turn not in self._seen:
-            self._seen[turn] = self._look(turn)
-        return self._seen[turn]
+    def _inputs(self, rows: Rows, turns: Rows) -> Tensors:
+        pairs = zip(self._teacher.tensors[self._rows[rows]], turns, strict=True)
+        return np.stack([turned(tensor, int(turn)) for tensor, turn in pairs])
+
+    def _maps(self, rows: Rows, turns: Rows, which: int) -> Floats:
+        seen = [self._teacher.seen(int(turn))[which] for turn in turns]
+        codes = np.stack([one[self._rows[row]] for one, row in zip(seen, rows, strict=True)])
+        return self._teacher.scales[which].decoded(codes)
+
+    def _weights(self, tensors: Tensors, maps: Floats) -> Floats:
+        inside = shares(tensors[..., self._mask : self._mask + 1], maps.shape[1:3])
+        weights: Floats = inside + np.float32(LEAST_WEIGHT)
+        return weights
+
+
+class FrontLessons(_Lessons):
+    """What goes into a teacher's blocks: the `Lessons` of a student's front."""
+
+    def prepare(self, student: Keras) -> None:
+        """Let the front's end begin at the teacher's level and spread."""
+        scale = self._teacher.scales[0]
+        channels = scale.level.size
+        norm = student.get_layer(FRONT_END)
+        norm.set_weights([scale.spread, scale.level, np.zeros(channels), np.ones(channels)])
+
+    def batch(self, rows: Rows, epoch: int, step: int) -> Batch:
+        """Return turned cells, and the map that goes into the teacher's blocks."""
+        del step
+        turns = self._turns(rows, epoch)
+        inputs, maps = self._inputs(rows, turns), self._maps(rows, turns, 0)
+        return inputs.astype(np.float32), (maps, self._weights(inputs, maps))
+
+    def loss(self, answers: Keras, targets: tuple[Keras, ...]) -> Keras:
+        """Return the distance of the maps."""
+        maps, weights = targets
+        return _map_distance(answers, maps, weights, self._teacher.scales[0].spread)
+
+    def trim(self, student: Keras) -> None:
+        """Fit the blocks to what the front says of some cells."""
+        some = np.arange(0, self.cells, max(1, self.cells // CELLS_FOR_TRIMMING))[:CELLS_FOR_TRIMMING]
+        as_they_are = np.zeros_like(some)
+        inputs, near = self._inputs(some, as_they_are), self._maps(some, as_they_are, 0)
+        batches = range(0, len(some), BATCH)
+        front = front_of(student)
+        seen = [front(inputs[at : at + BATCH].astype(np.float32), training=False) for at in batches]
+        at = self._weights(inputs, self._maps(some[:1], as_they_are[:1], 1))
+        trim(student, self._teacher.model, sorted(WIDTHS), near, np.concatenate(seen), at[..., 0])
+
+
+class WholeLessons(_Lessons):
+    """What a teacher sees of cells: the `Lessons` of a whole student.
+
+    Parameters
+    ----------
+    settings, teacher, rows
+        As for the front, which is trained before.
+    known : sequence of LabelledCell
+        Of the first rows: a head that knows them tells which changes matter.
+    """
+
+    def __init__(
+        self, settings: TrainingSettings, teacher: Teacher, rows: Rows, known: Sequence[LabelledCell]
+    ) -> None:
+        super().__init__(settings, teacher, rows, epochs_before=settings.epochs)
+        self._masks = [at for at, name in enumerate(settings.contract.channels) if name in MASKS]
+        every = np.arange(self.cells)
+        turns = np.zeros(1, np.int64)
+        features = np.concatenate(
+            [self._pooled(self._inputs(row, turns), self._maps(row, turns, 1)) for row in every[:, None]]
+        )
+        self._mean, self._spread = features.mean(axis=0), features.std(axis=0) + np.float32(1e-3)
+        self._change = _root_of_change(features[: len(known)], known, settings) * self._spread[:, None]
+
+    def batch(self, rows: Rows, epoch: int, step: int) -> Batch:
+        """Return turned cells, and what the teacher sees of them so turned."""
+        del step
+        turns = self._turns(rows, epoch)
+        inputs, maps = self._inputs(rows, turns), self._maps(rows, turns, 1)
+        targets = maps, self._pooled(inputs, maps), self._weights(inputs, maps)
+        return inputs.astype(np.float32), targets
+
+    def loss(self, answers: Keras, targets: tuple[Keras, ...]) -> Keras:
+        """Return the sum of four distances: of maps, features, their directions, and a head's answers."""
+        import tensorflow as tf
+
+        maps, found = (tf.cast(one, tf.float32) for one in answers)
+        true_maps, true_found, weights = targets
+        of_maps = _map_distance(maps, true_maps, weights, self._teacher.scales[1].spread)
+        z, true_z = ((one - self._mean) / self._spread for one in (found, true_found))
+        unit, true_unit = (tf.math.l2_normalize(one, axis=-1) for one in (z, true_z))
+        of_features = tf.reduce_mean(tf.square(z - true_z))
+        of_directions = 1 - tf.reduce_mean(tf.reduce_sum(unit * true_unit, axis=-1))
+        of_answers = tf.reduce_mean(tf.reduce_sum(tf.square(tf.matmul(z - true_z, self._change)), axis=-1))
+        return of_maps + of_features + of_directions + ANSWERS_WEIGHT * of_answers
+
+    def _pooled(self, tensors: Tensors, maps: Floats) -> Floats:
+        masks = shares(tensors[..., self._masks], maps.shape[1:3])
+        flat = (len(maps), -1)
+        return pooled(maps.reshape(*flat, maps.shape[-1]), masks.reshape(*flat, len(self._masks)))
+
+
+def enlarged(tensor: Tensors) -> Tensors:
+    """Return a student's (H, W, C) uint8 cell as the teacher takes it; of masks it sees nothing."""
+    found = np.zeros((tensor.shape[0] * ENLARGED, tensor.shape[1] * ENLARGED, tensor.shape[2]), np.uint8)
+    side = found.shape[1], found.shape[0]
+    colours = np.ascontiguousarray(tensor[..., :COLOURS])
+    found[..., :COLOURS] = cv2.resize(colours, side, interpolation=cv2.INTER_CUBIC)
+    return found
+
+
+def shares(masks: Tensors, grid: tuple[int, ...]) -> Floats:
+    """Return how much of each place (n, H, W, M) uint8 masks take: (n, h, w, M), 0 to 1."""
+    rows, columns = grid
+    count, height, width, channels = masks.shape
+    blocks = masks.reshape(count, rows, height // rows, columns, width // columns, channels)
+    found: Floats = blocks.mean(axis=(2, 4), dtype=np.float32) / np.float32(255)
+    return found
 
 
 def turned(tensor: Tensors, turn: int) -> Tensors:
@@ -335,6 +473,13 @@ def turned(tensor: Tensors, turn: int) -> Tensors:
     return found[:, ::-1] if turn >= TURNS // 2 else found
 
 
+def front_of(model: Keras) -> Keras:
+    """Return the part of a student that ends before the teacher's blocks, (n, h, w, C)."""
+    import keras
+
+    return keras.Model(model.input, model.get_layer(FRONT_END).output)
+
+
 def _seeing(model: Keras) -> Keras:
     """Return the part of a network that gives its map, (n, h, w, C), and its pooled features, (n, F)."""
     import keras
@@ -342,6 +487,29 @@ def _seeing(model: Keras) -> Keras:
     return keras.Model(model.input, [model.get_layer(MAP).input, model.get_layer(FEATURES).output])
 
 
-def _grid(model: Keras) -> tuple[int, int]:
-    _, rows, columns, _ = model.get_layer(MAP).input.shape
-    return rows, columns
+def _map_distance(maps: Keras, true_maps: Keras, weights: Keras, spread: Floats) -> Keras:
+    import tensorflow as tf
+
+    far = tf.square((tf.cast(maps, tf.float32) - true_maps) / spread)
+    return tf.reduce_sum(tf.reduce_mean(far, axis=-1, keepdims=True) * weights) / tf.reduce_sum(weights)
+
+
+def _root_of_change(features: Floats, known: Sequence[LabelledCell], settings: TrainingSettings) -> Floats:
+    """Return R, (F, F), so that ``|dR|^2`` is how far a step d changes a head's answers.
+
+    In units of how far cells change them.
+    """
+    truth = np.array([cell.label == "blast" for cell in known])
+    weights = sampling_weights(
+        known, subject_cap=settings.subject_cap, size_balanced=settings.size_balanced
+    ) * len(known)
+    support = fit_support(features, truth, weights)
+    z = ((features - support.mean) / support.deviation).astype(np.float64)
+    change = change_of_answers(
+        z, support.vectors.astype(np.float64), support.weights.astype(np.float64)[:, None],
+        np.ones(len(z)), float(z.shape[1]),
+    )  # fmt: skip
+    change /= np.trace(change @ np.cov(z.T))
+    values, directions = np.linalg.eigh(change)
+    root = directions * np.sqrt(np.maximum(values, 0))
+    return np.asarray(root / support.deviation[:, None], np.float32)

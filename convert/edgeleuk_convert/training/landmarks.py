@@ -41,6 +41,19 @@ def gaussian(one: Floats, other: Floats, width: float) -> Floats:
     return found
 
 
+def change_of_answers(z: Floats, vectors: Floats, answers: Floats, weights: Floats, width: float) -> Floats:
+    """Return how much a head's answers change along each direction, (D, D), but for a factor.
+
+    A small step d changes the answers by d'Cd in the mean of squares. Parameters as for `telling_directions`.
+    """
+    near, change = gaussian(z, vectors, width), np.zeros((z.shape[1], z.shape[1]))
+    for answer in answers.T:
+        pull = near * answer
+        gradient = pull @ vectors - pull.sum(axis=1)[:, None] * z
+        change += (gradient * weights[:, None]).T @ gradient
+    return change
+
+
 def telling_directions(
     z: Floats, vectors: Floats, answers: Floats, weights: Floats, width: float, count: int
 ) -> npt.NDArray[np.float16]:
@@ -67,12 +80,7 @@ def telling_directions(
     (D, P) float16
         Columns of length 1, at right angles.
     """
-    near, change = gaussian(z, vectors, width), np.zeros((z.shape[1], z.shape[1]))
-    for answer in answers.T:
-        pull = near * answer
-        gradient = pull @ vectors - pull.sum(axis=1)[:, None] * z
-        change += (gradient * weights[:, None]).T @ gradient
-    _, directions = np.linalg.eigh(change)
+    _, directions = np.linalg.eigh(change_of_answers(z, vectors, answers, weights, width))
     return np.ascontiguousarray(directions[:, ::-1][:, :count]).astype(np.float16)
 
 

@@ -159,7 +159,7 @@ class TrainingSettings:
 class TrainingProgress:
     """Where a training stands; `validation_auroc` is that of the last finished epoch."""
 
-    stage: Literal["read", "prepare", "look", "distil", "train", "inner", "final"]
+    stage: Literal["read", "prepare", "look", "front", "distil", "train", "inner", "final"]
     epoch: int
     epochs: int
     step: int

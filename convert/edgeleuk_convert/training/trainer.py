@@ -39,7 +39,13 @@ from edgeleuk_convert.training.checkpoint import (
     write_history,
     write_log,
 )
-from edgeleuk_convert.training.distillation import Teacher, distilled, teacher_contract, together
+from edgeleuk_convert.training.distillation import (
+    FrontLessons,
+    Teacher,
+    WholeLessons,
+    distilled,
+    teacher_contract,
+)
 from edgeleuk_convert.training.envelope import envelope_of
 from edgeleuk_convert.training.forest import fit_forest, write_forest
 from edgeleuk_convert.training.gradient import kept_epoch
@@ -59,7 +65,7 @@ if TYPE_CHECKING:
     from edgeleuk.io.console import Progress
     from edgeleuk_convert.dataset.cells import LabelledCell
     from edgeleuk_convert.dataset.leakage import Prints
-    from edgeleuk_convert.training.distillation import FurtherCells, Seen
+    from edgeleuk_convert.training.distillation import FurtherCells
     from edgeleuk_convert.training.record import CalibratedBy, CrossValidated
 
     Tensors = npt.NDArray[np.uint8]
@@ -86,7 +92,7 @@ class AlreadyMade:
     features : callable, optional
         Of a network that is taken as it is: returns what it sees of some cells, (n, F) float32.
     teacher : callable, optional
-        Of a student: returns what its teacher sees of some cells, by turn. See `Teacher.seen`.
+        Of a student: returns a teacher, and which of its cells some cells are: (n,) int64.
     further : FurtherCells or None
         Of a student: cells without labels that it looks at, too.
     cross_validated : CrossValidated or None
@@ -98,7 +104,7 @@ class AlreadyMade:
     reader: CellReader | None = None
     answers: Sequence[Answers] = ()
     features: Callable[[Sequence[LabelledCell]], npt.NDArray[np.float32]] | None = None
-    teacher: Callable[[Sequence[LabelledCell]], Callable[[int], Seen]] | None = None
+    teacher: Callable[[Sequence[LabelledCell]], tuple[Teacher, npt.NDArray[np.int64]]] | None = None
     further: FurtherCells | None = None
     cross_validated: CrossValidated | None = None
 
@@ -207,6 +213,7 @@ class _Training:
             identity += made.further.sha256
         self._inner = Checkpoint(out.with_stem(f"{out.stem}.inner"), identity)
         self._checkpoint = Checkpoint(out, identity)
+        self._front = Checkpoint(out.with_stem(f"{out.stem}.front"), identity)
         self._trunk = Checkpoint(out.with_stem(f"{out.stem}.trunk"), identity)
         self._begin = self._beginner(reader, made)
 
@@ -222,28 +229,29 @@ class _Training:
             return lambda cells, validation, at: LabelRun(
                 settings, LabelLessons(settings, cells, validation, tensors), at
             )
-        model = self._taught(tensors, reader, made) if entry.teacher else None
+        model = self._taught(tensors, made) if entry.teacher else None
         frozen = FrozenNetwork(settings, tensors, model=model, progress=tell.of("look"))
         return _support_beginner(frozen, settings)
 
-    def _taught(self, tensors: Tensors, reader: CellReader, made: AlreadyMade) -> Keras:
-        """Return a student whose trunk sees what its teacher sees; its log lies beside the network."""
+    def _taught(self, tensors: Tensors, made: AlreadyMade) -> Keras:
+        """Return a student whose trunk sees what its teacher sees; its logs lie beside the network."""
         settings, tell = self._settings, self._tell
         if made.teacher is not None:
-            seen = made.teacher(self._seen)
+            teacher, rows = made.teacher(self._seen)
         else:
-            contract = teacher_contract(settings)
-            teachers = reader.tensors(self._seen, contract, progress=tell.of("prepare"))
-            seen = Teacher(settings, teachers, tell.of("look")).seen
-        if (further := made.further) is not None:
-            tensors = np.concatenate([tensors, further.tensors(settings.contract)])
-            more = Teacher(settings, further.tensors(teacher_contract(settings)), tell.of("look"))
-            seen = together(seen, more.seen)
-        model, rows = distilled(
-            settings, tensors, seen, self._trunk, tell=lambda at: tell.tell(replace(at, stage="distil"))
+            if (further := made.further) is not None:
+                tensors = np.concatenate([tensors, further.tensors(settings.contract)])
+            teacher, rows = Teacher(settings, tensors, tell.of("look")), np.arange(len(tensors))
+        model, *logs = distilled(
+            settings,
+            WholeLessons(settings, teacher, rows, self._seen),
+            (FrontLessons(settings, teacher, rows), self._front),
+            self._trunk,
+            tell=tell.tell,
         )
-        write_log(rows, self._trunk.out)
-        write_history(rows, self._trunk.out, rows[-1].epoch, loss="distance from the teacher")
+        for log, checkpoint in zip(logs, (self._front, self._trunk), strict=True):
+            write_log(log, checkpoint.out)
+            write_history(log, checkpoint.out, log[-1].epoch, loss="distance from the teacher")
         return model
 
     def output(self, answers: Sequence[Answers]) -> tuple[OutputContract, CalibratedBy]:
@@ -279,6 +287,7 @@ class _Training:
         """Leave nothing to go on from: the training is done."""
         self._inner.remove()
         self._checkpoint.remove()
+        self._front.remove()
         self._trunk.remove()
 
     def _keep_log(self, rows: list[Row]) -> None:

@@ -165,20 +165,22 @@ def _backbone(
     number = 0
     for blocks, kernel, first_stride, expansion, channels in stages:
         for block in range(blocks):
-            x = _block(x, kernel, first_stride if block == 0 else 1, expansion, channels, number, dtype)
+            stride = first_stride if block == 0 else 1
+            width = x.shape[-1] * expansion if expansion > 1 else None
+            x = inverted_block(x, kernel, stride, width, channels, name=f"block{number}", dtype=dtype)
             number += 1
     return inputs, x
 
 
-def _block(
-    x: Keras, kernel: int, stride: int, expansion: int, channels: int, number: int, dtype: str
+def inverted_block(
+    x: Keras, kernel: int, stride: int, width: int | None, channels: int, *, name: str, dtype: str
 ) -> Keras:
-    """Expand, convolve each channel by itself, project; added to the input where shapes allow it."""
+    """Expand to `width`, convolve each channel by itself, project; add the input where shapes allow it."""
     from keras import layers
 
-    name, before = f"block{number}", x
-    if expansion != 1:
-        x = _conv_relu6(x, before.shape[-1] * expansion, 1, 1, f"{name}_expand", dtype)
+    before = x
+    if width is not None:
+        x = _conv_relu6(x, width, 1, 1, f"{name}_expand", dtype)
     x = layers.DepthwiseConv2D(
         kernel, stride, "same", use_bias=False, depthwise_initializer="he_normal",
         name=f"{name}_depthwise_conv", dtype=dtype,

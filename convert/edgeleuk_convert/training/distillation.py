@@ -70,7 +70,7 @@ STEPS = 20
 # Cells from which a map's level and spread are taken, and to which blocks are fitted.
 CELLS_FOR_SCALE, CELLS_FOR_TRIMMING = 64, 300
 # What is there already learns by smaller steps than what begins with nothing.
-WHOLE_RATE = 1 / 3
+WHOLE_RATE = 1 / 16
 # Of a step of the whole, to one of the front.
 WHOLE_COST = 2.5
 # How much the head's answers weigh beside map, features and directions, which weigh 1.

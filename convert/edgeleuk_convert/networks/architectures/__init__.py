@@ -172,9 +172,9 @@ _HERE = "edgeleuk_convert.networks.architectures"
 _FINE_TUNING = {"epochs": 5, "learning_rate": 1e-3, "warmup_epochs": 1.0}
 # There are no labels to overfit: little decay, a short memory.
 _DISTILLATION = {
-    "epochs": 16,
-    "batch": 4,
-    "learning_rate": 3e-3,
+    "epochs": 14,
+    "batch": 8,
+    "learning_rate": 0.04,
     "weight_decay": 1e-4,
     "warmup_epochs": 1.0,
     "average_decay": 0.99,

@@ -22,7 +22,7 @@ Progress: TypeAlias = "Callable[[int, int], None]"
 
 STAGES = {
     "look": "looking at the cells",
-    "front": "teaching the first layers what its teacher's see",
+    "front": "teaching the first layers what the teacher's see",
     "distil": "teaching the network what its teacher sees",
     "train": "training",
     "inner": "training, with some groups kept out for the temperature and the threshold",

@@ -30,6 +30,7 @@ from edgeleuk_convert.evaluation.baselines import TITLES, judge_baselines
 from edgeleuk_convert.evaluation.costs import measure_cost
 from edgeleuk_convert.evaluation.evaluate import judge
 from edgeleuk_convert.evaluation.fold_scores import (
+    WITH_FOREST,
     Difference,
     Scores,
     difference_of,
@@ -78,8 +79,6 @@ SCHEMA_VERSION = 1
 CURVE_SHARES = (0.25, 0.5, 0.75, 1.0)
 CURVE_DRAWS = 4
 NUMBERS = "numbers.npz"
-# Behind the name of an architecture whose logit a forest on plain numbers joins.
-WITH_FOREST = " + forest"
 # Cells to calibrate and time with, evenly from all.
 COST_CELLS = 40
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
 
 
+# Behind the name of an architecture whose logit a forest on plain numbers joins.
+WITH_FOREST = " + forest"
 # The AUROC on the cells of the hard official fold alone.
 HARD_AUROC = "hard_auroc"
 

@@ -1,4 +1,4 @@
-"""Write what a cross-validation found: ``comparison.json``, ``comparison.md`` and ``comparison.png``."""
+"""Write what a cross-validation found: ``comparison.json``, ``.md`` and ``.png``, and ``frontier.png``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import msgspec
 
 from edgeleuk_convert.environment import replace_file
 from edgeleuk_convert.evaluation.baselines import TITLES
-from edgeleuk_convert.evaluation.fold_scores import HARD_AUROC
+from edgeleuk_convert.evaluation.fold_scores import HARD_AUROC, WITH_FOREST
+from edgeleuk_convert.reports.frontier import Point, frontier
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,12 +32,24 @@ WITH_INTERVAL = ("weighted_f1", "auroc")
 
 
 def write(compared: Comparison, folder: Path) -> dict[str, Any]:
-    """Write the three files, and return what ``comparison.json`` holds."""
+    """Write the four files, and return what ``comparison.json`` holds."""
     facts = compared.to_json()
     replace_file(folder / "comparison.json", msgspec.json.format(msgspec.json.encode(facts), indent=1))
     replace_file(folder / "comparison.md", (comparison_text(facts) + "\n").encode())
     replace_file(folder / "comparison.png", _plot(compared))
+    if points := points_of(facts):
+        replace_file(folder / "frontier.png", frontier(points))
     return facts
+
+
+def points_of(facts: dict[str, Any]) -> list[Point]:
+    """Return each network of ``comparison.json`` whose cost was measured, with a forest if there is one."""
+    costs = {name: one["cost"]["multiply_adds"] for name, one in facts["scores"].items() if one["cost"]}
+    found = []
+    for name, cost in costs.items():
+        one = facts["scores"].get(f"{name}{WITH_FOREST}", facts["scores"][name])
+        found.append(Point(one["title"], cost, one["mean"]["auroc"], *one["interval_95"]["auroc"]))
+    return found
 
 
 def comparison_text(facts: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ from edgeleuk_convert.dataset.splits import grouped_folds
 from edgeleuk_convert.evaluation import baselines, cross_validation
 from edgeleuk_convert.evaluation.cross_validation import compare_answers, cross_validate, settings_for
 from edgeleuk_convert.evaluation.fold_scores import HARD_AUROC
-from edgeleuk_convert.reports.comparison import comparison_text, write
+from edgeleuk_convert.reports.comparison import comparison_text, points_of, write
 from edgeleuk_convert.training.augmentation import Augmentation
 from edgeleuk_convert.training.out_of_fold import (
     Answers,
@@ -152,6 +152,13 @@ def test_files_say_the_same(tmp_path: Path) -> None:
     assert "| resnet | 1.000 (1.000-1.000) | 1.000 (1.000-1.000) |" in text
     assert "180 cells of 18 subjects in 18 groups, 3 folds by group" in text
     assert (tmp_path / "comparison.png").read_bytes()[:4] == b"\x89PNG"
+    # Nobody measured what the network costs.
+    assert not (tmp_path / "frontier.png").exists()
+    facts["scores"]["resnet"]["cost"] = {"multiply_adds": 72e6}
+    (point,) = points_of(facts)
+    # With its forest, as it ships.
+    assert (point.title, point.multiply_adds) == ("resnet + forest", 72e6)
+    assert point.auroc == facts["scores"]["resnet + forest"]["mean"]["auroc"]
 
 
 MADE = TrainingSettings(architecture="resnet", epochs=4, seed=3, folds=3, fold=1, calibrated=False)

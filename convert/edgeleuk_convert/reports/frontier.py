@@ -31,7 +31,7 @@ class Point:
 
 
 def frontier(points: Sequence[Point]) -> bytes:
-    """Return a PNG: AUROC with its interval over multiply-adds; on the line is what no cheaper one reaches."""
+    """Return a PNG: AUROC with its interval over multiply-adds; those no cheaper one reaches are joined."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

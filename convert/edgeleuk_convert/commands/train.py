@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from edgeleuk_convert.dataset.cells import CellSet
     from edgeleuk_convert.dataset.leakage import Prints
     from edgeleuk_convert.evaluation.evaluate import Evaluation, Predict
-    from edgeleuk_convert.training.distillation import FurtherCells
     from edgeleuk_convert.training.plan import TrainingProgress, TrainingSettings
     from edgeleuk_convert.training.record import CrossValidated, TrainingRecord
+    from edgeleuk_convert.training.teacher import FurtherCells
     from edgeleuk_convert.training.trainer import AlreadyMade
 
 # The network that --random-split trains, beside the report while it is needed.
@@ -177,7 +177,7 @@ def _require_nobody_held_out(
 
 def _further(cohort: Cohort, settings: TrainingSettings) -> FurtherCells | None:
     """Return the cells that a student looks at besides."""
-    from edgeleuk_convert.training.distillation import FurtherCells
+    from edgeleuk_convert.training.teacher import FurtherCells
 
     labels = cohort.unlabelled
     if labels is None:

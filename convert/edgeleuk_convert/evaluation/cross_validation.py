@@ -41,7 +41,6 @@ from edgeleuk_convert.evaluation.fold_scores import (
 from edgeleuk_convert.metrics.classification import RESAMPLES
 from edgeleuk_convert.networks.architectures import architecture
 from edgeleuk_convert.networks.architectures.support_vectors import split_trunk_and_head
-from edgeleuk_convert.training.distillation import Teacher, teacher_contract
 from edgeleuk_convert.training.forest import fit_forest, write_forest
 from edgeleuk_convert.training.inner_folds import inner_answers
 from edgeleuk_convert.training.labels_run import predict_logits
@@ -54,6 +53,7 @@ from edgeleuk_convert.training.out_of_fold import (
 )
 from edgeleuk_convert.training.settings import load_training_settings
 from edgeleuk_convert.training.support_vectors import FrozenNetwork, features_of
+from edgeleuk_convert.training.teacher import Teacher, teacher_contract
 from edgeleuk_convert.training.trainer import AlreadyMade, train
 
 if TYPE_CHECKING:

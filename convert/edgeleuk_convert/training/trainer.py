@@ -39,13 +39,7 @@ from edgeleuk_convert.training.checkpoint import (
     write_history,
     write_log,
 )
-from edgeleuk_convert.training.distillation import (
-    FrontLessons,
-    Teacher,
-    WholeLessons,
-    distilled,
-    teacher_contract,
-)
+from edgeleuk_convert.training.distillation import FrontLessons, WholeLessons, distilled
 from edgeleuk_convert.training.envelope import envelope_of
 from edgeleuk_convert.training.forest import fit_forest, write_forest
 from edgeleuk_convert.training.gradient import kept_epoch
@@ -54,6 +48,7 @@ from edgeleuk_convert.training.out_of_fold import Answers, out_of_fold_output
 from edgeleuk_convert.training.plan import TrainingProgress, TrainingSettings
 from edgeleuk_convert.training.record import TrainingRecord, write_record
 from edgeleuk_convert.training.support_vectors import FrozenNetwork, SupportRun
+from edgeleuk_convert.training.teacher import Teacher, teacher_contract
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -65,8 +60,8 @@ if TYPE_CHECKING:
     from edgeleuk.io.console import Progress
     from edgeleuk_convert.dataset.cells import LabelledCell
     from edgeleuk_convert.dataset.leakage import Prints
-    from edgeleuk_convert.training.distillation import FurtherCells
     from edgeleuk_convert.training.record import CalibratedBy, CrossValidated
+    from edgeleuk_convert.training.teacher import FurtherCells
 
     Tensors = npt.NDArray[np.uint8]
     Floats = npt.NDArray[np.float64]

@@ -18,21 +18,18 @@ from edgeleuk_convert.dataset.cells import LabelledCell
 from edgeleuk_convert.networks.architectures import build, multiply_adds, student_input
 from edgeleuk_convert.networks.architectures.student import FRONT_END, WIDTHS
 from edgeleuk_convert.networks.architectures.support_vectors import MAP, trunk_of
-from edgeleuk_convert.training.distillation import (
+from edgeleuk_convert.training.distillation import FrontLessons, WholeLessons, front_of, shares
+from edgeleuk_convert.training.plan import TrainingSettings
+from edgeleuk_convert.training.teacher import (
     STEPS,
     TURNS,
-    FrontLessons,
     FurtherCells,
     Scale,
     Teacher,
-    WholeLessons,
     enlarged,
-    front_of,
-    shares,
     teacher_contract,
     turned,
 )
-from edgeleuk_convert.training.plan import TrainingSettings
 from edgeleuk_convert.training.trimming import telling_channels, trim
 
 if TYPE_CHECKING:

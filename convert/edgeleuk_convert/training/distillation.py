@@ -1,9 +1,9 @@
 """Teach a trunk what a larger one sees of cells.
 
 First the student's front is taught the map that goes into the blocks that both have. Then these blocks are
-trimmed to fit: see `edgeleuk_convert.training.trimming`. Then the whole is held against the teacher's last map
-place by place, its pooled features, their direction, and what a head would answer to them. All are in units of
-the features' own spread, so that a student that says nothing has a loss of about one in each.
+trimmed to fit: see `edgeleuk_convert.training.trimming`. Then the whole is held against the teacher's last
+map place by place, its pooled features, their direction, and what a head would answer to them. All are in
+units of the features' own spread, so that a student that says nothing has a loss of about one in each.
 
 Sources: Hinton et al., "Distilling the knowledge in a neural network", arXiv:1503.02531; Romero et al.,
 "FitNets", ICLR 2015; Constantine, "Active Subspaces", SIAM, 2015.

@@ -6,6 +6,7 @@ import csv
 import resource
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import cv2
@@ -43,7 +44,8 @@ from edgeleuk_convert.training.checkpoint import Checkpoint
 from edgeleuk_convert.training.plan import TrainingProgress, TrainingSettings
 from edgeleuk_convert.training.record import read_record, record_path
 from edgeleuk_convert.training.settings import load_training_settings, settings_of
-from edgeleuk_convert.training.trainer import train
+from edgeleuk_convert.training.teacher import FurtherCells
+from edgeleuk_convert.training.trainer import AlreadyMade, train
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -186,6 +188,22 @@ class TestStudent:
         truth = np.array([cell.label == "blast" for cell in known])
         # Cells that it learnt from: no figure, a sign of life.
         assert auroc(truth, keras_predictor(out, record)([read_crop(cell) for cell in known])) > 0.8
+
+    def test_it_looks_at_further_cells(self, cells: CellSet, tmp_path: Path) -> None:
+        others = [SimpleNamespace(crop=read_crop(cell)) for cell in cells.labelled[:5]]
+        further = FurtherCells(others, frozenset(), "5 cells")
+        told: list[TrainingProgress] = []
+        record = train(
+            cells,
+            tmp_path / "student.keras",
+            replace(self.SETTINGS, epochs=1),
+            progress=told.append,
+            made=AlreadyMade(further=further),
+        )
+        assert (record.unlabelled_cells, record.unlabelled_sha256) == (5, "5 cells")
+        known = [cell for cell in cells.labelled if cell.subject in record.training_subjects]
+        # The teacher looks at them, too; support vectors are found of those with a label.
+        assert max(where.steps for where in told if where.stage == "look") == len(known) + 5
 
 
 def test_record_says_what_was_seen(

@@ -214,7 +214,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "student": Architecture(
         f"{_HERE}.student:build_student",
         "taught what a teacher sees, then support vectors",
-        430_867,
+        299_155,
         student_input,
         recipe=_DISTILLATION,
         support_vectors=True,

@@ -51,7 +51,7 @@ def with_support_vectors(trunk: Keras, contract: InputContract, support: Support
         raise UsageError(
             f"the input does not suit {name}",
             got=f"{contract.height}x{contract.width}, channels {', '.join(contract.channels)}",
-            allowed="a mask among the channels, height and width multiples of 16",
+            allowed=f"a mask among the channels, sides that the map's {rows}x{columns} places divide",
         )
     places = rows * columns
     maps = layers.Reshape((places, channels), name=MAP)(trunk.output)

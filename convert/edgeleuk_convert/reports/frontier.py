@@ -48,14 +48,21 @@ def frontier(points: Sequence[Point]) -> bytes:
         at, colour = one.multiply_adds / 1e6, "C0" if one in on_line else "C7"
         axes.plot([at, at], [one.low, one.high], color=colour, alpha=0.35, linewidth=3)
         axes.scatter([at], [one.auroc], color=colour, zorder=2)
-        axes.annotate(one.title, (at, one.auroc), (6, 4), textcoords="offset points", fontsize=9)
+        # Along the interval: networks of nearly the same cost would write over each other.
+        axes.annotate(
+            one.title, (at, one.low), (-3, 2), textcoords="offset points",
+            fontsize=8, rotation=90, ha="right", va="bottom",
+        )  # fmt: skip
     axes.set(
         xscale="log",
         xlabel="million multiply-adds a cell",
         ylabel="AUROC, mean of the folds, 95 % interval",
     )
-    low, high = (pick(one.multiply_adds / 1e6 for one in points) for pick in (min, max))
-    axes.set_xlim(low / 1.3, high * 2)
+    costs = [one.multiply_adds / 1e6 for one in points]
+    axes.set_xlim(min(costs) / 1.2, max(costs) * 1.2)
+    # Costs as they are, and no powers of ten between them.
+    axes.set_xticks(costs, [f"{cost:.0f}" for cost in costs])
+    axes.minorticks_off()
     axes.grid(alpha=0.3)
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=110)

@@ -71,9 +71,11 @@ def page(*words: object) -> Iterator[Page]:
                     break
             assert said, process.poll()
             assert said[-1].startswith("page "), said
+            # Before anybody else adds lines.
+            url = said[-1].split()[1]
             rest = threading.Thread(target=lambda: said.extend(process.stderr), daemon=True)
             rest.start()
-            yield Page(process, said[-1].split()[1], said)
+            yield Page(process, url, said)
         finally:
             if process.poll() is None:
                 process.kill()

@@ -20,7 +20,7 @@ from edgeleuk.batch.worker import judge, keep_bundle, line_of
 from edgeleuk.errors import BundleError, HardwareError
 from edgeleuk.io.closing import Closing
 from edgeleuk.io.console import shared_voice, take_voice
-from edgeleuk.io.signals import leave_ending_to_parent
+from edgeleuk.io.signals import held_back, leave_ending_to_parent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -111,7 +111,7 @@ class ProcessWorkers(Closing):
         self._bundle.close()
 
     def _submit(self, pool: ProcessPoolExecutor, pictures: Sequence[Picture]) -> Future[list[str]]:
-        with _little_to_hand_over():
+        with held_back(), _little_to_hand_over():
             return pool.submit(judge, pictures, self._standard, self._threads)
 
     def _one_by_one(self, pictures: Sequence[Picture]) -> list[str]:

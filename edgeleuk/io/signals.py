@@ -84,6 +84,28 @@ def stop_on_signals() -> Iterator[threading.Event]:
         yield stop
 
 
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Let Ctrl-C, SIGTERM and SIGHUP that come within this have their way behind it.
+
+    For steps in which an exception out of nowhere would leave a lock taken, as it does within
+    ``threading.Condition``: who waits for that lock then would wait for ever.
+    """
+    came: list[int] = []
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if callable(signal.getsignal(number)):
+                before[number] = signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for known, kept in before.items():
+            signal.signal(known, kept)
+        for late in came:
+            signal.raise_signal(late)
+
+
 def leave_ending_to_parent() -> None:
     """Let a worker process go on through what reaches its whole group: its parent decides what becomes of it.
 

@@ -10,9 +10,12 @@ import subprocess
 import sys
 import termios
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
+from edgeleuk.io.signals import held_back, interrupted_by_signals
 
 ROOT = Path(__file__).resolve().parents[4]
 STOPPED = """
@@ -122,3 +125,38 @@ def test_a_terminal_that_is_gone_takes_nothing_with_it(tmp_path: Path) -> None:
     os.close(keeper)
     assert process.wait(30) == 0
     assert left.read_text() == "lamp off"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_what_is_held_back_comes_behind(number: signal.Signals) -> None:
+    steps = []
+
+    def work() -> None:
+        with held_back():
+            signal.raise_signal(number)
+            steps.append("whole")
+        steps.append("never")
+
+    with interrupted_by_signals(), pytest.raises(KeyboardInterrupt):
+        work()
+    assert steps == ["whole"]
+
+
+def test_what_is_ignored_stays_so() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with held_back():
+            signal.raise_signal(signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_another_thread_holds_nothing_back() -> None:
+    def use() -> None:
+        with held_back():
+            assert signal.getsignal(signal.SIGINT) is before
+
+    before = signal.getsignal(signal.SIGINT)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(use).result()

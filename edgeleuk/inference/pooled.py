@@ -147,13 +147,28 @@ class PooledRuntime(Closing):
     def _pooled(self, answer: Answer, tensors: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         count, of = len(tensors), self.map
         maps = answer.outputs.reshape(count, of.places, of.channels)
-        return pooled(maps, np.stack([self._shares(tensors, mask) for mask in of.masks], axis=-1))
+        shares = [mask_shares(tensors[..., mask], of.rows, of.columns, of.side) for mask in of.masks]
+        return pooled(maps, np.stack(shares, axis=-1))
 
-    def _shares(self, tensors: npt.NDArray[np.uint8], channel: int) -> npt.NDArray[np.float32]:
-        """How much of each place a mask covers: (n, P) float32, 0 to 1."""
-        of = self.map
-        mask = np.ascontiguousarray(tensors[:, : of.rows * of.side, : of.columns * of.side, channel])
-        # Bytes of contiguous rows first: that is what a processor adds fastest.
-        rows = mask.reshape(-1, of.rows, of.side, of.columns * of.side).sum(axis=2, dtype=np.uint32)
-        sums = rows.reshape(-1, of.places, of.side).sum(axis=2, dtype=np.uint32)
-        return np.asarray(sums.astype(np.float32) / np.float32(of.side**2) / np.float32(255), np.float32)
+
+def mask_shares(masks: npt.NDArray[np.uint8], rows: int, columns: int, side: int) -> npt.NDArray[np.float32]:
+    """Return how much of each place masks cover.
+
+    Parameters
+    ----------
+    masks : (n, H, W) uint8
+    rows, columns : int
+        Places, from the upper left corner on.
+    side : int
+        Of the square of pixels that a place stands for.
+
+    Returns
+    -------
+    (n, rows * columns) float32
+        0 to 1, row by row.
+    """
+    mask = np.ascontiguousarray(masks[:, : rows * side, : columns * side])
+    # Bytes of contiguous rows first: that is what a processor adds fastest.
+    lines = mask.reshape(-1, rows, side, columns * side).sum(axis=2, dtype=np.uint32)
+    sums = lines.reshape(-1, rows * columns, side).sum(axis=2, dtype=np.uint32)
+    return np.asarray(sums.astype(np.float32) / np.float32(side**2) / np.float32(255), np.float32)

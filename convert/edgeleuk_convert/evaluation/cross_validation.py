@@ -53,7 +53,7 @@ from edgeleuk_convert.training.out_of_fold import (
 )
 from edgeleuk_convert.training.settings import load_training_settings
 from edgeleuk_convert.training.support_vectors import FrozenNetwork, features_of
-from edgeleuk_convert.training.teacher import Teacher, teacher_contract
+from edgeleuk_convert.training.teacher import Teacher
 from edgeleuk_convert.training.trainer import AlreadyMade, train
 
 if TYPE_CHECKING:
@@ -270,10 +270,13 @@ class _Cache:
     def tensors(
         self, cells: Sequence[LabelledCell], contract: InputContract, *, progress: Progress | None = None
     ) -> Tensors:
+        return self._of_all(contract, progress)[[self._row[cell.path] for cell in cells]]
+
+    def _of_all(self, contract: InputContract, progress: Progress | None = None) -> Tensors:
         if contract not in self._tensors:
             # One contract at a time: those of an architecture follow each other.
             self._tensors = {contract: load_tensors(self._cells, contract, progress=progress)}
-        return self._tensors[contract][[self._row[cell.path] for cell in cells]]
+        return self._tensors[contract]
 
     def features(
         self, cells: Sequence[LabelledCell], settings: TrainingSettings, *, progress: Progress | None = None
@@ -293,8 +296,7 @@ class _Cache:
         """Return a student's teacher, which looks at all cells once, and which of them these are."""
         key = settings.teacher, settings.contract
         if key not in self._teacher:
-            teacher_contract(settings)
-            self._teacher = {key: Teacher(settings, self.tensors(self._cells, settings.contract))}
+            self._teacher = {key: Teacher(settings, self._of_all(settings.contract))}
         return self._teacher[key], np.array([self._row[cell.path] for cell in cells])
 
     def numbers(

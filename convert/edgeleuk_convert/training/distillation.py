@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeleuk.bundle.support_vectors import pooled
+from edgeleuk.inference.pooled import mask_shares
 from edgeleuk.inference.preprocessing import MASKS
 from edgeleuk_convert.networks.architectures import build
 from edgeleuk_convert.networks.architectures.student import FRONT_END, FRONT_LAYERS, WIDTHS
@@ -25,7 +26,7 @@ from edgeleuk_convert.training.augmentation import sampling_weights
 from edgeleuk_convert.training.gradient import GradientRun
 from edgeleuk_convert.training.landmarks import change_of_answers
 from edgeleuk_convert.training.support_vectors import fit_support
-from edgeleuk_convert.training.teacher import BATCH, TURNS, turned
+from edgeleuk_convert.training.teacher import BATCH, CELLS_FOR_SCALE, TURNS, Scale, turned
 from edgeleuk_convert.training.trimming import trim
 
 if TYPE_CHECKING:
@@ -58,21 +59,26 @@ ANSWERS_WEIGHT = 2.0
 
 def distilled(
     settings: TrainingSettings,
-    lessons: WholeLessons,
-    front: tuple[FrontLessons, Checkpoint],
-    whole: Checkpoint,
+    teacher: Teacher,
+    rows: Rows,
+    known: Sequence[LabelledCell],
+    checkpoints: tuple[Checkpoint, Checkpoint],
     *,
     tell: Callable[[TrainingProgress], None],
-) -> tuple[Keras, list[Row], list[Row]]:
+) -> tuple[Keras, tuple[list[Row], list[Row]]]:
     """Train a student's trunk: its front, then the whole.
 
     Parameters
     ----------
     settings : TrainingSettings
         `epochs` are those of each part.
-    lessons : WholeLessons
-    front : (FrontLessons, Checkpoint)
-    whole : Checkpoint
+    teacher : Teacher
+    rows : (n,) int64
+        Which of its cells are looked at.
+    known : sequence of LabelledCell
+        Of the first rows: see `WholeLessons`.
+    checkpoints : (Checkpoint, Checkpoint)
+        Of front and whole.
     tell : callable
         Told where the training stands.
 
@@ -80,7 +86,7 @@ def distilled(
     -------
     keras.Model
         With support vectors that are still to be found.
-    list of Row, list of Row
+    (list of Row, list of Row)
         The logs of front and whole.
     """
     import keras
@@ -88,21 +94,21 @@ def distilled(
     keras.utils.set_random_seed(settings.seed)
     dtype = "mixed_bfloat16" if settings.mixed_precision else "float32"
     model, averaged = (build(settings.architecture, settings.contract, dtype=of) for of in (dtype, "float32"))
-    first, checkpoint = front
+    first, lessons = FrontLessons(settings, teacher, rows), WholeLessons(settings, teacher, rows, known)
     first.prepare(model)
-    run = GradientRun(settings, front_of(model), front_of(averaged), first, checkpoint)
+    run = GradientRun(settings, front_of(model), front_of(averaged), first, checkpoints[0])
     front_rows = run.fit(
         lambda at: tell(replace(at, stage="front")), further_epochs=settings.epochs * WHOLE_COST
     )
     first.trim(averaged)
     model.set_weights(averaged.get_weights())
-    # Statistics stay the teacher's, and filters of a channel by itself cost most to train, for least.
+    # Statistics stay as they were fitted, and filters of a channel by itself cost most to train, for least.
     for layer in model.layers:
         if not layer.name.startswith(FRONT_LAYERS) and layer.name.endswith(("_norm", "_depthwise_conv")):
             layer.trainable = False
     slower = replace(settings, learning_rate=settings.learning_rate * WHOLE_RATE)
-    run = GradientRun(slower, _seeing(model), _seeing(averaged), lessons, whole)
-    return averaged, front_rows, run.fit(lambda at: tell(replace(at, stage="distil")))
+    run = GradientRun(slower, _seeing(model), _seeing(averaged), lessons, checkpoints[1])
+    return averaged, (front_rows, run.fit(lambda at: tell(replace(at, stage="distil"))))
 
 
 class _Lessons:
@@ -118,12 +124,18 @@ class _Lessons:
         In which the teacher has looked already.
     """
 
+    # Which of the teacher's two maps.
+    which: int
+
     def __init__(
         self, settings: TrainingSettings, teacher: Teacher, rows: Rows, *, epochs_before: int = 0
     ) -> None:
         self.cells = len(rows)
         self._settings, self._teacher, self._rows, self._before = settings, teacher, rows, epochs_before
         self._mask = settings.contract.channels.index("mask")
+        # Of these cells alone: the teacher has seen others, too.
+        some = np.arange(0, self.cells, max(1, self.cells // CELLS_FOR_SCALE))[:CELLS_FOR_SCALE]
+        self._scale = Scale.of(self._maps(some, np.zeros_like(some)))
 
     def rows(self, epoch: int, count: int) -> Rows:
         """Return all cells in a new order, again from the start where an epoch takes more."""
@@ -146,48 +158,48 @@ class _Lessons:
         pairs = zip(self._teacher.tensors[self._rows[rows]], turns, strict=True)
         return np.stack([turned(tensor, int(turn)) for tensor, turn in pairs])
 
-    def _maps(self, rows: Rows, turns: Rows, which: int) -> Floats:
-        seen = [self._teacher.seen(int(turn))[which] for turn in turns]
+    def _maps(self, rows: Rows, turns: Rows) -> Floats:
+        seen = [self._teacher.seen(int(turn))[self.which] for turn in turns]
         codes = np.stack([one[self._rows[row]] for one, row in zip(seen, rows, strict=True)])
-        return self._teacher.scales[which].decoded(codes)
+        return self._teacher.scales[self.which].decoded(codes)
 
-    def _weights(self, tensors: Tensors, maps: Floats) -> Floats:
-        inside = shares(tensors[..., self._mask : self._mask + 1], maps.shape[1:3])
-        weights: Floats = inside + np.float32(LEAST_WEIGHT)
+    def _weights(self, tensors: Tensors, grid: tuple[int, ...]) -> Floats:
+        weights: Floats = shares(tensors, [self._mask], grid) + np.float32(LEAST_WEIGHT)
         return weights
 
 
 class FrontLessons(_Lessons):
     """What goes into a teacher's blocks: the `Lessons` of a student's front."""
 
+    which = 0
+
     def prepare(self, student: Keras) -> None:
         """Let the front's end begin at the teacher's level and spread."""
-        scale = self._teacher.scales[0]
-        channels = scale.level.size
+        channels = self._scale.level.size
         norm = student.get_layer(FRONT_END)
-        norm.set_weights([scale.spread, scale.level, np.zeros(channels), np.ones(channels)])
+        norm.set_weights([self._scale.spread, self._scale.level, np.zeros(channels), np.ones(channels)])
 
     def batch(self, rows: Rows, epoch: int, step: int) -> Batch:
         """Return turned cells, and the map that goes into the teacher's blocks."""
         del step
         turns = self._turns(rows, epoch)
-        inputs, maps = self._inputs(rows, turns), self._maps(rows, turns, 0)
-        return inputs.astype(np.float32), (maps, self._weights(inputs, maps))
+        inputs, maps = self._inputs(rows, turns), self._maps(rows, turns)
+        return inputs.astype(np.float32), (maps, self._weights(inputs, maps.shape[1:3]))
 
     def loss(self, answers: Keras, targets: tuple[Keras, ...]) -> Keras:
         """Return the distance of the maps."""
         maps, weights = targets
-        return _map_distance(answers, maps, weights, self._teacher.scales[0].spread)
+        return _map_distance(answers, maps, weights, self._scale.spread)
 
     def trim(self, student: Keras) -> None:
         """Fit the blocks to what the front says of some cells."""
         some = np.arange(0, self.cells, max(1, self.cells // CELLS_FOR_TRIMMING))[:CELLS_FOR_TRIMMING]
         as_they_are = np.zeros_like(some)
-        inputs, near = self._inputs(some, as_they_are), self._maps(some, as_they_are, 0)
+        inputs, near = self._inputs(some, as_they_are), self._maps(some, as_they_are)
         batches = range(0, len(some), BATCH)
         front = front_of(student)
         seen = [front(inputs[at : at + BATCH].astype(np.float32), training=False) for at in batches]
-        at = self._weights(inputs, self._maps(some[:1], as_they_are[:1], 1))
+        at = self._weights(inputs, student.get_layer(MAP).input.shape[1:3])
         trim(student, self._teacher.model, sorted(WIDTHS), near, np.concatenate(seen), at[..., 0])
 
 
@@ -202,6 +214,8 @@ class WholeLessons(_Lessons):
         Of the first rows: a head that knows them tells which changes matter.
     """
 
+    which = 1
+
     def __init__(
         self, settings: TrainingSettings, teacher: Teacher, rows: Rows, known: Sequence[LabelledCell]
     ) -> None:
@@ -210,7 +224,7 @@ class WholeLessons(_Lessons):
         every = np.arange(self.cells)
         turns = np.zeros(1, np.int64)
         features = np.concatenate(
-            [self._pooled(self._inputs(row, turns), self._maps(row, turns, 1)) for row in every[:, None]]
+            [self._pooled(self._inputs(row, turns), self._maps(row, turns)) for row in every[:, None]]
         )
         self._mean, self._spread = features.mean(axis=0), features.std(axis=0) + np.float32(1e-3)
         self._change = _root_of_change(features[: len(known)], known, settings) * self._spread[:, None]
@@ -219,8 +233,8 @@ class WholeLessons(_Lessons):
         """Return turned cells, and what the teacher sees of them so turned."""
         del step
         turns = self._turns(rows, epoch)
-        inputs, maps = self._inputs(rows, turns), self._maps(rows, turns, 1)
-        targets = maps, self._pooled(inputs, maps), self._weights(inputs, maps)
+        inputs, maps = self._inputs(rows, turns), self._maps(rows, turns)
+        targets = maps, self._pooled(inputs, maps), self._weights(inputs, maps.shape[1:3])
         return inputs.astype(np.float32), targets
 
     def loss(self, answers: Keras, targets: tuple[Keras, ...]) -> Keras:
@@ -229,7 +243,7 @@ class WholeLessons(_Lessons):
 
         maps, found = (tf.cast(one, tf.float32) for one in answers)
         true_maps, true_found, weights = targets
-        of_maps = _map_distance(maps, true_maps, weights, self._teacher.scales[1].spread)
+        of_maps = _map_distance(maps, true_maps, weights, self._scale.spread)
         z, true_z = ((one - self._mean) / self._spread for one in (found, true_found))
         unit, true_unit = (tf.math.l2_normalize(one, axis=-1) for one in (z, true_z))
         of_features = tf.reduce_mean(tf.square(z - true_z))
@@ -238,18 +252,17 @@ class WholeLessons(_Lessons):
         return of_maps + of_features + of_directions + ANSWERS_WEIGHT * of_answers
 
     def _pooled(self, tensors: Tensors, maps: Floats) -> Floats:
-        masks = shares(tensors[..., self._masks], maps.shape[1:3])
+        masks = shares(tensors, self._masks, maps.shape[1:3])
         flat = (len(maps), -1)
         return pooled(maps.reshape(*flat, maps.shape[-1]), masks.reshape(*flat, len(self._masks)))
 
 
-def shares(masks: Tensors, grid: tuple[int, ...]) -> Floats:
-    """Return how much of each place (n, H, W, M) uint8 masks take: (n, h, w, M), 0 to 1."""
+def shares(tensors: Tensors, masks: Sequence[int], grid: tuple[int, ...]) -> Floats:
+    """Return how much of each place masks take, channels of (n, H, W, C) tensors: (n, h, w, M), 0 to 1."""
     rows, columns = grid
-    count, height, width, channels = masks.shape
-    blocks = masks.reshape(count, rows, height // rows, columns, width // columns, channels)
-    found: Floats = blocks.mean(axis=(2, 4), dtype=np.float32) / np.float32(255)
-    return found
+    side = tensors.shape[1] // rows
+    found = [mask_shares(tensors[..., mask], rows, columns, side) for mask in masks]
+    return np.stack(found, axis=-1).reshape(len(tensors), rows, columns, len(masks))
 
 
 def front_of(model: Keras) -> Keras:

@@ -44,8 +44,6 @@ BATCH = 16
 # The student's pixels are so many of the teacher's a side.
 ENLARGED = 2
 SCALE_TOLERANCE = 0.01
-# Colours come first in a cell's tensor; the stem takes nothing else.
-COLOURS = 3
 # Steps of a kept map in a channel's spread: it reaches to 6.35 of them.
 STEPS = 20
 # From which a map's level and spread are taken.
@@ -108,7 +106,7 @@ class Teacher:
 
     @cached_property
     def scales(self) -> tuple[Scale, Scale]:
-        """Of the map that goes into the blocks, and of the last one."""
+        """In which the maps are kept: of the one that goes into the blocks, and of the last one."""
         apart = max(1, len(self.tensors) // CELLS_FOR_SCALE)
         near, far = self._answers(self.tensors[::apart][:CELLS_FOR_SCALE])
         return Scale.of(near), Scale.of(far)
@@ -156,7 +154,7 @@ class Teacher:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Level and spread of a map's channels, in which it is kept as small integers.
+    """Level and spread of a map's channels: it can be kept in these as small integers.
 
     Attributes
     ----------
@@ -231,12 +229,11 @@ class HasCrop(Protocol):
 
 
 def enlarged(tensor: Tensors) -> Tensors:
-    """Return a student's (H, W, C) uint8 cell as the teacher takes it; of masks it sees nothing."""
-    found = np.zeros((tensor.shape[0] * ENLARGED, tensor.shape[1] * ENLARGED, tensor.shape[2]), np.uint8)
-    side = found.shape[1], found.shape[0]
-    colours = np.ascontiguousarray(tensor[..., :COLOURS])
-    found[..., :COLOURS] = cv2.resize(colours, side, interpolation=cv2.INTER_CUBIC)
-    return found
+    """Return a student's (H, W, C) uint8 cell as the teacher takes it; for masks its stem has zeros."""
+    height, width, _ = tensor.shape
+    side = width * ENLARGED, height * ENLARGED
+    found = cv2.resize(np.ascontiguousarray(tensor), side, interpolation=cv2.INTER_CUBIC)
+    return np.asarray(found, np.uint8)
 
 
 def turned(tensor: Tensors, turn: int) -> Tensors:

@@ -39,7 +39,7 @@ from edgeleuk_convert.training.checkpoint import (
     write_history,
     write_log,
 )
-from edgeleuk_convert.training.distillation import FrontLessons, WholeLessons, distilled
+from edgeleuk_convert.training.distillation import distilled
 from edgeleuk_convert.training.envelope import envelope_of
 from edgeleuk_convert.training.forest import fit_forest, write_forest
 from edgeleuk_convert.training.gradient import kept_epoch
@@ -237,14 +237,9 @@ class _Training:
             if (further := made.further) is not None:
                 tensors = np.concatenate([tensors, further.tensors(settings.contract)])
             teacher, rows = Teacher(settings, tensors, tell.of("look")), np.arange(len(tensors))
-        model, *logs = distilled(
-            settings,
-            WholeLessons(settings, teacher, rows, self._seen),
-            (FrontLessons(settings, teacher, rows), self._front),
-            self._trunk,
-            tell=tell.tell,
-        )
-        for log, checkpoint in zip(logs, (self._front, self._trunk), strict=True):
+        checkpoints = self._front, self._trunk
+        model, logs = distilled(settings, teacher, rows, self._seen, checkpoints, tell=tell.tell)
+        for log, checkpoint in zip(logs, checkpoints, strict=True):
             write_log(log, checkpoint.out)
             write_history(log, checkpoint.out, log[-1].epoch, loss="distance from the teacher")
         return model

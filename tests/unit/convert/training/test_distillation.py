@@ -26,7 +26,6 @@ from edgeleuk_convert.training.teacher import (
     FurtherCells,
     Scale,
     Teacher,
-    enlarged,
     teacher_contract,
     turned,
 )
@@ -114,14 +113,21 @@ def test_a_place_is_taken_by_the_share_of_its_pixels() -> None:
     masks = np.zeros((1, 4, 6, 1), np.uint8)
     masks[0, :2, :2] = 255
     masks[0, 2, 4] = 255
-    assert shares(masks, (2, 3))[0, ..., 0].tolist() == [[1, 0, 0], [0, 0, 0.25]]
+    assert shares(masks, [0], (2, 3))[0, ..., 0].tolist() == [[1, 0, 0], [0, 0, 0.25]]
 
 
-def test_an_enlarged_cell_has_its_colours_and_no_masks() -> None:
-    tensor = np.full((8, 8, 5), (10, 20, 30, 255, 255), np.uint8)
-    found = enlarged(tensor)
-    assert found.shape == (16, 16, 5)
-    assert (found == (10, 20, 30, 0, 0)).all()
+@pytest.mark.parametrize(
+    "channels", [("mask", "red", "green", "blue", "nucleus"), ("luminance", "mask", "nucleus")], ids=len
+)
+def test_the_teacher_sees_colours_wherever_they_stand_and_no_mask(channels: tuple[str, ...]) -> None:
+    settings = replace(STUDENT, input=msgspec.structs.replace(SMALL, channels=channels))
+    masks = np.array([name in ("mask", "nucleus") for name in channels])
+    cell = np.random.default_rng(0).integers(0, 255, (64, 64, len(channels))).astype(np.uint8)
+    # Of one teacher, so that all are kept in the same units.
+    cells = np.stack([np.where(other, 255 - cell, cell) for other in (masks & False, masks, ~masks)])
+    as_it_is, other_masks, other_colours = Teacher(settings, cells).seen(0)[1]
+    assert np.array_equal(as_it_is, other_masks)
+    assert not np.array_equal(as_it_is, other_colours)
 
 
 def cells_of(labels: Sequence[str]) -> list[LabelledCell]:
@@ -180,7 +186,7 @@ class TestFront:
         model = build("student", SMALL)
         every = np.arange(CELLS)
         inputs, (near, _) = front.batch(every, 0, 0)
-        at = shares(inputs[..., 3:4].astype(np.uint8), (8, 8))[..., 0] + 0.05
+        at = shares(inputs.astype(np.uint8), [3], (8, 8))[..., 0] + 0.05
         trim(model, teacher.model, sorted(WIDTHS), near, near, at)
         import keras
 
